@@ -1,1 +1,38 @@
-//! (room not furnished)
+//! What should happen to a connection or a request: the one representation between control plane and data plane.
+//!
+//! The control plane's translation produces these types, `selvedge-xds` carries them as Envoy's messages, and the
+//! proxy executes them. Nothing here knows App Mesh, protobuf or sockets, and everything is deterministic: time and
+//! randomness are arguments.
+
+pub mod access_log;
+pub mod circuit;
+pub mod cluster;
+pub mod endpoint;
+pub mod health;
+pub mod http;
+pub mod listener;
+pub mod matching;
+pub mod outlier;
+pub mod resource;
+pub mod retry;
+pub mod rewrite;
+pub mod route;
+pub mod tcp;
+pub mod tls;
+
+pub use access_log::{AccessLog, AccessLogFormat};
+pub use circuit::{CircuitBreakers, Thresholds};
+pub use cluster::{Cluster, Discovery, DnsLookupFamily, HttpProtocol, LoadBalancing};
+pub use endpoint::{Address, Endpoint, EndpointHealth, LoadAssignment, Locality, LocalityEndpoints};
+pub use health::{HealthCheck, HealthProbe};
+pub use http::{Codec, HttpConnection, RouteSource};
+pub use listener::{ChainMatch, Direction, FilterChain, Listener, Network};
+pub use outlier::OutlierDetection;
+pub use resource::{Resource, ResourceKind};
+pub use retry::{RetryBackoff, RetryOn, RetryPolicy};
+pub use rewrite::{HostRewrite, PathRewrite};
+pub use route::{
+    Action, DirectResponse, Forward, HeaderEdit, Redirect, Route, RouteTable, VirtualHost, WeightedCluster,
+};
+pub use tcp::TcpProxy;
+pub use tls::{Transport, UpstreamTransport};

@@ -1,0 +1,54 @@
+//! An HTTP connection manager: how requests are read from a connection and found a route.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{AccessLog, RouteTable};
+
+/// Envoy's `HttpConnectionManager`, the parts that are spoken.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HttpConnection {
+    /// First part of its statistics' names: `http.<stat_prefix>.…`; never empty.
+    pub stat_prefix: String,
+    pub codec: Codec,
+    pub routes: RouteSource,
+    pub access_logs: Vec<AccessLog>,
+    /// RFC 3986 dot segments are resolved.
+    pub normalize_path: bool,
+    pub merge_slashes: bool,
+    /// `Upgrade: websocket` is allowed.
+    pub websocket: bool,
+    /// The peer's address is the client's: X-Forwarded-For is appended, its requests are judged internal or external.
+    pub use_remote_address: bool,
+    /// What replaces the `server` response header; `None` is `envoy`.
+    pub server_name: Option<String>,
+    /// A stream without progress: 408 or 504; zero is none, `None` is 5 min.
+    pub stream_idle_timeout: Option<Duration>,
+    /// The whole request must have arrived; zero or `None` is none.
+    pub request_timeout: Option<Duration>,
+    /// Its head must have arrived; zero or `None` is none.
+    pub request_headers_timeout: Option<Duration>,
+    /// A connection without streams is drained; `None` is 1 h.
+    pub idle_timeout: Option<Duration>,
+    /// Between announcement and close; `None` is 5 s.
+    pub drain_timeout: Option<Duration>,
+}
+
+/// The versions accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum Codec {
+    /// HTTP/2 if the connection opens with its preface, else HTTP/1.1.
+    #[default]
+    Auto,
+    Http1,
+    Http2,
+}
+
+/// Where the routes come from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum RouteSource {
+    /// A resource of the route discovery service.
+    Rds(String),
+    Inline(RouteTable),
+}

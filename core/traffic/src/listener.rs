@@ -1,0 +1,68 @@
+//! Listeners: an address, and what happens to the connections that it accepts.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use crate::{AccessLog, HttpConnection, TcpProxy, Transport};
+
+/// A socket with its filter chains.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Listener {
+    pub name: String,
+    pub address: SocketAddr,
+    /// An IPv6 address also takes IPv4 clients.
+    pub ipv4_compat: bool,
+    pub direction: Direction,
+    /// The intercepted connection's own destination is asked of the kernel and used in the match.
+    pub original_dst: bool,
+    /// The first bytes are inspected for TLS, so that a chain can match on SNI.
+    pub tls_inspector: bool,
+    /// The most specific match wins: destination port, then server name, then transport.
+    pub chains: Vec<FilterChain>,
+    /// For connections that no chain takes; without it they are closed.
+    pub default_chain: Option<FilterChain>,
+    /// One record a connection.
+    pub access_logs: Vec<AccessLog>,
+}
+
+/// Towards the application, or away from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum Direction {
+    #[default]
+    Unspecified,
+    Inbound,
+    Outbound,
+}
+
+/// What to do with one sort of connection.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FilterChain {
+    pub name: String,
+    pub matches: ChainMatch,
+    pub transport: Transport,
+    pub network: Network,
+}
+
+/// Which connections a chain takes; what is absent matches all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ChainMatch {
+    pub destination_port: Option<u16>,
+    /// Exact or `*.suffix`.
+    pub server_names: Vec<String>,
+    pub transport: Option<DetectedTransport>,
+}
+
+/// What the first bytes look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum DetectedTransport {
+    Plain,
+    Tls,
+}
+
+/// The chain's last filter.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Network {
+    Http(Box<HttpConnection>),
+    Tcp(TcpProxy),
+}

@@ -1,0 +1,23 @@
+//! A parameter of the query string.
+
+use serde::Serialize;
+
+use super::header::Pattern;
+
+/// A condition on one parameter.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct QueryMatch {
+    pub name: String,
+    pub condition: QueryCondition,
+}
+
+/// What its value must be; of a repeated parameter the first counts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum QueryCondition {
+    Present,
+    Exact(String),
+    Prefix(String),
+    Suffix(String),
+    Contains(String),
+    Regex(Pattern),
+}

@@ -1,0 +1,86 @@
+//! When a request is tried again, how often and after which wait.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Envoy's `config.route.v3.RetryPolicy`, the parts that are spoken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RetryPolicy {
+    pub on: RetryOn,
+    /// Tries after the first.
+    pub retries_max: u32,
+    /// Bound of each try; `None` leaves the route's time-out alone.
+    pub per_try_timeout: Option<Duration>,
+    pub retriable_status_codes: Vec<u16>,
+    pub backoff: RetryBackoff,
+    /// A retry avoids the hosts already tried …
+    pub avoid_previous_hosts: bool,
+    /// … drawing at most this many times for a fresh one.
+    pub host_selection_attempts_max: u32,
+}
+
+/// Exponential back-off: the n-th wait is uniform in `[0, min(base * 2^(n-1), max))`, as measured on Envoy 1.40.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct RetryBackoff {
+    pub base: Duration,
+    pub max: Duration,
+}
+
+impl Default for RetryBackoff {
+    fn default() -> Self {
+        Self { base: Duration::from_millis(25), max: Duration::from_millis(250) }
+    }
+}
+
+/// The conditions of `retry_on`, as a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct RetryOn(pub u32);
+
+impl RetryOn {
+    pub const FIVE_XX: Self = Self(1);
+    pub const GATEWAY_ERROR: Self = Self(1 << 1);
+    pub const RESET: Self = Self(1 << 2);
+    pub const CONNECT_FAILURE: Self = Self(1 << 3);
+    pub const RETRIABLE_4XX: Self = Self(1 << 4);
+    pub const REFUSED_STREAM: Self = Self(1 << 5);
+    pub const RETRIABLE_STATUS_CODES: Self = Self(1 << 6);
+    pub const ENVOY_RATELIMITED: Self = Self(1 << 7);
+    pub const GRPC_CANCELLED: Self = Self(1 << 8);
+    pub const GRPC_DEADLINE_EXCEEDED: Self = Self(1 << 9);
+    pub const GRPC_INTERNAL: Self = Self(1 << 10);
+    pub const GRPC_RESOURCE_EXHAUSTED: Self = Self(1 << 11);
+    pub const GRPC_UNAVAILABLE: Self = Self(1 << 12);
+    pub const RESET_BEFORE_REQUEST: Self = Self(1 << 13);
+
+    /// Every condition with Envoy's word for it.
+    pub const NAMES: [(Self, &'static str); 14] = [
+        (Self::FIVE_XX, "5xx"),
+        (Self::GATEWAY_ERROR, "gateway-error"),
+        (Self::RESET, "reset"),
+        (Self::CONNECT_FAILURE, "connect-failure"),
+        (Self::RETRIABLE_4XX, "retriable-4xx"),
+        (Self::REFUSED_STREAM, "refused-stream"),
+        (Self::RETRIABLE_STATUS_CODES, "retriable-status-codes"),
+        (Self::ENVOY_RATELIMITED, "envoy-ratelimited"),
+        (Self::GRPC_CANCELLED, "cancelled"),
+        (Self::GRPC_DEADLINE_EXCEEDED, "deadline-exceeded"),
+        (Self::GRPC_INTERNAL, "internal"),
+        (Self::GRPC_RESOURCE_EXHAUSTED, "resource-exhausted"),
+        (Self::GRPC_UNAVAILABLE, "unavailable"),
+        (Self::RESET_BEFORE_REQUEST, "reset-before-request"),
+    ];
+
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}

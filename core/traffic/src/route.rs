@@ -1,0 +1,102 @@
+//! Routes: which requests go where, with which time-outs and retries.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::matching::RouteMatch;
+use crate::{HostRewrite, PathRewrite, RetryPolicy};
+
+/// A route configuration (RDS resource).
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RouteTable {
+    pub name: String,
+    pub virtual_hosts: Vec<VirtualHost>,
+    /// The port of the host header is left out of the match.
+    pub ignore_port_in_host_matching: bool,
+}
+
+/// A set of host names with their routes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct VirtualHost {
+    pub name: String,
+    /// Exact names, `*.suffix`, `prefix.*`, `*`; unique over the whole table.
+    pub domains: Vec<String>,
+    /// The first match wins.
+    pub routes: Vec<Route>,
+    /// For routes that have none of their own.
+    pub retry: Option<RetryPolicy>,
+    /// The upstream sees `x-envoy-attempt-count`.
+    pub include_attempt_count: bool,
+}
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Route {
+    pub name: String,
+    pub matches: RouteMatch,
+    pub action: Action,
+    pub request_headers: Vec<HeaderEdit>,
+    pub response_headers: Vec<HeaderEdit>,
+}
+
+/// What happens to a matched request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Action {
+    Forward(Forward),
+    Redirect(Redirect),
+    Respond(DirectResponse),
+}
+
+/// Send it to a cluster.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Forward {
+    /// At least one; weights are relative and may be 0, their sum may not.
+    pub clusters: Vec<WeightedCluster>,
+    /// From the end of the request to the end of the response, over all tries; zero is none, `None` is 15 s.
+    pub timeout: Option<Duration>,
+    /// A stream without progress ends after this; zero is none, `None` inherits the connection's.
+    pub idle_timeout: Option<Duration>,
+    pub retry: Option<RetryPolicy>,
+    pub path_rewrite: Option<PathRewrite>,
+    pub host_rewrite: Option<HostRewrite>,
+    /// Status when the cluster is unknown; Envoy's default is 503.
+    pub cluster_not_found_status: u16,
+}
+
+/// The time-out of a route that sets none (Envoy's `RouteAction.timeout`).
+pub const ROUTE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
+
+/// A share of the traffic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WeightedCluster {
+    pub name: String,
+    pub weight: u32,
+}
+
+/// Answer with a redirection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Redirect {
+    pub scheme: Option<String>,
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    pub path: Option<String>,
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+    pub strip_query: bool,
+}
+
+/// Answer at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DirectResponse {
+    pub status: u16,
+    pub body: String,
+}
+
+/// A change to the headers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum HeaderEdit {
+    Append { name: String, value: String },
+    Overwrite { name: String, value: String },
+    Remove { name: String },
+}
