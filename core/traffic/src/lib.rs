@@ -29,7 +29,7 @@ pub use http::{Codec, HttpConnection, RouteSource};
 pub use listener::{ChainMatch, Direction, FilterChain, Listener, Network};
 pub use outlier::OutlierDetection;
 pub use resource::{Resource, ResourceKind};
-pub use retry::{RetryBackoff, RetryOn, RetryPolicy};
+pub use retry::{RateLimitedBackoff, ResetFormat, ResetHeader, RetryBackoff, RetryOn, RetryPolicy};
 pub use rewrite::{HostRewrite, PathRewrite};
 pub use route::{
     Action, DirectResponse, Forward, HeaderEdit, Redirect, Route, RouteTable, VirtualHost, WeightedCluster,

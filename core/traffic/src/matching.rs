@@ -17,6 +17,6 @@ pub struct RouteMatch {
     pub path: PathMatch,
     pub headers: Vec<HeaderMatch>,
     pub query: Vec<QueryMatch>,
-    /// Only gRPC requests (`content-type: application/grpc…`).
+    /// Only gRPC requests (`content-type: application/grpc` or `application/grpc+…`).
     pub grpc: bool,
 }

@@ -14,6 +14,8 @@ pub struct RetryPolicy {
     pub per_try_timeout: Option<Duration>,
     pub retriable_status_codes: Vec<u16>,
     pub backoff: RetryBackoff,
+    /// An answer may say how long to wait; it then replaces the exponential wait.
+    pub rate_limited_backoff: Option<RateLimitedBackoff>,
     /// A retry avoids the hosts already tried …
     pub avoid_previous_hosts: bool,
     /// … drawing at most this many times for a fresh one.
@@ -31,6 +33,31 @@ impl Default for RetryBackoff {
     fn default() -> Self {
         Self { base: Duration::from_millis(25), max: Duration::from_millis(250) }
     }
+}
+
+/// Waiting as long as the upstream asks: Envoy's `RateLimitedRetryBackOff`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RateLimitedBackoff {
+    /// Response headers to look at, in order; names in lower case.
+    pub reset_headers: Vec<ResetHeader>,
+    /// A longer wait is ignored and the next header tried; Envoy's default is 300 s.
+    pub interval_max: Duration,
+}
+
+/// A response header that tells when to come back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ResetHeader {
+    pub name: String,
+    pub format: ResetFormat,
+}
+
+/// What a reset header's number means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum ResetFormat {
+    /// Seconds from now (`retry-after`).
+    Seconds,
+    /// Seconds since 1970 (`x-ratelimit-reset`).
+    UnixTimestamp,
 }
 
 /// The conditions of `retry_on`, as a set.

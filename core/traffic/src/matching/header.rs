@@ -3,13 +3,15 @@
 use regex::Regex;
 use serde::{Serialize, Serializer};
 
-/// A condition on one header. Several values of a header are joined by commas first.
+/// A condition on one header. A repeated header satisfies it if one of its lines does: Envoy 1.40 looks at each line by
+/// itself and joins nothing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HeaderMatch {
     /// Lower case.
     pub name: String,
     pub condition: HeaderCondition,
-    /// The condition must not hold; an absent header satisfies an inverted condition other than presence.
+    /// The condition must not hold. An absent header satisfies no condition but inverted presence: as measured on
+    /// Envoy 1.40, "not exactly `a`" wants the header to be there.
     pub invert: bool,
 }
 

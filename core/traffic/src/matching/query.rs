@@ -11,7 +11,7 @@ pub struct QueryMatch {
     pub condition: QueryCondition,
 }
 
-/// What its value must be; of a repeated parameter the first counts.
+/// What its value must be, as it is written (nothing is percent-decoded); of a repeated parameter the first counts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum QueryCondition {
     Present,
