@@ -19,7 +19,7 @@ mod limit;
 pub mod memory;
 mod read;
 mod revision;
-//pub mod sqlite;
+pub mod sqlite;
 mod store;
 mod subscription;
 mod transaction;

@@ -1,0 +1,181 @@
+//! Opening a store: the folder, its lock, the file's identity and version.
+
+use super::{Sqlite, reader::Readers, schema, sql, writer::Writer};
+use crate::RETAINED_REVISIONS;
+use crate::subscription::Subscribers;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+const LOCK_FILE: &str = "store.lock";
+const DATA_FILE: &str = "store.sqlite3";
+
+/// Up to this size every page is checked at start-up (about 1 ms a megabyte); beyond it the check would eat the
+/// second that a restart may take, and damage shows when it is read.
+const CHECKED_BYTES_MAX: u64 = 64 << 20;
+
+/// How to open a [`Sqlite`] store.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many revisions the change feed keeps, at least one. Default: [`RETAINED_REVISIONS`].
+    pub retained_revisions: u64,
+}
+
+/// Why a store could not be opened. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder or the lock file could not be made.
+    #[error("prepare the data folder {}", dir.display())]
+    Folder {
+        /// The store's folder.
+        dir: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Another process, or this one, has the store open.
+    #[error("open the store in {}: another process is using it", dir.display())]
+    InUse {
+        /// The store's folder.
+        dir: PathBuf,
+    },
+    /// The file is an SQLite database, but of another program.
+    #[error("open {}: it is another program's database", file.display())]
+    Foreign {
+        /// The file found in the store's place.
+        file: PathBuf,
+    },
+    /// A later release wrote the store.
+    #[error(
+        "open {}: its schema is version {found}, this program knows versions up to {known}; use the release that wrote it, or a later one",
+        file.display()
+    )]
+    NewerSchema {
+        /// The store's file.
+        file: PathBuf,
+        /// The version it has.
+        found: i32,
+        /// The latest version this program knows.
+        known: i32,
+    },
+    /// The file is truncated, overwritten or not a database at all.
+    #[error("open {}: the file is damaged: {detail}; restore it from a copy", file.display())]
+    Corrupt {
+        /// The store's file.
+        file: PathBuf,
+        /// What SQLite found.
+        detail: String,
+    },
+    /// SQLite could not open or prepare the file.
+    #[error("open {}", file.display())]
+    Sqlite {
+        /// The store's file.
+        file: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { retained_revisions: RETAINED_REVISIONS }
+    }
+}
+
+impl Options {
+    /// Opens the store in `dir`, creating folder (mode 0700) and store as needed.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(&self, dir: &Path) -> Result<Sqlite, OpenError> {
+        let lock = lock(dir)?;
+        let file = dir.join(DATA_FILE);
+        let connection = connect(&file).map_err(|error| explain(&file, error))?;
+        identify(&connection, &file)?;
+        let prepared = connection.execute_batch(sql::WRITER).and_then(|()| {
+            let found = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            schema::migrate(&connection, found)
+        });
+        prepared.map_err(|error| explain(&file, error))?;
+        check(&connection, &file)?;
+        Ok(Sqlite {
+            writer: Writer::new(connection, self.retained_revisions.max(1)),
+            readers: Readers::new(file),
+            subscribers: Subscribers::default(),
+            _lock: lock,
+        })
+    }
+}
+
+/// A connection with the settings that readers and the writer share.
+pub(super) fn connect(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.execute_batch(sql::CONNECTION)?;
+    Ok(connection)
+}
+
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let folder = |source| OpenError::Folder { dir: dir.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(folder)?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(dir.join(LOCK_FILE)).map_err(folder)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { dir: dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(folder(source)),
+    }
+}
+
+/// Refuses what is not ours or too new, before anything is written.
+fn identify(connection: &Connection, file: &Path) -> Result<(), OpenError> {
+    let pragma = |name| {
+        connection
+            .pragma_query_value(None, name, |row| row.get::<_, i32>(0))
+            .map_err(|error| explain(file, error))
+    };
+    let (application, version) = (pragma("application_id")?, pragma("user_version")?);
+    let is_empty = application == 0 && version == 0 && pragma("page_count")? == 0;
+    if !is_empty && application != schema::APPLICATION_ID {
+        return Err(OpenError::Foreign { file: file.to_owned() });
+    }
+    if version > schema::SCHEMA_VERSION {
+        let (found, known) = (version, schema::SCHEMA_VERSION);
+        return Err(OpenError::NewerSchema { file: file.to_owned(), found, known });
+    }
+    Ok(())
+}
+
+/// Reads every page of a file of moderate size, and what the store cannot do without of any.
+fn check(connection: &Connection, file: &Path) -> Result<(), OpenError> {
+    let corrupt = |detail| OpenError::Corrupt { file: file.to_owned(), detail };
+    let size = fs::metadata(file).map_or(0, |metadata| metadata.len());
+    if size <= CHECKED_BYTES_MAX {
+        let verdict: String = connection
+            .pragma_query_value(None, "quick_check(1)", |row| row.get(0))
+            .map_err(|error| explain(file, error))?;
+        if verdict != "ok" {
+            return Err(corrupt(verdict));
+        }
+    }
+    for name in ["revision", "compacted"] {
+        connection
+            .query_row(sql::COUNTER, [name], |row| row.get::<_, i64>(0))
+            .map_err(|error| corrupt(error.to_string()))?;
+    }
+    Ok(())
+}
+
+fn explain(file: &Path, error: rusqlite::Error) -> OpenError {
+    let file = file.to_owned();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            OpenError::Corrupt { file, detail: error.to_string() }
+        }
+        _ => OpenError::Sqlite { file, source: error },
+    }
+}

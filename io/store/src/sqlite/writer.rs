@@ -1,0 +1,290 @@
+//! Writing: many transactions, one commit.
+//!
+//! A transaction runs on the caller's thread, under the writer's lock, inside a `SAVEPOINT` of a surrounding SQL
+//! transaction, the *batch*. Whoever finishes while others are waiting for the lock leaves the batch open for
+//! them and waits for its verdict; whoever finishes with nobody waiting commits for all. One `fsync` thus
+//! acknowledges as many transactions as piled up during the last one, and a lone writer never waits for company.
+//!
+//! A transaction in a batch sees the writes of those before it, and therefore shares their fate: when the
+//! commit fails they all fail, refused and read-only ones included.
+
+use super::reader::{as_sql, counter, get, scan};
+use super::{failure, sql};
+use crate::limit::Allowance;
+use crate::subscription::Subscribers;
+use crate::{Abort, Document, Error, Operation, Read, Revision, Transaction};
+use bytes::Bytes;
+use rusqlite::{Connection, params};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// The most transactions that one commit acknowledges; bounds the wait of the first under a steady stream.
+const BATCH_MAX: usize = 256;
+
+pub(super) struct Writer {
+    session: Mutex<Session>,
+    /// Callers that want the lock and do not have it.
+    waiting: AtomicUsize,
+}
+
+/// The writer's connection, and the batch that is open on it.
+struct Session {
+    connection: Connection,
+    retained: u64,
+    batch: Option<Open>,
+}
+
+struct Open {
+    verdict: Arc<Verdict>,
+    /// The last revision taken, by a batch before or in this one.
+    revision: Revision,
+    /// The revision at the batch's beginning.
+    durable: Revision,
+    transactions: usize,
+}
+
+/// How a batch ended; everyone in it waits here.
+#[derive(Default)]
+struct Verdict {
+    outcome: Mutex<Option<Result<(), Error>>>,
+    decided: Condvar,
+}
+
+/// What became of one transaction before its batch was decided.
+type Outcome = Result<Result<Revision, Error>, Box<dyn Any + Send>>;
+
+struct SqliteTransaction<'a> {
+    connection: &'a Connection,
+    /// The revision this transaction takes if it writes.
+    revision: Revision,
+    allowance: Allowance,
+    doom: Option<Error>,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    pub(super) fn new(connection: Connection, retained: u64) -> Self {
+        Self {
+            session: Mutex::new(Session { connection, retained, batch: None }),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn transact(
+        &self,
+        f: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Abort>,
+        subscribers: &Subscribers,
+    ) -> Result<Revision, Error> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        // A panic under this lock is caught before it can leave a batch half made.
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+
+        let verdict = session.join()?;
+        let outcome = session.run(f);
+        let committed = if self.waiting.load(Ordering::SeqCst) == 0 || session.is_full() {
+            session.commit()
+        } else {
+            None
+        };
+        drop(session);
+        if let Some(revision) = committed {
+            subscribers.wake(revision);
+        }
+        let decided = verdict.wait();
+        match outcome {
+            Err(panic) => resume_unwind(panic),
+            Ok(outcome) => decided.and(outcome),
+        }
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    /// Opens a batch unless one is open, and takes a place in it.
+    fn join(&mut self) -> Result<Arc<Verdict>, Error> {
+        let batch = match &mut self.batch {
+            Some(batch) => batch,
+            empty => {
+                let begun = self.connection.execute_batch(sql::BEGIN_WRITE);
+                begun.map_err(|error| failure::definite(&error))?;
+                let durable = counter(&self.connection, "revision").inspect_err(|_| {
+                    // Nothing was written; should even this fail, the next BEGIN tells.
+                    drop(self.connection.execute_batch(sql::ROLLBACK));
+                })?;
+                let verdict = Arc::default();
+                empty.insert(Open { verdict, revision: durable, durable, transactions: 0 })
+            }
+        };
+        batch.transactions += 1;
+        Ok(Arc::clone(&batch.verdict))
+    }
+
+    fn is_full(&self) -> bool {
+        self.batch.as_ref().is_none_or(|batch| batch.transactions >= BATCH_MAX)
+    }
+
+    /// Runs one transaction in a savepoint of the open batch.
+    fn run(&mut self, f: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Abort>) -> Outcome {
+        let batch = self.batch.as_mut().expect("join comes before run");
+        if let Err(error) = self.connection.execute_batch(sql::SAVEPOINT) {
+            return Ok(Err(failure::definite(&error)));
+        }
+        let mut transaction = SqliteTransaction {
+            connection: &self.connection,
+            revision: batch.revision.next(),
+            allowance: Allowance::default(),
+            doom: None,
+        };
+        let verdict = catch_unwind(AssertUnwindSafe(|| f(&mut transaction)));
+        let (revision, has_written) = (transaction.revision, transaction.allowance.is_used());
+        let outcome = match (transaction.doom.take(), verdict) {
+            (_, Err(panic)) => Err(panic),
+            (Some(doom), Ok(_)) => Ok(Err(doom)),
+            (None, Ok(Ok(()))) => Ok(Ok(if has_written { revision } else { batch.revision })),
+            (None, Ok(Err(Abort::Refused))) => Ok(Err(Error::Refused)),
+            (None, Ok(Err(Abort::Failed(error)))) => Ok(Err(error)),
+        };
+        if self.connection.is_autocommit() {
+            // Some failures (a full disk, for one) make SQLite drop the whole batch.
+            let reason = match &outcome {
+                Ok(Err(error)) => error.clone(),
+                _ => Error::Unavailable("the storage engine gave up the batch".to_owned()),
+            };
+            self.decide(Err(reason));
+            return outcome;
+        }
+        let is_kept = matches!(outcome, Ok(Ok(_)));
+        let end = if is_kept { sql::RELEASE } else { sql::ROLLBACK_TO };
+        match self.connection.execute_batch(end) {
+            Ok(()) if is_kept => batch.revision = if has_written { revision } else { batch.revision },
+            Ok(()) => {}
+            Err(error) => self.give_up(failure::definite(&error)),
+        }
+        outcome
+    }
+
+    /// Makes the open batch durable. Returns the store's last revision if it moved.
+    fn commit(&mut self) -> Option<Revision> {
+        let batch = self.batch.as_ref()?;
+        let (revision, durable) = (batch.revision, batch.durable);
+        let seal = || {
+            if revision > durable {
+                set_counter(&self.connection, "revision", revision)?;
+                self.compact(revision)?;
+            }
+            self.connection.prepare_cached(sql::COMMIT)?.execute([]).map(drop)
+        };
+        match seal() {
+            Ok(()) => {
+                self.decide(Ok(()));
+                (revision > durable).then_some(revision)
+            }
+            Err(error) => {
+                self.give_up(failure::of_commit(&error));
+                None
+            }
+        }
+    }
+
+    /// Drops what the feed need not keep.
+    fn compact(&self, last: Revision) -> rusqlite::Result<()> {
+        let Some(newest) = last.number().checked_sub(self.retained).filter(|&newest| newest > 0) else {
+            return Ok(());
+        };
+        let newest = Revision::new(newest);
+        self.connection.prepare_cached(sql::COMPACT)?.execute([as_sql(newest)])?;
+        set_counter(&self.connection, "compacted", newest)
+    }
+
+    fn give_up(&mut self, reason: Error) {
+        if !self.connection.is_autocommit() {
+            // Should this fail too, the next BEGIN does as well, and says so to its caller.
+            drop(self.connection.execute_batch(sql::ROLLBACK));
+        }
+        self.decide(Err(reason));
+    }
+
+    fn decide(&mut self, outcome: Result<(), Error>) {
+        if let Some(batch) = self.batch.take() {
+            *batch.verdict.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+            batch.verdict.decided.notify_all();
+        }
+    }
+}
+
+fn set_counter(connection: &Connection, name: &str, value: Revision) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql::SET_COUNTER)?.execute(params![name, as_sql(value)]).map(drop)
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    fn wait(&self) -> Result<(), Error> {
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        let decided = self.decided.wait_while(outcome, |outcome| outcome.is_none());
+        decided.unwrap_or_else(PoisonError::into_inner).clone().expect("the wait ends with a verdict")
+    }
+}
+
+// === impl SqliteTransaction ===
+
+impl SqliteTransaction<'_> {
+    fn doomed<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &result {
+            self.doom.get_or_insert_with(|| error.clone());
+        }
+        result
+    }
+
+    fn write(&mut self, key: &str, value: &[u8], operation: Operation) -> Result<(), Error> {
+        self.allowance.charge(key, value)?;
+        let statements = || -> rusqlite::Result<()> {
+            let revision = as_sql(self.revision);
+            match operation {
+                Operation::Put => {
+                    self.connection.prepare_cached(sql::PUT)?.execute(params![key, value, revision])?
+                }
+                Operation::Delete => self.connection.prepare_cached(sql::DELETE)?.execute([key])?,
+            };
+            let is_put = operation == Operation::Put;
+            self.connection.prepare_cached(sql::RECORD)?.execute(params![revision, key, is_put])?;
+            Ok(())
+        };
+        statements().map_err(|error| failure::definite(&error))
+    }
+}
+
+impl Read for SqliteTransaction<'_> {
+    fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Document>, Error> {
+        get(self.connection, key)
+    }
+
+    fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Document>, Error> {
+        scan(self.connection, prefix, after, limit)
+    }
+}
+
+impl Transaction for SqliteTransaction<'_> {
+    fn put(&mut self, key: &str, value: Bytes) -> Result<(), Error> {
+        let written = self.write(key, &value, Operation::Put);
+        self.doomed(written)
+    }
+
+    fn delete(&mut self, key: &str) -> Result<bool, Error> {
+        let found = get(self.connection, key);
+        if self.doomed(found)?.is_none() {
+            return Ok(false);
+        }
+        let written = self.write(key, &[], Operation::Delete);
+        self.doomed(written).map(|()| true)
+    }
+}
