@@ -5,7 +5,7 @@ use crate::RETAINED_REVISIONS;
 use crate::subscription::Subscribers;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -89,8 +89,9 @@ impl Options {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(&self, dir: &Path) -> Result<Sqlite, OpenError> {
-        let lock = lock(dir)?;
+        let mut lock = lock(dir)?;
         let file = dir.join(DATA_FILE);
+        refuse_to_begin_again(&lock, &file)?;
         let connection = connect(&file).map_err(|error| explain(&file, error))?;
         identify(&connection, &file)?;
         let prepared = connection.execute_batch(sql::WRITER).and_then(|()| {
@@ -99,6 +100,7 @@ impl Options {
         });
         prepared.map_err(|error| explain(&file, error))?;
         check(&connection, &file)?;
+        mark(&mut lock).map_err(|source| OpenError::Folder { dir: dir.to_owned(), source })?;
         Ok(Sqlite {
             writer: Writer::new(connection, self.retained_revisions.max(1)),
             readers: Readers::new(file),
@@ -131,6 +133,26 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// An empty or missing file is a new store, except where a store was made before: then its data is gone, and
+/// starting over would hide that.
+fn refuse_to_begin_again(lock: &File, file: &Path) -> Result<(), OpenError> {
+    let is_marked = lock.metadata().is_ok_and(|metadata| metadata.len() > 0);
+    let is_empty = fs::metadata(file).map_or(true, |metadata| metadata.len() == 0);
+    if is_marked && is_empty {
+        let detail = "it is missing or empty, though a store was made here".to_owned();
+        return Err(OpenError::Corrupt { file: file.to_owned(), detail });
+    }
+    Ok(())
+}
+
+/// Notes in the lock file that the store has been made.
+fn mark(lock: &mut File) -> io::Result<()> {
+    if lock.metadata()?.len() == 0 {
+        lock.write_all(b"a store was made here\n")?;
+    }
+    Ok(())
+}
+
 /// Refuses what is not ours or too new, before anything is written.
 fn identify(connection: &Connection, file: &Path) -> Result<(), OpenError> {
     let pragma = |name| {
@@ -155,9 +177,8 @@ fn check(connection: &Connection, file: &Path) -> Result<(), OpenError> {
     let corrupt = |detail| OpenError::Corrupt { file: file.to_owned(), detail };
     let size = fs::metadata(file).map_or(0, |metadata| metadata.len());
     if size <= CHECKED_BYTES_MAX {
-        let verdict: String = connection
-            .pragma_query_value(None, "quick_check(1)", |row| row.get(0))
-            .map_err(|error| explain(file, error))?;
+        let verdict: String =
+            connection.query_row(sql::CHECK, [], |row| row.get(0)).map_err(|error| explain(file, error))?;
         if verdict != "ok" {
             return Err(corrupt(verdict));
         }

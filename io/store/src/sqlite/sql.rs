@@ -8,6 +8,9 @@ pub(super) const CONNECTION: &str = "PRAGMA busy_timeout = 5000; PRAGMA trusted_
 pub(super) const WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
      PRAGMA journal_size_limit = 67108864;";
 
+/// Looks at every page, up to the first fault → `ok`, or what is wrong
+pub(super) const CHECK: &str = "PRAGMA quick_check(1)";
+
 pub(super) const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
 pub(super) const BEGIN_READ: &str = "BEGIN";
 pub(super) const COMMIT: &str = "COMMIT";

@@ -1,0 +1,131 @@
+//! What is particular to the SQLite backend: its folder, its file, its start-up and its end.
+
+use bytes::Bytes;
+use rusqlite::Connection;
+use selvedge_store::sqlite::{OpenError, Options, SCHEMA_VERSION, Sqlite};
+use selvedge_store::{Abort, Error, Revision, Store};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+fn data_file(dir: &Path) -> PathBuf {
+    dir.join("store.sqlite3")
+}
+
+/// A closed store with enough documents to fill many pages.
+fn filled(dir: &Path) {
+    let store = Sqlite::open(dir).expect("an empty folder opens");
+    for number in 0..200 {
+        let value = Bytes::from(vec![b'x'; 1000]);
+        store
+            .transact(&mut |tx| tx.put(&format!("key/{number}"), value.clone()).map_err(Abort::from))
+            .expect("writing succeeds");
+    }
+}
+
+#[test]
+fn documents_feed_and_retention_survive_reopening() {
+    let dir = folder();
+    filled(dir.path());
+    let store = Options { retained_revisions: 5 }.open(dir.path()).unwrap();
+    assert_eq!(store.changes(Revision::ZERO, 500).unwrap().len(), 200);
+    let committed = store.transact(&mut |tx| tx.put("last", Bytes::new()).map_err(Abort::from)).unwrap();
+    assert_eq!(committed.revision, Revision::new(201));
+    assert!(matches!(store.changes(Revision::ZERO, 500), Err(Error::Compacted { .. })));
+    assert_eq!(store.snapshot().unwrap().scan_all("key/").unwrap().len(), 200);
+}
+
+#[test]
+fn a_store_is_open_only_once() {
+    let dir = folder();
+    let store = Sqlite::open(dir.path()).unwrap();
+    let second = Sqlite::open(dir.path()).err().expect("the folder is taken");
+    assert!(matches!(second, OpenError::InUse { .. }));
+    assert!(second.to_string().ends_with("another process is using it"), "{second}");
+    drop(store);
+    assert!(Sqlite::open(dir.path()).is_ok());
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_alone() {
+    let dir = folder();
+    filled(dir.path());
+    let newer = SCHEMA_VERSION + 1;
+    let raw = Connection::open(data_file(dir.path())).unwrap();
+    raw.pragma_update(None, "user_version", newer).unwrap();
+    drop(raw);
+    let before = fs::read(data_file(dir.path())).unwrap();
+    let refused = Sqlite::open(dir.path()).err().expect("a later release wrote this");
+    assert!(matches!(refused, OpenError::NewerSchema { found, known: SCHEMA_VERSION, .. } if found == newer));
+    assert_eq!(fs::read(data_file(dir.path())).unwrap(), before);
+}
+
+#[test]
+fn another_programs_database_is_refused_and_left_alone() {
+    let dir = folder();
+    let raw = Connection::open(data_file(dir.path())).unwrap();
+    raw.execute_batch("CREATE TABLE theirs (x)").unwrap();
+    drop(raw);
+    let before = fs::read(data_file(dir.path())).unwrap();
+    assert!(matches!(Sqlite::open(dir.path()), Err(OpenError::Foreign { .. })));
+    assert_eq!(fs::read(data_file(dir.path())).unwrap(), before);
+}
+
+#[test]
+fn a_damaged_file_is_named_as_such() {
+    let damages: [(&str, fn(&mut Vec<u8>)); 5] = [
+        ("emptied", Vec::clear),
+        ("not a database", |file| *file = b"something else entirely, and long enough to look at".repeat(9)),
+        ("cut in half", |file| file.truncate(file.len() / 2)),
+        ("cut within the header", |file| file.truncate(50)),
+        ("overwritten in the middle", |file| {
+            let middle = file.len() / 2;
+            file[middle..middle + 8192].fill(0xff);
+        }),
+    ];
+    for (name, damage) in damages {
+        let dir = folder();
+        filled(dir.path());
+        let mut file = fs::read(data_file(dir.path())).unwrap();
+        damage(&mut file);
+        fs::write(data_file(dir.path()), file).unwrap();
+        let refused = Sqlite::open(dir.path()).err().unwrap_or_else(|| panic!("{name}: opened"));
+        assert!(matches!(refused, OpenError::Corrupt { .. }), "{name}: {refused:?}");
+        assert!(refused.to_string().contains("store.sqlite3"), "{name}: {refused}");
+    }
+}
+
+#[test]
+fn the_folder_is_the_owners_alone() {
+    let dir = folder();
+    let nested = dir.path().join("a/b");
+    let _store = Sqlite::open(&nested).unwrap();
+    assert_eq!(fs::metadata(&nested).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let dir = folder();
+    let occupied = dir.path().join("file");
+    fs::write(&occupied, "").unwrap();
+    assert!(matches!(Sqlite::open(&occupied), Err(OpenError::Folder { .. })));
+}
+
+#[test]
+fn an_empty_folder_opens_at_once() {
+    // The best of several, so that a busy machine does not fail it: the bound is on our work.
+    let best = (0..5).map(|_| {
+        let dir = folder();
+        let begun = Instant::now();
+        let _store = Sqlite::open(dir.path()).unwrap();
+        begun.elapsed()
+    });
+    let best = best.min().expect("five runs");
+    assert!(best < Duration::from_millis(50), "opening took {best:?}");
+}
