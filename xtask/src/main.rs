@@ -1,6 +1,7 @@
 //! The chores of the house: `cargo xtask tidy`, `test` and `bench`.
 #![expect(clippy::print_stdout, reason = "a command-line tool talks to the person who started it")]
 
+mod codegen;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -19,12 +20,15 @@ struct Arguments {
 enum Chore {
     /// Checks the rules that the compiler does not: arrows between crates, orphans, bans, reasons
     Tidy,
+    /// Compiles the vendored .proto files into core/xds/proto/src/generated
+    Codegen,
 }
 
 fn main() -> Result<()> {
     let root = repository_root();
     match Arguments::parse().chore {
         Chore::Tidy => tidy::run(&root),
+        Chore::Codegen => codegen::run(&root),
     }
 }
 
