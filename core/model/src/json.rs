@@ -1,0 +1,1 @@
+//! JSON as strangers send it.
