@@ -13,3 +13,51 @@ pub enum PathMatch {
     /// The whole path.
     Regex(Pattern),
 }
+
+impl PathMatch {
+    /// Whether it takes `path` (without a query string).
+    pub fn takes(&self, path: &str) -> bool {
+        match self {
+            Self::Prefix(prefix) => path.starts_with(prefix.as_str()),
+            Self::Exact(exact) => path == exact,
+            Self::Regex(pattern) => pattern.is_match(path),
+        }
+    }
+}
+
+impl std::fmt::Display for PathMatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Prefix(prefix) => write!(f, "prefix {prefix}"),
+            Self::Exact(exact) => write!(f, "path {exact}"),
+            Self::Regex(pattern) => write!(f, "path regex {}", pattern.as_str()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_taken_as_envoy_takes_them() {
+        let prefix = |text: &str| PathMatch::Prefix(text.to_owned());
+        let exact = |text: &str| PathMatch::Exact(text.to_owned());
+        let regex = |text: &str| PathMatch::Regex(Pattern::new(text).expect("a valid expression"));
+        for (condition, path, taken) in [
+            (prefix("/"), "/x", true),
+            (prefix("/out"), "/out2", true),
+            (prefix("/out/"), "/out", false),
+            (prefix("/Out"), "/out", false),
+            (prefix(""), "*", true),
+            (exact("/p"), "/p", true),
+            (exact("/p"), "/p/", false),
+            (regex("/re.*x"), "/re/x", true),
+            (regex("/re.*x"), "/rexy", false),
+            (regex("/a|/b"), "/a", true),
+            (regex("/a|/b"), "/ab", false),
+        ] {
+            assert_eq!(condition.takes(path), taken, "{condition} on {path}");
+        }
+    }
+}
