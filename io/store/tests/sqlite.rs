@@ -79,7 +79,8 @@ fn another_programs_database_is_refused_and_left_alone() {
 
 #[test]
 fn a_damaged_file_is_named_as_such() {
-    let damages: [(&str, fn(&mut Vec<u8>)); 5] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 5] = [
         ("emptied", Vec::clear),
         ("not a database", |file| *file = b"something else entirely, and long enough to look at".repeat(9)),
         ("cut in half", |file| file.truncate(file.len() / 2)),
