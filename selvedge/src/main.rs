@@ -1,2 +1,4 @@
 //! The composition root.
+mod appmesh;
+mod output;
 fn main() {}

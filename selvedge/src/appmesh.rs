@@ -1,0 +1,2 @@
+//! `selvedge appmesh`: what `aws appmesh` takes, in the words that it takes.
+mod shorthand;
