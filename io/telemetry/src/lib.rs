@@ -1,1 +1,21 @@
-//! (room not furnished)
+//! What a proxy tells about itself: statistics under Envoy's names, access logs in Envoy's formats.
+//!
+//! Whoever serves requests only moves relaxed atomics of its own thread and appends to a buffer of its own thread;
+//! names, sums, tags and files are the business of scrapes and of the log's own thread.
+
+mod codes;
+mod counter;
+mod histogram;
+mod registry;
+mod scrape;
+mod shard;
+pub mod stats;
+
+pub use codes::ResponseCodes;
+pub use counter::{Counter, Gauge};
+pub use histogram::Histogram;
+pub use registry::Registry;
+pub use scrape::Filter;
+pub use scrape::prometheus::FixedTags;
+pub use shard::{Sharded, enter_worker, worker};
+pub use stats::{ClusterStats, HttpStats, ListenerHttpStats, ListenerStats, ServerStats, TcpStats};

@@ -1,0 +1,137 @@
+//! Who holds which statistics: the groups by name.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::Sharded;
+use crate::scrape::Intervals;
+use crate::stats::{ClusterStats, HttpStats, ListenerHttpStats, ListenerStats, ServerStats, TcpStats};
+
+/// A cheap handle to all statistics of a process.
+///
+/// A group lives as long as somebody holds it; asked for again meanwhile, it is the same one. The lock inside is for
+/// configuration changes and scrapes: whoever serves requests keeps the `Arc` that it was given.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    workers: usize,
+    server: Sharded<ServerStats>,
+    groups: Mutex<Groups>,
+    pub(crate) intervals: Mutex<Intervals>,
+}
+
+#[derive(Debug, Default)]
+struct Groups {
+    clusters: Named<String, ClusterStats>,
+    http: Named<String, HttpStats>,
+    tcp: Named<String, TcpStats>,
+    listeners: Named<SocketAddr, ListenerStats>,
+    listener_http: Named<(SocketAddr, String), ListenerHttpStats>,
+}
+
+type Named<K, T> = BTreeMap<K, Weak<Sharded<T>>>;
+
+impl Registry {
+    /// For a process with so many worker threads.
+    pub fn new(workers: usize) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                workers,
+                server: Sharded::new(workers),
+                groups: Mutex::default(),
+                intervals: Mutex::default(),
+            }),
+        }
+    }
+
+    pub fn cluster(&self, name: &str) -> Arc<Sharded<ClusterStats>> {
+        self.hold(|groups| &mut groups.clusters, name.to_owned())
+    }
+
+    pub fn http(&self, stat_prefix: &str) -> Arc<Sharded<HttpStats>> {
+        self.hold(|groups| &mut groups.http, stat_prefix.to_owned())
+    }
+
+    pub fn tcp(&self, stat_prefix: &str) -> Arc<Sharded<TcpStats>> {
+        self.hold(|groups| &mut groups.tcp, stat_prefix.to_owned())
+    }
+
+    pub fn listener(&self, address: SocketAddr) -> Arc<Sharded<ListenerStats>> {
+        self.hold(|groups| &mut groups.listeners, address)
+    }
+
+    pub fn listener_http(&self, address: SocketAddr, stat_prefix: &str) -> Arc<Sharded<ListenerHttpStats>> {
+        self.hold(|groups| &mut groups.listener_http, (address, stat_prefix.to_owned()))
+    }
+
+    pub fn server(&self) -> &Sharded<ServerStats> {
+        &self.inner.server
+    }
+
+    /// The group of that name: the one that somebody holds, or a new one.
+    fn hold<K: Ord, T: Default>(
+        &self,
+        named: impl FnOnce(&mut Groups) -> &mut Named<K, T>,
+        key: K,
+    ) -> Arc<Sharded<T>> {
+        let mut groups = self.inner.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = named(&mut groups);
+        if let Some(held) = named.get(&key).and_then(Weak::upgrade) {
+            return held;
+        }
+        named.retain(|_, group| group.strong_count() > 0);
+        let fresh = Arc::new(Sharded::new(self.inner.workers));
+        named.insert(key, Arc::downgrade(&fresh));
+        fresh
+    }
+
+    /// Everything that is held at this moment.
+    pub(crate) fn held(&self) -> Held {
+        let groups = self.inner.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        Held {
+            clusters: alive(&groups.clusters),
+            http: alive(&groups.http),
+            tcp: alive(&groups.tcp),
+            listeners: alive(&groups.listeners),
+            listener_http: alive(&groups.listener_http),
+        }
+    }
+
+    pub(crate) fn intervals(&self) -> &Mutex<Intervals> {
+        &self.inner.intervals
+    }
+}
+
+/// The groups that are alive, by name.
+pub(crate) struct Held {
+    pub(crate) clusters: Vec<(String, Arc<Sharded<ClusterStats>>)>,
+    pub(crate) http: Vec<(String, Arc<Sharded<HttpStats>>)>,
+    pub(crate) tcp: Vec<(String, Arc<Sharded<TcpStats>>)>,
+    pub(crate) listeners: Vec<(SocketAddr, Arc<Sharded<ListenerStats>>)>,
+    pub(crate) listener_http: Vec<((SocketAddr, String), Arc<Sharded<ListenerHttpStats>>)>,
+}
+
+fn alive<K: Clone, T>(named: &Named<K, T>) -> Vec<(K, Arc<Sharded<T>>)> {
+    named.iter().filter_map(|(key, group)| Some((key.clone(), group.upgrade()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_group_is_shared_and_a_dropped_one_is_forgotten() {
+        let registry = Registry::new(1);
+        let first = registry.cluster("a");
+        first.upstream_rq_total.inc();
+        assert!(Arc::ptr_eq(&first, &registry.cluster("a")));
+        drop(first);
+        assert_eq!(registry.held().clusters.len(), 0);
+        assert_eq!(registry.cluster("a").upstream_rq_total.value(), 0);
+    }
+}

@@ -1,0 +1,153 @@
+//! `/stats`: a line a statistic, counters and gauges first, then histograms, each sorted by name.
+
+use std::fmt::Write;
+
+use super::{Filter, Value};
+use crate::histogram::Snapshot;
+use crate::histogram::snapshot::QUANTILES;
+use crate::registry::Registry;
+
+impl Registry {
+    /// All statistics that `filter` lets through as Envoy's text.
+    pub fn text(&self, filter: &Filter) -> String {
+        let mut numbers = Vec::new();
+        let mut histograms = Vec::new();
+        for (name, sample) in self.select(filter) {
+            match sample.value {
+                Value::Counter(value) => numbers.push(format!("{name}: {value}\n")),
+                Value::Gauge(value) => numbers.push(format!("{name}: {}\n", value.max(0))),
+                Value::Histogram { cumulative, interval } => {
+                    histograms.push(format!("{name}: {}\n", histogram_text(&cumulative, &interval)));
+                }
+            }
+        }
+        numbers.sort_unstable();
+        histograms.sort_unstable();
+        numbers.append(&mut histograms);
+        numbers.concat()
+    }
+}
+
+/// `P0(interval,cumulative) P25(…) …`
+fn histogram_text(cumulative: &Snapshot, interval: &Snapshot) -> String {
+    let Some(cumulative) = cumulative.quantiles() else { return "No recorded values".to_owned() };
+    let interval = interval.quantiles();
+    let mut text = String::new();
+    for (index, quantile) in QUANTILES.iter().enumerate() {
+        let separator = if index == 0 { "" } else { " " };
+        let interval = interval.map_or_else(|| "nan".to_owned(), |values| number(values[index]));
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "{separator}P{}({interval},{})",
+            number(quantile * 100.0),
+            number(cumulative[index])
+        );
+    }
+    text
+}
+
+/// Six significant digits without trailing zeros, as C++ streams print a double.
+pub(super) fn number(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let magnitude = value.abs().log10().floor() as i32;
+    if !(-5..6).contains(&magnitude) {
+        let mantissa = trim(format!("{:.5}", value / 10_f64.powi(magnitude)));
+        let sign = if magnitude < 0 { '-' } else { '+' };
+        return format!("{mantissa}e{sign}{:02}", magnitude.abs());
+    }
+    trim(format!("{value:.*}", usize::try_from(5 - magnitude).unwrap_or(0)))
+}
+
+fn trim(digits: String) -> String {
+    if !digits.contains('.') {
+        return digits;
+    }
+    digits.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_print_as_cpp_streams_print_them() {
+        let rows = [
+            (0.0, "0"),
+            (1.025, "1.025"),
+            (99.5, "99.5"),
+            (99.9, "99.9"),
+            (1050.0, "1050"),
+            (30999.0, "30999"),
+            (1_099_950.0, "1.09995e+06"),
+            (0.5, "0.5"),
+        ];
+        for (value, expected) in rows {
+            assert_eq!(number(value), expected);
+        }
+    }
+
+    #[test]
+    fn text_is_sorted_with_histograms_last() {
+        let registry = Registry::new(1);
+        let cluster = registry.cluster("up");
+        cluster.upstream_rq_total.add(3);
+        cluster.upstream_rq_active.inc();
+        cluster.rq.record(200);
+        cluster.upstream_cx_connect_ms.record(1);
+        let filter = Filter { used_only: true, ..Filter::default() };
+        let expected = "\
+cluster.up.upstream_rq_200: 1
+cluster.up.upstream_rq_2xx: 1
+cluster.up.upstream_rq_active: 1
+cluster.up.upstream_rq_completed: 1
+cluster.up.upstream_rq_total: 3
+cluster.up.upstream_cx_connect_ms: P0(nan,1) P25(nan,1.025) P50(nan,1.05) P75(nan,1.075) P90(nan,1.09) P95(nan,1.095) P99(nan,1.099) P99.5(nan,1.0995) P99.9(nan,1.0999) P100(nan,1.1)
+";
+        assert_eq!(registry.text(&filter), expected);
+    }
+
+    #[test]
+    fn the_interval_is_what_lies_between_the_last_two_flushes() {
+        let registry = Registry::new(0);
+        let cluster = registry.cluster("up");
+        cluster.upstream_cx_connect_ms.record(0);
+        registry.flush_intervals();
+        let filter = Filter { used_only: true, ..Filter::default() };
+        assert!(registry.text(&filter).contains("P0(0,0)"));
+        registry.flush_intervals();
+        assert!(registry.text(&filter).contains("P0(nan,0)"));
+    }
+
+    #[test]
+    fn the_filter_matches_anywhere_and_can_be_inverted() {
+        let registry = Registry::new(0);
+        let _cluster = registry.cluster("up");
+        let filter = Filter::default().with_name("upstream_rq_t.*al$").expect("a valid expression");
+        assert_eq!(registry.text(&filter), "cluster.up.upstream_rq_total: 0\n");
+        let inverted = Filter { inverted: true, ..filter };
+        assert!(!registry.text(&inverted).contains("upstream_rq_total"));
+        assert!(registry.text(&inverted).contains("upstream_rq_active"));
+    }
+
+    #[test]
+    fn every_name_that_the_reference_lists_for_a_cluster_is_spelt_alike() {
+        let registry = Registry::new(0);
+        let _held = (registry.cluster("c"), registry.http("h"));
+        let text = registry.text(&Filter::default());
+        for name in [
+            "cluster.c.upstream_cx_destroy_with_active_rq: 0",
+            "cluster.c.circuit_breakers.default.rq_open: 0",
+            "cluster.c.membership_total: 0",
+            "http.h.downstream_rq_time: No recorded values",
+            "cluster_manager.active_clusters: 0",
+            "listener_manager.lds.update_success: 0",
+            "control_plane.connected_state: 0",
+            "http.h.tracing.not_traceable: 0",
+        ] {
+            assert!(text.lines().any(|line| line == name), "{name}");
+        }
+    }
+}
