@@ -1,0 +1,87 @@
+//! Heads → bytes, in the order and spelling in which Envoy writes them.
+
+use crate::framing::Framing;
+use crate::head::{RequestHead, ResponseHead};
+use crate::known::HeaderId;
+use crate::reason;
+
+/// The answer to `Expect: 100-continue`.
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Writes a request head. A length must stand among the fields already; chunking is announced here.
+pub fn request(head: &RequestHead, framing: Framing, out: &mut Vec<u8>) {
+    out.extend_from_slice(head.method().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(head.path().as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    if let Some(authority) = head.authority() {
+        field(b"host", authority.as_bytes(), out);
+    }
+    let mut length = false;
+    for (id, name, value) in head.fields.iter_ids() {
+        length |= id == HeaderId::ContentLength;
+        field(name.as_bytes(), value, out);
+    }
+    if head.fields.contains(HeaderId::Upgrade) {
+        out.extend_from_slice(b"connection: upgrade\r\n");
+    }
+    match framing {
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Framing::None if !length && !may_lack_length(head.method()) => {
+            out.extend_from_slice(b"content-length: 0\r\n");
+        }
+        _ => {}
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Methods whose requests say nothing about their length when they have no body.
+fn may_lack_length(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "DELETE" | "TRACE" | "CONNECT")
+}
+
+/// Writes a response head. A length that stands among the fields is kept.
+///
+/// `framing` is that of the body as it will be written; [`Framing::None`] is announced as `content-length: 0` where the
+/// status and the method of the request leave room for doubt.
+pub fn response(head: &ResponseHead, framing: Framing, method: &str, close: bool, out: &mut Vec<u8>) {
+    status_line(head.status, out);
+    let mut length = false;
+    for (id, name, value) in head.fields.iter_ids() {
+        length |= id == HeaderId::ContentLength;
+        field(name.as_bytes(), value, out);
+    }
+    if head.status == 101 {
+        out.extend_from_slice(b"connection: upgrade\r\n");
+    } else if close {
+        out.extend_from_slice(b"connection: close\r\n");
+    }
+    let bodiless = head.status < 200 || head.status == 204 || head.status == 304;
+    match framing {
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Framing::None if !length && !bodiless && method != "HEAD" => {
+            out.extend_from_slice(b"content-length: 0\r\n");
+        }
+        _ => {}
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn status_line(status: u16, out: &mut Vec<u8>) {
+    if status == 200 {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(reason::phrase(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}

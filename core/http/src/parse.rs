@@ -1,0 +1,340 @@
+//! Bytes of an HTTP/1 head → [`RequestHead`] and [`ResponseHead`], with what the first look must settle: where the body
+//! ends, whether the connection survives, what the peer asks of the connection.
+//!
+//! `httparse` knows the grammar of a line; which messages are acceptable is decided here.
+
+use std::mem::MaybeUninit;
+
+use crate::authority;
+use crate::chunked::ChunkError;
+use crate::fields::{Fields, Span};
+use crate::framing::{self, Framing, FramingError};
+use crate::head::{RequestHead, ResponseHead, Version};
+use crate::known::HeaderId;
+use crate::method;
+use crate::scan::{
+    self, Extent, HEADERS_MAX, REQUEST_HEAD_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX, Scan, Scanner,
+};
+
+/// What is known of a request once its head is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestFacts {
+    pub framing: Framing,
+    /// The client wants the connection closed after the response.
+    pub close: bool,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+    /// What the client wants to turn the connection into.
+    pub upgrade: Upgrade,
+}
+
+/// A protocol change that a message asks for or agrees to (RFC 9110 §7.8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Upgrade {
+    #[default]
+    None,
+    WebSocket,
+    /// HTTP/2 in the clear: ignored, as RFC 9113 allows and Envoy does.
+    H2c,
+    Other,
+}
+
+/// What is known of a response once its head is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResponseFacts {
+    pub framing: Framing,
+    /// The connection cannot carry another request.
+    pub close: bool,
+}
+
+/// A request head that is not served. The client's fault, each one; the connection ends with the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    #[error("a head of more than {REQUEST_HEAD_BYTES_MAX} bytes")]
+    HeadTooLarge,
+    #[error("more than {HEADERS_MAX} header fields")]
+    TooManyHeaders,
+    #[error("a line ended by LF alone")]
+    BareLineFeed,
+    #[error("no HTTP request: {0}")]
+    Malformed(&'static str),
+    #[error("a control character in a header value")]
+    InvalidCharacters,
+    #[error("an HTTP version other than 1.1")]
+    Version,
+    #[error("a host that no authority can be")]
+    InvalidAuthority,
+    #[error("more than one host")]
+    DuplicateHost,
+    #[error("{0}")]
+    Framing(#[from] FramingError),
+    #[error("{0}")]
+    Chunk(#[from] ChunkError),
+}
+
+/// A response head that cannot be passed on. The upstream's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResponseError {
+    #[error("a head of more than {RESPONSE_HEAD_BYTES_MAX} bytes")]
+    HeadTooLarge,
+    #[error("more than {HEADERS_MAX} header fields")]
+    TooManyHeaders,
+    #[error("no HTTP response: {0}")]
+    Malformed(&'static str),
+    #[error("{0}")]
+    Framing(#[from] FramingError),
+    #[error("{0}")]
+    Chunk(#[from] ChunkError),
+}
+
+/// Reads a request head once it is whole: its length in bytes and what it settles. `None` asks for more bytes.
+///
+/// `bytes` starts at the same place in every call for one head.
+///
+/// # Errors
+/// See [`RequestError`]; as early as the bytes at hand allow.
+pub fn request(
+    scanner: &mut Scanner,
+    bytes: &[u8],
+    head: &mut RequestHead,
+) -> Result<Option<(usize, RequestFacts)>, RequestError> {
+    match scanner.scan(bytes) {
+        Scan::Complete(extent) if extent.end > REQUEST_HEAD_BYTES_MAX => Err(RequestError::HeadTooLarge),
+        Scan::Complete(extent) => request_head(bytes, extent, head).map(|facts| Some((extent.end, facts))),
+        Scan::BareLineFeed => Err(RequestError::BareLineFeed),
+        Scan::Partial if bytes.len() > REQUEST_HEAD_BYTES_MAX => Err(RequestError::HeadTooLarge),
+        Scan::Partial if !could_be_request(bytes) => Err(RequestError::Malformed("method")),
+        Scan::Partial => Ok(None),
+    }
+}
+
+/// Reads a response head once it is whole; `method` is that of the request it answers.
+///
+/// # Errors
+/// See [`ResponseError`].
+pub fn response(
+    scanner: &mut Scanner,
+    bytes: &[u8],
+    method: &str,
+    head: &mut ResponseHead,
+) -> Result<Option<(usize, ResponseFacts)>, ResponseError> {
+    match scanner.scan(bytes) {
+        Scan::Complete(extent) if extent.end > RESPONSE_HEAD_BYTES_MAX => Err(ResponseError::HeadTooLarge),
+        Scan::Complete(extent) => {
+            response_head(bytes, extent, method, head).map(|facts| Some((extent.end, facts)))
+        }
+        Scan::BareLineFeed => Err(ResponseError::Malformed("a line ended by LF alone")),
+        Scan::Partial if bytes.len() > RESPONSE_HEAD_BYTES_MAX => Err(ResponseError::HeadTooLarge),
+        Scan::Partial if !could_be_response(bytes) => Err(ResponseError::Malformed("version")),
+        Scan::Partial => Ok(None),
+    }
+}
+
+/// Whether the first bytes can begin a request: no answer should wait for the rest of a TLS handshake.
+fn could_be_request(bytes: &[u8]) -> bool {
+    const METHOD_BYTES_MAX: usize = 16;
+    let start = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(bytes.len());
+    let line = &bytes[start..];
+    let method = line.iter().position(|b| *b == b' ').unwrap_or(line.len());
+    method <= METHOD_BYTES_MAX && line[..method].iter().all(|b| b.is_ascii_uppercase() || *b == b'-')
+}
+
+fn could_be_response(bytes: &[u8]) -> bool {
+    let start = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(bytes.len());
+    bytes[start..].iter().zip(b"HTTP/1.").all(|(a, b)| a == b)
+}
+
+/// The head is copied once into the arena; everything else is an offset into that copy.
+fn copy_head(bytes: &[u8], extent: Extent, fields: &mut Fields) {
+    let arena = fields.arena_mut();
+    arena.extend_from_slice(&bytes[extent.start..extent.end]);
+    if extent.folded {
+        scan::unfold(arena);
+    }
+}
+
+/// A field's place in the arena, noted while the parser still borrows it.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    name: Span,
+    value: Span,
+}
+
+fn place_of(arena: &[u8], part: &[u8]) -> Span {
+    // Both are slices of one allocation: the parser only ever returns parts of what it was given.
+    Span::new(part.as_ptr() as usize - arena.as_ptr() as usize, part.len())
+}
+
+fn request_head(bytes: &[u8], extent: Extent, head: &mut RequestHead) -> Result<RequestFacts, RequestError> {
+    head.clear();
+    copy_head(bytes, extent, &mut head.fields);
+    let mut places = [Place::default(); HEADERS_MAX];
+    let arena = head.fields.arena_mut();
+    let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(arena, &mut slots) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) => return Err(RequestError::Malformed("head")),
+        Err(error) => return Err(request_fault(error, arena)),
+    }
+    if parsed.version != Some(1) {
+        return Err(RequestError::Version);
+    }
+    let (Some(name), Some(target)) = (parsed.method, parsed.path) else {
+        return Err(RequestError::Malformed("request line"));
+    };
+    if method::known(name.as_bytes()).is_none() {
+        return Err(RequestError::Malformed("method"));
+    }
+    let target = Target::of(name, target)?;
+    let place = |text: &str| place_of(arena, text.as_bytes());
+    let (method, path) = (place(name), place(target.path));
+    let absolute = target.authority.map(place);
+    let scheme = target.scheme;
+    let count = parsed.headers.len();
+    for (slot, header) in places.iter_mut().zip(parsed.headers.iter()) {
+        *slot = Place { name: place_of(arena, header.name.as_bytes()), value: place_of(arena, header.value) };
+    }
+    head.version = Version::Http11;
+    (head.method, head.path) = (method, path);
+    if path.is_empty() && scheme.is_some() {
+        head.set_path("/");
+    }
+    let mut host = None;
+    for &Place { name, value } in &places[..count] {
+        head.fields.push_spans(name, value);
+        if head.fields.last_id() == Some(HeaderId::Host) {
+            head.fields.pop();
+            if host.replace(value).is_some() {
+                return Err(RequestError::DuplicateHost);
+            }
+        }
+    }
+    head.authority = absolute.or(host);
+    if head.authority.is_some_and(|span| !authority::is_valid(head.fields.bytes(span))) {
+        return Err(RequestError::InvalidAuthority);
+    }
+    if let Some(scheme) = scheme {
+        head.set_scheme(scheme);
+    }
+    request_facts(head)
+}
+
+struct Target<'a> {
+    scheme: Option<&'static str>,
+    authority: Option<&'a str>,
+    path: &'a str,
+}
+
+impl<'a> Target<'a> {
+    /// The four forms of RFC 9112 §3.2. Every part is a slice of `target`.
+    fn of(method: &str, target: &'a str) -> Result<Self, RequestError> {
+        if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(RequestError::Malformed("target"));
+        }
+        if method == "CONNECT" {
+            return Ok(Self { scheme: None, authority: Some(target), path: &target[..0] });
+        }
+        if target.starts_with('/') || target == "*" {
+            return Ok(Self { scheme: None, authority: None, path: target });
+        }
+        let (scheme, authority, path) =
+            authority::split_absolute(target).ok_or(RequestError::Malformed("target"))?;
+        Ok(Self { scheme: Some(scheme), authority: Some(authority), path })
+    }
+}
+
+fn request_facts(head: &RequestHead) -> Result<RequestFacts, RequestError> {
+    let mut facts = RequestFacts { framing: framing::of_request(&head.fields)?, ..RequestFacts::default() };
+    let mut asks_upgrade = false;
+    let mut upgrade = Upgrade::None;
+    for (id, _, value) in head.fields.iter_ids() {
+        match id {
+            HeaderId::Connection | HeaderId::ProxyConnection => {
+                facts.close |= has_token(value, b"close");
+                asks_upgrade |= has_token(value, b"upgrade");
+            }
+            HeaderId::Expect => facts.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            HeaderId::Upgrade => {
+                upgrade = match value {
+                    v if v.eq_ignore_ascii_case(b"websocket") => Upgrade::WebSocket,
+                    v if v.eq_ignore_ascii_case(b"h2c") => Upgrade::H2c,
+                    _ => Upgrade::Other,
+                }
+            }
+            _ => {}
+        }
+    }
+    if asks_upgrade {
+        facts.upgrade = upgrade;
+    }
+    facts.expects_continue &= facts.framing.has_body();
+    Ok(facts)
+}
+
+fn request_fault(error: httparse::Error, head: &[u8]) -> RequestError {
+    use httparse::Error;
+    match error {
+        Error::TooManyHeaders => RequestError::TooManyHeaders,
+        Error::Version => {
+            let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
+            match line {
+                [.., b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+                    if major.is_ascii_digit() && minor.is_ascii_digit() =>
+                {
+                    RequestError::Version
+                }
+                _ => RequestError::Malformed("version"),
+            }
+        }
+        Error::HeaderValue => RequestError::InvalidCharacters,
+        Error::HeaderName => RequestError::Malformed("header name"),
+        Error::NewLine => RequestError::Malformed("line end"),
+        Error::Token => RequestError::Malformed("request line"),
+        Error::Status => RequestError::Malformed("status"),
+    }
+}
+
+fn response_head(
+    bytes: &[u8],
+    extent: Extent,
+    method: &str,
+    head: &mut ResponseHead,
+) -> Result<ResponseFacts, ResponseError> {
+    head.clear();
+    copy_head(bytes, extent, &mut head.fields);
+    let mut places = [Place::default(); HEADERS_MAX];
+    let arena = head.fields.arena_mut();
+    let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    match config.parse_response_with_uninit_headers(&mut parsed, arena, &mut slots) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) => return Err(ResponseError::Malformed("head")),
+        Err(httparse::Error::TooManyHeaders) => return Err(ResponseError::TooManyHeaders),
+        Err(_) => return Err(ResponseError::Malformed("head")),
+    }
+    let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
+    let status = parsed.code.filter(|code| *code >= 100).ok_or(ResponseError::Malformed("status"))?;
+    let count = parsed.headers.len();
+    for (slot, header) in places.iter_mut().zip(parsed.headers.iter()) {
+        *slot = Place { name: place_of(arena, header.name.as_bytes()), value: place_of(arena, header.value) };
+    }
+    (head.version, head.status) = (version, status);
+    let (mut close, mut keep) = (false, false);
+    for &Place { name, value } in &places[..count] {
+        head.fields.push_spans(name, value);
+        if head.fields.last_id() == Some(HeaderId::Connection) {
+            close |= has_token(head.fields.bytes(value), b"close");
+            keep |= has_token(head.fields.bytes(value), b"keep-alive");
+        }
+    }
+    let framing = framing::of_response(&head.fields, status, method, version)?;
+    close |= framing == Framing::UntilClose || (version == Version::Http10 && !keep);
+    Ok(ResponseFacts { framing, close })
+}
+
+/// Whether a comma-separated list holds `token`, in any case.
+pub fn has_token(list: &[u8], token: &[u8]) -> bool {
+    list.split(|byte| *byte == b',').any(|entry| entry.trim_ascii().eq_ignore_ascii_case(token))
+}
