@@ -1,1 +1,14 @@
-//! (room not furnished)
+//! The whole mesh in one process, in virtual time, from one seed.
+//!
+//! Control planes, proxies and clients run their real decisions; the clock, the network, the store's failures
+//! and chance are this crate's. A run is a function of its seed (or of a scenario's script): the same one gives
+//! the same trace, so a failure found among a thousand seeds is replayed at will.
+//!
+//! - [`chance`], [`moment`], [`schedule`]: one source of randomness, one clock, one queue of events.
+//! - [`network`]: connections that delay, stall, break and hold messages back.
+
+pub mod chance;
+pub mod moment;
+pub mod network;
+pub mod schedule;
+pub mod trace;
