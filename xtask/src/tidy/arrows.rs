@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn an_arrow_that_is_not_listed_is_refused() {
-        let rows: &[(&str, &str, (&str, Option<&str>), bool)] = &[
+        let rows = [
             ("selvedge-aws", "core/aws", ("selvedge-model", None), true),
             ("selvedge-model", "core/model", ("selvedge-aws", None), false),
             ("selvedge-translate", "core/translate", ("selvedge-store", None), false),
@@ -188,9 +188,9 @@ mod tests {
             ("selvedge-stranger", "io/stranger", ("bytes", None), false),
         ];
         for (name, folder, dependency, allowed) in rows {
-            let workspace = Workspace { packages: vec![package(name, folder, &[*dependency])] };
+            let workspace = Workspace { packages: vec![package(name, folder, &[dependency])] };
             let problems = check(&workspace, Path::new("/r"));
-            assert_eq!(problems.is_empty(), *allowed, "{name} → {dependency:?}: {problems:?}");
+            assert_eq!(problems.is_empty(), allowed, "{name} → {dependency:?}: {problems:?}");
         }
     }
 

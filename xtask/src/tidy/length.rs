@@ -14,11 +14,10 @@ pub(super) fn check(file: &SourceFile) -> Option<Problem> {
     }
     let lines = file.text.lines().count();
     let message = format!("{lines} lines: which second noun moved in?");
-    match lines {
-        0..=LINES_BEFORE_WARNING => None,
-        ..=LINES_MAX => Some(Problem::warning(&file.path, 0, message)),
-        _ => Some(Problem::error(&file.path, 0, message)),
+    if lines > LINES_MAX {
+        return Some(Problem::error(&file.path, 0, message));
     }
+    (lines > LINES_BEFORE_WARNING).then(|| Problem::warning(&file.path, 0, message))
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub(super) fn check(workspace: &Workspace, root: &Path, files: &[SourceFile]) ->
 
 /// The files that `file` declares or includes. The flag says whether the child is a crate root: never.
 fn children(file: &SourceFile, is_root: bool, files: &[SourceFile]) -> Vec<(PathBuf, bool)> {
-    let parent = file.path.parent().unwrap_or(Path::new(""));
+    let parent = file.path.parent().unwrap_or_else(|| Path::new(""));
     let home = match file.path.file_stem() {
         Some(stem) if !is_root && stem != "mod" => parent.join(stem),
         _ => parent.to_path_buf(),

@@ -1,0 +1,193 @@
+//! A proxy of either plane, started for one resource of the mesh without interception.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Map, Value, json};
+use tokio::process::{Child, Command};
+use tokio::time::sleep;
+
+use crate::control::MESH;
+use crate::{envoy, place, stats};
+
+/// Which proxy carries the traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plane {
+    Envoy,
+    Ours,
+}
+
+/// A proxy that is ready. It ends when it is dropped.
+#[derive(Debug)]
+pub struct Sidecar {
+    pub admin: SocketAddr,
+    pub ingress: SocketAddr,
+    pub egress: SocketAddr,
+    process: Child,
+}
+
+/// What a proxy is told at its start.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// `virtualNode/NAME` or `virtualGateway/NAME`.
+    pub resource: &'a str,
+    pub control: SocketAddr,
+    /// The real port of the application by the declared one.
+    pub app_ports: Vec<(String, u16)>,
+    /// Where its log and its bootstrap go.
+    pub folder: &'a Path,
+    /// The stem of those files.
+    pub name: &'a str,
+}
+
+struct Ports {
+    admin: u16,
+    ingress: u16,
+    egress: u16,
+}
+
+// === impl Plane ===
+
+impl Plane {
+    pub const ALL: [Self; 2] = [Self::Envoy, Self::Ours];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Envoy => "envoy",
+            Self::Ours => "ours",
+        }
+    }
+}
+
+// === impl Sidecar ===
+
+impl Sidecar {
+    /// Starts a proxy and waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// When it ends, or is not ready within twenty seconds.
+    pub async fn start(plane: Plane, start: &Start<'_>) -> Result<Self> {
+        let ports =
+            Ports { admin: place::free_port()?, ingress: place::free_port()?, egress: place::free_port()? };
+        let log = start.folder.join(format!("{}.log", start.name));
+        let process = match plane {
+            Plane::Envoy => start_envoy(start, &ports, &log)?,
+            Plane::Ours => start_ours(start, &ports, &log)?,
+        };
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut sidecar = Self {
+            admin: local(ports.admin),
+            ingress: local(ports.ingress),
+            egress: local(ports.egress),
+            process,
+        };
+        sidecar.wait_until_ready().await.with_context(|| format!("see {}", log.display()))?;
+        Ok(sidecar)
+    }
+
+    /// Fails when the proxy ended or refused a configuration.
+    ///
+    /// # Errors
+    /// When it did.
+    pub async fn check(&mut self) -> Result<()> {
+        if let Some(status) = self.process.try_wait()? {
+            bail!("the proxy ended with {status}");
+        }
+        let stats = stats::read(self.admin).await?;
+        let rejected: Vec<_> =
+            stats.iter().filter(|(name, count)| name.ends_with(".update_rejected") && **count > 0).collect();
+        ensure!(rejected.is_empty(), "the proxy refused a configuration: {rejected:?}");
+        Ok(())
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<()> {
+        for _ in 0..1000 {
+            if matches!(stats::get(self.admin, "/ready").await, Ok((200, _))) {
+                return Ok(());
+            }
+            if let Some(status) = self.process.try_wait()? {
+                bail!("the proxy ended with {status} before it was ready");
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        bail!("the proxy is not ready after twenty seconds")
+    }
+}
+
+fn start_envoy(start: &Start<'_>, ports: &Ports, log: &Path) -> Result<Child> {
+    let path = start.folder.join(format!("{}.bootstrap.json", start.name));
+    std::fs::write(&path, serde_json::to_vec_pretty(&bootstrap(start, ports))?)?;
+    envoy::start(&path, log)
+}
+
+/// A bootstrap as any Envoy would use it; only the node's metadata says that nothing is intercepted.
+fn bootstrap(start: &Start<'_>, ports: &Ports) -> Value {
+    let app_ports: Map<String, Value> =
+        start.app_ports.iter().map(|(declared, real)| (declared.clone(), json!(real))).collect();
+    let ads = json!({"resource_api_version": "V3", "ads": {}});
+    let address = |port: u16| json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
+    let http2 = json!({
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}}
+        }
+    });
+    json!({
+        "node": {
+            "id": format!("mesh/{MESH}/{}", start.resource),
+            "cluster": format!("mesh/{MESH}/{}", start.resource),
+            "metadata": {"selvedge": {
+                "interception": "none",
+                "bind": "127.0.0.1",
+                "ingress_port": ports.ingress,
+                "egress_port": ports.egress,
+                "app_host": "127.0.0.1",
+                "app_port": app_ports,
+            }},
+        },
+        "admin": {"address": address(ports.admin)},
+        "dynamic_resources": {
+            "lds_config": ads,
+            "cds_config": ads,
+            "ads_config": {
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "control"}}],
+            },
+        },
+        "static_resources": {"clusters": [{
+            "name": "control",
+            "type": "STATIC",
+            "connect_timeout": "1s",
+            "typed_extension_protocol_options": http2,
+            "load_assignment": {
+                "cluster_name": "control",
+                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(start.control.port())}}]}],
+            },
+        }]},
+    })
+}
+
+fn start_ours(start: &Start<'_>, ports: &Ports, log: &Path) -> Result<Child> {
+    let output = std::fs::File::create(log)?;
+    let mut command = Command::new(place::selvedge()?);
+    command
+        .arg("proxy")
+        .env("APPMESH_RESOURCE_ARN", format!("mesh/{MESH}/{}", start.resource))
+        .env("APPMESH_XDS_ENDPOINT", start.control.to_string())
+        .env("ENVOY_ADMIN_ACCESS_PORT", ports.admin.to_string())
+        .env("SELVEDGE_INTERCEPTION", "none")
+        .env("SELVEDGE_BIND", "127.0.0.1")
+        .env("SELVEDGE_INGRESS_PORT", ports.ingress.to_string())
+        .env("SELVEDGE_EGRESS_PORT", ports.egress.to_string())
+        .env("SELVEDGE_APP_HOST", "127.0.0.1")
+        .env("SELVEDGE_DATA_DIR", start.folder.join(format!("{}.data", start.name)));
+    for (declared, real) in &start.app_ports {
+        command.env(format!("SELVEDGE_APP_PORT_{declared}"), real.to_string());
+    }
+    let command = command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).kill_on_drop(true);
+    command.spawn().context("failed to start selvedge proxy")
+}
