@@ -7,32 +7,38 @@
 pub mod access_log;
 pub mod circuit;
 pub mod cluster;
+pub mod compiled;
 pub mod endpoint;
 pub mod health;
 pub mod http;
 pub mod listener;
 pub mod matching;
 pub mod outlier;
+pub mod redirect;
 pub mod resource;
 pub mod retry;
 pub mod rewrite;
 pub mod route;
 pub mod tcp;
+pub mod timeout;
 pub mod tls;
+pub mod weights;
 
 pub use access_log::{AccessLog, AccessLogFormat};
-pub use circuit::{CircuitBreakers, Thresholds};
+pub use circuit::{Bounded, CircuitBreakers, Thresholds};
 pub use cluster::{Cluster, Discovery, DnsLookupFamily, HttpProtocol, LoadBalancing};
+pub use compiled::{CompiledRoutes, Matched, NoRoute, TableInvalid};
 pub use endpoint::{Address, Endpoint, EndpointHealth, LoadAssignment, Locality, LocalityEndpoints};
 pub use health::{HealthCheck, HealthProbe};
 pub use http::{Codec, HttpConnection, RouteSource};
 pub use listener::{ChainMatch, Direction, FilterChain, Listener, Network};
 pub use outlier::OutlierDetection;
 pub use resource::{Resource, ResourceKind};
-pub use retry::{RateLimitedBackoff, ResetFormat, ResetHeader, RetryBackoff, RetryOn, RetryPolicy};
+pub use retry::{RateLimitedBackoff, ResetFormat, ResetHeader, Retrier, RetryBackoff, RetryOn, RetryPolicy};
 pub use rewrite::{HostRewrite, PathRewrite};
 pub use route::{
     Action, DirectResponse, Forward, HeaderEdit, Redirect, Route, RouteTable, VirtualHost, WeightedCluster,
 };
 pub use tcp::TcpProxy;
+pub use timeout::Timeouts;
 pub use tls::{Transport, UpstreamTransport};

@@ -42,7 +42,12 @@ impl RouteMatch {
 
     /// Paths that begin with `prefix`, no other condition.
     pub fn prefix(prefix: &str) -> Self {
-        Self { path: PathMatch::Prefix(prefix.to_owned()), headers: Vec::new(), query: Vec::new(), grpc: false }
+        Self {
+            path: PathMatch::Prefix(prefix.to_owned()),
+            headers: Vec::new(),
+            query: Vec::new(),
+            grpc: false,
+        }
     }
 
     /// Whether all conditions hold. `target` is `request.path()` taken apart, once for all routes.
@@ -59,7 +64,10 @@ impl RouteMatch {
         if let Some(header) = self.headers.iter().find(|header| !header.takes(request)) {
             return Err(Mismatch::Header(header));
         }
-        self.query.iter().find(|query| !query.takes(target)).map_or(Ok(()), |query| Err(Mismatch::Query(query)))
+        self.query
+            .iter()
+            .find(|query| !query.takes(target))
+            .map_or(Ok(()), |query| Err(Mismatch::Query(query)))
     }
 }
 

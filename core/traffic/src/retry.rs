@@ -1,5 +1,12 @@
 //! When a request is tried again, how often and after which wait.
 
+pub mod backoff;
+pub mod condition;
+pub mod retrier;
+
+pub use condition::{Reset, ResponseView};
+pub use retrier::{Refusal, Retrier, Verdict, Wait};
+
 use std::time::Duration;
 
 use serde::Serialize;
@@ -20,6 +27,22 @@ pub struct RetryPolicy {
     pub avoid_previous_hosts: bool,
     /// … drawing at most this many times for a fresh one.
     pub host_selection_attempts_max: u32,
+}
+
+impl Default for RetryPolicy {
+    /// What a policy means that says nothing: one retry of nothing (`config.route.v3.RetryPolicy`).
+    fn default() -> Self {
+        Self {
+            on: RetryOn::default(),
+            retries_max: 1,
+            per_try_timeout: None,
+            retriable_status_codes: Vec::new(),
+            backoff: RetryBackoff::default(),
+            rate_limited_backoff: None,
+            avoid_previous_hosts: false,
+            host_selection_attempts_max: 1,
+        }
+    }
 }
 
 /// Exponential back-off: the n-th wait is uniform in `[0, min(base * 2^(n-1), max))`, as measured on Envoy 1.40.
@@ -98,6 +121,22 @@ impl RetryOn {
         (Self::RESET_BEFORE_REQUEST, "reset-before-request"),
     ];
 
+    /// The conditions of a comma-separated list; words that are no condition (`retriable-headers`,
+    /// `http3-post-connect-failure`, typing errors) are left out, as Envoy leaves them out of its headers.
+    pub fn parse(list: &str) -> Self {
+        let known = |word: &str| Self::NAMES.iter().find(|(_, name)| *name == word).map(|(one, _)| *one);
+        list.split(',').filter_map(|word| known(word.trim())).fold(Self::default(), Self::with)
+    }
+
+    /// The words of this set, in the order of [`Self::NAMES`].
+    pub fn words(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.into_iter().filter(move |(one, _)| self.contains(*one)).map(|(_, word)| word)
+    }
+
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
@@ -109,5 +148,18 @@ impl RetryOn {
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_sets_are_two_sides() {
+        let all = RetryOn::NAMES.into_iter().fold(RetryOn::default(), |all, (one, _)| all.with(one));
+        assert_eq!(RetryOn::parse(&all.words().collect::<Vec<_>>().join(",")), all);
+        assert_eq!(RetryOn::parse("5xx, reset,nonsense,"), RetryOn::FIVE_XX.with(RetryOn::RESET));
+        assert!(RetryOn::parse("").is_empty());
     }
 }

@@ -1,6 +1,10 @@
 //! How the path and the host change on the way.
 
+use regex::Regex;
 use serde::Serialize;
+
+use crate::matching::header::{PATTERN_SIZE_MAX, PatternInvalid};
+use crate::matching::{PathMatch, Target};
 
 /// A new path for the upstream request; the query string stays.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,4 +23,133 @@ pub enum HostRewrite {
     Literal(String),
     /// The hostname of the chosen endpoint.
     Auto,
+}
+
+impl HostRewrite {
+    /// The new authority; `None` leaves the request's own, as for an endpoint without a hostname.
+    pub fn apply<'a>(&'a self, endpoint_hostname: Option<&'a str>) -> Option<&'a str> {
+        match self {
+            Self::Literal(host) => Some(host),
+            Self::Auto => endpoint_hostname.filter(|hostname| !hostname.is_empty()),
+        }
+    }
+}
+
+/// A path rewrite, ready to be applied.
+#[derive(Clone, Debug)]
+pub enum Rewriter {
+    Prefix(String),
+    Full(String),
+    Regex { regex: Box<Regex>, replacement: String },
+}
+
+impl Rewriter {
+    /// Compiles a rewrite.
+    ///
+    /// # Errors
+    /// When its expression cannot be used.
+    pub fn new(rewrite: &PathRewrite) -> Result<Self, PatternInvalid> {
+        Ok(match rewrite {
+            PathRewrite::Prefix(prefix) => Self::Prefix(prefix.clone()),
+            PathRewrite::Full(path) => Self::Full(path.clone()),
+            PathRewrite::Regex { pattern, substitution } => {
+                let invalid = |error: regex::Error| PatternInvalid {
+                    source_text: pattern.clone(),
+                    reason: error.to_string(),
+                };
+                let regex = regex::RegexBuilder::new(pattern)
+                    .size_limit(PATTERN_SIZE_MAX)
+                    .build()
+                    .map_err(invalid)?;
+                Self::Regex { regex: Box::new(regex), replacement: from_re2(substitution) }
+            }
+        })
+    }
+
+    /// The new request target. The upstream also learns the old one: whoever applies this sets
+    /// `x-envoy-original-path` to the request's target as it was, query included.
+    pub fn apply(&self, matched: &PathMatch, request_target: &str) -> String {
+        let Target { path, .. } = Target::parse(request_target);
+        let rest = &request_target[path.len()..];
+        match self {
+            Self::Prefix(prefix) => {
+                let matched_len = match matched {
+                    PathMatch::Prefix(matched) => matched.len().min(path.len()),
+                    PathMatch::Exact(_) | PathMatch::Regex(_) => path.len(),
+                };
+                [prefix.as_str(), &request_target[matched_len..]].concat()
+            }
+            Self::Full(full) => [full.as_str(), rest].concat(),
+            Self::Regex { regex, replacement } => {
+                [&regex.replace_all(path, replacement.as_str()), rest].concat()
+            }
+        }
+    }
+}
+
+/// RE2's `\1` (and `\\`) in the words of the regex crate, where `$` is the special character.
+fn from_re2(substitution: &str) -> String {
+    let mut replacement = String::with_capacity(substitution.len());
+    let mut characters = substitution.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '$' => replacement.push_str("$$"),
+            '\\' => match characters.next() {
+                Some(digit) if digit.is_ascii_digit() => replacement.extend(["${", &digit.to_string(), "}"]),
+                Some(other) => replacement.push(other),
+                None => replacement.push('\\'),
+            },
+            other => replacement.push(other),
+        }
+    }
+    replacement
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matching::header::Pattern;
+
+    #[test]
+    fn paths_are_rewritten_and_queries_stay() {
+        let prefix = |text: &str| PathMatch::Prefix(text.to_owned());
+        let exact = |text: &str| PathMatch::Exact(text.to_owned());
+        let regex = |text: &str| PathMatch::Regex(Pattern::new(text).expect("valid"));
+        let to = |text: &str| PathRewrite::Prefix(text.to_owned());
+        let full = |text: &str| PathRewrite::Full(text.to_owned());
+        let replace = |pattern: &str, substitution: &str| PathRewrite::Regex {
+            pattern: pattern.to_owned(),
+            substitution: substitution.to_owned(),
+        };
+        for (matched, rewrite, target, expected) in [
+            (prefix("/api/"), to("/"), "/api/x?y=/api/", "/x?y=/api/"),
+            (prefix("/api"), to("/"), "/api?y", "/?y"),
+            (prefix("/api"), to("/"), "/apix", "/x"),
+            (exact("/a"), to("/b/c"), "/a?q", "/b/c?q"),
+            (regex("/a.*"), to("/b"), "/a/z?q", "/b?q"),
+            (prefix("/"), full("/one"), "/two/three?q#f", "/one?q#f"),
+            (prefix("/"), replace("^/v1/(.*)/x$", r"/\1/$2"), "/v1/u/x?k", "/u/$2?k"),
+            (prefix("/"), replace("a", "b"), "/aa?a", "/bb?a"),
+            (prefix("/"), replace("(/)", r"\\\1"), "/q", r"\/q"),
+        ] {
+            let rewriter = Rewriter::new(&rewrite).expect("a valid rewrite");
+            assert_eq!(rewriter.apply(&matched, target), expected, "{rewrite:?} of {target}");
+        }
+    }
+
+    #[test]
+    fn an_invalid_expression_is_refused() {
+        assert!(
+            Rewriter::new(&PathRewrite::Regex { pattern: "(".into(), substitution: String::new() }).is_err()
+        );
+    }
+
+    #[test]
+    fn the_host_becomes_the_literal_or_the_endpoints_name() {
+        let literal = HostRewrite::Literal("a.b".into());
+        assert_eq!(literal.apply(Some("x")), Some("a.b"));
+        assert_eq!(HostRewrite::Auto.apply(Some("x")), Some("x"));
+        assert_eq!(HostRewrite::Auto.apply(Some("")), None);
+        assert_eq!(HostRewrite::Auto.apply(None), None);
+    }
 }

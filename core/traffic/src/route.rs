@@ -64,6 +64,37 @@ pub struct Forward {
     pub cluster_not_found_status: u16,
 }
 
+impl Route {
+    /// A route without header edits.
+    pub fn new(name: &str, matches: RouteMatch, action: Action) -> Self {
+        Self {
+            name: name.to_owned(),
+            matches,
+            action,
+            request_headers: Vec::new(),
+            response_headers: Vec::new(),
+        }
+    }
+}
+
+impl Forward {
+    /// To these clusters, everything else at its default.
+    pub fn to(clusters: Vec<WeightedCluster>) -> Self {
+        Self {
+            clusters,
+            timeout: None,
+            idle_timeout: None,
+            retry: None,
+            path_rewrite: None,
+            host_rewrite: None,
+            cluster_not_found_status: CLUSTER_NOT_FOUND_STATUS_DEFAULT,
+        }
+    }
+}
+
+/// The answer for a request to a cluster that is not there.
+pub const CLUSTER_NOT_FOUND_STATUS_DEFAULT: u16 = 503;
+
 /// The time-out of a route that sets none (Envoy's `RouteAction.timeout`).
 pub const ROUTE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
 

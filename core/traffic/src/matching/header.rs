@@ -151,9 +151,9 @@ mod tests {
     use super::*;
 
     fn check(name: &str, condition: &HeaderCondition, invert: bool, lines: &[&str]) -> bool {
-        let request = lines
-            .iter()
-            .fold(PlainRequest::new("GET", "a.B", "/p?x=1"), |request, line| request.with_header("x-a", line));
+        let request = lines.iter().fold(PlainRequest::new("GET", "a.B", "/p?x=1"), |request, line| {
+            request.with_header("x-a", line)
+        });
         HeaderMatch { name: name.to_owned(), condition: condition.clone(), invert }.takes(&request)
     }
 
