@@ -3,16 +3,22 @@
 //! Whoever serves requests only moves relaxed atomics of its own thread and appends to a buffer of its own thread;
 //! names, sums, tags and files are the business of scrapes and of the log's own thread.
 
+pub mod access_log;
 mod codes;
 mod counter;
+pub mod details;
+mod flags;
+pub mod grpc;
 mod histogram;
 mod registry;
 mod scrape;
 mod shard;
 pub mod stats;
 
+pub use access_log::{AccessLogger, AccessLogs, HeaderSource, Protocol, Record, RecordKind};
 pub use codes::ResponseCodes;
 pub use counter::{Counter, Gauge};
+pub use flags::{FLAGS_MAX, Flag, ResponseFlags};
 pub use histogram::Histogram;
 pub use registry::Registry;
 pub use scrape::Filter;

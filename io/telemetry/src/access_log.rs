@@ -1,0 +1,34 @@
+//! Access logs: a line or a JSON object for each request or connection, in Envoy's operators.
+//!
+//! A format is compiled once. A record is written into a buffer of the calling worker; one thread of its own empties
+//! the buffers into the files, so that a slow disk delays nobody, and what does not fit is dropped and counted.
+
+mod file;
+mod format;
+mod json;
+mod operator;
+mod record;
+mod time;
+mod value;
+
+pub use file::{AccessLogs, BUFFER_BYTES_MAX};
+pub use format::FormatError;
+pub use record::{HeaderSource, Protocol, Record, RecordKind};
+
+use std::sync::Arc;
+
+use format::Format;
+
+/// Writes records to one file in one format; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct AccessLogger {
+    format: Arc<Format>,
+    file: Arc<file::LogFile>,
+}
+
+impl AccessLogger {
+    /// Formats `record` into the calling worker's buffer. Never waits for a disk.
+    pub fn log(&self, record: &Record<'_>) {
+        self.file.append(|line| self.format.write(record, line));
+    }
+}

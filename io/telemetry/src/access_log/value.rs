@@ -1,0 +1,238 @@
+//! What an operator stands for in one record.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use super::operator::{Header, Kind, Operator, Original, Plain, Point, Unit};
+use super::record::{HeaderSource, Record, RecordKind};
+use crate::{ResponseFlags, grpc};
+
+/// What has been written for an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// Nothing: the record has no such value.
+    Missing,
+    Text,
+    /// Digits that JSON may carry as a number.
+    Number,
+}
+
+/// Appends the operator's value for `record`.
+pub(super) fn write(operator: &Operator, record: &Record<'_>, out: &mut Vec<u8>) -> Written {
+    let start = out.len();
+    let written = write_kind(&operator.kind, record, out);
+    if let Some(length_max) = operator.length_max {
+        out.truncate(start.saturating_add(length_max).min(out.len()));
+    }
+    written
+}
+
+fn write_kind(kind: &Kind, record: &Record<'_>, out: &mut Vec<u8>) -> Written {
+    match kind {
+        Kind::Plain(plain) => write_plain(*plain, record, out),
+        Kind::StartTime(format) => match record.start {
+            Some(start) => {
+                format.write(start, out);
+                Written::Text
+            }
+            None => Written::Missing,
+        },
+        Kind::EmitTime(format) => {
+            format.write(SystemTime::now(), out);
+            Written::Text
+        }
+        Kind::Request(header) => write_header(record.request, header, out),
+        Kind::Response(header) => write_header(record.response, header, out),
+        Kind::Trailer(header) => write_header(record.trailers, header, out),
+        Kind::GrpcStatusNumber => number(record.grpc_status.map(u64::from), out),
+        Kind::CommonDuration(from, to, unit) => number(common_duration(record, *from, *to, *unit), out),
+        Kind::QueryParameter(name) => text(query_parameter(record, name), out),
+        Kind::Path { query, original } => text(path(record, *query, *original), out),
+        Kind::Literal(value) => text(value.as_deref().map(str::as_bytes), out),
+        Kind::Absent => Written::Missing,
+    }
+}
+
+fn write_plain(plain: Plain, record: &Record<'_>, out: &mut Vec<u8>) -> Written {
+    match plain {
+        Plain::Protocol => string(record.protocol.map(|protocol| protocol.text()), out),
+        Plain::RequestedServerName => string(record.server_name, out),
+        Plain::ResponseCode => number(Some(record.status.into()), out),
+        Plain::ResponseCodeDetails => string(record.details, out),
+        Plain::ConnectionTerminationDetails => string(record.termination_details, out),
+        Plain::ResponseFlags => flags(&record.flags, |flag| flag.short(), out),
+        Plain::ResponseFlagsLong => flags(&record.flags, |flag| flag.long(), out),
+        Plain::Duration => number(record.duration.map(millis), out),
+        Plain::RequestDuration => number(record.request_received.map(millis), out),
+        Plain::RequestTxDuration => number(record.request_sent.map(millis), out),
+        Plain::ResponseDuration => number(record.response_first.map(millis), out),
+        Plain::ResponseTxDuration => {
+            let spent =
+                record.duration.zip(record.response_first).map(|(end, begin)| end.saturating_sub(begin));
+            number(spent.map(millis), out)
+        }
+        Plain::PoolReadyDuration => number(record.pool_ready.map(millis), out),
+        Plain::BytesReceived => number(Some(record.bytes_received), out),
+        Plain::BytesSent => number(Some(record.bytes_sent), out),
+        Plain::RequestHeadersBytes => number(Some(record.request_header_bytes), out),
+        Plain::ResponseHeadersBytes => number(Some(record.response_header_bytes), out),
+        Plain::ResponseTrailersBytes => number(Some(record.response_trailer_bytes), out),
+        Plain::UpstreamWireBytesSent => number(Some(record.upstream_wire_sent), out),
+        Plain::UpstreamWireBytesReceived => number(Some(record.upstream_wire_received), out),
+        Plain::UpstreamHeaderBytesSent => number(Some(record.upstream_header_sent), out),
+        Plain::UpstreamHeaderBytesReceived => number(Some(record.upstream_header_received), out),
+        Plain::DownstreamWireBytesSent => number(Some(record.downstream_wire_sent), out),
+        Plain::DownstreamWireBytesReceived => number(Some(record.downstream_wire_received), out),
+        Plain::DownstreamHeaderBytesSent => number(Some(record.downstream_header_sent), out),
+        Plain::DownstreamHeaderBytesReceived => number(Some(record.downstream_header_received), out),
+        Plain::UpstreamHost | Plain::UpstreamRemoteAddress => address(record.upstream_host, out),
+        Plain::UpstreamHostName => match record.upstream_host_name {
+            Some(name) => string(Some(name), out),
+            None => address(record.upstream_host, out),
+        },
+        Plain::UpstreamHostNameWithoutPort => match record.upstream_host_name {
+            Some(name) => string(name.rsplit_once(':').map_or(Some(name), |(host, _)| Some(host)), out),
+            None => ip(record.upstream_host, out),
+        },
+        Plain::UpstreamCluster | Plain::UpstreamClusterRaw => string(record.cluster, out),
+        Plain::UpstreamLocalAddress => address(record.upstream_local, out),
+        Plain::UpstreamLocalIp => ip(record.upstream_local, out),
+        Plain::UpstreamLocalPort => port(record.upstream_local, out),
+        Plain::UpstreamRemoteIp => ip(record.upstream_host, out),
+        Plain::UpstreamRemotePort => port(record.upstream_host, out),
+        Plain::UpstreamRequestAttemptCount => number(Some(record.attempts.into()), out),
+        Plain::UpstreamProtocol => string(record.upstream_protocol.map(|protocol| protocol.text()), out),
+        Plain::UpstreamTransportFailureReason => string(record.upstream_failure, out),
+        Plain::UpstreamConnectionId => number(record.upstream_connection_id, out),
+        Plain::DownstreamRemoteAddress => address(record.downstream_remote, out),
+        Plain::DownstreamRemoteIp => ip(record.downstream_remote, out),
+        Plain::DownstreamRemotePort => port(record.downstream_remote, out),
+        Plain::DownstreamDirectRemoteAddress => address(record.downstream_direct_remote, out),
+        Plain::DownstreamDirectRemoteIp => ip(record.downstream_direct_remote, out),
+        Plain::DownstreamDirectRemotePort => port(record.downstream_direct_remote, out),
+        Plain::DownstreamLocalAddress => address(record.downstream_local, out),
+        Plain::DownstreamLocalIp => ip(record.downstream_local, out),
+        Plain::DownstreamLocalPort => port(record.downstream_local, out),
+        Plain::DownstreamDirectLocalAddress => address(record.downstream_direct_local, out),
+        Plain::DownstreamLocalCloseReason => string(record.local_close_reason, out),
+        Plain::LocalReplyBody => string(record.local_reply_body, out),
+        Plain::RouteName => string(record.route_name.filter(|name| !name.is_empty()), out),
+        Plain::ConnectionId => number(record.connection_id, out),
+        Plain::StreamId | Plain::UniqueId => string(record.stream_id, out),
+        Plain::FilterChainName => string(record.chain_name.filter(|name| !name.is_empty()), out),
+        Plain::AccessLogType => string(
+            Some(match record.kind {
+                RecordKind::Http => "DownstreamEnd",
+                RecordKind::Tcp => "TcpConnectionEnd",
+                RecordKind::Connection => "NotSet",
+            }),
+            out,
+        ),
+        Plain::GrpcStatusNumber => number(record.grpc_status.map(u64::from), out),
+        Plain::GrpcStatus => match record.grpc_status {
+            Some(status) => match grpc::name(status) {
+                Some(name) => string(Some(name), out),
+                None => number(Some(status.into()), out),
+            },
+            None => Written::Missing,
+        },
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn number(value: Option<u64>, out: &mut Vec<u8>) -> Written {
+    let Some(value) = value else { return Written::Missing };
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    Written::Number
+}
+
+fn string(value: Option<&str>, out: &mut Vec<u8>) -> Written {
+    text(value.map(str::as_bytes), out)
+}
+
+fn text(value: Option<&[u8]>, out: &mut Vec<u8>) -> Written {
+    let Some(value) = value else { return Written::Missing };
+    out.extend_from_slice(value);
+    Written::Text
+}
+
+/// Writing to a Vec cannot fail, here and below.
+fn address(value: Option<SocketAddr>, out: &mut Vec<u8>) -> Written {
+    let Some(value) = value else { return Written::Missing };
+    let _ = write!(out, "{value}");
+    Written::Text
+}
+
+fn ip(value: Option<SocketAddr>, out: &mut Vec<u8>) -> Written {
+    let Some(value) = value else { return Written::Missing };
+    let _ = write!(out, "{}", value.ip());
+    Written::Text
+}
+
+fn port(value: Option<SocketAddr>, out: &mut Vec<u8>) -> Written {
+    number(value.map(|value| value.port().into()), out)
+}
+
+fn flags(flags: &ResponseFlags, name: impl Fn(crate::Flag) -> &'static str, out: &mut Vec<u8>) -> Written {
+    if flags.is_empty() {
+        return Written::Missing;
+    }
+    for (index, flag) in flags.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(name(flag).as_bytes());
+    }
+    Written::Text
+}
+
+fn write_header(source: Option<&dyn HeaderSource>, header: &Header, out: &mut Vec<u8>) -> Written {
+    let value = source.and_then(|source| {
+        source
+            .header(&header.name)
+            .or_else(|| header.fallback.as_deref().and_then(|name| source.header(name)))
+    });
+    text(value, out)
+}
+
+fn path<'a>(record: &Record<'a>, query: bool, original: Original) -> Option<&'a [u8]> {
+    let request = record.request?;
+    let before = || request.header("x-envoy-original-path");
+    let path = match original {
+        Original::Only => before()?,
+        Original::Never => request.header(":path")?,
+        Original::Preferred => before().or_else(|| request.header(":path"))?,
+    };
+    let end = if query { None } else { path.iter().position(|byte| *byte == b'?') };
+    Some(&path[..end.unwrap_or(path.len())])
+}
+
+fn query_parameter<'a>(record: &Record<'a>, name: &str) -> Option<&'a [u8]> {
+    let path = path(record, true, Original::Never)?;
+    let question = path.iter().position(|byte| *byte == b'?')?;
+    path[question + 1..].split(|byte| *byte == b'&').find_map(|pair| {
+        let equals = pair.iter().position(|byte| *byte == b'=')?;
+        (&pair[..equals] == name.as_bytes()).then(|| &pair[equals + 1..])
+    })
+}
+
+fn common_duration(record: &Record<'_>, from: Point, to: Point, unit: Unit) -> Option<u64> {
+    let at = |point| match point {
+        Point::RequestBegin => Some(Duration::ZERO),
+        Point::RequestEnd => record.request_received,
+        Point::UpstreamRequestEnd => record.request_sent,
+        Point::UpstreamResponseBegin => record.response_first,
+        Point::ResponseEnd => record.duration,
+    };
+    let spent = at(to)?.checked_sub(at(from)?)?;
+    let value = match unit {
+        Unit::Milliseconds => spent.as_millis(),
+        Unit::Microseconds => spent.as_micros(),
+        Unit::Nanoseconds => spent.as_nanos(),
+    };
+    u64::try_from(value).ok()
+}
