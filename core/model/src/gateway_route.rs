@@ -67,7 +67,7 @@ structure! {
         optional path "path": HttpPathMatch,
         /// The port on which the gateway was called.
         optional port "port": u16 => &PORT_NUMBER,
-        /// How the path begins; starts with `/`.
+        /// How the path begins. App Mesh took one that does not start with `/`; it matches nothing.
         optional prefix "prefix": String,
         /// Conditions on query parameters, 1 to 10.
         many query_parameters "queryParameters": HttpQueryParameter => &QUERY_PARAMETERS,
@@ -276,8 +276,8 @@ impl HttpGatewayRoute {
         if rewrite.prefix.is_some() && rewrite.path.is_some() {
             found.rule(&at, "A rewrite can have either prefix or path, not both.");
         }
-        if rewrite.prefix.is_some() && matcher.prefix.is_none() {
-            found.rule(format!("{at}.prefix"), "A prefix can't be rewritten without a prefix match.");
+        if rewrite.prefix.is_some() && matcher.path.is_some() {
+            found.rule(format!("{at}.prefix"), "A prefix can't be rewritten when the whole path is matched.");
         }
         if let Some(prefix) = &rewrite.prefix {
             if prefix.default_prefix.is_some() && prefix.value.is_some() {
@@ -310,8 +310,8 @@ impl GrpcGatewayRoute {
 }
 
 fn check_hostname(at: &str, hostname: Option<&GatewayRouteHostnameMatch>, found: &mut Violations) {
-    if hostname.is_some_and(|hostname| hostname.exact.is_some() == hostname.suffix.is_some()) {
-        found.rule(format!("{at}.match.hostname"), "A host name must have exactly one of: exact, suffix.");
+    if hostname.is_some_and(|hostname| hostname.exact.is_some() && hostname.suffix.is_some()) {
+        found.rule(format!("{at}.match.hostname"), "A host name can have either exact or suffix, not both.");
     }
 }
 

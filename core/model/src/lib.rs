@@ -57,7 +57,7 @@ pub use matching::{
 };
 pub use mesh::{EgressFilter, EgressFilterType, Mesh, MeshServiceDiscovery, MeshSpec};
 pub use metadata::{Metadata, Status, Timestamp};
-pub use name::{ACCOUNT_ID, RESOURCE_NAME, SERVICE_NAME};
+pub use name::{ACCOUNT_ID, NameError, RESOURCE_NAME, SERVICE_NAME, SERVICE_NAME_BYTES_MAX, check_name};
 pub use resource::{Key, Rejected, Resource, Spec, Strictness};
 pub use retry::{
     GrpcRetryPolicy, GrpcRetryPolicyEvent, HttpRetryEvent, HttpRetryPolicy, TcpRetryPolicyEvent,

@@ -122,12 +122,9 @@ pub(crate) fn check_path(
     if prefix.is_some() && path.is_some() {
         found.rule(at, "A match can have either prefix or path, not both.");
     }
-    if let Some(prefix) = prefix.filter(|prefix| !prefix.starts_with('/')) {
-        found.rule(format!("{at}.prefix"), format!("Prefix '{prefix}' must start with '/'."));
-    }
     let Some(path) = path else { return };
-    if path.exact.is_some() == path.regex.is_some() {
-        found.rule(format!("{at}.path"), "A path must have exactly one of: exact, regex.");
+    if path.exact.is_some() && path.regex.is_some() {
+        found.rule(format!("{at}.path"), "A path can have either exact or regex, not both.");
     }
     if let Some(exact) = path.exact.as_deref().filter(|exact| !exact.starts_with('/')) {
         found.rule(format!("{at}.path.exact"), format!("Path '{exact}' must start with '/'."));

@@ -1,6 +1,5 @@
 //! A route: which requests of a router go to which nodes.
 
-use crate::duration::Duration;
 use crate::kind::Kind;
 use crate::listener::{GrpcTimeout, HttpTimeout, PORT_NUMBER, PortProtocol, TcpTimeout};
 use crate::matching::{
@@ -212,14 +211,7 @@ impl Spec for RouteSpec {
                 found.rule("spec.grpcRoute.match", "A method name can't be matched without a service name.");
             }
             if let Some(retry) = &route.retry_policy {
-                let counts = [retry.grpc_retry_events.len(), retry.tcp_retry_events.len()];
-                check_retry(
-                    "spec.grpcRoute",
-                    &retry.http_retry_events,
-                    counts,
-                    &retry.per_retry_timeout,
-                    found,
-                );
+                check_retry_events("spec.grpcRoute", &retry.http_retry_events, found);
             }
         }
     }
@@ -227,28 +219,20 @@ impl Spec for RouteSpec {
 
 impl HttpRoute {
     fn check_rules(&self, path: &str, found: &mut Violations) {
-        check_path(
-            &format!("{path}.match"),
-            self.matcher.prefix.as_deref(),
-            self.matcher.path.as_ref(),
-            found,
-        );
+        let matcher = &self.matcher;
+        check_path(&format!("{path}.match"), matcher.prefix.as_deref(), matcher.path.as_ref(), found);
+        if let Some(prefix) = matcher.prefix.as_deref().filter(|prefix| !prefix.starts_with('/')) {
+            found.rule(format!("{path}.match.prefix"), format!("Prefix '{prefix}' must start with '/'."));
+        }
         if let Some(retry) = &self.retry_policy {
-            let counts = [retry.tcp_retry_events.len(), 0];
-            check_retry(path, &retry.http_retry_events, counts, &retry.per_retry_timeout, found);
+            check_retry_events(path, &retry.http_retry_events, found);
         }
     }
 }
 
 /// App Mesh's model takes any word as an HTTP retry event, but only the documented ones do anything.
-fn check_retry(
-    path: &str,
-    http_events: &[String],
-    other_events: [usize; 2],
-    per_retry_timeout: &Duration,
-    found: &mut Violations,
-) {
-    for (index, event) in http_events.iter().enumerate() {
+fn check_retry_events(path: &str, events: &[String], found: &mut Violations) {
+    for (index, event) in events.iter().enumerate() {
         if !HttpRetryEvent::ALL.iter().any(|known| known.as_str() == event) {
             let known: Vec<_> = HttpRetryEvent::ALL.iter().map(|event| event.as_str()).collect();
             found.rule(
@@ -256,12 +240,5 @@ fn check_retry(
                 format!("'{event}' is not an HTTP retry event, must be one of: {}", known.join(", ")),
             );
         }
-    }
-    if http_events.is_empty() && other_events.iter().sum::<usize>() == 0 {
-        found.rule(format!("{path}.retryPolicy"), "A retry policy must name at least one retry event.");
-    }
-    if per_retry_timeout.to_std().is_none() {
-        found
-            .rule(format!("{path}.retryPolicy.perRetryTimeout"), "A duration must have both unit and value.");
     }
 }
