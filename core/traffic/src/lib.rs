@@ -5,6 +5,7 @@
 //! randomness are arguments.
 
 pub mod access_log;
+pub mod balance;
 pub mod circuit;
 pub mod cluster;
 pub mod compiled;
