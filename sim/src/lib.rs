@@ -5,10 +5,14 @@
 //! the same trace, so a failure found among a thousand seeds is replayed at will.
 //!
 //! - [`chance`], [`moment`], [`schedule`]: one source of randomness, one clock, one queue of events.
-//! - [`network`]: connections that delay, stall, break and hold messages back.
+//! - [`network`]: connections that delay, stall, break and hold messages back; [`storm`]: a store that fails.
+//! - [`intent`]: what clients want; [`reference`]: what they may rely on.
 
 pub mod chance;
+pub mod intent;
 pub mod moment;
 pub mod network;
+pub mod reference;
 pub mod schedule;
+pub mod storm;
 pub mod trace;

@@ -72,6 +72,11 @@ impl Memory {
         self.state().is_crashed = true;
     }
 
+    /// Whether the server is gone.
+    pub fn is_crashed(&self) -> bool {
+        self.state().is_crashed
+    }
+
     /// The server is back with all that was committed.
     pub fn recover(&self) {
         self.state().is_crashed = false;

@@ -1,0 +1,301 @@
+//! What a client wants of the API, and the workload that keeps wanting.
+//!
+//! The names are few, so that writes meet: routes come to name nodes that are being deleted, services change
+//! their provider under a proxy's feet, a create follows the delete of the same name. Many of these calls are
+//! refused by the rules of references and use, and rightly so.
+
+use crate::chance::Chance;
+use serde_json::{Value, json};
+use std::fmt;
+
+/// The mesh in which everything happens.
+pub const MESH: &str = "m";
+const NODES: [&str; 5] = ["web", "api-1", "api-2", "api-3", "store"];
+const ROUTERS: [&str; 2] = ["api", "store"];
+const ROUTES: [&str; 3] = ["first", "second", "third"];
+const SERVICES: [&str; 2] = ["api.local", "store.local"];
+const GATEWAY: &str = "edge";
+const GATEWAY_ROUTES: [&str; 2] = ["all", "some"];
+
+/// One call of the API that writes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Intent {
+    /// The operation's name, as in `CreateRoute`.
+    pub operation: &'static str,
+    /// Every member of its input.
+    pub input: Value,
+    /// The resource it writes.
+    pub subject: Subject,
+    /// The spec that stands afterwards; `None` when it is deleted.
+    pub wish: Option<Value>,
+}
+
+/// A resource of [`MESH`], in the terms of the API's paths.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subject {
+    kind: Kind,
+    parent: Option<&'static str>,
+    name: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Mesh,
+    VirtualNode,
+    VirtualRouter,
+    Route,
+    VirtualService,
+    VirtualGateway,
+    GatewayRoute,
+}
+
+#[derive(Clone, Copy)]
+enum Verb {
+    Create,
+    Update,
+    Delete,
+}
+
+// === impl Intent ===
+
+impl Intent {
+    fn new(verb: Verb, subject: Subject, spec: Value) -> Self {
+        let mut input = subject.identity();
+        let wish = match verb {
+            Verb::Create | Verb::Update => {
+                input["spec"] = spec.clone();
+                Some(spec)
+            }
+            Verb::Delete => None,
+        };
+        Self { operation: subject.kind.operation(verb), input, subject, wish }
+    }
+
+    /// The calls that make a small mesh: the ones a tutorial begins with.
+    pub fn first_mesh() -> Vec<Self> {
+        let create = |subject, spec| Self::new(Verb::Create, subject, spec);
+        vec![
+            create(Subject::mesh(), json!({"egressFilter": {"type": "DROP_ALL"}})),
+            create(Subject::node("web"), node_spec("web", &["api.local"])),
+            create(Subject::node("api-1"), node_spec("api-1", &[])),
+            create(Subject::node("api-2"), node_spec("api-2", &[])),
+            create(Subject::router("api"), router_spec()),
+            create(Subject::route("api", "first"), route_spec("/", &[("api-1", 80), ("api-2", 20)])),
+            create(Subject::service("api.local"), provider("api")),
+            create(Subject::gateway(), gateway_spec()),
+            create(Subject::gateway_route("all"), gateway_route_spec("/", "api.local")),
+        ]
+    }
+
+    /// The next wish of somebody who never rests.
+    pub fn random(chance: &mut Chance) -> Self {
+        let verb = *chance.pick(&[Verb::Create, Verb::Update, Verb::Update, Verb::Delete]);
+        match chance.below(12) {
+            0..=2 => Self::new(verb, Subject::node(chance.pick(&NODES)), random_node(chance)),
+            3..=6 => {
+                let subject = Subject::route(chance.pick(&ROUTERS), chance.pick(&ROUTES));
+                Self::new(verb, subject, random_route(chance))
+            }
+            7 => Self::new(verb, Subject::router(chance.pick(&ROUTERS)), router_spec()),
+            8 | 9 => Self::new(verb, Subject::service(chance.pick(&SERVICES)), random_provider(chance)),
+            10 => {
+                let subject = Subject::gateway_route(chance.pick(&GATEWAY_ROUTES));
+                let prefix = *chance.pick(&["/", "/some"]);
+                Self::new(verb, subject, gateway_route_spec(prefix, chance.pick(&SERVICES)))
+            }
+            _ => {
+                let filter = *chance.pick(&["ALLOW_ALL", "DROP_ALL"]);
+                let spec = json!({"egressFilter": {"type": filter}});
+                Self::new(Verb::Update, Subject::mesh(), spec)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Intent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.operation, self.subject.name)?;
+        match &self.wish {
+            Some(spec) => write!(f, " {spec}"),
+            None => Ok(()),
+        }
+    }
+}
+
+// === impl Subject ===
+
+impl Subject {
+    /// The mesh itself.
+    pub const fn mesh() -> Self {
+        Self { kind: Kind::Mesh, parent: None, name: MESH }
+    }
+
+    const fn node(name: &'static str) -> Self {
+        Self { kind: Kind::VirtualNode, parent: None, name }
+    }
+
+    const fn router(name: &'static str) -> Self {
+        Self { kind: Kind::VirtualRouter, parent: None, name }
+    }
+
+    const fn route(router: &'static str, name: &'static str) -> Self {
+        Self { kind: Kind::Route, parent: Some(router), name }
+    }
+
+    const fn service(name: &'static str) -> Self {
+        Self { kind: Kind::VirtualService, parent: None, name }
+    }
+
+    const fn gateway() -> Self {
+        Self { kind: Kind::VirtualGateway, parent: None, name: GATEWAY }
+    }
+
+    const fn gateway_route(name: &'static str) -> Self {
+        Self { kind: Kind::GatewayRoute, parent: Some(GATEWAY), name }
+    }
+
+    /// The operation that reads it, and its input.
+    pub fn describe(&self) -> (&'static str, Value) {
+        (self.kind.describe(), self.identity())
+    }
+
+    /// The members of an input that say which resource is meant.
+    fn identity(&self) -> Value {
+        let mut input = json!({"meshName": MESH});
+        if let Some(parent) = self.parent {
+            let member = if self.kind == Kind::Route { "virtualRouterName" } else { "virtualGatewayName" };
+            input[member] = parent.into();
+        }
+        input[self.kind.member()] = self.name.into();
+        input
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}", self.kind, self.name)
+    }
+}
+
+// === impl Kind ===
+
+impl Kind {
+    const fn member(self) -> &'static str {
+        match self {
+            Self::Mesh => "meshName",
+            Self::VirtualNode => "virtualNodeName",
+            Self::VirtualRouter => "virtualRouterName",
+            Self::Route => "routeName",
+            Self::VirtualService => "virtualServiceName",
+            Self::VirtualGateway => "virtualGatewayName",
+            Self::GatewayRoute => "gatewayRouteName",
+        }
+    }
+
+    const fn operation(self, verb: Verb) -> &'static str {
+        match (verb, self) {
+            (Verb::Create, Self::Mesh) => "CreateMesh",
+            (Verb::Create, Self::VirtualNode) => "CreateVirtualNode",
+            (Verb::Create, Self::VirtualRouter) => "CreateVirtualRouter",
+            (Verb::Create, Self::Route) => "CreateRoute",
+            (Verb::Create, Self::VirtualService) => "CreateVirtualService",
+            (Verb::Create, Self::VirtualGateway) => "CreateVirtualGateway",
+            (Verb::Create, Self::GatewayRoute) => "CreateGatewayRoute",
+            (Verb::Update, Self::Mesh) => "UpdateMesh",
+            (Verb::Update, Self::VirtualNode) => "UpdateVirtualNode",
+            (Verb::Update, Self::VirtualRouter) => "UpdateVirtualRouter",
+            (Verb::Update, Self::Route) => "UpdateRoute",
+            (Verb::Update, Self::VirtualService) => "UpdateVirtualService",
+            (Verb::Update, Self::VirtualGateway) => "UpdateVirtualGateway",
+            (Verb::Update, Self::GatewayRoute) => "UpdateGatewayRoute",
+            (Verb::Delete, Self::Mesh) => "DeleteMesh",
+            (Verb::Delete, Self::VirtualNode) => "DeleteVirtualNode",
+            (Verb::Delete, Self::VirtualRouter) => "DeleteVirtualRouter",
+            (Verb::Delete, Self::Route) => "DeleteRoute",
+            (Verb::Delete, Self::VirtualService) => "DeleteVirtualService",
+            (Verb::Delete, Self::VirtualGateway) => "DeleteVirtualGateway",
+            (Verb::Delete, Self::GatewayRoute) => "DeleteGatewayRoute",
+        }
+    }
+
+    const fn describe(self) -> &'static str {
+        match self {
+            Self::Mesh => "DescribeMesh",
+            Self::VirtualNode => "DescribeVirtualNode",
+            Self::VirtualRouter => "DescribeVirtualRouter",
+            Self::Route => "DescribeRoute",
+            Self::VirtualService => "DescribeVirtualService",
+            Self::VirtualGateway => "DescribeVirtualGateway",
+            Self::GatewayRoute => "DescribeGatewayRoute",
+        }
+    }
+}
+
+// === specs ===
+
+/// A node that listens; its endpoints come from DNS under `host`, and it calls `backends`.
+fn node_spec(host: &str, backends: &[&str]) -> Value {
+    let backends: Vec<_> =
+        backends.iter().map(|name| json!({"virtualService": {"virtualServiceName": name}})).collect();
+    json!({
+        "listeners": [{"portMapping": {"port": 8080, "protocol": "http"}}],
+        "serviceDiscovery": {"dns": {"hostname": format!("{host}.internal")}},
+        "backends": backends,
+    })
+}
+
+fn random_node(chance: &mut Chance) -> Value {
+    let backends = [&[][..], &SERVICES[..1], &SERVICES[1..], &SERVICES[..]];
+    let mut spec = node_spec(chance.pick(&NODES), chance.pick(&backends));
+    match chance.below(3) {
+        // Endpoints from the sidecars that connect as this node.
+        0 => drop(spec.as_object_mut().and_then(|members| members.remove("serviceDiscovery"))),
+        1 => spec["listeners"][0]["timeout"] = json!({"http": {"perRequest": {"unit": "s", "value": 5}}}),
+        _ => {}
+    }
+    spec
+}
+
+fn router_spec() -> Value {
+    json!({"listeners": [{"portMapping": {"port": 8080, "protocol": "http"}}]})
+}
+
+fn route_spec(prefix: &str, targets: &[(&str, usize)]) -> Value {
+    let targets: Vec<_> =
+        targets.iter().map(|(node, weight)| json!({"virtualNode": node, "weight": weight})).collect();
+    json!({"httpRoute": {"match": {"prefix": prefix}, "action": {"weightedTargets": targets}}})
+}
+
+fn random_route(chance: &mut Chance) -> Value {
+    let first = *chance.pick(&NODES);
+    let second = *chance.pick(&NODES);
+    let weight = chance.below(101);
+    let prefix = *chance.pick(&["/", "/deep"]);
+    if first == second {
+        return route_spec(prefix, &[(first, 100)]);
+    }
+    route_spec(prefix, &[(first, weight), (second, 100 - weight)])
+}
+
+fn provider(router: &str) -> Value {
+    json!({"provider": {"virtualRouter": {"virtualRouterName": router}}})
+}
+
+fn random_provider(chance: &mut Chance) -> Value {
+    match chance.below(3) {
+        0 => json!({}),
+        1 => json!({"provider": {"virtualNode": {"virtualNodeName": chance.pick(&NODES)}}}),
+        _ => provider(chance.pick(&ROUTERS)),
+    }
+}
+
+fn gateway_spec() -> Value {
+    json!({"listeners": [{"portMapping": {"port": 9080, "protocol": "http"}}]})
+}
+
+fn gateway_route_spec(prefix: &str, service: &str) -> Value {
+    json!({"httpRoute": {
+        "match": {"prefix": prefix},
+        "action": {"target": {"virtualService": {"virtualServiceName": service}}},
+    }})
+}
