@@ -41,8 +41,8 @@ impl Chance {
     }
 
     /// One of `choices`, which is not empty.
-    pub fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
-        &choices[self.below(choices.len())]
+    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
     }
 
     /// A time in `least..=most`, in whole microseconds.

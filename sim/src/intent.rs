@@ -89,7 +89,7 @@ impl Intent {
 
     /// The next wish of somebody who never rests.
     pub fn random(chance: &mut Chance) -> Self {
-        let verb = *chance.pick(&[Verb::Create, Verb::Update, Verb::Update, Verb::Delete]);
+        let verb = chance.pick(&[Verb::Create, Verb::Update, Verb::Update, Verb::Delete]);
         match chance.below(12) {
             0..=2 => Self::new(verb, Subject::node(chance.pick(&NODES)), random_node(chance)),
             3..=6 => {
@@ -100,11 +100,11 @@ impl Intent {
             8 | 9 => Self::new(verb, Subject::service(chance.pick(&SERVICES)), random_provider(chance)),
             10 => {
                 let subject = Subject::gateway_route(chance.pick(&GATEWAY_ROUTES));
-                let prefix = *chance.pick(&["/", "/some"]);
+                let prefix = chance.pick(&["/", "/some"]);
                 Self::new(verb, subject, gateway_route_spec(prefix, chance.pick(&SERVICES)))
             }
             _ => {
-                let filter = *chance.pick(&["ALLOW_ALL", "DROP_ALL"]);
+                let filter = chance.pick(&["ALLOW_ALL", "DROP_ALL"]);
                 let spec = json!({"egressFilter": {"type": filter}});
                 Self::new(Verb::Update, Subject::mesh(), spec)
             }
@@ -267,10 +267,10 @@ fn route_spec(prefix: &str, targets: &[(&str, usize)]) -> Value {
 }
 
 fn random_route(chance: &mut Chance) -> Value {
-    let first = *chance.pick(&NODES);
-    let second = *chance.pick(&NODES);
+    let first = chance.pick(&NODES);
+    let second = chance.pick(&NODES);
     let weight = chance.below(101);
-    let prefix = *chance.pick(&["/", "/deep"]);
+    let prefix = chance.pick(&["/", "/deep"]);
     if first == second {
         return route_spec(prefix, &[(first, 100)]);
     }

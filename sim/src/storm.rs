@@ -43,7 +43,7 @@ impl Failpoints for Plan {
         Some(match point {
             Point::Changes | Point::Snapshot => Fault::Unavailable,
             Point::Wake => Fault::LoseWake,
-            Point::Transact => *kind.pick(&[
+            Point::Transact => kind.pick(&[
                 Fault::Unavailable,
                 Fault::Full,
                 Fault::Retry,
