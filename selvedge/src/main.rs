@@ -1,4 +1,17 @@
-//! The composition root.
+//! `selvedge`: every role and the command line, in one binary.
+
 mod appmesh;
+mod cli;
+mod command;
+mod endpoint;
+mod exit;
 mod output;
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

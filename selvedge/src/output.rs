@@ -10,8 +10,11 @@ pub(crate) mod yaml;
 
 use std::io::{self, IsTerminal, Write};
 
+use clap::ValueEnum as _;
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::exit::Failure;
 
 pub(crate) use query::Query;
 pub(crate) use table::aligned;
@@ -48,6 +51,19 @@ impl Color {
             Self::Off => false,
             Self::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
         }
+    }
+}
+
+/// The format when no option names one: `AWS_DEFAULT_OUTPUT`, else JSON.
+///
+/// # Errors
+/// When the variable names no format.
+pub(crate) fn default_format() -> Result<Format, Failure> {
+    match std::env::var("AWS_DEFAULT_OUTPUT") {
+        Ok(name) if !name.is_empty() => {
+            Format::from_str(&name, true).map_err(|_| Failure::Usage(format!("AWS_DEFAULT_OUTPUT: unknown output type: {name}")))
+        }
+        _ => Ok(Format::Json),
     }
 }
 

@@ -1,0 +1,87 @@
+//! The command line: which commands there are, and which of them was asked for.
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::appmesh;
+use crate::command::{completions, env, help, version};
+use crate::exit::Failure;
+
+/// Selvedge: a service mesh that you run yourself, on the App Mesh API.
+#[derive(Debug, Parser)]
+#[command(
+    name = "selvedge",
+    version,
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  selvedge demo                                   a whole mesh on this machine, with a live view
+  selvedge up                                     a control plane on 127.0.0.1:7070, stored under ./selvedge-data
+  eval \"$(selvedge env)\"                          point the aws command line at it
+  selvedge appmesh list-meshes                    or call it without the aws command line
+  selvedge status --mesh my-mesh                  what is active, and what is not and why
+  selvedge explain --mesh my-mesh --from frontend GET http://colors.local/
+
+Every command takes --help. `selvedge help exit-codes` explains how commands end."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Env(env::Args),
+    Completions(completions::Args),
+    Version(version::Args),
+    Help(help::Args),
+}
+
+/// The whole command line, for parsing, help and completions.
+pub(crate) fn definition() -> clap::Command {
+    Cli::command().subcommand(appmesh::command())
+}
+
+/// Reads the command line and does what it says.
+///
+/// # Errors
+/// [`Failure`], which knows the exit code.
+pub(crate) fn run() -> Result<(), Failure> {
+    let matches = definition().get_matches();
+    if let Some(("appmesh", matches)) = matches.subcommand() {
+        return block_on(appmesh::run(matches));
+    }
+    dispatch(&matches)
+}
+
+fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
+    let cli = Cli::from_arg_matches(matches).map_err(|error| Failure::Usage(error.to_string()))?;
+    match cli.command {
+        Command::Env(args) => env::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Version(args) => version::run(&args),
+        Command::Help(args) => help::run(&args),
+    }
+}
+
+/// Runs a client's few calls: one thread is enough.
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(future)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn all_38_operations_are_commands() {
+        let definition = definition();
+        let appmesh = definition.find_subcommand("appmesh").expect("declared");
+        assert_eq!(appmesh.get_subcommands().count(), 38);
+    }
+}

@@ -1,0 +1,101 @@
+//! `selvedge env`: the exports that point an AWS client at our server.
+
+use serde_json::{Map, Value};
+
+use crate::endpoint;
+use crate::exit::Failure;
+use crate::output::{self, Color, Format};
+
+/// Print the exports that point the AWS command line and SDKs at this server
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  eval \"$(selvedge env)\"                  App Mesh calls go to http://127.0.0.1:7070
+  eval \"$(selvedge env --all)\"            every AWS service's calls go there
+  selvedge env --unset                    what takes it back
+  selvedge env -o json
+
+Credentials are only suggested when the environment has none: this server does not check them, but AWS clients refuse to
+send a request without some.")]
+pub(crate) struct Args {
+    /// The server's address
+    #[arg(long, value_name = "URL", default_value = endpoint::DEFAULT)]
+    endpoint_url: String,
+    /// Redirect only this service; `appmesh` is the only one so far, and the default
+    #[arg(long, value_name = "SERVICE", value_parser = ["appmesh"])]
+    only: Option<String>,
+    /// Redirect every AWS service, not only App Mesh
+    #[arg(long, conflicts_with = "only")]
+    all: bool,
+    /// The region to suggest when the environment names none
+    #[arg(long, value_name = "REGION", default_value = "us-east-1")]
+    region: String,
+    /// Print what removes the redirection
+    #[arg(long)]
+    unset: bool,
+    /// How to print it; shell exports when left out
+    #[arg(short, long, value_enum)]
+    output: Option<Format>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let endpoint = endpoint::resolve(Some(&args.endpoint_url))?.to_string();
+    let variable = if args.all { "AWS_ENDPOINT_URL" } else { "AWS_ENDPOINT_URL_APP_MESH" };
+    if args.unset {
+        return Ok(output::emit(&format!("unset {variable}\n"))?);
+    }
+    let exports = exports(variable, &endpoint, &args.region, |name| std::env::var_os(name).is_some());
+    if let Some(format) = args.output {
+        let document = exports.into_iter().map(|(name, value)| (name.to_owned(), Value::String(value))).collect::<Map<_, _>>();
+        return Ok(output::print(&Value::Object(document), format, "Environment", Color::Auto)?);
+    }
+    let lines: Vec<String> = exports.into_iter().map(|(name, value)| format!("export {name}={}\n", quoted(&value))).collect();
+    Ok(output::emit(&lines.concat())?)
+}
+
+/// The variables to set, given which ones the environment has.
+fn exports(variable: &'static str, endpoint: &str, region: &str, is_set: impl Fn(&str) -> bool) -> Vec<(&'static str, String)> {
+    let mut exports = vec![(variable, endpoint.to_owned())];
+    if !["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().any(&is_set) {
+        exports.push(("AWS_DEFAULT_REGION", region.to_owned()));
+    }
+    // A profile or a role may supply credentials as well; their own variables then stand in the environment.
+    let sources = ["AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"];
+    if !sources.into_iter().any(&is_set) {
+        exports.push(("AWS_ACCESS_KEY_ID", "selvedge".to_owned()));
+        exports.push(("AWS_SECRET_ACCESS_KEY", "unused".to_owned()));
+    }
+    exports
+}
+
+/// A word that every POSIX shell reads as it stands.
+fn quoted(value: &str) -> String {
+    if value.chars().all(|c| c.is_ascii_alphanumeric() || "-._:/".contains(c)) {
+        return value.to_owned();
+    }
+    format!("'{}'", value.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_environment_has_is_not_set_again() {
+        let names = |is_set: &dyn Fn(&str) -> bool| {
+            exports("AWS_ENDPOINT_URL_APP_MESH", "http://x", "r", is_set).into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            names(&|_| false),
+            ["AWS_ENDPOINT_URL_APP_MESH", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+        );
+        assert_eq!(names(&|_| true), ["AWS_ENDPOINT_URL_APP_MESH"]);
+        assert_eq!(names(&|name| name == "AWS_PROFILE"), ["AWS_ENDPOINT_URL_APP_MESH", "AWS_DEFAULT_REGION"]);
+    }
+
+    #[test]
+    fn values_are_safe_in_a_shell() {
+        for (value, expected) in [("http://127.0.0.1:7070", "http://127.0.0.1:7070"), ("a b", "'a b'"), ("it's", r"'it'\''s'")] {
+            assert_eq!(quoted(value), expected);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! How a command ends: its exit code, and what it says on standard error.
+
+use std::process::ExitCode;
+
+/// Why a command did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The command line cannot be acted on: 2, as for every option that the parser refuses.
+    #[error("{0}")]
+    Usage(String),
+    /// The server understood and refused: 254, as the AWS command line's second version ends.
+    #[error("{0}")]
+    Refused(String),
+    /// A check that ran found what it looks for: 1, with its own report already printed.
+    #[error("{0}")]
+    Check(String),
+    /// Anything else: 1.
+    #[error("{0:#}")]
+    Other(#[from] anyhow::Error),
+}
+
+impl Failure {
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::Check(_) | Self::Other(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Refused(_) => 254,
+        }
+    }
+
+    /// Says what happened, in the words of the AWS command line where it has some, and answers the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        match self {
+            Self::Refused(message) => eprintln!("\n{message}"),
+            Self::Usage(message) => eprintln!("error: {message}\n\nFor more information, try '--help'."),
+            other => eprintln!("selvedge: {other}"),
+        }
+        ExitCode::from(self.code())
+    }
+}
+
+impl From<selvedge_client::Error> for Failure {
+    fn from(error: selvedge_client::Error) -> Self {
+        match error {
+            selvedge_client::Error::Service(refused) => Self::Refused(refused.to_string()),
+            connect @ selvedge_client::Error::Connect { .. } => Self::Other(
+                anyhow::Error::new(connect).context("no control plane answers; start one with `selvedge up`, or name another with --endpoint-url"),
+            ),
+            other => Self::Other(other.into()),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Other(error.into())
+    }
+}
