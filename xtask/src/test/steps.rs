@@ -1,0 +1,191 @@
+//! The steps of `cargo xtask test`, in the order in which they run: the cheap ones first.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Count;
+use super::command::Program;
+use super::setup;
+use crate::tidy;
+
+/// One way of testing.
+pub(super) struct Step {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    pub(super) run: fn(&Path) -> Result<Report>,
+}
+
+/// What a step that did not fail has to tell.
+#[derive(Debug)]
+pub(super) enum Report {
+    Ran(Count),
+    /// There is nothing to run here, and why.
+    Skipped(String),
+}
+
+pub(super) const STEPS: &[Step] = &[
+    Step { name: "setup", about: "Debian packages, target/venv, cargo-deny", run: set_up },
+    Step { name: "fmt", about: "the sources are formatted", run: fmt },
+    Step { name: "tidy", about: "arrows, orphans, bans, reasons", run: tidy_up },
+    Step { name: "deny", about: "licences, banned crates, sources of every dependency", run: deny },
+    Step { name: "clippy", about: "no warning in any target", run: clippy },
+    Step { name: "unit", about: "the tests of every crate", run: unit },
+    Step { name: "build", about: "the binary, as released", run: build },
+    Step { name: "conformance", about: "the API as boto3 and the real aws see it", run: conformance },
+    Step { name: "differential", about: "a real Envoy and our proxy, side by side", run: differential },
+    Step { name: "sim", about: "the mesh in virtual time, a thousand seeds", run: sim },
+    Step { name: "demo", about: "the demo checks its own split, with both proxies", run: demo },
+    Step { name: "guide", about: "the commands that the documents tell people to type", run: guide },
+];
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn set_up(root: &Path) -> Result<Report> {
+    setup::run(root)?;
+    Ok(Report::Ran(Count::default()))
+}
+
+fn fmt(root: &Path) -> Result<Report> {
+    cargo(root, 5).args(["fmt", "--all", "--check"]).run().map(Report::Ran)
+}
+
+fn tidy_up(root: &Path) -> Result<Report> {
+    tidy::run(root)?;
+    Ok(Report::Ran(Count::default()))
+}
+
+fn deny(root: &Path) -> Result<Report> {
+    let binary =
+        setup::cargo_deny_binary(root).context("no cargo-deny: run cargo xtask test --only setup")?;
+    // Advisories need a database from the network; whoever has one runs `cargo deny check advisories`.
+    let arguments = ["--offline", "--log-level", "error", "check", "licenses", "bans", "sources"];
+    Program::new(binary, root, 5 * MINUTE).args(arguments).run().map(Report::Ran)
+}
+
+fn clippy(root: &Path) -> Result<Report> {
+    let arguments = ["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"];
+    cargo(root, 20).args(arguments).run().map(Report::Ran)
+}
+
+fn unit(root: &Path) -> Result<Report> {
+    let probe = Command::new("cargo")
+        .args(["nextest", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if !probe.is_ok_and(|status| status.success()) {
+        return cargo(root, 40)
+            .args(["test", "--workspace", "--locked", "--no-fail-fast"])
+            .run()
+            .map(Report::Ran);
+    }
+    let count = cargo(root, 40)
+        .args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--status-level", "fail"])
+        .run()?;
+    // nextest leaves out the examples in the documentation.
+    let examples = cargo(root, 15).args(["test", "--workspace", "--locked", "--doc", "--quiet"]).run()?;
+    Ok(Report::Ran(count.plus(examples)))
+}
+
+fn build(root: &Path) -> Result<Report> {
+    let packages = ["-p", "selvedge", "-p", "selvedge-differential", "-p", "selvedge-sim"];
+    cargo(root, 30).args(["build", "--release", "--locked"]).args(packages).run().map(Report::Ran)
+}
+
+fn conformance(root: &Path) -> Result<Report> {
+    let scripts = files(&root.join("tests/conformance"), "py")?;
+    if scripts.is_empty() {
+        return Ok(Report::Skipped("no script under tests/conformance".into()));
+    }
+    let python = setup::environment_folder(root).join("bin/python");
+    let mut sum = Count::default();
+    for script in scripts {
+        let count = with_tools(root, Program::new(&python, root, 15 * MINUTE).args([&script]))?.run()?;
+        sum = sum.plus(count);
+    }
+    Ok(Report::Ran(sum))
+}
+
+fn differential(root: &Path) -> Result<Report> {
+    let binary = root.join("target/release/selvedge-differential");
+    with_tools(root, Program::new(binary, root, 20 * MINUTE))?.run().map(Report::Ran)
+}
+
+fn sim(root: &Path) -> Result<Report> {
+    let binary = root.join("target/release/selvedge-sim");
+    if !binary.is_file() {
+        return Ok(Report::Skipped("the simulation's seeds ran among the unit tests".into()));
+    }
+    Program::new(binary, root, 15 * MINUTE).args(["--seeds", "1000"]).run().map(Report::Ran)
+}
+
+fn demo(root: &Path) -> Result<Report> {
+    for sidecar in ["selvedge", "envoy"] {
+        let program =
+            Program::new(selvedge(root)?, root, 5 * MINUTE).args(["demo", "--check", "--sidecar", sidecar]);
+        with_tools(root, program)?.run()?;
+    }
+    Ok(Report::Ran(Count { passed: 2, failed: 0 }))
+}
+
+/// Runs each `tests/guide/*.sh`: scripts that type what README and guide tell people to type.
+fn guide(root: &Path) -> Result<Report> {
+    let scripts = files(&root.join("tests/guide"), "sh")?;
+    if scripts.is_empty() {
+        return Ok(Report::Skipped("no script under tests/guide".into()));
+    }
+    let mut sum = Count::default();
+    for script in scripts {
+        let count = with_tools(root, Program::new("bash", root, 10 * MINUTE).args([&script]))?.run()?;
+        sum = sum.plus(if count == Count::default() { Count { passed: 1, failed: 0 } } else { count });
+    }
+    Ok(Report::Ran(sum))
+}
+
+fn cargo(root: &Path, minutes: u32) -> Program {
+    Program::new("cargo", root, minutes * MINUTE)
+}
+
+/// Lets `program` find our binary, the real Envoy and AWS's tools.
+fn with_tools(root: &Path, program: Program) -> Result<Program> {
+    let tools = setup::environment_folder(root).join("bin");
+    let path = format!("{}:{}", tools.display(), setup::search_path());
+    Ok(program.env("SELVEDGE_BIN", selvedge(root)?).env("PATH", path))
+}
+
+fn selvedge(root: &Path) -> Result<PathBuf> {
+    let binary = root.join("target/release/selvedge");
+    ensure!(binary.is_file(), "no {}: run cargo xtask test --only build", binary.display());
+    Ok(binary)
+}
+
+/// The files of `folder` that end in `.extension`, by name; none when there is no folder. Names that begin with `_`
+/// are parts of others.
+fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("failed to list {}", folder.display()))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    let is_part = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('_'));
+    paths.retain(|path| path.extension().is_some_and(|found| found == extension) && !is_part(path));
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_step_has_a_name_of_its_own() {
+        let mut names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), STEPS.len());
+    }
+}
