@@ -1,1 +1,12 @@
-//! (room not furnished)
+//! The discovery protocol (xDS v3) and the only room that knows protobuf.
+//!
+//! [`encode`] and [`decode`] carry `selvedge-traffic`'s types as Envoy's messages; [`ServerSession`] and [`ClientSession`]
+//! are the two ends of a stream. They take and give encoded messages, so whoever moves the bytes needs no protobuf.
+
+mod any;
+pub mod decode;
+pub mod encode;
+pub mod type_url;
+
+pub use decode::{Reason, Rejection, decode};
+pub use encode::{Encoded, encode};

@@ -258,6 +258,10 @@ pub struct RetryPolicy {
     pub retriable_status_codes: ::prost::alloc::vec::Vec<u32>,
     #[prost(message, optional, tag = "8")]
     pub retry_back_off: ::core::option::Option<retry_policy::RetryBackOff>,
+    #[prost(message, optional, tag = "11")]
+    pub rate_limited_retry_back_off: ::core::option::Option<
+        retry_policy::RateLimitedRetryBackOff,
+    >,
 }
 /// Nested message and enum types in `RetryPolicy`.
 pub mod retry_policy {
@@ -302,6 +306,77 @@ pub mod retry_policy {
         }
         fn type_url() -> ::prost::alloc::string::String {
             "type.googleapis.com/envoy.config.route.v3.RetryPolicy.RetryBackOff".into()
+        }
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct ResetHeader {
+        #[prost(string, tag = "1")]
+        pub name: ::prost::alloc::string::String,
+        #[prost(enumeration = "ResetHeaderFormat", tag = "2")]
+        pub format: i32,
+    }
+    impl ::prost::Name for ResetHeader {
+        const NAME: &'static str = "ResetHeader";
+        const PACKAGE: &'static str = "envoy.config.route.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.route.v3.RetryPolicy.ResetHeader".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.route.v3.RetryPolicy.ResetHeader".into()
+        }
+    }
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct RateLimitedRetryBackOff {
+        #[prost(message, repeated, tag = "1")]
+        pub reset_headers: ::prost::alloc::vec::Vec<ResetHeader>,
+        #[prost(message, optional, tag = "2")]
+        pub max_interval: ::core::option::Option<::prost_types::Duration>,
+    }
+    impl ::prost::Name for RateLimitedRetryBackOff {
+        const NAME: &'static str = "RateLimitedRetryBackOff";
+        const PACKAGE: &'static str = "envoy.config.route.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.route.v3.RetryPolicy.RateLimitedRetryBackOff".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.route.v3.RetryPolicy.RateLimitedRetryBackOff"
+                .into()
+        }
+    }
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum ResetHeaderFormat {
+        Seconds = 0,
+        UnixTimestamp = 1,
+    }
+    impl ResetHeaderFormat {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Seconds => "SECONDS",
+                Self::UnixTimestamp => "UNIX_TIMESTAMP",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "SECONDS" => Some(Self::Seconds),
+                "UNIX_TIMESTAMP" => Some(Self::UnixTimestamp),
+                _ => None,
+            }
         }
     }
 }

@@ -1,0 +1,98 @@
+//! From Envoy's messages to traffic types.
+//!
+//! Strict about what cannot be honoured: an extension that is not known, a value out of bounds, a missing part. A field
+//! that is not known is skipped, as Envoy skips it in dynamic configuration.
+
+mod access_log;
+mod bounds;
+mod cluster;
+mod duration;
+mod endpoint;
+mod health;
+mod http;
+mod listener;
+mod matching;
+mod retry;
+mod route;
+mod tcp;
+mod tls;
+
+use prost::Message;
+use selvedge_traffic::{Resource, ResourceKind};
+use selvedge_xds_proto::envoy::config;
+
+use crate::type_url;
+
+/// A resource that cannot be used, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{type_url} {resource:?}: {reason}")]
+pub struct Rejection {
+    pub type_url: &'static str,
+    /// The resource's name; empty if the message could not be read so far.
+    pub resource: String,
+    pub reason: Reason,
+}
+
+/// What is wrong with a resource.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    #[error("malformed message: {0}")]
+    Malformed(String),
+    #[error("no registered implementation for {name:?} with type URL {type_url:?}")]
+    UnknownExtension { name: String, type_url: String },
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    #[error("{field}: {value} {expected}")]
+    Invalid { field: &'static str, value: String, expected: &'static str },
+    #[error("{field}: {value} is not supported")]
+    Unsupported { field: &'static str, value: String },
+}
+
+/// Decodes the message inside a resource's `Any`.
+///
+/// # Errors
+/// When the message is malformed or asks for what cannot be honoured; the rejection names resource and reason.
+pub fn decode(kind: ResourceKind, value: &[u8]) -> Result<Resource, Rejection> {
+    match kind {
+        ResourceKind::Cluster => read(
+            kind,
+            value,
+            |m: &config::cluster::v3::Cluster| m.name.clone(),
+            |m| cluster::decode(m).map(Resource::Cluster),
+        ),
+        ResourceKind::Endpoints => read(
+            kind,
+            value,
+            |m: &config::endpoint::v3::ClusterLoadAssignment| m.cluster_name.clone(),
+            |m| endpoint::assignment(m).map(Resource::Endpoints),
+        ),
+        ResourceKind::Listener => read(
+            kind,
+            value,
+            |m: &config::listener::v3::Listener| m.name.clone(),
+            |m| listener::decode(m).map(Resource::Listener),
+        ),
+        ResourceKind::Routes => read(
+            kind,
+            value,
+            |m: &config::route::v3::RouteConfiguration| m.name.clone(),
+            |m| route::table(m).map(Resource::Routes),
+        ),
+    }
+}
+
+fn read<M: Message + Default>(
+    kind: ResourceKind,
+    value: &[u8],
+    name: impl Fn(&M) -> String,
+    decode: impl Fn(M) -> Result<Resource, Reason>,
+) -> Result<Resource, Rejection> {
+    let type_url = type_url::of(kind);
+    let message = M::decode(value).map_err(|error| Rejection {
+        type_url,
+        resource: String::new(),
+        reason: Reason::Malformed(error.to_string()),
+    })?;
+    let resource = name(&message);
+    decode(message).map_err(|reason| Rejection { type_url, resource, reason })
+}

@@ -1,0 +1,107 @@
+//! Addresses and the hosts of a cluster.
+
+use std::net::{IpAddr, SocketAddr};
+
+use selvedge_traffic::{Address, Endpoint, EndpointHealth, LoadAssignment, Locality, LocalityEndpoints};
+use selvedge_xds_proto::envoy::config::core::v3 as core;
+use selvedge_xds_proto::envoy::config::core::v3::HealthStatus;
+use selvedge_xds_proto::envoy::config::core::v3::socket_address::{PortSpecifier, Protocol};
+use selvedge_xds_proto::envoy::config::endpoint::v3 as proto;
+
+use super::Reason;
+use super::bounds::{known, not_empty, port};
+
+pub(super) fn assignment(message: proto::ClusterLoadAssignment) -> Result<LoadAssignment, Reason> {
+    Ok(LoadAssignment {
+        cluster: message.cluster_name,
+        localities: message.endpoints.into_iter().map(locality_endpoints).collect::<Result<_, _>>()?,
+    })
+}
+
+/// An address to bind, and whether it takes IPv4 too.
+pub(super) fn socket(address: Option<core::Address>) -> Result<(SocketAddr, bool), Reason> {
+    let Some(core::address::Address::SocketAddress(socket)) = address.and_then(|address| address.address)
+    else {
+        return Err(Reason::Missing("address.socket_address"));
+    };
+    let ipv4_compat = socket.ipv4_compat;
+    match socket_address(socket)? {
+        Address::Socket(address) => Ok((address, ipv4_compat)),
+        other => Err(Reason::Invalid {
+            field: "address.socket_address",
+            value: format!("{other:?}"),
+            expected: "is no IP address",
+        }),
+    }
+}
+
+fn locality_endpoints(group: proto::LocalityLbEndpoints) -> Result<LocalityEndpoints, Reason> {
+    let locality = group.locality.unwrap_or_default();
+    Ok(LocalityEndpoints {
+        locality: Locality { region: locality.region, zone: locality.zone, sub_zone: locality.sub_zone },
+        priority: group.priority,
+        weight: group.load_balancing_weight.unwrap_or_default(),
+        endpoints: group.lb_endpoints.into_iter().map(endpoint).collect::<Result<_, _>>()?,
+    })
+}
+
+fn endpoint(message: proto::LbEndpoint) -> Result<Endpoint, Reason> {
+    let host = message.host_identifier.map(|proto::lb_endpoint::HostIdentifier::Endpoint(host)| host);
+    let Some(host) = host else { return Err(Reason::Missing("lb_endpoints.endpoint")) };
+    let weight = message.load_balancing_weight.unwrap_or(1);
+    if weight == 0 {
+        return Err(Reason::Invalid {
+            field: "lb_endpoints.load_balancing_weight",
+            value: "0".to_owned(),
+            expected: "is below 1",
+        });
+    }
+    Ok(Endpoint {
+        address: address(host.address)?,
+        weight,
+        health: health(known("lb_endpoints.health_status", message.health_status)?),
+        hostname: host.hostname,
+    })
+}
+
+fn address(address: Option<core::Address>) -> Result<Address, Reason> {
+    match address.and_then(|address| address.address) {
+        None => Err(Reason::Missing("endpoint.address")),
+        Some(core::address::Address::Pipe(pipe)) => not_empty("pipe.path", pipe.path).map(Address::Pipe),
+        Some(core::address::Address::SocketAddress(socket)) => socket_address(socket),
+    }
+}
+
+fn socket_address(socket: core::SocketAddress) -> Result<Address, Reason> {
+    if socket.protocol != i32::from(Protocol::Tcp) {
+        return Err(Reason::Unsupported {
+            field: "socket_address.protocol",
+            value: socket.protocol.to_string(),
+        });
+    }
+    if !socket.resolver_name.is_empty() {
+        return Err(Reason::Unsupported {
+            field: "socket_address.resolver_name",
+            value: socket.resolver_name,
+        });
+    }
+    let Some(PortSpecifier::PortValue(value)) = socket.port_specifier else {
+        return Err(Reason::Missing("socket_address.port_value"));
+    };
+    let port = port("socket_address.port_value", value)?;
+    let name = not_empty("socket_address.address", socket.address)?;
+    Ok(match name.parse::<IpAddr>() {
+        Ok(ip) => Address::Socket(SocketAddr::new(ip, port)),
+        Err(_) => Address::Name(name, port),
+    })
+}
+
+fn health(health: HealthStatus) -> EndpointHealth {
+    match health {
+        HealthStatus::Unknown | HealthStatus::Healthy => EndpointHealth::Healthy,
+        HealthStatus::Unhealthy => EndpointHealth::Unhealthy,
+        HealthStatus::Draining => EndpointHealth::Draining,
+        HealthStatus::Timeout => EndpointHealth::TimedOut,
+        HealthStatus::Degraded => EndpointHealth::Degraded,
+    }
+}

@@ -1,0 +1,93 @@
+//! Active health checks and outlier detection.
+
+use std::time::Duration;
+
+use selvedge_traffic::{HealthCheck, HealthProbe, OutlierDetection};
+use selvedge_xds_proto::envoy::config::cluster::v3 as cluster;
+use selvedge_xds_proto::envoy::config::core::v3 as proto;
+use selvedge_xds_proto::envoy::config::core::v3::health_check::HealthChecker;
+use selvedge_xds_proto::envoy::r#type::v3::CodecClientType;
+
+use super::bounds::{known, not_empty, port};
+use super::{Reason, duration};
+
+pub(super) fn check(message: proto::HealthCheck) -> Result<HealthCheck, Reason> {
+    Ok(HealthCheck {
+        interval: positive("health_checks.interval", message.interval)?,
+        timeout: positive("health_checks.timeout", message.timeout)?,
+        healthy_threshold: message
+            .healthy_threshold
+            .ok_or(Reason::Missing("health_checks.healthy_threshold"))?,
+        unhealthy_threshold: message
+            .unhealthy_threshold
+            .ok_or(Reason::Missing("health_checks.unhealthy_threshold"))?,
+        port: message.alt_port.map(|value| port("health_checks.alt_port", value)).transpose()?,
+        probe: probe(message.health_checker)?,
+    })
+}
+
+fn positive(field: &'static str, value: Option<prost_types::Duration>) -> Result<Duration, Reason> {
+    match duration::optional(field, value)? {
+        None => Err(Reason::Missing(field)),
+        Some(Duration::ZERO) => {
+            Err(Reason::Invalid { field, value: "0".to_owned(), expected: "is not above 0" })
+        }
+        Some(duration) => Ok(duration),
+    }
+}
+
+fn probe(checker: Option<HealthChecker>) -> Result<HealthProbe, Reason> {
+    Ok(match checker {
+        None => return Err(Reason::Missing("health_checks.health_checker")),
+        Some(HealthChecker::TcpHealthCheck(_)) => HealthProbe::Tcp,
+        Some(HealthChecker::GrpcHealthCheck(grpc)) => {
+            HealthProbe::Grpc { service: grpc.service_name, authority: grpc.authority }
+        }
+        Some(HealthChecker::HttpHealthCheck(http)) => HealthProbe::Http {
+            path: not_empty("health_checks.http_health_check.path", http.path)?,
+            host: http.host,
+            http2: match known("health_checks.http_health_check.codec_client_type", http.codec_client_type)? {
+                CodecClientType::Http1 => false,
+                CodecClientType::Http2 => true,
+                CodecClientType::Http3 => {
+                    return Err(Reason::Unsupported {
+                        field: "health_checks.http_health_check.codec_client_type",
+                        value: "HTTP3".to_owned(),
+                    });
+                }
+            },
+        },
+    })
+}
+
+/// What is not said is Envoy's default.
+pub(super) fn outlier(message: &cluster::OutlierDetection) -> Result<OutlierDetection, Reason> {
+    let default = OutlierDetection::default();
+    let base_ejection_time = duration::or(
+        "outlier_detection.base_ejection_time",
+        message.base_ejection_time,
+        default.base_ejection_time,
+    )?;
+    let max_ejection_time = duration::or(
+        "outlier_detection.max_ejection_time",
+        message.max_ejection_time,
+        default.max_ejection_time,
+    )?;
+    Ok(OutlierDetection {
+        consecutive_5xx: message.consecutive_5xx.unwrap_or(default.consecutive_5xx),
+        consecutive_gateway_failure: message
+            .consecutive_gateway_failure
+            .unwrap_or(default.consecutive_gateway_failure),
+        interval: duration::or("outlier_detection.interval", message.interval, default.interval)?,
+        base_ejection_time,
+        max_ejection_time,
+        max_ejection_percent: message.max_ejection_percent.unwrap_or(default.max_ejection_percent),
+        enforcing_consecutive_5xx: message
+            .enforcing_consecutive_5xx
+            .unwrap_or(default.enforcing_consecutive_5xx),
+        enforcing_consecutive_gateway_failure: message
+            .enforcing_consecutive_gateway_failure
+            .unwrap_or(default.enforcing_consecutive_gateway_failure),
+        enforcing_success_rate: message.enforcing_success_rate.unwrap_or(default.enforcing_success_rate),
+    })
+}

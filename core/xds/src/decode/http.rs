@@ -1,0 +1,97 @@
+//! HTTP connection managers.
+
+use selvedge_traffic::{Codec, HttpConnection, RouteSource};
+use selvedge_xds_proto::envoy::extensions::filters::http::router::v3::Router;
+use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
+    CodecType, PathWithEscapedSlashesAction, RouteSpecifier, UpgradeConfig,
+};
+use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, HttpFilter, http_filter,
+};
+
+use super::bounds::{known, not_empty, unknown};
+use super::{Reason, access_log, duration, route};
+use crate::any::holds;
+
+pub(super) fn decode(message: HttpConnectionManager) -> Result<HttpConnection, Reason> {
+    http_filters(message.http_filters)?;
+    escaped_slashes(message.path_with_escaped_slashes_action)?;
+    let routes = match message.route_specifier {
+        None => return Err(Reason::Missing("route_specifier")),
+        Some(RouteSpecifier::Rds(rds)) => {
+            RouteSource::Rds(not_empty("rds.route_config_name", rds.route_config_name)?)
+        }
+        Some(RouteSpecifier::RouteConfig(table)) => RouteSource::Inline(route::table(table)?),
+    };
+    let idle = message.common_http_protocol_options.and_then(|common| common.idle_timeout);
+    Ok(HttpConnection {
+        stat_prefix: not_empty("stat_prefix", message.stat_prefix)?,
+        codec: codec(known("codec_type", message.codec_type)?)?,
+        routes,
+        access_logs: access_log::all(message.access_log)?,
+        normalize_path: message.normalize_path.unwrap_or_default(),
+        merge_slashes: message.merge_slashes,
+        websocket: websocket(message.upgrade_configs)?,
+        use_remote_address: message.use_remote_address.unwrap_or_default(),
+        server_name: (!message.server_name.is_empty()).then_some(message.server_name),
+        stream_idle_timeout: duration::optional("stream_idle_timeout", message.stream_idle_timeout)?,
+        request_timeout: duration::optional("request_timeout", message.request_timeout)?,
+        request_headers_timeout: duration::optional(
+            "request_headers_timeout",
+            message.request_headers_timeout,
+        )?,
+        idle_timeout: duration::optional("common_http_protocol_options.idle_timeout", idle)?,
+        drain_timeout: duration::optional("drain_timeout", message.drain_timeout)?,
+    })
+}
+
+/// The router, once and last; a filter that is marked optional may be unknown.
+fn http_filters(filters: Vec<HttpFilter>) -> Result<(), Reason> {
+    let mut routers = 0;
+    let count = filters.len();
+    for (at, filter) in filters.into_iter().enumerate() {
+        let any = filter.config_type.map(|http_filter::ConfigType::TypedConfig(any)| any);
+        match any {
+            Some(any) if holds::<Router>(&any) && at + 1 == count => routers += 1,
+            _ if filter.is_optional => {}
+            other => return Err(unknown(&filter.name, other.as_ref())),
+        }
+    }
+    if routers == 1 { Ok(()) } else { Err(Reason::Missing("http_filters: the router")) }
+}
+
+fn escaped_slashes(action: i32) -> Result<(), Reason> {
+    match known("path_with_escaped_slashes_action", action)? {
+        PathWithEscapedSlashesAction::ImplementationSpecificDefault
+        | PathWithEscapedSlashesAction::KeepUnchanged => Ok(()),
+        other => Err(Reason::Unsupported {
+            field: "path_with_escaped_slashes_action",
+            value: other.as_str_name().to_owned(),
+        }),
+    }
+}
+
+fn codec(codec: CodecType) -> Result<Codec, Reason> {
+    match codec {
+        CodecType::Auto => Ok(Codec::Auto),
+        CodecType::Http1 => Ok(Codec::Http1),
+        CodecType::Http2 => Ok(Codec::Http2),
+        CodecType::Http3 => Err(Reason::Unsupported { field: "codec_type", value: "HTTP3".to_owned() }),
+    }
+}
+
+fn websocket(upgrades: Vec<UpgradeConfig>) -> Result<bool, Reason> {
+    let mut websocket = false;
+    for upgrade in upgrades {
+        let enabled = upgrade.enabled.unwrap_or(true);
+        if upgrade.upgrade_type.eq_ignore_ascii_case("websocket") {
+            websocket = enabled;
+        } else if enabled {
+            return Err(Reason::Unsupported {
+                field: "upgrade_configs.upgrade_type",
+                value: upgrade.upgrade_type,
+            });
+        }
+    }
+    Ok(websocket)
+}

@@ -1,0 +1,231 @@
+//! Route tables.
+
+use selvedge_traffic::{
+    Action, DirectResponse, Forward, HeaderEdit, HostRewrite, PathRewrite, Redirect, Route, RouteTable,
+    VirtualHost, WeightedCluster,
+};
+use selvedge_xds_proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use selvedge_xds_proto::envoy::config::core::v3::{DataSource, HeaderValueOption, data_source};
+use selvedge_xds_proto::envoy::config::route::v3 as proto;
+use selvedge_xds_proto::envoy::config::route::v3::redirect_action::{
+    PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
+};
+use selvedge_xds_proto::envoy::config::route::v3::route_action::{
+    ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier,
+};
+
+use super::bounds::{known, not_empty, port, status};
+use super::{Reason, duration, matching, retry};
+use crate::encode::route::WHOLE_PATH;
+
+pub(super) fn table(message: proto::RouteConfiguration) -> Result<RouteTable, Reason> {
+    let virtual_hosts: Vec<VirtualHost> =
+        message.virtual_hosts.into_iter().map(virtual_host).collect::<Result<_, _>>()?;
+    unique_domains(&virtual_hosts)?;
+    Ok(RouteTable {
+        name: message.name,
+        virtual_hosts,
+        ignore_port_in_host_matching: message.ignore_port_in_host_matching,
+    })
+}
+
+/// As Envoy has it, a domain may stand once in a table.
+fn unique_domains(hosts: &[VirtualHost]) -> Result<(), Reason> {
+    let mut seen = std::collections::HashSet::new();
+    for domain in hosts.iter().flat_map(|host| &host.domains) {
+        if !seen.insert(domain.to_ascii_lowercase()) {
+            return Err(Reason::Invalid {
+                field: "virtual_hosts.domains",
+                value: domain.clone(),
+                expected: "stands there twice",
+            });
+        }
+    }
+    Ok(())
+}
+
+fn virtual_host(message: proto::VirtualHost) -> Result<VirtualHost, Reason> {
+    if message.domains.is_empty() {
+        return Err(Reason::Missing("virtual_hosts.domains"));
+    }
+    Ok(VirtualHost {
+        name: not_empty("virtual_hosts.name", message.name)?,
+        domains: message.domains,
+        routes: message.routes.into_iter().map(route).collect::<Result<_, _>>()?,
+        retry: message.retry_policy.map(retry::decode).transpose()?,
+        include_attempt_count: message.include_request_attempt_count,
+    })
+}
+
+fn route(message: proto::Route) -> Result<Route, Reason> {
+    let action = match message.action {
+        None => return Err(Reason::Missing("routes.action")),
+        Some(proto::route::Action::Route(action)) => Action::Forward(forward(action)?),
+        Some(proto::route::Action::Redirect(action)) => Action::Redirect(redirect(action)?),
+        Some(proto::route::Action::DirectResponse(action)) => Action::Respond(respond(action)?),
+    };
+    Ok(Route {
+        name: message.name,
+        matches: matching::decode(message.r#match.ok_or(Reason::Missing("routes.match"))?)?,
+        action,
+        request_headers: header_edits(message.request_headers_to_add, message.request_headers_to_remove)?,
+        response_headers: header_edits(message.response_headers_to_add, message.response_headers_to_remove)?,
+    })
+}
+
+fn forward(message: proto::RouteAction) -> Result<Forward, Reason> {
+    let status =
+        match known("route.cluster_not_found_response_code", message.cluster_not_found_response_code)? {
+            ClusterNotFoundResponseCode::ServiceUnavailable => 503,
+            ClusterNotFoundResponseCode::NotFound => 404,
+            ClusterNotFoundResponseCode::InternalServerError => 500,
+        };
+    Ok(Forward {
+        clusters: clusters(message.cluster_specifier)?,
+        timeout: duration::optional("route.timeout", message.timeout)?,
+        idle_timeout: duration::optional("route.idle_timeout", message.idle_timeout)?,
+        retry: message.retry_policy.map(retry::decode).transpose()?,
+        path_rewrite: path_rewrite(message.prefix_rewrite, message.regex_rewrite)?,
+        host_rewrite: match message.host_rewrite_specifier {
+            Some(HostRewriteSpecifier::HostRewriteLiteral(host)) => Some(HostRewrite::Literal(host)),
+            Some(HostRewriteSpecifier::AutoHostRewrite(true)) => Some(HostRewrite::Auto),
+            Some(HostRewriteSpecifier::AutoHostRewrite(false)) | None => None,
+        },
+        cluster_not_found_status: status,
+    })
+}
+
+fn clusters(specifier: Option<ClusterSpecifier>) -> Result<Vec<WeightedCluster>, Reason> {
+    let weighted = match specifier {
+        None => return Err(Reason::Missing("route.cluster_specifier")),
+        Some(ClusterSpecifier::Cluster(name)) => {
+            return Ok(vec![WeightedCluster { name: not_empty("route.cluster", name)?, weight: 1 }]);
+        }
+        Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted.clusters,
+    };
+    if weighted.is_empty() {
+        return Err(Reason::Missing("weighted_clusters.clusters"));
+    }
+    let clusters: Vec<WeightedCluster> = weighted
+        .into_iter()
+        .map(|cluster| {
+            let name = not_empty("weighted_clusters.clusters.name", cluster.name)?;
+            Ok(WeightedCluster { name, weight: cluster.weight.unwrap_or_default() })
+        })
+        .collect::<Result<_, Reason>>()?;
+    let total: u64 = clusters.iter().map(|cluster| u64::from(cluster.weight)).sum();
+    if total == 0 || total > u64::from(u32::MAX) {
+        return Err(Reason::Invalid {
+            field: "weighted_clusters",
+            value: total.to_string(),
+            expected: "is not in 1..=4294967295",
+        });
+    }
+    Ok(clusters)
+}
+
+fn path_rewrite(
+    prefix: String,
+    regex: Option<selvedge_xds_proto::envoy::r#type::matcher::v3::RegexMatchAndSubstitute>,
+) -> Result<Option<PathRewrite>, Reason> {
+    let Some(regex) = regex else {
+        return Ok((!prefix.is_empty()).then_some(PathRewrite::Prefix(prefix)));
+    };
+    if !prefix.is_empty() {
+        return Err(Reason::Unsupported {
+            field: "route.regex_rewrite",
+            value: "beside prefix_rewrite".to_owned(),
+        });
+    }
+    let pattern = regex.pattern.ok_or(Reason::Missing("route.regex_rewrite.pattern"))?.regex;
+    if pattern == WHOLE_PATH
+        && let Some(path) = literal(&regex.substitution)
+    {
+        return Ok(Some(PathRewrite::Full(path)));
+    }
+    selvedge_traffic::matching::header::Pattern::new(&pattern).map_err(|error| Reason::Invalid {
+        field: "route.regex_rewrite.pattern",
+        value: error.to_string(),
+        expected: "is no usable expression",
+    })?;
+    Ok(Some(PathRewrite::Regex { pattern, substitution: regex.substitution }))
+}
+
+/// The text of a substitution without groups; `\\` stands for a backslash.
+fn literal(substitution: &str) -> Option<String> {
+    let mut text = String::with_capacity(substitution.len());
+    let mut rest = substitution.chars();
+    while let Some(character) = rest.next() {
+        if character == '\\' && rest.next() != Some('\\') {
+            return None;
+        }
+        text.push(character);
+    }
+    Some(text)
+}
+
+fn redirect(message: proto::RedirectAction) -> Result<Redirect, Reason> {
+    Ok(Redirect {
+        scheme: match message.scheme_rewrite_specifier {
+            Some(SchemeRewriteSpecifier::SchemeRedirect(scheme)) => Some(scheme),
+            Some(SchemeRewriteSpecifier::HttpsRedirect(true)) => Some("https".to_owned()),
+            Some(SchemeRewriteSpecifier::HttpsRedirect(false)) | None => None,
+        },
+        host: (!message.host_redirect.is_empty()).then_some(message.host_redirect),
+        port: match message.port_redirect {
+            0 => None,
+            value => Some(port("redirect.port_redirect", value)?),
+        },
+        path: message.path_rewrite_specifier.map(|PathRewriteSpecifier::PathRedirect(path)| path),
+        status: match known("redirect.response_code", message.response_code)? {
+            RedirectResponseCode::MovedPermanently => 301,
+            RedirectResponseCode::Found => 302,
+            RedirectResponseCode::SeeOther => 303,
+            RedirectResponseCode::TemporaryRedirect => 307,
+            RedirectResponseCode::PermanentRedirect => 308,
+        },
+        strip_query: message.strip_query,
+    })
+}
+
+fn respond(message: proto::DirectResponseAction) -> Result<DirectResponse, Reason> {
+    Ok(DirectResponse {
+        status: status("direct_response.status", message.status)?,
+        body: message
+            .body
+            .map(|body| inline_text("direct_response.body", body))
+            .transpose()?
+            .unwrap_or_default(),
+    })
+}
+
+/// Text that stands in the configuration itself.
+pub(super) fn inline_text(field: &'static str, source: DataSource) -> Result<String, Reason> {
+    match source.specifier {
+        None => Err(Reason::Missing(field)),
+        Some(data_source::Specifier::InlineString(text)) => Ok(text),
+        Some(data_source::Specifier::InlineBytes(bytes)) => String::from_utf8(bytes.to_vec())
+            .map_err(|_| Reason::Unsupported { field, value: "bytes that are not UTF-8".to_owned() }),
+        Some(data_source::Specifier::Filename(path)) => Err(Reason::Unsupported { field, value: path }),
+    }
+}
+
+/// Removals come first: that is the order in which Envoy acts.
+fn header_edits(added: Vec<HeaderValueOption>, removed: Vec<String>) -> Result<Vec<HeaderEdit>, Reason> {
+    let mut edits: Vec<HeaderEdit> = removed.into_iter().map(|name| HeaderEdit::Remove { name }).collect();
+    for option in added {
+        let header = option.header.ok_or(Reason::Missing("headers_to_add.header"))?;
+        let (name, value) = (not_empty("headers_to_add.header.key", header.key)?, header.value);
+        edits.push(match known("headers_to_add.append_action", option.append_action)? {
+            HeaderAppendAction::AppendIfExistsOrAdd => HeaderEdit::Append { name, value },
+            HeaderAppendAction::OverwriteIfExistsOrAdd => HeaderEdit::Overwrite { name, value },
+            other => {
+                return Err(Reason::Unsupported {
+                    field: "headers_to_add.append_action",
+                    value: other.as_str_name().to_owned(),
+                });
+            }
+        });
+    }
+    Ok(edits)
+}

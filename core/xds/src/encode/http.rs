@@ -1,0 +1,64 @@
+//! HTTP connection managers.
+
+use selvedge_traffic::{Codec, HttpConnection, RouteSource};
+use selvedge_xds_proto::envoy::config::core::v3::HttpProtocolOptions;
+use selvedge_xds_proto::envoy::extensions::filters::http::router::v3::Router;
+use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
+    CodecType, RouteSpecifier, UpgradeConfig,
+};
+use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, HttpFilter, Rds, http_filter,
+};
+
+use super::{access_log, duration, route, source};
+use crate::any::pack;
+
+pub(super) fn encode(connection: &HttpConnection) -> HttpConnectionManager {
+    let routes = match &connection.routes {
+        RouteSource::Rds(name) => {
+            RouteSpecifier::Rds(Rds { config_source: Some(source::ads()), route_config_name: name.clone() })
+        }
+        RouteSource::Inline(table) => RouteSpecifier::RouteConfig(route::table(table)),
+    };
+    let upgrade_configs = if connection.websocket {
+        vec![UpgradeConfig { upgrade_type: "websocket".to_owned(), enabled: None }]
+    } else {
+        Vec::new()
+    };
+    HttpConnectionManager {
+        codec_type: codec(connection.codec).into(),
+        stat_prefix: connection.stat_prefix.clone(),
+        http_filters: vec![router()],
+        common_http_protocol_options: connection
+            .idle_timeout
+            .map(|idle| HttpProtocolOptions { idle_timeout: Some(duration::encode(idle)) }),
+        server_name: connection.server_name.clone().unwrap_or_default(),
+        stream_idle_timeout: connection.stream_idle_timeout.map(duration::encode),
+        request_timeout: connection.request_timeout.map(duration::encode),
+        request_headers_timeout: connection.request_headers_timeout.map(duration::encode),
+        drain_timeout: connection.drain_timeout.map(duration::encode),
+        access_log: access_log::all(&connection.access_logs),
+        use_remote_address: connection.use_remote_address.then_some(true),
+        upgrade_configs,
+        normalize_path: Some(connection.normalize_path),
+        merge_slashes: connection.merge_slashes,
+        route_specifier: Some(routes),
+        ..HttpConnectionManager::default()
+    }
+}
+
+fn codec(codec: Codec) -> CodecType {
+    match codec {
+        Codec::Auto => CodecType::Auto,
+        Codec::Http1 => CodecType::Http1,
+        Codec::Http2 => CodecType::Http2,
+    }
+}
+
+fn router() -> HttpFilter {
+    HttpFilter {
+        name: "envoy.filters.http.router".to_owned(),
+        is_optional: false,
+        config_type: Some(http_filter::ConfigType::TypedConfig(pack(&Router {}))),
+    }
+}

@@ -1,0 +1,79 @@
+//! Listeners and their filter chains.
+
+use prost_types::Any;
+use selvedge_traffic::listener::DetectedTransport;
+use selvedge_traffic::{ChainMatch, Direction, FilterChain, Listener, Network};
+use selvedge_xds_proto::envoy::config::core::v3::TrafficDirection;
+use selvedge_xds_proto::envoy::config::listener::v3 as proto;
+use selvedge_xds_proto::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
+use selvedge_xds_proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
+
+use super::{access_log, endpoint, http, tcp, tls};
+use crate::any::pack;
+
+pub(super) fn encode(listener: &Listener) -> proto::Listener {
+    let mut listener_filters = Vec::new();
+    if listener.original_dst {
+        listener_filters.push(listener_filter("envoy.filters.listener.original_dst", pack(&OriginalDst {})));
+    }
+    if listener.tls_inspector {
+        listener_filters
+            .push(listener_filter("envoy.filters.listener.tls_inspector", pack(&TlsInspector {})));
+    }
+    proto::Listener {
+        name: listener.name.clone(),
+        address: Some(endpoint::socket(listener.address, listener.ipv4_compat)),
+        filter_chains: listener.chains.iter().map(chain).collect(),
+        default_filter_chain: listener.default_chain.as_ref().map(chain),
+        listener_filters,
+        traffic_direction: direction(listener.direction).into(),
+        access_log: access_log::all(&listener.access_logs),
+    }
+}
+
+fn listener_filter(name: &str, config: Any) -> proto::ListenerFilter {
+    proto::ListenerFilter {
+        name: name.to_owned(),
+        config_type: Some(proto::listener_filter::ConfigType::TypedConfig(config)),
+    }
+}
+
+fn direction(direction: Direction) -> TrafficDirection {
+    match direction {
+        Direction::Unspecified => TrafficDirection::Unspecified,
+        Direction::Inbound => TrafficDirection::Inbound,
+        Direction::Outbound => TrafficDirection::Outbound,
+    }
+}
+
+fn chain(chain: &FilterChain) -> proto::FilterChain {
+    let (name, config) = match &chain.network {
+        Network::Http(connection) => {
+            ("envoy.filters.network.http_connection_manager", pack(&http::encode(connection)))
+        }
+        Network::Tcp(proxy) => ("envoy.filters.network.tcp_proxy", pack(&tcp::encode(proxy))),
+    };
+    proto::FilterChain {
+        filter_chain_match: (chain.matches != ChainMatch::default()).then(|| chain_match(&chain.matches)),
+        filters: vec![proto::Filter {
+            name: name.to_owned(),
+            config_type: Some(proto::filter::ConfigType::TypedConfig(config)),
+        }],
+        transport_socket: tls::downstream(&chain.transport),
+        name: chain.name.clone(),
+    }
+}
+
+fn chain_match(matches: &ChainMatch) -> proto::FilterChainMatch {
+    proto::FilterChainMatch {
+        destination_port: matches.destination_port.map(u32::from),
+        server_names: matches.server_names.clone(),
+        transport_protocol: match matches.transport {
+            None => "",
+            Some(DetectedTransport::Plain) => "raw_buffer",
+            Some(DetectedTransport::Tls) => "tls",
+        }
+        .to_owned(),
+        ..proto::FilterChainMatch::default()
+    }
+}

@@ -1,0 +1,162 @@
+//! Route tables.
+
+use selvedge_traffic::{
+    Action, DirectResponse, Forward, HeaderEdit, HostRewrite, PathRewrite, Redirect, Route, RouteTable,
+    VirtualHost,
+};
+use selvedge_xds_proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use selvedge_xds_proto::envoy::config::core::v3::{DataSource, HeaderValue, HeaderValueOption, data_source};
+use selvedge_xds_proto::envoy::config::route::v3 as proto;
+use selvedge_xds_proto::envoy::config::route::v3::redirect_action::{
+    PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
+};
+use selvedge_xds_proto::envoy::config::route::v3::route_action::{
+    ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier,
+};
+use selvedge_xds_proto::envoy::r#type::matcher::v3::{RegexMatchAndSubstitute, RegexMatcher};
+
+use super::{duration, matching, retry};
+
+/// A whole path, as the pattern of a rewrite: how [`PathRewrite::Full`] travels.
+pub(crate) const WHOLE_PATH: &str = "^.*$";
+
+pub(super) fn table(table: &RouteTable) -> proto::RouteConfiguration {
+    proto::RouteConfiguration {
+        name: table.name.clone(),
+        virtual_hosts: table.virtual_hosts.iter().map(virtual_host).collect(),
+        ignore_port_in_host_matching: table.ignore_port_in_host_matching,
+    }
+}
+
+fn virtual_host(host: &VirtualHost) -> proto::VirtualHost {
+    proto::VirtualHost {
+        name: host.name.clone(),
+        domains: host.domains.clone(),
+        routes: host.routes.iter().map(route).collect(),
+        include_request_attempt_count: host.include_attempt_count,
+        retry_policy: host.retry.as_ref().map(retry::encode),
+    }
+}
+
+fn route(route: &Route) -> proto::Route {
+    let action = match &route.action {
+        Action::Forward(forward) => proto::route::Action::Route(forward_action(forward)),
+        Action::Redirect(redirect) => proto::route::Action::Redirect(redirect_action(redirect)),
+        Action::Respond(response) => proto::route::Action::DirectResponse(respond_action(response)),
+    };
+    let (request_headers_to_add, request_headers_to_remove) = header_edits(&route.request_headers);
+    let (response_headers_to_add, response_headers_to_remove) = header_edits(&route.response_headers);
+    proto::Route {
+        name: route.name.clone(),
+        r#match: Some(matching::encode(&route.matches)),
+        request_headers_to_add,
+        request_headers_to_remove,
+        response_headers_to_add,
+        response_headers_to_remove,
+        action: Some(action),
+    }
+}
+
+fn forward_action(forward: &Forward) -> proto::RouteAction {
+    let (prefix_rewrite, regex_rewrite) = path_rewrite(forward.path_rewrite.as_ref());
+    proto::RouteAction {
+        cluster_not_found_response_code: match forward.cluster_not_found_status {
+            404 => ClusterNotFoundResponseCode::NotFound,
+            500 => ClusterNotFoundResponseCode::InternalServerError,
+            _ => ClusterNotFoundResponseCode::ServiceUnavailable,
+        }
+        .into(),
+        prefix_rewrite,
+        regex_rewrite,
+        timeout: forward.timeout.map(duration::encode),
+        idle_timeout: forward.idle_timeout.map(duration::encode),
+        retry_policy: forward.retry.as_ref().map(retry::encode),
+        cluster_specifier: Some(clusters(forward)),
+        host_rewrite_specifier: forward.host_rewrite.as_ref().map(|rewrite| match rewrite {
+            HostRewrite::Literal(host) => HostRewriteSpecifier::HostRewriteLiteral(host.clone()),
+            HostRewrite::Auto => HostRewriteSpecifier::AutoHostRewrite(true),
+        }),
+    }
+}
+
+fn clusters(forward: &Forward) -> ClusterSpecifier {
+    match forward.clusters.as_slice() {
+        [only] if only.weight == 1 => ClusterSpecifier::Cluster(only.name.clone()),
+        many => ClusterSpecifier::WeightedClusters(proto::WeightedCluster {
+            clusters: many
+                .iter()
+                .map(|cluster| proto::weighted_cluster::ClusterWeight {
+                    name: cluster.name.clone(),
+                    weight: Some(cluster.weight),
+                })
+                .collect(),
+        }),
+    }
+}
+
+fn path_rewrite(rewrite: Option<&PathRewrite>) -> (String, Option<RegexMatchAndSubstitute>) {
+    let substitute = |pattern: &str, substitution: String| RegexMatchAndSubstitute {
+        pattern: Some(RegexMatcher { regex: pattern.to_owned() }),
+        substitution,
+    };
+    match rewrite {
+        None => (String::new(), None),
+        Some(PathRewrite::Prefix(prefix)) => (prefix.clone(), None),
+        Some(PathRewrite::Full(path)) => {
+            (String::new(), Some(substitute(WHOLE_PATH, path.replace('\\', "\\\\"))))
+        }
+        Some(PathRewrite::Regex { pattern, substitution }) => {
+            (String::new(), Some(substitute(pattern, substitution.clone())))
+        }
+    }
+}
+
+fn redirect_action(redirect: &Redirect) -> proto::RedirectAction {
+    proto::RedirectAction {
+        host_redirect: redirect.host.clone().unwrap_or_default(),
+        port_redirect: redirect.port.map(u32::from).unwrap_or_default(),
+        response_code: match redirect.status {
+            302 => RedirectResponseCode::Found,
+            303 => RedirectResponseCode::SeeOther,
+            307 => RedirectResponseCode::TemporaryRedirect,
+            308 => RedirectResponseCode::PermanentRedirect,
+            _ => RedirectResponseCode::MovedPermanently,
+        }
+        .into(),
+        strip_query: redirect.strip_query,
+        scheme_rewrite_specifier: redirect.scheme.clone().map(SchemeRewriteSpecifier::SchemeRedirect),
+        path_rewrite_specifier: redirect.path.clone().map(PathRewriteSpecifier::PathRedirect),
+    }
+}
+
+fn respond_action(response: &DirectResponse) -> proto::DirectResponseAction {
+    proto::DirectResponseAction {
+        status: response.status.into(),
+        body: (!response.body.is_empty()).then(|| DataSource {
+            specifier: Some(data_source::Specifier::InlineString(response.body.clone())),
+        }),
+    }
+}
+
+/// Envoy removes before it adds, whatever the order in which the edits stand here.
+fn header_edits(edits: &[HeaderEdit]) -> (Vec<HeaderValueOption>, Vec<String>) {
+    let mut added = Vec::new();
+    let mut removed = Vec::new();
+    for edit in edits {
+        let (name, value, action) = match edit {
+            HeaderEdit::Append { name, value } => (name, value, HeaderAppendAction::AppendIfExistsOrAdd),
+            HeaderEdit::Overwrite { name, value } => {
+                (name, value, HeaderAppendAction::OverwriteIfExistsOrAdd)
+            }
+            HeaderEdit::Remove { name } => {
+                removed.push(name.clone());
+                continue;
+            }
+        };
+        added.push(HeaderValueOption {
+            header: Some(HeaderValue { key: name.clone(), value: value.clone() }),
+            append_action: action.into(),
+        });
+    }
+    (added, removed)
+}

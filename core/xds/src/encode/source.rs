@@ -1,0 +1,39 @@
+//! Where a proxy is to look for what a resource refers to.
+
+use selvedge_xds_proto::envoy::config::core::v3::{
+    AggregatedConfigSource, ApiConfigSource, ApiVersion, ConfigSource, GrpcService, api_config_source,
+    config_source, grpc_service,
+};
+
+/// The static cluster of the sidecar's bootstrap that leads to the local secret discovery socket
+/// (`APPMESH_SDS_SOCKET_PATH`), named as in App Mesh's Envoy image.
+pub const SDS_CLUSTER: &str = "static_cluster_sds_unix_socket";
+
+/// The stream that this resource came by.
+pub(super) fn ads() -> ConfigSource {
+    ConfigSource {
+        initial_fetch_timeout: None,
+        resource_api_version: ApiVersion::V3.into(),
+        config_source_specifier: Some(config_source::ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+    }
+}
+
+/// The local secret discovery socket.
+pub(super) fn sds() -> ConfigSource {
+    let service = GrpcService {
+        target_specifier: Some(grpc_service::TargetSpecifier::EnvoyGrpc(grpc_service::EnvoyGrpc {
+            cluster_name: SDS_CLUSTER.to_owned(),
+        })),
+    };
+    ConfigSource {
+        initial_fetch_timeout: None,
+        resource_api_version: ApiVersion::V3.into(),
+        config_source_specifier: Some(config_source::ConfigSourceSpecifier::ApiConfigSource(
+            ApiConfigSource {
+                api_type: api_config_source::ApiType::Grpc.into(),
+                transport_api_version: ApiVersion::V3.into(),
+                grpc_services: vec![service],
+            },
+        )),
+    }
+}

@@ -1,0 +1,31 @@
+//! TCP relay.
+
+use selvedge_traffic::TcpProxy;
+use selvedge_xds_proto::envoy::extensions::filters::network::tcp_proxy::v3 as proto;
+use selvedge_xds_proto::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::{
+    ClusterSpecifier, WeightedCluster, weighted_cluster,
+};
+
+use super::{access_log, duration};
+
+pub(super) fn encode(proxy: &TcpProxy) -> proto::TcpProxy {
+    let specifier = match proxy.clusters.as_slice() {
+        [only] if only.weight == 1 => ClusterSpecifier::Cluster(only.name.clone()),
+        many => ClusterSpecifier::WeightedClusters(WeightedCluster {
+            clusters: many
+                .iter()
+                .map(|cluster| weighted_cluster::ClusterWeight {
+                    name: cluster.name.clone(),
+                    weight: cluster.weight,
+                })
+                .collect(),
+        }),
+    };
+    proto::TcpProxy {
+        stat_prefix: proxy.stat_prefix.clone(),
+        idle_timeout: proxy.idle_timeout.map(duration::encode),
+        access_log: access_log::all(&proxy.access_logs),
+        max_connect_attempts: Some(proxy.connect_attempts_max),
+        cluster_specifier: Some(specifier),
+    }
+}
