@@ -34,8 +34,8 @@ pub struct Intent {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subject {
     kind: Kind,
-    parent: Option<&'static str>,
-    name: &'static str,
+    parent: Option<String>,
+    name: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,17 +49,22 @@ enum Kind {
     GatewayRoute,
 }
 
-#[derive(Clone, Copy)]
-enum Verb {
+/// What is wanted of a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Its first spec.
     Create,
+    /// Another spec.
     Update,
+    /// Its end.
     Delete,
 }
 
 // === impl Intent ===
 
 impl Intent {
-    fn new(verb: Verb, subject: Subject, spec: Value) -> Self {
+    /// Wants `spec` to stand for `subject`; a delete has no use for one.
+    pub fn new(verb: Verb, subject: Subject, spec: Value) -> Self {
         let mut input = subject.identity();
         let wish = match verb {
             Verb::Create | Verb::Update => {
@@ -126,32 +131,36 @@ impl fmt::Display for Intent {
 
 impl Subject {
     /// The mesh itself.
-    pub const fn mesh() -> Self {
-        Self { kind: Kind::Mesh, parent: None, name: MESH }
+    pub fn mesh() -> Self {
+        Self::flat(Kind::Mesh, MESH)
     }
 
-    const fn node(name: &'static str) -> Self {
-        Self { kind: Kind::VirtualNode, parent: None, name }
+    pub(crate) fn node(name: &str) -> Self {
+        Self::flat(Kind::VirtualNode, name)
     }
 
-    const fn router(name: &'static str) -> Self {
-        Self { kind: Kind::VirtualRouter, parent: None, name }
+    pub(crate) fn router(name: &str) -> Self {
+        Self::flat(Kind::VirtualRouter, name)
     }
 
-    const fn route(router: &'static str, name: &'static str) -> Self {
-        Self { kind: Kind::Route, parent: Some(router), name }
+    pub(crate) fn route(router: &str, name: &str) -> Self {
+        Self { kind: Kind::Route, parent: Some(router.to_owned()), name: name.to_owned() }
     }
 
-    const fn service(name: &'static str) -> Self {
-        Self { kind: Kind::VirtualService, parent: None, name }
+    pub(crate) fn service(name: &str) -> Self {
+        Self::flat(Kind::VirtualService, name)
     }
 
-    const fn gateway() -> Self {
-        Self { kind: Kind::VirtualGateway, parent: None, name: GATEWAY }
+    pub(crate) fn gateway() -> Self {
+        Self::flat(Kind::VirtualGateway, GATEWAY)
     }
 
-    const fn gateway_route(name: &'static str) -> Self {
-        Self { kind: Kind::GatewayRoute, parent: Some(GATEWAY), name }
+    pub(crate) fn gateway_route(name: &str) -> Self {
+        Self { kind: Kind::GatewayRoute, parent: Some(GATEWAY.to_owned()), name: name.to_owned() }
+    }
+
+    fn flat(kind: Kind, name: &str) -> Self {
+        Self { kind, parent: None, name: name.to_owned() }
     }
 
     /// The operation that reads it, and its input.
@@ -162,11 +171,11 @@ impl Subject {
     /// The members of an input that say which resource is meant.
     fn identity(&self) -> Value {
         let mut input = json!({"meshName": MESH});
-        if let Some(parent) = self.parent {
+        if let Some(parent) = &self.parent {
             let member = if self.kind == Kind::Route { "virtualRouterName" } else { "virtualGatewayName" };
-            input[member] = parent.into();
+            input[member] = parent.as_str().into();
         }
-        input[self.kind.member()] = self.name.into();
+        input[self.kind.member()] = self.name.as_str().into();
         input
     }
 }
@@ -234,7 +243,7 @@ impl Kind {
 // === specs ===
 
 /// A node that listens; its endpoints come from DNS under `host`, and it calls `backends`.
-fn node_spec(host: &str, backends: &[&str]) -> Value {
+pub(crate) fn node_spec(host: &str, backends: &[&str]) -> Value {
     let backends: Vec<_> =
         backends.iter().map(|name| json!({"virtualService": {"virtualServiceName": name}})).collect();
     json!({
@@ -256,11 +265,11 @@ fn random_node(chance: &mut Chance) -> Value {
     spec
 }
 
-fn router_spec() -> Value {
+pub(crate) fn router_spec() -> Value {
     json!({"listeners": [{"portMapping": {"port": 8080, "protocol": "http"}}]})
 }
 
-fn route_spec(prefix: &str, targets: &[(&str, usize)]) -> Value {
+pub(crate) fn route_spec(prefix: &str, targets: &[(&str, usize)]) -> Value {
     let targets: Vec<_> =
         targets.iter().map(|(node, weight)| json!({"virtualNode": node, "weight": weight})).collect();
     json!({"httpRoute": {"match": {"prefix": prefix}, "action": {"weightedTargets": targets}}})
@@ -277,7 +286,7 @@ fn random_route(chance: &mut Chance) -> Value {
     route_spec(prefix, &[(first, weight), (second, 100 - weight)])
 }
 
-fn provider(router: &str) -> Value {
+pub(crate) fn provider(router: &str) -> Value {
     json!({"provider": {"virtualRouter": {"virtualRouterName": router}}})
 }
 
@@ -289,11 +298,11 @@ fn random_provider(chance: &mut Chance) -> Value {
     }
 }
 
-fn gateway_spec() -> Value {
+pub(crate) fn gateway_spec() -> Value {
     json!({"listeners": [{"portMapping": {"port": 9080, "protocol": "http"}}]})
 }
 
-fn gateway_route_spec(prefix: &str, service: &str) -> Value {
+pub(crate) fn gateway_route_spec(prefix: &str, service: &str) -> Value {
     json!({"httpRoute": {
         "match": {"prefix": prefix},
         "action": {"target": {"virtualService": {"virtualServiceName": service}}},

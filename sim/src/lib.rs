@@ -6,8 +6,10 @@
 //!
 //! - [`chance`], [`moment`], [`schedule`]: one source of randomness, one clock, one queue of events.
 //! - [`network`]: connections that delay, stall, break and hold messages back; [`storm`]: a store that fails.
+//! - [`act`]: what fate does.
 //! - [`intent`]: what clients want; [`reference`]: what they may rely on.
 
+pub mod act;
 pub mod chance;
 pub mod intent;
 pub mod moment;
