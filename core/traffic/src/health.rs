@@ -1,5 +1,9 @@
 //! Active health checks.
 
+pub mod checker;
+
+pub use checker::{Checker, ProbeResult, Transition};
+
 use std::time::Duration;
 
 use serde::Serialize;

@@ -1,4 +1,13 @@
 //! Outlier detection: hosts that misbehave leave the rotation for a while.
+//!
+//! Each host has a [`Streak`] that any worker may count on; what it detects goes to the cluster's one [`Detector`],
+//! which ejects and, at each interval, takes back.
+
+pub mod detector;
+pub mod streak;
+
+pub use detector::{Detector, Ejection};
+pub use streak::{Detection, Outcome, Streak};
 
 use std::time::Duration;
 
