@@ -7,10 +7,11 @@
 //! - [`chance`], [`moment`], [`schedule`]: one source of randomness, one clock, one queue of events.
 //! - [`network`]: connections that delay, stall, break and hold messages back; [`storm`]: a store that fails.
 //! - [`act`]: what fate does.
-//! - [`intent`]: what clients want; [`reference`]: what they may rely on.
+//! - [`client`]: who uses the API; [`intent`]: what they want; [`reference`]: what they may rely on.
 
 pub mod act;
 pub mod chance;
+pub mod client;
 pub mod intent;
 pub mod moment;
 pub mod network;
