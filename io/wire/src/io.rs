@@ -1,0 +1,178 @@
+//! A TCP stream with its unread bytes.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::buffer::{Buffers, Lease, Size};
+
+/// A stream whose bytes are read into a leased buffer. The lease ends when the last byte is consumed, so that an idle
+/// connection costs no buffer.
+#[derive(Debug)]
+pub struct Io {
+    stream: TcpStream,
+    input: Option<Lease>,
+    buffers: Buffers,
+    size: Size,
+    eof: bool,
+    /// Bytes read from and written to the socket so far.
+    pub bytes_read: u64,
+    pub bytes_written: u64,
+}
+
+/// How many unread bytes one connection may hold: enough for the largest head.
+const UNREAD_BYTES_MAX: usize = 96 * 1024;
+
+impl Io {
+    pub fn new(stream: TcpStream, buffers: Buffers) -> Self {
+        Self { stream, input: None, buffers, size: Size::Small, eof: false, bytes_read: 0, bytes_written: 0 }
+    }
+
+    pub fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.stream.local_addr().ok()
+    }
+
+    /// The unread bytes.
+    pub fn unread(&self) -> &[u8] {
+        self.input.as_ref().map_or(&[], Lease::unread)
+    }
+
+    /// Marks unread bytes as read.
+    pub fn consume(&mut self, len: usize) {
+        if let Some(lease) = &mut self.input {
+            lease.consume(len);
+            if lease.unread().is_empty() {
+                self.input = None;
+            }
+        }
+    }
+
+    /// Whether the peer has closed its side and everything was read.
+    pub fn is_eof(&self) -> bool {
+        self.eof
+    }
+
+    /// Which buffer the next bytes go to.
+    pub fn expect(&mut self, size: Size) {
+        self.size = size;
+    }
+
+    /// Reads once, behind the unread bytes. 0 means that the peer has closed its side.
+    ///
+    /// # Errors
+    /// The socket's; `OutOfMemory` when more unread bytes than any head may have are held.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.eof {
+            return Poll::Ready(Ok(0));
+        }
+        if self.input.is_none() {
+            // Wait first, borrow then: most connections are idle most of the time.
+            ready!(self.stream.poll_read_ready(cx))?;
+            self.input = Some(self.buffers.lease(self.size));
+        }
+        let Some(lease) = &mut self.input else { return Poll::Pending };
+        let space = lease.space(UNREAD_BYTES_MAX);
+        if space.is_empty() {
+            return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+        }
+        let mut buffer = ReadBuf::new(space);
+        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
+        let read = buffer.filled().len();
+        lease.filled(read);
+        if lease.unread().is_empty() {
+            self.input = None;
+        }
+        ready!(polled)?;
+        self.eof = read == 0;
+        self.bytes_read += read as u64;
+        Poll::Ready(Ok(read))
+    }
+
+    /// Writes what the socket takes of `parts`, in one system call.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, parts))?;
+        self.bytes_written += written as u64;
+        if written == 0 && parts.iter().any(|part| !part.is_empty()) {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    /// Says that nothing more will be written.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    /// Makes closing send a reset instead of a FIN, as after a failed connect of an opaque proxy.
+    pub fn reset_on_close(&self) {
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
+    }
+
+    /// Whether an idle connection is still silent: no bytes, no close. Looks at the socket once if it was ever reported
+    /// readable, and costs no system call otherwise.
+    pub fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
+        self.unread().is_empty() && !self.eof && self.poll_fill(cx).is_pending()
+    }
+}
+
+/// As a plain stream, for protocols that do their own buffering; what was read already comes first.
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let unread = self.unread();
+        if !unread.is_empty() {
+            let len = unread.len().min(buf.remaining());
+            buf.put_slice(&unread[..len]);
+            self.consume(len);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        self.bytes_read += (buf.filled().len() - before) as u64;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.bytes_written += written as u64;
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
+        self.bytes_written += written as u64;
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

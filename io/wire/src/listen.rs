@@ -1,0 +1,54 @@
+//! Listening sockets, one for each worker: the kernel spreads connections over them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Connections that the kernel completes before they are accepted; the kernel lowers it to `net.core.somaxconn`.
+pub const BACKLOG: i32 = 4096;
+/// The wait after an accept that failed for lack of descriptors or memory.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// Binds one of several sockets that share an address (`SO_REUSEPORT`). For port 0, bind the first one alone and the others
+/// to the port that it got.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn bind(address: SocketAddr, ipv4_compat: bool) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!ipv4_compat)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepts the next connection. Failures that concern one connection are skipped, lack of resources is waited out.
+///
+/// # Errors
+/// When the listening socket itself is of no more use.
+pub async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let _ = stream.set_nodelay(true);
+                return Ok((stream, peer));
+            }
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                    tracing::warn!(%error, "accepting is paused");
+                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                }
+                Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK) => return Err(error),
+                _ => {}
+            },
+        }
+    }
+}
