@@ -1,0 +1,93 @@
+//! Generated listeners.
+
+use std::net::{IpAddr, SocketAddr};
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use selvedge_traffic::listener::DetectedTransport;
+use selvedge_traffic::{
+    ChainMatch, Codec, Direction, FilterChain, HttpConnection, Listener, Network, RouteSource, TcpProxy,
+};
+
+use super::leaves::{access_logs, downstream_transport, duration, some_text, weighted, word};
+use super::routes;
+
+fn http() -> BoxedStrategy<HttpConnection> {
+    let codec = prop::sample::select(vec![Codec::Auto, Codec::Http1, Codec::Http2]);
+    let routes = prop_oneof![3 => word().prop_map(RouteSource::Rds), 1 => routes::table().prop_map(RouteSource::Inline)];
+    let times = [
+        option::of(duration()),
+        option::of(duration()),
+        option::of(duration()),
+        option::of(duration()),
+        option::of(duration()),
+    ];
+    (word(), codec, routes, access_logs(), any::<[bool; 4]>(), option::of(some_text()), times)
+        .prop_map(|(stat_prefix, codec, routes, access_logs, flags, server_name, times)| HttpConnection {
+            stat_prefix,
+            codec,
+            routes,
+            access_logs,
+            normalize_path: flags[0],
+            merge_slashes: flags[1],
+            websocket: flags[2],
+            use_remote_address: flags[3],
+            server_name,
+            stream_idle_timeout: times[0],
+            request_timeout: times[1],
+            request_headers_timeout: times[2],
+            idle_timeout: times[3],
+            drain_timeout: times[4],
+        })
+        .boxed()
+}
+
+fn tcp() -> BoxedStrategy<TcpProxy> {
+    (word(), weighted(1), option::of(duration()), 1u32..9, access_logs())
+        .prop_map(|(stat_prefix, clusters, idle_timeout, connect_attempts_max, access_logs)| TcpProxy {
+            stat_prefix,
+            clusters,
+            idle_timeout,
+            connect_attempts_max,
+            access_logs,
+        })
+        .boxed()
+}
+
+fn chain() -> BoxedStrategy<FilterChain> {
+    let detected = option::of(prop::sample::select(vec![DetectedTransport::Plain, DetectedTransport::Tls]));
+    let matches = (option::of(any::<u16>()), vec(word(), 0..2), detected).prop_map(
+        |(destination_port, server_names, transport)| ChainMatch {
+            destination_port,
+            server_names,
+            transport,
+        },
+    );
+    let network = prop_oneof![
+        http().prop_map(|connection| Network::Http(Box::new(connection))),
+        tcp().prop_map(Network::Tcp)
+    ];
+    (word(), matches, downstream_transport(), network)
+        .prop_map(|(name, matches, transport, network)| FilterChain { name, matches, transport, network })
+        .boxed()
+}
+
+pub(crate) fn listener() -> BoxedStrategy<Listener> {
+    let direction =
+        prop::sample::select(vec![Direction::Unspecified, Direction::Inbound, Direction::Outbound]);
+    let address = (any::<IpAddr>(), any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port));
+    (word(), address, direction, any::<[bool; 3]>(), vec(chain(), 0..3), option::of(chain()), access_logs())
+        .prop_map(|(name, address, direction, flags, chains, default_chain, access_logs)| Listener {
+            name,
+            address,
+            ipv4_compat: flags[0],
+            direction,
+            original_dst: flags[1],
+            tls_inspector: flags[2],
+            chains,
+            default_chain,
+            access_logs,
+        })
+        .boxed()
+}
