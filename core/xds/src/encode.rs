@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use selvedge_traffic::{Resource, ResourceKind};
+use selvedge_traffic::{Discovery, Resource, ResourceKind};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::type_url;
@@ -35,6 +35,8 @@ pub struct Encoded {
     pub version: Arc<str>,
     /// The encoded message, without its `Any`.
     pub value: Bytes,
+    /// Of a cluster whose endpoints are discovered: the name under which they are asked for.
+    pub endpoints: Option<Arc<str>>,
 }
 
 /// Encodes a resource.
@@ -45,14 +47,24 @@ pub fn encode(resource: &Resource) -> Encoded {
         Resource::Listener(listener) => listener::encode(listener).encode_to_vec(),
         Resource::Routes(table) => route::table(table).encode_to_vec(),
     };
-    Encoded::new(resource.kind(), resource.name(), value.into())
+    let version = format!("{:016x}", xxh3_64(&value));
+    Encoded {
+        endpoints: endpoints(resource),
+        ..Encoded::received(resource.kind(), resource.name(), &version, value.into())
+    }
+}
+
+/// The endpoint resource of a cluster.
+fn endpoints(resource: &Resource) -> Option<Arc<str>> {
+    let Resource::Cluster(cluster) = resource else { return None };
+    let Discovery::Eds { service_name } = &cluster.discovery else { return None };
+    Some(if service_name.is_empty() { cluster.name.as_str() } else { service_name }.into())
 }
 
 impl Encoded {
-    /// A resource that is already encoded.
-    pub fn new(kind: ResourceKind, name: &str, value: Bytes) -> Self {
-        let version = format!("{:016x}", xxh3_64(&value));
-        Self { kind, name: name.into(), version: version.into(), value }
+    /// A resource as it came, under the version that its sender gave it.
+    pub fn received(kind: ResourceKind, name: &str, version: &str, value: Bytes) -> Self {
+        Self { kind, name: name.into(), version: version.into(), value, endpoints: None }
     }
 
     pub fn type_url(&self) -> &'static str {

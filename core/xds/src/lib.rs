@@ -4,9 +4,13 @@
 //! are the two ends of a stream. They take and give encoded messages, so whoever moves the bytes needs no protobuf.
 
 mod any;
+pub mod client;
 pub mod decode;
 pub mod encode;
+mod node;
 pub mod type_url;
 
+pub use client::ClientSession;
 pub use decode::{Reason, Rejection, decode};
 pub use encode::{Encoded, encode};
+pub use node::Node;

@@ -1,0 +1,98 @@
+//! What is asked for of one kind, and what is held.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use selvedge_traffic::ResourceKind;
+use selvedge_xds_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+
+use crate::{Encoded, type_url};
+
+#[derive(Debug)]
+pub(super) struct Subscription {
+    kind: ResourceKind,
+    /// The first request of this kind went out on the current stream.
+    pub(super) introduced: bool,
+    /// The names asked for; without meaning for kinds that are asked for as a whole.
+    wanted: BTreeSet<String>,
+    held: BTreeMap<String, Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    version: String,
+    /// Names of resources of another kind that this one needs.
+    references: BTreeSet<String>,
+}
+
+impl Subscription {
+    pub(super) fn new(kind: ResourceKind) -> Self {
+        Self { kind, introduced: false, wanted: BTreeSet::new(), held: BTreeMap::new() }
+    }
+
+    /// Clusters and listeners are asked for without names: all that there are.
+    fn is_wildcard(&self) -> bool {
+        matches!(self.kind, ResourceKind::Cluster | ResourceKind::Listener)
+    }
+
+    pub(super) fn hold(&mut self, encoded: &Encoded, references: BTreeSet<String>) {
+        self.held.insert(encoded.name.to_string(), Held { version: encoded.version.to_string(), references });
+    }
+
+    pub(super) fn release(&mut self, name: &str) {
+        self.held.remove(name);
+    }
+
+    pub(super) fn versions(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.held.iter().map(|(name, held)| (name.as_str(), held.version.as_str()))
+    }
+
+    /// All that the held resources refer to.
+    pub(super) fn references(&self) -> BTreeSet<String> {
+        self.held.values().flat_map(|held| held.references.iter().cloned()).collect()
+    }
+
+    /// The request that opens this kind on a stream.
+    pub(super) fn introduce(&mut self) -> Option<DeltaDiscoveryRequest> {
+        if self.introduced || !self.is_wildcard() && self.wanted.is_empty() {
+            return None;
+        }
+        self.introduced = true;
+        Some(DeltaDiscoveryRequest {
+            type_url: type_url::of(self.kind).to_owned(),
+            resource_names_subscribe: self.wanted.iter().cloned().collect(),
+            initial_resource_versions: self
+                .versions()
+                .map(|(name, version)| (name.to_owned(), version.to_owned()))
+                .collect(),
+            ..DeltaDiscoveryRequest::default()
+        })
+    }
+
+    /// Changes the names asked for; the request that says so, if a stream is open and anything changed.
+    pub(super) fn want(
+        &mut self,
+        wanted: BTreeSet<String>,
+        connected: bool,
+    ) -> Option<DeltaDiscoveryRequest> {
+        if wanted == self.wanted {
+            return None;
+        }
+        let before = std::mem::replace(&mut self.wanted, wanted);
+        let gone: Vec<String> = before.difference(&self.wanted).cloned().collect();
+        for name in &gone {
+            self.held.remove(name);
+        }
+        if !connected {
+            return None;
+        }
+        if !self.introduced {
+            return self.introduce();
+        }
+        Some(DeltaDiscoveryRequest {
+            type_url: type_url::of(self.kind).to_owned(),
+            resource_names_subscribe: self.wanted.difference(&before).cloned().collect(),
+            resource_names_unsubscribe: gone,
+            ..DeltaDiscoveryRequest::default()
+        })
+    }
+}
