@@ -37,7 +37,7 @@ pub(crate) fn command() -> Command {
         .subcommand_help_heading("Operations")
         .after_help(
             "Examples:\n  selvedge appmesh list-meshes\n  selvedge appmesh create-mesh --mesh-name my-mesh --spec egressFilter={type=ALLOW_ALL}\n  \
-             selvedge appmesh create-route help\n\nThe server is --endpoint-url, else AWS_ENDPOINT_URL_APP_MESH, else AWS_ENDPOINT_URL, else \
+             selvedge appmesh create-route --help\n\nThe server is --endpoint-url, else AWS_ENDPOINT_URL_APP_MESH, else AWS_ENDPOINT_URL, else \
              http://127.0.0.1:7070.\nMore: selvedge help shorthand, selvedge help exit-codes",
         )
         .subcommands(operations)
@@ -119,12 +119,12 @@ fn operation_command(operation: &'static Operation) -> Command {
 /// Options that the AWS command line takes before or after any operation.
 fn global_options(command: Command) -> Command {
     let ignored = |name: &'static str| Arg::new(name).long(name).global(true).hide(true);
-    command.args([
+    command.next_help_heading("Call options").args([
         Arg::new("endpoint-url").long("endpoint-url").value_name("URL").global(true).help("The server to call"),
         Arg::new("region").long("region").value_name("REGION").global(true).help("The region to name in the call; a server serves one"),
-        Arg::new("output").long("output").short('o').value_name("FORMAT").global(true).value_parser(value_parser!(Format)).help("How to print the answer [env: AWS_DEFAULT_OUTPUT]"),
+        Arg::new("output").long("output").short('o').value_name("FORMAT").global(true).value_parser(value_parser!(Format)).hide_possible_values(true).help("How to print the answer: json, yaml, text or table [env: AWS_DEFAULT_OUTPUT]"),
         Arg::new("query").long("query").value_name("JMESPATH").global(true).help("What of the answer to print"),
-        Arg::new("color").long("color").value_name("WHEN").global(true).value_parser(value_parser!(Color)).default_value("auto").help("Colour in tables"),
+        Arg::new("color").long("color").value_name("WHEN").global(true).value_parser(value_parser!(Color)).default_value("auto").hide_possible_values(true).help("Colour in tables: auto, on or off"),
         Arg::new(NO_PAGINATE).long(NO_PAGINATE).global(true).action(ArgAction::SetTrue).help("Make one call only, even for a list"),
         Arg::new("cli-read-timeout").long("cli-read-timeout").value_name("SECONDS").global(true).value_parser(value_parser!(u64)).help("Longest wait for an answer; 0 is forever"),
         Arg::new("cli-connect-timeout").long("cli-connect-timeout").value_name("SECONDS").global(true).value_parser(value_parser!(u64)).help("Longest wait for a connection; 0 is forever"),

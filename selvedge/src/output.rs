@@ -17,7 +17,6 @@ use serde_json::Value;
 use crate::exit::Failure;
 
 pub(crate) use query::Query;
-pub(crate) use table::aligned;
 
 /// `-o`, `--output`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -17,9 +17,9 @@ use crate::output::{self, Color, Format};
 Credentials are only suggested when the environment has none: this server does not check them, but AWS clients refuse to
 send a request without some.")]
 pub(crate) struct Args {
-    /// The server's address
-    #[arg(long, value_name = "URL", default_value = endpoint::DEFAULT)]
-    endpoint_url: String,
+    /// The server's address; else AWS_ENDPOINT_URL_APP_MESH, AWS_ENDPOINT_URL, http://127.0.0.1:7070
+    #[arg(long, value_name = "URL")]
+    endpoint_url: Option<String>,
     /// Redirect only this service; `appmesh` is the only one so far, and the default
     #[arg(long, value_name = "SERVICE", value_parser = ["appmesh"])]
     only: Option<String>,
@@ -38,7 +38,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let endpoint = endpoint::resolve(Some(&args.endpoint_url))?.to_string();
+    let endpoint = endpoint::resolve(args.endpoint_url.as_deref())?.to_string();
     let variable = if args.all { "AWS_ENDPOINT_URL" } else { "AWS_ENDPOINT_URL_APP_MESH" };
     if args.unset {
         return Ok(output::emit(&format!("unset {variable}\n"))?);

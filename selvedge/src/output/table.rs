@@ -1,4 +1,4 @@
-//! `--output table`: boxes as the AWS command line draws them, and the plain aligned columns of our own commands.
+//! `--output table`: boxes as the AWS command line draws them.
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
@@ -19,25 +19,6 @@ pub(super) fn write(document: &Value, title: &str, color: bool) -> String {
         return String::new();
     }
     table.render(terminal_width(), color)
-}
-
-/// Rows as left-aligned columns two blanks apart; the last column is not padded.
-pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0))
-        .collect();
-    let mut out = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(cell);
-            line.push_str(&" ".repeat(width + 2 - cell.chars().count()));
-        }
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
-    out
 }
 
 fn terminal_width() -> usize {

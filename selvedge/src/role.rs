@@ -1,0 +1,6 @@
+//! The roles: what `up`, `serve` and the demo start.
+
+pub(crate) mod address;
+pub(crate) mod control;
+pub(crate) mod logging;
+pub(crate) mod signal;
