@@ -1,1 +1,23 @@
-//! (room not furnished)
+//! Calling a cluster: where its hosts are and which are well, who takes a request, how many may be under way.
+//!
+//! The control thread changes clusters ([`Clusters`]), workers read them: a lookup and a pick take no lock.
+
+mod breaker;
+mod cluster;
+mod clusters;
+pub mod dns;
+mod ejection;
+mod host;
+mod hosts;
+mod original_dst;
+mod probe;
+mod random;
+mod resolve;
+
+pub use breaker::{Breaker, ConnectionGuard, Guard, PendingGuard, Priority, RequestGuard, RetryGuard};
+pub use cluster::{Cluster, HOSTS_MAX, PickContext, PickFailure};
+pub use clusters::Clusters;
+pub use host::{HealthFlag, Host, HostStats};
+pub use hosts::{HostSet, Member};
+pub use original_dst::DESTINATIONS_MAX;
+pub use selvedge_traffic::outlier::Outcome;

@@ -1,0 +1,97 @@
+//! All clusters of a proxy: those that serve, and how one joins or leaves them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use selvedge_telemetry::Registry;
+use tokio::runtime::Handle;
+
+use crate::cluster::Cluster;
+use crate::dns::Resolver;
+
+/// The active clusters by name, swapped whole; workers look one up for each request.
+///
+/// Only the control thread adds, activates and removes.
+pub struct Clusters {
+    active: ArcSwap<HashMap<Arc<str>, Arc<Cluster>>>,
+    generation: AtomicU64,
+    registry: Registry,
+    resolver: Resolver,
+    runtime: Handle,
+}
+
+impl Clusters {
+    /// Without clusters. Lookups, probes and ejections run on `runtime`, the control thread's.
+    pub fn new(registry: Registry, resolver: Resolver, runtime: Handle) -> Arc<Self> {
+        Arc::new(Self {
+            active: ArcSwap::default(),
+            generation: AtomicU64::new(0),
+            registry,
+            resolver,
+            runtime,
+        })
+    }
+
+    /// The cluster that serves under `name`.
+    pub fn get(&self, name: &str) -> Option<Arc<Cluster>> {
+        self.active.load().get(name).cloned()
+    }
+
+    /// Rises when a cluster is added, replaced or removed.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The active clusters, sorted by name.
+    pub fn list(&self) -> Vec<Arc<Cluster>> {
+        let mut list: Vec<_> = self.active.load().values().cloned().collect();
+        list.sort_unstable_by(|left, right| left.name.cmp(&right.name));
+        list
+    }
+
+    /// Starts a cluster that does not serve yet: it finds and probes its hosts. Dropping it ends that.
+    pub fn start(&self, config: Arc<selvedge_traffic::Cluster>) -> Arc<Cluster> {
+        Cluster::start(config, &self.registry, &self.resolver, &self.runtime)
+    }
+
+    /// Lets a cluster serve, in the place of the one of that name, if there is one.
+    pub fn activate(&self, cluster: Arc<Cluster>) {
+        let stats = self.registry.server();
+        let mut active = HashMap::clone(&self.active.load());
+        match active.insert(Arc::clone(&cluster.name), cluster) {
+            Some(replaced) => {
+                stats.cluster_modified.inc();
+                self.publish(active);
+                replaced.retire();
+            }
+            None => {
+                stats.cluster_added.inc();
+                self.publish(active);
+            }
+        }
+    }
+
+    /// Takes a cluster away; its requests in flight finish.
+    pub fn remove(&self, name: &str) {
+        let mut active = HashMap::clone(&self.active.load());
+        if let Some(removed) = active.remove(name) {
+            self.registry.server().cluster_removed.inc();
+            self.publish(active);
+            removed.retire();
+        }
+    }
+
+    fn publish(&self, active: HashMap<Arc<str>, Arc<Cluster>>) {
+        self.registry.server().active_clusters.set(u64::try_from(active.len()).unwrap_or(u64::MAX));
+        self.active.store(Arc::new(active));
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl std::fmt::Debug for Clusters {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Clusters").field("active", &self.active.load().keys()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,90 @@
+//! Active health checks: one task a host that asks it, again and again, whether it is well.
+
+mod grpc;
+mod http1;
+mod http2;
+
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use selvedge_traffic::health::{Checker, ProbeResult, Transition};
+use selvedge_traffic::{HealthCheck, HealthProbe};
+use tokio::net::TcpStream;
+
+use crate::cluster::Cluster;
+use crate::host::{HealthFlag, Host};
+
+/// What a probe calls itself.
+const USER_AGENT: &str = "Envoy/HC";
+
+/// Probes `host` until the cluster is gone or the task is aborted because the host is.
+pub(crate) async fn run(cluster: Weak<Cluster>, host: Arc<Host>, check: HealthCheck) {
+    let mut checker = Checker::new(Instant::now());
+    loop {
+        tokio::time::sleep_until(checker.next_timeout().into()).await;
+        let Some(name) = cluster.upgrade().map(|cluster| Arc::clone(&cluster.name)) else { return };
+        let result = match tokio::time::timeout(check.timeout, probe(&host, &check, &name)).await {
+            Ok(result) => result,
+            Err(_) => ProbeResult::TimedOut,
+        };
+        let Some(cluster) = cluster.upgrade() else { return };
+        let first = !checker.is_checked();
+        let had_traffic = cluster.stats.shards().any(|stats| stats.upstream_cx_total.value() > 0);
+        let transition = checker.handle_result(result, &check, had_traffic, Instant::now());
+        count(&cluster, result);
+        apply(&cluster, &host, transition, &checker);
+        if first {
+            cluster.host_checked();
+        }
+    }
+}
+
+/// A pass also ends an ejection; the detector sees the cleared flag at its next tick.
+fn apply(cluster: &Cluster, host: &Host, transition: Transition, checker: &Checker) {
+    let mut changed = host.set_flag(HealthFlag::FailedActiveCheck, !checker.is_healthy());
+    if transition == Transition::BecameHealthy {
+        changed |= host.set_flag(HealthFlag::FailedOutlierCheck, false);
+    }
+    if changed {
+        tracing::debug!(cluster = &*cluster.name, host = %host.address, healthy = checker.is_healthy(), "health changed");
+        cluster.health_changed();
+    }
+}
+
+fn count(cluster: &Cluster, result: ProbeResult) {
+    cluster.stats.health_check_attempt.inc();
+    match result {
+        ProbeResult::Passed => cluster.stats.health_check_success.inc(),
+        ProbeResult::Refused | ProbeResult::RefusedAtOnce => cluster.stats.health_check_failure.inc(),
+        ProbeResult::NetworkFailure | ProbeResult::TimedOut => {
+            cluster.stats.health_check_failure.inc();
+            cluster.stats.health_check_network_failure.inc();
+        }
+    }
+}
+
+async fn probe(host: &Host, check: &HealthCheck, cluster: &str) -> ProbeResult {
+    let mut address = host.address;
+    if let Some(port) = check.port {
+        address.set_port(port);
+    }
+    let Ok(stream) = TcpStream::connect(address).await else { return ProbeResult::NetworkFailure };
+    let authority = |name: &str| if name.is_empty() { cluster.to_owned() } else { name.to_owned() };
+    match &check.probe {
+        HealthProbe::Tcp => ProbeResult::Passed,
+        HealthProbe::Http { path, host, http2: false } => http1::get(stream, path, &authority(host)).await,
+        HealthProbe::Http { path, host, http2: true } => http2::get(stream, path, &authority(host)).await,
+        HealthProbe::Grpc { service, authority: name } => {
+            grpc::check(stream, service, &authority(name)).await
+        }
+    }
+}
+
+/// What an HTTP answer says: 200 passes, whatever else does not.
+fn judge(status: u16, fails_at_once: bool) -> ProbeResult {
+    match (status, fails_at_once) {
+        (_, true) => ProbeResult::RefusedAtOnce,
+        (200, false) => ProbeResult::Passed,
+        _ => ProbeResult::Refused,
+    }
+}
