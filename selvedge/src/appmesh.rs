@@ -88,7 +88,11 @@ fn operation_command(operation: &'static Operation) -> Command {
     let members = operation.input.members().iter().map(|member| {
         let required = member.presence == Presence::Required;
         let arg = argument::declare(member);
-        if required { arg.required_unless_present_any([INPUT_JSON, INPUT_YAML, SKELETON]) } else { arg }
+        if !required {
+            return arg;
+        }
+        let help = format!("{} Required.", arg.get_help().map(ToString::to_string).unwrap_or_default());
+        arg.help(help).required_unless_present_any([INPUT_JSON, INPUT_YAML, SKELETON])
     });
     let input = [
         Arg::new(INPUT_JSON).long(INPUT_JSON).value_name("JSON").help("The whole input as JSON; options override its members. file:// reads a file"),

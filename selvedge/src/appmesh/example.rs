@@ -5,6 +5,9 @@ use selvedge_model::{Member, Presence};
 
 use super::argument::kebab;
 
+/// Characters of a value that stay beside their option.
+const LINE_MAX: usize = 60;
+
 /// Commands that work as they stand once the mesh they name exists.
 pub(super) fn examples(operation: &Operation) -> String {
     let required: Vec<String> = operation
@@ -12,7 +15,12 @@ pub(super) fn examples(operation: &Operation) -> String {
         .members()
         .iter()
         .filter(|member| member.presence == Presence::Required)
-        .map(|member| format!(" \\\n      --{} {}", kebab(member.name), sample(operation, member)))
+        .map(|member| {
+            let sample = sample(operation, member);
+            // Help is wrapped at blanks: a long value gets a line of its own, so that the command can still be copied.
+            let gap = if sample.len() > LINE_MAX { " \\\n        " } else { " " };
+            format!(" \\\n      --{}{gap}{sample}", kebab(member.name))
+        })
         .collect();
     let mut text = format!("Examples:\n  selvedge appmesh {}{}\n", operation.command, required.concat());
     if operation.idempotency_token.is_some() {
