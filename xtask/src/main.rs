@@ -1,6 +1,7 @@
 //! The chores of the house: `cargo xtask tidy`, `test` and `bench`.
 #![expect(clippy::print_stdout, reason = "a command-line tool talks to the person who started it")]
 
+mod bench;
 mod codegen;
 mod test;
 mod tidy;
@@ -35,6 +36,12 @@ enum Chore {
         #[arg(long)]
         fail_fast: bool,
     },
+    /// Measures Envoy, HAProxy, nginx and our proxy on the same work, and the spread of a change to a thousand nodes
+    Bench {
+        /// Passed on: see --help of the bench
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Checks the rules that the compiler does not: arrows between crates, orphans, bans, reasons
     Tidy,
     /// Compiles the vendored .proto files into core/xds/proto/src/generated
@@ -66,6 +73,7 @@ fn perform(chore: Chore, root: &Path) -> Result<Verdict> {
     match chore {
         Chore::Test { list: true, .. } => test::list(),
         Chore::Test { only, skip, fail_fast, .. } => return test::run(root, &only, &skip, fail_fast),
+        Chore::Bench { arguments } => bench::run(root, &arguments)?,
         Chore::Tidy => tidy::run(root)?,
         Chore::Codegen => codegen::run(root)?,
     }

@@ -36,7 +36,8 @@ mod tests {
 
     #[test]
     fn shares_are_accepted_and_refuted() {
-        let rows: &[(&[(&str, usize)], &[(&str, u32)], bool)] = &[
+        type Row<'a> = (&'a [(&'a str, usize)], &'a [(&'a str, u32)], bool);
+        let rows: &[Row<'_>] = &[
             (&[("a", 800), ("b", 200)], &[("a", 80), ("b", 20)], true),
             (&[("a", 830), ("b", 170)], &[("a", 80), ("b", 20)], true),
             (&[("a", 900), ("b", 100)], &[("a", 80), ("b", 20)], false),

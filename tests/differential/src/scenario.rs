@@ -108,7 +108,7 @@ pub struct Scenario {
 pub enum Answer {
     /// A status; the body is the application's name.
     Status(u16),
-    Full(FullAnswer),
+    Full(Box<FullAnswer>),
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -267,7 +267,7 @@ impl Answer {
     pub fn full(&self) -> FullAnswer {
         match self {
             Self::Status(status) => FullAnswer { status: Some(*status), ..FullAnswer::default() },
-            Self::Full(full) => full.clone(),
+            Self::Full(full) => full.as_ref().clone(),
         }
     }
 }

@@ -88,6 +88,11 @@ impl Sidecar {
         Ok(sidecar)
     }
 
+    /// The process id; `None` once it ended.
+    pub fn id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
     /// Fails when the proxy ended or refused a configuration.
     ///
     /// # Errors
@@ -184,6 +189,7 @@ fn start_ours(start: &Start<'_>, ports: &Ports, log: &Path) -> Result<Child> {
         .env("SELVEDGE_INGRESS_PORT", ports.ingress.to_string())
         .env("SELVEDGE_EGRESS_PORT", ports.egress.to_string())
         .env("SELVEDGE_APP_HOST", "127.0.0.1")
+        .env("ENVOY_CONCURRENCY", "1")
         .env("SELVEDGE_DATA_DIR", start.folder.join(format!("{}.data", start.name)));
     for (declared, real) in &start.app_ports {
         command.env(format!("SELVEDGE_APP_PORT_{declared}"), real.to_string());

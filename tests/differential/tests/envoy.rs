@@ -1,4 +1,5 @@
 //! The harness itself, against a real Envoy on a static configuration: what it observes is what happened.
+#![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;

@@ -70,6 +70,7 @@ const ROOMS: &[Room] = &[
     room("selvedge-sim", &[EVERY_ROOM]),
     // === beside the house: they see it from outside only, through the binary ===
     room("selvedge-differential", &[]),
+    room("selvedge-bench", &["selvedge-differential"]),
     room("xtask", &[]),
 ];
 
@@ -90,7 +91,7 @@ const SECRETS: &[Secret] = &[
     Secret { dependency: "socket2", owners: &["selvedge-wire"], reason: "only wire owns sockets" },
     Secret {
         dependency: "anyhow",
-        owners: &["selvedge", "selvedge-sim", "selvedge-differential", "xtask"],
+        owners: &["selvedge", "selvedge-sim", "selvedge-differential", "selvedge-bench", "xtask"],
         reason: "anyhow is for main, xtask and tests: an error enum stands beside its thrower",
     },
 ];
