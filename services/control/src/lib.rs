@@ -1,1 +1,3 @@
-//! (room not furnished)
+//! The control plane: App Mesh's API in front of the store, and what follows from a write.
+
+pub mod operations;
