@@ -176,7 +176,7 @@ impl ClientSession {
         let kind = unanswered.kind;
         let names: BTreeSet<&str> =
             unanswered.refused.iter().map(|refused| refused.resource.as_str()).collect();
-        let subscription = &mut self.subscriptions[index(kind)];
+        let subscription = &mut self.subscriptions[kind as usize];
         for (encoded, references) in unanswered.received {
             if !names.contains(encoded.name.as_ref()) {
                 subscription.hold(&encoded, references);
@@ -208,11 +208,11 @@ impl ClientSession {
 
     /// The versions that are held of a kind, by name.
     pub fn held(&self, kind: ResourceKind) -> impl Iterator<Item = (&str, &str)> {
-        self.subscriptions[index(kind)].versions()
+        self.subscriptions[kind as usize].versions()
     }
 
     fn subscription(&mut self, kind: ResourceKind) -> &mut Subscription {
-        &mut self.subscriptions[index(kind)]
+        &mut self.subscriptions[kind as usize]
     }
 
     /// The first request of a kind on this stream. One that names resources waits until there are any.
@@ -227,21 +227,11 @@ impl ClientSession {
         for (from, to) in
             [(ResourceKind::Cluster, ResourceKind::Endpoints), (ResourceKind::Listener, ResourceKind::Routes)]
         {
-            let wanted = self.subscriptions[index(from)].references();
+            let wanted = self.subscriptions[from as usize].references();
             let connected = self.is_connected() && (to != ResourceKind::Routes || self.listening);
             if let Some(request) = self.subscription(to).want(wanted, connected) {
                 self.requests.push_back(request);
             }
         }
-    }
-}
-
-/// A kind's place in [`ResourceKind::ALL`].
-fn index(kind: ResourceKind) -> usize {
-    match kind {
-        ResourceKind::Cluster => 0,
-        ResourceKind::Endpoints => 1,
-        ResourceKind::Listener => 2,
-        ResourceKind::Routes => 3,
     }
 }

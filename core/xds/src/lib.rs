@@ -8,9 +8,12 @@ pub mod client;
 pub mod decode;
 pub mod encode;
 mod node;
+pub mod rejected;
+pub mod server;
 pub mod type_url;
 
 pub use client::ClientSession;
 pub use decode::{Reason, Rejection, decode};
 pub use encode::{Encoded, encode};
 pub use node::Node;
+pub use server::{ServerSession, View};

@@ -1,0 +1,6 @@
+//! Both ends of a discovery stream, message by message.
+
+mod delta;
+mod pair;
+mod sotw;
+mod world;
