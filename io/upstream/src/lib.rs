@@ -10,8 +10,9 @@ mod ejection;
 mod host;
 mod hosts;
 mod original_dst;
+pub mod pool;
 mod probe;
-mod random;
+pub mod random;
 mod resolve;
 
 pub use breaker::{Breaker, ConnectionGuard, Guard, PendingGuard, Priority, RequestGuard, RetryGuard};

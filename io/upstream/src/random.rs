@@ -9,7 +9,7 @@ thread_local! {
 }
 
 /// The next number of the calling thread's SplitMix64 sequence.
-pub(crate) fn next() -> u64 {
+pub fn next() -> u64 {
     STATE.with(|state| {
         let next = state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
         state.set(next);
@@ -20,6 +20,6 @@ pub(crate) fn next() -> u64 {
 }
 
 /// Uniform in `[0, bound)`; 0 for a bound of 0.
-pub(crate) fn below(bound: u64) -> u64 {
+pub fn below(bound: u64) -> u64 {
     next().checked_rem(bound).unwrap_or(0)
 }

@@ -1,0 +1,150 @@
+//! Connections to upstream hosts, one set for each worker thread: kept while idle, handed out for one request at a time
+//! (HTTP/1) or for many (HTTP/2).
+//!
+//! A pool decides nothing about requests: it is told the host, and answers with a stream or with why there is none.
+
+mod host;
+mod http2;
+mod stream;
+mod token;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use selvedge_wire::buffer::Buffers;
+use selvedge_wire::connect::ConnectError;
+use selvedge_wire::io::Io;
+
+pub use stream::{StreamFailure, UpstreamStream};
+pub use token::Opened;
+
+use crate::{Cluster, Host, Priority};
+use host::HostPool;
+
+/// How long an idle connection is kept where the cluster sets nothing (Envoy's `idle_timeout`).
+pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
+
+/// The HTTP version to speak to a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Why no stream could be had.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AcquireError {
+    /// A circuit breaker leaves no room.
+    #[error("the cluster's circuit breakers leave no room")]
+    Overflow,
+    #[error("no connection: {reason}")]
+    Connect { timeout: bool, local: bool, reason: Rc<str> },
+}
+
+impl From<&ConnectError> for AcquireError {
+    fn from(error: &ConnectError) -> Self {
+        Self::Connect {
+            timeout: matches!(error, ConnectError::Timeout(_)),
+            local: matches!(error, ConnectError::Local(_)),
+            reason: error.transport_failure().into(),
+        }
+    }
+}
+
+/// One worker's connections.
+#[derive(Debug)]
+pub struct Pools {
+    hosts: RefCell<HashMap<HostKey, Rc<HostPool>>>,
+    buffers: Buffers,
+    next_connection_id: Cell<u64>,
+}
+
+/// A host as used by a cluster, by their ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct HostKey {
+    cluster: u64,
+    host: u64,
+}
+
+impl Pools {
+    pub fn new(buffers: Buffers) -> Self {
+        Self { hosts: RefCell::default(), buffers, next_connection_id: Cell::new(1) }
+    }
+
+    /// A stream to `host` on which a request can be sent at once: an idle connection, a place on a shared one, or a new
+    /// connection. Waits where the cluster's connections are used up.
+    ///
+    /// # Errors
+    /// See [`AcquireError`].
+    pub async fn acquire(
+        &self,
+        cluster: &Arc<Cluster>,
+        host: &Arc<Host>,
+        protocol: Protocol,
+        priority: Priority,
+    ) -> Result<UpstreamStream, AcquireError> {
+        let pool = self.host_pool(cluster, host);
+        match protocol {
+            Protocol::Http1 => pool.acquire_http1(self, priority).await,
+            Protocol::Http2 => pool.acquire_http2(self, priority).await,
+        }
+    }
+
+    /// An idle HTTP/1 connection to `host` if there is one; never waits.
+    ///
+    /// # Errors
+    /// [`AcquireError::Overflow`] alone.
+    pub fn acquire_idle(
+        &self,
+        cluster: &Arc<Cluster>,
+        host: &Arc<Host>,
+        priority: Priority,
+    ) -> Result<Option<UpstreamStream>, AcquireError> {
+        self.host_pool(cluster, host).acquire_idle(priority)
+    }
+
+    /// A connection of its own, outside of the pool, for opaque bytes.
+    ///
+    /// # Errors
+    /// See [`AcquireError`].
+    pub async fn open(
+        &self,
+        cluster: &Arc<Cluster>,
+        host: &Arc<Host>,
+        priority: Priority,
+    ) -> Result<(Io, Opened), AcquireError> {
+        let Some(guard) = cluster.breaker(priority).try_connection() else {
+            cluster.stats.upstream_cx_overflow.inc();
+            return Err(AcquireError::Overflow);
+        };
+        self.host_pool(cluster, host).connect(self, guard, None).await
+    }
+
+    /// Closes what is idle for too long, closed by its peer, or leads to a host that is gone; forgets empty pools. To be
+    /// called about once a second.
+    pub fn sweep(&self, now: Instant) {
+        self.hosts.borrow_mut().retain(|_, pool| {
+            pool.sweep(now);
+            Rc::strong_count(pool) > 1 || !pool.is_empty()
+        });
+    }
+
+    fn host_pool(&self, cluster: &Arc<Cluster>, host: &Arc<Host>) -> Rc<HostPool> {
+        let key = HostKey { cluster: cluster.id, host: host.id };
+        if let Some(pool) = self.hosts.borrow().get(&key) {
+            return Rc::clone(pool);
+        }
+        let pool = Rc::new(HostPool::new(Arc::clone(cluster), Arc::clone(host)));
+        self.hosts.borrow_mut().insert(key, Rc::clone(&pool));
+        pool
+    }
+
+    fn connection_id(&self) -> u64 {
+        let id = self.next_connection_id.get();
+        self.next_connection_id.set(id + 1);
+        id
+    }
+}

@@ -1,0 +1,237 @@
+//! HTTP/2 connections of one worker to one host: shared by many requests, opened one at a time.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use selvedge_telemetry::{ClusterStats, Sharded};
+use selvedge_wire::h2::{self, Client};
+use tokio::sync::oneshot;
+
+use super::host::HostPool;
+use super::stream::UpstreamStream;
+use super::token::{EndedBy, Opened};
+use super::{AcquireError, Pools, Protocol};
+use crate::Priority;
+
+#[derive(Debug, Default)]
+pub(super) struct Http2Pool {
+    connections: RefCell<Vec<Shared>>,
+    /// Requests that wait for the connection that is being opened; `None` while none is.
+    opening: RefCell<Option<Vec<oneshot::Sender<AcquireError>>>>,
+}
+
+/// A connection that carries many requests.
+#[derive(Debug)]
+struct Shared {
+    client: Client,
+    state: Rc<SharedState>,
+}
+
+#[derive(Debug)]
+struct SharedState {
+    id: u64,
+    streams: Cell<usize>,
+    requests: Cell<u64>,
+    idle_since: Cell<Instant>,
+    /// Cleared when the connection's task has ended.
+    alive: Cell<bool>,
+    /// Wakes the task to end the connection once no stream is left.
+    retire: RefCell<Option<oneshot::Sender<()>>>,
+}
+
+/// A place on a shared connection.
+#[derive(Debug)]
+pub(super) struct Slot(Rc<SharedState>);
+
+impl Slot {
+    pub(super) fn connection_id(&self) -> u64 {
+        self.0.id
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get().saturating_sub(1));
+        self.0.idle_since.set(Instant::now());
+    }
+}
+
+impl HostPool {
+    pub(super) async fn acquire_http2(
+        self: &Rc<Self>,
+        pools: &Pools,
+        priority: Priority,
+    ) -> Result<UpstreamStream, AcquireError> {
+        if let Some((client, slot)) = self.http2.take() {
+            let reused = true;
+            return Ok(UpstreamStream::http2(client, slot, self.admit(priority)?, reused));
+        }
+        let pending = self.pend(priority)?;
+        let (client, slot, reused) = loop {
+            if let Some((client, slot)) = self.http2.take() {
+                break (client, slot, true);
+            }
+            if let Some(receiver) = self.http2.join_opening() {
+                match receiver.await {
+                    Ok(error) => return Err(error),
+                    // The sender is gone: the connection is open, or whoever opened it has given up.
+                    Err(_) => continue,
+                }
+            }
+            let (client, slot) = self.open_http2(pools, priority).await?;
+            break (client, slot, false);
+        };
+        drop(pending);
+        Ok(UpstreamStream::http2(client, slot, self.admit(priority)?, reused))
+    }
+
+    async fn open_http2(
+        self: &Rc<Self>,
+        pools: &Pools,
+        priority: Priority,
+    ) -> Result<(Client, Slot), AcquireError> {
+        let opening = Opening::begin(&self.http2);
+        // Streams share connections, so a request finds room here unless the breaker admits no connection at all.
+        let guard = match self.room(priority) {
+            Some(guard) => guard,
+            None => self.cluster.breaker(priority).force_connection(),
+        };
+        let (io, opened) = match self.connect(pools, guard, Some(Protocol::Http2)).await {
+            Ok(connected) => connected,
+            Err(error) => {
+                opening.fail(&error);
+                return Err(error);
+            }
+        };
+        let (client, connection) = match h2::connect(io).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                let error =
+                    AcquireError::Connect { timeout: false, local: false, reason: error.to_string().into() };
+                opening.fail(&error);
+                return Err(error);
+            }
+        };
+        let (retire, retired) = oneshot::channel();
+        let state = Rc::new(SharedState {
+            id: opened.id,
+            streams: Cell::new(0),
+            requests: Cell::new(0),
+            idle_since: Cell::new(Instant::now()),
+            alive: Cell::new(true),
+            retire: RefCell::new(Some(retire)),
+        });
+        tokio::task::spawn_local(drive(connection, Rc::clone(&state), opened, retired, Rc::clone(self)));
+        self.http2.connections.borrow_mut().push(Shared { client: client.clone(), state: Rc::clone(&state) });
+        Ok((client, state.take()))
+    }
+}
+
+impl SharedState {
+    fn take(self: &Rc<Self>) -> Slot {
+        self.streams.set(self.streams.get() + 1);
+        self.requests.set(self.requests.get() + 1);
+        Slot(Rc::clone(self))
+    }
+}
+
+/// Runs a connection until it ends.
+async fn drive(
+    connection: h2::ClientConnection,
+    state: Rc<SharedState>,
+    mut opened: Opened,
+    retired: oneshot::Receiver<()>,
+    pool: Rc<HostPool>,
+) {
+    let ended = tokio::select! {
+        ended = connection => Some(ended),
+        _ = retired => None,
+    };
+    state.alive.set(false);
+    opened.requests = state.requests.get();
+    let busy = state.streams.get() > 0;
+    match ended {
+        Some(ended) => {
+            if ended.is_err_and(|error| !error.is_io() && !error.is_remote()) {
+                pool.cluster.stats.upstream_cx_protocol_error.inc();
+            }
+            opened.ended_by(if busy { EndedBy::RemoteWithRequest } else { EndedBy::Remote });
+        }
+        None => opened.ended_by(EndedBy::Local),
+    }
+    pool.http2.connections.borrow_mut().retain(|shared| !Rc::ptr_eq(&shared.state, &state));
+}
+
+impl Http2Pool {
+    /// A place on a connection that is up and below its peer's limit of streams.
+    fn take(&self) -> Option<(Client, Slot)> {
+        let mut connections = self.connections.borrow_mut();
+        connections.iter_mut().find_map(|shared| {
+            let room = shared.state.alive.get()
+                && shared.state.streams.get() < shared.client.current_max_send_streams().max(1);
+            let ready = room && is_ready(&mut shared.client);
+            ready.then(|| (shared.client.clone(), shared.state.take()))
+        })
+    }
+
+    /// Joins those who wait for the connection that is being opened, if one is.
+    fn join_opening(&self) -> Option<oneshot::Receiver<AcquireError>> {
+        let mut opening = self.opening.borrow_mut();
+        let waiting = opening.as_mut()?;
+        let (sender, receiver) = oneshot::channel();
+        waiting.push(sender);
+        Some(receiver)
+    }
+
+    /// Retires connections that were idle for too long, or lead to a host that is gone.
+    pub(super) fn sweep(
+        &self,
+        removed: bool,
+        timeout: Duration,
+        now: Instant,
+        stats: &Sharded<ClusterStats>,
+    ) {
+        for shared in self.connections.borrow().iter() {
+            let state = &shared.state;
+            let expired = !timeout.is_zero() && now.duration_since(state.idle_since.get()) >= timeout;
+            if state.streams.get() == 0
+                && (removed || expired)
+                && let Some(retire) = state.retire.borrow_mut().take()
+            {
+                if expired {
+                    stats.upstream_cx_idle_timeout.inc();
+                }
+                let _ = retire.send(());
+            }
+        }
+    }
+}
+
+/// Whether the connection takes another stream: no GOAWAY has come.
+fn is_ready(client: &mut Client) -> bool {
+    matches!(client.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
+}
+
+/// The opening of a connection; however it ends, those who wait are told.
+struct Opening<'a>(&'a Http2Pool);
+
+impl<'a> Opening<'a> {
+    fn begin(pool: &'a Http2Pool) -> Self {
+        *pool.opening.borrow_mut() = Some(Vec::new());
+        Self(pool)
+    }
+
+    fn fail(&self, error: &AcquireError) {
+        for waiting in self.0.opening.borrow_mut().take().into_iter().flatten() {
+            let _ = waiting.send(error.clone());
+        }
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.opening.borrow_mut().take();
+    }
+}

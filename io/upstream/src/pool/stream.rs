@@ -1,0 +1,259 @@
+//! One request's stream to a host, whichever protocol carries it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use ::h2::Reason;
+use ::h2::client::ResponseFuture;
+use selvedge_http::encode;
+use selvedge_http::framing::{self, Framing};
+use selvedge_http::head::{RequestHead, ResponseHead};
+use selvedge_http::known::HeaderId;
+use selvedge_http::parse::ResponseError;
+use selvedge_wire::channel::{Channel, ChannelError};
+use selvedge_wire::h1::{Http1, ReadError};
+use selvedge_wire::h2::{self, Client, Http2Stream};
+
+use super::Protocol;
+use super::host::HostPool;
+use super::http2::Slot;
+use super::token::{Active, EndedBy, Opened};
+
+/// Interim responses that are read past before the final one.
+const INTERIM_RESPONSES_MAX: u32 = 16;
+
+/// A request's stream. Dropping it without [`UpstreamStream::finish`] gives the request up.
+#[derive(Debug)]
+pub struct UpstreamStream {
+    pub channel: Channel,
+    carrier: Option<Carrier>,
+    reused: bool,
+    counted: (u64, u64),
+    interim: u32,
+    _active: Active,
+}
+
+#[derive(Debug)]
+enum Carrier {
+    Http1 { opened: Opened, pool: Rc<HostPool>, close: bool },
+    Http2 { client: Client, response: Option<ResponseFuture>, slot: Slot },
+}
+
+/// Why a stream gave no response.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamFailure {
+    /// The connection ended. `started` tells whether any byte of a response had come.
+    #[error("the upstream closed the connection")]
+    Closed { started: bool },
+    #[error("the upstream refused the stream")]
+    Refused,
+    #[error("the upstream reset the stream")]
+    Reset,
+    #[error("the upstream broke the protocol")]
+    Protocol,
+    #[error("the request cannot be written in the upstream's protocol")]
+    Request,
+}
+
+impl From<ChannelError> for StreamFailure {
+    fn from(error: ChannelError) -> Self {
+        match error {
+            ChannelError::Reset(Reason::REFUSED_STREAM) => Self::Refused,
+            ChannelError::Reset(_) => Self::Reset,
+            error if error.is_protocol() => Self::Protocol,
+            _ => Self::Closed { started: true },
+        }
+    }
+}
+
+impl UpstreamStream {
+    pub(super) fn http1(
+        http: Box<Http1>,
+        mut opened: Opened,
+        pool: Rc<HostPool>,
+        active: Active,
+        reused: bool,
+    ) -> Self {
+        opened.requests += 1;
+        let counted = (http.io.bytes_read, http.io.bytes_written);
+        Self {
+            channel: Channel::Http1(http),
+            carrier: Some(Carrier::Http1 { opened, pool, close: false }),
+            reused,
+            counted,
+            interim: 0,
+            _active: active,
+        }
+    }
+
+    pub(super) fn http2(client: Client, slot: Slot, active: Active, reused: bool) -> Self {
+        Self {
+            channel: Channel::Http2(Http2Stream::client(None)),
+            carrier: Some(Carrier::Http2 { client, response: None, slot }),
+            reused,
+            counted: (0, 0),
+            interim: 0,
+            _active: active,
+        }
+    }
+
+    pub fn protocol(&self) -> Protocol {
+        match self.channel {
+            Channel::Http1(_) => Protocol::Http1,
+            Channel::Http2(_) => Protocol::Http2,
+        }
+    }
+
+    /// Whether the connection carried other requests before: it may have been closed in the meantime.
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    pub fn connection_id(&self) -> u64 {
+        match &self.carrier {
+            Some(Carrier::Http1 { opened, .. }) => opened.id,
+            Some(Carrier::Http2 { slot, .. }) => slot.connection_id(),
+            None => 0,
+        }
+    }
+
+    pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
+        match &self.channel {
+            Channel::Http1(http) => http.io.local_addr(),
+            Channel::Http2(_) => None,
+        }
+    }
+
+    /// Sends the request's head, or queues it so that it leaves with the first body bytes.
+    ///
+    /// # Errors
+    /// When the connection is gone, or HTTP/2 has no place for the head.
+    pub fn send_head(&mut self, head: &RequestHead, framing: Framing) -> Result<(), StreamFailure> {
+        match (&mut self.channel, &mut self.carrier) {
+            (Channel::Http1(http), _) => {
+                http.queue(|out| encode::request(head, framing, out));
+                http.begin_writing(framing);
+            }
+            (Channel::Http2(stream), Some(Carrier::Http2 { client, response, .. })) => {
+                let message = h2::request_message(head).ok_or(StreamFailure::Request)?;
+                let end = !framing.has_body();
+                let (future, send) = client.send_request(message, end).map_err(ChannelError::from)?;
+                *response = Some(future);
+                *stream = Http2Stream::client((!end).then_some(send));
+            }
+            _ => return Err(StreamFailure::Request),
+        }
+        Ok(())
+    }
+
+    /// Waits for the final response's head: how its body is to be framed when it is sent on.
+    ///
+    /// # Errors
+    /// See [`StreamFailure`].
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        method: &str,
+        head: &mut ResponseHead,
+    ) -> Poll<Result<Framing, StreamFailure>> {
+        match (&mut self.channel, &mut self.carrier) {
+            (Channel::Http1(http), Some(Carrier::Http1 { close, .. })) => loop {
+                let facts = match ready!(http.poll_response(cx, method, head)) {
+                    Ok(facts) => facts,
+                    Err(error) => return Poll::Ready(Err(read_failure(&error))),
+                };
+                if head.status >= 200 || head.status == 101 {
+                    *close = facts.close;
+                    return Poll::Ready(Ok(match facts.framing {
+                        Framing::UntilClose => Framing::Chunked,
+                        framing => framing,
+                    }));
+                }
+                self.interim += 1;
+                if self.interim > INTERIM_RESPONSES_MAX {
+                    return Poll::Ready(Err(StreamFailure::Protocol));
+                }
+            },
+            (Channel::Http2(stream), Some(Carrier::Http2 { response: Some(future), .. })) => {
+                let message =
+                    ready!(Pin::new(future).poll(cx)).map_err(|error| match ChannelError::from(error) {
+                        ChannelError::Closed | ChannelError::Io(_) => {
+                            StreamFailure::Closed { started: false }
+                        }
+                        error => error.into(),
+                    })?;
+                h2::response_head(&message, head);
+                stream.receive(message.into_body());
+                Poll::Ready(Ok(http2_framing(stream, head, method)))
+            }
+            _ => Poll::Ready(Err(StreamFailure::Request)),
+        }
+    }
+
+    /// Ends the exchange: a connection that is clean goes back to its pool. `request_sent` tells whether the request went
+    /// out whole.
+    pub fn finish(mut self, request_sent: bool) {
+        let Some(Carrier::Http1 { mut opened, pool, close }) = self.take_http1() else { return };
+        let Channel::Http1(http) = &mut self.channel else { return };
+        let clean = request_sent && http.is_read() && http.is_flushed();
+        if !clean {
+            opened.ended_by(EndedBy::LocalWithRequest);
+        } else if close || http.io.is_eof() {
+            opened.ended_by(EndedBy::Remote);
+        } else if http.io.unread().is_empty() {
+            let placeholder = Channel::Http2(Http2Stream::client(None));
+            if let Channel::Http1(http) = std::mem::replace(&mut self.channel, placeholder) {
+                pool.put_back(http, opened);
+            }
+        }
+    }
+
+    /// Notes that the peer, not this side, ended the connection.
+    pub fn closed_by_peer(&mut self) {
+        if let Some(Carrier::Http1 { opened, .. }) = &mut self.carrier {
+            opened.ended_by(EndedBy::RemoteWithRequest);
+        }
+    }
+
+    fn take_http1(&mut self) -> Option<Carrier> {
+        self.count_bytes();
+        if matches!(self.carrier, Some(Carrier::Http1 { .. })) { self.carrier.take() } else { None }
+    }
+
+    fn count_bytes(&mut self) {
+        if let (Channel::Http1(http), Some(Carrier::Http1 { opened, .. })) = (&self.channel, &self.carrier) {
+            let (read, written) = (http.io.bytes_read, http.io.bytes_written);
+            opened.passed(read - self.counted.0, written - self.counted.1);
+            self.counted = (read, written);
+        }
+    }
+}
+
+impl Drop for UpstreamStream {
+    fn drop(&mut self) {
+        self.count_bytes();
+        if let Some(Carrier::Http1 { opened, .. }) = &mut self.carrier {
+            opened.unless_remote();
+        }
+    }
+}
+
+fn http2_framing(stream: &Http2Stream, head: &ResponseHead, method: &str) -> Framing {
+    if stream.is_read() || method == "HEAD" {
+        return Framing::None;
+    }
+    match head.fields.get(HeaderId::ContentLength).and_then(framing::decimal) {
+        Some(length) if length > 0 => Framing::Length(length),
+        _ => Framing::Chunked,
+    }
+}
+
+fn read_failure(error: &ReadError<ResponseError>) -> StreamFailure {
+    match error {
+        ReadError::Io(_) => StreamFailure::Closed { started: false },
+        ReadError::Closed { started } => StreamFailure::Closed { started: *started },
+        ReadError::Protocol(_) => StreamFailure::Protocol,
+    }
+}
