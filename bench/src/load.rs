@@ -1,6 +1,5 @@
 //! The load: connections that each send one request, read its answer, and send the next.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -8,15 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::upstream::BODY_LEN;
-
-/// What to ask, of whom, how many at a time.
-#[derive(Clone, Debug)]
-pub(crate) struct Work {
-    pub(crate) target: SocketAddr,
-    pub(crate) authority: &'static str,
-    pub(crate) connections: usize,
-}
+use crate::work::Job;
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -26,16 +17,23 @@ pub(crate) struct Done {
     pub(crate) took: Duration,
 }
 
+/// One client connection.
+struct Client {
+    stream: TcpStream,
+    request: Vec<u8>,
+    answer_body_len: usize,
+    buffer: Vec<u8>,
+}
+
 /// Works for `time`.
 ///
 /// # Errors
 /// When an answer is not 200 with the upstream's body: a proxy that refuses is not fast.
-pub(crate) async fn run(work: &Work, time: Duration) -> Result<Done> {
+pub(crate) async fn run(job: &Job, time: Duration) -> Result<Done> {
     let begun = Instant::now();
-    let until = begun + time;
     let mut connections = JoinSet::new();
-    for _ in 0..work.connections {
-        connections.spawn(connection(work.clone(), until));
+    for number in 0..job.connections {
+        connections.spawn(work(job.clone(), number, begun, time));
     }
     let mut done = Done::default();
     while let Some(latencies) = connections.join_next().await {
@@ -45,49 +43,74 @@ pub(crate) async fn run(work: &Work, time: Duration) -> Result<Done> {
     Ok(done)
 }
 
-async fn connection(work: Work, until: Instant) -> Result<Vec<u32>> {
-    let mut stream = TcpStream::connect(work.target).await.context("failed to connect")?;
-    stream.set_nodelay(true)?;
-    let request = format!(
-        "GET /api/items?page=2 HTTP/1.1\r\nhost: {}\r\nuser-agent: bench\r\naccept: */*\r\n\r\n",
-        work.authority
-    );
-    let mut buffer = vec![0; 16 * 1024];
+/// Opens `count` connections, sends one request on each, and calls `look` while all are open and idle.
+///
+/// # Errors
+/// When one is refused, or `look` fails.
+pub(crate) async fn hold<T>(job: &Job, count: usize, look: impl FnOnce() -> Result<T>) -> Result<T> {
+    let mut clients = Vec::with_capacity(count);
+    for _ in 0..count {
+        let mut client = Client::connect(job).await?;
+        client.exchange().await?;
+        clients.push(client);
+    }
+    // A proxy may give memory back a moment after the last byte.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    look()
+}
+
+async fn work(job: Job, number: usize, begun: Instant, time: Duration) -> Result<Vec<u32>> {
+    let mut client = Client::connect(&job).await?;
     let mut latencies = Vec::with_capacity(16 * 1024);
-    while Instant::now() < until {
+    // At a given rate each connection has its own beat, shifted so that they do not all send at once.
+    let beat = job.work.rate.map(|rate| Duration::from_secs_f64(job.connections as f64 / f64::from(rate)));
+    let mut next = begun + beat.unwrap_or_default().mul_f64(number as f64 / job.connections as f64);
+    while begun.elapsed() < time {
+        if let Some(beat) = beat {
+            tokio::time::sleep_until(next.into()).await;
+            next += beat;
+        }
         let sent = Instant::now();
-        stream.write_all(request.as_bytes()).await.context("failed to send")?;
-        read_answer(&mut stream, &mut buffer).await?;
+        client.exchange().await?;
         latencies.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
     }
     Ok(latencies)
 }
 
-async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<()> {
-    let mut filled = 0;
-    let body_at = loop {
-        filled += read(stream, &mut buffer[filled..]).await?;
-        if let Some(end) = memchr::memmem::find(&buffer[..filled], b"\r\n\r\n") {
-            break end + 4;
-        }
-    };
-    ensure!(
-        buffer.starts_with(b"HTTP/1.1 200"),
-        "the answer is {:?}",
-        String::from_utf8_lossy(&buffer[..filled.min(200)])
-    );
-    // Every peer passes the upstream's length through.
-    while filled < body_at + BODY_LEN {
-        filled += read(stream, &mut buffer[filled..]).await?;
-    }
-    ensure!(filled == body_at + BODY_LEN, "the body is {} bytes", filled - body_at);
-    Ok(())
-}
+// === impl Client ===
 
-async fn read(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<usize> {
-    match stream.read(buffer).await.context("failed to read")? {
-        0 => bail!("the proxy closed the connection"),
-        read => Ok(read),
+impl Client {
+    async fn connect(job: &Job) -> Result<Self> {
+        let stream = TcpStream::connect(job.target).await.context("failed to connect")?;
+        stream.set_nodelay(true)?;
+        let buffer = vec![0; job.work.answer_body_len + 16 * 1024];
+        Ok(Self { stream, request: job.work.request(), answer_body_len: job.work.answer_body_len, buffer })
+    }
+
+    async fn exchange(&mut self) -> Result<()> {
+        self.stream.write_all(&self.request).await.context("failed to send")?;
+        let mut filled = 0;
+        let body_at = loop {
+            filled += self.read(filled).await?;
+            if let Some(end) = memchr::memmem::find(&self.buffer[..filled], b"\r\n\r\n") {
+                break end + 4;
+            }
+        };
+        let begins = String::from_utf8_lossy(&self.buffer[..filled.min(200)]);
+        ensure!(self.buffer.starts_with(b"HTTP/1.1 200"), "the answer is {begins:?}");
+        // Every peer passes the upstream's length through.
+        while filled < body_at + self.answer_body_len {
+            filled += self.read(filled).await?;
+        }
+        ensure!(filled == body_at + self.answer_body_len, "the body is {} bytes", filled - body_at);
+        Ok(())
+    }
+
+    async fn read(&mut self, filled: usize) -> Result<usize> {
+        match self.stream.read(&mut self.buffer[filled..]).await.context("failed to read")? {
+            0 => bail!("the proxy closed the connection"),
+            read => Ok(read),
+        }
     }
 }
 
@@ -96,17 +119,30 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::work::WORKS;
 
     #[tokio::test]
-    async fn work_is_counted_and_a_refusal_is_an_error() {
+    async fn every_work_is_done_and_a_refusal_is_an_error() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let target = listener.local_addr().unwrap();
         let server = tokio::spawn(crate::upstream::serve(listener));
-        let work = Work { target, authority: "a", connections: 2 };
-        let done = run(&work, Duration::from_millis(50)).await.unwrap();
-        assert!(!done.latencies.is_empty());
+        for work in WORKS {
+            let job = Job { work: *work, target, connections: 2 };
+            let done = run(&job, Duration::from_millis(50)).await.unwrap();
+            assert!(!done.latencies.is_empty(), "{}", work.name);
+        }
         server.abort();
         let _ = server.await;
-        assert!(run(&work, Duration::from_millis(50)).await.is_err());
+        let job = Job { work: WORKS[0], target, connections: 2 };
+        assert!(run(&job, Duration::from_millis(50)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn connections_are_held_while_somebody_looks() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = listener.local_addr().unwrap();
+        let _server = tokio::spawn(crate::upstream::serve(listener));
+        let job = Job { work: WORKS[0], target, connections: 1 };
+        assert_eq!(hold(&job, 3, || Ok(7)).await.unwrap(), 7);
     }
 }

@@ -11,8 +11,9 @@ mod mesh;
 mod peer;
 mod report;
 mod upstream;
+mod work;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,25 +22,32 @@ use clap::Parser;
 use selvedge_differential::place;
 use tokio::net::TcpListener;
 
-use load::Work;
-use measure::Sample;
+use measure::{Memory, Sample};
 use peer::Peer;
+use report::{MemoryRow, Row};
+use work::{Job, WORKS, Work};
 
-#[derive(Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(about = "Runs the same work through each proxy and prints what it cost")]
 struct Arguments {
     /// Rounds; the median of each figure over them is reported
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Seconds that each proxy is measured in a round
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 3)]
     seconds: u64,
     /// Connections that the client keeps open, each with one request at a time
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// Only these peers, by name; may be given several times
+    /// Connections held idle while memory is measured
+    #[arg(long, default_value_t = 1000)]
+    idle_connections: usize,
+    /// Only these proxies, by name; may be given several times
     #[arg(long)]
     peer: Vec<String>,
+    /// Only these works, by name; may be given several times
+    #[arg(long)]
+    work: Vec<String>,
     /// Where the report goes; `-` for nowhere
     #[arg(long, default_value = "bench/RESULTS.md")]
     report: PathBuf,
@@ -59,50 +67,66 @@ fn main() -> Result<()> {
 
 async fn run(arguments: &Arguments) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, place::free_port()?)).await?;
-    let upstream: SocketAddr = listener.local_addr()?;
+    let upstream = listener.local_addr()?;
     tokio::spawn(upstream::serve(listener));
     let folder = place::repository_root().join("target/bench");
-    let wanted = |name: &str| arguments.peer.is_empty() || arguments.peer.iter().any(|other| other == name);
-    let peers = peer::start_all(&folder, upstream, wanted).await?;
+    let named = |names: &[String], name: &str| names.is_empty() || names.iter().any(|other| other == name);
+    let peers = peer::start_all(&folder, upstream, |name| named(&arguments.peer, name)).await?;
     ensure!(!peers.is_empty(), "no peer is called {:?}", arguments.peer);
     for peer in &peers {
         measure::pin(peer.process_id(), CORES[0])?;
     }
 
-    let idle: Vec<measure::Memory> =
-        peers.iter().map(|peer| measure::memory(peer.process_id())).collect::<Result<_>>()?;
-    let mut samples: Vec<Vec<Sample>> = peers.iter().map(|_| Vec::new()).collect();
-    for round in 1..=arguments.rounds {
-        for (peer, samples) in peers.iter().zip(&mut samples) {
-            let sample =
-                measure(peer, arguments).await.with_context(|| format!("measuring {}", peer.name()))?;
-            println!("round {round}  {:<9} {}", peer.name(), sample.line());
-            samples.push(sample);
-        }
+    let mut sections =
+        vec![("Memory".to_owned(), report::memory_table(&memory(&peers, arguments).await?, arguments))];
+    for work in WORKS.iter().filter(|work| named(&arguments.work, work.name)) {
+        let rows = rounds(&peers, work, arguments).await?;
+        sections.push((format!("HTTP/1.1: {}", work.about), report::work_table(&rows)));
     }
-    let results: Vec<report::Row> = peers
-        .iter()
-        .zip(&samples)
-        .zip(idle)
-        .map(|((peer, samples), idle)| report::Row::new(peer.name(), samples, idle))
-        .collect();
-    let text = report::text(&results, arguments);
+    let text = report::page(&sections, arguments);
     println!("\n{text}");
     if arguments.report.as_os_str() != "-" {
         let path = place::repository_root().join(&arguments.report);
-        report::write_section(&path, "HTTP/1.1", &text)?;
+        std::fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
         println!("written to {}", arguments.report.display());
     }
     Ok(())
 }
 
+/// What each peer holds before anybody calls, and with idle connections.
+async fn memory(peers: &[Peer], arguments: &Arguments) -> Result<Vec<MemoryRow>> {
+    let mut rows = Vec::new();
+    for peer in peers {
+        let id = peer.process_id();
+        let quiet: Memory = measure::memory(id)?;
+        let job = Job { work: WORKS[0], target: peer.address(), connections: 1 };
+        let held = load::hold(&job, arguments.idle_connections, || measure::memory(id)).await;
+        let held = held.with_context(|| format!("holding connections to {}", peer.name()))?;
+        rows.push(MemoryRow { name: peer.name(), quiet, held });
+    }
+    Ok(rows)
+}
+
+async fn rounds(peers: &[Peer], work: &Work, arguments: &Arguments) -> Result<Vec<Row>> {
+    println!("{}", work.about);
+    let mut samples: Vec<Vec<Sample>> = peers.iter().map(|_| Vec::new()).collect();
+    for round in 1..=arguments.rounds {
+        for (peer, samples) in peers.iter().zip(&mut samples) {
+            let sample =
+                measure(peer, work, arguments).await.with_context(|| format!("measuring {}", peer.name()))?;
+            println!("  round {round}  {:<9} {}", peer.name(), sample.line());
+            samples.push(sample);
+        }
+    }
+    Ok(peers.iter().zip(&samples).map(|(peer, samples)| Row::new(peer.name(), samples)).collect())
+}
+
 /// One round of one peer: a second to warm up, then the time that counts.
-async fn measure(peer: &Peer, arguments: &Arguments) -> Result<Sample> {
-    let work =
-        Work { target: peer.address(), authority: mesh::authority(), connections: arguments.connections };
-    load::run(&work, Duration::from_secs(1)).await?;
+async fn measure(peer: &Peer, work: &Work, arguments: &Arguments) -> Result<Sample> {
+    let job = Job { work: *work, target: peer.address(), connections: arguments.connections };
+    load::run(&job, Duration::from_secs(1)).await?;
     let before = measure::cpu(peer.process_id())?;
-    let done = load::run(&work, Duration::from_secs(arguments.seconds)).await?;
+    let done = load::run(&job, Duration::from_secs(arguments.seconds)).await?;
     let cpu = measure::cpu(peer.process_id())?.saturating_sub(before);
     Ok(Sample::new(&done, cpu, measure::memory(peer.process_id())?))
 }

@@ -151,7 +151,7 @@ fn nginx(folder: &Path, port: u16, upstream: SocketAddr) -> Result<Command> {
          http {{\n  access_log {folder_text}/access.log combined buffer=64k flush=1s;\n\
          client_body_temp_path {folder_text}/body;\n  proxy_temp_path {folder_text}/proxy;\n\
          fastcgi_temp_path {folder_text}/f;\n  uwsgi_temp_path {folder_text}/u;\n  scgi_temp_path {folder_text}/s;\n\
-         keepalive_requests 1000000000;\n\
+         keepalive_requests 1000000000;\n  client_body_buffer_size 64k;\n\
          upstream u {{ server {upstream}; keepalive 256; keepalive_requests 1000000000; }}\n\
          server {{ listen 127.0.0.1:{port}; location / {{\n\
          proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $host; }} }}\n}}\n"

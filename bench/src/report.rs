@@ -1,15 +1,12 @@
-//! The report: medians, and what each is to ours.
+//! The report: medians, and what ours is to each.
 
 use std::fmt::Write as _;
-use std::path::Path;
-
-use anyhow::{Context, Result};
 
 use crate::Arguments;
 use crate::measure::{Memory, Sample};
 use crate::mesh::SERVICES;
 
-/// Medians of one peer.
+/// Medians of one peer over the rounds of one work.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     name: &'static str,
@@ -17,15 +14,26 @@ pub(crate) struct Row {
     requests_per_second: f64,
     p50_us: f64,
     p99_us: f64,
-    idle: Memory,
     rss_mib: f64,
-    pss_mib: f64,
 }
+
+/// What one peer holds.
+#[derive(Clone, Debug)]
+pub(crate) struct MemoryRow {
+    pub(crate) name: &'static str,
+    /// With its configuration, before the first request.
+    pub(crate) quiet: Memory,
+    /// With idle connections.
+    pub(crate) held: Memory,
+}
+
+/// The peer that the others are compared with.
+const OURS: &str = "selvedge";
 
 // === impl Row ===
 
 impl Row {
-    pub(crate) fn new(name: &'static str, samples: &[Sample], idle: Memory) -> Self {
+    pub(crate) fn new(name: &'static str, samples: &[Sample]) -> Self {
         let of = |figure: fn(&Sample) -> f64| median(samples.iter().map(figure).collect());
         Self {
             name,
@@ -33,66 +41,79 @@ impl Row {
             requests_per_second: of(|sample| sample.requests_per_second),
             p50_us: of(|sample| f64::from(sample.p50_us)),
             p99_us: of(|sample| f64::from(sample.p99_us)),
-            idle,
-            rss_mib: of(|sample| sample.memory.rss_kib as f64 / 1024.0),
-            pss_mib: of(|sample| sample.memory.pss_kib as f64 / 1024.0),
+            rss_mib: mib(of(|sample| sample.memory.rss_kib as f64)),
         }
     }
 }
 
-/// A table of `rows`, with the ratio of ours to each.
-pub(crate) fn text(rows: &[Row], arguments: &Arguments) -> String {
-    let mut text = format!(
-        "GET with an answer of 1 KiB, {} connections, {} rounds of {} s each, medians. One worker on one core; load and \
-         upstream on the other. selvedge and envoy carry {SERVICES} services with {} routes from our control plane and \
-         write a JSON access log.\n\n",
-        arguments.connections,
-        arguments.rounds,
-        arguments.seconds,
-        2 * SERVICES,
-    );
-    text.push_str("| proxy | CPU µs/request | ours / it | requests/s | p50 µs | p99 µs | idle RSS MiB | RSS MiB | PSS MiB |\n");
-    text.push_str("|---|---|---|---|---|---|---|---|---|\n");
-    let ours = rows.iter().find(|row| row.name == "selvedge").map(|row| row.cpu_us);
+pub(crate) fn work_table(rows: &[Row]) -> String {
+    let mut text =
+        String::from("| proxy | CPU µs/request | ours / it | requests/s | p50 µs | p99 µs | RSS MiB |\n");
+    text.push_str("|---|---|---|---|---|---|---|\n");
+    let ours = rows.iter().find(|row| row.name == OURS).map(|row| row.cpu_us);
     for row in rows {
-        let ratio = ours.map_or_else(|| "–".to_owned(), |ours| format!("{:.2}", ours / row.cpu_us));
         let _ = writeln!(
             text,
-            "| {} | {:.1} | {ratio} | {:.0} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} |",
+            "| {} | {:.1} | {} | {:.0} | {:.0} | {:.0} | {:.1} |",
             row.name,
             row.cpu_us,
+            ratio(ours, row.cpu_us),
             row.requests_per_second,
             row.p50_us,
             row.p99_us,
-            row.idle.rss_kib as f64 / 1024.0,
             row.rss_mib,
-            row.pss_mib,
         );
     }
     text
 }
 
-/// Replaces the section `## title` of the file at `path`, or adds it; other sections stay.
-///
-/// # Errors
-/// When the file cannot be written.
-pub(crate) fn write_section(path: &Path, title: &str, text: &str) -> Result<()> {
-    let old = std::fs::read_to_string(path).unwrap_or_else(|_| {
-        "# Results of the bench\n\nWritten by `cargo xtask bench`, which repeats it. The figure that survives a noisy \
-         machine is CPU µs per request;\ndifferences under 25 % are not established.\n"
-            .to_owned()
-    });
-    std::fs::write(path, with_section(&old, title, text))
-        .with_context(|| format!("failed to write {}", path.display()))
+pub(crate) fn memory_table(rows: &[MemoryRow], arguments: &Arguments) -> String {
+    let count = arguments.idle_connections;
+    let mut text = format!(
+        "| proxy | RSS MiB | PSS MiB | ours / it | PSS MiB, {count} idle connections | KiB a connection |\n|---|---|---|---|---|---|\n"
+    );
+    let ours = rows.iter().find(|row| row.name == OURS).map(|row| row.quiet.pss_kib as f64);
+    for row in rows {
+        let grown = row.held.pss_kib.saturating_sub(row.quiet.pss_kib);
+        let _ = writeln!(
+            text,
+            "| {} | {:.1} | {:.1} | {} | {:.1} | {:.1} |",
+            row.name,
+            mib(row.quiet.rss_kib as f64),
+            mib(row.quiet.pss_kib as f64),
+            ratio(ours, row.quiet.pss_kib as f64),
+            mib(row.held.pss_kib as f64),
+            grown as f64 / count.max(1) as f64,
+        );
+    }
+    text
 }
 
-fn with_section(old: &str, title: &str, text: &str) -> String {
-    let heading = format!("\n## {title}\n");
-    let (before, after) = match old.split_once(&heading) {
-        None => (old.trim_end(), ""),
-        Some((before, rest)) => (before.trim_end(), rest.find("\n## ").map_or("", |next| &rest[next..])),
-    };
-    format!("{before}\n{heading}\n{}\n{after}", text.trim_end())
+/// The whole page.
+pub(crate) fn page(sections: &[(String, String)], arguments: &Arguments) -> String {
+    let mut text = format!(
+        "# Results of the bench\n\nWritten by `cargo xtask bench`, which repeats it. Medians of {} rounds of {} s, {} \
+         connections.\n\nEach proxy has one worker on one core; load and upstream share the other. {OURS} and envoy carry \
+         {SERVICES} services with {} routes\nfrom our control plane and write a JSON access log; haproxy and nginx have one \
+         route and their own log. The figure that\nsurvives a noisy machine is CPU µs per request of the proxy's own process; \
+         differences under 25 % are not established.\n",
+        arguments.rounds,
+        arguments.seconds,
+        arguments.connections,
+        2 * SERVICES,
+    );
+    for (title, table) in sections {
+        let _ = write!(text, "\n## {title}\n\n{table}");
+    }
+    text
+}
+
+fn ratio(ours: Option<f64>, theirs: f64) -> String {
+    ours.map_or_else(|| "–".to_owned(), |ours| format!("{:.2}", ours / theirs))
+}
+
+fn mib(kib: f64) -> f64 {
+    kib / 1024.0
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -105,16 +126,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_section_is_replaced_and_others_stay() {
-        let one = with_section("# R\n", "A", "first");
-        let two = with_section(&one, "B", "second");
-        let three = with_section(&two, "A", "third");
-        assert_eq!(three, "# R\n\n## A\n\nthird\n\n## B\n\nsecond\n");
-    }
-
-    #[test]
     fn the_median_is_the_middle() {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(Vec::new()), 0.0);
+    }
+
+    #[test]
+    fn a_row_tells_what_ours_is_to_each() {
+        let row = |name, cpu_us| Row {
+            name,
+            cpu_us,
+            requests_per_second: 1.0,
+            p50_us: 1.0,
+            p99_us: 1.0,
+            rss_mib: 1.0,
+        };
+        let table = work_table(&[row(OURS, 10.0), row("other", 40.0)]);
+        assert!(table.contains("| other | 40.0 | 0.25 |"), "{table}");
     }
 }

@@ -32,13 +32,12 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "tidy", about: "arrows, orphans, bans, reasons", run: tidy_up },
     Step { name: "deny", about: "licences, banned crates, sources of every dependency", run: deny },
     Step { name: "clippy", about: "no warning in any target", run: clippy },
-    Step { name: "unit", about: "the tests of every crate", run: unit },
+    Step { name: "unit", about: "the tests of every crate, and the commands in the documents", run: unit },
     Step { name: "build", about: "the binary, as released", run: build },
     Step { name: "conformance", about: "the API as boto3 and the real aws see it", run: conformance },
     Step { name: "differential", about: "a real Envoy and our proxy, side by side", run: differential },
     Step { name: "sim", about: "the mesh in virtual time, a thousand seeds", run: sim },
     Step { name: "demo", about: "the demo checks its own split, with both proxies", run: demo },
-    Step { name: "guide", about: "the commands that the documents tell people to type", run: guide },
 ];
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -84,6 +83,7 @@ fn unit(root: &Path) -> Result<Report> {
     }
     let count = cargo(root, 40)
         .args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--status-level", "fail"])
+        .env("PATH", tools_path(root))
         .run()?;
     // nextest leaves out the examples in the documentation.
     let examples = cargo(root, 15).args(["test", "--workspace", "--locked", "--doc", "--quiet"]).run()?;
@@ -131,29 +131,18 @@ fn demo(root: &Path) -> Result<Report> {
     Ok(Report::Ran(Count { passed: 2, failed: 0 }))
 }
 
-/// Runs each `tests/guide/*.sh`: scripts that type what README and guide tell people to type.
-fn guide(root: &Path) -> Result<Report> {
-    let scripts = files(&root.join("tests/guide"), "sh")?;
-    if scripts.is_empty() {
-        return Ok(Report::Skipped("no script under tests/guide".into()));
-    }
-    let mut sum = Count::default();
-    for script in scripts {
-        let count = with_tools(root, Program::new("bash", root, 10 * MINUTE).args([&script]))?.run()?;
-        sum = sum.plus(if count == Count::default() { Count { passed: 1, failed: 0 } } else { count });
-    }
-    Ok(Report::Ran(sum))
-}
-
 fn cargo(root: &Path, minutes: u32) -> Program {
     Program::new("cargo", root, minutes * MINUTE)
 }
 
-/// Lets `program` find our binary, the real Envoy and AWS's tools.
+/// Lets `program` find AWS's tools and our binary.
 fn with_tools(root: &Path, program: Program) -> Result<Program> {
-    let tools = setup::environment_folder(root).join("bin");
-    let path = format!("{}:{}", tools.display(), setup::search_path());
-    Ok(program.env("SELVEDGE_BIN", selvedge(root)?).env("PATH", path))
+    Ok(program.env("SELVEDGE_BIN", selvedge(root)?).env("PATH", tools_path(root)))
+}
+
+/// The search path with `target/venv` before it.
+fn tools_path(root: &Path) -> String {
+    format!("{}:{}", setup::environment_folder(root).join("bin").display(), setup::search_path())
 }
 
 fn selvedge(root: &Path) -> Result<PathBuf> {

@@ -1,0 +1,102 @@
+//! The works: what a client asks, and what comes back.
+
+use std::net::SocketAddr;
+
+use crate::mesh;
+
+/// One sort of request, repeated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    method: &'static str,
+    path: &'static str,
+    /// Headers beside the four that every client sends.
+    more_headers: usize,
+    request_body_len: usize,
+    pub(crate) answer_body_len: usize,
+    /// Requests per second over all connections; `None` for as many as the proxy takes.
+    pub(crate) rate: Option<u32>,
+}
+
+/// What to ask, of whom, how many at a time.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) work: Work,
+    pub(crate) target: SocketAddr,
+    pub(crate) connections: usize,
+}
+
+/// The path at which the upstream answers with [`LARGE_LEN`] bytes; [`SMALL_LEN`] everywhere else.
+pub(crate) const LARGE_PATH: &str = "/api/large";
+pub(crate) const SMALL_LEN: usize = 1024;
+pub(crate) const LARGE_LEN: usize = 64 * 1024;
+
+const GET: Work = Work {
+    name: "get",
+    about: "GET, an answer of 1 KiB",
+    method: "GET",
+    path: "/api/items?page=2",
+    more_headers: 0,
+    request_body_len: 0,
+    answer_body_len: SMALL_LEN,
+    rate: None,
+};
+
+pub(crate) const WORKS: &[Work] = &[
+    GET,
+    Work { name: "headers", about: "GET with ten more headers, an answer of 1 KiB", more_headers: 10, ..GET },
+    Work { name: "paced", about: "GET at 4,000 requests/s, an answer of 1 KiB", rate: Some(4000), ..GET },
+    Work {
+        name: "post",
+        about: "POST of 16 KiB, an answer of 1 KiB",
+        method: "POST",
+        request_body_len: 16 * 1024,
+        ..GET
+    },
+    Work {
+        name: "large",
+        about: "GET, an answer of 64 KiB",
+        path: LARGE_PATH,
+        answer_body_len: LARGE_LEN,
+        ..GET
+    },
+];
+
+// === impl Work ===
+
+impl Work {
+    /// The bytes of one request.
+    pub(crate) fn request(&self) -> Vec<u8> {
+        let mut head = format!(
+            "{} {} HTTP/1.1\r\nhost: {}\r\nuser-agent: bench\r\naccept: */*\r\n",
+            self.method,
+            self.path,
+            mesh::authority()
+        );
+        for number in 0..self.more_headers {
+            head.push_str(&format!("x-header-number-{number}: a value of usual length {number}\r\n"));
+        }
+        if self.request_body_len > 0 {
+            head.push_str(&format!("content-length: {}\r\n", self.request_body_len));
+        }
+        head.push_str("\r\n");
+        let mut bytes = head.into_bytes();
+        bytes.resize(bytes.len() + self.request_body_len, b'x');
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_its_headers_and_its_body() {
+        for work in WORKS {
+            let request = work.request();
+            let end = memchr::memmem::find(&request, b"\r\n\r\n").unwrap();
+            assert_eq!(request.len() - end - 4, work.request_body_len, "{}", work.name);
+        }
+    }
+}
