@@ -102,7 +102,7 @@ pub fn check_router(router: &VirtualRouterSpec, routes: &[Arc<Route>]) -> Result
             routes.iter().filter(|r| r.spec.match_port().is_none()).map(|r| r.key.name.as_str()).collect();
         if !names.is_empty() {
             let listed = names[..names.len().min(LISTED_MAX)].join(", ");
-            found.rule(
+            found.verbatim(
                 "spec.listeners",
                 format!(
                     "All Routes for this Virtual Router must define a port match before adding multiple listeners to this \
@@ -220,7 +220,7 @@ fn check_route_listener(route: &RouteSpec, router: &VirtualRouterSpec, found: &m
     let port = route.match_port();
     if port.is_none() && router.listeners.len() > 1 {
         let text = "Route must define a port match criteria if the Virtual Router has multiple listeners";
-        return found.rule(format!("spec.{member}.match.port"), text);
+        return found.verbatim(format!("spec.{member}.match.port"), text);
     }
     let mut mappings = router.listeners.iter().map(|listener| &listener.port_mapping);
     let Some(mapping) = mappings.find(|mapping| port.is_none_or(|port| mapping.port == port)) else { return };

@@ -53,8 +53,10 @@ pub enum Fault {
         present: usize,
         members: &'static [Member],
     },
-    /// A rule between members; the text is the whole message where App Mesh's own is known.
+    /// A rule between members, in our words.
     Rule(String),
+    /// A rule between members, in App Mesh's own words; alone, they are the whole message, because tools look for them.
+    Verbatim(String),
 }
 
 /// Where in a document a check stands.
@@ -126,6 +128,11 @@ impl Violations {
         self.push(Violation { path: path.into(), fault: Fault::Rule(message.into()) });
     }
 
+    /// Adds a violation of a rule for which App Mesh's own message is known.
+    pub fn verbatim(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.push(Violation { path: path.into(), fault: Fault::Verbatim(message.into()) });
+    }
+
     pub fn is_empty(&self) -> bool {
         self.kept.is_empty()
     }
@@ -144,10 +151,10 @@ impl Violations {
 }
 
 impl fmt::Display for Violations {
-    /// A single broken rule reads as App Mesh's message alone; anything else is counted and listed.
+    /// App Mesh's own message stands alone; anything else is counted and listed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let ([only], 0) = (self.kept.as_slice(), self.dropped)
-            && let Fault::Rule(message) = &only.fault
+            && let Fault::Verbatim(message) = &only.fault
         {
             return f.write_str(message);
         }
@@ -210,7 +217,9 @@ impl fmt::Display for Violation {
                 "Value at '{path}' {constraint} have exactly one of: {} ({present} are present)",
                 names(members)
             ),
-            Fault::Rule(message) => write!(f, "'{path}': {message}"),
+            Fault::Rule(message) | Fault::Verbatim(message) => {
+                write!(f, "Value at '{path}' is refused: {message}")
+            }
         }
     }
 }

@@ -60,7 +60,7 @@ impl Spec for VirtualNodeSpec {
 
     fn check_rules(&self, strictness: Strictness, found: &mut Violations) {
         if self.service_discovery.is_some() && self.listeners.is_empty() {
-            found.rule("spec.serviceDiscovery", "Service Discovery can't be set without a listener.");
+            found.verbatim("spec.serviceDiscovery", "Service Discovery can't be set without a listener.");
         }
         if strictness == Strictness::Strict && self.service_discovery.is_none() && !self.listeners.is_empty()
         {

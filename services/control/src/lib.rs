@@ -1,3 +1,5 @@
 //! The control plane: App Mesh's API in front of the store, and what follows from a write.
 
+pub mod api;
 pub mod operations;
+pub mod server;

@@ -104,12 +104,12 @@ fn read_query(
         let Some(member) = member.filter(|member| operation.location(member.name) == Location::Query) else {
             // A signature may travel in the query string; the rest would be ignored, so a typing error would go unseen.
             if !name.starts_with("X-Amz-") {
-                found.rule(path.to_string(), format!("Unknown query parameter '{path}'"));
+                found.rule(path.to_string(), "the query parameter is not known");
             }
             continue;
         };
         if input.insert(name, from_text(member.shape, &text)).is_some() {
-            found.rule(path.to_string(), format!("Query parameter '{path}' is given twice"));
+            found.rule(path.to_string(), "the query parameter is given twice");
         }
     }
     Ok(())

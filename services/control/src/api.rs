@@ -1,0 +1,177 @@
+//! The front door: an HTTP request in, an HTTP answer out, without a socket.
+//!
+//! Who calls the AWS API is recognised by method and path, by `X-Amz-Target`, or by form; beside it stand `/healthz`, `/readyz` and
+//! our own `/selvedge/v1/…`. The server and the simulation call the same [`Api::handle`].
+
+mod extension;
+mod health;
+mod host;
+mod model;
+mod surroundings;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, Request, Response, StatusCode};
+use selvedge_aws::error::UNKNOWN_OPERATION;
+use selvedge_aws::{CredentialScope, dispatch};
+use selvedge_store::Store;
+
+use crate::operations::{self, Settings};
+
+pub use extension::{Extension, json};
+pub use health::{Check, Readiness};
+pub use host::Hosts;
+pub use surroundings::{Surroundings, System};
+
+/// The API over a store.
+pub struct Api {
+    store: Arc<dyn Store>,
+    settings: Settings,
+    surroundings: Arc<dyn Surroundings>,
+    readiness: Readiness,
+    hosts: Hosts,
+    extensions: Vec<Box<dyn Extension>>,
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+
+impl Api {
+    /// An API without extensions, ready when `readiness` says so.
+    pub fn new(
+        store: Arc<dyn Store>,
+        settings: Settings,
+        surroundings: Arc<dyn Surroundings>,
+        readiness: Readiness,
+        hosts: Hosts,
+    ) -> Self {
+        let extensions: Vec<Box<dyn Extension>> = vec![Box::new(model::Model)];
+        Self { store, settings, surroundings, readiness, hosts, extensions }
+    }
+
+    /// Adds a route below `/selvedge/v1/`.
+    #[must_use]
+    pub fn with_extension(mut self, extension: impl Extension + 'static) -> Self {
+        self.extensions.push(Box::new(extension));
+        self
+    }
+
+    /// Answers a request. May block on the store.
+    pub fn handle(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        let path = request.uri().path();
+        match path {
+            "/healthz" => return health::live(),
+            "/readyz" => return self.readiness.answer(),
+            _ => {}
+        }
+        if let Err(refused) = self.hosts.check(request) {
+            return refused;
+        }
+        match path.strip_prefix(extension::PREFIX) {
+            Some(_) => extension::answer(&self.extensions, request),
+            None => self.handle_aws(request),
+        }
+    }
+
+    fn handle_aws(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        let request_id = self.surroundings.uuid();
+        let view = view(request);
+        let answer = match dispatch::decode(&view) {
+            Ok(call) => match self.perform(&view, &call, &request_id) {
+                Ok(output) => dispatch::encode(&call, &output, &request_id),
+                Err(error) => dispatch::encode_error(call.protocol, &error, &request_id),
+            },
+            Err(refused) => {
+                if refused.error.shape == UNKNOWN_OPERATION && request.uri().path() == "/" {
+                    return extension::welcome();
+                }
+                dispatch::encode_error(refused.protocol, &refused.error, &request_id)
+            }
+        };
+        to_http(answer, &request_id)
+    }
+
+    fn perform(
+        &self,
+        view: &selvedge_aws::Request<'_>,
+        call: &selvedge_aws::Call,
+        request_id: &str,
+    ) -> Result<selvedge_model::Value, selvedge_aws::ApiError> {
+        let scope = view.authorization.and_then(CredentialScope::of);
+        let context = operations::Context {
+            now: self.surroundings.now(),
+            uid: self.surroundings.uuid(),
+            region: scope.map(|scope| scope.region).filter(|region| is_region(region)).map(str::to_owned),
+        };
+        let operation = call.operation.name;
+        match operations::perform(&*self.store, &self.settings, &context, call) {
+            Ok(output) => {
+                tracing::debug!(operation, request_id, "performed");
+                Ok(output)
+            }
+            Err(failed) => {
+                let code = failed.error.shape.code;
+                match &failed.cause {
+                    Some(cause) => tracing::error!(operation, request_id, code, %cause, "the store failed"),
+                    None => tracing::debug!(
+                        operation,
+                        request_id,
+                        code,
+                        message = failed.error.message,
+                        "refused"
+                    ),
+                }
+                Err(failed.error)
+            }
+        }
+    }
+}
+
+/// What of a request decides which operation is called.
+fn view(request: &Request<Bytes>) -> selvedge_aws::Request<'_> {
+    let text = |name: &str| header(request.headers(), name);
+    selvedge_aws::Request {
+        method: request.method().as_str(),
+        path: request.uri().path(),
+        query: request.uri().query().unwrap_or_default(),
+        content_type: text("content-type"),
+        target: text("x-amz-target"),
+        authorization: text("authorization"),
+        smithy_protocol: text("smithy-protocol"),
+        body: request.body(),
+    }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// A region becomes part of ARNs, so it has to look like one.
+fn is_region(text: &str) -> bool {
+    const LENGTH_MAX: usize = 64;
+    text.len() <= LENGTH_MAX && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+fn to_http(answer: selvedge_aws::Response, request_id: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(answer.body));
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    for (name, value) in answer.headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    }
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// A short answer in plain text.
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

@@ -1,0 +1,219 @@
+//! The socket in front of the API: HTTP/1.1 and HTTP/2 on one port, gRPC to the discovery service, the rest to [`Api::handle`].
+//!
+//! Everything that a stranger can make grow is bounded here: connections, header bytes and count, streams, body bytes, and the time
+//! that each may take.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use selvedge_aws::BODY_BYTES_MAX;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tonic::body::Body;
+use tonic::service::Routes;
+
+use crate::api::Api;
+
+/// Connections at a time. Each sidecar keeps one, and clients of the API come and go.
+pub const CONNECTIONS_MAX: usize = 16_384;
+/// Calls of the API that may be in the store at a time; more wait their turn.
+pub const CALLS_MAX: usize = 64;
+/// Headers of a request.
+pub const HEADERS_MAX: usize = 100;
+/// Bytes that the head of a request may have.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Requests at a time on one HTTP/2 connection.
+pub const STREAMS_MAX: u32 = 256;
+/// How long the head of a request may take to arrive, counted from the end of the request before.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the body of a request may take to arrive.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often an HTTP/2 peer is asked whether it is still there, and how long it may take to say so.
+pub const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// How long an accept that failed for want of resources is not tried again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The server of one listening socket.
+pub struct Server {
+    api: Arc<Api>,
+    grpc: Option<Routes>,
+    connections: Arc<Semaphore>,
+    calls: Arc<Semaphore>,
+}
+
+impl Server {
+    /// A server of that API; requests of content type `application/grpc` go to `grpc`, where there is one.
+    pub fn new(api: Arc<Api>, grpc: Option<Routes>) -> Self {
+        Self {
+            api,
+            grpc,
+            connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            calls: Arc::new(Semaphore::new(CALLS_MAX)),
+        }
+    }
+
+    /// Serves until `drain` turns true, then lets what is in flight finish for at most `deadline`.
+    ///
+    /// The listener is closed as soon as the drain begins, so that nobody waits in its queue.
+    pub async fn run(self, listener: TcpListener, mut drain: watch::Receiver<bool>, deadline: Duration) {
+        let server = Arc::new(self);
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = is_true(&mut drain) => break,
+                Some(_) = connections.join_next() => {}
+                (stream, permit) = server.accept(&listener) => {
+                    connections.spawn(Arc::clone(&server).serve(stream, permit, drain.clone()));
+                }
+            }
+        }
+        drop(listener);
+        let finish = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(deadline, finish).await.is_err() {
+            tracing::warn!(left = connections.len(), "connections were still open at the deadline");
+            connections.abort_all();
+        }
+    }
+
+    /// The next connection. Waits while there are as many as there may be.
+    async fn accept(&self, listener: &TcpListener) -> (TcpStream, OwnedSemaphorePermit) {
+        let permit = Arc::clone(&self.connections).acquire_owned().await;
+        let permit = permit.expect("the semaphore is never closed");
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    // Answers are written whole, so there is nothing to wait for.
+                    let _ = stream.set_nodelay(true);
+                    return (stream, permit);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "failed to accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(
+        self: Arc<Self>,
+        stream: TcpStream,
+        _permit: OwnedSemaphorePermit,
+        mut drain: watch::Receiver<bool>,
+    ) {
+        let service = service_fn(|request| Arc::clone(&self).answer(request));
+        let builder = builder();
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = is_true(&mut drain) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "connection ended");
+        }
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        if is_grpc(&request)
+            && let Some(routes) = &self.grpc
+        {
+            return TowerToHyperService::new(routes.clone()).call(request).await;
+        }
+        Ok(self.answer_api(request).await.map(|bytes| Body::new(Full::new(bytes))))
+    }
+
+    async fn answer_api(&self, request: Request<Incoming>) -> Response<Bytes> {
+        let (head, body) = request.into_parts();
+        let body =
+            match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+                Ok(Ok(collected)) => collected.to_bytes(),
+                Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                    let message = format!("the body is longer than {BODY_BYTES_MAX} bytes");
+                    return refuse(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", &message);
+                }
+                Ok(Err(_)) => {
+                    return refuse(
+                        StatusCode::BAD_REQUEST,
+                        "BadRequestException",
+                        "the body did not arrive whole",
+                    );
+                }
+                Err(_) => {
+                    return refuse(
+                        StatusCode::REQUEST_TIMEOUT,
+                        "RequestTimeoutException",
+                        "the body did not arrive in time",
+                    );
+                }
+            };
+        let _turn = self.calls.acquire().await;
+        let api = Arc::clone(&self.api);
+        let request = Request::from_parts(head, body);
+        let answered = tokio::task::spawn_blocking(move || api.handle(&request)).await;
+        answered.unwrap_or_else(|error| {
+            tracing::error!(%error, "a call did not come back");
+            refuse(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "InternalServerErrorException",
+                "the request failed for a reason that is in the server's log",
+            )
+        })
+    }
+}
+
+/// An AWS-shaped error from before the request reached the API.
+fn refuse(status: StatusCode, code: &'static str, message: &str) -> Response<Bytes> {
+    let body = serde_json::json!({ "__type": code, "message": message });
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert("x-amzn-errortype", HeaderValue::from_static(code));
+    response
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX);
+    let head_bytes_max = u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX);
+    let (interval, timeout) = KEEP_ALIVE;
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(head_bytes_max)
+        .max_concurrent_streams(STREAMS_MAX)
+        .keep_alive_interval(interval)
+        .keep_alive_timeout(timeout);
+    builder
+}
+
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    content_type.is_some_and(|content_type| content_type.starts_with(b"application/grpc"))
+}
+
+/// Waits until the flag is up, or whoever could raise it is gone.
+async fn is_true(flag: &mut watch::Receiver<bool>) {
+    // The error means that the sender was dropped, which ends the server too.
+    let _ = flag.wait_for(|is_up| *is_up).await;
+}
