@@ -1,0 +1,76 @@
+//! How a proxy is started: what its environment says, read once into a value.
+//!
+//! The variables are those of App Mesh's Envoy image, so that task definitions and pod specifications keep working;
+//! those that begin with `SELVEDGE_` are ours. Only this module knows their names, and that a resource's name has the
+//! form `mesh/<mesh>/<kind>/<name>`: all else treats it as the control plane's business.
+
+mod envoy;
+mod resource;
+mod variables;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+pub use envoy::envoy_bootstrap;
+pub use resource::{ResourceName, ResourceNameInvalid};
+pub use variables::BootstrapError;
+
+/// All that a proxy is told before its control plane tells it more.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bootstrap {
+    /// Who it is.
+    pub resource: ResourceName,
+    /// What it is called in metrics and traces.
+    pub cluster: String,
+    pub xds: XdsEndpoint,
+    /// Sent to the control plane with its identity.
+    pub metadata: Map<String, Value>,
+    pub admin: SocketAddr,
+    pub log_level: String,
+    /// Worker threads.
+    pub concurrency: usize,
+    /// Waits so long for a resource before it goes on without; `None` waits for ever.
+    pub initial_fetch_timeout: Option<Duration>,
+    pub stats_flush_interval: Duration,
+    /// Labels on every series.
+    pub stats_tags: Vec<(String, String)>,
+    /// Where the last good configuration is kept; `None` keeps none.
+    pub state_dir: Option<PathBuf>,
+    pub drain: Drain,
+}
+
+/// Where the control plane speaks xDS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum XdsEndpoint {
+    Tcp { host: String, port: u16 },
+    Unix(PathBuf),
+}
+
+/// How a proxy takes its leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// New connections are still accepted for so long, for clients that have not heard.
+    pub accept: Duration,
+    /// What is in flight after so long is cut.
+    pub deadline: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { accept: Duration::from_secs(2), deadline: Duration::from_secs(20) }
+    }
+}
+
+impl XdsEndpoint {
+    /// As a URI for a gRPC channel.
+    pub fn uri(&self) -> String {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => format!("http://[{host}]:{port}"),
+            Self::Tcp { host, port } => format!("http://{host}:{port}"),
+            Self::Unix(path) => format!("unix://{}", path.display()),
+        }
+    }
+}

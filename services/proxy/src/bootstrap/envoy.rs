@@ -1,0 +1,123 @@
+//! The bootstrap with which a real Envoy stands in this proxy's place.
+
+use std::net::IpAddr;
+
+use serde_json::{Map, Value, json};
+
+use super::{Bootstrap, XdsEndpoint};
+
+/// The static cluster behind which the control plane is found.
+const XDS_CLUSTER: &str = "selvedge_xds";
+
+/// Envoy's bootstrap with the same identity, control plane and admin endpoint, ready to be written as YAML: delta ADS
+/// over HTTP/2 without TLS.
+pub fn envoy_bootstrap(bootstrap: &Bootstrap) -> Value {
+    let mut source = json!({ "ads": {}, "resource_api_version": "V3" });
+    source["initial_fetch_timeout"] = duration(bootstrap.initial_fetch_timeout.unwrap_or_default());
+    json!({
+        "node": {
+            "id": bootstrap.resource.given,
+            "cluster": bootstrap.cluster,
+            "metadata": bootstrap.metadata,
+        },
+        "admin": {
+            "address": socket(&bootstrap.admin.ip().to_string(), bootstrap.admin.port()),
+        },
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": true,
+                "grpc_services": [{ "envoy_grpc": { "cluster_name": XDS_CLUSTER } }],
+            },
+            "cds_config": source,
+            "lds_config": source,
+        },
+        "static_resources": { "clusters": [xds_cluster(&bootstrap.xds)] },
+        "stats_flush_interval": duration(bootstrap.stats_flush_interval),
+        "stats_config": stats_config(bootstrap),
+        "layered_runtime": {
+            "layers": [
+                { "name": "static_layer_0", "static_layer": { "re2.max_program_size.error_level": 1000 } },
+                { "name": "admin_layer", "admin_layer": {} },
+            ],
+        },
+    })
+}
+
+fn xds_cluster(endpoint: &XdsEndpoint) -> Value {
+    let (kind, address) = match endpoint {
+        XdsEndpoint::Unix(path) => ("STATIC", json!({ "pipe": { "path": path.display().to_string() } })),
+        XdsEndpoint::Tcp { host, port } => {
+            (if host.parse::<IpAddr>().is_ok() { "STATIC" } else { "STRICT_DNS" }, socket(host, *port))
+        }
+    };
+    json!({
+        "name": XDS_CLUSTER,
+        "type": kind,
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {
+                    "http2_protocol_options": { "connection_keepalive": { "interval": "30s", "timeout": "5s" } },
+                },
+            },
+        },
+        "load_assignment": {
+            "cluster_name": XDS_CLUSTER,
+            "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": address } }] }],
+        },
+    })
+}
+
+fn socket(host: &str, port: u16) -> Value {
+    json!({ "socket_address": { "address": host, "port_value": port } })
+}
+
+fn stats_config(bootstrap: &Bootstrap) -> Value {
+    let mut config = Map::from_iter([("use_all_default_tags".to_owned(), true.into())]);
+    if !bootstrap.stats_tags.is_empty() {
+        let tag = |(name, value): &(String, String)| json!({ "tag_name": name, "fixed_value": value });
+        config.insert("stats_tags".to_owned(), bootstrap.stats_tags.iter().map(tag).collect());
+    }
+    config.into()
+}
+
+fn duration(duration: std::time::Duration) -> Value {
+    format!("{}s", duration.as_secs_f64()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn envoy_gets_the_same_identity_control_plane_and_admin_endpoint() {
+        let env = [
+            ("APPMESH_RESOURCE_ARN", "mesh/m/virtualNode/n"),
+            ("APPMESH_XDS_ENDPOINT", "control:18000"),
+            ("ENVOY_ADMIN_ACCESS_PORT", "19901"),
+            ("SELVEDGE_INTERCEPTION", "none"),
+            ("ENABLE_ENVOY_STATS_TAGS", "1"),
+            ("ENVOY_STATS_FLUSH_INTERVAL", "500ms"),
+        ];
+        let env = BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let yaml = envoy_bootstrap(&Bootstrap::from_env(&env, 1).expect("valid"));
+        let rows = [
+            ("/node/id", json!("mesh/m/virtualNode/n")),
+            ("/node/metadata/selvedge/interception", json!("none")),
+            ("/admin/address/socket_address/port_value", json!(19901)),
+            ("/dynamic_resources/ads_config/set_node_on_first_message_only", json!(true)),
+            ("/dynamic_resources/cds_config/initial_fetch_timeout", json!("0s")),
+            ("/static_resources/clusters/0/type", json!("STRICT_DNS")),
+            ("/stats_flush_interval", json!("0.5s")),
+            ("/stats_config/stats_tags/0/fixed_value", json!("m")),
+        ];
+        for (path, expected) in rows {
+            assert_eq!(yaml.pointer(path), Some(&expected), "{path}");
+        }
+    }
+}

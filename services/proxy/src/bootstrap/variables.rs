@@ -1,0 +1,328 @@
+//! From environment variables to a [`Bootstrap`].
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use super::{Bootstrap, Drain, ResourceName, ResourceNameInvalid, XdsEndpoint};
+
+/// Where `selvedge up` listens unless told otherwise.
+const XDS_ENDPOINT_DEFAULT: &str = "127.0.0.1:7070";
+/// No sidecar needs more threads unless somebody says so.
+const CONCURRENCY_DEFAULT_MAX: usize = 2;
+/// A bound against slips of the finger.
+const CONCURRENCY_MAX: usize = 256;
+
+/// An environment that a proxy cannot start in.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum BootstrapError {
+    #[error(
+        "APPMESH_RESOURCE_ARN is not set: it names the virtual node or virtual gateway that this proxy stands for"
+    )]
+    NoResource,
+    #[error("the resource's name is invalid")]
+    Resource(#[from] ResourceNameInvalid),
+    #[error("{name}={value:?} is not {expected}")]
+    Variable { name: String, value: String, expected: &'static str },
+}
+
+impl Bootstrap {
+    /// Reads the environment; `processors` is how many the machine has.
+    ///
+    /// # Errors
+    /// A variable is missing or says something that cannot be meant; nothing is guessed.
+    pub fn from_env(env: &BTreeMap<String, String>, processors: usize) -> Result<Self, BootstrapError> {
+        let env = Env(env);
+        let resource = ResourceName::parse(resource(env)?)?;
+        let tagged = env.flag("ENABLE_ENVOY_STATS_TAGS")?;
+        Ok(Self {
+            cluster: cluster(env).map_or_else(|| resource.path(), str::to_owned),
+            xds: xds(env)?,
+            metadata: metadata(env)?,
+            admin: admin(env)?,
+            log_level: env.get("ENVOY_LOG_LEVEL").unwrap_or("info").to_owned(),
+            concurrency: concurrency(env, processors)?,
+            initial_fetch_timeout: Some(env.duration(
+                "ENVOY_INITIAL_FETCH_TIMEOUT",
+                Duration::from_secs(1),
+                Duration::ZERO,
+            )?)
+            .filter(|timeout| !timeout.is_zero()),
+            stats_flush_interval: env
+                .duration("ENVOY_STATS_FLUSH_INTERVAL", Duration::from_millis(1), Duration::from_secs(5))?
+                .max(Duration::from_millis(1)),
+            stats_tags: if tagged { resource.tags() } else { Vec::new() },
+            state_dir: env.get("SELVEDGE_STATE_DIR").map(PathBuf::from),
+            drain: drain(env)?,
+            resource,
+        })
+    }
+}
+
+/// The variable that is meant, then its elder names.
+fn resource<'a>(env: Env<'a>) -> Result<&'a str, BootstrapError> {
+    ["APPMESH_RESOURCE_ARN", "APPMESH_RESOURCE_NAME", "APPMESH_VIRTUAL_NODE_NAME"]
+        .into_iter()
+        .find_map(|name| env.get(name))
+        .ok_or(BootstrapError::NoResource)
+}
+
+fn cluster(env: Env<'_>) -> Option<&str> {
+    env.get("APPMESH_RESOURCE_CLUSTER").or_else(|| env.get("APPMESH_VIRTUAL_NODE_CLUSTER"))
+}
+
+/// `host:port`, `[v6]:port`, or `unix://<path>`.
+fn xds(env: Env<'_>) -> Result<XdsEndpoint, BootstrapError> {
+    const NAME: &str = "APPMESH_XDS_ENDPOINT";
+    let given = env.get(NAME).unwrap_or(XDS_ENDPOINT_DEFAULT);
+    if let Some(path) = given.strip_prefix("unix://").or_else(|| given.strip_prefix("unix:")) {
+        return Ok(XdsEndpoint::Unix(PathBuf::from(path)));
+    }
+    let invalid = || env.invalid(NAME, "host:port or unix://path");
+    let (host, port) = given.rsplit_once(':').ok_or_else(invalid)?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() || host.contains('/') {
+        return Err(invalid());
+    }
+    Ok(XdsEndpoint::Tcp { host: host.to_owned(), port: port.parse().map_err(|_| invalid())? })
+}
+
+/// Loopback, unless an address is asked for: who reads the admin endpoint reads the whole configuration.
+fn admin(env: Env<'_>) -> Result<SocketAddr, BootstrapError> {
+    if let Some(mode) = env.get("ENVOY_ADMIN_MODE")
+        && mode != "tcp"
+    {
+        return Err(env.invalid("ENVOY_ADMIN_MODE", "tcp, the only mode there is"));
+    }
+    let v6 = env.flag("ENVOY_ADMIN_ACCESS_ENABLE_IPV6")?;
+    let loopback = if v6 { IpAddr::V6(Ipv6Addr::LOCALHOST) } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
+    let address = env.parsed("SELVEDGE_ADMIN_BIND", "an IP address")?.unwrap_or(loopback);
+    Ok(SocketAddr::new(address, env.parsed("ENVOY_ADMIN_ACCESS_PORT", "a port")?.unwrap_or(9901)))
+}
+
+fn concurrency(env: Env<'_>, processors: usize) -> Result<usize, BootstrapError> {
+    const EXPECTED: &str = "a number of threads from 1 to 256, or -1 for as many as fit";
+    let given: i64 = env.parsed("ENVOY_CONCURRENCY", EXPECTED)?.unwrap_or(-1);
+    match usize::try_from(given) {
+        Err(_) if given == -1 => Ok(processors.clamp(1, CONCURRENCY_DEFAULT_MAX)),
+        // Envoy's 0 is one thread, too.
+        Ok(count) if count <= CONCURRENCY_MAX => Ok(count.max(1)),
+        _ => Err(env.invalid("ENVOY_CONCURRENCY", EXPECTED)),
+    }
+}
+
+fn drain(env: Env<'_>) -> Result<Drain, BootstrapError> {
+    let default = Drain::default();
+    let second = Duration::from_secs(1);
+    let deadline = env.duration("APPNET_LISTENER_DRAIN_WAIT_TIME_S", second, default.deadline)?;
+    Ok(Drain {
+        accept: env.duration("SELVEDGE_DRAIN_ACCEPT_S", second, default.accept)?.min(deadline),
+        deadline,
+    })
+}
+
+/// How the proxy stands to its application, for the control plane that writes its listeners.
+fn metadata(env: Env<'_>) -> Result<Map<String, Value>, BootstrapError> {
+    let mut selvedge = Map::new();
+    if let Some(interception) = env.get("SELVEDGE_INTERCEPTION") {
+        if !["none", "redirect"].contains(&interception) {
+            return Err(env.invalid("SELVEDGE_INTERCEPTION", "none or redirect"));
+        }
+        selvedge.insert("interception".to_owned(), interception.into());
+    }
+    if let Some(bind) = env.parsed::<IpAddr>("SELVEDGE_BIND", "an IP address")? {
+        selvedge.insert("bind".to_owned(), bind.to_string().into());
+    }
+    for (name, member) in [("SELVEDGE_INGRESS_PORT", "ingress_port"), ("SELVEDGE_EGRESS_PORT", "egress_port")]
+    {
+        if let Some(port) = env.parsed::<u16>(name, "a port")? {
+            selvedge.insert(member.to_owned(), port.into());
+        }
+    }
+    if let Some(host) = env.get("SELVEDGE_APP_HOST") {
+        selvedge.insert("app_host".to_owned(), host.into());
+    }
+    let mut app_ports = Map::new();
+    for (name, _) in env.0.range("SELVEDGE_APP_PORT_".to_owned()..) {
+        let Some(listener) = name.strip_prefix("SELVEDGE_APP_PORT_") else { break };
+        let _: u16 = listener.parse().map_err(|_| env.invalid(name, "named after a listener's port"))?;
+        if let Some(port) = env.parsed::<u16>(name, "a port")? {
+            app_ports.insert(listener.to_owned(), port.into());
+        }
+    }
+    if !app_ports.is_empty() {
+        selvedge.insert("app_port".to_owned(), app_ports.into());
+    }
+    let mut metadata = Map::new();
+    if !selvedge.is_empty() {
+        metadata.insert("selvedge".to_owned(), selvedge.into());
+    }
+    Ok(metadata)
+}
+
+/// The environment; an empty variable counts as none.
+#[derive(Clone, Copy)]
+struct Env<'a>(&'a BTreeMap<String, String>);
+
+impl<'a> Env<'a> {
+    fn get(self, name: &str) -> Option<&'a str> {
+        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    fn parsed<T: FromStr>(self, name: &str, expected: &'static str) -> Result<Option<T>, BootstrapError> {
+        self.get(name).map(|value| value.parse().map_err(|_| self.invalid(name, expected))).transpose()
+    }
+
+    fn flag(self, name: &str) -> Result<bool, BootstrapError> {
+        match self.get(name) {
+            None | Some("0" | "false" | "FALSE" | "False") => Ok(false),
+            Some("1" | "true" | "TRUE" | "True") => Ok(true),
+            Some(_) => Err(self.invalid(name, "1 or 0")),
+        }
+    }
+
+    /// A number of `unit`s, or a number with `ms` or `s`.
+    fn duration(self, name: &str, unit: Duration, default: Duration) -> Result<Duration, BootstrapError> {
+        let Some(value) = self.get(name) else { return Ok(default) };
+        let (digits, unit) = if let Some(digits) = value.strip_suffix("ms") {
+            (digits, Duration::from_millis(1))
+        } else if let Some(digits) = value.strip_suffix('s') {
+            (digits, Duration::from_secs(1))
+        } else {
+            (value, unit)
+        };
+        let number: u32 =
+            digits.parse().map_err(|_| self.invalid(name, "a duration, such as 5s or 500ms"))?;
+        Ok(unit * number)
+    }
+
+    fn invalid(self, name: &str, expected: &'static str) -> BootstrapError {
+        let value = self.get(name).unwrap_or_default().to_owned();
+        BootstrapError::Variable { name: name.to_owned(), value, expected }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Bootstrap, BootstrapError> {
+        let mut env: BTreeMap<String, String> =
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        env.entry("APPMESH_RESOURCE_ARN".to_owned()).or_insert_with(|| "mesh/m/virtualNode/n".to_owned());
+        Bootstrap::from_env(&env, 16)
+    }
+
+    #[test]
+    fn a_name_is_all_that_it_takes() {
+        let bootstrap = read(&[]).expect("valid");
+        assert_eq!(bootstrap.cluster, "mesh/m/virtualNode/n");
+        assert_eq!(bootstrap.xds, XdsEndpoint::Tcp { host: "127.0.0.1".to_owned(), port: 7070 });
+        assert_eq!(bootstrap.admin, SocketAddr::from(([127, 0, 0, 1], 9901)));
+        assert_eq!((bootstrap.concurrency, bootstrap.initial_fetch_timeout), (2, None));
+        assert_eq!(bootstrap.stats_flush_interval, Duration::from_secs(5));
+        assert!(bootstrap.metadata.is_empty() && bootstrap.stats_tags.is_empty());
+        let error = Bootstrap::from_env(&BTreeMap::new(), 1).expect_err("no name");
+        assert_eq!(error, BootstrapError::NoResource);
+    }
+
+    #[test]
+    fn the_elder_names_of_the_resource_are_honoured() {
+        for name in ["APPMESH_RESOURCE_NAME", "APPMESH_VIRTUAL_NODE_NAME"] {
+            let env = BTreeMap::from([(name.to_owned(), "mesh/m/virtualNode/old".to_owned())]);
+            assert_eq!(Bootstrap::from_env(&env, 1).expect("valid").resource.name, "old");
+        }
+        let both = read(&[("APPMESH_VIRTUAL_NODE_NAME", "mesh/m/virtualNode/old")]).expect("valid");
+        assert_eq!(both.resource.name, "n", "the newer one wins");
+    }
+
+    #[test]
+    fn endpoints_are_hosts_with_ports_or_sockets() {
+        let tcp = |host: &str, port| Some(XdsEndpoint::Tcp { host: host.to_owned(), port });
+        for (given, expected) in [
+            ("control.mesh:18000", tcp("control.mesh", 18000)),
+            ("[::1]:1", tcp("::1", 1)),
+            ("unix:///run/xds.sock", Some(XdsEndpoint::Unix(PathBuf::from("/run/xds.sock")))),
+            ("control", None),
+            ("control:99999", None),
+            (":80", None),
+            ("http://control:80", None),
+        ] {
+            assert_eq!(
+                read(&[("APPMESH_XDS_ENDPOINT", given)]).ok().map(|read| read.xds),
+                expected,
+                "{given}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_place_beside_the_application_travels_as_metadata() {
+        let bootstrap = read(&[
+            ("SELVEDGE_INTERCEPTION", "none"),
+            ("SELVEDGE_BIND", "127.0.0.1"),
+            ("SELVEDGE_INGRESS_PORT", "15100"),
+            ("SELVEDGE_EGRESS_PORT", "15101"),
+            ("SELVEDGE_APP_HOST", "127.0.0.2"),
+            ("SELVEDGE_APP_PORT_8080", "31234"),
+            ("SELVEDGE_APP_PORT_9090", "31235"),
+        ])
+        .expect("valid");
+        assert_eq!(
+            Value::Object(bootstrap.metadata),
+            json!({ "selvedge": {
+                "interception": "none", "bind": "127.0.0.1", "ingress_port": 15100, "egress_port": 15101,
+                "app_host": "127.0.0.2", "app_port": { "8080": 31234, "9090": 31235 },
+            }})
+        );
+    }
+
+    #[test]
+    fn tags_and_durations_are_read() {
+        let bootstrap = read(&[
+            ("ENABLE_ENVOY_STATS_TAGS", "1"),
+            ("ENVOY_STATS_FLUSH_INTERVAL", "500ms"),
+            ("ENVOY_INITIAL_FETCH_TIMEOUT", "15"),
+            ("APPNET_LISTENER_DRAIN_WAIT_TIME_S", "1"),
+            ("ENVOY_CONCURRENCY", "3"),
+        ])
+        .expect("valid");
+        let tag = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(bootstrap.stats_tags, [tag("appmesh.mesh", "m"), tag("appmesh.virtual_node", "n")]);
+        assert_eq!(bootstrap.stats_flush_interval, Duration::from_millis(500));
+        assert_eq!(bootstrap.initial_fetch_timeout, Some(Duration::from_secs(15)));
+        assert_eq!(
+            bootstrap.drain,
+            Drain { accept: Duration::from_secs(1), deadline: Duration::from_secs(1) }
+        );
+        assert_eq!(bootstrap.concurrency, 3);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_by_name() {
+        for (name, value) in [
+            ("ENVOY_ADMIN_ACCESS_PORT", "70000"),
+            ("ENVOY_ADMIN_MODE", "uds"),
+            ("ENVOY_CONCURRENCY", "-2"),
+            ("ENVOY_CONCURRENCY", "100000"),
+            ("ENABLE_ENVOY_STATS_TAGS", "maybe"),
+            ("SELVEDGE_INTERCEPTION", "magic"),
+            ("SELVEDGE_APP_PORT_http", "80"),
+            ("SELVEDGE_INGRESS_PORT", "x"),
+            ("ENVOY_STATS_FLUSH_INTERVAL", "soon"),
+        ] {
+            let error = read(&[(name, value)]).expect_err(name);
+            assert!(
+                matches!(&error, BootstrapError::Variable { name: named, .. } if named == name),
+                "{error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! A request's body on its way up, kept for another try as long as it is small enough.
+
+use std::task::{Context, Poll, ready};
+
+use selvedge_http::framing::Framing;
+use selvedge_wire::channel::{Channel, ChannelError, Content};
+
+/// The longest body that can be sent again: Envoy's default buffer limit of a connection.
+pub(crate) const REPLAY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Where a request's body stands, over all tries.
+#[derive(Debug)]
+pub(crate) struct RequestBody {
+    /// What has come so far, if it may be needed again.
+    kept: Option<Vec<u8>>,
+    /// How much of `kept` the try under way has sent.
+    at: usize,
+    /// The client has sent everything.
+    whole: bool,
+    ended: bool,
+    sent: bool,
+    /// Bytes that came from the client.
+    pub(crate) received: u64,
+    /// The body outgrew the buffer: no other try.
+    exceeded: bool,
+}
+
+/// Which side ended a transfer.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    Source(ChannelError),
+    Sink(ChannelError),
+}
+
+impl RequestBody {
+    pub(crate) fn new(framing: Framing, may_retry: bool) -> Self {
+        let has_body = framing.has_body();
+        Self {
+            kept: (has_body && may_retry).then(Vec::new),
+            at: 0,
+            whole: !has_body,
+            ended: false,
+            sent: false,
+            received: 0,
+            exceeded: has_body && !may_retry,
+        }
+    }
+
+    /// Whether the client has sent everything.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// Whether the try under way has sent everything.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.sent
+    }
+
+    /// Whether anything of the body was read and is not kept.
+    pub(crate) fn can_replay(&self) -> bool {
+        !self.exceeded || self.received == 0
+    }
+
+    /// Whether the body outgrew what is kept.
+    pub(crate) fn is_exceeded(&self) -> bool {
+        self.exceeded
+    }
+
+    /// Starts over, for the next try.
+    pub(crate) fn rewind(&mut self) {
+        (self.at, self.ended, self.sent) = (0, false, false);
+    }
+
+    /// Sends on what there is, until all of it has been sent.
+    pub(crate) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Channel,
+        to: &mut Channel,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            if let Some(kept) = self.kept.as_ref().filter(|kept| self.at < kept.len()) {
+                self.at += ready!(to.poll_send(cx, &kept[self.at..], false)).map_err(Broken::Sink)?;
+                continue;
+            }
+            if self.whole {
+                if !self.ended {
+                    to.end(from.trailers()).map_err(Broken::Sink)?;
+                    self.ended = true;
+                }
+                ready!(to.poll_flush(cx)).map_err(Broken::Sink)?;
+                self.sent = true;
+                return Poll::Ready(Ok(()));
+            }
+            let content = match from.poll_content(cx) {
+                Poll::Ready(content) => content.map_err(Broken::Source)?,
+                // What is queued need not wait for what is to come.
+                Poll::Pending => {
+                    let _ = to.poll_flush(cx).map_err(Broken::Sink)?;
+                    return Poll::Pending;
+                }
+            };
+            if content == Content::End {
+                self.whole = true;
+                continue;
+            }
+            let available = from.content().len();
+            if self.kept.as_ref().is_some_and(|kept| kept.len() + available > REPLAY_BYTES_MAX) {
+                (self.kept, self.exceeded) = (None, true);
+            }
+            match &mut self.kept {
+                Some(kept) => {
+                    kept.extend_from_slice(from.content());
+                    from.consume(available);
+                    self.received += available as u64;
+                }
+                None => {
+                    let last = from.is_last();
+                    let sent = ready!(to.poll_send_from(cx, from, last)).map_err(Broken::Sink)?;
+                    self.received += sent as u64;
+                }
+            }
+        }
+    }
+}
+
+/// Sends a response's body on, with its trailers, until all of it has left; `sent` counts its bytes.
+pub(crate) fn poll_relay(
+    cx: &mut Context<'_>,
+    from: &mut Channel,
+    to: &mut Channel,
+    ended: &mut bool,
+    sent: &mut u64,
+) -> Poll<Result<(), Broken>> {
+    while !*ended {
+        let content = match from.poll_content(cx) {
+            Poll::Ready(content) => content.map_err(Broken::Source)?,
+            Poll::Pending => {
+                let _ = to.poll_flush(cx).map_err(Broken::Sink)?;
+                return Poll::Pending;
+            }
+        };
+        match content {
+            Content::End => {
+                to.end(from.trailers()).map_err(Broken::Sink)?;
+                *ended = true;
+            }
+            Content::Bytes => {
+                let last = from.is_last() && from.trailers().is_none();
+                *sent += ready!(to.poll_send_from(cx, from, last)).map_err(Broken::Sink)? as u64;
+            }
+        }
+    }
+    to.poll_flush(cx).map_err(Broken::Sink)
+}

@@ -1,0 +1,144 @@
+//! Answers that the proxy gives itself, in Envoy's words.
+
+use std::borrow::Cow;
+
+use selvedge_http::refusal::Refusal;
+use selvedge_telemetry::{Flag, details};
+
+/// An answer of our own.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) flag: Option<Flag>,
+    pub(crate) details: Cow<'static, str>,
+    pub(crate) body: Cow<'static, str>,
+    /// `x-envoy-overloaded: true`.
+    pub(crate) overloaded: bool,
+    /// For redirections.
+    pub(crate) location: Option<String>,
+    /// The connection ends with the answer.
+    pub(crate) close: bool,
+}
+
+impl Reply {
+    pub(crate) fn new(status: u16, flag: Option<Flag>, details: &'static str, body: &'static str) -> Self {
+        Self {
+            status,
+            flag,
+            details: details.into(),
+            body: body.into(),
+            overloaded: false,
+            location: None,
+            close: false,
+        }
+    }
+
+    pub(crate) fn refusal(refusal: Refusal) -> Self {
+        let flag = refusal.protocol_error.then_some(Flag::DownstreamProtocolError);
+        Self { close: refusal.close, ..Self::new(refusal.status, flag, refusal.details, refusal.body) }
+    }
+
+    pub(crate) fn no_route() -> Self {
+        Self::new(404, Some(Flag::NoRouteFound), details::ROUTE_NOT_FOUND, "")
+    }
+
+    pub(crate) fn no_cluster(status: u16) -> Self {
+        Self::new(status, Some(Flag::NoClusterFound), details::CLUSTER_NOT_FOUND, "")
+    }
+
+    pub(crate) fn no_healthy_upstream() -> Self {
+        let flag = Some(Flag::NoHealthyUpstream);
+        Self::new(503, flag, details::NO_HEALTHY_UPSTREAM, "no healthy upstream")
+    }
+
+    pub(crate) fn response_timeout() -> Self {
+        let flag = Some(Flag::UpstreamRequestTimeout);
+        Self::new(504, flag, details::RESPONSE_TIMEOUT, "upstream request timeout")
+    }
+
+    pub(crate) fn per_try_timeout() -> Self {
+        let flag = Some(Flag::UpstreamRequestTimeout);
+        Self::new(504, flag, details::UPSTREAM_PER_TRY_TIMEOUT, "upstream request timeout")
+    }
+
+    /// Nothing moved for the idle time-out: the client's doing while its request is incomplete, the upstream's after.
+    pub(crate) fn idle(request_complete: bool) -> Self {
+        let status = if request_complete { 504 } else { 408 };
+        let flag = Some(Flag::StreamIdleTimeout);
+        Self { close: true, ..Self::new(status, flag, details::STREAM_IDLE_TIMEOUT, "stream timeout") }
+    }
+
+    pub(crate) fn request_timeout() -> Self {
+        Self { close: true, ..Self::new(408, None, details::REQUEST_OVERALL_TIMEOUT, "request timeout") }
+    }
+
+    pub(crate) fn header_timeout() -> Self {
+        Self { close: true, ..Self::new(408, None, details::REQUEST_HEADER_TIMEOUT, "request header timeout") }
+    }
+
+    /// The upstream gave no response. `retried` tells whether it was asked more than once.
+    pub(crate) fn upstream_reset(reset: &UpstreamReset, retried: bool) -> Self {
+        let again = if retried { "retried and the latest " } else { "" };
+        Self {
+            status: if *reset == UpstreamReset::Protocol { 502 } else { 503 },
+            flag: Some(reset.flag()),
+            details: details::upstream_reset_before_response(reset.words(), reset.transport()).into(),
+            body: format!(
+                "upstream connect error or disconnect/reset before headers. {again}reset reason: {}",
+                reset.words()
+            )
+            .into(),
+            overloaded: *reset == UpstreamReset::Overflow,
+            location: None,
+            close: false,
+        }
+    }
+}
+
+/// Why a try ended without a response, in the words that clients and logs read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum UpstreamReset {
+    /// With the transport's own reason.
+    RemoteConnectionFailure(std::rc::Rc<str>),
+    LocalConnectionFailure(std::rc::Rc<str>),
+    ConnectionTimeout,
+    ConnectionTermination,
+    RemoteReset,
+    RemoteRefusedStream,
+    Overflow,
+    Protocol,
+}
+
+impl UpstreamReset {
+    pub(crate) fn words(&self) -> &'static str {
+        match self {
+            Self::RemoteConnectionFailure(_) => "remote connection failure",
+            Self::LocalConnectionFailure(_) => "local connection failure",
+            Self::ConnectionTimeout => "connection timeout",
+            Self::ConnectionTermination => "connection termination",
+            Self::RemoteReset => "remote reset",
+            Self::RemoteRefusedStream => "remote refused stream reset",
+            Self::Overflow => "overflow",
+            Self::Protocol => "protocol error",
+        }
+    }
+
+    pub(crate) fn transport(&self) -> Option<&str> {
+        match self {
+            Self::RemoteConnectionFailure(reason) | Self::LocalConnectionFailure(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn flag(&self) -> Flag {
+        match self {
+            Self::RemoteConnectionFailure(_) | Self::LocalConnectionFailure(_) | Self::ConnectionTimeout => {
+                Flag::UpstreamConnectionFailure
+            }
+            Self::ConnectionTermination => Flag::UpstreamConnectionTermination,
+            Self::RemoteReset | Self::RemoteRefusedStream => Flag::UpstreamRemoteReset,
+            Self::Overflow => Flag::UpstreamOverflow,
+            Self::Protocol => Flag::UpstreamProtocolError,
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Listeners made ready to serve: chains indexed, routes compiled, statistics and logs at hand. Made once by the control
+//! thread, shared by all workers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use selvedge_http::refusal::Admission;
+use selvedge_telemetry::{
+    AccessLogger, AccessLogs, HttpStats, ListenerHttpStats, ListenerStats, Registry, Sharded, TcpStats,
+};
+use selvedge_traffic::compiled::{CompiledRoutes, TableInvalid};
+use selvedge_traffic::{
+    AccessLog, FilterChain, HttpConnection, Listener, Network, RouteSource, RouteTable, TcpProxy, Transport,
+};
+
+use crate::snapshot::ActiveListener;
+
+/// Without progress a stream ends after this (Envoy's `stream_idle_timeout`).
+const STREAM_IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
+/// Without streams a connection is drained after this.
+const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
+/// Between announcement and close of a drained connection.
+const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+/// A request head must arrive within this once it has begun. Envoy waits for ever unless told otherwise; a head that
+/// trickles in holds a connection for nothing.
+const HEADERS_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// What both the control thread and the workers need of one listener.
+#[derive(Debug)]
+pub(crate) struct CompiledListener {
+    pub(crate) config: Arc<Listener>,
+    chains: Vec<Arc<Chain>>,
+    default_chain: Option<Arc<Chain>>,
+    pub(crate) stats: Arc<Sharded<ListenerStats>>,
+    pub(crate) loggers: Vec<AccessLogger>,
+}
+
+/// A filter chain.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    pub(crate) name: String,
+    destination_port: Option<u16>,
+    pub(crate) network: Serving,
+}
+
+/// What a chain does.
+#[derive(Debug)]
+pub(crate) enum Serving {
+    Http(Arc<HttpManager>),
+    Tcp(Arc<TcpManager>),
+}
+
+/// A connection manager.
+#[derive(Debug)]
+pub(crate) struct HttpManager {
+    pub(crate) config: HttpConnection,
+    pub(crate) stats: Arc<Sharded<HttpStats>>,
+    pub(crate) listener_stats: Arc<Sharded<ListenerHttpStats>>,
+    pub(crate) loggers: Vec<AccessLogger>,
+    pub(crate) routes: ArcSwap<CompiledRoutes>,
+    pub(crate) admission: Admission,
+    pub(crate) server_name: String,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) stream_idle_timeout: Option<Duration>,
+    pub(crate) headers_timeout: Option<Duration>,
+    pub(crate) drain_timeout: Duration,
+    retired: AtomicBool,
+}
+
+/// A TCP proxy.
+#[derive(Debug)]
+pub(crate) struct TcpManager {
+    pub(crate) config: TcpProxy,
+    pub(crate) stats: Arc<Sharded<TcpStats>>,
+    pub(crate) loggers: Vec<AccessLogger>,
+}
+
+/// A listener that cannot serve; the last good one stays.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    #[error("route table {name:?} cannot be used")]
+    Routes {
+        name: String,
+        #[source]
+        source: TableInvalid,
+    },
+    #[error("route table {0:?} is missing")]
+    RoutesMissing(String),
+    #[error("the access log {path:?} cannot be written")]
+    AccessLog {
+        path: String,
+        #[source]
+        source: selvedge_telemetry::access_log::FormatError,
+    },
+    #[error("TLS is not served: chain {0:?}")]
+    Tls(String),
+}
+
+/// Where statistics and logs go.
+#[derive(Clone, Debug)]
+pub(crate) struct Telemetry {
+    pub(crate) registry: Registry,
+    pub(crate) access_logs: Arc<AccessLogs>,
+}
+
+impl CompiledListener {
+    pub(crate) fn new(active: &ActiveListener, telemetry: &Telemetry) -> Result<Self, CompileError> {
+        let config = Arc::clone(&active.config);
+        let compile = |chain: &FilterChain| Chain::new(chain, active, telemetry).map(Arc::new);
+        Ok(Self {
+            chains: config.chains.iter().map(compile).collect::<Result<_, _>>()?,
+            default_chain: config.default_chain.as_ref().map(compile).transpose()?,
+            stats: telemetry.registry.listener(config.address),
+            loggers: telemetry.loggers(&config.access_logs)?,
+            config,
+        })
+    }
+
+    /// The chain for a connection to `destination`: the one that names its port, else one that names none.
+    pub(crate) fn chain(&self, destination: SocketAddr) -> Option<&Arc<Chain>> {
+        let of_port = |port| self.chains.iter().find(|chain| chain.destination_port == port);
+        of_port(Some(destination.port())).or_else(|| of_port(None)).or(self.default_chain.as_ref())
+    }
+
+    /// Takes new route tables; connections keep going and use them from their next request on.
+    pub(crate) fn update_routes(&self, active: &ActiveListener) -> Result<(), CompileError> {
+        for manager in self.managers() {
+            if let RouteSource::Rds(name) = &manager.config.routes {
+                let table = table(active, name)?;
+                if !Arc::ptr_eq(manager.routes.load().table(), table) {
+                    manager.routes.store(Arc::new(compile_routes(Arc::clone(table))?));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes every connection of this listener close after its next response: another configuration took its place.
+    pub(crate) fn retire(&self) {
+        self.managers().for_each(|manager| manager.retired.store(true, Ordering::Relaxed));
+    }
+
+    fn managers(&self) -> impl Iterator<Item = &Arc<HttpManager>> {
+        self.chains.iter().chain(&self.default_chain).filter_map(|chain| match &chain.network {
+            Serving::Http(manager) => Some(manager),
+            Serving::Tcp(_) => None,
+        })
+    }
+}
+
+impl HttpManager {
+    /// Whether the listener's configuration has been replaced.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+}
+
+impl Chain {
+    fn new(chain: &FilterChain, active: &ActiveListener, telemetry: &Telemetry) -> Result<Self, CompileError> {
+        if chain.transport != Transport::Plain {
+            return Err(CompileError::Tls(chain.name.clone()));
+        }
+        let network = match &chain.network {
+            Network::Http(http) => Serving::Http(Arc::new(http_manager(http, active, telemetry)?)),
+            Network::Tcp(tcp) => Serving::Tcp(Arc::new(TcpManager {
+                stats: telemetry.registry.tcp(&tcp.stat_prefix),
+                loggers: telemetry.loggers(&tcp.access_logs)?,
+                config: tcp.clone(),
+            })),
+        };
+        Ok(Self { name: chain.name.clone(), destination_port: chain.matches.destination_port, network })
+    }
+}
+
+fn http_manager(
+    http: &HttpConnection,
+    active: &ActiveListener,
+    telemetry: &Telemetry,
+) -> Result<HttpManager, CompileError> {
+    let routes = match &http.routes {
+        RouteSource::Inline(table) => compile_routes(Arc::new(table.clone()))?,
+        RouteSource::Rds(name) => compile_routes(Arc::clone(table(active, name)?))?,
+    };
+    let or = |timeout: Option<Duration>, default| Some(timeout.unwrap_or(default)).filter(|t| !t.is_zero());
+    Ok(HttpManager {
+        stats: telemetry.registry.http(&http.stat_prefix),
+        listener_stats: telemetry.registry.listener_http(active.config.address, &http.stat_prefix),
+        loggers: telemetry.loggers(&http.access_logs)?,
+        routes: ArcSwap::from_pointee(routes),
+        admission: Admission {
+            normalize_path: http.normalize_path,
+            merge_slashes: http.merge_slashes,
+            websocket: http.websocket,
+        },
+        server_name: http.server_name.clone().unwrap_or_else(|| "envoy".to_owned()),
+        idle_timeout: or(http.idle_timeout, IDLE_TIMEOUT_DEFAULT),
+        stream_idle_timeout: or(http.stream_idle_timeout, STREAM_IDLE_TIMEOUT_DEFAULT),
+        headers_timeout: or(http.request_headers_timeout, HEADERS_TIMEOUT_DEFAULT),
+        drain_timeout: http.drain_timeout.unwrap_or(DRAIN_TIMEOUT_DEFAULT),
+        retired: AtomicBool::new(false),
+        config: http.clone(),
+    })
+}
+
+fn table<'a>(active: &'a ActiveListener, name: &str) -> Result<&'a Arc<RouteTable>, CompileError> {
+    active.routes.get(name).ok_or_else(|| CompileError::RoutesMissing(name.to_owned()))
+}
+
+fn compile_routes(table: Arc<RouteTable>) -> Result<CompiledRoutes, CompileError> {
+    let name = table.name.clone();
+    CompiledRoutes::new(table).map_err(|source| CompileError::Routes { name, source })
+}
+
+impl Telemetry {
+    fn loggers(&self, logs: &[AccessLog]) -> Result<Vec<AccessLogger>, CompileError> {
+        let open = |log: &AccessLog| {
+            let failed = |source| CompileError::AccessLog { path: log.path.clone(), source };
+            self.access_logs.open(log).map_err(failed)
+        };
+        logs.iter().map(open).collect()
+    }
+}

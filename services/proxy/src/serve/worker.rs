@@ -1,0 +1,147 @@
+//! What one worker thread owns: nothing here is shared, so nothing here is locked.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use selvedge_http::date::{self, DATE_BYTES};
+use selvedge_http::head::{RequestHead, ResponseHead};
+use selvedge_upstream::Clusters;
+use selvedge_upstream::pool::Pools;
+use selvedge_wire::buffer::Buffers;
+use selvedge_wire::drain::DrainState;
+
+/// Message heads that are kept for the next request of this worker.
+const HEADS_KEPT_MAX: usize = 64;
+/// The largest pair of heads that is kept.
+const HEADS_KEPT_BYTES_MAX: usize = 32 * 1024;
+
+/// One worker's belongings.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) buffers: Buffers,
+    pub(crate) pools: Pools,
+    pub(crate) clusters: Arc<Clusters>,
+    /// This node's own address, for `x-forwarded-for` in place of loopback.
+    pub(crate) node_address: Option<IpAddr>,
+    drain: Cell<DrainState>,
+    date: Cell<(u64, [u8; DATE_BYTES])>,
+    heads: RefCell<Vec<Box<Heads>>>,
+    parked: RefCell<slab::Slab<Option<Waker>>>,
+    connection_ids: Cell<u64>,
+}
+
+/// The heads of one exchange.
+#[derive(Debug, Default)]
+pub(crate) struct Heads {
+    pub(crate) request: RequestHead,
+    pub(crate) response: ResponseHead,
+}
+
+impl Worker {
+    pub(crate) fn new(index: usize, clusters: Arc<Clusters>, node_address: Option<IpAddr>) -> Rc<Self> {
+        let buffers = Buffers::default();
+        Rc::new(Self {
+            pools: Pools::new(buffers.clone()),
+            buffers,
+            clusters,
+            node_address,
+            drain: Cell::default(),
+            date: Cell::new((0, date::imf_fixdate(0))),
+            heads: RefCell::default(),
+            parked: RefCell::default(),
+            // Ids of workers do not meet: each has 2^48 of them.
+            connection_ids: Cell::new((index as u64) << 48),
+        })
+    }
+
+    /// `Date` for this moment.
+    pub(crate) fn date(&self, now: SystemTime) -> [u8; DATE_BYTES] {
+        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+        let (of, text) = self.date.get();
+        if of == seconds {
+            return text;
+        }
+        let text = date::imf_fixdate(seconds);
+        self.date.set((seconds, text));
+        text
+    }
+
+    pub(crate) fn connection_id(&self) -> u64 {
+        let id = self.connection_ids.get();
+        self.connection_ids.set(id + 1);
+        id
+    }
+
+    pub(crate) fn lease_heads(&self) -> Box<Heads> {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_back_heads(&self, mut heads: Box<Heads>) {
+        let bytes = heads.request.fields.capacity_bytes() + heads.response.fields.capacity_bytes();
+        let mut kept = self.heads.borrow_mut();
+        if kept.len() < HEADS_KEPT_MAX && bytes <= HEADS_KEPT_BYTES_MAX {
+            heads.request.clear();
+            heads.response.clear();
+            kept.push(heads);
+        }
+    }
+
+    pub(crate) fn drain_state(&self) -> DrainState {
+        self.drain.get()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drain.get().is_draining()
+    }
+
+    /// Notes a new state and wakes every connection to look at it.
+    pub(crate) fn set_drain_state(&self, state: DrainState) {
+        self.drain.set(state);
+        self.wake_all();
+    }
+
+    /// Wakes every connection.
+    pub(crate) fn wake_all(&self) {
+        let wakers: Vec<Waker> = self.parked.borrow_mut().iter_mut().filter_map(|(_, waker)| waker.take()).collect();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// How many connections are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.parked.borrow().len()
+    }
+
+    /// A place among those who are woken when the state changes.
+    pub(crate) fn place(self: &Rc<Self>) -> Place {
+        Place { key: self.parked.borrow_mut().insert(None), worker: Rc::clone(self) }
+    }
+}
+
+/// A connection's place among those that are woken by [`Worker::wake_all`].
+#[derive(Debug)]
+pub(crate) struct Place {
+    key: usize,
+    worker: Rc<Worker>,
+}
+
+impl Place {
+    /// Asks to be woken. Cheap when asked again by the same task.
+    pub(crate) fn park(&self, cx: &Context<'_>) {
+        if let Some(slot) = self.worker.parked.borrow_mut().get_mut(self.key) {
+            match slot {
+                Some(waker) if waker.will_wake(cx.waker()) => {}
+                _ => *slot = Some(cx.waker().clone()),
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.worker.parked.borrow_mut().try_remove(self.key);
+    }
+}
