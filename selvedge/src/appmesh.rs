@@ -4,6 +4,7 @@
 //! does not.
 
 mod argument;
+mod arrange;
 mod coerce;
 mod example;
 mod lenient;
@@ -63,7 +64,7 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let input = read_input(operation, matches)?;
     let client = client(matches)?;
     match operation.pagination.filter(|pagination| !matches.get_flag(NO_PAGINATE) && !pages_by_hand(&input, pagination)) {
-        None => printer.print(client.call(operation, &input).await?),
+        None => printer.print(arrange::arrange(client.call(operation, &input).await?, operation.output)),
         Some(pagination) => {
             let limits = Limits {
                 items_max: matches.get_one(MAX_ITEMS).copied(),

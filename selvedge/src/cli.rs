@@ -3,7 +3,8 @@
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::appmesh;
-use crate::command::{completions, env, help, version};
+use crate::command::{completions, env, explain, help, serve, status, up, version};
+use crate::demo;
 use crate::exit::Failure;
 
 /// Selvedge: a service mesh that you run yourself, on the App Mesh API.
@@ -30,6 +31,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Args),
+    Up(up::Args),
+    Serve(serve::Args),
+    Status(status::Args),
+    Explain(explain::Args),
     Env(env::Args),
     Completions(completions::Args),
     Version(version::Args),
@@ -56,6 +62,11 @@ pub(crate) fn run() -> Result<(), Failure> {
 fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
     let cli = Cli::from_arg_matches(matches).map_err(|error| Failure::Usage(error.to_string()))?;
     match cli.command {
+        Command::Demo(args) => block_on_all(demo::run(&args)),
+        Command::Up(args) => block_on_all(up::run(&args)),
+        Command::Serve(args) => block_on_all(serve::run(&args)),
+        Command::Status(args) => block_on(status::run(&args)),
+        Command::Explain(args) => block_on(explain::run(&args)),
         Command::Env(args) => env::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Version(args) => version::run(&args),
@@ -66,6 +77,12 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
 /// Runs a client's few calls: one thread is enough.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(future)
+}
+
+/// Runs a role, on every core.
+fn block_on_all<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(future)
 }
 

@@ -3,9 +3,11 @@
 mod appmesh;
 mod cli;
 mod command;
+mod demo;
 mod endpoint;
 mod exit;
 mod output;
+mod role;
 
 use std::process::ExitCode;
 

@@ -50,7 +50,7 @@ fn sample(operation: &Operation, member: &Member) -> &'static str {
         "routeName" => "colors-route",
         "virtualGatewayName" => "front-door",
         "gatewayRouteName" => "colors",
-        "resourceArn" => "arn:aws:appmesh:us-east-1:000000000000:mesh/my-mesh",
+        "resourceArn" => "arn:aws:appmesh:us-east-1:123456789012:mesh/my-mesh",
         "tags" => "key=Environment,value=Production key=Team,value=Platform",
         "tagKeys" => "Environment Team",
         "spec" => spec(operation.name),

@@ -57,7 +57,7 @@ pub(super) async fn list(
         if let Some(token) = &place.token {
             input.insert(pagination.input_token.to_owned(), json!(token));
         }
-        let mut answer = client.call(operation, &input).await?;
+        let mut answer = super::arrange::arrange(client.call(operation, &input).await?, operation.output);
         let next = answer[pagination.output_token].as_str().map(str::to_owned);
         let mut page = match answer[pagination.result].take() {
             Value::Array(elements) => elements,
@@ -100,11 +100,8 @@ impl Listed {
 impl Place {
     /// The AWS command line's own token, so that one of its lists can be continued here and the other way round.
     fn encode(&self) -> String {
-        let mut token = Map::from_iter([("nextToken".to_owned(), json!(self.token))]);
-        if self.skip > 0 {
-            token.insert("boto_truncate_amount".to_owned(), json!(self.skip));
-        }
-        BASE64.encode(Value::Object(token).to_string())
+        let skip = if self.skip > 0 { format!(", \"boto_truncate_amount\": {}", self.skip) } else { String::new() };
+        BASE64.encode(format!("{{\"nextToken\": {}{skip}}}", json!(self.token)))
     }
 
     fn decode(text: &str) -> Result<Self, Failure> {

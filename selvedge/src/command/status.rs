@@ -126,11 +126,11 @@ mod tests {
             ],
         }]});
         let expected = "\
-mesh my-mesh          ACTIVE    revision 7
-├─ virtual node a     ACTIVE    1 proxy
-└─ virtual router r   ACTIVE
-   └─ route x         INACTIVE
-                                SV1: no such node
+mesh my-mesh         ACTIVE    revision 7
+├─ virtual node a    ACTIVE    1 proxy
+└─ virtual router r  ACTIVE
+   └─ route x        INACTIVE
+                               SV1: no such node
 ";
         assert_eq!(picture(&document, false), expected);
         assert_eq!(picture(&json!({"meshes": []}), false), "no meshes\n");

@@ -1,0 +1,200 @@
+//! The control plane: its options, its store, its life.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use selvedge_control::api::{Api, Hosts, Readiness, System};
+use selvedge_control::operations;
+use selvedge_control::server::Server;
+use selvedge_model::Strictness;
+use selvedge_store::{Store, memory::Memory, sqlite::Sqlite};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::{address, signal};
+use crate::exit::Failure;
+
+/// How long SIGTERM waits for what is in flight, unless told otherwise.
+const DRAIN_DEFAULT: Duration = Duration::from_secs(20);
+
+/// Options of a control plane, wherever it runs.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ControlArgs {
+    /// Refuse what App Mesh refused, in place of the leniency that its tutorials rely on
+    #[arg(long, env = "SELVEDGE_STRICT")]
+    strict: bool,
+    /// The region in ARNs when a call names none
+    #[arg(long, value_name = "NAME", env = "SELVEDGE_REGION", default_value = "us-east-1", value_parser = region)]
+    region: String,
+    /// The account in ARNs
+    #[arg(long, value_name = "DIGITS", env = "SELVEDGE_ACCOUNT_ID", default_value = "123456789012", value_parser = account)]
+    account_id: String,
+    /// How long SIGTERM waits for what is in flight
+    #[arg(long, value_name = "SECONDS", env = "SELVEDGE_DRAIN_SECONDS", default_value_t = DRAIN_DEFAULT.as_secs())]
+    drain_seconds: u64,
+    /// A public host name under which clients call, such as mesh.example.com; may be given again
+    #[arg(long = "allowed-host", value_name = "NAME")]
+    allowed_hosts: Vec<String>,
+    /// Bind an address that other machines can reach. Requests are not authenticated: whoever reaches it can read and change
+    /// every mesh, and connect as any node
+    #[arg(long)]
+    allow_unauthenticated_remote: bool,
+}
+
+/// Where everything durable is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StoreUrl {
+    Sqlite(PathBuf),
+    Memory,
+}
+
+/// What a control plane needs to start.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    listen: SocketAddr,
+    store: StoreUrl,
+    drain: Duration,
+    api: operations::Settings,
+    allowed_hosts: Vec<String>,
+}
+
+impl ControlArgs {
+    /// The settings that these options mean.
+    ///
+    /// # Errors
+    /// When the address would be open to strangers without having been asked for.
+    pub(crate) fn settings(&self, listen: SocketAddr, store: StoreUrl) -> Result<Settings, Failure> {
+        address::check(listen, self.allow_unauthenticated_remote)?;
+        let strictness = if self.strict { Strictness::Strict } else { Strictness::Lenient };
+        let api = operations::Settings {
+            account: self.account_id.clone(),
+            region: self.region.clone(),
+            strictness,
+            ..operations::Settings::default()
+        };
+        let drain = Duration::from_secs(self.drain_seconds);
+        Ok(Settings { listen, store, drain, api, allowed_hosts: self.allowed_hosts.clone() })
+    }
+}
+
+impl Settings {
+    /// The settings of a control plane for one machine.
+    pub(crate) fn local(listen: SocketAddr, data_dir: PathBuf) -> Self {
+        let api = operations::Settings::default();
+        Self { listen, store: StoreUrl::Sqlite(data_dir), drain: Duration::from_secs(2), api, allowed_hosts: Vec::new() }
+    }
+}
+
+impl FromStr for StoreUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("sqlite", folder)) if !folder.is_empty() => Ok(Self::Sqlite(PathBuf::from(folder))),
+            _ if text == "memory" => Ok(Self::Memory),
+            _ => Err("write sqlite:FOLDER or memory".to_owned()),
+        }
+    }
+}
+
+/// Starts a control plane and serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the store cannot be opened, the address not be bound, or the end does not come in time.
+pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
+    let running = start(settings).await?;
+    let line = format!("selvedge is ready on http://{}\n", running.address());
+    let mut out = std::io::stdout().lock();
+    // Whoever started it may not listen; it serves all the same.
+    let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    drop(out);
+    signal::shutdown().await;
+    tracing::info!("draining");
+    running.stop().await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// A running control plane.
+pub(crate) struct Running {
+    address: SocketAddr,
+    drain: watch::Sender<bool>,
+    server: JoinHandle<()>,
+}
+
+/// Opens the store and starts serving.
+///
+/// # Errors
+/// When the store cannot be opened or the address not be bound.
+pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
+    let store = open(&settings.store)?;
+    let listener = TcpListener::bind(settings.listen).await.with_context(|| format!("failed to listen on {}", settings.listen))?;
+    let address = listener.local_addr()?;
+    let (drain, draining) = watch::channel(false);
+    let readiness = Readiness::default().with("control", {
+        let draining = draining.clone();
+        Arc::new(move || if *draining.borrow() { Err("draining".to_owned()) } else { Ok(()) })
+    });
+    let hosts = Hosts::allowing(settings.allowed_hosts);
+    let api = Api::new(store, settings.api, Arc::new(System), readiness, hosts);
+    let server = Server::new(Arc::new(api), None);
+    let server = tokio::spawn(server.run(listener, draining, settings.drain));
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ready");
+    Ok(Running { address, drain, server })
+}
+
+impl Running {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Lets what is in flight finish, for as long as the settings say.
+    ///
+    /// # Errors
+    /// When the server failed rather than ended.
+    pub(crate) async fn stop(self) -> Result<(), Failure> {
+        self.drain.send_replace(true);
+        self.server.await.context("the server failed")?;
+        Ok(())
+    }
+}
+
+fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, Failure> {
+    Ok(match url {
+        StoreUrl::Memory => Arc::new(Memory::new()),
+        StoreUrl::Sqlite(folder) => Arc::new(Sqlite::open(folder).context("failed to start the store")?),
+    })
+}
+
+fn account(text: &str) -> Result<String, String> {
+    let is_account = text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit());
+    if is_account { Ok(text.to_owned()) } else { Err("an account has twelve digits".to_owned()) }
+}
+
+fn region(text: &str) -> Result<String, String> {
+    let is_region = !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if is_region { Ok(text.to_owned()) } else { Err("a region is written like us-east-1".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_are_named_by_url() {
+        for (text, expected) in [
+            ("memory", Ok(StoreUrl::Memory)),
+            ("sqlite:/var/lib/selvedge", Ok(StoreUrl::Sqlite("/var/lib/selvedge".into()))),
+            ("sqlite:", Err("write sqlite:FOLDER or memory".to_owned())),
+            ("postgres://x", Err("write sqlite:FOLDER or memory".to_owned())),
+        ] {
+            assert_eq!(text.parse(), expected, "{text}");
+        }
+    }
+}
