@@ -7,6 +7,7 @@ mod arrows;
 mod bans;
 mod dependencies;
 mod length;
+mod links;
 mod orphans;
 mod source;
 
@@ -74,6 +75,7 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Problem>> {
     problems.extend(orphans::check(&workspace, root, &files));
     problems.extend(dependencies::check_reasons(&manifest));
     problems.extend(dependencies::check_lints(&workspace, root)?);
+    problems.extend(links::check(root)?);
     for file in &files {
         problems.extend(bans::check(file));
         problems.extend(length::check(file));

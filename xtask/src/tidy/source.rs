@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result};
 
 /// Folders that hold no source of ours.
-const SKIPPED: &[&str] = &["target", ".git", "node_modules"];
+pub(crate) const SKIPPED: &[&str] = &["target", ".git", "node_modules"];
 
 /// A Rust file of the repository.
 #[derive(Debug)]
