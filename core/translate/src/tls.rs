@@ -1,0 +1,151 @@
+//! Transport security: what a listener shows, what a caller demands.
+
+use selvedge_model::{
+    ClientPolicyTls, ClientTlsCertificate, FileCertificate, ListenerTls, ListenerTlsCertificate,
+    ListenerTlsMode, ListenerTlsValidationTrust, PortProtocol, SdsCertificate, ServiceDiscovery,
+    SubjectAlternativeNames, TlsValidationTrust, VirtualNode,
+};
+use selvedge_traffic::tls::{Certificate, DownstreamTls, Trust, UpstreamTls, Validation};
+
+/// What a listener does with connections.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Downstream {
+    /// Encrypted ones are taken like this; `None` refuses them.
+    pub(crate) tls: Option<DownstreamTls>,
+    /// Whether others are taken.
+    pub(crate) plain: bool,
+    /// The certificate that cannot be had, where one was asked for.
+    pub(crate) unavailable: Option<String>,
+}
+
+/// What a caller does towards a node's listener.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Upstream {
+    Plain,
+    Tls(UpstreamTls),
+    /// It must be encrypted, and what that takes cannot be had: nobody may be called.
+    Closed(String),
+}
+
+/// A listener's side. A certificate of a certificate manager cannot be had: what would need it is refused, and only
+/// what the mode allows without it remains.
+pub(crate) fn downstream(tls: Option<&ListenerTls>, protocol: PortProtocol) -> Downstream {
+    let Some(tls) = tls.filter(|tls| tls.mode != ListenerTlsMode::Disabled) else {
+        return Downstream { tls: None, plain: true, unavailable: None };
+    };
+    let plain = tls.mode == ListenerTlsMode::Permissive;
+    let certificate = match &tls.certificate {
+        ListenerTlsCertificate::File(file) => of_file(file),
+        ListenerTlsCertificate::Sds(sds) => of_sds(sds),
+        ListenerTlsCertificate::Acm(acm) => {
+            return Downstream { tls: None, plain, unavailable: Some(acm.certificate_arn.clone()) };
+        }
+    };
+    let validation = tls.validation.as_ref().map(|validation| Validation {
+        trust: match &validation.trust {
+            ListenerTlsValidationTrust::File(file) => Trust::File { chain: file.certificate_chain.clone() },
+            ListenerTlsValidationTrust::Sds(sds) => Trust::Sds { name: sds.secret_name.clone() },
+        },
+        subject_alternative_names: names(validation.subject_alternative_names.as_ref()),
+    });
+    let tls = DownstreamTls {
+        certificate,
+        require_client_certificate: validation.is_some(),
+        validation,
+        alpn: alpn(protocol),
+    };
+    Downstream { tls: Some(tls), plain, unavailable: None }
+}
+
+/// A caller's side: its policy if that covers the port, else what the listener asks for.
+pub(crate) fn upstream(
+    policy: Option<&ClientPolicyTls>,
+    node: &VirtualNode,
+    listener: &selvedge_model::Listener,
+) -> Upstream {
+    let port = listener.port_mapping.port;
+    let offered = listener.tls.as_ref().filter(|tls| tls.mode != ListenerTlsMode::Disabled);
+    let covers = |policy: &&ClientPolicyTls| policy.ports.is_empty() || policy.ports.contains(&port);
+    match (policy.filter(covers), offered) {
+        (Some(policy), offered) if policy.is_enforced() || offered.is_some() => {
+            demanded(policy, node, listener)
+        }
+        (_, None) => Upstream::Plain,
+        (_, Some(offered)) => followed(offered, node, listener),
+    }
+}
+
+/// The policy speaks: encrypted and verified, or not at all.
+fn demanded(policy: &ClientPolicyTls, node: &VirtualNode, listener: &selvedge_model::Listener) -> Upstream {
+    let trust = match &policy.validation.trust {
+        TlsValidationTrust::File(file) => Trust::File { chain: file.certificate_chain.clone() },
+        TlsValidationTrust::Sds(sds) => Trust::Sds { name: sds.secret_name.clone() },
+        TlsValidationTrust::Acm(acm) => return Upstream::Closed(acm.certificate_authority_arns.join(", ")),
+    };
+    let mut accepted = names(policy.validation.subject_alternative_names.as_ref());
+    if accepted.is_empty() {
+        accepted.extend(discovered_name(node));
+    }
+    let certificate = policy.certificate.as_ref().map(|certificate| match certificate {
+        ClientTlsCertificate::File(file) => of_file(file),
+        ClientTlsCertificate::Sds(sds) => of_sds(sds),
+    });
+    Upstream::Tls(UpstreamTls {
+        certificate,
+        validation: Some(Validation { trust, subject_alternative_names: accepted }),
+        sni: server_name(node),
+        alpn: alpn(listener.port_mapping.protocol),
+    })
+}
+
+/// No policy: as the listener wishes, unverified unless its certificate comes from a certificate manager.
+fn followed(offered: &ListenerTls, node: &VirtualNode, listener: &selvedge_model::Listener) -> Upstream {
+    match &offered.certificate {
+        ListenerTlsCertificate::Acm(_) if offered.mode == ListenerTlsMode::Permissive => Upstream::Plain,
+        ListenerTlsCertificate::Acm(acm) => Upstream::Closed(acm.certificate_arn.clone()),
+        ListenerTlsCertificate::File(_) | ListenerTlsCertificate::Sds(_) => Upstream::Tls(UpstreamTls {
+            certificate: None,
+            validation: Some(Validation { trust: Trust::AcceptAny, subject_alternative_names: Vec::new() }),
+            sni: server_name(node),
+            alpn: alpn(listener.port_mapping.protocol),
+        }),
+    }
+}
+
+fn of_file(file: &FileCertificate) -> Certificate {
+    Certificate::Files { chain: file.certificate_chain.clone(), key: file.private_key.clone() }
+}
+
+fn of_sds(sds: &SdsCertificate) -> Certificate {
+    Certificate::Sds { name: sds.secret_name.clone() }
+}
+
+fn names(names: Option<&SubjectAlternativeNames>) -> Vec<String> {
+    names.map(|names| names.matchers.exact.clone()).unwrap_or_default()
+}
+
+/// The name that a node's certificate is expected to carry where a policy names none.
+fn discovered_name(node: &VirtualNode) -> Option<String> {
+    match node.spec.service_discovery.as_ref()? {
+        ServiceDiscovery::Dns(dns) => Some(dns.hostname.clone()),
+        ServiceDiscovery::AwsCloudMap(map) => Some(format!("{}.{}", map.service_name, map.namespace_name)),
+    }
+}
+
+/// The host name that the connection asks for; an address is none.
+fn server_name(node: &VirtualNode) -> String {
+    match &node.spec.service_discovery {
+        Some(ServiceDiscovery::Dns(dns)) if dns.hostname.parse::<std::net::IpAddr>().is_err() => {
+            dns.hostname.clone()
+        }
+        _ => String::new(),
+    }
+}
+
+fn alpn(protocol: PortProtocol) -> Vec<String> {
+    match protocol {
+        PortProtocol::Http => vec!["http/1.1".to_owned()],
+        PortProtocol::Http2 | PortProtocol::Grpc => vec!["h2".to_owned()],
+        PortProtocol::Tcp => Vec::new(),
+    }
+}
