@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use crate::http1::Connection;
 use crate::placeholder::Placeholders;
 use crate::scenario::Mesh;
-use crate::{access_log, place, stats};
+use crate::{access_log, place, sidecar, stats};
 
 /// The name of the mesh of every suite.
 pub const MESH: &str = "m";
@@ -25,7 +25,7 @@ pub struct Control {
     pub address: SocketAddr,
     /// Where access logs go.
     folder: PathBuf,
-    _process: Child,
+    process: Child,
 }
 
 // === impl Control ===
@@ -36,7 +36,14 @@ impl Control {
     /// # Errors
     /// When it does not start or is not ready within ten seconds.
     pub async fn start(folder: &Path) -> Result<Self> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, place::free_port()?));
+        Self::start_at(folder, SocketAddr::from((Ipv4Addr::LOCALHOST, place::free_port()?))).await
+    }
+
+    /// The same at a given address, on the store that stands under `folder`.
+    ///
+    /// # Errors
+    /// As [`Control::start`].
+    pub async fn start_at(folder: &Path, address: SocketAddr) -> Result<Self> {
         let output = std::fs::File::create(folder.join("control.log"))?;
         let mut process = Command::new(place::selvedge()?)
             .args(["up", "--listen", &address.to_string(), "--data-dir"])
@@ -49,7 +56,7 @@ impl Control {
             .context("failed to start selvedge up")?;
         for _ in 0..500 {
             if matches!(stats::get(address, "/readyz").await, Ok((200, _))) {
-                return Ok(Self { address, folder: folder.to_path_buf(), _process: process });
+                return Ok(Self { address, folder: folder.to_path_buf(), process });
             }
             if let Some(status) = process.try_wait()? {
                 bail!("selvedge up ended with {status}: see {}", folder.join("control.log").display());
@@ -57,6 +64,14 @@ impl Control {
             sleep(Duration::from_millis(20)).await;
         }
         bail!("selvedge up is not ready after ten seconds")
+    }
+
+    /// Asks it to end and waits until it has.
+    ///
+    /// # Errors
+    /// When it is gone already, or takes longer than `patience`.
+    pub async fn terminate(mut self, patience: Duration) -> Result<ExitStatus> {
+        sidecar::terminate(&mut self.process, patience).await
     }
 
     /// Creates everything that `mesh` holds, in the order in which references point.

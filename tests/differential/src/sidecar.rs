@@ -2,13 +2,15 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
 use tokio::process::{Child, Command};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::control::MESH;
 use crate::{envoy, place, stats};
@@ -43,6 +45,8 @@ pub struct Start<'a> {
     pub name: &'a str,
 }
 
+/// Where a proxy listens.
+#[derive(Clone, Copy, Debug)]
 struct Ports {
     admin: u16,
     ingress: u16,
@@ -72,10 +76,24 @@ impl Sidecar {
     pub async fn start(plane: Plane, start: &Start<'_>) -> Result<Self> {
         let ports =
             Ports { admin: place::free_port()?, ingress: place::free_port()?, egress: place::free_port()? };
+        Self::start_at(plane, start, &ports).await
+    }
+
+    /// Starts one more proxy of ours that listens where this one does, beside it; only its admin endpoint differs.
+    ///
+    /// # Errors
+    /// As [`Sidecar::start`].
+    pub async fn start_successor(&self, start: &Start<'_>) -> Result<Self> {
+        let ports =
+            Ports { admin: place::free_port()?, ingress: self.ingress.port(), egress: self.egress.port() };
+        Self::start_at(Plane::Ours, start, &ports).await
+    }
+
+    async fn start_at(plane: Plane, start: &Start<'_>, ports: &Ports) -> Result<Self> {
         let log = start.folder.join(format!("{}.log", start.name));
         let process = match plane {
-            Plane::Envoy => start_envoy(start, &ports, &log)?,
-            Plane::Ours => start_ours(start, &ports, &log)?,
+            Plane::Envoy => start_envoy(start, ports, &log)?,
+            Plane::Ours => start_ours(start, ports, &log)?,
         };
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut sidecar = Self {
@@ -91,6 +109,14 @@ impl Sidecar {
     /// The process id; `None` once it ended.
     pub fn id(&self) -> Option<u32> {
         self.process.id()
+    }
+
+    /// Asks the proxy to end, as a supervisor does, and waits until it has.
+    ///
+    /// # Errors
+    /// When it is gone already, or takes longer than `patience`.
+    pub async fn terminate(mut self, patience: Duration) -> Result<ExitStatus> {
+        terminate(&mut self.process, patience).await
     }
 
     /// Fails when the proxy ended or refused a configuration.
@@ -120,6 +146,17 @@ impl Sidecar {
         }
         bail!("the proxy is not ready after twenty seconds")
     }
+}
+
+/// Sends SIGTERM and waits for the end.
+///
+/// # Errors
+/// When the process is gone already, or takes longer than `patience`.
+pub(crate) async fn terminate(process: &mut Child, patience: Duration) -> Result<ExitStatus> {
+    let id = process.id().context("the process ended by itself")?;
+    nix::sys::signal::kill(Pid::from_raw(i32::try_from(id)?), Signal::SIGTERM)?;
+    let ended = timeout(patience, process.wait()).await;
+    Ok(ended.with_context(|| format!("SIGTERM did not end the process within {patience:?}"))??)
 }
 
 fn start_envoy(start: &Start<'_>, ports: &Ports, log: &Path) -> Result<Child> {
@@ -190,7 +227,7 @@ fn start_ours(start: &Start<'_>, ports: &Ports, log: &Path) -> Result<Child> {
         .env("SELVEDGE_EGRESS_PORT", ports.egress.to_string())
         .env("SELVEDGE_APP_HOST", "127.0.0.1")
         .env("ENVOY_CONCURRENCY", "1")
-        .env("SELVEDGE_DATA_DIR", start.folder.join(format!("{}.data", start.name)));
+        .env("SELVEDGE_STATE_DIR", start.folder.join(format!("{}.state", start.name)));
     for (declared, real) in &start.app_ports {
         command.env(format!("SELVEDGE_APP_PORT_{declared}"), real.to_string());
     }
