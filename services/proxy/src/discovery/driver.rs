@@ -1,0 +1,322 @@
+//! The shell around [`ProxyState`] and the discovery session: the stream, the clusters at work, the disk, the clock.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use selvedge_telemetry::Registry;
+use selvedge_traffic::ResourceKind;
+use selvedge_upstream::{Cluster, Clusters};
+use selvedge_xds::client::Update;
+use selvedge_xds::{ClientSession, Encoded, Node};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::stream::{Link, LinkEvent};
+use super::{ClusterToken, Effect, Phase, ProxyState};
+use crate::ConfigSnapshot;
+use crate::bootstrap::{Bootstrap, XdsEndpoint};
+use crate::persist::Store;
+
+/// A control plane that takes a connection but says nothing for so long counts as unreachable at start.
+const FIRST_RESPONSE_MAX: Duration = Duration::from_secs(5);
+/// Changes are written to disk together, so long after the first of them.
+const SAVE_DELAY: Duration = Duration::from_secs(1);
+/// How long a task without a timer sleeps.
+const FOREVER: Duration = Duration::from_secs(3600);
+
+/// Brings the configuration in and into force.
+pub struct Driver {
+    session: ClientSession,
+    state: Arc<Mutex<ProxyState>>,
+    clusters: Arc<Clusters>,
+    running: HashMap<ClusterToken, Running>,
+    /// Ends with the token of a definition that has become warm.
+    warming: JoinSet<ClusterToken>,
+    snapshot: watch::Sender<Arc<ConfigSnapshot>>,
+    phase: watch::Sender<Phase>,
+    registry: Registry,
+    endpoint: XdsEndpoint,
+    store: Option<Store>,
+    save_at: Option<Instant>,
+    /// The first answer ever must have come by then.
+    answer_by: Option<Instant>,
+    /// The control plane has answered something, ever, or the disk has.
+    informed: bool,
+}
+
+/// A definition at work.
+struct Running {
+    cluster: Arc<Cluster>,
+    waiting: AbortHandle,
+}
+
+/// What others see of a driver.
+pub struct Watched {
+    pub state: Arc<Mutex<ProxyState>>,
+    pub snapshot: watch::Receiver<Arc<ConfigSnapshot>>,
+    pub phase: watch::Receiver<Phase>,
+}
+
+impl Driver {
+    /// A driver and what others see of it. `seed` is random: it feeds the jitter of reconnections.
+    pub fn new(
+        bootstrap: &Bootstrap,
+        clusters: Arc<Clusters>,
+        registry: Registry,
+        store: Option<Store>,
+        seed: u64,
+    ) -> (Self, Watched) {
+        let node = Node {
+            id: bootstrap.resource.given.clone(),
+            cluster: bootstrap.cluster.clone(),
+            metadata: bootstrap.metadata.clone(),
+            user_agent: "selvedge".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let state = Arc::new(Mutex::new(ProxyState::new(bootstrap.initial_fetch_timeout)));
+        let (snapshot, watched_snapshot) = watch::channel(Arc::new(ConfigSnapshot::default()));
+        let (phase, watched_phase) = watch::channel(Phase::default());
+        let driver = Self {
+            session: ClientSession::new(node, seed),
+            state: Arc::clone(&state),
+            clusters,
+            running: HashMap::new(),
+            warming: JoinSet::new(),
+            snapshot,
+            phase,
+            registry,
+            endpoint: bootstrap.xds.clone(),
+            store,
+            save_at: None,
+            answer_by: None,
+            informed: false,
+        };
+        (driver, Watched { state, snapshot: watched_snapshot, phase: watched_phase })
+    }
+
+    /// Runs until it is dropped.
+    pub async fn run(mut self) {
+        let mut link = Link::Closed;
+        loop {
+            let wake_at = self.wake_at(matches!(link, Link::Closed));
+            tokio::select! {
+                event = link.event() => self.handle_link(event, &mut link),
+                Some(warm) = self.warming.join_next(), if !self.warming.is_empty() => {
+                    // A definition that was dropped while it warmed up has nothing to tell.
+                    if let Ok(token) = warm {
+                        self.state().handle_warmed(token, Instant::now());
+                    }
+                }
+                () = tokio::time::sleep_until(wake_at.into()) => self.handle_time(&mut link),
+            }
+            self.carry_out();
+            while let Some(request) = self.session.poll_request() {
+                link.send(request);
+            }
+            if matches!(link, Link::Closed) && self.session.is_connected() {
+                self.disconnected("the stream takes no more requests");
+            }
+        }
+    }
+
+    /// The earliest of all timers; an attempt to connect is due only while none is under way.
+    fn wake_at(&self, closed: bool) -> Instant {
+        let now = Instant::now();
+        let connect = self.session.next_timeout(now).filter(|_| closed);
+        let timers = [connect, self.answer_by, self.state().next_timeout(now), self.save_at];
+        timers.into_iter().flatten().min().unwrap_or(now + FOREVER).min(now + FOREVER)
+    }
+
+    fn handle_time(&mut self, link: &mut Link) {
+        let now = Instant::now();
+        if self.session.next_timeout(now).is_some_and(|at| at <= now) && matches!(link, Link::Closed) {
+            *link = Link::connect(&self.endpoint);
+        }
+        if self.answer_by.is_some_and(|at| at <= now) {
+            *link = Link::Closed;
+            self.disconnected("the control plane does not answer");
+        }
+        self.state().handle_timeout(now);
+        if self.save_at.is_some_and(|at| at <= now) {
+            self.save();
+        }
+    }
+
+    fn handle_link(&mut self, event: LinkEvent, link: &mut Link) {
+        match event {
+            LinkEvent::Connected => {
+                tracing::debug!(endpoint = ?self.endpoint, "connected to the control plane");
+                self.session.handle_connected();
+                self.answer_by = (!self.informed).then(|| Instant::now() + FIRST_RESPONSE_MAX);
+            }
+            LinkEvent::Response(message) => match self.session.handle_response(&message) {
+                Ok(()) => {
+                    self.informed = true;
+                    self.answer_by = None;
+                    self.registry.server().control_plane_connected_state.set(1);
+                    while let Some(update) = self.session.poll_update() {
+                        self.count(&update);
+                        self.state().handle_update(update, Instant::now());
+                        self.carry_out();
+                    }
+                }
+                Err(fault) => {
+                    *link = Link::Closed;
+                    self.disconnected(&fault.to_string());
+                }
+            },
+            LinkEvent::Closed(reason) => self.disconnected(&reason),
+        }
+    }
+
+    fn disconnected(&mut self, reason: &str) {
+        tracing::warn!(endpoint = ?self.endpoint, reason, "the control plane cannot be reached; what is in force stays");
+        self.registry.server().control_plane_connected_state.set(0);
+        self.session.handle_disconnected(Instant::now());
+        self.answer_by = None;
+        if !self.informed {
+            self.restore();
+        }
+    }
+
+    /// Starts from the last good configuration; once, and only while the control plane has not said anything.
+    fn restore(&mut self) {
+        let Some(store) = &self.store else { return };
+        let resources = match store.load() {
+            Ok(Some(resources)) => resources,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, "failed to load the last good configuration");
+                return;
+            }
+        };
+        self.informed = true;
+        tracing::info!(resources = resources.len(), "started from the last good configuration on disk");
+        let decoded = resources.iter().filter_map(|encoded| {
+            let decoded = selvedge_xds::decode(encoded.kind, &encoded.value).ok()?;
+            Some((decoded, encoded.version.to_string()))
+        });
+        let decoded = decoded.collect();
+        self.session.restore(resources);
+        self.state().handle_restored(decoded, Instant::now());
+        self.carry_out();
+    }
+
+    fn save(&mut self) {
+        self.save_at = None;
+        let Some(store) = &self.store else { return };
+        let resources = self.state().resources();
+        let encoded: Vec<Encoded> = resources
+            .iter()
+            .map(|(resource, version)| {
+                let encoded = selvedge_xds::encode(resource);
+                Encoded::received(encoded.kind, &encoded.name, version, encoded.value)
+            })
+            .collect();
+        if let Err(error) = store.save(&encoded) {
+            tracing::warn!(%error, "failed to keep the last good configuration");
+        }
+    }
+
+    fn carry_out(&mut self) {
+        loop {
+            let Some(effect) = self.state().poll_effect() else { break };
+            self.carry_out_one(effect);
+        }
+        let warming = self.running.values().filter(|running| !running.cluster.is_warm()).count();
+        self.registry.server().warming_clusters.set(u64::try_from(warming).unwrap_or(u64::MAX));
+        let phase = self.state().phase();
+        self.phase.send_if_modified(|known| std::mem::replace(known, phase) != phase);
+    }
+
+    fn carry_out_one(&mut self, effect: Effect) {
+        match effect {
+            Effect::StartCluster { token, config, assignment } => {
+                let cluster = self.clusters.start(config);
+                if let Some(assignment) = assignment {
+                    cluster.update_endpoints(&assignment);
+                }
+                let waited = Arc::clone(&cluster);
+                let waiting = self.warming.spawn(async move {
+                    waited.warmed().await;
+                    token
+                });
+                self.running.insert(token, Running { cluster, waiting });
+            }
+            Effect::DropCluster(token) => {
+                if let Some(running) = self.running.remove(&token) {
+                    running.waiting.abort();
+                }
+            }
+            Effect::Endpoints { tokens, endpoints } => {
+                for running in tokens.iter().filter_map(|token| self.running.get(token)) {
+                    running.cluster.stats.update_attempt.inc();
+                    running.cluster.stats.update_success.inc();
+                    running.cluster.update_endpoints(&endpoints);
+                }
+                self.registry.server().cluster_updated.inc();
+                self.save_soon();
+            }
+            Effect::ActivateCluster(token) => {
+                if let Some(running) = self.running.get(&token) {
+                    self.clusters.activate(Arc::clone(&running.cluster));
+                }
+                self.running.retain(|_, running| !running.cluster.is_removed());
+                self.save_soon();
+            }
+            Effect::RemoveCluster(name) => {
+                self.clusters.remove(&name);
+                self.running.retain(|_, running| !running.cluster.is_removed());
+                self.save_soon();
+            }
+            Effect::Listen => self.session.listen(),
+            Effect::Publish(snapshot) => {
+                self.registry.server().total_listeners_active.set(snapshot.listeners.len() as u64);
+                // Nobody listening yet is no reason not to publish.
+                self.snapshot.send_replace(snapshot);
+                self.save_soon();
+            }
+            Effect::Answer { nonce, refused } => {
+                for refused in &refused {
+                    tracing::warn!(
+                        resource = refused.resource,
+                        reason = refused.reason,
+                        "configuration rejected"
+                    );
+                }
+                self.session.handle_applied(&nonce, refused);
+            }
+            Effect::Live => tracing::info!("all configuration has come; serving"),
+        }
+    }
+
+    fn save_soon(&mut self) {
+        if self.store.is_some() && self.save_at.is_none() {
+            self.save_at = Some(Instant::now() + SAVE_DELAY);
+        }
+    }
+
+    fn count(&self, update: &Update) {
+        let stats = self.registry.server();
+        let rejected = !update.refused.is_empty();
+        for refused in &update.refused {
+            tracing::warn!(resource = refused.resource, reason = refused.reason, "configuration rejected");
+        }
+        match update.kind {
+            ResourceKind::Cluster => {
+                stats.cds_update_attempt.inc();
+                if rejected { stats.cds_update_rejected.inc() } else { stats.cds_update_success.inc() }
+            }
+            ResourceKind::Listener => {
+                stats.lds_update_attempt.inc();
+                if rejected { stats.lds_update_rejected.inc() } else { stats.lds_update_success.inc() }
+            }
+            ResourceKind::Endpoints | ResourceKind::Routes => {}
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, ProxyState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,35 @@
+//! Resources that were rejected, kept so that somebody can see why.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// No more than this many are remembered of a kind; the names come from the control plane.
+const FAILURES_MAX: usize = 1024;
+
+/// Why the latest version of a resource is not in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub details: String,
+    pub at: Instant,
+}
+
+/// Failures by the name of the resource.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Failures(BTreeMap<String, Failure>);
+
+impl Failures {
+    pub(super) fn add(&mut self, name: &str, details: &str, at: Instant) {
+        if self.0.len() < FAILURES_MAX || self.0.contains_key(name) {
+            self.0.insert(name.to_owned(), Failure { details: details.to_owned(), at });
+        }
+    }
+
+    /// A version was accepted, or the resource is gone.
+    pub(super) fn clear(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Failure)> {
+        self.0.iter().map(|(name, failure)| (name.as_str(), failure))
+    }
+}

@@ -1,0 +1,271 @@
+//! The decisions: which configuration is in force.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use selvedge_traffic::{Cluster, LoadAssignment, Resource, ResourceKind};
+use selvedge_xds::client::{Refused, Update};
+
+use super::clusters::{ClusterTable, ClusterToken};
+use super::listeners::ListenerTable;
+use super::references::{listener_clusters, table_clusters};
+use super::routes::RouteTables;
+use super::validate;
+use crate::ConfigSnapshot;
+
+/// What is to be done, in this order.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Begin to find and probe the hosts of a new definition; [`ProxyState::handle_warmed`] when that is done.
+    StartCluster { token: ClusterToken, config: Arc<Cluster>, assignment: Option<Arc<LoadAssignment>> },
+    /// A definition that never served is not needed any more.
+    DropCluster(ClusterToken),
+    /// Hand endpoints to these definitions.
+    Endpoints { tokens: Vec<ClusterToken>, endpoints: Arc<LoadAssignment> },
+    /// Let a warm definition serve, in its predecessor's place.
+    ActivateCluster(ClusterToken),
+    /// No route leads to it any more.
+    RemoveCluster(String),
+    /// Ask for listeners: the clusters are there.
+    Listen,
+    /// Serve this.
+    Publish(Arc<ConfigSnapshot>),
+    /// Answer the control plane: all is applied but what was refused.
+    Answer { nonce: String, refused: Vec<Refused> },
+    /// All that was asked for has come and serves; told once.
+    Live,
+}
+
+/// How far a proxy has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Clusters are awaited.
+    #[default]
+    PreInitializing,
+    /// Listeners are awaited.
+    Initializing,
+    Live,
+}
+
+/// What a proxy knows, and what of it is in force. One grammar: `handle_…` takes an input, `poll_effect` gives what
+/// follows from it, [`ProxyState::next_timeout`] says when [`ProxyState::handle_timeout`] is due.
+#[derive(Debug, Default)]
+pub struct ProxyState {
+    pub(super) clusters: ClusterTable,
+    pub(super) routes: RouteTables,
+    pub(super) listeners: ListenerTable,
+    answered: BTreeSet<ResourceKind>,
+    fetch_limit: Option<Duration>,
+    phase: Phase,
+    snapshot: Arc<ConfigSnapshot>,
+    effects: VecDeque<Effect>,
+}
+
+impl ProxyState {
+    /// `fetch_limit`: a resource that has not come by then is gone on without; `None` waits for ever.
+    pub fn new(fetch_limit: Option<Duration>) -> Self {
+        Self { fetch_limit, ..Self::default() }
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// What is served.
+    pub fn snapshot(&self) -> &Arc<ConfigSnapshot> {
+        &self.snapshot
+    }
+
+    /// The names of the clusters that serve.
+    pub fn active_clusters(&self) -> impl Iterator<Item = &str> {
+        let active = self.clusters.entries.iter().filter(|(_, entry)| entry.active.is_some());
+        active.map(|(name, _)| name.as_str())
+    }
+
+    /// Takes what the control plane sent; what can be applied is, what cannot is refused by name, and the rest stays.
+    pub fn handle_update(&mut self, update: Update, now: Instant) {
+        let Update { kind, nonce, changed, removed, refused: undecodable } = update;
+        for refused in &undecodable {
+            self.failed(kind, &refused.resource, &refused.reason, now);
+        }
+        let mut refused = Vec::new();
+        for received in changed {
+            let name = received.resource.name().to_owned();
+            if let Err(invalid) = self.accept(received.resource, &received.encoded.version, now) {
+                let reason = invalid.to_string();
+                self.failed(kind, &name, &reason, now);
+                refused.push(Refused { resource: name, reason });
+            }
+        }
+        for name in removed {
+            self.withdraw(kind, &name, now);
+        }
+        self.answered.insert(kind);
+        self.effects.push_back(Effect::Answer { nonce, refused });
+        self.reconcile(now);
+    }
+
+    /// Takes what a former process had in force, each resource with its version.
+    pub fn handle_restored(&mut self, mut resources: Vec<(Resource, String)>, now: Instant) {
+        resources.sort_by_key(|(resource, _)| resource.kind());
+        for (resource, version) in resources {
+            let (kind, name) = (resource.kind(), resource.name().to_owned());
+            if let Err(invalid) = self.accept(resource, &version, now) {
+                self.failed(kind, &name, &invalid.to_string(), now);
+            }
+        }
+        self.answered.extend([ResourceKind::Cluster, ResourceKind::Listener]);
+        self.reconcile(now);
+    }
+
+    /// A definition that was started is ready to serve.
+    pub fn handle_warmed(&mut self, token: ClusterToken, now: Instant) {
+        self.change_clusters(|clusters, effects| clusters.warmed(token, now, effects));
+        self.reconcile(now);
+    }
+
+    /// When something that waits has waited long enough.
+    pub fn next_timeout(&self, now: Instant) -> Option<Instant> {
+        let endpoints = self
+            .fetch_limit
+            .and_then(|limit| self.clusters.waiting_for_endpoints().map(|(_, since)| since + limit).min());
+        let waits = [
+            endpoints,
+            self.clusters.next_removal(),
+            self.routes.next_release(),
+            self.listeners.next_release(self.fetch_limit, now),
+        ];
+        waits.into_iter().flatten().min()
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(limit) = self.fetch_limit {
+            self.change_clusters(|clusters, effects| clusters.expire(limit, now, effects));
+        }
+        self.reconcile(now);
+    }
+
+    /// The next thing to do.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// What is in force, with its versions, to be kept for the next process.
+    pub fn resources(&self) -> Vec<(Resource, String)> {
+        let clusters = self.clusters.entries.values().filter_map(|entry| entry.active.as_ref());
+        let clusters = clusters.map(|it| (Resource::Cluster((*it.config).clone()), it.version.clone()));
+        let endpoints = self.clusters.assignments.values();
+        let endpoints =
+            endpoints.map(|it| (Resource::Endpoints((*it.endpoints).clone()), it.version.clone()));
+        let listeners = self.listeners.entries.values().filter_map(|entry| entry.active.as_ref());
+        let listeners = listeners.map(|it| (Resource::Listener((*it.config).clone()), it.version.clone()));
+        let routes = self.routes.entries.values().filter_map(|entry| entry.current.as_ref());
+        let routes = routes.map(|it| (Resource::Routes((*it.table).clone()), it.version.clone()));
+        clusters.chain(endpoints).chain(listeners).chain(routes).collect()
+    }
+
+    fn accept(&mut self, resource: Resource, version: &str, now: Instant) -> Result<(), validate::Invalid> {
+        match resource {
+            Resource::Cluster(cluster) => {
+                validate::cluster(&cluster)?;
+                self.change_clusters(|clusters, effects| clusters.accept(cluster, version, now, effects));
+            }
+            Resource::Endpoints(assignment) => {
+                let name = assignment.cluster.clone();
+                self.change_clusters(|clusters, effects| {
+                    clusters.assign(&name, assignment, version, effects)
+                });
+            }
+            Resource::Listener(listener) => self.listeners.accept(listener, version, now)?,
+            Resource::Routes(table) => {
+                let table = Arc::new(table);
+                validate::routes(&table)?;
+                self.routes.accept(table, version, now);
+            }
+        }
+        Ok(())
+    }
+
+    fn withdraw(&mut self, kind: ResourceKind, name: &str, now: Instant) {
+        match kind {
+            ResourceKind::Cluster => {
+                self.change_clusters(|clusters, effects| clusters.withdraw(name, now, effects));
+            }
+            ResourceKind::Endpoints => {
+                let none = LoadAssignment { cluster: name.to_owned(), ..LoadAssignment::default() };
+                self.change_clusters(|clusters, effects| clusters.assign(name, none, "", effects));
+            }
+            ResourceKind::Listener => self.listeners.withdraw(name),
+            // A table stays as long as a listener asks for it; `reconcile` drops the others.
+            ResourceKind::Routes => self.routes.failures.clear(name),
+        }
+    }
+
+    fn failed(&mut self, kind: ResourceKind, name: &str, details: &str, now: Instant) {
+        match kind {
+            ResourceKind::Cluster | ResourceKind::Endpoints => self.clusters.failures.add(name, details, now),
+            ResourceKind::Listener => self.listeners.failures.add(name, details, now),
+            ResourceKind::Routes => self.routes.failures.add(name, details, now),
+        }
+    }
+
+    fn change_clusters(&mut self, change: impl FnOnce(&mut ClusterTable, &mut Vec<Effect>)) {
+        let mut effects = Vec::new();
+        change(&mut self.clusters, &mut effects);
+        self.effects.extend(effects);
+    }
+
+    /// Moves everything forward that can move: routes, then listeners, then what nobody needs any more.
+    fn reconcile(&mut self, now: Instant) {
+        let Self { clusters, routes, listeners, .. } = self;
+        let is_usable = |name: &str| clusters.is_usable(name);
+        routes.retain(|name| listeners.wants_table(name));
+        routes.promote(is_usable, now);
+        listeners.promote(routes, is_usable, self.fetch_limit, now);
+        self.publish();
+        let used = self.used_clusters();
+        self.change_clusters(|clusters, effects| {
+            clusters.remove_unused(|name| used.contains(name), now, effects);
+        });
+        self.advance();
+    }
+
+    fn publish(&mut self) {
+        let listeners = self.listeners.active(&self.routes, &self.snapshot.listeners);
+        let before = &self.snapshot.listeners;
+        let same =
+            before.len() == listeners.len() && before.iter().zip(&listeners).all(|(a, b)| Arc::ptr_eq(a, b));
+        if !same {
+            self.snapshot = Arc::new(ConfigSnapshot { generation: self.snapshot.generation + 1, listeners });
+            self.effects.push_back(Effect::Publish(Arc::clone(&self.snapshot)));
+        }
+    }
+
+    /// Clusters that the published configuration leads to.
+    fn used_clusters(&self) -> BTreeSet<String> {
+        let listeners = self.snapshot.listeners.iter();
+        let names = listeners.flat_map(|listener| {
+            let tables = listener.routes.values().flat_map(|table| table_clusters(table));
+            listener_clusters(&listener.config).into_iter().chain(tables)
+        });
+        names.map(str::to_owned).collect()
+    }
+
+    fn advance(&mut self) {
+        if self.phase == Phase::PreInitializing
+            && self.answered.contains(&ResourceKind::Cluster)
+            && self.clusters.is_warm()
+        {
+            self.phase = Phase::Initializing;
+            self.effects.push_back(Effect::Listen);
+        }
+        if self.phase == Phase::Initializing
+            && self.answered.contains(&ResourceKind::Listener)
+            && self.listeners.is_warm()
+        {
+            self.phase = Phase::Live;
+            self.effects.push_back(Effect::Live);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The stream to the control plane: gRPC over HTTP/2, messages as bytes.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes};
+use selvedge_xds::client::DELTA_METHOD;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::client::Grpc;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder, Streaming};
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+
+use crate::bootstrap::XdsEndpoint;
+
+/// A connection is up within this, or the control plane counts as unreachable.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A half-open connection is found out by pings.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// No response is larger: what a control plane sends to one proxy.
+const RESPONSE_BYTES_MAX: usize = 64 << 20;
+/// Requests that wait for the network; a session never has more than a few.
+const REQUESTS_MAX: usize = 1024;
+
+type Opening = Pin<Box<dyn Future<Output = Result<Channel, tonic::transport::Error>> + Send>>;
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Streaming<Bytes>>, Status>> + Send>>;
+
+/// A link to the control plane in whichever state it is.
+pub(super) enum Link {
+    Closed,
+    Connecting(Opening),
+    /// Requests flow; the answer to the call itself is outstanding.
+    Calling {
+        requests: mpsc::Sender<Bytes>,
+        call: Answering,
+    },
+    Open {
+        requests: mpsc::Sender<Bytes>,
+        responses: Box<Streaming<Bytes>>,
+    },
+}
+
+/// What happened on a link.
+#[derive(Debug)]
+pub(super) enum LinkEvent {
+    /// Requests may be sent.
+    Connected,
+    Response(Bytes),
+    Closed(String),
+}
+
+impl Link {
+    /// Begins to connect.
+    pub(super) fn connect(endpoint: &XdsEndpoint) -> Self {
+        let uri = endpoint.uri();
+        Self::Connecting(Box::pin(async move {
+            Endpoint::from_shared(uri)?
+                .connect_timeout(CONNECT_TIMEOUT)
+                .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+                .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+                .keep_alive_while_idle(true)
+                .tcp_nodelay(true)
+                .connect()
+                .await
+        }))
+    }
+
+    /// Sends a request; a link that takes no more is broken and says so at [`Link::event`].
+    pub(super) fn send(&mut self, request: Bytes) {
+        let sent = match self {
+            Self::Calling { requests, .. } | Self::Open { requests, .. } => {
+                requests.try_send(request).is_ok()
+            }
+            Self::Closed | Self::Connecting(_) => false,
+        };
+        if !sent {
+            *self = Self::Closed;
+        }
+    }
+
+    /// Waits for something to happen; may be dropped and called again without loss. A closed link stays silent.
+    pub(super) async fn event(&mut self) -> LinkEvent {
+        let closed = loop {
+            match self {
+                Self::Closed => std::future::pending().await,
+                Self::Connecting(opening) => match opening.as_mut().await {
+                    Ok(channel) => {
+                        let (requests, queued) = mpsc::channel(REQUESTS_MAX);
+                        *self = Self::Calling { requests, call: call(channel, queued) };
+                        return LinkEvent::Connected;
+                    }
+                    Err(error) => break text(&error),
+                },
+                Self::Calling { requests, call } => match call.as_mut().await {
+                    Ok(response) => {
+                        let responses = Box::new(response.into_inner());
+                        *self = Self::Open { requests: requests.clone(), responses };
+                    }
+                    Err(status) => break status.to_string(),
+                },
+                Self::Open { responses, .. } => match responses.message().await {
+                    Ok(Some(message)) => return LinkEvent::Response(message),
+                    Ok(None) => break "the control plane ended the stream".to_owned(),
+                    Err(status) => break status.to_string(),
+                },
+            }
+        };
+        *self = Self::Closed;
+        LinkEvent::Closed(closed)
+    }
+}
+
+fn call(channel: Channel, requests: mpsc::Receiver<Bytes>) -> Answering {
+    Box::pin(async move {
+        let mut grpc = Grpc::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
+        grpc.ready().await.map_err(|error| Status::unavailable(text(&error)))?;
+        let method = PathAndQuery::from_static(DELTA_METHOD);
+        grpc.streaming(Request::new(ReceiverStream::new(requests)), method, RawCodec).await
+    })
+}
+
+/// An error with its causes: a transport's own text says little.
+fn text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Messages are bytes here; `selvedge-xds` alone knows what is in them.
+#[derive(Clone, Copy, Debug, Default)]
+struct RawCodec;
+
+impl Codec for RawCodec {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        *self
+    }
+
+    fn decoder(&mut self) -> Self {
+        *self
+    }
+}
+
+impl Encoder for RawCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for RawCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
+}

@@ -1,0 +1,64 @@
+//! What this proxy cannot honour is rejected, never served half.
+
+use std::sync::Arc;
+
+use selvedge_telemetry::AccessLogs;
+use selvedge_telemetry::access_log::FormatError;
+use selvedge_traffic::compiled::TableInvalid;
+use selvedge_traffic::{
+    AccessLog, Cluster, CompiledRoutes, Listener, Network, RouteSource, RouteTable, Transport,
+    UpstreamTransport,
+};
+use thiserror::Error;
+
+use super::references::chains;
+
+/// Why a decoded resource is not accepted.
+#[derive(Debug, Error)]
+pub(super) enum Invalid {
+    #[error("TLS to the upstream hosts is not supported by this version")]
+    UpstreamTls,
+    #[error("filter chain {0:?}: TLS termination is not supported by this version")]
+    DownstreamTls(String),
+    #[error(transparent)]
+    AccessLog(#[from] FormatError),
+    #[error("routes: {0}")]
+    Routes(#[from] TableInvalid),
+    #[error("has duplicate address '{address}' as existing listener '{listener}'")]
+    AddressTaken { address: std::net::SocketAddr, listener: String },
+}
+
+pub(super) fn cluster(cluster: &Cluster) -> Result<(), Invalid> {
+    match cluster.transport {
+        UpstreamTransport::Plain => Ok(()),
+        UpstreamTransport::Tls(_) => Err(Invalid::UpstreamTls),
+    }
+}
+
+pub(super) fn routes(table: &Arc<RouteTable>) -> Result<(), Invalid> {
+    CompiledRoutes::new(Arc::clone(table))?;
+    Ok(())
+}
+
+pub(super) fn listener(listener: &Listener) -> Result<(), Invalid> {
+    access_logs(&listener.access_logs)?;
+    for chain in chains(listener) {
+        if matches!(chain.transport, Transport::Tls(_)) {
+            return Err(Invalid::DownstreamTls(chain.name.clone()));
+        }
+        match &chain.network {
+            Network::Http(connection) => {
+                access_logs(&connection.access_logs)?;
+                if let RouteSource::Inline(table) = &connection.routes {
+                    routes(&Arc::new(table.clone()))?;
+                }
+            }
+            Network::Tcp(proxy) => access_logs(&proxy.access_logs)?,
+        }
+    }
+    Ok(())
+}
+
+fn access_logs(logs: &[AccessLog]) -> Result<(), Invalid> {
+    logs.iter().try_for_each(|log| AccessLogs::validate(log).map_err(Invalid::from))
+}

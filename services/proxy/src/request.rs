@@ -1,0 +1,59 @@
+//! The life of a request: admit → route → answer, redirect or forward → record.
+//!
+//! Forwarding in turn is: cluster → rewrite → (pick → connect or reuse → send) once a try → retry or pass on. Every step
+//! may end the request with an answer of the proxy's own; nothing else ends it early but the client.
+
+mod attempt;
+mod body;
+mod exchange;
+mod forward;
+mod limits;
+mod record;
+mod reply;
+mod respond;
+mod view;
+
+pub(crate) use exchange::{After, Exchange, Peer};
+pub(crate) use record::Log;
+pub(crate) use reply::Reply;
+
+use exchange::Ended;
+use selvedge_telemetry::details;
+use selvedge_traffic::Action;
+use view::Request;
+
+/// Serves one request whose head has been read. `refused` is the answer to a head that was not understood.
+pub(crate) async fn serve(mut x: Exchange<'_>, refused: Option<Reply>) -> After {
+    x.begin();
+    let ended = match refused {
+        Some(reply) => Err(Ended::Reply(reply)),
+        None => run(&mut x).await,
+    };
+    let after = match ended {
+        Ok(after) => after,
+        Err(Ended::Reply(reply)) => respond::reply(&mut x, reply).await,
+        Err(Ended::Gone) => x.gone(),
+        Err(Ended::Cut) => After::Cut,
+    };
+    x.record();
+    after
+}
+
+async fn run<'a>(x: &mut Exchange<'a>) -> Result<After, Ended> {
+    x.admit().await?;
+    let matched = x.route()?;
+    match &matched.route.action {
+        Action::Forward(forward) => forward::forward(x, matched, forward).await,
+        Action::Redirect(redirect) => {
+            x.manager.stats.rq_direct_response.inc();
+            let location = redirect.location(&Request(&x.heads.request));
+            let reply = Reply::new(redirect.status, None, details::DIRECT_RESPONSE, "");
+            Err(Ended::Reply(Reply { location: Some(location), ..reply }))
+        }
+        Action::Respond(direct) => {
+            x.manager.stats.rq_direct_response.inc();
+            let reply = Reply::new(direct.status, None, details::DIRECT_RESPONSE, "");
+            Err(Ended::Reply(Reply { body: direct.body.clone().into(), ..reply }))
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! One try: pick a host, get a stream to it, send the request, wait for the response's head.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use selvedge_http::framing::{self, Framing};
+use selvedge_http::head::Version;
+use selvedge_http::known::HeaderId;
+use selvedge_http::method;
+use selvedge_http::parse::Upgrade;
+use selvedge_traffic::retry::Reset;
+use selvedge_traffic::{HostRewrite, HttpProtocol};
+use selvedge_upstream::pool::{AcquireError, Protocol, StreamFailure, UpstreamStream};
+use selvedge_upstream::{Host, Outcome, PickContext, Priority};
+use tokio::time::Instant;
+
+use super::body::{Broken, RequestBody};
+use super::exchange::{Ended, Exchange, Interrupt};
+use super::forward::{Plan, attempt_over, note_progress, set_millis};
+use super::limits::Expired;
+use super::reply::{Reply, UpstreamReset};
+
+/// What came of a try.
+pub(super) enum Attempt {
+    /// A response's head stands in the exchange; its body is still to be read.
+    Response(UpstreamStream, Framing),
+    /// No response: in the words for the client, and in those for the retry policy.
+    Reset(UpstreamReset, Reset),
+    /// The try's own time-out.
+    TimedOut,
+}
+
+/// What came of one stream.
+enum Sent {
+    Answered(Framing),
+    Failed(StreamFailure),
+    Interrupted(Interrupt),
+    ClientGone,
+    ClientBroken(selvedge_wire::channel::ChannelError),
+}
+
+/// Makes one try.
+///
+/// A kept-alive connection may have been closed by its host just when it was chosen. If nothing of a response had come and
+/// the request may be sent twice, it goes out once more on a fresh connection, and that is not a retry.
+pub(super) async fn attempt(
+    x: &mut Exchange<'_>,
+    plan: &mut Plan<'_>,
+    body: &mut RequestBody,
+) -> Result<Attempt, Ended> {
+    let host = pick(x, plan)?;
+    prepare(x, plan, &host);
+    let mut fresh = false;
+    loop {
+        let mut stream = match acquire(x, plan, &host, fresh).await? {
+            Ok(stream) => stream,
+            Err(error) => return Ok(not_acquired(x, error)),
+        };
+        x.limits.connected(Some(Instant::now()));
+        let logged = x.is_logged();
+        x.log.connected(&stream, logged);
+        let failure = match send(x, &mut stream, body).await {
+            Sent::Answered(framing) => {
+                answered(x, plan, &host);
+                return Ok(Attempt::Response(stream, framing));
+            }
+            Sent::Interrupted(Interrupt::Expired(Expired::PerTry)) => {
+                plan.cluster.stats.upstream_rq_per_try_timeout.inc();
+                timed_out(plan, &host, &mut stream);
+                return Ok(Attempt::TimedOut);
+            }
+            Sent::Interrupted(interrupt) => {
+                if interrupt == Interrupt::Expired(Expired::Global) {
+                    timed_out(plan, &host, &mut stream);
+                }
+                return Err(attempt_over(x, plan, interrupt));
+            }
+            Sent::ClientGone => return Err(attempt_over(x, plan, Interrupt::Gone)),
+            Sent::ClientBroken(error) => return Err(client_broke(x, &error)),
+            Sent::Failed(failure) => failure,
+        };
+        let stale = matches!(failure, StreamFailure::Closed { started: false })
+            && stream.is_reused()
+            && !fresh
+            && body.can_replay()
+            && (method::is_idempotent(x.heads.request.method()) || !stream.has_sent());
+        if !stale {
+            return Ok(failed(plan, &host, stream, &failure));
+        }
+        stream.closed_by_peer();
+        drop(stream);
+        body.rewind();
+        fresh = true;
+    }
+}
+
+fn pick(x: &mut Exchange<'_>, plan: &mut Plan<'_>) -> Result<Arc<Host>, Ended> {
+    let avoid = plan.policy.is_some_and(|policy| policy.avoid_previous_hosts);
+    let context = PickContext {
+        hash: None,
+        attempt: x.log.attempts - 1,
+        tried: if avoid { &plan.tried } else { &[] },
+        reselect_max: plan.policy.map_or(0, |policy| policy.host_selection_attempts_max),
+        original_dst: x.peer.original_dst,
+    };
+    match plan.cluster.pick(&context) {
+        Ok(host) => {
+            if avoid {
+                plan.tried.push(Arc::clone(&host));
+            }
+            x.log.host = Some(Arc::clone(&host));
+            Ok(host)
+        }
+        Err(_) => {
+            plan.cluster.stats.upstream_cx_none_healthy.inc();
+            x.log.host = None;
+            Err(Ended::Reply(Reply::no_healthy_upstream()))
+        }
+    }
+}
+
+/// The headers that differ from try to try.
+fn prepare(x: &mut Exchange<'_>, plan: &Plan<'_>, host: &Host) {
+    let head = &mut x.heads.request;
+    if x.log.attempts > 1
+        && let Some(expected) = plan.timeouts.expected(x.log.started.elapsed())
+    {
+        set_millis(&mut head.fields, HeaderId::XEnvoyExpectedRqTimeoutMs, expected);
+    }
+    if plan.include_attempt_count {
+        let count = itoa::Buffer::new().format(x.log.attempts).to_owned();
+        head.fields.set_id(HeaderId::XEnvoyAttemptCount, count.as_bytes());
+    }
+    if let Some(rewrite @ HostRewrite::Auto) = &plan.forward.host_rewrite
+        && let Some(name) = rewrite.apply(host.hostname.as_deref())
+    {
+        if !head.fields.contains(HeaderId::XEnvoyOriginalHost) {
+            let before = head.authority().unwrap_or_default().to_owned();
+            head.fields.set_id(HeaderId::XEnvoyOriginalHost, before.as_bytes());
+        }
+        head.set_authority(name);
+    }
+}
+
+async fn acquire(
+    x: &mut Exchange<'_>,
+    plan: &Plan<'_>,
+    host: &Arc<Host>,
+    fresh: bool,
+) -> Result<Result<UpstreamStream, AcquireError>, Ended> {
+    let worker = Rc::clone(x.worker);
+    let priority = Priority::Default;
+    let protocol = match plan.cluster.config.protocol {
+        // An upgrade is a thing of HTTP/1.
+        _ if x.facts.upgrade == Upgrade::WebSocket => Protocol::Http1,
+        HttpProtocol::Http1 => Protocol::Http1,
+        HttpProtocol::Http2 => Protocol::Http2,
+        HttpProtocol::Downstream if x.heads.request.version == Version::Http2 => Protocol::Http2,
+        HttpProtocol::Downstream => Protocol::Http1,
+    };
+    if protocol == Protocol::Http1 && !fresh {
+        match worker.pools.acquire_idle(&plan.cluster, host, priority) {
+            Ok(None) => {}
+            Ok(Some(stream)) => return Ok(Ok(stream)),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    let acquiring = worker.pools.acquire(&plan.cluster, host, protocol, priority, fresh);
+    x.unless_interrupted(acquiring).await.map_err(|interrupt| attempt_over(x, plan, interrupt))
+}
+
+fn not_acquired(x: &mut Exchange<'_>, error: AcquireError) -> Attempt {
+    match error {
+        AcquireError::Overflow => Attempt::Reset(UpstreamReset::Overflow, Reset::Overflow),
+        AcquireError::Connect { timeout: true, .. } => {
+            Attempt::Reset(UpstreamReset::ConnectionTimeout, Reset::ConnectTimeout)
+        }
+        AcquireError::Connect { local, reason, .. } => {
+            x.log.upstream_failure = Some(Rc::clone(&reason));
+            let reset = if local {
+                UpstreamReset::LocalConnectionFailure(reason)
+            } else {
+                UpstreamReset::RemoteConnectionFailure(reason)
+            };
+            Attempt::Reset(reset, Reset::ConnectFailure)
+        }
+    }
+}
+
+/// Sends the request while waiting for the response: an answer may come before the request is whole.
+async fn send(x: &mut Exchange<'_>, stream: &mut UpstreamStream, body: &mut RequestBody) -> Sent {
+    let framing = upstream_framing(x);
+    if let Err(failure) = stream.send_head(&x.heads.request, framing) {
+        return Sent::Failed(failure);
+    }
+    x.arm();
+    let mut broken = false;
+    poll_fn(|cx| {
+        if !body.is_sent() && !broken {
+            let (before, whole) = (body.received, body.is_whole());
+            let polled = body.poll_send(cx, x.channel, &mut stream.channel);
+            note_progress(x, before, body.received);
+            if body.is_whole() && !whole {
+                x.request_arrived(Instant::now());
+                x.arm();
+            }
+            x.log.bytes_received = body.received;
+            match polled {
+                Poll::Ready(Ok(())) => x.log.request_sent = Some(x.log.since_start()),
+                Poll::Ready(Err(Broken::Source(error))) if error.is_protocol() => {
+                    return Poll::Ready(Sent::ClientBroken(error));
+                }
+                Poll::Ready(Err(Broken::Source(_))) => return Poll::Ready(Sent::ClientGone),
+                // A response may have been sent before the upstream stopped listening.
+                Poll::Ready(Err(Broken::Sink(_))) => broken = true,
+                Poll::Pending => {}
+            }
+        }
+        match stream.poll_head(cx, x.heads.request.method(), &mut x.heads.response) {
+            Poll::Ready(Ok(framing)) => Poll::Ready(Sent::Answered(framing)),
+            Poll::Ready(Err(failure)) => Poll::Ready(Sent::Failed(failure)),
+            Poll::Pending => x.poll_interrupt(cx).map(Sent::Interrupted),
+        }
+    })
+    .await
+}
+
+/// How the request's body is framed upstream.
+fn upstream_framing(x: &Exchange<'_>) -> Framing {
+    match x.facts.framing {
+        // HTTP/2 says so only if the client did.
+        Framing::Chunked => match x.heads.request.fields.get(HeaderId::ContentLength).and_then(framing::decimal) {
+            Some(length) if length > 0 => Framing::Length(length),
+            _ => Framing::Chunked,
+        },
+        framing => framing,
+    }
+}
+
+fn answered(x: &mut Exchange<'_>, plan: &Plan<'_>, host: &Host) {
+    x.log.response_first = Some(x.log.since_start());
+    let status = x.heads.response.status;
+    host.report(Outcome::Status(status));
+    if status >= 500 {
+        host.stats.rq_error.inc();
+    } else {
+        host.stats.rq_success.inc();
+    }
+    let _ = plan;
+}
+
+fn timed_out(plan: &Plan<'_>, host: &Host, stream: &mut UpstreamStream) {
+    host.report(Outcome::TimedOut);
+    host.stats.rq_timeout.inc();
+    plan.cluster.stats.upstream_rq_tx_reset.inc();
+    stream.channel.reset(h2::Reason::CANCEL);
+}
+
+fn failed(plan: &Plan<'_>, host: &Host, mut stream: UpstreamStream, failure: &StreamFailure) -> Attempt {
+    host.report(Outcome::Reset);
+    host.stats.rq_error.inc();
+    let stats = &plan.cluster.stats;
+    let request_started = stream.has_sent();
+    match failure {
+        StreamFailure::Closed { .. } => {
+            stream.closed_by_peer();
+            Attempt::Reset(UpstreamReset::ConnectionTermination, Reset::Broken { request_started })
+        }
+        StreamFailure::Refused => {
+            stats.upstream_rq_rx_reset.inc();
+            Attempt::Reset(UpstreamReset::RemoteRefusedStream, Reset::RefusedStream)
+        }
+        StreamFailure::Reset => {
+            stats.upstream_rq_rx_reset.inc();
+            Attempt::Reset(UpstreamReset::RemoteReset, Reset::Broken { request_started })
+        }
+        StreamFailure::Protocol | StreamFailure::Request => {
+            stats.upstream_cx_protocol_error.inc();
+            Attempt::Reset(UpstreamReset::Protocol, Reset::ProtocolError)
+        }
+    }
+}
+
+/// The client's bytes were wrong in the middle of its request.
+fn client_broke(x: &mut Exchange<'_>, error: &selvedge_wire::channel::ChannelError) -> Ended {
+    x.manager.stats.downstream_cx_protocol_error.inc();
+    match error {
+        selvedge_wire::channel::ChannelError::Chunk(error) => {
+            let refusal = selvedge_http::parse::RequestError::from(*error).refusal();
+            Ended::Reply(Reply::refusal(refusal))
+        }
+        _ => Ended::Gone,
+    }
+}

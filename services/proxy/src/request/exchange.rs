@@ -1,0 +1,266 @@
+//! One request and its response, with everything that is needed to serve them.
+
+use std::future::{Future, poll_fn};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
+
+use selvedge_http::encode;
+use selvedge_http::hop;
+use selvedge_http::parse::{RequestFacts, Upgrade};
+use selvedge_http::refusal;
+use selvedge_http::sanitize::{self, Origin};
+use selvedge_telemetry::{Flag, HttpStats, Sharded, details};
+use selvedge_traffic::compiled::{CompiledRoutes, Matched};
+use selvedge_upstream::random;
+use selvedge_wire::channel::Channel;
+use selvedge_wire::deadline::Deadline;
+use tokio::time::Instant;
+
+use super::limits::{Expired, Limits};
+use super::record::Log;
+use super::reply::Reply;
+use super::view::Request;
+use crate::serve::compile::HttpManager;
+use crate::serve::worker::{Heads, Worker};
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) remote: SocketAddr,
+    /// The socket's own address.
+    pub(crate) local: SocketAddr,
+    /// Where an intercepted connection wanted to go.
+    pub(crate) original_dst: Option<SocketAddr>,
+    pub(crate) connection_id: u64,
+    pub(crate) chain: Rc<str>,
+}
+
+/// What becomes of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// Another request may follow.
+    Keep,
+    /// It closes in order.
+    Close,
+    /// It breaks off: the client must see that something is missing.
+    Cut,
+}
+
+/// Why a request ends early.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// With an answer of our own.
+    Reply(Reply),
+    /// The client went away.
+    Gone,
+    /// The response had begun and cannot be completed.
+    Cut,
+}
+
+/// What interrupts a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interrupt {
+    Gone,
+    Expired(Expired),
+}
+
+/// A request under way.
+pub(crate) struct Exchange<'a> {
+    pub(crate) worker: &'a Rc<Worker>,
+    pub(crate) manager: &'a Arc<HttpManager>,
+    pub(crate) routes: &'a CompiledRoutes,
+    pub(crate) peer: &'a Peer,
+    pub(crate) channel: &'a mut Channel,
+    pub(crate) heads: &'a mut Heads,
+    pub(crate) deadline: &'a mut Deadline,
+    pub(crate) facts: RequestFacts,
+    pub(crate) limits: Limits,
+    pub(crate) log: Log<'a>,
+    active: ActiveRequest,
+}
+
+/// A place in `downstream_rq_active`, given back however the request ends.
+struct ActiveRequest(Arc<Sharded<HttpStats>>);
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        self.0.downstream_rq_active.dec();
+    }
+}
+
+impl<'a> Exchange<'a> {
+    #[expect(clippy::too_many_arguments, reason = "one for each thing that a request needs")]
+    pub(crate) fn new(
+        worker: &'a Rc<Worker>,
+        manager: &'a Arc<HttpManager>,
+        routes: &'a CompiledRoutes,
+        peer: &'a Peer,
+        channel: &'a mut Channel,
+        heads: &'a mut Heads,
+        deadline: &'a mut Deadline,
+        facts: RequestFacts,
+    ) -> Self {
+        let now = Instant::now();
+        manager.stats.downstream_rq_active.inc();
+        Self {
+            worker,
+            manager,
+            routes,
+            peer,
+            channel,
+            heads,
+            deadline,
+            facts,
+            limits: Limits::new(now, manager.stream_idle_timeout, manager.config.request_timeout),
+            log: Log::new(now, SystemTime::now()),
+            active: ActiveRequest(Arc::clone(&manager.stats)),
+        }
+    }
+
+    pub(crate) fn is_http1(&self) -> bool {
+        matches!(self.channel, Channel::Http1(_))
+    }
+
+    /// Counts the request.
+    pub(super) fn begin(&mut self) {
+        let stats = &self.active.0;
+        stats.downstream_rq_total.inc();
+        match self.channel {
+            Channel::Http1(_) => stats.downstream_rq_http1_total.inc(),
+            Channel::Http2(_) => stats.downstream_rq_http2_total.inc(),
+        }
+        if self.channel.is_read() {
+            self.request_arrived(self.log.started);
+        }
+    }
+
+    /// Brings the request into the form in which it is routed, or refuses it.
+    pub(super) async fn admit(&mut self) -> Result<(), Ended> {
+        let head = &mut self.heads.request;
+        if let Err(refused) = refusal::admit(head, self.facts.upgrade, self.manager.admission) {
+            let stats = &self.manager.stats;
+            match refused.details {
+                details::ABSOLUTE_PATH_REJECTED => stats.downstream_rq_non_relative_path.inc(),
+                details::PATH_NORMALIZATION_FAILED => stats.downstream_rq_failed_path_normalization.inc(),
+                details::UPGRADE_FAILED => stats.downstream_rq_ws_on_non_ws_route.inc(),
+                _ => {}
+            }
+            return Err(Ended::Reply(Reply::refusal(refused)));
+        }
+        hop::strip_request(&mut head.fields, self.facts.upgrade == Upgrade::WebSocket);
+        if head.scheme().is_empty() {
+            head.set_scheme("http");
+        }
+        let origin = Origin {
+            peer: ip(self.peer.remote),
+            use_remote_address: self.manager.config.use_remote_address,
+            node_address: self.worker.node_address,
+            tls: false,
+        };
+        sanitize::request(head, &origin, || u128::from(random::next()) << 64 | u128::from(random::next()));
+        if self.facts.expects_continue
+            && let Channel::Http1(http) = self.channel
+        {
+            http.queue(|out| out.extend_from_slice(encode::CONTINUE));
+            poll_fn(|cx| http.poll_flush(cx)).await.map_err(|_| Ended::Gone)?;
+        }
+        Ok(())
+    }
+
+    /// Finds the route.
+    pub(super) fn route(&mut self) -> Result<Matched<'a>, Ended> {
+        self.manager.stats.rq_total.inc();
+        match self.routes.find(&Request(&self.heads.request)) {
+            Ok(matched) => {
+                self.log.route = Some(matched.route);
+                Ok(matched)
+            }
+            Err(_) => {
+                self.manager.stats.no_route.inc();
+                Err(Ended::Reply(Reply::no_route()))
+            }
+        }
+    }
+
+    /// The whole request has arrived.
+    pub(super) fn request_arrived(&mut self, now: Instant) {
+        self.limits.request_arrived(now);
+        self.log.request_received = Some(now - self.log.started);
+    }
+
+    /// Whether the connection ends with this response.
+    pub(super) fn closes(&self) -> bool {
+        self.facts.close
+            || self.worker.is_draining()
+            || self.manager.is_retired()
+            || !self.channel.is_read()
+    }
+
+    /// Sets the timer to what passes first.
+    pub(super) fn arm(&mut self) {
+        self.deadline.set(self.limits.next());
+    }
+
+    /// Ready when a time-out has passed, or when the client is gone.
+    pub(super) fn poll_interrupt(&mut self, cx: &mut Context<'_>) -> Poll<Interrupt> {
+        if self.channel.is_read() && self.channel.poll_gone(cx).is_ready() {
+            return Poll::Ready(Interrupt::Gone);
+        }
+        loop {
+            ready!(self.deadline.poll(cx));
+            if let Some(expired) = self.limits.expired(Instant::now()) {
+                return Poll::Ready(Interrupt::Expired(expired));
+            }
+            self.arm();
+        }
+    }
+
+    /// Waits for `future` unless interrupted.
+    pub(super) async fn unless_interrupted<F: Future>(&mut self, future: F) -> Result<F::Output, Interrupt> {
+        let mut future = pin!(future);
+        self.arm();
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => self.poll_interrupt(cx).map(Err),
+        })
+        .await
+    }
+
+    /// What an interruption means to a request without a response; a try's own time-out is not judged here.
+    pub(super) fn interrupted(&mut self, interrupt: Interrupt) -> Ended {
+        let stats = &self.manager.stats;
+        let expired = match interrupt {
+            Interrupt::Gone => return Ended::Gone,
+            Interrupt::Expired(expired) => expired,
+        };
+        Ended::Reply(match expired {
+            Expired::Global => Reply::response_timeout(),
+            Expired::PerTry => Reply::per_try_timeout(),
+            Expired::Idle => {
+                stats.downstream_rq_idle_timeout.inc();
+                Reply::idle(self.limits.whole_at().is_some())
+            }
+            Expired::Request => {
+                stats.downstream_rq_timeout.inc();
+                Reply::request_timeout()
+            }
+        })
+    }
+
+    /// The client went away.
+    pub(super) fn gone(&mut self) -> After {
+        self.log.flags.set(Flag::DownstreamConnectionTermination);
+        self.log.details = details::DOWNSTREAM_REMOTE_DISCONNECT.into();
+        self.manager.stats.downstream_rq_rx_reset.inc();
+        After::Cut
+    }
+}
+
+/// The address as the client would write it: an IPv4 client of an IPv6 socket has an IPv4 address.
+fn ip(address: SocketAddr) -> IpAddr {
+    address.ip().to_canonical()
+}

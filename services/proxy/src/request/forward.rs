@@ -1,0 +1,201 @@
+//! A request on its way to a cluster: tried, retried, and answered with what came of it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use selvedge_http::known::HeaderId;
+use selvedge_telemetry::Flag;
+use selvedge_traffic::compiled::Matched;
+use selvedge_traffic::retry::{self, Retrier, Verdict, Wait};
+use selvedge_traffic::timeout::Timeouts;
+use selvedge_traffic::{Forward, HeaderEdit, HostRewrite, RetryPolicy, weights};
+use selvedge_upstream::{Cluster, Guard, Host, Priority, random};
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::attempt::{Attempt, attempt};
+use super::body::RequestBody;
+use super::exchange::{After, Ended, Exchange};
+use super::reply::Reply;
+use super::respond;
+use super::view::{Request, Response};
+
+/// What stays the same over all tries of a request.
+pub(super) struct Plan<'a> {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) forward: &'a Forward,
+    pub(super) policy: Option<&'a RetryPolicy>,
+    pub(super) timeouts: Timeouts,
+    pub(super) tried: SmallVec<[Arc<Host>; 4]>,
+    pub(super) include_attempt_count: bool,
+}
+
+/// Sends the request on and the response back.
+pub(super) async fn forward<'a>(
+    x: &mut Exchange<'a>,
+    matched: Matched<'a>,
+    forward: &'a Forward,
+) -> Result<After, Ended> {
+    let cluster = find_cluster(x, forward)?;
+    let policy = matched.retry(forward);
+    let request = Request(&x.heads.request);
+    let timeouts = Timeouts::resolve(forward, policy, &request);
+    let mut retrier = Retrier::new(policy, &request);
+    let may_retry = retrier.as_ref().is_some_and(Retrier::may_retry);
+    let mut body = RequestBody::new(x.facts.framing, may_retry);
+    let include_attempt_count = matched.virtual_host.include_attempt_count;
+    let mut plan =
+        Plan { cluster, forward, policy, timeouts, tried: SmallVec::new(), include_attempt_count };
+    x.limits.set_route(&plan.timeouts);
+    rewrite(x, &matched, &plan);
+    let mut _retry: Option<Guard> = None;
+    loop {
+        x.log.attempts += 1;
+        let tried = attempt(x, &mut plan, &mut body).await?;
+        let verdict = judge(x, &plan, retrier.as_mut(), &body, &tried);
+        let (guard, wait) = match (verdict, tried) {
+            (Some(again), tried) => {
+                if let Attempt::Response(stream, _) = tried {
+                    plan.cluster.stats.retry.record(x.heads.response.status);
+                    stream.finish(body.is_sent());
+                }
+                again
+            }
+            (None, Attempt::Response(stream, framing)) => {
+                return respond::pass_on(x, stream, framing, &mut body, &matched.route.response_headers).await;
+            }
+            (None, Attempt::Reset(reset, _)) => {
+                x.log.flags.set(reset.flag());
+                let retried = x.log.attempts > 1;
+                return Err(Ended::Reply(Reply::upstream_reset(&reset, retried)));
+            }
+            (None, Attempt::TimedOut) => return Err(Ended::Reply(Reply::per_try_timeout())),
+        };
+        _retry = Some(guard);
+        body.rewind();
+        x.limits.connected(None);
+        if let Err(interrupt) = x.unless_interrupted(tokio::time::sleep(wait)).await {
+            return Err(attempt_over(x, &plan, interrupt));
+        }
+    }
+}
+
+/// What an interruption between or during tries means to the cluster's statistics.
+pub(super) fn attempt_over(
+    x: &mut Exchange<'_>,
+    plan: &Plan<'_>,
+    interrupt: super::exchange::Interrupt,
+) -> Ended {
+    use super::exchange::Interrupt;
+    use super::limits::Expired;
+    match interrupt {
+        Interrupt::Expired(Expired::Global) => plan.cluster.stats.upstream_rq_timeout.inc(),
+        Interrupt::Gone => plan.cluster.stats.upstream_rq_cancelled.inc(),
+        Interrupt::Expired(_) => {}
+    }
+    x.interrupted(interrupt)
+}
+
+fn find_cluster(x: &mut Exchange<'_>, forward: &Forward) -> Result<Arc<Cluster>, Ended> {
+    let found = weights::pick(&forward.clusters, random::next())
+        .and_then(|weighted| x.worker.clusters.get(&weighted.name));
+    match found {
+        Some(cluster) => {
+            x.log.cluster = Some(Arc::clone(&cluster));
+            Ok(cluster)
+        }
+        None => {
+            x.manager.stats.no_cluster.inc();
+            Err(Ended::Reply(Reply::no_cluster(forward.cluster_not_found_status)))
+        }
+    }
+}
+
+/// The changes that the route makes to the request, the same for every try.
+fn rewrite(x: &mut Exchange<'_>, matched: &Matched<'_>, plan: &Plan<'_>) {
+    let path = matched.rewritten_path(&Request(&x.heads.request));
+    let head = &mut x.heads.request;
+    edit(&mut head.fields, &matched.route.request_headers);
+    if let Some(expected) = plan.timeouts.expected(Duration::ZERO) {
+        set_millis(&mut head.fields, HeaderId::XEnvoyExpectedRqTimeoutMs, expected);
+    }
+    if let Some(HostRewrite::Literal(host)) = &plan.forward.host_rewrite {
+        let before = head.authority().unwrap_or_default().to_owned();
+        head.fields.set_id(HeaderId::XEnvoyOriginalHost, before.as_bytes());
+        head.set_authority(host);
+    }
+    if let Some(path) = path {
+        let before = head.path().to_owned();
+        head.fields.set_id(HeaderId::XEnvoyOriginalPath, before.as_bytes());
+        head.set_path(&path);
+    }
+}
+
+/// Applies header edits in order.
+pub(super) fn edit(fields: &mut selvedge_http::fields::Fields, edits: &[HeaderEdit]) {
+    for edit in edits {
+        match edit {
+            HeaderEdit::Append { name, value } => fields.append(name.as_bytes(), value.as_bytes()),
+            HeaderEdit::Overwrite { name, value } => fields.set(&name.to_ascii_lowercase(), value.as_bytes()),
+            HeaderEdit::Remove { name } => fields.remove_named(&name.to_ascii_lowercase()),
+        }
+    }
+}
+
+/// Sets a header to a number of milliseconds.
+pub(super) fn set_millis(fields: &mut selvedge_http::fields::Fields, id: HeaderId, duration: Duration) {
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    fields.set_id(id, itoa::Buffer::new().format(millis).as_bytes());
+}
+
+/// Whether there is another try: its place among the retries, and the wait before it.
+fn judge(
+    x: &mut Exchange<'_>,
+    plan: &Plan<'_>,
+    retrier: Option<&mut Retrier<'_>>,
+    body: &RequestBody,
+    tried: &Attempt,
+) -> Option<(Guard, Duration)> {
+    let retrier = retrier?;
+    let stats = &plan.cluster.stats;
+    let room = || plan.cluster.breaker(Priority::Default).try_retry();
+    let verdict = match tried {
+        // What was not kept cannot be sent again.
+        _ if !body.can_replay() => Verdict::Stop(retry::Refusal::NotRetriable),
+        Attempt::Response(..) => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+            retrier.handle_response(&Response(&x.heads.response), room, now, random::next())
+        }
+        Attempt::Reset(_, reset) => retrier.handle_reset(*reset, room, random::next()),
+        Attempt::TimedOut => retrier.handle_reset(retry::Reset::PerTryTimeout, room, random::next()),
+    };
+    match verdict {
+        Verdict::Retry { wait, guard } => {
+            stats.upstream_rq_retry.inc();
+            match wait {
+                Wait::Exponential(_) => stats.upstream_rq_retry_backoff_exponential.inc(),
+                Wait::RateLimited(_) => stats.upstream_rq_retry_backoff_ratelimited.inc(),
+            }
+            Some((guard, wait.duration()))
+        }
+        Verdict::Stop(refusal) => {
+            match refusal {
+                retry::Refusal::NotRetriable if x.log.attempts > 1 => stats.upstream_rq_retry_success.inc(),
+                retry::Refusal::NotRetriable => {}
+                retry::Refusal::LimitExceeded => {
+                    stats.upstream_rq_retry_limit_exceeded.inc();
+                    x.log.flags.set(Flag::UpstreamRetryLimitExceeded);
+                }
+                retry::Refusal::Overflow => stats.upstream_rq_retry_overflow.inc(),
+            }
+            None
+        }
+    }
+}
+
+/// The moment that a body transfer last moved, told from its counters.
+pub(super) fn note_progress(x: &mut Exchange<'_>, before: u64, after: u64) {
+    if before != after {
+        x.limits.moved(Instant::now());
+    }
+}

@@ -1,0 +1,171 @@
+//! What is remembered of a request until it is logged and counted.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use selvedge_http::head::Version;
+use selvedge_http::known::HeaderId;
+use selvedge_telemetry::{Protocol, Record, RecordKind, ResponseFlags};
+use selvedge_traffic::Route;
+use selvedge_upstream::pool::{self, UpstreamStream};
+use selvedge_upstream::{Cluster, Host};
+use selvedge_wire::channel::Channel;
+use tokio::time::Instant;
+
+use super::exchange::Exchange;
+use super::view::{Request, Response};
+
+/// The facts of one request, as they become known.
+pub(crate) struct Log<'a> {
+    pub(crate) started: Instant,
+    start: SystemTime,
+    pub(crate) flags: ResponseFlags,
+    /// What the client got; 0 if nothing.
+    pub(crate) status: u16,
+    pub(crate) details: Cow<'static, str>,
+    pub(crate) local_body: Option<Cow<'static, str>>,
+    pub(crate) bytes_received: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) request_received: Option<Duration>,
+    pub(crate) request_sent: Option<Duration>,
+    pub(crate) response_first: Option<Duration>,
+    pub(crate) pool_ready: Option<Duration>,
+    pub(crate) route: Option<&'a Route>,
+    pub(crate) cluster: Option<Arc<Cluster>>,
+    pub(crate) host: Option<Arc<Host>>,
+    pub(crate) upstream_failure: Option<Rc<str>>,
+    pub(crate) attempts: u32,
+    pub(crate) grpc_status: Option<u32>,
+    upstream_protocol: Option<Protocol>,
+    upstream_connection_id: Option<u64>,
+    upstream_local: Option<SocketAddr>,
+}
+
+impl Log<'_> {
+    pub(crate) fn new(started: Instant, start: SystemTime) -> Self {
+        Self {
+            started,
+            start,
+            flags: ResponseFlags::default(),
+            status: 0,
+            details: Cow::Borrowed(""),
+            local_body: None,
+            bytes_received: 0,
+            bytes_sent: 0,
+            request_received: None,
+            request_sent: None,
+            response_first: None,
+            pool_ready: None,
+            route: None,
+            cluster: None,
+            host: None,
+            upstream_failure: None,
+            attempts: 0,
+            grpc_status: None,
+            upstream_protocol: None,
+            upstream_connection_id: None,
+            upstream_local: None,
+        }
+    }
+
+    pub(crate) fn since_start(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Notes the stream that a try got. The socket's own address is asked for only where it may be logged.
+    pub(crate) fn connected(&mut self, stream: &UpstreamStream, logged: bool) {
+        self.upstream_protocol = Some(match stream.protocol() {
+            pool::Protocol::Http1 => Protocol::Http11,
+            pool::Protocol::Http2 => Protocol::Http2,
+        });
+        self.upstream_connection_id = Some(stream.connection_id());
+        if logged {
+            self.upstream_local = stream.local_addr();
+            self.pool_ready = Some(self.since_start());
+        }
+    }
+
+    /// Counts a status that the cluster answered with, or that was answered in its place.
+    pub(crate) fn charge(&self, status: u16) {
+        if let Some(cluster) = &self.cluster {
+            cluster.stats.rq.record(status);
+            cluster.stats.external.record(status);
+        }
+    }
+}
+
+impl Exchange<'_> {
+    /// Whether anything of this request will be logged.
+    pub(super) fn is_logged(&self) -> bool {
+        !self.manager.loggers.is_empty()
+    }
+
+    /// Counts and logs the request, which is over.
+    pub(super) fn record(&mut self) {
+        let stats = &self.manager.stats;
+        let duration = self.log.since_start();
+        if self.log.status != 0 {
+            stats.response(self.log.status);
+            self.manager.listener_stats.response(self.log.status);
+        }
+        stats.downstream_rq_time.record(duration.as_millis() as u64);
+        if self.manager.loggers.is_empty() {
+            return;
+        }
+        let log = &self.log;
+        let (request, response) = (Request(&self.heads.request), Response(&self.heads.response));
+        let protocol = match self.heads.request.version {
+            Version::Http10 => Protocol::Http10,
+            Version::Http11 => Protocol::Http11,
+            Version::Http2 => Protocol::Http2,
+        };
+        let wire = match &*self.channel {
+            Channel::Http1(http) => (http.io.bytes_read, http.io.bytes_written),
+            Channel::Http2(_) => (0, 0),
+        };
+        let record = Record {
+            kind: RecordKind::Http,
+            start: Some(log.start),
+            duration: Some(duration),
+            request_received: log.request_received,
+            request_sent: log.request_sent,
+            response_first: log.response_first,
+            pool_ready: log.pool_ready,
+            protocol: Some(protocol),
+            status: log.status,
+            details: (!log.details.is_empty()).then_some(&*log.details),
+            flags: log.flags,
+            grpc_status: log.grpc_status,
+            bytes_received: log.bytes_received,
+            bytes_sent: log.bytes_sent,
+            downstream_wire_received: wire.0,
+            downstream_wire_sent: wire.1,
+            request: Some(&request),
+            response: Some(&response),
+            route_name: log.route.map(|route| route.name.as_str()).filter(|name| !name.is_empty()),
+            chain_name: Some(&*self.peer.chain).filter(|name| !name.is_empty()),
+            local_reply_body: log.local_body.as_deref(),
+            stream_id: self.heads.request.fields.get_str(HeaderId::XRequestId),
+            connection_id: Some(self.peer.connection_id),
+            cluster: log.cluster.as_ref().map(|cluster| &*cluster.name),
+            upstream_host: log.host.as_ref().map(|host| host.address),
+            upstream_host_name: log.host.as_ref().and_then(|host| host.hostname.as_deref()),
+            upstream_local: log.upstream_local,
+            upstream_protocol: log.upstream_protocol,
+            upstream_failure: log.upstream_failure.as_deref(),
+            upstream_connection_id: log.upstream_connection_id,
+            attempts: log.attempts,
+            downstream_remote: Some(self.peer.remote),
+            downstream_direct_remote: Some(self.peer.remote),
+            downstream_local: Some(self.peer.original_dst.unwrap_or(self.peer.local)),
+            downstream_direct_local: Some(self.peer.local),
+            ..Record::default()
+        };
+        for logger in &self.manager.loggers {
+            logger.log(&record);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The response on its way to the client: the upstream's, or our own.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::SystemTime;
+
+use selvedge_http::encode;
+use selvedge_http::framing::Framing;
+use selvedge_http::grpc;
+use selvedge_http::head::Version;
+use selvedge_http::hop;
+use selvedge_http::known::HeaderId;
+use selvedge_http::parse::Upgrade;
+use selvedge_telemetry::{Flag, details};
+use selvedge_traffic::HeaderEdit;
+use selvedge_upstream::pool::UpstreamStream;
+use selvedge_wire::channel::{Channel, ChannelError};
+use tokio::time::Instant;
+
+use super::body::{Broken, RequestBody, poll_relay};
+use super::exchange::{After, Ended, Exchange, Interrupt};
+use super::forward::{edit, note_progress, set_millis};
+use super::limits::Expired;
+use super::reply::{Reply, UpstreamReset};
+use crate::websocket;
+
+/// How passing a response on ended.
+enum Passed {
+    Whole,
+    Upstream(ChannelError),
+    ClientGone,
+    Interrupted(Interrupt),
+}
+
+/// Passes the upstream's response on.
+pub(super) async fn pass_on(
+    x: &mut Exchange<'_>,
+    mut stream: UpstreamStream,
+    framing: Framing,
+    body: &mut RequestBody,
+    edits: &[HeaderEdit],
+) -> Result<After, Ended> {
+    let upgraded = x.heads.response.status == 101;
+    let refused_upgrade = x.facts.upgrade == Upgrade::WebSocket && !upgraded;
+    x.log.details =
+        if refused_upgrade { details::WEBSOCKET_HANDSHAKE_UNSUCCESSFUL } else { details::VIA_UPSTREAM }.into();
+    let response = &mut x.heads.response;
+    hop::strip_response(&mut response.fields, upgraded);
+    if let Some(whole) = x.limits.whole_at() {
+        set_millis(&mut response.fields, HeaderId::XEnvoyUpstreamServiceTime, whole.elapsed());
+    }
+    edit(&mut response.fields, edits);
+    stamp(x);
+    x.log.charge(x.heads.response.status);
+    let close = x.closes() || refused_upgrade;
+    send_head(x, framing, close).map_err(|_| Ended::Gone)?;
+    if upgraded {
+        return websocket::splice(x, stream).await;
+    }
+    match relay(x, &mut stream, body).await {
+        Passed::Whole => {}
+        Passed::Upstream(error) => return Err(upstream_broke(x, stream, &error)),
+        Passed::ClientGone | Passed::Interrupted(Interrupt::Gone) => return Err(Ended::Gone),
+        Passed::Interrupted(Interrupt::Expired(expired)) => {
+            x.log.flags.set(match expired {
+                Expired::Idle => Flag::StreamIdleTimeout,
+                _ => Flag::UpstreamRequestTimeout,
+            });
+            x.manager.stats.rq_reset_after_downstream_response_started.inc();
+            x.channel.reset(h2::Reason::INTERNAL_ERROR);
+            return Err(Ended::Cut);
+        }
+    }
+    if let Some(cluster) = &x.log.cluster
+        && let Some(whole) = x.limits.whole_at()
+    {
+        let millis = whole.elapsed().as_millis() as u64;
+        cluster.stats.upstream_rq_time.record(millis);
+        cluster.stats.external_upstream_rq_time.record(millis);
+    }
+    note_grpc_status(x, &stream);
+    stream.finish(body.is_sent());
+    Ok(if close && x.is_http1() { After::Close } else { After::Keep })
+}
+
+/// Moves the response's body, and what is left of the request's.
+async fn relay(x: &mut Exchange<'_>, stream: &mut UpstreamStream, body: &mut RequestBody) -> Passed {
+    let (mut ended, mut sent, mut deaf) = (false, 0, false);
+    x.arm();
+    poll_fn(|cx| {
+        let before = sent + body.received;
+        if !body.is_sent() && !deaf {
+            let polled = body.poll_send(cx, x.channel, &mut stream.channel);
+            x.log.bytes_received = body.received;
+            match polled {
+                Poll::Ready(Err(Broken::Source(_))) => return Poll::Ready(Passed::ClientGone),
+                // The upstream has said what it had to say, and listens no more.
+                Poll::Ready(Err(Broken::Sink(_))) => deaf = true,
+                Poll::Ready(Ok(())) => {
+                    x.request_arrived(Instant::now());
+                    x.log.request_sent = Some(x.log.since_start());
+                    x.arm();
+                }
+                Poll::Pending => {}
+            }
+        }
+        let polled = poll_relay(cx, &mut stream.channel, x.channel, &mut ended, &mut sent);
+        x.log.bytes_sent = sent;
+        note_progress(x, before, sent + body.received);
+        match polled {
+            Poll::Ready(Ok(())) => Poll::Ready(Passed::Whole),
+            Poll::Ready(Err(Broken::Source(error))) => Poll::Ready(Passed::Upstream(error)),
+            Poll::Ready(Err(Broken::Sink(_))) => Poll::Ready(Passed::ClientGone),
+            Poll::Pending => x.poll_interrupt(cx).map(Passed::Interrupted),
+        }
+    })
+    .await
+}
+
+/// The upstream broke off in the middle of its response.
+fn upstream_broke(x: &mut Exchange<'_>, mut stream: UpstreamStream, error: &ChannelError) -> Ended {
+    let reset = match error {
+        ChannelError::Reset(_) => UpstreamReset::RemoteReset,
+        error if error.is_protocol() => UpstreamReset::Protocol,
+        _ => UpstreamReset::ConnectionTermination,
+    };
+    stream.closed_by_peer();
+    x.log.flags.set(reset.flag());
+    x.log.details = details::upstream_reset_after_response(reset.words(), None).into();
+    x.manager.stats.rq_reset_after_downstream_response_started.inc();
+    x.channel.reset(h2::Reason::INTERNAL_ERROR);
+    Ended::Cut
+}
+
+fn note_grpc_status(x: &mut Exchange<'_>, stream: &UpstreamStream) {
+    let text = |value: &[u8]| std::str::from_utf8(value).ok()?.parse().ok();
+    let trailer = stream.channel.trailers().and_then(|fields| fields.get(HeaderId::GrpcStatus));
+    x.log.grpc_status = trailer.or_else(|| x.heads.response.fields.get(HeaderId::GrpcStatus)).and_then(text);
+}
+
+/// What every response carries: `date` if it has none, and our own `server`.
+fn stamp(x: &mut Exchange<'_>) {
+    let fields = &mut x.heads.response.fields;
+    if !fields.contains(HeaderId::Date) {
+        fields.append_id(HeaderId::Date, &x.worker.date(SystemTime::now()));
+    }
+    fields.set_id(HeaderId::Server, x.manager.server_name.as_bytes());
+}
+
+/// Sends the head, or queues it so that it leaves with the first body bytes.
+fn send_head(x: &mut Exchange<'_>, framing: Framing, close: bool) -> Result<(), ChannelError> {
+    if close && x.worker.is_draining() {
+        x.manager.stats.downstream_cx_drain_close.inc();
+    }
+    x.log.status = x.heads.response.status;
+    match x.channel {
+        Channel::Http1(http) => {
+            let heads = &*x.heads;
+            http.queue(|out| encode::response(&heads.response, framing, heads.request.method(), close, out));
+            http.begin_writing(framing);
+            Ok(())
+        }
+        Channel::Http2(stream) => stream.respond(&x.heads.response, !framing.has_body()),
+    }
+}
+
+/// Answers in the proxy's own name.
+pub(super) async fn reply(x: &mut Exchange<'_>, reply: Reply) -> After {
+    if let Some(flag) = reply.flag {
+        x.log.flags.set(flag);
+    }
+    x.log.charge(reply.status);
+    let is_grpc = grpc::is_grpc(&x.heads.request.fields);
+    let head = &mut x.heads.response;
+    head.clear();
+    head.version = Version::Http11;
+    let mut body = &*reply.body;
+    if is_grpc {
+        head.status = 200;
+        head.fields.append_id(HeaderId::ContentType, b"application/grpc");
+        let status = grpc::status_of_http(reply.status);
+        head.fields.append_id(HeaderId::GrpcStatus, itoa::Buffer::new().format(status).as_bytes());
+        if !body.is_empty() {
+            head.fields.append_id(HeaderId::GrpcMessage, grpc::encode_message(body).as_bytes());
+        }
+        x.log.grpc_status = Some(u32::from(status));
+        body = "";
+    } else {
+        head.status = reply.status;
+        if !body.is_empty() {
+            head.fields.append_id(HeaderId::ContentLength, itoa::Buffer::new().format(body.len()).as_bytes());
+            head.fields.append_id(HeaderId::ContentType, b"text/plain");
+        }
+    }
+    if let Some(location) = &reply.location {
+        head.fields.append_id(HeaderId::Location, location.as_bytes());
+    }
+    if reply.overloaded {
+        head.fields.append_id(HeaderId::XEnvoyOverloaded, b"true");
+    }
+    stamp(x);
+    if x.heads.request.method() == "HEAD" {
+        body = "";
+    }
+    let framing = if body.is_empty() { Framing::None } else { Framing::Length(body.len() as u64) };
+    let close = reply.close || x.closes();
+    let mut content = body.as_bytes();
+    let sent = match send_head(x, framing, close) {
+        Ok(()) => poll_reply(x, &mut content).await,
+        Err(_) => Err(()),
+    };
+    x.log.bytes_sent = (body.len() - content.len()) as u64;
+    let body = reply.body;
+    x.log.details = reply.details;
+    x.log.local_body = Some(body);
+    match sent {
+        Err(()) => x.gone(),
+        Ok(()) if close && x.is_http1() => After::Close,
+        Ok(()) => After::Keep,
+    }
+}
+
+/// Writes a reply's body; a client that does not read it for the stream's idle time is gone.
+async fn poll_reply(x: &mut Exchange<'_>, content: &mut &[u8]) -> Result<(), ()> {
+    x.deadline.set(x.manager.stream_idle_timeout.map(|idle| Instant::now() + idle));
+    poll_fn(|cx| {
+        while !content.is_empty() {
+            match x.channel.poll_send(cx, content, true) {
+                Poll::Ready(Ok(sent)) => *content = &content[sent..],
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(())),
+                Poll::Pending => return x.deadline.poll(cx).map(Err),
+            }
+        }
+        if x.channel.end(None).is_err() {
+            return Poll::Ready(Err(()));
+        }
+        match x.channel.poll_flush(cx) {
+            Poll::Ready(flushed) => Poll::Ready(flushed.map_err(|_| ())),
+            Poll::Pending => x.deadline.poll(cx).map(Err),
+        }
+    })
+    .await
+}

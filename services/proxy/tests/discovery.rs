@@ -1,0 +1,343 @@
+//! The decisions of discovery, without a stream: what is published when, and what never is.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use selvedge_proxy::ConfigSnapshot;
+use selvedge_proxy::discovery::{ClusterToken, Effect, HOLD_MAX, Phase, ProxyState};
+use selvedge_traffic::matching::{PathMatch, RouteMatch};
+use selvedge_traffic::*;
+use selvedge_xds::client::{Received, Update};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn cluster(name: &str, connect_timeout: Duration) -> Resource {
+    Resource::Cluster(Cluster {
+        name: name.to_owned(),
+        discovery: Discovery::Eds { service_name: String::new() },
+        connect_timeout,
+        balancing: LoadBalancing::RoundRobin,
+        protocol: HttpProtocol::Http1,
+        transport: UpstreamTransport::Plain,
+        circuit_breakers: CircuitBreakers::default(),
+        outlier_detection: None,
+        health_checks: Vec::new(),
+        idle_timeout: None,
+        ignore_health_on_host_removal: true,
+        close_connections_on_host_removal: false,
+    })
+}
+
+fn endpoints(cluster: &str) -> Resource {
+    Resource::Endpoints(LoadAssignment { cluster: cluster.to_owned(), localities: Vec::new() })
+}
+
+fn routes(name: &str, clusters: &[&str]) -> Resource {
+    let clusters =
+        clusters.iter().map(|name| WeightedCluster { name: (*name).to_owned(), weight: 1 }).collect();
+    let forward = Forward {
+        clusters,
+        timeout: None,
+        idle_timeout: None,
+        retry: None,
+        path_rewrite: None,
+        host_rewrite: None,
+        cluster_not_found_status: 503,
+    };
+    let route = Route {
+        name: String::new(),
+        matches: RouteMatch {
+            path: PathMatch::Prefix("/".to_owned()),
+            headers: Vec::new(),
+            query: Vec::new(),
+            grpc: false,
+        },
+        action: Action::Forward(forward),
+        request_headers: Vec::new(),
+        response_headers: Vec::new(),
+    };
+    let host = VirtualHost {
+        name: "all".to_owned(),
+        domains: vec!["*".to_owned()],
+        routes: vec![route],
+        ..VirtualHost::default()
+    };
+    Resource::Routes(RouteTable { name: name.to_owned(), virtual_hosts: vec![host], ..RouteTable::default() })
+}
+
+fn listener(name: &str, port: u16, table: &str) -> Resource {
+    let connection = HttpConnection {
+        stat_prefix: "ingress".to_owned(),
+        codec: Codec::Auto,
+        routes: RouteSource::Rds(table.to_owned()),
+        access_logs: Vec::new(),
+        normalize_path: true,
+        merge_slashes: true,
+        websocket: true,
+        use_remote_address: false,
+        server_name: None,
+        stream_idle_timeout: None,
+        request_timeout: None,
+        request_headers_timeout: None,
+        idle_timeout: None,
+        drain_timeout: None,
+    };
+    Resource::Listener(Listener {
+        name: name.to_owned(),
+        address: SocketAddr::from(([127, 0, 0, 1], port)),
+        ipv4_compat: false,
+        direction: Direction::Inbound,
+        original_dst: false,
+        tls_inspector: false,
+        chains: Vec::new(),
+        default_chain: Some(FilterChain {
+            name: String::new(),
+            matches: ChainMatch::default(),
+            transport: Transport::Plain,
+            network: Network::Http(Box::new(connection)),
+        }),
+        access_logs: Vec::new(),
+    })
+}
+
+/// A state with the effects that it asked for, and the clusters that are active by them.
+struct Proxy {
+    state: ProxyState,
+    now: Instant,
+    started: Vec<(ClusterToken, String)>,
+    active: BTreeSet<String>,
+    published: Vec<Arc<ConfigSnapshot>>,
+    refused: Vec<String>,
+    told: Vec<&'static str>,
+}
+
+impl Proxy {
+    fn new(fetch_limit: Option<Duration>) -> Self {
+        Self {
+            state: ProxyState::new(fetch_limit),
+            now: Instant::now(),
+            started: Vec::new(),
+            active: BTreeSet::new(),
+            published: Vec::new(),
+            refused: Vec::new(),
+            told: Vec::new(),
+        }
+    }
+
+    fn update(&mut self, kind: ResourceKind, changed: Vec<Resource>, removed: &[&str]) {
+        let received = |resource| Received { encoded: selvedge_xds::encode(&resource), resource };
+        let update = Update {
+            kind,
+            nonce: "n".to_owned(),
+            changed: changed.into_iter().map(received).collect(),
+            removed: removed.iter().map(|name| (*name).to_owned()).collect(),
+            refused: Vec::new(),
+        };
+        self.state.handle_update(update, self.now);
+        self.carry_out();
+    }
+
+    fn changed(&mut self, resource: Resource) {
+        self.update(resource.kind(), vec![resource], &[]);
+    }
+
+    /// Whatever was started for `name` becomes warm.
+    fn warm(&mut self, name: &str) {
+        let started = self.started.iter().filter(|(_, started)| started == name);
+        for token in started.map(|(token, _)| *token).collect::<Vec<_>>() {
+            self.state.handle_warmed(token, self.now);
+            self.carry_out();
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.state.handle_timeout(self.now);
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.state.poll_effect() {
+            match effect {
+                Effect::StartCluster { token, config, .. } => self.started.push((token, config.name.clone())),
+                Effect::DropCluster(token) => self.started.retain(|(started, _)| *started != token),
+                Effect::ActivateCluster(token) => {
+                    let at = self.started.iter().position(|(started, _)| *started == token).expect("started");
+                    self.active.insert(self.started.swap_remove(at).1);
+                }
+                Effect::RemoveCluster(name) => assert!(self.active.remove(&name), "{name} was active"),
+                Effect::Publish(snapshot) => self.published.push(snapshot),
+                Effect::Answer { refused, .. } => {
+                    self.refused.extend(refused.into_iter().map(|it| it.reason))
+                }
+                Effect::Listen => self.told.push("listen"),
+                Effect::Live => self.told.push("live"),
+                Effect::Endpoints { .. } => self.told.push("endpoints"),
+            }
+        }
+    }
+
+    /// The clusters that the served tables lead to.
+    fn routed(&self) -> BTreeSet<String> {
+        let tables = self.state.snapshot().listeners.iter().flat_map(|listener| listener.routes.values());
+        let routes = tables.flat_map(|table| &table.virtual_hosts).flat_map(|host| &host.routes);
+        let clusters = routes.filter_map(|route| match &route.action {
+            Action::Forward(forward) => Some(&forward.clusters),
+            _ => None,
+        });
+        clusters.flatten().map(|cluster| cluster.name.clone()).collect()
+    }
+
+    /// One cluster `a`, one listener with a table that leads to it, all live.
+    fn live() -> Self {
+        let mut proxy = Self::new(None);
+        proxy.changed(cluster("a", SECOND));
+        proxy.changed(endpoints("a"));
+        proxy.warm("a");
+        proxy.changed(listener("l", 1, "t"));
+        proxy.changed(routes("t", &["a"]));
+        assert_eq!(proxy.state.phase(), Phase::Live);
+        proxy
+    }
+}
+
+#[test]
+fn a_proxy_is_live_once_clusters_listeners_and_routes_are_there_in_this_order() {
+    let mut proxy = Proxy::new(None);
+    proxy.changed(cluster("a", SECOND));
+    assert_eq!((proxy.state.phase(), proxy.told.len()), (Phase::PreInitializing, 0));
+    proxy.changed(endpoints("a"));
+    assert!(proxy.active.is_empty(), "not warm before it says so");
+    proxy.warm("a");
+    assert_eq!((proxy.state.phase(), proxy.active.len()), (Phase::Initializing, 1));
+    proxy.changed(listener("l", 1, "t"));
+    assert!(proxy.published.is_empty(), "a listener waits for its routes");
+    proxy.changed(routes("t", &["a"]));
+    assert_eq!(proxy.state.phase(), Phase::Live);
+    assert_eq!(proxy.published.last().expect("published").listeners.len(), 1);
+    assert_eq!(proxy.told, ["endpoints", "listen", "live"]);
+}
+
+#[test]
+fn a_proxy_without_any_configuration_is_live_too() {
+    let mut proxy = Proxy::new(None);
+    proxy.update(ResourceKind::Cluster, Vec::new(), &[]);
+    proxy.update(ResourceKind::Listener, Vec::new(), &[]);
+    assert_eq!(proxy.state.phase(), Phase::Live);
+}
+
+#[test]
+fn new_routes_wait_for_their_clusters_while_the_old_ones_serve() {
+    let mut proxy = Proxy::live();
+    proxy.changed(routes("t", &["a", "b"]));
+    assert_eq!(proxy.routed(), BTreeSet::from(["a".to_owned()]));
+    proxy.changed(cluster("b", SECOND));
+    assert_eq!(proxy.routed().len(), 1, "known, but not warm");
+    proxy.warm("b");
+    assert_eq!(proxy.routed().len(), 2);
+    let [first, second] = proxy.published.as_slice() else { panic!("two snapshots") };
+    assert!(Arc::ptr_eq(&first.listeners[0].config, &second.listeners[0].config), "sockets stay");
+}
+
+#[test]
+fn routes_to_a_cluster_that_never_comes_are_let_through_in_the_end() {
+    let mut proxy = Proxy::live();
+    proxy.changed(routes("t", &["ghost"]));
+    proxy.pass(HOLD_MAX - SECOND);
+    assert_eq!(proxy.routed(), BTreeSet::from(["a".to_owned()]));
+    assert_eq!(proxy.state.next_timeout(proxy.now), Some(proxy.now + SECOND));
+    proxy.pass(SECOND);
+    assert_eq!(proxy.routed(), BTreeSet::from(["ghost".to_owned()]));
+    assert_eq!(proxy.state.next_timeout(proxy.now), None);
+}
+
+#[test]
+fn a_withdrawn_cluster_stays_until_no_route_leads_to_it() {
+    let mut proxy = Proxy::live();
+    proxy.changed(cluster("b", SECOND));
+    proxy.warm("b");
+    proxy.update(ResourceKind::Cluster, Vec::new(), &["a"]);
+    assert!(proxy.active.contains("a"));
+    proxy.changed(routes("t", &["b"]));
+    assert!(!proxy.active.contains("a"));
+    proxy.update(ResourceKind::Cluster, Vec::new(), &["b"]);
+    proxy.pass(HOLD_MAX);
+    assert!(proxy.active.is_empty(), "but not for ever");
+}
+
+#[test]
+fn a_changed_cluster_replaces_the_old_one_only_when_warm() {
+    let mut proxy = Proxy::live();
+    proxy.changed(cluster("a", SECOND * 2));
+    assert_eq!((proxy.active.len(), proxy.started.len()), (1, 1));
+    proxy.changed(cluster("a", SECOND * 3));
+    assert_eq!(proxy.started.len(), 1, "the newest alone warms up");
+    proxy.changed(cluster("a", SECOND));
+    assert_eq!(proxy.started.len(), 0, "back to what serves");
+    proxy.changed(cluster("a", SECOND));
+    assert_eq!(proxy.started.len(), 0, "nothing new");
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_and_the_last_good_stays() {
+    let mut proxy = Proxy::live();
+    let before = Arc::clone(proxy.state.snapshot());
+    let Resource::Listener(mut tls) = listener("l", 1, "t") else { unreachable!() };
+    let certificate = tls::Certificate::Files { chain: "c".to_owned(), key: "k".to_owned() };
+    let chain = tls.default_chain.as_mut().expect("a chain");
+    chain.transport = Transport::Tls(tls::DownstreamTls {
+        certificate,
+        validation: None,
+        require_client_certificate: false,
+        alpn: Vec::new(),
+    });
+    let Resource::Routes(mut twice) = routes("t", &["a"]) else { unreachable!() };
+    twice.virtual_hosts.push(twice.virtual_hosts[0].clone());
+    proxy.update(ResourceKind::Listener, vec![Resource::Listener(tls), listener("m", 1, "t")], &[]);
+    proxy.changed(Resource::Routes(twice));
+    assert_eq!(proxy.refused.len(), 3, "{:?}", proxy.refused);
+    assert_eq!(proxy.refused[1], "has duplicate address '127.0.0.1:1' as existing listener 'l'");
+    assert!(Arc::ptr_eq(&before, proxy.state.snapshot()));
+}
+
+#[test]
+fn the_good_part_of_a_partly_bad_update_is_applied() {
+    let mut proxy = Proxy::live();
+    proxy.update(ResourceKind::Listener, vec![listener("bad", 1, "t"), listener("good", 2, "t")], &[]);
+    let names: Vec<_> = proxy.state.snapshot().listeners.iter().map(|it| it.config.name.clone()).collect();
+    assert_eq!(names, ["good", "l"]);
+    assert_eq!(proxy.refused.len(), 1);
+}
+
+#[test]
+fn endpoints_that_do_not_come_are_gone_on_without_after_the_limit() {
+    let mut proxy = Proxy::new(Some(15 * SECOND));
+    proxy.changed(cluster("a", SECOND));
+    assert_eq!(proxy.state.next_timeout(proxy.now), Some(proxy.now + 15 * SECOND));
+    proxy.pass(15 * SECOND);
+    assert_eq!(proxy.told, ["endpoints"]);
+}
+
+#[test]
+fn what_was_in_force_starts_the_next_process() {
+    let before = Proxy::live();
+    let mut after = Proxy::new(None);
+    after.state.handle_restored(before.state.resources(), after.now);
+    after.carry_out();
+    after.warm("a");
+    assert_eq!(after.state.phase(), Phase::Live);
+    assert_eq!(*after.state.snapshot().listeners, *before.state.snapshot().listeners);
+    assert_eq!(after.state.resources(), before.state.resources());
+}
+
+#[test]
+fn a_removed_listener_goes_and_its_routes_with_it() {
+    let mut proxy = Proxy::live();
+    proxy.update(ResourceKind::Routes, Vec::new(), &["t"]);
+    assert_eq!(proxy.routed().len(), 1, "a table stays while a listener asks for it");
+    proxy.update(ResourceKind::Listener, Vec::new(), &["l"]);
+    assert!(proxy.state.snapshot().listeners.is_empty());
+    assert!(!proxy.state.resources().iter().any(|(resource, _)| resource.kind() == ResourceKind::Routes));
+}
