@@ -61,7 +61,7 @@ fn question(args: &Args) -> Result<Value, Failure> {
 
 /// The answer as its lines: the server words the story, so that every client tells the same one.
 fn story(document: &Value) -> String {
-    let lines = document["story"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let lines = document["lines"].as_array().into_iter().flatten().filter_map(Value::as_str);
     lines.flat_map(|line| [line, "\n"]).collect()
 }
 

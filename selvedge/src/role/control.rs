@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use selvedge_control::api::{Api, Hosts, Readiness, System};
+use selvedge_control::explain::ExplainRoute;
 use selvedge_control::operations;
 use selvedge_control::server::Server;
+use selvedge_control::status::{NoSessions, StatusRoute};
 use selvedge_model::Strictness;
 use selvedge_store::{Store, memory::Memory, sqlite::Sqlite};
 use tokio::net::TcpListener;
@@ -142,7 +144,9 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
         Arc::new(move || if *draining.borrow() { Err("draining".to_owned()) } else { Ok(()) })
     });
     let hosts = Hosts::allowing(settings.allowed_hosts);
-    let api = Api::new(store, settings.api, Arc::new(System), readiness, hosts);
+    let api = Api::new(Arc::clone(&store), settings.api, Arc::new(System), readiness, hosts)
+        .with_extension(StatusRoute::new(Arc::clone(&store), Arc::new(NoSessions)))
+        .with_extension(ExplainRoute::new(store));
     let server = Server::new(Arc::new(api), None);
     let server = tokio::spawn(server.run(listener, draining, settings.drain));
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ready");
