@@ -126,7 +126,7 @@ fn global_options(command: Command) -> Command {
     let ignored = |name: &'static str| Arg::new(name).long(name).global(true).hide(true);
     command.next_help_heading("Call options").args([
         Arg::new("endpoint-url").long("endpoint-url").value_name("URL").global(true).help("The server to call"),
-        Arg::new("region").long("region").value_name("REGION").global(true).help("The region to name in the call; a server serves one"),
+        Arg::new("region").long("region").value_name("REGION").global(true).help("The region that ARNs carry, else AWS_REGION, AWS_DEFAULT_REGION, the server's"),
         Arg::new("output").long("output").short('o').value_name("FORMAT").global(true).value_parser(value_parser!(Format)).hide_possible_values(true).help("How to print the answer: json, yaml, text or table [env: AWS_DEFAULT_OUTPUT]"),
         Arg::new("query").long("query").value_name("JMESPATH").global(true).help("What of the answer to print"),
         Arg::new("color").long("color").value_name("WHEN").global(true).value_parser(value_parser!(Color)).default_value("auto").hide_possible_values(true).help("Colour in tables: auto, on or off"),
@@ -222,7 +222,11 @@ fn client(matches: &ArgMatches) -> Result<Client, Failure> {
         Some(0) => Duration::from_secs(u64::from(u32::MAX)),
         Some(seconds) => Duration::from_secs(*seconds),
     };
-    Ok(Client::new(endpoint).with_timeouts(
+    let region = matches.get_one::<String>("region").cloned().or_else(|| {
+        let variables = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter();
+        variables.filter_map(|name| std::env::var(name).ok()).find(|value| !value.is_empty())
+    });
+    Ok(Client::new(endpoint).with_region(region).with_timeouts(
         patience("cli-connect-timeout", selvedge_client::CONNECT_TIMEOUT),
         patience("cli-read-timeout", selvedge_client::READ_TIMEOUT),
     ))

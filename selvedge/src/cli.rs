@@ -3,7 +3,7 @@
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::appmesh;
-use crate::command::{completions, env, explain, help, serve, status, up, version};
+use crate::command::{completions, env, explain, help, proxy, serve, status, up, version};
 use crate::demo;
 use crate::exit::Failure;
 
@@ -34,6 +34,7 @@ enum Command {
     Demo(demo::Args),
     Up(up::Args),
     Serve(serve::Args),
+    Proxy(proxy::Args),
     Status(status::Args),
     Explain(explain::Args),
     Env(env::Args),
@@ -65,6 +66,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Command::Demo(args) => block_on_all(demo::run(&args)),
         Command::Up(args) => block_on_all(up::run(&args)),
         Command::Serve(args) => block_on_all(serve::run(&args)),
+        Command::Proxy(args) => proxy::run(&args),
         Command::Status(args) => block_on(status::run(&args)),
         Command::Explain(args) => block_on(explain::run(&args)),
         Command::Env(args) => env::run(&args),

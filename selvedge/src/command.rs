@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod env;
 pub(crate) mod explain;
 pub(crate) mod help;
+pub(crate) mod proxy;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod up;

@@ -63,6 +63,16 @@ fn a_refusal_reads_as_the_aws_command_line_words_it_and_ends_with_254() {
 }
 
 #[test]
+fn the_region_of_a_call_is_the_region_of_what_it_creates() {
+    let server = Server::start(&[]);
+    let create = |name: &'static str| vec!["appmesh", "create-mesh", "--mesh-name", name, "--query", "mesh.metadata.arn", "--output", "text"];
+    let arn = server.prints(&create("by-environment"));
+    assert!(arn.starts_with("arn:aws:appmesh:us-west-2:"), "{arn}");
+    let arn = server.prints(&[create("by-option"), vec!["--region", "eu-west-1"]].concat());
+    assert!(arn.starts_with("arn:aws:appmesh:eu-west-1:"), "{arn}");
+}
+
+#[test]
 fn every_way_to_write_an_input_makes_the_same_resource() {
     let server = furnished();
     let spec = r#"{"listeners":[{"portMapping":{"port":8080,"protocol":"http"}}]}"#;

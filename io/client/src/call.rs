@@ -18,6 +18,7 @@ use crate::request;
 pub struct Client {
     endpoint: Endpoint,
     timeouts: Timeouts,
+    region: Option<String>,
     /// Held across an exchange: HTTP/1.1 answers one request at a time.
     connection: Mutex<Connection>,
 }
@@ -26,13 +27,20 @@ impl Client {
     /// A client that connects on its first call.
     pub fn new(endpoint: Endpoint) -> Self {
         let timeouts = Timeouts { connect: CONNECT_TIMEOUT, read: READ_TIMEOUT };
-        Self { endpoint, timeouts, connection: Mutex::default() }
+        Self { endpoint, timeouts, region: None, connection: Mutex::default() }
     }
 
     /// The same client with other limits to its patience.
     #[must_use]
     pub fn with_timeouts(mut self, connect: Duration, read: Duration) -> Self {
         self.timeouts = Timeouts { connect, read };
+        self
+    }
+
+    /// The same client, naming a region with each call: the one that ARNs of what it creates carry.
+    #[must_use]
+    pub fn with_region(mut self, region: Option<String>) -> Self {
+        self.region = region;
         self
     }
 
@@ -45,7 +53,7 @@ impl Client {
     /// # Errors
     /// [`Error::Service`] when the server refused; another variant when no answer could be had.
     pub async fn call(&self, operation: &Operation, input: &Map<String, Value>) -> Result<Value, Error> {
-        let request = request::encode(&self.endpoint, operation, input)?;
+        let request = request::encode(&self.endpoint, operation, input, self.region.as_deref())?;
         let response = self.exchange(request).await?;
         let body = self.read(response, operation.name)?;
         Ok(match (operation.payload, body) {

@@ -21,6 +21,7 @@ pub(crate) fn encode(
     endpoint: &Endpoint,
     operation: &Operation,
     input: &Map<String, Value>,
+    region: Option<&str>,
 ) -> Result<Request<Full<Bytes>>, Error> {
     let path = path(operation, input)?;
     let query = query(operation, input);
@@ -36,7 +37,19 @@ pub(crate) fn encode(
     if has_body {
         request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     }
+    if let Some(scope) = region.and_then(scope) {
+        request.headers_mut().insert(header::AUTHORIZATION, scope);
+    }
     Ok(request)
+}
+
+/// The credential scope that names a region, as AWS's signatures carry it. Nothing is signed: the server takes the region from
+/// here and checks no signature yet.
+fn scope(region: &str) -> Option<header::HeaderValue> {
+    let scope = format!(
+        "AWS4-HMAC-SHA256 Credential=unsigned/19700101/{region}/appmesh/aws4_request, SignedHeaders=host, Signature=unsigned"
+    );
+    header::HeaderValue::try_from(scope).ok()
 }
 
 /// A request for any path of the front door.
@@ -88,9 +101,12 @@ mod tests {
     fn check(command: &str, input: Value, method: &str, target: &str) {
         let endpoint: Endpoint = "http://127.0.0.1:7070".parse().expect("an endpoint");
         let operation = operations::find(command).expect(command);
-        let request = encode(&endpoint, operation, input.as_object().expect("an object")).expect(command);
+        let request = encode(&endpoint, operation, input.as_object().expect("an object"), Some("us-west-2")).expect(command);
         assert_eq!((request.method().as_str(), request.uri().to_string().as_str()), (method, target));
         assert_eq!(request.headers()["host"], "127.0.0.1:7070");
+        let authorization = request.headers()["authorization"].to_str().expect("text");
+        let scope = selvedge_aws::CredentialScope::of(authorization).expect("a scope");
+        assert_eq!((scope.region, scope.service), ("us-west-2", "appmesh"));
     }
 
     #[test]
@@ -116,7 +132,7 @@ mod tests {
         let endpoint: Endpoint = "http://127.0.0.1:7070".parse().expect("an endpoint");
         let operation = operations::find("describe-mesh").expect("known");
         for input in [json!({}), json!({"meshName": ""}), json!({"meshName": 1})] {
-            let error = encode(&endpoint, operation, input.as_object().expect("an object")).expect_err("no name");
+            let error = encode(&endpoint, operation, input.as_object().expect("an object"), None).expect_err("no name");
             assert!(matches!(error, Error::PathMember { member: "meshName" }), "{error}");
         }
     }

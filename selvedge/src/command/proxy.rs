@@ -1,0 +1,50 @@
+//! `selvedge proxy`: the sidecar, or gateway, of one resource.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use selvedge_proxy::{Bootstrap, envoy_bootstrap};
+
+use crate::exit::Failure;
+use crate::output;
+
+/// Start a sidecar or gateway, configured by the variables of AWS's Envoy image
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  APPMESH_RESOURCE_ARN=mesh/my-mesh/virtualNode/colors-v1 selvedge proxy
+  APPMESH_RESOURCE_ARN=mesh/my-mesh/virtualGateway/front selvedge proxy
+  APPMESH_RESOURCE_ARN=mesh/my-mesh/virtualNode/colors-v1 selvedge proxy --print-envoy-bootstrap > envoy.yaml
+
+Variables:
+  APPMESH_RESOURCE_ARN        the node or gateway that it stands for
+  APPMESH_XDS_ENDPOINT        the control plane, 127.0.0.1:7070 unless it says otherwise
+  ENVOY_ADMIN_ACCESS_PORT     the admin endpoint on loopback, 9901 unless it says otherwise
+  SELVEDGE_INTERCEPTION=none  take no redirected connections; see docs/guide/sidecars.md
+  and more in docs/guide/configuration.md")]
+pub(crate) struct Args {
+    /// Print the bootstrap with which a real Envoy does the same, and end
+    #[arg(long)]
+    print_envoy_bootstrap: bool,
+}
+
+/// Starts the proxy and serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`Failure::Usage`] when the environment says something that cannot be meant.
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let bootstrap = bootstrap()?;
+    if args.print_envoy_bootstrap {
+        return Ok(output::emit(&output::yaml::write(&envoy_bootstrap(&bootstrap)))?);
+    }
+    Err(Failure::Other(anyhow::anyhow!("this build has no data plane yet; --print-envoy-bootstrap serves a real Envoy")))
+}
+
+fn bootstrap() -> Result<Bootstrap, Failure> {
+    // What is not UTF-8 is none of ours.
+    let environment: BTreeMap<String, String> =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Bootstrap::from_env(&environment, processors)
+        .context("the environment cannot be acted on")
+        .map_err(|error| Failure::Usage(format!("{error:#}")))
+}
