@@ -40,6 +40,11 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "demo", about: "the demo checks its own split, with both proxies", run: demo },
 ];
 
+/// Worlds that the simulation lives through.
+const SEEDS: u32 = 1000;
+/// And how many of them without optimisation, where each takes many times as long.
+const SEEDS_UNOPTIMISED: u32 = 25;
+
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn set_up(root: &Path) -> Result<Report> {
@@ -84,6 +89,7 @@ fn unit(root: &Path) -> Result<Report> {
     let count = cargo(root, 40)
         .args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--status-level", "fail"])
         .env("PATH", tools_path(root))
+        .env("SEEDS", SEEDS_UNOPTIMISED.to_string())
         .run()?;
     // nextest leaves out the examples in the documentation.
     let examples = cargo(root, 15).args(["test", "--workspace", "--locked", "--doc", "--quiet"]).run()?;
@@ -91,7 +97,7 @@ fn unit(root: &Path) -> Result<Report> {
 }
 
 fn build(root: &Path) -> Result<Report> {
-    let packages = ["-p", "selvedge", "-p", "selvedge-differential", "-p", "selvedge-sim"];
+    let packages = ["-p", "selvedge", "-p", "selvedge-differential"];
     cargo(root, 30).args(["build", "--release", "--locked"]).args(packages).run().map(Report::Ran)
 }
 
@@ -114,12 +120,10 @@ fn differential(root: &Path) -> Result<Report> {
     with_tools(root, Program::new(binary, root, 20 * MINUTE))?.run().map(Report::Ran)
 }
 
+/// The same test that runs among the unit tests, there with [`SEEDS_UNOPTIMISED`] seeds.
 fn sim(root: &Path) -> Result<Report> {
-    let binary = root.join("target/release/selvedge-sim");
-    if !binary.is_file() {
-        return Ok(Report::Skipped("the simulation's seeds ran among the unit tests".into()));
-    }
-    Program::new(binary, root, 15 * MINUTE).args(["--seeds", "1000"]).run().map(Report::Ran)
+    let arguments = ["test", "--release", "--locked", "-p", "selvedge-sim", "--test", "seeds"];
+    cargo(root, 20).args(arguments).env("SEEDS", SEEDS.to_string()).run().map(Report::Ran)
 }
 
 fn demo(root: &Path) -> Result<Report> {
