@@ -63,6 +63,13 @@ pub(super) fn environment_folder(root: &Path) -> PathBuf {
     root.join("target/venv")
 }
 
+/// The real Envoy in it. The environment's own `envoy` command is a wrapper, which outlives a kill of its process.
+pub(super) fn envoy_binary(root: &Path) -> Option<PathBuf> {
+    let pythons = std::fs::read_dir(environment_folder(root).join("lib")).ok()?;
+    let inside = |python: std::fs::DirEntry| python.path().join("site-packages/envoy/_bin/envoy");
+    pythons.flatten().map(inside).find(|path| path.is_file())
+}
+
 /// cargo-deny, the one on the path or the one in `target/tools`.
 pub(super) fn cargo_deny_binary(root: &Path) -> Option<PathBuf> {
     let own = root.join("target/tools/bin/cargo-deny");

@@ -80,19 +80,17 @@ fn unit(root: &Path) -> Result<Report> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
+    let tests = |arguments: &[&str]| {
+        let program = with_environment(root, cargo(root, 40).args(arguments));
+        program.env("SEEDS", SEEDS_UNOPTIMISED.to_string()).run()
+    };
     if !probe.is_ok_and(|status| status.success()) {
-        return cargo(root, 40)
-            .args(["test", "--workspace", "--locked", "--no-fail-fast"])
-            .run()
-            .map(Report::Ran);
+        return tests(&["test", "--workspace", "--locked", "--no-fail-fast"]).map(Report::Ran);
     }
-    let count = cargo(root, 40)
-        .args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--status-level", "fail"])
-        .env("PATH", tools_path(root))
-        .env("SEEDS", SEEDS_UNOPTIMISED.to_string())
-        .run()?;
+    let count =
+        tests(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--status-level", "fail"])?;
     // nextest leaves out the examples in the documentation.
-    let examples = cargo(root, 15).args(["test", "--workspace", "--locked", "--doc", "--quiet"]).run()?;
+    let examples = tests(&["test", "--workspace", "--locked", "--doc", "--quiet"])?;
     Ok(Report::Ran(count.plus(examples)))
 }
 
@@ -139,14 +137,19 @@ fn cargo(root: &Path, minutes: u32) -> Program {
     Program::new("cargo", root, minutes * MINUTE)
 }
 
-/// Lets `program` find AWS's tools and our binary.
+/// Lets `program` find AWS's tools, the real Envoy and our binary.
 fn with_tools(root: &Path, program: Program) -> Result<Program> {
-    Ok(program.env("SELVEDGE_BIN", selvedge(root)?).env("PATH", tools_path(root)))
+    Ok(with_environment(root, program).env("SELVEDGE_BIN", selvedge(root)?))
 }
 
-/// The search path with `target/venv` before it.
-fn tools_path(root: &Path) -> String {
-    format!("{}:{}", setup::environment_folder(root).join("bin").display(), setup::search_path())
+/// Lets `program` find AWS's tools and the real Envoy.
+fn with_environment(root: &Path, program: Program) -> Program {
+    let tools = setup::environment_folder(root).join("bin");
+    let program = program.env("PATH", format!("{}:{}", tools.display(), setup::search_path()));
+    match setup::envoy_binary(root) {
+        Some(envoy) => program.env("SELVEDGE_ENVOY", envoy),
+        None => program,
+    }
 }
 
 fn selvedge(root: &Path) -> Result<PathBuf> {
