@@ -3,7 +3,7 @@
 //! As under App Mesh a request passes twice: the ingress listener's routes choose the virtual service and send the
 //! request to the gateway's own egress listener, whose routes choose the node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -60,7 +60,14 @@ pub(crate) fn translate(context: &mut Context<'_>) {
     reached.retain(|one| !route::is_tcp(&one.port));
     let egress_port = proxy.direct().map_or(EGRESS_PORT, |direct| direct.egress_port);
     egress_listener(context, gateway, &reached, &entries, egress_port, &logs);
+    let mut taken = BTreeSet::new();
     for (index, listener) in gateway.spec.listeners.iter().enumerate() {
+        let port = listener.port_mapping.port;
+        if !taken.insert(port) {
+            let text = format!("another listener has port {port}");
+            context.error(Code::PortClash, gateway, format!("spec.listeners[{index}]"), text);
+            continue;
+        }
         ingress_listener(context, gateway, index, listener, &entries, egress_port, &logs);
     }
 }

@@ -1,5 +1,6 @@
 //! The listener for incoming connections of a node: each declared port leads to the application.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use selvedge_model::{Listener as NodeListener, PortProtocol, VirtualNode};
@@ -32,7 +33,13 @@ fn intercepting(context: &mut Context<'_>, node: &VirtualNode, access_logs: &[Ac
         return;
     }
     let mut chains = Vec::new();
-    for listener in &node.spec.listeners {
+    let mut taken = BTreeSet::new();
+    for (index, listener) in node.spec.listeners.iter().enumerate() {
+        if !taken.insert(listener.port_mapping.port) {
+            let text = format!("another listener has port {}", listener.port_mapping.port);
+            context.error(Code::PortClash, node, format!("spec.listeners[{index}]"), text);
+            continue;
+        }
         let port = Some(listener.port_mapping.port);
         chains.extend(chains_of(context, node, listener, port, access_logs));
     }

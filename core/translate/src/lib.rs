@@ -11,6 +11,7 @@ pub mod diagnostic;
 mod domains;
 mod egress;
 
+pub mod explain;
 mod gateway;
 mod ingress;
 mod matching;
@@ -27,5 +28,6 @@ pub mod translation;
 
 pub use diagnostic::{Code, Diagnostic, Severity};
 
+pub use explain::{Explanation, explain};
 pub use proxy::{Direct, Interception, Proxy, ProxyInvalid, ProxyKind};
 pub use translation::{EndpointSource, Found, Origins, Translation, translate};

@@ -1,6 +1,6 @@
 //! Who answers for a virtual service, on which ports, by which routes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use selvedge_model::{
     GrpcRoute, HttpRoute, Key, Kind, Listener, PortProtocol, Route, TcpRoute, VirtualNode, VirtualRouter,
@@ -118,7 +118,15 @@ fn of_node<'a>(
             targets: vec![Target { node, listener, weight: 1 }],
         }],
     };
-    node.spec.listeners.iter().map(port).collect()
+    let mut ports: Vec<ServicePort<'a>> = node.spec.listeners.iter().map(port).collect();
+    keep_first(&mut ports);
+    ports
+}
+
+/// A port stands once; the API refuses others.
+fn keep_first(ports: &mut Vec<ServicePort<'_>>) {
+    let mut taken = BTreeSet::new();
+    ports.retain(|port| taken.insert(port.port));
 }
 
 fn of_router<'a>(
@@ -160,6 +168,7 @@ fn listed<'a>(
     for route in routes {
         check_listener(context, router, route);
     }
+    keep_first(&mut ports);
     ports
 }
 

@@ -1,0 +1,7 @@
+//! Translations of whole meshes.
+
+mod explanations;
+mod golden;
+mod guide;
+mod mesh;
+mod properties;
