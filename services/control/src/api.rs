@@ -65,8 +65,8 @@ impl Api {
             "/readyz" => return self.readiness.answer(),
             _ => {}
         }
-        if let Err(refused) = self.hosts.check(request) {
-            return refused;
+        if let Some(refusal) = self.hosts.refusal(request) {
+            return refusal;
         }
         match path.strip_prefix(extension::PREFIX) {
             Some(_) => extension::answer(&self.extensions, request),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -139,13 +139,14 @@ impl Server {
 
     async fn answer_api(&self, request: Request<Incoming>) -> Response<Bytes> {
         let (head, body) = request.into_parts();
+        // Who says beforehand that it is too much is told so beforehand.
+        if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+            return too_large();
+        }
         let body =
             match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
                 Ok(Ok(collected)) => collected.to_bytes(),
-                Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                    let message = format!("the body is longer than {BODY_BYTES_MAX} bytes");
-                    return refuse(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", &message);
-                }
+                Ok(Err(error)) if error.is::<LengthLimitError>() => return too_large(),
                 Ok(Err(_)) => {
                     return refuse(
                         StatusCode::BAD_REQUEST,
@@ -174,6 +175,11 @@ impl Server {
             )
         })
     }
+}
+
+fn too_large() -> Response<Bytes> {
+    let message = format!("the body is longer than {BODY_BYTES_MAX} bytes");
+    refuse(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", &message)
 }
 
 /// An AWS-shaped error from before the request reached the API.

@@ -28,20 +28,20 @@ impl Hosts {
         Self { allowed: names.into_iter().map(|name| name.to_ascii_lowercase()).collect() }
     }
 
-    pub(super) fn check(&self, request: &Request<Bytes>) -> Result<(), Response<Bytes>> {
+    /// The answer to a request that must not be served; `None` for one that may.
+    pub(super) fn refusal(&self, request: &Request<Bytes>) -> Option<Response<Bytes>> {
         if request.headers().contains_key(ORIGIN) {
-            return Err(text(StatusCode::FORBIDDEN, "requests from web pages are not answered\n"));
+            return Some(text(StatusCode::FORBIDDEN, "requests from web pages are not answered\n"));
         }
         // HTTP/2 carries the host in the URI.
         let authority = request.uri().authority().map(|authority| authority.as_str());
         let named = request.headers().get(HOST).and_then(|value| value.to_str().ok()).or(authority);
-        match named.is_none_or(|named| self.is_answered(named)) {
-            true => Ok(()),
-            false => Err(text(
+        named.filter(|named| !self.is_answered(named)).map(|_| {
+            text(
                 StatusCode::MISDIRECTED_REQUEST,
                 "this host name is not answered here; start the server with it as an allowed host\n",
-            )),
-        }
+            )
+        })
     }
 
     fn is_answered(&self, named: &str) -> bool {

@@ -1,0 +1,158 @@
+//! The server on a socket: both HTTPs and gRPC on one port, strangers who dawdle, and a drain that loses nothing.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use selvedge_control::api::{Api, Extension, Hosts, Readiness, System};
+use selvedge_control::operations::Settings;
+use selvedge_control::server::Server;
+use selvedge_store::memory::Memory;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tonic::service::Routes;
+
+/// Answers when it is let go.
+struct Slow {
+    is_reached: Arc<AtomicBool>,
+    is_let_go: Arc<AtomicBool>,
+}
+
+impl Extension for Slow {
+    fn path(&self) -> &str {
+        "slow"
+    }
+
+    fn handle(&self, _: &Request<Bytes>) -> Response<Bytes> {
+        self.is_reached.store(true, Ordering::SeqCst);
+        while !self.is_let_go.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        Response::new(Bytes::from("at last"))
+    }
+}
+
+struct Running {
+    address: SocketAddr,
+    drain: watch::Sender<bool>,
+    server: JoinHandle<()>,
+    is_reached: Arc<AtomicBool>,
+    is_let_go: Arc<AtomicBool>,
+}
+
+async fn start(grpc: Option<Routes>, deadline: Duration) -> Running {
+    let (is_reached, is_let_go) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let store = Arc::new(Memory::new());
+    let api = Api::new(store, Settings::default(), Arc::new(System), Readiness::default(), Hosts::default())
+        .with_extension(Slow { is_reached: Arc::clone(&is_reached), is_let_go: Arc::clone(&is_let_go) });
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a port");
+    let address = listener.local_addr().expect("a bound socket");
+    let (drain, is_draining) = watch::channel(false);
+    let server = tokio::spawn(Server::new(Arc::new(api), grpc).run(listener, is_draining, deadline));
+    Running { address, drain, server, is_reached, is_let_go }
+}
+
+impl Running {
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.expect("the server listens")
+    }
+
+    /// One request on a connection of its own, which the server closes after its answer.
+    async fn send(&self, request: &str) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_bytes()).await.expect("the server reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("the server closes");
+        answer
+    }
+}
+
+const CREATE: &str = "PUT /v20190125/meshes HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 16\r\n\r\n{\"meshName\":\"m\"}";
+
+#[tokio::test]
+async fn both_http_versions_and_grpc_share_a_port() {
+    let running = start(Some(Routes::default()), Duration::from_secs(5)).await;
+    let answer = running.send(CREATE).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("x-amzn-requestid: "), "{answer}");
+
+    let io = TokioIo::new(running.connect().await);
+    let (mut http2, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let uri = |path: &str| format!("http://{}{path}", running.address);
+    let request = Request::get(uri("/v20190125/meshes/m")).body(Full::<Bytes>::default()).expect("a request");
+    let response = http2.send_request(request).await.expect("an answer");
+    assert_eq!(response.status(), StatusCode::OK);
+    let body = response.into_body().collect().await.expect("a body").to_bytes();
+    assert!(body.starts_with(br#"{"meshName":"m""#));
+
+    let request = Request::post(uri("/some.Service/Method")).header("content-type", "application/grpc");
+    let request = request.body(Full::<Bytes>::default()).expect("a request");
+    let response = http2.send_request(request).await.expect("an answer");
+    // 12 is UNIMPLEMENTED: gRPC's own answer, not the API's.
+    assert_eq!(response.headers().get("grpc-status").map(|status| status.as_bytes()), Some(&b"12"[..]));
+}
+
+#[tokio::test]
+async fn an_oversized_body_is_refused_before_it_arrives_whole() {
+    let running = start(None, Duration::from_secs(5)).await;
+    let head = "PUT /v20190125/meshes HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 99999999\r\n\r\n";
+    let answer = running.send(head).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.contains("x-amzn-errortype: RequestEntityTooLargeException"), "{answer}");
+}
+
+#[tokio::test]
+async fn half_a_request_keeps_nobody_else_waiting() {
+    let running = start(None, Duration::from_secs(5)).await;
+    let mut dawdlers = Vec::new();
+    for half in
+        ["PUT /v2019", "PUT /v20190125/meshes HTTP/1.1\r\nhost: localhost\r\ncontent-length: 16\r\n\r\n{"]
+    {
+        let mut stream = running.connect().await;
+        stream.write_all(half.as_bytes()).await.expect("the server reads");
+        dawdlers.push(stream);
+    }
+    let answer = running.send(CREATE).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
+    let running = start(None, Duration::from_secs(30)).await;
+    let mut idle = running.connect().await;
+    let mut stream = running.connect().await;
+    stream
+        .write_all(b"GET /selvedge/v1/slow HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .expect("the server reads");
+    while !running.is_reached.load(Ordering::SeqCst) {
+        tokio::task::yield_now().await;
+    }
+    running.drain.send_replace(true);
+    // An idle connection ends at once.
+    assert_eq!(idle.read(&mut [0]).await.expect("the server closes"), 0);
+    assert!(TcpStream::connect(running.address).await.is_err());
+    running.is_let_go.store(true, Ordering::SeqCst);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("the server answers and closes");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("at last"), "{answer}");
+    running.server.await.expect("the server ends");
+}
+
+#[tokio::test]
+async fn a_drain_waits_no_longer_than_its_deadline() {
+    let running = start(None, Duration::from_millis(50)).await;
+    let mut stream = running.connect().await;
+    let half = b"PUT /v20190125/meshes HTTP/1.1\r\nhost: localhost\r\ncontent-length: 16\r\n\r\n{";
+    stream.write_all(half).await.expect("the server reads");
+    running.drain.send_replace(true);
+    running.server.await.expect("the server ends");
+}
