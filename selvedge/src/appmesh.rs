@@ -50,7 +50,8 @@ pub(crate) fn command() -> Command {
 /// [`Failure::Usage`] for what cannot be read, [`Failure::Refused`] for what the server refuses.
 pub(crate) async fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let (name, matches) = matches.subcommand().expect("the parser demands an operation");
-    let operation = selvedge_aws::operations::find_in(&SERVICE, name).expect("the parser knows only the table's operations");
+    let operation = selvedge_aws::operations::find_in(&SERVICE, name)
+        .expect("the parser knows only the table's operations");
     let printer = Printer::of(operation, matches)?;
     match matches.get_one::<String>(SKELETON).map(String::as_str) {
         Some("input") => return Ok(output::emit(&output::json(&input_skeleton(operation)))?),
@@ -63,7 +64,10 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<(), Failure> {
     }
     let input = read_input(operation, matches)?;
     let client = client(matches)?;
-    match operation.pagination.filter(|pagination| !matches.get_flag(NO_PAGINATE) && !pages_by_hand(&input, pagination)) {
+    match operation
+        .pagination
+        .filter(|pagination| !matches.get_flag(NO_PAGINATE) && !pages_by_hand(&input, pagination))
+    {
         None => printer.print(arrange::arrange(client.call(operation, &input).await?, operation.output)),
         Some(pagination) => {
             let limits = Limits {
@@ -96,8 +100,15 @@ fn operation_command(operation: &'static Operation) -> Command {
         arg.help(help).required_unless_present_any([INPUT_JSON, INPUT_YAML, SKELETON])
     });
     let input = [
-        Arg::new(INPUT_JSON).long(INPUT_JSON).value_name("JSON").help("The whole input as JSON; options override its members. file:// reads a file"),
-        Arg::new(INPUT_YAML).long(INPUT_YAML).value_name("YAML").conflicts_with(INPUT_JSON).help("The whole input as YAML; options override its members"),
+        Arg::new(INPUT_JSON)
+            .long(INPUT_JSON)
+            .value_name("JSON")
+            .help("The whole input as JSON; options override its members. file:// reads a file"),
+        Arg::new(INPUT_YAML)
+            .long(INPUT_YAML)
+            .value_name("YAML")
+            .conflicts_with(INPUT_JSON)
+            .help("The whole input as YAML; options override its members"),
         Arg::new(SKELETON)
             .long(SKELETON)
             .value_name("WHICH")
@@ -108,9 +119,20 @@ fn operation_command(operation: &'static Operation) -> Command {
     ];
     let paging = operation.pagination.map(|_| {
         [
-            Arg::new(MAX_ITEMS).long(MAX_ITEMS).value_name("NUMBER").value_parser(value_parser!(usize)).help("Stop after so many elements and print a NextToken"),
-            Arg::new(PAGE_SIZE).long(PAGE_SIZE).value_name("NUMBER").value_parser(value_parser!(u32)).help("Elements to ask for in one call"),
-            Arg::new(STARTING_TOKEN).long(STARTING_TOKEN).value_name("TOKEN").help("The NextToken of an earlier call"),
+            Arg::new(MAX_ITEMS)
+                .long(MAX_ITEMS)
+                .value_name("NUMBER")
+                .value_parser(value_parser!(usize))
+                .help("Stop after so many elements and print a NextToken"),
+            Arg::new(PAGE_SIZE)
+                .long(PAGE_SIZE)
+                .value_name("NUMBER")
+                .value_parser(value_parser!(u32))
+                .help("Elements to ask for in one call"),
+            Arg::new(STARTING_TOKEN)
+                .long(STARTING_TOKEN)
+                .value_name("TOKEN")
+                .help("The NextToken of an earlier call"),
         ]
     });
     Command::new(operation.command)
@@ -125,15 +147,59 @@ fn operation_command(operation: &'static Operation) -> Command {
 fn global_options(command: Command) -> Command {
     let ignored = |name: &'static str| Arg::new(name).long(name).global(true).hide(true);
     command.next_help_heading("Call options").args([
-        Arg::new("endpoint-url").long("endpoint-url").value_name("URL").global(true).help("The server to call"),
-        Arg::new("region").long("region").value_name("REGION").global(true).help("The region that ARNs carry, else AWS_REGION, AWS_DEFAULT_REGION, the server's"),
-        Arg::new("output").long("output").short('o').value_name("FORMAT").global(true).value_parser(value_parser!(Format)).hide_possible_values(true).help("How to print the answer: json, yaml, text or table [env: AWS_DEFAULT_OUTPUT]"),
-        Arg::new("query").long("query").value_name("JMESPATH").global(true).help("What of the answer to print"),
-        Arg::new("color").long("color").value_name("WHEN").global(true).value_parser(value_parser!(Color)).default_value("auto").hide_possible_values(true).help("Colour in tables: auto, on or off"),
-        Arg::new(NO_PAGINATE).long(NO_PAGINATE).global(true).action(ArgAction::SetTrue).help("Make one call only, even for a list"),
-        Arg::new("cli-read-timeout").long("cli-read-timeout").value_name("SECONDS").global(true).value_parser(value_parser!(u64)).help("Longest wait for an answer; 0 is forever"),
-        Arg::new("cli-connect-timeout").long("cli-connect-timeout").value_name("SECONDS").global(true).value_parser(value_parser!(u64)).help("Longest wait for a connection; 0 is forever"),
-        Arg::new("profile").long("profile").value_name("NAME").global(true).help("Accepted and not needed: calls carry no credentials"),
+        Arg::new("endpoint-url")
+            .long("endpoint-url")
+            .value_name("URL")
+            .global(true)
+            .help("The server to call"),
+        Arg::new("region")
+            .long("region")
+            .value_name("REGION")
+            .global(true)
+            .help("The region that ARNs carry, else AWS_REGION, AWS_DEFAULT_REGION, the server's"),
+        Arg::new("output")
+            .long("output")
+            .short('o')
+            .value_name("FORMAT")
+            .global(true)
+            .value_parser(value_parser!(Format))
+            .hide_possible_values(true)
+            .help("How to print the answer: json, yaml, text or table [env: AWS_DEFAULT_OUTPUT]"),
+        Arg::new("query")
+            .long("query")
+            .value_name("JMESPATH")
+            .global(true)
+            .help("What of the answer to print"),
+        Arg::new("color")
+            .long("color")
+            .value_name("WHEN")
+            .global(true)
+            .value_parser(value_parser!(Color))
+            .default_value("auto")
+            .hide_possible_values(true)
+            .help("Colour in tables: auto, on or off"),
+        Arg::new(NO_PAGINATE)
+            .long(NO_PAGINATE)
+            .global(true)
+            .action(ArgAction::SetTrue)
+            .help("Make one call only, even for a list"),
+        Arg::new("cli-read-timeout")
+            .long("cli-read-timeout")
+            .value_name("SECONDS")
+            .global(true)
+            .value_parser(value_parser!(u64))
+            .help("Longest wait for an answer; 0 is forever"),
+        Arg::new("cli-connect-timeout")
+            .long("cli-connect-timeout")
+            .value_name("SECONDS")
+            .global(true)
+            .value_parser(value_parser!(u64))
+            .help("Longest wait for a connection; 0 is forever"),
+        Arg::new("profile")
+            .long("profile")
+            .value_name("NAME")
+            .global(true)
+            .help("Accepted and not needed: calls carry no credentials"),
         ignored("ca-bundle"),
         ignored("cli-binary-format"),
         ignored("debug").action(ArgAction::SetTrue),
@@ -176,7 +242,9 @@ fn read_input(operation: &'static Operation, matches: &ArgMatches) -> Result<Map
         .input
         .members()
         .iter()
-        .filter(|member| member.presence == Presence::Required && input.get(member.name).is_none_or(Value::is_null))
+        .filter(|member| {
+            member.presence == Presence::Required && input.get(member.name).is_none_or(Value::is_null)
+        })
         .map(|member| format!("--{}", argument::kebab(member.name)))
         .collect();
     if !missing.is_empty() {
@@ -190,18 +258,27 @@ fn read_input(operation: &'static Operation, matches: &ArgMatches) -> Result<Map
 }
 
 fn whole_input(matches: &ArgMatches) -> Result<Map<String, Value>, Failure> {
-    let bad = |name: &str, reason: String| Failure::Usage(format!("Error parsing parameter '--{name}': {reason}"));
+    let bad =
+        |name: &str, reason: String| Failure::Usage(format!("Error parsing parameter '--{name}': {reason}"));
     let json = matches.get_one::<String>(INPUT_JSON);
     let yaml = matches.get_one::<String>(INPUT_YAML);
     let (name, document) = match (json, yaml) {
         (None, None) => return Ok(Map::new()),
         (Some(typed), _) => {
             let text = argument::resolve(typed).map_err(|reason| bad(INPUT_JSON, reason))?;
-            (INPUT_JSON, serde_json::from_str(&text).map_err(|error| bad(INPUT_JSON, format!("Invalid JSON: {error}")))?)
+            (
+                INPUT_JSON,
+                serde_json::from_str(&text)
+                    .map_err(|error| bad(INPUT_JSON, format!("Invalid JSON: {error}")))?,
+            )
         }
         (None, Some(typed)) => {
             let text = argument::resolve(typed).map_err(|reason| bad(INPUT_YAML, reason))?;
-            (INPUT_YAML, output::yaml::read(&text).map_err(|error| bad(INPUT_YAML, format!("{:#}", anyhow::Error::new(error))))?)
+            (
+                INPUT_YAML,
+                output::yaml::read(&text)
+                    .map_err(|error| bad(INPUT_YAML, format!("{:#}", anyhow::Error::new(error))))?,
+            )
         }
     };
     match document {

@@ -20,6 +20,7 @@ use selvedge_client::Client;
 use tokio::time::{sleep, timeout};
 
 use crate::exit::Failure;
+use crate::output;
 use crate::role::{control, signal};
 use app::App;
 use check::{Share, Verdict};
@@ -33,6 +34,8 @@ const BEFORE: Weights = [80, 20];
 const AFTER: Weights = [30, 70];
 /// How soon a shift must be felt by every request.
 const SHIFT_PATIENCE: Duration = Duration::from_secs(1);
+/// The live view without an end: a hundred years.
+const SECONDS_FOREVER: u64 = 100 * 365 * 24 * 3600;
 /// The longest wait for the first answer through the mesh.
 const FIRST_ANSWER_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -78,7 +81,7 @@ pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
                 outcome = stage.play(args) => outcome,
                 () = signal::shutdown() => Ok(()),
             };
-            println!("Stopping the sidecars and the control plane.");
+            say("Stopping the sidecars and the control plane.");
             stage.strike().await;
             outcome
         }
@@ -86,6 +89,11 @@ pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
     };
     control.stop().await?;
     outcome
+}
+
+/// Tells whoever watches; a reader that went away ends the demo by its own signal.
+fn say(text: &str) {
+    let _ = output::emit(&format!("{text}\n"));
 }
 
 /// Everything that is running, but for the control plane.
@@ -100,24 +108,30 @@ struct Stage {
 impl Stage {
     /// Makes the mesh and starts applications and sidecars.
     async fn set(program: &Program, control: SocketAddr, folder: &std::path::Path) -> Result<Self, Failure> {
-        println!("Control plane with an embedded store on http://{control}");
+        say(&format!("Control plane with an embedded store on http://{control}"));
         let endpoint = format!("http://{control}").parse().context("an address is an endpoint")?;
         let client = Client::new(endpoint);
         mesh::make(&client, BEFORE).await?;
-        println!("Mesh `{}`: {CALLER} -> {SERVICE} -> {} or {}", mesh::MESH, VERSIONS[0], VERSIONS[1]);
+        say(&format!("Mesh `{}`: {CALLER} -> {SERVICE} -> {} or {}", mesh::MESH, VERSIONS[0], VERSIONS[1]));
 
         let ports = Ports::free(3)?;
         let mut apps = Vec::new();
         let mut sidecars = Vec::new();
         for (version, ports) in VERSIONS.into_iter().zip(&ports) {
             let app = App::start(version).await?;
-            sidecars.push(Sidecar::start(program, version, *ports, Some(app.address), control, folder).await?);
+            sidecars
+                .push(Sidecar::start(program, version, *ports, Some(app.address), control, folder).await?);
             apps.push(app);
         }
         sidecars.push(Sidecar::start(program, CALLER, ports[2], None, control, folder).await?);
         for sidecar in &mut sidecars {
             sidecar.ready().await?;
-            println!("{:<9} sidecar ({}) ready, admin on http://127.0.0.1:{}", sidecar.node, program.name(), sidecar.ports.admin);
+            say(&format!(
+                "{:<9} sidecar ({}) ready, admin on http://127.0.0.1:{}",
+                sidecar.node,
+                program.name(),
+                sidecar.ports.admin
+            ));
         }
         let egress = SocketAddr::from((Ipv4Addr::LOCALHOST, ports[2].egress));
         let caller = Caller { egress, host: SERVICE, versions: VERSIONS, seen: Arc::new(Seen::default()) };
@@ -132,7 +146,9 @@ impl Stage {
             loop {
                 self.caller.seen.reset();
                 self.caller.send(20).await;
-                if self.caller.seen.failed() == 0 && self.caller.seen.versions().iter().all(|count| *count > 0) {
+                if self.caller.seen.failed() == 0
+                    && self.caller.seen.versions().iter().all(|count| *count > 0)
+                {
                     return;
                 }
                 sleep(Duration::from_millis(20)).await;
@@ -159,26 +175,26 @@ impl Stage {
         tokio::select! {
             failure = view => failure,
             () = traffic => Ok(()),
-            () = sleep(Duration::from_secs(args.seconds.unwrap_or(u64::from(u32::MAX)))) => Ok(()),
+            () = sleep(Duration::from_secs(args.seconds.unwrap_or(SECONDS_FOREVER))) => Ok(()),
         }
     }
 
     /// Judges the split, shifts it, and judges again.
     async fn check(&self, requests: u64) -> Result<(), Failure> {
         let mut holds = self.judge(BEFORE, requests).await;
-        println!("Shifting to {}/{}", AFTER[0], AFTER[1]);
+        say(&format!("Shifting to {}/{}", AFTER[0], AFTER[1]));
         mesh::shift(&self.client, AFTER).await?;
         sleep(SHIFT_PATIENCE).await;
         holds &= self.judge(AFTER, requests).await;
         if !holds {
             return Err(Failure::Check("the observed split is not the configured one".to_owned()));
         }
-        println!("Both splits are the configured ones.");
+        say("Both splits are the configured ones.");
         Ok(())
     }
 
     async fn judge(&self, weights: Weights, requests: u64) -> bool {
-        println!("Sending {requests} requests at {}/{}", weights[0], weights[1]);
+        say(&format!("Sending {requests} requests at {}/{}", weights[0], weights[1]));
         let received_before = self.received();
         self.caller.seen.reset();
         self.caller.send(requests).await;
@@ -190,12 +206,15 @@ impl Stage {
             requests: answered[index],
         });
         let verdict = Verdict { shares: shares.collect(), failed: self.caller.seen.failed() };
-        verdict.lines().iter().for_each(|line| println!("{line}"));
+        verdict.lines().iter().for_each(|line| say(line));
         // What the versions received must be what the caller was answered: nothing lost, nothing sent twice.
         let received = self.received();
         let agrees = (0..2).all(|index| received[index] - received_before[index] == answered[index]);
         if !agrees {
-            println!("  but the versions received {:?} requests", [0, 1].map(|index: usize| received[index] - received_before[index]));
+            say(&format!(
+                "  but the versions received {:?} requests",
+                [0, 1].map(|index: usize| received[index] - received_before[index])
+            ));
         }
         verdict.holds() && agrees
     }
@@ -203,15 +222,18 @@ impl Stage {
     fn tell(&self) {
         let program = std::env::args().next().unwrap_or_else(|| "selvedge".to_owned());
         let endpoint = format!("http://{}", self.control);
-        println!("\nShift the traffic from another terminal:\n");
+        say("\nShift the traffic from another terminal:\n");
         for weights in [[50, 50], [0, 100]] {
-            println!("  {}\n", mesh::shift_command(&program, &endpoint, weights));
+            say(&format!("  {}\n", mesh::shift_command(&program, &endpoint, weights)));
         }
-        println!("Ask about it:\n");
-        println!("  {program} status --endpoint-url {endpoint} --mesh {}", mesh::MESH);
-        println!("  {program} explain --endpoint-url {endpoint} --mesh {} --from {CALLER} GET http://{SERVICE}/\n", mesh::MESH);
-        println!("  curl -s -H 'Host: {SERVICE}' http://{}/\n", self.caller.egress);
-        println!("Ctrl-C ends the demo and everything it started.\n");
+        say("Ask about it:\n");
+        say(&format!("  {program} status --endpoint-url {endpoint} --mesh {}", mesh::MESH));
+        say(&format!(
+            "  {program} explain --endpoint-url {endpoint} --mesh {} --from {CALLER} GET http://{SERVICE}/\n",
+            mesh::MESH
+        ));
+        say(&format!("  curl -s -H 'Host: {SERVICE}' http://{}/\n", self.caller.egress));
+        say("Ctrl-C ends the demo and everything it started.\n");
     }
 
     /// Draws the table until the program ends.

@@ -15,7 +15,8 @@ pub(crate) const VARIABLES: [&str; 2] = ["AWS_ENDPOINT_URL_APP_MESH", "AWS_ENDPO
 /// # Errors
 /// [`Failure::Usage`] when the text is no `http://` URL.
 pub(crate) fn resolve(option: Option<&str>) -> Result<Endpoint, Failure> {
-    let from_environment = || VARIABLES.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    let from_environment =
+        || VARIABLES.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
     let text = option.map(str::to_owned).or_else(from_environment).unwrap_or_else(|| DEFAULT.to_owned());
     text.parse().map_err(|error: selvedge_client::EndpointError| Failure::Usage(error.to_string()))
 }

@@ -48,7 +48,9 @@ impl Color {
         match self {
             Self::On => true,
             Self::Off => false,
-            Self::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+            Self::Auto => {
+                io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+            }
         }
     }
 }
@@ -59,9 +61,8 @@ impl Color {
 /// When the variable names no format.
 pub(crate) fn default_format() -> Result<Format, Failure> {
     match std::env::var("AWS_DEFAULT_OUTPUT") {
-        Ok(name) if !name.is_empty() => {
-            Format::from_str(&name, true).map_err(|_| Failure::Usage(format!("AWS_DEFAULT_OUTPUT: unknown output type: {name}")))
-        }
+        Ok(name) if !name.is_empty() => Format::from_str(&name, true)
+            .map_err(|_| Failure::Usage(format!("AWS_DEFAULT_OUTPUT: unknown output type: {name}"))),
         _ => Ok(Format::Json),
     }
 }
@@ -131,7 +132,10 @@ mod tests {
 
     #[test]
     fn json_is_indented_by_four_and_an_empty_answer_prints_nothing() {
-        assert_eq!(render(&json!({"a": [1], "b": {}}), Format::Json, "T", Color::Off), "{\n    \"a\": [\n        1\n    ],\n    \"b\": {}\n}\n");
+        assert_eq!(
+            render(&json!({"a": [1], "b": {}}), Format::Json, "T", Color::Off),
+            "{\n    \"a\": [\n        1\n    ],\n    \"b\": {}\n}\n"
+        );
         assert_eq!(render(&json!({}), Format::Json, "T", Color::Off), "");
         assert_eq!(render(&json!(null), Format::Json, "T", Color::Off), "null\n");
     }

@@ -12,12 +12,49 @@ const LISTENER: &str = "listeners=[{portMapping={port=8080,protocol=http}}]";
 /// A mesh with two nodes, a router and a route.
 fn furnished() -> Server {
     let server = Server::start(&[]);
-    server.prints(&["appmesh", "create-mesh", "--mesh-name", "m", "--tags", "key=Team,value=x", "key=Stage,value=y"]);
+    server.prints(&[
+        "appmesh",
+        "create-mesh",
+        "--mesh-name",
+        "m",
+        "--tags",
+        "key=Team,value=x",
+        "key=Stage,value=y",
+    ]);
     for node in ["a", "b", "c"] {
-        server.prints(&["appmesh", "create-virtual-node", "--mesh-name", "m", "--virtual-node-name", node, "--spec", LISTENER]);
+        server.prints(&[
+            "appmesh",
+            "create-virtual-node",
+            "--mesh-name",
+            "m",
+            "--virtual-node-name",
+            node,
+            "--spec",
+            LISTENER,
+        ]);
     }
-    server.prints(&["appmesh", "create-virtual-router", "--mesh-name", "m", "--virtual-router-name", "r", "--spec", LISTENER]);
-    server.prints(&["appmesh", "create-route", "--mesh-name", "m", "--virtual-router-name", "r", "--route-name", "x", "--spec", ROUTE]);
+    server.prints(&[
+        "appmesh",
+        "create-virtual-router",
+        "--mesh-name",
+        "m",
+        "--virtual-router-name",
+        "r",
+        "--spec",
+        LISTENER,
+    ]);
+    server.prints(&[
+        "appmesh",
+        "create-route",
+        "--mesh-name",
+        "m",
+        "--virtual-router-name",
+        "r",
+        "--route-name",
+        "x",
+        "--spec",
+        ROUTE,
+    ]);
     server
 }
 
@@ -25,7 +62,16 @@ fn furnished() -> Server {
 fn answers_are_printed_as_the_aws_command_line_prints_them() {
     let Some(aws) = aws() else { return };
     let server = furnished();
-    let arn = server.prints(&["appmesh", "describe-mesh", "--mesh-name", "m", "--query", "mesh.metadata.arn", "--output", "text"]);
+    let arn = server.prints(&[
+        "appmesh",
+        "describe-mesh",
+        "--mesh-name",
+        "m",
+        "--query",
+        "mesh.metadata.arn",
+        "--output",
+        "text",
+    ]);
     for command in [
         "describe-mesh --mesh-name m",
         "describe-route --mesh-name m --virtual-router-name r --route-name x",
@@ -39,10 +85,15 @@ fn answers_are_printed_as_the_aws_command_line_prints_them() {
         &format!("list-tags-for-resource --resource-arn {}", arn.trim()),
     ] {
         for format in ["json", "text", "table"] {
-            let arguments: Vec<&str> = ["appmesh"].into_iter().chain(command.split(' ')).chain(["--output", format]).collect();
+            let arguments: Vec<&str> =
+                ["appmesh"].into_iter().chain(command.split(' ')).chain(["--output", format]).collect();
             let theirs = server.command(&aws).args(&arguments).output().expect("aws runs");
             assert!(theirs.status.success(), "{command}: {}", String::from_utf8_lossy(&theirs.stderr));
-            assert_eq!(server.prints(&arguments), String::from_utf8_lossy(&theirs.stdout), "{command} --output {format}");
+            assert_eq!(
+                server.prints(&arguments),
+                String::from_utf8_lossy(&theirs.stdout),
+                "{command} --output {format}"
+            );
         }
     }
 }
@@ -54,7 +105,10 @@ fn a_refusal_reads_as_the_aws_command_line_words_it_and_ends_with_254() {
     let ours = server.selvedge(&arguments);
     assert_eq!(ours.status.code(), Some(254));
     let text = String::from_utf8_lossy(&ours.stderr).into_owned();
-    assert!(text.contains("An error occurred (NotFoundException) when calling the DescribeMesh operation: "), "{text}");
+    assert!(
+        text.contains("An error occurred (NotFoundException) when calling the DescribeMesh operation: "),
+        "{text}"
+    );
     if let Some(aws) = aws() {
         let theirs = server.command(aws).args(arguments).output().expect("aws runs");
         let theirs = String::from_utf8_lossy(&theirs.stderr).replace("aws: [ERROR]: ", "");
@@ -65,7 +119,18 @@ fn a_refusal_reads_as_the_aws_command_line_words_it_and_ends_with_254() {
 #[test]
 fn the_region_of_a_call_is_the_region_of_what_it_creates() {
     let server = Server::start(&[]);
-    let create = |name: &'static str| vec!["appmesh", "create-mesh", "--mesh-name", name, "--query", "mesh.metadata.arn", "--output", "text"];
+    let create = |name: &'static str| {
+        vec![
+            "appmesh",
+            "create-mesh",
+            "--mesh-name",
+            name,
+            "--query",
+            "mesh.metadata.arn",
+            "--output",
+            "text",
+        ]
+    };
     let arn = server.prints(&create("by-environment"));
     assert!(arn.starts_with("arn:aws:appmesh:us-west-2:"), "{arn}");
     let arn = server.prints(&[create("by-option"), vec!["--region", "eu-west-1"]].concat());
@@ -81,7 +146,9 @@ fn every_way_to_write_an_input_makes_the_same_resource() {
     let file = format!("file://{}", file.display());
     let whole = format!(r#"{{"meshName":"m","virtualNodeName":"whole","spec":{spec}}}"#);
     let yaml = "meshName: m\nvirtualNodeName: yaml\nspec:\n  listeners:\n  - portMapping: {port: 8080, protocol: http}\n";
-    let named = |name: &'static str| ["appmesh", "create-virtual-node", "--mesh-name", "m", "--virtual-node-name", name];
+    let named = |name: &'static str| {
+        ["appmesh", "create-virtual-node", "--mesh-name", "m", "--virtual-node-name", name]
+    };
     let query = ["--query", "virtualNode.spec"];
     let mut printed = Vec::new();
     for arguments in [
@@ -90,12 +157,32 @@ fn every_way_to_write_an_input_makes_the_same_resource() {
         [&named("file")[..], &["--spec", &file], &query].concat(),
         [&["appmesh", "create-virtual-node", "--cli-input-json", &whole][..], &query].concat(),
         [&["appmesh", "create-virtual-node", "--cli-input-yaml", yaml][..], &query].concat(),
-        [&["appmesh", "create-virtual-node", "--cli-input-json", &whole, "--virtual-node-name", "overridden"][..], &query].concat(),
+        [
+            &[
+                "appmesh",
+                "create-virtual-node",
+                "--cli-input-json",
+                &whole,
+                "--virtual-node-name",
+                "overridden",
+            ][..],
+            &query,
+        ]
+        .concat(),
     ] {
         printed.push(server.prints(&arguments));
     }
     assert!(printed.iter().all(|text| *text == printed[0]), "{printed:?}");
-    let names = server.prints(&["appmesh", "list-virtual-nodes", "--mesh-name", "m", "--query", "virtualNodes[].virtualNodeName", "--output", "text"]);
+    let names = server.prints(&[
+        "appmesh",
+        "list-virtual-nodes",
+        "--mesh-name",
+        "m",
+        "--query",
+        "virtualNodes[].virtualNodeName",
+        "--output",
+        "text",
+    ]);
     for name in ["shorthand", "json", "file", "whole", "yaml", "overridden"] {
         assert!(names.split_whitespace().any(|word| word == name), "{names}");
     }
@@ -108,19 +195,33 @@ fn a_list_that_was_cut_off_goes_on_from_its_token() {
     let mut seen = Vec::new();
     let mut token: Option<String> = None;
     loop {
-        let mut arguments = vec!["appmesh", "list-virtual-nodes", "--mesh-name", "m", "--max-items", "1", "--page-size", "2"];
+        let mut arguments =
+            vec!["appmesh", "list-virtual-nodes", "--mesh-name", "m", "--max-items", "1", "--page-size", "2"];
         if let Some(token) = &token {
             arguments.extend(["--starting-token", token]);
         }
         let page: serde_json::Value = serde_json::from_str(&server.prints(&arguments)).expect("JSON");
-        seen.extend(page["virtualNodes"].as_array().expect("a list").iter().map(|node| node["virtualNodeName"].as_str().map(str::to_owned)));
+        seen.extend(
+            page["virtualNodes"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|node| node["virtualNodeName"].as_str().map(str::to_owned)),
+        );
         match page["NextToken"].as_str() {
             Some(next) => token = Some(next.to_owned()),
             None => break,
         }
     }
-    let whole: Vec<Option<String>> =
-        serde_json::from_str(&server.prints(&["appmesh", "list-virtual-nodes", "--mesh-name", "m", "--query", query])).expect("JSON");
+    let whole: Vec<Option<String>> = serde_json::from_str(&server.prints(&[
+        "appmesh",
+        "list-virtual-nodes",
+        "--mesh-name",
+        "m",
+        "--query",
+        query,
+    ]))
+    .expect("JSON");
     assert_eq!(seen, whole);
 }
 

@@ -30,7 +30,8 @@ json.dump(out, sys.stdout)
 }
 
 fn selvedge(arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_selvedge")).args(arguments).output().expect("the program runs");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_selvedge")).args(arguments).output().expect("the program runs");
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
@@ -40,7 +41,9 @@ fn without_words(value: &Value) -> Value {
     match value {
         Value::String(_) => Value::String(String::new()),
         Value::Array(elements) => elements.iter().map(without_words).collect(),
-        Value::Object(object) => object.iter().map(|(name, value)| (name.clone(), without_words(value))).collect(),
+        Value::Object(object) => {
+            object.iter().map(|(name, value)| (name.clone(), without_words(value))).collect()
+        }
         other => other.clone(),
     }
 }
@@ -57,14 +60,17 @@ fn every_operation_has_the_options_and_the_skeleton_of_the_aws_command_line() {
         for option in options {
             assert!(help.contains(&format!("--{option} ")), "{command} lacks --{option}");
         }
-        let ours: Value = serde_json::from_str(&selvedge(&["appmesh", &command, "--generate-cli-skeleton"])).expect("JSON");
+        let ours: Value =
+            serde_json::from_str(&selvedge(&["appmesh", &command, "--generate-cli-skeleton"])).expect("JSON");
         assert_eq!(without_words(&ours), without_words(&skeleton), "{command}");
     }
 }
 
 #[test]
 fn a_skeleton_in_yaml_holds_the_same_members() {
-    let json: Value = serde_json::from_str(&selvedge(&["appmesh", "create-route", "--generate-cli-skeleton"])).expect("JSON");
+    let json: Value =
+        serde_json::from_str(&selvedge(&["appmesh", "create-route", "--generate-cli-skeleton"]))
+            .expect("JSON");
     let yaml = selvedge(&["appmesh", "create-route", "--generate-cli-skeleton", "yaml-input"]);
     let yaml: Value = serde_norway::from_str(&yaml).expect("YAML");
     assert_eq!(json, yaml);
@@ -72,6 +78,15 @@ fn a_skeleton_in_yaml_holds_the_same_members() {
 
 #[test]
 fn a_skeleton_of_the_output_names_its_members() {
-    let output = selvedge(&["appmesh", "create-mesh", "--mesh-name", "x", "--generate-cli-skeleton", "output", "--query", "mesh.metadata.arn"]);
+    let output = selvedge(&[
+        "appmesh",
+        "create-mesh",
+        "--mesh-name",
+        "x",
+        "--generate-cli-skeleton",
+        "output",
+        "--query",
+        "mesh.metadata.arn",
+    ]);
     assert_eq!(output, "\"arn\"\n");
 }

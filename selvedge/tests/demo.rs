@@ -17,7 +17,8 @@ fn check(sidecar: &str) -> Output {
 }
 
 fn assert_holds(output: &Output) {
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{text}");
     assert!(text.contains("Both splits are the configured ones."), "{text}");
 }

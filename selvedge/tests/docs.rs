@@ -24,7 +24,11 @@ fn pages() -> Vec<PathBuf> {
     let root = repository();
     let mut pages = vec![root.join("README.md"), root.join("examples/colors/README.md")];
     let guide = std::fs::read_dir(root.join("docs/guide")).expect("the guide");
-    pages.extend(guide.map(|entry| entry.expect("readable").path()).filter(|path| path.extension().is_some_and(|end| end == "md")));
+    pages.extend(
+        guide
+            .map(|entry| entry.expect("readable").path())
+            .filter(|path| path.extension().is_some_and(|end| end == "md")),
+    );
     pages.sort();
     pages
 }
@@ -69,7 +73,11 @@ fn the_commands_of_every_page_work() {
             std::os::unix::fs::symlink(aws, programs.path().join("aws")).expect("a link");
         }
         // Examples are run where their files are; what a page writes must not land among them.
-        let work = if page.starts_with(repository().join("examples")) { page.parent().expect("a folder") } else { server.folder.path() };
+        let work = if page.starts_with(repository().join("examples")) {
+            page.parent().expect("a folder")
+        } else {
+            server.folder.path()
+        };
         let script: Vec<String> = blocks
             .into_iter()
             .filter(|(mark, _)| *mark == Mark::Runs || (*mark == Mark::RunsWithAws && aws.is_some()))
@@ -81,7 +89,10 @@ fn the_commands_of_every_page_work() {
             .command("bash")
             .args(["-euo", "pipefail", "-c", &format!("{stand_in}{}", script.concat())])
             .current_dir(work)
-            .env("PATH", format!("{}:{}", programs.path().display(), std::env::var("PATH").unwrap_or_default()))
+            .env(
+                "PATH",
+                format!("{}:{}", programs.path().display(), std::env::var("PATH").unwrap_or_default()),
+            )
             .env("AWS_PAGER", "")
             .output()
             .expect("bash runs");

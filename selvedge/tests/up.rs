@@ -40,7 +40,10 @@ fn sigterm_ends_it_cleanly_and_what_was_written_stays() {
     assert_eq!(status.code(), Some(0));
     assert!(elapsed < Duration::from_secs(5), "it took {elapsed:?}");
     let again = Server::start_in(folder, &[]);
-    assert_eq!(again.prints(&["appmesh", "list-meshes", "--query", "meshes[].meshName", "--output", "text"]), "kept\n");
+    assert_eq!(
+        again.prints(&["appmesh", "list-meshes", "--query", "meshes[].meshName", "--output", "text"]),
+        "kept\n"
+    );
 }
 
 #[test]
@@ -81,7 +84,11 @@ fn logs_are_one_json_object_a_line_when_asked_for() {
         .expect("the program starts");
     let mut first = [0];
     child.stdout.take().expect("piped above").read_exact(&mut first).expect("it says that it is ready");
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id().cast_signed()), nix::sys::signal::Signal::SIGTERM).expect("it runs");
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(child.id().cast_signed()),
+        nix::sys::signal::Signal::SIGTERM,
+    )
+    .expect("it runs");
     assert!(child.wait().expect("a child").success());
     let log = std::fs::read_to_string(folder.path().join("log")).expect("the log");
     assert!(log.lines().count() >= 2, "{log}");

@@ -78,18 +78,26 @@ impl Client {
     /// # Errors
     /// As [`call`](Self::call).
     pub async fn post(&self, path_and_query: &str, document: &Value) -> Result<Value, Error> {
-        let request = request::plain(&self.endpoint, Method::POST, path_and_query, document.to_string().into());
+        let request =
+            request::plain(&self.endpoint, Method::POST, path_and_query, document.to_string().into());
         let response = self.exchange(request).await?;
         self.read(response, path_and_query)
     }
 
-    async fn exchange(&self, request: http::Request<http_body_util::Full<Bytes>>) -> Result<Response<Bytes>, Error> {
+    async fn exchange(
+        &self,
+        request: http::Request<http_body_util::Full<Bytes>>,
+    ) -> Result<Response<Bytes>, Error> {
         self.connection.lock().await.exchange(&self.endpoint, request, self.timeouts).await
     }
 
     fn read(&self, response: Response<Bytes>, operation: &str) -> Result<Value, Error> {
         let status = response.status().as_u16();
-        let body = if response.body().is_empty() { Ok(Value::Null) } else { serde_json::from_slice(response.body()) };
+        let body = if response.body().is_empty() {
+            Ok(Value::Null)
+        } else {
+            serde_json::from_slice(response.body())
+        };
         if !response.status().is_success() {
             return Err(service_error(&response, body.unwrap_or(Value::Null), operation).into());
         }

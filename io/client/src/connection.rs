@@ -50,7 +50,10 @@ impl Connection {
                 .await
                 .map_err(|source| Error::Exchange { endpoint: endpoint.clone(), source })?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| body_error(endpoint, error))?;
+            let body = Limited::new(body, ANSWER_BYTES_MAX)
+                .collect()
+                .await
+                .map_err(|error| body_error(endpoint, error))?;
             Ok(Response::from_parts(head, body.to_bytes()))
         })
         .await
@@ -61,7 +64,11 @@ impl Connection {
         answer
     }
 
-    async fn sender(&mut self, endpoint: &Endpoint, connect: Duration) -> Result<SendRequest<Full<Bytes>>, Error> {
+    async fn sender(
+        &mut self,
+        endpoint: &Endpoint,
+        connect: Duration,
+    ) -> Result<SendRequest<Full<Bytes>>, Error> {
         if let Some(mut sender) = self.open.take()
             && sender.ready().await.is_ok()
         {
@@ -87,7 +94,10 @@ fn body_error(endpoint: &Endpoint, error: Box<dyn std::error::Error + Send + Syn
     match error.downcast::<hyper::Error>() {
         Ok(source) => Error::Exchange { endpoint, source: *source },
         Err(other) => {
-            debug_assert!(other.is::<LengthLimitError>(), "a limited body fails by length or by its own error");
+            debug_assert!(
+                other.is::<LengthLimitError>(),
+                "a limited body fails by length or by its own error"
+            );
             Error::TooLarge { endpoint, bytes_max: ANSWER_BYTES_MAX }
         }
     }

@@ -58,7 +58,10 @@ impl FromStr for Endpoint {
             Some(_) => return Err(EndpointError::Scheme(text.to_owned())),
             None => return Err(EndpointError::NotUrl(text.to_owned())),
         }
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| EndpointError::NotUrl(text.to_owned()))?;
+        let host = uri
+            .host()
+            .filter(|host| !host.is_empty())
+            .ok_or_else(|| EndpointError::NotUrl(text.to_owned()))?;
         Ok(Self {
             host: host.to_owned(),
             port: uri.port_u16().unwrap_or(Self::PORT_DEFAULT),

@@ -30,12 +30,15 @@ pub(crate) fn encode(
         .filter(|(name, value)| operation.location(name) == Location::Body && !value.is_null())
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    let method = Method::from_bytes(operation.method.as_bytes()).expect("the operation table names HTTP methods");
+    let method =
+        Method::from_bytes(operation.method.as_bytes()).expect("the operation table names HTTP methods");
     let has_body = method != Method::GET && operation.body_members().next().is_some();
     let body = if has_body { Value::Object(body).to_string() } else { String::new() };
     let mut request = plain(endpoint, method, &format!("{path}{query}"), body.into());
     if has_body {
-        request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        request
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     }
     if let Some(scope) = region.and_then(scope) {
         request.headers_mut().insert(header::AUTHORIZATION, scope);
@@ -53,7 +56,12 @@ fn scope(region: &str) -> Option<header::HeaderValue> {
 }
 
 /// A request for any path of the front door.
-pub(crate) fn plain(endpoint: &Endpoint, method: Method, path_and_query: &str, body: Bytes) -> Request<Full<Bytes>> {
+pub(crate) fn plain(
+    endpoint: &Endpoint,
+    method: Method,
+    path_and_query: &str,
+    body: Bytes,
+) -> Request<Full<Bytes>> {
     Request::builder()
         .method(method)
         .uri(endpoint.target(path_and_query))
@@ -101,7 +109,8 @@ mod tests {
     fn check(command: &str, input: Value, method: &str, target: &str) {
         let endpoint: Endpoint = "http://127.0.0.1:7070".parse().expect("an endpoint");
         let operation = operations::find(command).expect(command);
-        let request = encode(&endpoint, operation, input.as_object().expect("an object"), Some("us-west-2")).expect(command);
+        let request = encode(&endpoint, operation, input.as_object().expect("an object"), Some("us-west-2"))
+            .expect(command);
         assert_eq!((request.method().as_str(), request.uri().to_string().as_str()), (method, target));
         assert_eq!(request.headers()["host"], "127.0.0.1:7070");
         let authorization = request.headers()["authorization"].to_str().expect("text");
@@ -124,7 +133,12 @@ mod tests {
             "DELETE",
             "/v20190125/meshes/m/virtualRouter/r/routes/x",
         );
-        check("list-meshes", json!({"limit": 2, "nextToken": "a="}), "GET", "/v20190125/meshes?limit=2&nextToken=a%3D");
+        check(
+            "list-meshes",
+            json!({"limit": 2, "nextToken": "a="}),
+            "GET",
+            "/v20190125/meshes?limit=2&nextToken=a%3D",
+        );
     }
 
     #[test]
@@ -132,7 +146,8 @@ mod tests {
         let endpoint: Endpoint = "http://127.0.0.1:7070".parse().expect("an endpoint");
         let operation = operations::find("describe-mesh").expect("known");
         for input in [json!({}), json!({"meshName": ""}), json!({"meshName": 1})] {
-            let error = encode(&endpoint, operation, input.as_object().expect("an object"), None).expect_err("no name");
+            let error = encode(&endpoint, operation, input.as_object().expect("an object"), None)
+                .expect_err("no name");
             assert!(matches!(error, Error::PathMember { member: "meshName" }), "{error}");
         }
     }

@@ -32,9 +32,10 @@ pub(super) fn kebab(name: &str) -> String {
 pub(super) fn declare(member: &'static Member) -> Arg {
     let arg = Arg::new(member.name).long(kebab(member.name)).allow_negative_numbers(true);
     match member.shape.form {
-        Form::List { element, .. } if is_scalar(element) => {
-            arg.num_args(0..).value_name("VALUE").help(format!("{} Values separated by blanks, or a JSON list.", member.doc))
-        }
+        Form::List { element, .. } if is_scalar(element) => arg
+            .num_args(0..)
+            .value_name("VALUE")
+            .help(format!("{} Values separated by blanks, or a JSON list.", member.doc)),
         Form::List { element, .. } => arg
             .num_args(0..)
             .value_name(sketch(element))
@@ -43,7 +44,9 @@ pub(super) fn declare(member: &'static Member) -> Arg {
             .value_name("JSON|SHORTHAND")
             .help(format!("{} A {}, as JSON, shorthand or file://PATH.", member.doc, member.shape.name)),
         Form::Integer { .. } | Form::Long { .. } => arg.value_name("NUMBER").help(member.doc),
-        Form::Enum { values } => arg.value_name("WORD").help(format!("{} One of {}.", member.doc, values.join(", "))),
+        Form::Enum { values } => {
+            arg.value_name("WORD").help(format!("{} One of {}.", member.doc, values.join(", ")))
+        }
         _ => arg.value_name(member.shape.name.to_ascii_uppercase()).help(member.doc),
     }
 }
@@ -132,11 +135,36 @@ mod tests {
         for (command, name, typed, expected) in [
             ("create-mesh", "meshName", vec!["my-mesh"], json!("my-mesh")),
             ("create-mesh", "meshName", vec!["007"], json!("007")),
-            ("create-mesh", "spec", vec!["egressFilter={type=ALLOW_ALL}"], json!({"egressFilter": {"type": "ALLOW_ALL"}})),
-            ("create-mesh", "spec", vec![" {\"egressFilter\": {\"type\": \"DROP_ALL\"}}"], json!({"egressFilter": {"type": "DROP_ALL"}})),
-            ("create-mesh", "tags", vec!["key=a,value=b", "key=c,value=d"], json!([{"key": "a", "value": "b"}, {"key": "c", "value": "d"}])),
-            ("create-mesh", "tags", vec!["\n[{\"key\":\"a\",\"value\":\"b\"}]"], json!([{"key": "a", "value": "b"}])),
-            ("create-mesh", "tags", vec!["{\"key\":\"a\"}", "{\"key\":\"b\"}"], json!([{"key": "a"}, {"key": "b"}])),
+            (
+                "create-mesh",
+                "spec",
+                vec!["egressFilter={type=ALLOW_ALL}"],
+                json!({"egressFilter": {"type": "ALLOW_ALL"}}),
+            ),
+            (
+                "create-mesh",
+                "spec",
+                vec![" {\"egressFilter\": {\"type\": \"DROP_ALL\"}}"],
+                json!({"egressFilter": {"type": "DROP_ALL"}}),
+            ),
+            (
+                "create-mesh",
+                "tags",
+                vec!["key=a,value=b", "key=c,value=d"],
+                json!([{"key": "a", "value": "b"}, {"key": "c", "value": "d"}]),
+            ),
+            (
+                "create-mesh",
+                "tags",
+                vec!["\n[{\"key\":\"a\",\"value\":\"b\"}]"],
+                json!([{"key": "a", "value": "b"}]),
+            ),
+            (
+                "create-mesh",
+                "tags",
+                vec!["{\"key\":\"a\"}", "{\"key\":\"b\"}"],
+                json!([{"key": "a"}, {"key": "b"}]),
+            ),
             ("create-mesh", "tags", vec![], json!([])),
             ("untag-resource", "tagKeys", vec!["a", "b"], json!(["a", "b"])),
             ("untag-resource", "tagKeys", vec!["[\"a\"]"], json!(["a"])),
@@ -152,14 +180,24 @@ mod tests {
         let path = folder.path().join("spec.json");
         std::fs::write(&path, r#"{"egressFilter":{"type":"DROP_ALL"}}"#).expect("written");
         let typed = format!("file://{}", path.display());
-        assert_eq!(read(member("create-mesh", "spec"), &[&typed]).expect("read"), json!({"egressFilter": {"type": "DROP_ALL"}}));
+        assert_eq!(
+            read(member("create-mesh", "spec"), &[&typed]).expect("read"),
+            json!({"egressFilter": {"type": "DROP_ALL"}})
+        );
         let error = read(member("create-mesh", "spec"), &["file:///no/such/file"]).expect_err("absent");
-        assert!(error.to_string().starts_with("Error parsing parameter '--spec': Unable to load paramfile"), "{error}");
+        assert!(
+            error.to_string().starts_with("Error parsing parameter '--spec': Unable to load paramfile"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_bad_value_names_its_option() {
-        for (command, name, typed) in [("create-mesh", "spec", "{\"a\":"), ("create-mesh", "tags", "key"), ("list-meshes", "limit", "ten")] {
+        for (command, name, typed) in [
+            ("create-mesh", "spec", "{\"a\":"),
+            ("create-mesh", "tags", "key"),
+            ("list-meshes", "limit", "ten"),
+        ] {
             let error = read(member(command, name), &[typed]).expect_err(typed);
             assert!(error.to_string().contains(&format!("'--{name}'")), "{error}");
         }

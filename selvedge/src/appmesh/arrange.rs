@@ -6,7 +6,9 @@ use serde_json::{Map, Number, Value};
 /// Sorts the members of structures that `shape` knows; those that it does not know follow as they were sent.
 pub(super) fn arrange(value: Value, shape: &Shape) -> Value {
     match (shape.form, value) {
-        (Form::Structure { .. } | Form::Union { .. }, Value::Object(object)) => Value::Object(members(object, shape)),
+        (Form::Structure { .. } | Form::Union { .. }, Value::Object(object)) => {
+            Value::Object(members(object, shape))
+        }
         (Form::List { element, .. }, Value::Array(elements)) => {
             elements.into_iter().map(|value| arrange(value, element)).collect()
         }
@@ -52,7 +54,11 @@ mod tests {
 
     #[test]
     fn whole_seconds_stay_as_they_were_sent() {
-        for (sent, printed) in [("1563809909", "1563809909"), ("1563809909.000", "1563809909.0"), ("1563809909.282", "1563809909.282")] {
+        for (sent, printed) in [
+            ("1563809909", "1563809909"),
+            ("1563809909.000", "1563809909.0"),
+            ("1563809909.282", "1563809909.282"),
+        ] {
             let number: Number = serde_json::from_str(sent).expect("a number");
             assert_eq!(shortest(number).to_string(), printed);
         }

@@ -83,8 +83,12 @@ mod tests {
 
     #[test]
     fn a_word_where_a_number_belongs_names_its_place() {
-        let mut value = shorthand::parse("listeners=[{portMapping={port=http,protocol=http}}]").expect("shorthand");
+        let mut value =
+            shorthand::parse("listeners=[{portMapping={port=http,protocol=http}}]").expect("shorthand");
         let error = coerce(&mut value, VirtualNodeSpec::SHAPE, "spec").expect_err("not a number");
-        assert_eq!(error.to_string(), "spec.listeners[0].portMapping.port: expected a whole number, received 'http'");
+        assert_eq!(
+            error.to_string(),
+            "spec.listeners[0].portMapping.port: expected a whole number, received 'http'"
+        );
     }
 }

@@ -61,13 +61,17 @@ fn sample(operation: &Operation, member: &Member) -> &'static str {
 fn spec(operation: &str) -> &'static str {
     match operation.trim_start_matches("Create").trim_start_matches("Update") {
         "Mesh" => "egressFilter={type=ALLOW_ALL}",
-        "VirtualNode" => "'listeners=[{portMapping={port=8080,protocol=http}}],serviceDiscovery={dns={hostname=colors.example}}'",
+        "VirtualNode" => {
+            "'listeners=[{portMapping={port=8080,protocol=http}}],serviceDiscovery={dns={hostname=colors.example}}'"
+        }
         "VirtualRouter" => "'listeners=[{portMapping={port=8080,protocol=http}}]'",
         "VirtualService" => "provider={virtualRouter={virtualRouterName=colors-router}}",
         "Route" => {
             "'httpRoute={match={prefix=/},action={weightedTargets=[{virtualNode=colors-v1,weight=80},{virtualNode=colors-v2,weight=20}]}}'"
         }
         "VirtualGateway" => "'listeners=[{portMapping={port=8080,protocol=http}}]'",
-        _ => "'httpRoute={match={prefix=/},action={target={virtualService={virtualServiceName=colors.local}}}}'",
+        _ => {
+            "'httpRoute={match={prefix=/},action={target={virtualService={virtualServiceName=colors.local}}}}'"
+        }
     }
 }

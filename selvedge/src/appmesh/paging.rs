@@ -75,7 +75,9 @@ pub(super) async fn list(
         match next {
             None => return Ok(listed),
             Some(token) if Some(&token) == place.token.as_ref() => {
-                return Err(Failure::Other(anyhow::anyhow!("the server answered the same page token twice: {token}")));
+                return Err(Failure::Other(anyhow::anyhow!(
+                    "the server answered the same page token twice: {token}"
+                )));
             }
             Some(token) => place = Place { token: Some(token), skip: 0 },
         }
@@ -89,7 +91,8 @@ pub(super) async fn list(
 impl Listed {
     /// The whole list as one answer.
     pub(super) fn document(self, result: &str) -> Value {
-        let mut document = Map::from_iter([(result.to_owned(), Value::Array(self.pages.into_iter().flatten().collect()))]);
+        let mut document =
+            Map::from_iter([(result.to_owned(), Value::Array(self.pages.into_iter().flatten().collect()))]);
         if let Some(token) = self.resume {
             document.insert("NextToken".to_owned(), token.into());
         }
@@ -100,7 +103,8 @@ impl Listed {
 impl Place {
     /// The AWS command line's own token, so that one of its lists can be continued here and the other way round.
     fn encode(&self) -> String {
-        let skip = if self.skip > 0 { format!(", \"boto_truncate_amount\": {}", self.skip) } else { String::new() };
+        let skip =
+            if self.skip > 0 { format!(", \"boto_truncate_amount\": {}", self.skip) } else { String::new() };
         BASE64.encode(format!("{{\"nextToken\": {}{skip}}}", json!(self.token)))
     }
 
@@ -112,7 +116,8 @@ impl Place {
             None => 0,
             Some(skip) => skip.as_u64().and_then(|skip| usize::try_from(skip).ok()).ok_or_else(bad)?,
         };
-        let token = token.as_object().ok_or_else(bad)?.get("nextToken").and_then(Value::as_str).map(str::to_owned);
+        let token =
+            token.as_object().ok_or_else(bad)?.get("nextToken").and_then(Value::as_str).map(str::to_owned);
         Ok(Self { token, skip })
     }
 }
@@ -123,7 +128,9 @@ mod tests {
 
     #[test]
     fn a_place_survives_its_token() {
-        for place in [Place::default(), Place { token: Some("p2".into()), skip: 0 }, Place { token: None, skip: 3 }] {
+        for place in
+            [Place::default(), Place { token: Some("p2".into()), skip: 0 }, Place { token: None, skip: 3 }]
+        {
             assert_eq!(Place::decode(&place.encode()).expect("our own"), place);
         }
         // As botocore writes it.

@@ -285,7 +285,12 @@ impl Parser {
     }
 
     fn unexpected(&self, expected: &str, received: &str) -> Error {
-        Error::Unexpected { expected: expected.to_owned(), received: received.to_owned(), input: self.input(), at: self.at }
+        Error::Unexpected {
+            expected: expected.to_owned(),
+            received: received.to_owned(),
+            input: self.input(),
+            at: self.at,
+        }
     }
 
     fn input(&self) -> String {

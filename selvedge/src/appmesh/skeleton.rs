@@ -14,7 +14,11 @@ pub(super) enum Style {
 
 /// An object with every member.
 pub(super) fn object<'a>(members: impl Iterator<Item = &'a Member>, style: Style) -> Value {
-    Value::Object(members.map(|member| (member.name.to_owned(), value(member.shape, member.name, style))).collect::<Map<_, _>>())
+    Value::Object(
+        members
+            .map(|member| (member.name.to_owned(), value(member.shape, member.name, style)))
+            .collect::<Map<_, _>>(),
+    )
 }
 
 fn value(shape: &Shape, name: &str, style: Style) -> Value {

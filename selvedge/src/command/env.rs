@@ -45,21 +45,35 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     let exports = exports(variable, &endpoint, &args.region, |name| std::env::var_os(name).is_some());
     if let Some(format) = args.output {
-        let document = exports.into_iter().map(|(name, value)| (name.to_owned(), Value::String(value))).collect::<Map<_, _>>();
+        let document = exports
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), Value::String(value)))
+            .collect::<Map<_, _>>();
         return Ok(output::print(&Value::Object(document), format, "Environment", Color::Auto)?);
     }
-    let lines: Vec<String> = exports.into_iter().map(|(name, value)| format!("export {name}={}\n", quoted(&value))).collect();
+    let lines: Vec<String> =
+        exports.into_iter().map(|(name, value)| format!("export {name}={}\n", quoted(&value))).collect();
     Ok(output::emit(&lines.concat())?)
 }
 
 /// The variables to set, given which ones the environment has.
-fn exports(variable: &'static str, endpoint: &str, region: &str, is_set: impl Fn(&str) -> bool) -> Vec<(&'static str, String)> {
+fn exports(
+    variable: &'static str,
+    endpoint: &str,
+    region: &str,
+    is_set: impl Fn(&str) -> bool,
+) -> Vec<(&'static str, String)> {
     let mut exports = vec![(variable, endpoint.to_owned())];
     if !["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().any(&is_set) {
         exports.push(("AWS_DEFAULT_REGION", region.to_owned()));
     }
     // A profile or a role may supply credentials as well; their own variables then stand in the environment.
-    let sources = ["AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"];
+    let sources = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_PROFILE",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    ];
     if !sources.into_iter().any(&is_set) {
         exports.push(("AWS_ACCESS_KEY_ID", "selvedge".to_owned()));
         exports.push(("AWS_SECRET_ACCESS_KEY", "unused".to_owned()));
@@ -82,7 +96,10 @@ mod tests {
     #[test]
     fn what_the_environment_has_is_not_set_again() {
         let names = |is_set: &dyn Fn(&str) -> bool| {
-            exports("AWS_ENDPOINT_URL_APP_MESH", "http://x", "r", is_set).into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+            exports("AWS_ENDPOINT_URL_APP_MESH", "http://x", "r", is_set)
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect::<Vec<_>>()
         };
         assert_eq!(
             names(&|_| false),
@@ -94,7 +111,9 @@ mod tests {
 
     #[test]
     fn values_are_safe_in_a_shell() {
-        for (value, expected) in [("http://127.0.0.1:7070", "http://127.0.0.1:7070"), ("a b", "'a b'"), ("it's", r"'it'\''s'")] {
+        for (value, expected) in
+            [("http://127.0.0.1:7070", "http://127.0.0.1:7070"), ("a b", "'a b'"), ("it's", r"'it'\''s'")]
+        {
             assert_eq!(quoted(value), expected);
         }
     }

@@ -42,12 +42,14 @@ pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn question(args: &Args) -> Result<Value, Failure> {
-    let bad = |reason: &str| Failure::Usage(format!("'{}' {reason}: write http://HOST[:PORT]/PATH", args.url));
+    let bad =
+        |reason: &str| Failure::Usage(format!("'{}' {reason}: write http://HOST[:PORT]/PATH", args.url));
     let uri: Uri = args.url.parse().map_err(|_| bad("is not a URL"))?;
     let scheme = uri.scheme_str().ok_or_else(|| bad("has no scheme"))?;
     let authority = uri.authority().ok_or_else(|| bad("has no host"))?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let headers: Vec<Value> = args.headers.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+    let headers: Vec<Value> =
+        args.headers.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
     Ok(json!({
         "mesh": args.mesh,
         "from": args.from,
@@ -68,7 +70,8 @@ fn story(document: &Value) -> String {
 fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("write a header as 'name: value'")?;
     let name = name.trim();
-    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)) {
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    {
         return Err(format!("'{name}' is not a header's name"));
     }
     Ok((name.to_owned(), value.trim().to_owned()))

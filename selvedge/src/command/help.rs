@@ -74,9 +74,12 @@ fn command_help(words: &[String]) -> Result<(), Failure> {
     command.build();
     let mut found = &mut command;
     for word in words {
-        found = found
-            .find_subcommand_mut(word)
-            .ok_or_else(|| Failure::Usage(format!("no command or page named '{}'; pages: exit-codes, shorthand, environment", words.join(" "))))?;
+        found = found.find_subcommand_mut(word).ok_or_else(|| {
+            Failure::Usage(format!(
+                "no command or page named '{}'; pages: exit-codes, shorthand, environment",
+                words.join(" ")
+            ))
+        })?;
     }
     Ok(output::emit(&found.render_long_help().to_string())?)
 }

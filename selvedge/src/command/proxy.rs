@@ -36,13 +36,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if args.print_envoy_bootstrap {
         return Ok(output::emit(&output::yaml::write(&envoy_bootstrap(&bootstrap)))?);
     }
-    Err(Failure::Other(anyhow::anyhow!("this build has no data plane yet; --print-envoy-bootstrap serves a real Envoy")))
+    Err(Failure::Other(anyhow::anyhow!(
+        "this build has no data plane yet; --print-envoy-bootstrap serves a real Envoy"
+    )))
 }
 
 fn bootstrap() -> Result<Bootstrap, Failure> {
     // What is not UTF-8 is none of ours.
-    let environment: BTreeMap<String, String> =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     Bootstrap::from_env(&environment, processors)
         .context("the environment cannot be acted on")

@@ -69,7 +69,11 @@ fn branch(node: &Value, head: &str, rest: &str, lines: &mut Vec<Line>) {
     for reason in reasons {
         let code = reason["code"].as_str().map(|code| format!("{code}: ")).unwrap_or_default();
         let message = reason["message"].as_str().unwrap_or_default();
-        lines.push(Line { label: format!("{rest}{open}"), state: String::new(), remark: format!("{code}{message}") });
+        lines.push(Line {
+            label: format!("{rest}{open}"),
+            state: String::new(),
+            remark: format!("{code}{message}"),
+        });
     }
     for (index, child) in children.iter().enumerate() {
         let is_last = index + 1 == children.len();

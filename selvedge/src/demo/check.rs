@@ -26,7 +26,11 @@ impl Verdict {
 
     /// Every request answered, and each version within [`SIGMAS`] standard deviations of its binomial expectation.
     pub(super) fn holds(&self) -> bool {
-        self.failed == 0 && self.shares.iter().all(|share| (share.requests as f64 - self.expected(share)).abs() <= self.tolerance(share))
+        self.failed == 0
+            && self
+                .shares
+                .iter()
+                .all(|share| (share.requests as f64 - self.expected(share)).abs() <= self.tolerance(share))
     }
 
     /// One line for each version, one for the failures.

@@ -24,10 +24,16 @@ pub(super) type Weights = [u64; 2];
 /// When a call fails.
 pub(super) async fn make(client: &Client, weights: Weights) -> Result<(), Failure> {
     let listener = json!([{"portMapping": {"port": PORT, "protocol": "http"}}]);
-    call(client, "create-mesh", json!({"meshName": MESH, "spec": {"egressFilter": {"type": "DROP_ALL"}}})).await?;
+    call(client, "create-mesh", json!({"meshName": MESH, "spec": {"egressFilter": {"type": "DROP_ALL"}}}))
+        .await?;
     for version in VERSIONS {
         let spec = json!({ "listeners": listener });
-        call(client, "create-virtual-node", json!({"meshName": MESH, "virtualNodeName": version, "spec": spec})).await?;
+        call(
+            client,
+            "create-virtual-node",
+            json!({"meshName": MESH, "virtualNodeName": version, "spec": spec}),
+        )
+        .await?;
     }
     let router = json!({"meshName": MESH, "virtualRouterName": ROUTER, "spec": {"listeners": listener}});
     call(client, "create-virtual-router", router).await?;
@@ -66,8 +72,11 @@ pub(super) async fn weights(client: &Client) -> Result<Weights, Failure> {
 
 /// The command that shifts the traffic to those weights.
 pub(super) fn shift_command(program: &str, endpoint: &str, weights: Weights) -> String {
-    let targets: Vec<String> =
-        VERSIONS.iter().zip(weights).map(|(version, weight)| format!("{{virtualNode={version},weight={weight}}}")).collect();
+    let targets: Vec<String> = VERSIONS
+        .iter()
+        .zip(weights)
+        .map(|(version, weight)| format!("{{virtualNode={version},weight={weight}}}"))
+        .collect();
     format!(
         "{program} appmesh update-route --endpoint-url {endpoint} --mesh-name {MESH} --virtual-router-name {ROUTER} --route-name {ROUTE} --spec \
          'httpRoute={{match={{prefix=/}},action={{weightedTargets=[{}]}}}}'",
@@ -76,8 +85,11 @@ pub(super) fn shift_command(program: &str, endpoint: &str, weights: Weights) -> 
 }
 
 fn route(weights: Weights) -> Value {
-    let targets: Vec<Value> =
-        VERSIONS.iter().zip(weights).map(|(version, weight)| json!({"virtualNode": version, "weight": weight})).collect();
+    let targets: Vec<Value> = VERSIONS
+        .iter()
+        .zip(weights)
+        .map(|(version, weight)| json!({"virtualNode": version, "weight": weight}))
+        .collect();
     let spec = json!({"httpRoute": {"match": {"prefix": "/"}, "action": {"weightedTargets": targets}}});
     json!({"meshName": MESH, "virtualRouterName": ROUTER, "routeName": ROUTE, "spec": spec})
 }

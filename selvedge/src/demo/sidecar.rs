@@ -83,8 +83,13 @@ impl Ports {
     /// When loopback has no ports left.
     pub(super) fn free(sets: usize) -> std::io::Result<Vec<Self>> {
         // Held together until all are known, so that none is given out twice.
-        let held = (0..3 * sets).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<Vec<_>, _>>()?;
-        let ports = held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect::<std::io::Result<Vec<_>>>()?;
+        let held = (0..3 * sets)
+            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let ports = held
+            .iter()
+            .map(|listener| Ok(listener.local_addr()?.port()))
+            .collect::<std::io::Result<Vec<_>>>()?;
         Ok(ports.chunks_exact(3).map(|set| Self { ingress: set[0], egress: set[1], admin: set[2] }).collect())
     }
 }
@@ -111,9 +116,16 @@ impl Sidecar {
             }
             Program::Envoy { executable, envoy } => {
                 let bootstrap = folder.join(format!("{node}.envoy.yaml"));
-                print_bootstrap(executable, &bootstrap, &environment(node, ports, app, control, folder)).await?;
+                print_bootstrap(executable, &bootstrap, &environment(node, ports, app, control, folder))
+                    .await?;
                 let mut command = Command::new(envoy);
-                command.arg("-c").arg(&bootstrap).args(["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"]);
+                command.arg("-c").arg(&bootstrap).args([
+                    "--use-dynamic-base-id",
+                    "--concurrency",
+                    "1",
+                    "--log-level",
+                    "warning",
+                ]);
                 command
             }
         };
@@ -133,7 +145,8 @@ impl Sidecar {
     /// When it ends, or does not get there in time; the text holds the end of its log.
     pub(super) async fn ready(&mut self) -> anyhow::Result<()> {
         let admin = format!("http://127.0.0.1:{}", self.ports.admin).parse()?;
-        let client = selvedge_client::Client::new(admin).with_timeouts(Duration::from_secs(1), Duration::from_secs(2));
+        let client =
+            selvedge_client::Client::new(admin).with_timeouts(Duration::from_secs(1), Duration::from_secs(2));
         let waited = timeout(READY_PATIENCE, async {
             loop {
                 if let Some(status) = self.child.try_wait()? {
@@ -148,8 +161,16 @@ impl Sidecar {
         })
         .await;
         waited
-            .unwrap_or_else(|_| Err(anyhow::anyhow!("it was not ready within {} s", READY_PATIENCE.as_secs())))
-            .with_context(|| format!("the sidecar of {} does not serve; its log ends with:\n{}", self.node, log_end(&self.log)))
+            .unwrap_or_else(|_| {
+                Err(anyhow::anyhow!("it was not ready within {} s", READY_PATIENCE.as_secs()))
+            })
+            .with_context(|| {
+                format!(
+                    "the sidecar of {} does not serve; its log ends with:\n{}",
+                    self.node,
+                    log_end(&self.log)
+                )
+            })
     }
 
     /// Ends the sidecar: asks first, insists later.
@@ -165,7 +186,13 @@ impl Sidecar {
 }
 
 /// The environment that makes a sidecar of either kind stand beside its application without interception.
-fn environment(node: &str, ports: Ports, app: Option<SocketAddr>, control: SocketAddr, folder: &Path) -> Vec<(String, String)> {
+fn environment(
+    node: &str,
+    ports: Ports,
+    app: Option<SocketAddr>,
+    control: SocketAddr,
+    folder: &Path,
+) -> Vec<(String, String)> {
     let mut variables = vec![
         ("APPMESH_RESOURCE_ARN".to_owned(), format!("mesh/{MESH}/virtualNode/{node}")),
         ("APPMESH_XDS_ENDPOINT".to_owned(), control.to_string()),
@@ -194,10 +221,19 @@ fn with_environment<'a>(command: &'a mut Command, variables: &[(String, String)]
     command.envs(variables.iter().map(|(name, value)| (name, value)))
 }
 
-async fn print_bootstrap(executable: &Path, file: &Path, variables: &[(String, String)]) -> anyhow::Result<()> {
+async fn print_bootstrap(
+    executable: &Path,
+    file: &Path,
+    variables: &[(String, String)],
+) -> anyhow::Result<()> {
     let mut command = Command::new(executable);
-    let output = with_environment(&mut command, variables).args(["proxy", "--print-envoy-bootstrap"]).output().await?;
-    anyhow::ensure!(output.status.success(), "no bootstrap for Envoy: {}", String::from_utf8_lossy(&output.stderr));
+    let output =
+        with_environment(&mut command, variables).args(["proxy", "--print-envoy-bootstrap"]).output().await?;
+    anyhow::ensure!(
+        output.status.success(),
+        "no bootstrap for Envoy: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     std::fs::write(file, output.stdout)?;
     Ok(())
 }
@@ -207,7 +243,9 @@ fn find_envoy() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("SELVEDGE_ENVOY") {
         return Some(PathBuf::from(path));
     }
-    let on_path = std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
+    let on_path = std::env::var_os("PATH")
+        .into_iter()
+        .flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
     if let Some(found) = on_path.map(|folder| folder.join("envoy")).find(|file| file.is_file()) {
         return Some(found);
     }

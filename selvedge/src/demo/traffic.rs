@@ -49,7 +49,10 @@ impl Caller {
             let (caller, left) = (self.clone(), Arc::clone(&left));
             tasks.spawn(async move {
                 let mut connection = None;
-                while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+                while left
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                    .is_ok()
+                {
                     caller.request(&mut connection).await;
                 }
             });
@@ -99,7 +102,8 @@ impl Caller {
         };
         let request = Request::get("/").header(header::HOST, self.host).body(Empty::new()).ok()?;
         let response = sender.send_request(request).await.ok()?;
-        let version = response.headers().get(VERSION_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let version =
+            response.headers().get(VERSION_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         response.into_body().collect().await.ok()?;
         *kept = Some(sender);
         version

@@ -58,7 +58,8 @@ fn table(weights: Weights, last: Sample, sample: Sample, elapsed: Duration) -> V
     let new = [0, 1].map(|index: usize| sample.received[index].saturating_sub(last.received[index]));
     let new_sum = new.iter().sum::<u64>().max(1);
     let seconds = elapsed.as_secs_f64().max(0.001);
-    let mut lines = vec![format!("{SERVICE:<12} {:>8} {:>10} {:>8} {:>8}", "weight", "requests", "req/s", "share")];
+    let mut lines =
+        vec![format!("{SERVICE:<12} {:>8} {:>10} {:>8} {:>8}", "weight", "requests", "req/s", "share")];
     for index in 0..2 {
         let share = new[index] as f64 / new_sum as f64;
         lines.push(format!(
@@ -84,7 +85,10 @@ mod tests {
         let before = Sample { received: [800, 200], failed: 0 };
         let after = Sample { received: [850, 250], failed: 1 };
         let lines = table([50, 50], before, after, Duration::from_secs(1));
-        assert_eq!(lines[1], format!("colors-v1        50 %        850       50   50.0 %  {}", "#".repeat(20)));
+        assert_eq!(
+            lines[1],
+            format!("colors-v1        50 %        850       50   50.0 %  {}", "#".repeat(20))
+        );
         assert_eq!(lines[3], "failed                         1");
     }
 }

@@ -61,7 +61,9 @@ fn to_variable(value: &Value) -> Variable {
         Value::Bool(value) => Variable::Bool(*value),
         Value::Number(number) => Variable::Number(number.clone()),
         Value::String(text) => Variable::String(text.clone()),
-        Value::Array(elements) => Variable::Array(elements.iter().map(|value| Rcvar::new(to_variable(value))).collect()),
+        Value::Array(elements) => {
+            Variable::Array(elements.iter().map(|value| Rcvar::new(to_variable(value))).collect())
+        }
         Value::Object(object) => {
             let members = object.iter().map(|(key, value)| (key.clone(), Rcvar::new(to_variable(value))));
             Variable::Object(members.collect())
@@ -75,7 +77,9 @@ fn from_variable(variable: &Variable, orders: &Orders) -> Value {
         Variable::Bool(value) => Value::Bool(*value),
         Variable::Number(number) => Value::Number(number.clone()),
         Variable::String(text) => Value::String(text.clone()),
-        Variable::Array(elements) => Value::Array(elements.iter().map(|value| from_variable(value, orders)).collect()),
+        Variable::Array(elements) => {
+            Value::Array(elements.iter().map(|value| from_variable(value, orders)).collect())
+        }
         Variable::Object(object) => Value::Object(ordered(object, orders)),
     }
 }
@@ -115,11 +119,21 @@ fn orders_of_expression(ast: &Ast, orders: &mut Orders) {
         | Ast::And { lhs, rhs, .. }
         | Ast::Or { lhs, rhs, .. }
         | Ast::Projection { lhs, rhs, .. }
-        | Ast::Subexpr { lhs, rhs, .. } => [lhs, rhs].into_iter().for_each(|ast| orders_of_expression(ast, orders)),
-        Ast::Condition { predicate, then, .. } => [predicate, then].into_iter().for_each(|ast| orders_of_expression(ast, orders)),
+        | Ast::Subexpr { lhs, rhs, .. } => {
+            [lhs, rhs].into_iter().for_each(|ast| orders_of_expression(ast, orders))
+        }
+        Ast::Condition { predicate, then, .. } => {
+            [predicate, then].into_iter().for_each(|ast| orders_of_expression(ast, orders))
+        }
         Ast::Expref { ast, .. } => orders_of_expression(ast, orders),
-        Ast::Flatten { node, .. } | Ast::Not { node, .. } | Ast::ObjectValues { node, .. } => orders_of_expression(node, orders),
-        Ast::Field { .. } | Ast::Identity { .. } | Ast::Index { .. } | Ast::Literal { .. } | Ast::Slice { .. } => {}
+        Ast::Flatten { node, .. } | Ast::Not { node, .. } | Ast::ObjectValues { node, .. } => {
+            orders_of_expression(node, orders)
+        }
+        Ast::Field { .. }
+        | Ast::Identity { .. }
+        | Ast::Index { .. }
+        | Ast::Literal { .. }
+        | Ast::Slice { .. } => {}
     }
 }
 
@@ -136,7 +150,11 @@ mod tests {
     #[test]
     fn members_keep_the_order_of_the_answer_and_numbers_their_digits() {
         check(r#"{"mesh":{"z":1563809909.282,"a":"x"}}"#, "mesh", r#"{"z":1563809909.282,"a":"x"}"#);
-        check(r#"{"l":[{"z":1,"a":2},{"z":3,"a":4}]}"#, "l[].{to: z, from: a}", r#"[{"to":1,"from":2},{"to":3,"from":4}]"#);
+        check(
+            r#"{"l":[{"z":1,"a":2},{"z":3,"a":4}]}"#,
+            "l[].{to: z, from: a}",
+            r#"[{"to":1,"from":2},{"to":3,"from":4}]"#,
+        );
         check(r#"{"l":[{"n":"b"},{"n":"a"}]}"#, "sort(l[].n)", r#"["a","b"]"#);
         check(r#"{"l":[{"n":"b","w":1},{"n":"a","w":80}]}"#, "l[?w>`50`].n | [0]", r#""a""#);
         check(r#"{"a":1}"#, "missing", "null");

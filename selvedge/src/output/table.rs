@@ -57,7 +57,9 @@ impl Table {
                         Value::Array(cells) if cells.iter().all(is_scalar) => {
                             self.last().rows.push(cells.iter().map(scalar).collect());
                         }
-                        scalar_value if is_scalar(scalar_value) => self.last().rows.push(vec![scalar(element)]),
+                        scalar_value if is_scalar(scalar_value) => {
+                            self.last().rows.push(vec![scalar(element)])
+                        }
                         nested => {
                             self.build(None, nested, 0);
                         }
@@ -75,7 +77,8 @@ impl Table {
         match headers.len() {
             0 => {}
             1 => {
-                let row = headers.iter().flat_map(|name| [(*name).to_owned(), scalar(&object[*name])]).collect();
+                let row =
+                    headers.iter().flat_map(|name| [(*name).to_owned(), scalar(&object[*name])]).collect();
                 self.last().rows.push(row);
             }
             _ => {
@@ -150,9 +153,14 @@ impl Section {
 
     /// The widest text of each column.
     fn columns(&self) -> Vec<usize> {
-        let lines = || self.rows.iter().chain(std::iter::once(&self.headers).filter(|headers| !headers.is_empty()));
+        let lines =
+            || self.rows.iter().chain(std::iter::once(&self.headers).filter(|headers| !headers.is_empty()));
         let count = lines().map(Vec::len).max().unwrap_or(0);
-        (0..count).map(|column| lines().filter_map(|line| line.get(column)).map(|cell| length(cell)).max().unwrap_or(0)).collect()
+        (0..count)
+            .map(|column| {
+                lines().filter_map(|line| line.get(column)).map(|cell| length(cell)).max().unwrap_or(0)
+            })
+            .collect()
     }
 
     fn width(&self) -> usize {
@@ -169,22 +177,28 @@ impl Section {
             return natural;
         }
         let factor = width as f64 / total as f64;
-        let mut fitted: Vec<usize> = natural.iter().map(|column| (factor * *column as f64).round_ties_even() as usize).collect();
+        let mut fitted: Vec<usize> =
+            natural.iter().map(|column| (factor * *column as f64).round_ties_even() as usize).collect();
         // Rounding leaves a few too many or too few: take from the left, give to the right, one each, in turns.
         loop {
             let sum: usize = fitted.iter().sum();
             let count = fitted.len();
             match sum.cmp(&width) {
                 std::cmp::Ordering::Equal => return fitted,
-                std::cmp::Ordering::Greater => fitted.iter_mut().take(sum - width).for_each(|column| *column = column.saturating_sub(1)),
-                std::cmp::Ordering::Less => fitted.iter_mut().rev().take((width - sum).min(count)).for_each(|column| *column += 1),
+                std::cmp::Ordering::Greater => {
+                    fitted.iter_mut().take(sum - width).for_each(|column| *column = column.saturating_sub(1))
+                }
+                std::cmp::Ordering::Less => {
+                    fitted.iter_mut().rev().take((width - sum).min(count)).for_each(|column| *column += 1)
+                }
             }
         }
     }
 
     fn render(&self, width: usize, color: bool, out: &mut String) {
         let width = width.saturating_sub(2 * self.indent);
-        let border = if color { "\x1b[2m\x1b[33m|\x1b[0m".repeat(self.indent) } else { "|".repeat(self.indent) };
+        let border =
+            if color { "\x1b[2m\x1b[33m|\x1b[0m".repeat(self.indent) } else { "|".repeat(self.indent) };
         let mut line = |text: &str| {
             out.push_str(&border);
             out.push_str(text);
@@ -216,7 +230,12 @@ impl Section {
 fn cells(texts: &[String], widths: &[usize], draw: impl Fn(&str, usize, &str) -> String) -> String {
     let blank = String::new();
     let texts = texts.iter().chain(std::iter::repeat(&blank));
-    widths.iter().zip(texts).enumerate().map(|(i, (width, text))| draw(text, *width, if i == 0 { "|" } else { "" })).collect()
+    widths
+        .iter()
+        .zip(texts)
+        .enumerate()
+        .map(|(i, (width, text))| draw(text, *width, if i == 0 { "|" } else { "" }))
+        .collect()
 }
 
 fn rule(widths: &[usize]) -> String {
@@ -234,7 +253,7 @@ fn centered(text: &str, width: usize, left: &str) -> String {
 }
 
 fn left_aligned(text: &str, width: usize, left: &str, color: bool) -> String {
-    let before = if width >= length(text) + 2 + left.len() + 1 { 2 } else { 0 };
+    let before = if width > length(text) + 2 + left.len() { 2 } else { 0 };
     let after = width.saturating_sub(left.len() + before + length(text) + 1);
     let styled = if color { format!("\x1b[1m\x1b[34m{text}\x1b[0m") } else { text.to_owned() };
     format!("{left}{}{styled}{}|", " ".repeat(before), " ".repeat(after))
@@ -244,7 +263,11 @@ fn left_aligned(text: &str, width: usize, left: &str, color: bool) -> String {
 fn names<'a>(objects: impl Iterator<Item = &'a Map<String, Value>>) -> (Vec<&'a str>, Vec<&'a str>) {
     let (mut scalars, mut nested) = (BTreeSet::new(), BTreeSet::new());
     for (key, value) in objects.flatten() {
-        if is_scalar(value) { scalars.insert(key.as_str()) } else { nested.insert(key.as_str()) };
+        if is_scalar(value) {
+            scalars.insert(key.as_str())
+        } else {
+            nested.insert(key.as_str())
+        };
     }
     (scalars.into_iter().collect(), nested.into_iter().collect())
 }

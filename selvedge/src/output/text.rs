@@ -56,14 +56,20 @@ fn scalar_list(elements: &[&Value], name: Option<&str>, out: &mut String) {
     }
 }
 
-fn record(object: &Map<String, Value>, name: Option<&str>, columns: Option<&BTreeSet<&str>>, out: &mut String) {
+fn record(
+    object: &Map<String, Value>,
+    name: Option<&str>,
+    columns: Option<&BTreeSet<&str>>,
+    out: &mut String,
+) {
     let own: BTreeSet<&str> = scalar_names(object).collect();
     let columns = columns.unwrap_or(&own);
     if !columns.is_empty() {
         let values = columns.iter().map(|column| object.get(*column).map(scalar).unwrap_or_default());
         line(&name.map(str::to_uppercase).into_iter().chain(values).collect::<Vec<_>>(), out);
     }
-    let rest: BTreeSet<&str> = object.keys().map(String::as_str).filter(|key| !columns.contains(key)).collect();
+    let rest: BTreeSet<&str> =
+        object.keys().map(String::as_str).filter(|key| !columns.contains(key)).collect();
     for key in rest {
         item(&object[key], Some(key), None, out);
     }
@@ -95,7 +101,10 @@ mod tests {
             (json!({}), ""),
             (json!([["a", "b"], ["c", "d"]]), "a\tb\nc\td\n"),
             (json!(["a", ["b", "c"]]), "a\nb\tc\n"),
-            (json!({"mesh": {"meshName": "m", "spec": {}, "status": {"status": "ACTIVE"}}}), "MESH\tm\nSTATUS\tACTIVE\n"),
+            (
+                json!({"mesh": {"meshName": "m", "spec": {}, "status": {"status": "ACTIVE"}}}),
+                "MESH\tm\nSTATUS\tACTIVE\n",
+            ),
             (
                 json!({"meshes": [{"b": 2, "a": 1}, {"a": 3, "c": ["x", "y"]}], "nextToken": null}),
                 "None\nMESHES\t1\t2\nMESHES\t3\t\nC\tx\nC\ty\n",

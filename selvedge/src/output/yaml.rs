@@ -19,7 +19,8 @@ pub(crate) enum Error {
 
 /// The document in block style.
 pub(crate) fn write(document: &Value) -> String {
-    serde_norway::to_string(&to_yaml(document)).expect("a tree of strings, numbers, lists and maps is always writable")
+    serde_norway::to_string(&to_yaml(document))
+        .expect("a tree of strings, numbers, lists and maps is always writable")
 }
 
 /// Reads one YAML document.
@@ -42,9 +43,9 @@ fn to_yaml(value: &Value) -> Yaml {
             .or_else(|| number.as_f64().map(Into::into))
             .map_or(Yaml::Null, Yaml::Number),
         Value::Array(elements) => Yaml::Sequence(elements.iter().map(to_yaml).collect()),
-        Value::Object(object) => {
-            Yaml::Mapping(object.iter().map(|(key, value)| (Yaml::String(key.clone()), to_yaml(value))).collect())
-        }
+        Value::Object(object) => Yaml::Mapping(
+            object.iter().map(|(key, value)| (Yaml::String(key.clone()), to_yaml(value))).collect(),
+        ),
     }
 }
 
@@ -61,7 +62,9 @@ fn from_yaml(value: Yaml) -> Result<Value, Error> {
                 Number::from_f64(number).ok_or(Error::Number(number))?
             }
         }),
-        Yaml::Sequence(elements) => Value::Array(elements.into_iter().map(from_yaml).collect::<Result<_, _>>()?),
+        Yaml::Sequence(elements) => {
+            Value::Array(elements.into_iter().map(from_yaml).collect::<Result<_, _>>()?)
+        }
         Yaml::Mapping(mapping) => {
             let mut object = Map::new();
             for (key, value) in mapping {

@@ -89,7 +89,13 @@ impl Settings {
     /// The settings of a control plane for one machine.
     pub(crate) fn local(listen: SocketAddr, data_dir: PathBuf) -> Self {
         let api = operations::Settings::default();
-        Self { listen, store: StoreUrl::Sqlite(data_dir), drain: Duration::from_secs(2), api, allowed_hosts: Vec::new() }
+        Self {
+            listen,
+            store: StoreUrl::Sqlite(data_dir),
+            drain: Duration::from_secs(2),
+            api,
+            allowed_hosts: Vec::new(),
+        }
     }
 }
 
@@ -136,7 +142,9 @@ pub(crate) struct Running {
 /// When the store cannot be opened or the address not be bound.
 pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
     let store = open(&settings.store)?;
-    let listener = TcpListener::bind(settings.listen).await.with_context(|| format!("failed to listen on {}", settings.listen))?;
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .with_context(|| format!("failed to listen on {}", settings.listen))?;
     let address = listener.local_addr()?;
     let (drain, draining) = watch::channel(false);
     let readiness = Readiness::default().with("control", {
@@ -182,7 +190,8 @@ fn account(text: &str) -> Result<String, String> {
 }
 
 fn region(text: &str) -> Result<String, String> {
-    let is_region = !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let is_region =
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if is_region { Ok(text.to_owned()) } else { Err("a region is written like us-east-1".to_owned()) }
 }
 

@@ -40,7 +40,10 @@ impl Server {
         let mut line = String::new();
         let stdout = child.stdout.take().expect("piped above");
         BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap_or_else(|| panic!("no address in {line:?}"));
+        let url = line
+            .split_whitespace()
+            .find(|word| word.starts_with("http://"))
+            .unwrap_or_else(|| panic!("no address in {line:?}"));
         Self { url: url.to_owned(), folder, child }
     }
 
@@ -110,7 +113,8 @@ pub(crate) fn aws() -> Option<PathBuf> {
 
 /// Acceptance inputs that lie beside the repository.
 pub(crate) fn shared(path: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("SELVEDGE_SHARED").map_or_else(|| repository().join("../shared"), PathBuf::from);
+    let folder =
+        std::env::var_os("SELVEDGE_SHARED").map_or_else(|| repository().join("../shared"), PathBuf::from);
     let file = folder.join(path);
     if !file.exists() {
         eprintln!("SKIPPED: {} is not here", file.display());

@@ -127,7 +127,11 @@ impl Extension for ExplainRoute {
                 Ok(document) => api::json(StatusCode::OK, &document),
                 Err(error) => {
                     tracing::error!(%error, "an explanation could not be written");
-                    refuse(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerErrorException", "it cannot be written")
+                    refuse(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        "InternalServerErrorException",
+                        "it cannot be written",
+                    )
                 }
             },
             Err(refusal) => refusal.answer(),
@@ -172,7 +176,8 @@ mod tests {
     fn a_question_that_cannot_be_answered_is_refused_with_its_reason() {
         let route = ExplainRoute::new(Arc::new(Memory::new()));
         let question = |changes: serde_json::Value| {
-            let mut question = serde_json::json!({"mesh": "m", "from": "n", "method": "GET", "authority": "a", "path": "/"});
+            let mut question =
+                serde_json::json!({"mesh": "m", "from": "n", "method": "GET", "authority": "a", "path": "/"});
             for (name, value) in changes.as_object().expect("an object") {
                 question[name] = value.clone();
             }

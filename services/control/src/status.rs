@@ -129,11 +129,19 @@ impl Extension for StatusRoute {
             Ok(Some(document)) => api::json(StatusCode::OK, &document),
             Ok(None) => {
                 let mesh = mesh.unwrap_or_default();
-                refuse(StatusCode::NOT_FOUND, "NotFoundException", &format!("Mesh with name {mesh} is not present"))
+                refuse(
+                    StatusCode::NOT_FOUND,
+                    "NotFoundException",
+                    &format!("Mesh with name {mesh} is not present"),
+                )
             }
             Err(error) => {
                 tracing::error!(%error, "the store failed");
-                refuse(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException", "the store cannot be read")
+                refuse(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "ServiceUnavailableException",
+                    "the store cannot be read",
+                )
             }
         }
     }

@@ -1,8 +1,8 @@
 //! A resource in a few words.
 
 use selvedge_model::{
-    GatewayRouteSpec, HttpGatewayRouteMatch, HttpPathMatch, HttpRouteMatch, Kind, PortMapping, RouteSpec, VirtualServiceSpec,
-    WeightedTarget,
+    GatewayRouteSpec, HttpGatewayRouteMatch, HttpPathMatch, HttpRouteMatch, Kind, PortMapping, RouteSpec,
+    VirtualServiceSpec, WeightedTarget,
 };
 
 use super::ConnectedProxy;
@@ -25,7 +25,8 @@ pub(super) fn route(spec: &RouteSpec) -> String {
         (format!("{protocol} {}", http_match(&route.matcher)), &route.action.weighted_targets)
     } else if let Some(route) = &spec.grpc_route {
         let service = route.matcher.service_name.as_deref().unwrap_or("*");
-        let method = route.matcher.method_name.as_deref().map(|method| format!("/{method}")).unwrap_or_default();
+        let method =
+            route.matcher.method_name.as_deref().map(|method| format!("/{method}")).unwrap_or_default();
         (format!("grpc {service}{method}"), &route.action.weighted_targets)
     } else if let Some(route) = &spec.tcp_route {
         ("tcp".to_owned(), &route.action.weighted_targets)
@@ -53,7 +54,10 @@ pub(super) fn gateway_route(spec: &GatewayRouteSpec) -> String {
 }
 
 /// `http 8080, grpc 9090; 2 proxies`
-pub(super) fn listeners<'a>(ports: impl Iterator<Item = &'a PortMapping>, proxies: Option<&[&ConnectedProxy]>) -> String {
+pub(super) fn listeners<'a>(
+    ports: impl Iterator<Item = &'a PortMapping>,
+    proxies: Option<&[&ConnectedProxy]>,
+) -> String {
     let ports: Vec<String> = ports.map(|mapping| format!("{} {}", mapping.protocol, mapping.port)).collect();
     let connected = proxies.map(|proxies| match proxies.len() {
         0 => "no proxy".to_owned(),
@@ -121,7 +125,10 @@ mod tests {
                     "action": {"weightedTargets": [{"virtualNode": "a", "weight": 0}]}}}),
                 "grpc s/m -> a weight 0",
             ),
-            (json!({"tcpRoute": {"action": {"weightedTargets": [{"virtualNode": "a", "weight": 1}]}}}), "tcp -> a 100 %"),
+            (
+                json!({"tcpRoute": {"action": {"weightedTargets": [{"virtualNode": "a", "weight": 1}]}}}),
+                "tcp -> a 100 %",
+            ),
             (json!({}), ""),
         ] {
             let spec = RouteSpec::decode(&spec).expect("a spec");

@@ -34,8 +34,12 @@ impl<'a> Tree<'a> {
         proxies: &'a [ConnectedProxy],
         rejections: &'a [Rejection],
     ) -> Self {
-        let mut tree =
-            Self { snapshot, diagnostics: BTreeMap::new(), rejections: BTreeMap::new(), proxies: BTreeMap::new() };
+        let mut tree = Self {
+            snapshot,
+            diagnostics: BTreeMap::new(),
+            rejections: BTreeMap::new(),
+            proxies: BTreeMap::new(),
+        };
         // What is about a resource that does not exist is shown on the mesh, where it can be seen.
         let known = paths(snapshot);
         let own = snapshot.mesh.key.to_string();
@@ -55,9 +59,11 @@ impl<'a> Tree<'a> {
     fn mesh(&self) -> Value {
         let snapshot = self.snapshot;
         let nodes = snapshot.virtual_nodes.values().map(|node| self.node(node)).collect::<Vec<_>>();
-        let services = snapshot.virtual_services.values().map(|service| self.service(service)).collect::<Vec<_>>();
+        let services =
+            snapshot.virtual_services.values().map(|service| self.service(service)).collect::<Vec<_>>();
         let routers = snapshot.virtual_routers.values().map(|router| self.router(router)).collect::<Vec<_>>();
-        let gateways = snapshot.virtual_gateways.values().map(|gateway| self.gateway(gateway)).collect::<Vec<_>>();
+        let gateways =
+            snapshot.virtual_gateways.values().map(|gateway| self.gateway(gateway)).collect::<Vec<_>>();
         let children = [services, routers, nodes, gateways].concat();
         let summary = format!(
             "revision {}; {}, {}",
@@ -88,7 +94,8 @@ impl<'a> Tree<'a> {
 
     fn gateway(&self, gateway: &Resource<selvedge_model::VirtualGatewaySpec>) -> Value {
         let routes = self.snapshot.gateway_routes_of(&gateway.key.name);
-        let routes = routes.map(|route| self.entry(route, None, summary::gateway_route(&route.spec), Vec::new()));
+        let routes =
+            routes.map(|route| self.entry(route, None, summary::gateway_route(&route.spec), Vec::new()));
         let ports = gateway.spec.listeners.iter().map(|listener| &listener.port_mapping);
         let summary = summary::listeners(ports, Some(self.connected(&gateway.key)));
         self.entry(gateway, None, summary, routes.collect())
@@ -151,7 +158,8 @@ fn paths(snapshot: &Snapshot) -> BTreeSet<String> {
     let routes = snapshot.routes.values().flat_map(BTreeMap::values).map(|route| &route.key);
     let gateways = snapshot.virtual_gateways.values().map(|gateway| &gateway.key);
     let gateway_routes = snapshot.gateway_routes.values().flat_map(BTreeMap::values).map(|route| &route.key);
-    let keys = mesh.chain(nodes).chain(services).chain(routers).chain(routes).chain(gateways).chain(gateway_routes);
+    let keys =
+        mesh.chain(nodes).chain(services).chain(routers).chain(routes).chain(gateways).chain(gateway_routes);
     keys.map(ToString::to_string).collect()
 }
 
@@ -204,8 +212,16 @@ mod tests {
         for (kind, name, spec) in [
             (Kind::VirtualNode, "n", listener.clone()),
             (Kind::VirtualRouter, "r", listener),
-            (Kind::VirtualService, "good", json!({"provider": {"virtualRouter": {"virtualRouterName": "r"}}})),
-            (Kind::VirtualService, "early", json!({"provider": {"virtualRouter": {"virtualRouterName": "later"}}})),
+            (
+                Kind::VirtualService,
+                "good",
+                json!({"provider": {"virtualRouter": {"virtualRouterName": "r"}}}),
+            ),
+            (
+                Kind::VirtualService,
+                "early",
+                json!({"provider": {"virtualRouter": {"virtualRouterName": "later"}}}),
+            ),
         ] {
             let document = document(&Key::in_mesh("m", kind, name), spec);
             snapshot.put(kind, &document).expect("a resource");
@@ -228,8 +244,10 @@ mod tests {
             path: "spec".into(),
             text: "why".into(),
         };
-        let diagnostics =
-            [diagnostic(&node, Code::PortClash), diagnostic("mesh/m/virtualService/gone", Code::BackendMissing)];
+        let diagnostics = [
+            diagnostic(&node, Code::PortClash),
+            diagnostic("mesh/m/virtualService/gone", Code::BackendMissing),
+        ];
         let proxies = [ConnectedProxy { resource: key.clone(), id: "1".into(), up_to_date: false }];
         let rejections = [Rejection { subject: node, proxy: "1".into(), message: "no".into() }];
         let tree = mesh(&snapshot(), &diagnostics, &proxies, &rejections);
@@ -238,8 +256,14 @@ mod tests {
         assert_eq!(found(&tree, "n")["summary"], "http 8080; 1 proxy; 1 not up to date");
         assert_eq!(found(&tree, "good")["condition"], "ACTIVE");
         assert_eq!(found(&tree, "early")["condition"], "INACTIVE");
-        assert_eq!(found(&tree, "early")["reasons"][0]["message"], "its provider, virtual router later, does not exist");
-        assert_eq!(tree["reasons"][0]["code"], "BACKEND_MISSING", "what is about nothing known is shown on the mesh");
+        assert_eq!(
+            found(&tree, "early")["reasons"][0]["message"],
+            "its provider, virtual router later, does not exist"
+        );
+        assert_eq!(
+            tree["reasons"][0]["code"], "BACKEND_MISSING",
+            "what is about nothing known is shown on the mesh"
+        );
         assert_eq!(tree["summary"], "revision 7; 1 virtual node, 1 proxy");
     }
 }
