@@ -14,6 +14,7 @@ mod value;
 pub use file::{AccessLogs, BUFFER_BYTES_MAX};
 pub use format::FormatError;
 pub use record::{HeaderSource, Protocol, Record, RecordKind};
+pub use time::iso_time;
 
 use std::sync::Arc;
 

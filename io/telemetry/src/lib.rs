@@ -15,7 +15,7 @@ mod scrape;
 mod shard;
 pub mod stats;
 
-pub use access_log::{AccessLogger, AccessLogs, HeaderSource, Protocol, Record, RecordKind};
+pub use access_log::{AccessLogger, AccessLogs, HeaderSource, Protocol, Record, RecordKind, iso_time};
 pub use codes::ResponseCodes;
 pub use counter::{Counter, Gauge};
 pub use flags::{FLAGS_MAX, Flag, ResponseFlags};

@@ -14,6 +14,7 @@
 
 mod clusters;
 pub mod driver;
+mod dump;
 mod failure;
 mod listeners;
 mod references;
@@ -25,6 +26,7 @@ mod validate;
 use std::time::Duration;
 
 pub use clusters::{ClusterToken, Instance};
+pub use dump::{Dump, Dumped, Kind};
 pub use failure::Failure;
 pub use state::{Effect, Phase, ProxyState};
 

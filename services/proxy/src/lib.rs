@@ -1,9 +1,19 @@
 //! The data plane: a sidecar or gateway that takes its configuration by xDS and serves traffic as Envoy does.
 
+pub mod admin;
 pub mod bootstrap;
+mod connection;
 pub mod discovery;
+mod http1;
+mod http2;
+pub mod lifecycle;
+mod listener;
 pub mod persist;
+mod request;
+pub mod serve;
 mod snapshot;
+mod tcp;
+mod websocket;
 
 pub use bootstrap::{Bootstrap, BootstrapError, Drain, XdsEndpoint, envoy_bootstrap};
 pub use snapshot::{ActiveListener, ConfigSnapshot};

@@ -32,6 +32,15 @@ enum Part {
     ZoneName,
 }
 
+/// `2016-04-15T20:17:00.310Z`
+pub fn iso_time(time: SystemTime) -> String {
+    let mut out = Vec::new();
+    if let Some(format) = TimeFormat::parse("") {
+        format.write(time, &mut out);
+    }
+    String::from_utf8(out).unwrap_or_default()
+}
+
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];

@@ -29,7 +29,7 @@ impl Failures {
         self.0.remove(name);
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Failure)> {
-        self.0.iter().map(|(name, failure)| (name.as_str(), failure))
+    pub(super) fn to_vec(&self) -> Vec<(String, Failure)> {
+        self.0.iter().map(|(name, failure)| (name.clone(), failure.clone())).collect()
     }
 }

@@ -1,0 +1,144 @@
+//! `/clusters`: every host with its counts and its health.
+
+use std::fmt::Write;
+
+use selvedge_traffic::circuit::Bounded;
+use selvedge_traffic::{Discovery, Thresholds};
+use selvedge_upstream::{Cluster, HealthFlag, Member};
+use serde_json::{Value, json};
+
+use super::Subject;
+use super::listeners::socket_address;
+use super::query::Query;
+use super::reply::Reply;
+
+pub(super) fn show(subject: &Subject, query: &Query) -> Reply {
+    let clusters = subject.clusters.list();
+    if query.wants_json() {
+        let statuses: Vec<Value> = clusters.iter().map(|cluster| status(cluster)).collect();
+        return Reply::json(&json!({ "cluster_statuses": statuses }));
+    }
+    let mut text = String::new();
+    for cluster in &clusters {
+        // Writing to a String cannot fail.
+        let _ = write_cluster(cluster, &mut text);
+    }
+    Reply::text(text)
+}
+
+fn write_cluster(cluster: &Cluster, out: &mut String) -> std::fmt::Result {
+    let name = &cluster.name;
+    writeln!(out, "{name}::observability_name::{name}")?;
+    let breakers = &cluster.config.circuit_breakers;
+    for (priority, thresholds) in [("default_priority", &breakers.default), ("high_priority", &breakers.high)]
+    {
+        for (member, bound) in bounds(thresholds) {
+            writeln!(out, "{name}::{priority}::{member}::{bound}")?;
+        }
+    }
+    writeln!(out, "{name}::added_via_api::true")?;
+    if let Discovery::Eds { service_name } = &cluster.config.discovery
+        && !service_name.is_empty()
+    {
+        writeln!(out, "{name}::eds_service_name::{service_name}")?;
+    }
+    for member in &cluster.hosts().members {
+        let host = &member.host;
+        let address = host.address;
+        for (counter, value) in counters(member) {
+            writeln!(out, "{name}::{address}::{counter}::{value}")?;
+        }
+        for (gauge, value) in gauges(member) {
+            writeln!(out, "{name}::{address}::{gauge}::{value}")?;
+        }
+        writeln!(out, "{name}::{address}::hostname::{}", host.hostname.as_deref().unwrap_or_default())?;
+        writeln!(out, "{name}::{address}::health_flags::{}", host.flags_text())?;
+        writeln!(out, "{name}::{address}::weight::{}", member.weight)?;
+        writeln!(out, "{name}::{address}::region::{}", member.locality.region)?;
+        writeln!(out, "{name}::{address}::zone::{}", member.locality.zone)?;
+        writeln!(out, "{name}::{address}::sub_zone::{}", member.locality.sub_zone)?;
+        writeln!(out, "{name}::{address}::canary::false")?;
+        writeln!(out, "{name}::{address}::priority::{}", member.priority)?;
+        writeln!(out, "{name}::{address}::success_rate::-1")?;
+        writeln!(out, "{name}::{address}::local_origin_success_rate::-1")?;
+    }
+    Ok(())
+}
+
+fn status(cluster: &Cluster) -> Value {
+    let breakers = &cluster.config.circuit_breakers;
+    let thresholds = |priority: &str, thresholds: &Thresholds| {
+        let mut value = json!({ "priority": priority });
+        for (member, bound) in bounds(thresholds) {
+            value[member] = bound.into();
+        }
+        value
+    };
+    json!({
+        "name": &*cluster.name,
+        "added_via_api": true,
+        "observability_name": &*cluster.name,
+        "host_statuses": cluster.hosts().members.iter().map(host_status).collect::<Vec<_>>(),
+        "circuit_breakers": {
+            "thresholds": [thresholds("DEFAULT", &breakers.default), thresholds("HIGH", &breakers.high)],
+        },
+    })
+}
+
+fn host_status(member: &Member) -> Value {
+    let host = &member.host;
+    let counters = counters(member).map(|(name, value)| json!({ "name": name, "value": value.to_string() }));
+    let gauges = gauges(member)
+        .map(|(name, value)| json!({ "name": name, "type": "GAUGE", "value": value.to_string() }));
+    let eds = if host.has_flag(HealthFlag::FailedEds) {
+        "UNHEALTHY"
+    } else if host.has_flag(HealthFlag::DegradedEds) {
+        "DEGRADED"
+    } else {
+        "HEALTHY"
+    };
+    json!({
+        "address": socket_address(host.address),
+        "hostname": host.hostname.as_deref().unwrap_or_default(),
+        "stats": counters.into_iter().chain(gauges).collect::<Vec<_>>(),
+        "health_status": {
+            "eds_health_status": eds,
+            "failed_active_health_check": host.has_flag(HealthFlag::FailedActiveCheck),
+            "failed_outlier_check": host.has_flag(HealthFlag::FailedOutlierCheck),
+            "pending_dynamic_removal": host.has_flag(HealthFlag::PendingRemoval),
+        },
+        "weight": member.weight,
+        "priority": member.priority,
+        "locality": {
+            "region": member.locality.region,
+            "zone": member.locality.zone,
+            "sub_zone": member.locality.sub_zone,
+        },
+    })
+}
+
+fn bounds(thresholds: &Thresholds) -> [(&'static str, u32); 4] {
+    [
+        ("max_connections", thresholds.bound(Bounded::Connections)),
+        ("max_pending_requests", thresholds.bound(Bounded::PendingRequests)),
+        ("max_requests", thresholds.bound(Bounded::Requests)),
+        ("max_retries", thresholds.bound(Bounded::Retries)),
+    ]
+}
+
+fn counters(member: &Member) -> [(&'static str, u64); 6] {
+    let stats = &member.host.stats;
+    [
+        ("cx_connect_fail", stats.cx_connect_fail.value()),
+        ("cx_total", stats.cx_total.value()),
+        ("rq_error", stats.rq_error.value()),
+        ("rq_success", stats.rq_success.value()),
+        ("rq_timeout", stats.rq_timeout.value()),
+        ("rq_total", stats.rq_total.value()),
+    ]
+}
+
+fn gauges(member: &Member) -> [(&'static str, i64); 2] {
+    let stats = &member.host.stats;
+    [("cx_active", stats.cx_active.value().max(0)), ("rq_active", stats.rq_active.value().max(0))]
+}
