@@ -24,6 +24,7 @@ pub(crate) enum Format {
     /// Indented JSON.
     Json,
     /// Block-style YAML.
+    #[value(alias = "yaml-stream")]
     Yaml,
     /// Tab-separated lines, for `cut` and `awk`.
     Text,

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
+use nix::sys::signal::Signal;
 use selvedge_proxy::{Bootstrap, envoy_bootstrap};
 
 use crate::exit::Failure;
 use crate::output;
+
+/// Set to 1 by a program that starts proxies for itself, such as the demo: they end when it ends, however it ends.
+pub(crate) const END_WITH_PARENT: &str = "SELVEDGE_END_WITH_PARENT";
 
 /// Start a sidecar or gateway, configured by the variables of AWS's Envoy image
 #[derive(Debug, clap::Args)]
@@ -35,6 +39,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let bootstrap = bootstrap()?;
     if args.print_envoy_bootstrap {
         return Ok(output::emit(&output::yaml::write(&envoy_bootstrap(&bootstrap)))?);
+    }
+    if std::env::var_os(END_WITH_PARENT).is_some_and(|value| value == "1") {
+        nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).context("failed to follow the parent process")?;
     }
     Err(Failure::Other(anyhow::anyhow!(
         "this build has no data plane yet; --print-envoy-bootstrap serves a real Envoy"

@@ -14,6 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use super::mesh::{MESH, PORT};
+use crate::command::proxy::END_WITH_PARENT;
 
 /// The longest wait for a sidecar to serve.
 const READY_PATIENCE: Duration = Duration::from_secs(30);
@@ -198,6 +199,7 @@ fn environment(
         ("APPMESH_XDS_ENDPOINT".to_owned(), control.to_string()),
         ("ENVOY_ADMIN_ACCESS_PORT".to_owned(), ports.admin.to_string()),
         ("SELVEDGE_INTERCEPTION".to_owned(), "none".to_owned()),
+        (END_WITH_PARENT.to_owned(), "1".to_owned()),
         ("SELVEDGE_BIND".to_owned(), "127.0.0.1".to_owned()),
         ("SELVEDGE_INGRESS_PORT".to_owned(), ports.ingress.to_string()),
         ("SELVEDGE_EGRESS_PORT".to_owned(), ports.egress.to_string()),
