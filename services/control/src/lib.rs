@@ -3,5 +3,7 @@
 pub mod api;
 pub mod explain;
 pub mod operations;
+pub mod publish;
 pub mod server;
 pub mod status;
+pub mod xds;

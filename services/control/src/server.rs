@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tonic::body::Body;
 use tonic::service::Routes;
+use tonic::transport::server::Connected;
 
 use crate::api::Api;
 
@@ -112,7 +113,12 @@ impl Server {
         _permit: OwnedSemaphorePermit,
         mut drain: watch::Receiver<bool>,
     ) {
-        let service = service_fn(|request| Arc::clone(&self).answer(request));
+        // The discovery service wants to know where a sidecar is.
+        let peer = stream.connect_info();
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer.clone());
+            Arc::clone(&self).answer(request)
+        });
         let builder = builder();
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);

@@ -1,0 +1,221 @@
+//! What the store says, as the publisher wants to hear it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use selvedge_model::{Key, Kind, Snapshot, Value, json};
+use selvedge_store::{Error, PAGE_MAX, Read, Revision, Store};
+
+use super::registry::{self, ENDPOINTS_PREFIX, Place, REPLICAS_PREFIX};
+use crate::operations::document;
+
+/// How long changes are gathered before they are acted upon: a script's writes come in a row.
+pub const DEBOUNCE: Duration = Duration::from_millis(25);
+
+/// How often the store is asked though it said nothing: its hints may be lost.
+pub const POLL: Duration = Duration::from_secs(2);
+
+/// How long a store that failed is left alone.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Something in the store is not what it was.
+#[derive(Clone, Debug)]
+pub enum FeedEvent {
+    /// A mesh as it is; `None` when it is gone. `changed`: what differs from before.
+    Mesh { name: String, snapshot: Option<Snapshot>, changed: Vec<Key> },
+    /// An endpoint's document; no owner when it is gone.
+    Endpoint { place: Place, owner: Option<String> },
+    /// A replica lives.
+    Beat { replica: String },
+    /// All that was there at the start has been told.
+    Loaded,
+}
+
+/// A reader of the change feed.
+#[derive(Debug, Default)]
+pub struct Feed {
+    position: Option<Revision>,
+    meshes: BTreeMap<String, Snapshot>,
+    places: BTreeSet<Place>,
+    due: Option<Instant>,
+}
+
+impl Feed {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The store hinted at a change.
+    pub fn handle_wake(&mut self, now: Instant) {
+        let due = now + DEBOUNCE;
+        self.due = Some(self.due.map_or(due, |at| at.min(due)));
+    }
+
+    /// When [`Self::poll`] is due; `None` before the first.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Reads what is new.
+    ///
+    /// # Errors
+    /// The store's. Nothing is lost: the next call reads it.
+    pub fn poll(&mut self, now: Instant, store: &dyn Store) -> Result<Vec<FeedEvent>, Error> {
+        self.due = Some(now + RETRY);
+        let events = match self.position {
+            None => self.load(store)?,
+            Some(position) => match self.follow(store, position) {
+                Err(Error::Compacted { .. } | Error::Ahead { .. }) => self.load(store)?,
+                other => other?,
+            },
+        };
+        self.due = Some(now + POLL);
+        Ok(events)
+    }
+
+    /// Everything, and what is there no more.
+    fn load(&mut self, store: &dyn Store) -> Result<Vec<FeedEvent>, Error> {
+        let view = store.snapshot()?;
+        let view = &*view;
+        let mut meshes = BTreeMap::new();
+        for name in document::mesh_names(view)? {
+            if let Some(snapshot) = document::load_mesh(view, &name)? {
+                meshes.insert(name, snapshot);
+            }
+        }
+        let mut events = Vec::new();
+        for name in self.meshes.keys().filter(|name| !meshes.contains_key(*name)) {
+            events.push(FeedEvent::Mesh { name: name.clone(), snapshot: None, changed: Vec::new() });
+        }
+        for (name, snapshot) in &meshes {
+            let changed = all_keys(self.meshes.get(name)).chain(all_keys(Some(snapshot))).collect();
+            events.push(FeedEvent::Mesh { name: name.clone(), snapshot: Some(snapshot.clone()), changed });
+        }
+        let mut places = BTreeSet::new();
+        for stored in view.scan_all(ENDPOINTS_PREFIX)? {
+            if let Some(place) = registry::place_of(&stored.key) {
+                places.insert(place.clone());
+                events.push(FeedEvent::Endpoint { place, owner: registry::owner(&stored.value) });
+            }
+        }
+        for gone in self.places.difference(&places) {
+            events.push(FeedEvent::Endpoint { place: gone.clone(), owner: None });
+        }
+        events.push(FeedEvent::Loaded);
+        self.position = Some(view.revision());
+        self.meshes = meshes;
+        self.places = places;
+        Ok(events)
+    }
+
+    fn follow(&mut self, store: &dyn Store, position: Revision) -> Result<Vec<FeedEvent>, Error> {
+        let view = store.snapshot()?;
+        let view = &*view;
+        let keys = changed_keys(store, position, view.revision())?;
+        let mut meshes: BTreeMap<String, (Vec<Key>, Revision)> = BTreeMap::new();
+        let mut events = Vec::new();
+        for (stored_key, revision) in keys {
+            if let Some(key) = document::parse_key(&stored_key) {
+                let (changed, last) = meshes.entry(key.mesh.clone()).or_default();
+                changed.push(key);
+                *last = (*last).max(revision);
+            } else if let Some(place) = registry::place_of(&stored_key) {
+                let owner = view.get(&stored_key)?.and_then(|stored| registry::owner(&stored.value));
+                match owner {
+                    Some(_) => drop(self.places.insert(place.clone())),
+                    None => drop(self.places.remove(&place)),
+                }
+                events.push(FeedEvent::Endpoint { place, owner });
+            } else if let Some(replica) = stored_key.strip_prefix(REPLICAS_PREFIX) {
+                events.push(FeedEvent::Beat { replica: replica.to_owned() });
+            }
+        }
+        let mut fresh = Vec::new();
+        for (name, (changed, last)) in &meshes {
+            fresh.push((name.clone(), self.refreshed(view, name, changed, *last)?, changed.clone()));
+        }
+        for (name, snapshot, changed) in fresh {
+            match &snapshot {
+                Some(snapshot) => drop(self.meshes.insert(name.clone(), snapshot.clone())),
+                None => drop(self.meshes.remove(&name)),
+            }
+            events.push(FeedEvent::Mesh { name, snapshot, changed });
+        }
+        self.position = Some(view.revision());
+        Ok(events)
+    }
+
+    /// A mesh with some of its resources read anew.
+    fn refreshed(
+        &self,
+        view: &dyn Read,
+        name: &str,
+        changed: &[Key],
+        revision: Revision,
+    ) -> Result<Option<Snapshot>, Error> {
+        let Some(known) = self.meshes.get(name) else { return document::load_mesh(view, name) };
+        if view.get(&document::key_of(&Key::mesh(name)))?.is_none() {
+            return Ok(None);
+        }
+        let mut snapshot = known.clone();
+        snapshot.revision = revision.number();
+        for key in changed {
+            match view.get(&document::key_of(key))? {
+                None => snapshot.remove(key),
+                Some(stored) => {
+                    let value = parse(&stored.value)?;
+                    snapshot
+                        .put(key.kind, &value)
+                        .map_err(|rejected| Error::Corrupt(rejected.to_string()))?;
+                }
+            }
+        }
+        Ok(Some(snapshot))
+    }
+}
+
+/// The keys that changed after `position` and up to `until`, each with its last revision.
+fn changed_keys(
+    store: &dyn Store,
+    position: Revision,
+    until: Revision,
+) -> Result<BTreeMap<String, Revision>, Error> {
+    let mut keys = BTreeMap::new();
+    let mut after = position;
+    while after < until {
+        let page = store.changes(after, PAGE_MAX)?;
+        let Some(last) = page.last() else { break };
+        after = last.revision;
+        for change in page.into_iter().filter(|change| change.revision <= until) {
+            keys.insert(change.key, change.revision);
+        }
+    }
+    Ok(keys)
+}
+
+fn parse(value: &[u8]) -> Result<Value, Error> {
+    json::parse(value).map_err(|error| Error::Corrupt(error.to_string()))
+}
+
+/// Every resource of a mesh.
+fn all_keys(snapshot: Option<&Snapshot>) -> impl Iterator<Item = Key> + use<> {
+    let mut keys = Vec::new();
+    if let Some(snapshot) = snapshot {
+        let mesh = snapshot.name();
+        let mut flat = |kind: Kind, names: Vec<&String>| {
+            keys.extend(names.into_iter().map(|name| Key::in_mesh(mesh, kind, name)));
+        };
+        flat(Kind::VirtualNode, snapshot.virtual_nodes.keys().collect());
+        flat(Kind::VirtualService, snapshot.virtual_services.keys().collect());
+        flat(Kind::VirtualRouter, snapshot.virtual_routers.keys().collect());
+        flat(Kind::VirtualGateway, snapshot.virtual_gateways.keys().collect());
+        keys.push(Key::mesh(mesh));
+        for (router, routes) in &snapshot.routes {
+            keys.extend(routes.keys().map(|name| Key::below(mesh, router, Kind::Route, name)));
+        }
+        for (gateway, routes) in &snapshot.gateway_routes {
+            keys.extend(routes.keys().map(|name| Key::below(mesh, gateway, Kind::GatewayRoute, name)));
+        }
+    }
+    keys.into_iter()
+}

@@ -1,0 +1,264 @@
+//! Who is an endpoint where.
+//!
+//! A sidecar that is connected as a virtual node is an endpoint of that node. What is known is kept in the store, so
+//! that a restart or another replica serves the same endpoints and no proxy ever loses one by a control plane's restart:
+//!
+//! ```text
+//! selvedge-endpoints/<mesh>/<node>/<address>     {"replica": "…"}    whose stream says that it lives
+//! selvedge-replica/<replica>                     {"beat": 7}         changes while that replica lives
+//! ```
+//! A stream that its proxy closes ends the endpoint at once. One that breaks leaves it for [`GRACE`]: the proxy may have
+//! lost only its connection. The endpoints of a replica that is gone stay for [`DEAD_AFTER`], the time that their proxies
+//! have to connect elsewhere.
+
+mod document;
+mod place;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+pub use document::{ENDPOINTS_PREFIX, REPLICAS_PREFIX, Write, owner, place_of, write};
+pub use place::{Place, Spot};
+
+/// How long an endpoint stays whose stream broke.
+pub const GRACE: Duration = Duration::from_secs(5);
+
+/// How often a replica with endpoints says that it lives.
+pub const BEAT: Duration = Duration::from_secs(10);
+
+/// How long a replica may say nothing, or a new one wait for its predecessor's proxies.
+pub const DEAD_AFTER: Duration = Duration::from_secs(30);
+
+/// When a write that was not seen to happen is asked for again.
+const WRITE_AGAIN: Duration = Duration::from_secs(2);
+
+/// Most documents that one transaction writes.
+const WRITES_MAX: usize = 1000;
+
+pub(super) struct Registry {
+    replica: Arc<str>,
+    entries: BTreeMap<Place, Entry>,
+    /// When each replica was last seen to live.
+    replicas: BTreeMap<Arc<str>, Instant>,
+    beats: u64,
+    beat_at: Option<Instant>,
+    changed: BTreeSet<(String, String)>,
+    /// Nothing is written and nobody is given up any more.
+    frozen: bool,
+}
+
+#[derive(Default)]
+struct Entry {
+    streams: usize,
+    /// Its last stream broke.
+    grace_until: Option<Instant>,
+    /// Who wrote the document, as the store has it.
+    owner: Option<Arc<str>>,
+    asked_at: Option<Instant>,
+}
+
+impl Registry {
+    pub(super) fn new(replica: &str) -> Self {
+        Self {
+            replica: replica.into(),
+            entries: BTreeMap::new(),
+            replicas: BTreeMap::new(),
+            beats: 0,
+            beat_at: None,
+            changed: BTreeSet::new(),
+            frozen: false,
+        }
+    }
+
+    /// Where a node's instances are, in a stable order.
+    pub(super) fn places<'a>(&'a self, mesh: &'a str, node: &'a str) -> impl Iterator<Item = &'a Place> {
+        let own = move |place: &Place| place.mesh == mesh && place.node == node;
+        self.entries
+            .range(Place::first(mesh, node)..)
+            .take_while(move |(place, _)| own(place))
+            .filter(|(_, entry)| self.lives(entry))
+            .map(|(place, _)| place)
+    }
+
+    /// A stream says that an instance lives.
+    pub(super) fn connect(&mut self, now: Instant, place: &Place) {
+        let existed = self.exists(place);
+        let entry = self.entries.entry(place.clone()).or_default();
+        entry.streams += 1;
+        entry.grace_until = None;
+        self.beat_at.get_or_insert(now);
+        self.note(place, existed);
+    }
+
+    /// Such a stream is over.
+    pub(super) fn disconnect(&mut self, now: Instant, place: &Place, orderly: bool) {
+        if self.frozen {
+            return;
+        }
+        let existed = self.exists(place);
+        let Some(entry) = self.entries.get_mut(place) else { return };
+        entry.streams = entry.streams.saturating_sub(1);
+        if entry.streams == 0 && !orderly {
+            entry.grace_until = Some(now + GRACE);
+        }
+        self.note(place, existed);
+        self.forget(place);
+    }
+
+    /// The store has a document, or has it no more.
+    pub(super) fn handle_document(&mut self, now: Instant, place: Place, owner: Option<String>) {
+        let existed = self.exists(&place);
+        let owner: Option<Arc<str>> = owner.map(Into::into);
+        if let Some(owner) = owner.as_ref().filter(|owner| **owner != self.replica) {
+            self.replicas.entry(owner.clone()).or_insert(now);
+        }
+        let entry = self.entries.entry(place.clone()).or_default();
+        entry.owner = owner;
+        entry.asked_at = None;
+        self.note(&place, existed);
+        self.forget(&place);
+    }
+
+    /// Another replica says that it lives.
+    pub(super) fn handle_beat(&mut self, now: Instant, replica: String) {
+        if *replica != *self.replica {
+            self.replicas.insert(replica.into(), now);
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.frozen {
+            return;
+        }
+        let over: Vec<Place> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.grace_until.is_some_and(|until| until <= now))
+            .map(|(place, _)| place.clone())
+            .collect();
+        for place in over {
+            let existed = self.exists(&place);
+            if let Some(entry) = self.entries.get_mut(&place) {
+                entry.grace_until = None;
+            }
+            self.note(&place, existed);
+            self.forget(&place);
+        }
+        let dead: BTreeSet<Arc<str>> = self
+            .replicas
+            .iter()
+            .filter(|(_, seen)| **seen + DEAD_AFTER <= now)
+            .map(|(replica, _)| replica.clone())
+            .collect();
+        if !dead.is_empty() {
+            let orphans: Vec<Place> = self
+                .entries
+                .iter()
+                .filter(|(_, entry)| entry.owner.as_ref().is_some_and(|owner| dead.contains(owner)))
+                .map(|(place, _)| place.clone())
+                .collect();
+            let existed: Vec<bool> = orphans.iter().map(|place| self.exists(place)).collect();
+            self.replicas.retain(|replica, _| !dead.contains(replica));
+            for (place, existed) in orphans.iter().zip(existed) {
+                self.note(place, existed);
+            }
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        if self.frozen {
+            return None;
+        }
+        let graces = self.entries.values().filter_map(|entry| entry.grace_until);
+        let deaths = self.replicas.values().map(|seen| *seen + DEAD_AFTER);
+        let retries =
+            self.entries.values().filter_map(|entry| entry.asked_at).map(|asked| asked + WRITE_AGAIN);
+        graces.chain(deaths).chain(retries).chain(self.beat_at).min()
+    }
+
+    /// Leaves everything as it is, in the store and for those who are still served.
+    pub(super) fn freeze(&mut self) {
+        self.frozen = true;
+    }
+
+    /// A node whose endpoints differ.
+    pub(super) fn poll_changed(&mut self) -> Option<(String, String)> {
+        self.changed.pop_first()
+    }
+
+    /// What the store should be told, if anything.
+    pub(super) fn poll_write(&mut self, now: Instant) -> Vec<Write> {
+        let mut writes = Vec::new();
+        if self.frozen {
+            return writes;
+        }
+        for (place, entry) in &mut self.entries {
+            if writes.len() >= WRITES_MAX {
+                break;
+            }
+            if entry.asked_at.is_some_and(|asked| now < asked + WRITE_AGAIN) {
+                continue;
+            }
+            let ours = entry.owner.as_ref() == Some(&self.replica);
+            let wanted = entry.streams > 0 || ours && entry.grace_until.is_some();
+            let write = match &entry.owner {
+                _ if wanted && ours => None,
+                _ if wanted => {
+                    Some(Write::Register { place: place.clone(), replica: self.replica.to_string() })
+                }
+                // A replica that lives answers for its own documents.
+                Some(owner) if ours || !self.replicas.contains_key(owner) => {
+                    Some(Write::Remove { place: place.clone(), owner: owner.to_string() })
+                }
+                _ => None,
+            };
+            entry.asked_at = write.as_ref().map(|_| now);
+            writes.extend(write);
+        }
+        if self.beat_at.is_some_and(|at| at <= now) {
+            let lives = self.entries.values().any(|entry| entry.streams > 0);
+            self.beat_at = lives.then(|| now + BEAT);
+            if lives {
+                self.beats += 1;
+                writes.push(Write::Beat { replica: self.replica.to_string(), count: self.beats });
+            }
+        }
+        writes
+    }
+
+    fn exists(&self, place: &Place) -> bool {
+        self.entries.get(place).is_some_and(|entry| self.lives(entry))
+    }
+
+    fn lives(&self, entry: &Entry) -> bool {
+        entry.streams > 0
+            || entry.grace_until.is_some()
+            || entry.owner.as_ref().is_some_and(|owner| self.replicas.contains_key(owner))
+    }
+
+    fn note(&mut self, place: &Place, existed: bool) {
+        if self.exists(place) != existed {
+            self.changed.insert((place.mesh.clone(), place.node.clone()));
+        }
+    }
+
+    /// Drops an entry of which nothing is left, neither here nor in the store.
+    fn forget(&mut self, place: &Place) {
+        let nothing =
+            |entry: &Entry| entry.streams == 0 && entry.grace_until.is_none() && entry.owner.is_none();
+        if self.entries.get(place).is_some_and(nothing) {
+            self.entries.remove(place);
+        }
+    }
+}
+
+/// The value of a document, for those who write one.
+fn json(value: &serde_json::Value) -> Bytes {
+    value.to_string().into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! The discovery service over gRPC: aggregated and one type at a time, state of the world and delta.
+//!
+//! A stream is two halves: a task that passes what comes to the publisher, and a body that sends what the publisher
+//! says. Messages are bytes all the way; what they mean is `selvedge-xds`'s business.
+
+mod codec;
+mod method;
+mod stream;
+
+use std::convert::Infallible;
+use std::marker::PhantomData;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use tokio::sync::watch;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service};
+use tonic::server::{Grpc, NamedService};
+use tonic::service::Routes;
+
+use crate::publish::run::Handle;
+use codec::Raw;
+use method::{Aggregated, Clusters, Endpoints, Listeners, Method, Named, RouteTables};
+use stream::Discovery;
+
+/// Longest request, in bytes. Envoy sends its whole node with each one, and every name that it subscribes to.
+pub const REQUEST_BYTES_MAX: usize = 4 << 20;
+
+/// The discovery services, to be served beside the API. Streams end with status 0 when `drain` turns true.
+pub fn routes(publisher: &Handle, drain: &watch::Receiver<bool>) -> Routes {
+    Routes::default()
+        .add_service(DiscoveryService::<Aggregated>::new(publisher, drain))
+        .add_service(DiscoveryService::<Clusters>::new(publisher, drain))
+        .add_service(DiscoveryService::<Endpoints>::new(publisher, drain))
+        .add_service(DiscoveryService::<Listeners>::new(publisher, drain))
+        .add_service(DiscoveryService::<RouteTables>::new(publisher, drain))
+}
+
+/// One of the five services.
+struct DiscoveryService<N> {
+    publisher: Handle,
+    drain: watch::Receiver<bool>,
+    named: PhantomData<fn() -> N>,
+}
+
+impl<N> DiscoveryService<N> {
+    fn new(publisher: &Handle, drain: &watch::Receiver<bool>) -> Self {
+        Self { publisher: publisher.clone(), drain: drain.clone(), named: PhantomData }
+    }
+}
+
+impl<N> Clone for DiscoveryService<N> {
+    fn clone(&self) -> Self {
+        Self::new(&self.publisher, &self.drain)
+    }
+}
+
+impl<N: Named> NamedService for DiscoveryService<N> {
+    const NAME: &'static str = N::NAME;
+}
+
+impl<N: Named> Service<Request<Body>> for DiscoveryService<N> {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Self::Error>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (publisher, drain) = (self.publisher.clone(), self.drain.clone());
+        Box::pin(async move {
+            let Some(Method { form, scope }) = method::parse(request.uri().path()) else {
+                return Ok(tonic::Status::unimplemented("there is no such method").into_http());
+            };
+            let mut grpc = Grpc::new(Raw).max_decoding_message_size(REQUEST_BYTES_MAX);
+            Ok(grpc.streaming(Discovery { publisher, drain, form, scope }, request).await)
+        })
+    }
+}
