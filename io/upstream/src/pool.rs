@@ -75,7 +75,8 @@ impl Pools {
     }
 
     /// A stream to `host` on which a request can be sent at once: an idle connection, a place on a shared one, or a new
-    /// connection. Waits where the cluster's connections are used up.
+    /// connection. Waits where the cluster's connections are used up. `fresh` asks for an HTTP/1 connection that no request
+    /// has used, after one that had been idle turned out to be closed.
     ///
     /// # Errors
     /// See [`AcquireError`].
@@ -85,10 +86,11 @@ impl Pools {
         host: &Arc<Host>,
         protocol: Protocol,
         priority: Priority,
+        fresh: bool,
     ) -> Result<UpstreamStream, AcquireError> {
         let pool = self.host_pool(cluster, host);
         match protocol {
-            Protocol::Http1 => pool.acquire_http1(self, priority).await,
+            Protocol::Http1 => pool.acquire_http1(self, priority, fresh).await,
             Protocol::Http2 => pool.acquire_http2(self, priority).await,
         }
     }

@@ -10,10 +10,12 @@ pub mod lifecycle;
 mod listener;
 pub mod persist;
 mod request;
+mod run;
 pub mod serve;
 mod snapshot;
 mod tcp;
 mod websocket;
 
 pub use bootstrap::{Bootstrap, BootstrapError, Drain, XdsEndpoint, envoy_bootstrap};
+pub use run::{Error, run};
 pub use snapshot::{ActiveListener, ConfigSnapshot};

@@ -14,7 +14,6 @@ mod respond;
 mod view;
 
 pub(crate) use exchange::{After, Exchange, Peer};
-pub(crate) use record::Log;
 pub(crate) use reply::Reply;
 
 use exchange::Ended;

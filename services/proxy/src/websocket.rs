@@ -31,11 +31,8 @@ pub(crate) async fn splice<E>(x: &mut Exchange<'_>, mut stream: UpstreamStream) 
         if before != up.moved + down.moved {
             x.limits.moved(Instant::now());
         }
-        // Once one side has closed, a WebSocket is over; what is under way the other way has been flushed.
-        if received.is_ready() || (sent.is_ready() && down.failed) || up.failed || (up.done && down.done) {
-            return Poll::Ready(());
-        }
-        if sent.is_ready() && received.is_ready() {
+        // Once one side has closed a WebSocket is over: there is no talking on after the closing handshake.
+        if sent.is_ready() || received.is_ready() {
             return Poll::Ready(());
         }
         while x.deadline.poll(cx).is_ready() {

@@ -77,8 +77,13 @@ impl HostPool {
         self: &Rc<Self>,
         pools: &Pools,
         priority: Priority,
+        fresh: bool,
     ) -> Result<UpstreamStream, AcquireError> {
-        if let Some(stream) = self.acquire_idle(priority)? {
+        if fresh {
+            // Where one idle connection was closed, the others likely are, and they take up room.
+            let closed = std::mem::take(&mut *self.idle.borrow_mut());
+            drop(closed);
+        } else if let Some(stream) = self.acquire_idle(priority)? {
             return Ok(stream);
         }
         let pending = self.pend(priority)?;
@@ -175,7 +180,7 @@ impl HostPool {
 
     /// Takes a connection back that can carry another request.
     pub(super) fn put_back(&self, http: Box<Http1>, opened: Opened) {
-        if self.host.is_removed() {
+        if self.host.is_removed() || self.cluster.is_removed() {
             return;
         }
         let mut connection = Box::new((http, opened));
@@ -215,7 +220,7 @@ impl HostPool {
 
     pub(super) fn sweep(&self, now: Instant) {
         let timeout = self.cluster.config.idle_timeout.unwrap_or(IDLE_TIMEOUT_DEFAULT);
-        let removed = self.host.is_removed();
+        let removed = self.host.is_removed() || self.cluster.is_removed();
         let old = std::mem::take(&mut *self.idle.borrow_mut());
         for mut idle in old {
             let expired = !timeout.is_zero() && now.duration_since(idle.since) >= timeout;

@@ -31,6 +31,7 @@ pub struct UpstreamStream {
     carrier: Option<Carrier>,
     reused: bool,
     counted: (u64, u64),
+    written_before: u64,
     interim: u32,
     _active: Active,
 }
@@ -83,6 +84,7 @@ impl UpstreamStream {
             carrier: Some(Carrier::Http1 { opened, pool, close: false }),
             reused,
             counted,
+            written_before: counted.1,
             interim: 0,
             _active: active,
         }
@@ -94,6 +96,7 @@ impl UpstreamStream {
             carrier: Some(Carrier::Http2 { client, response: None, slot }),
             reused,
             counted: (0, 0),
+            written_before: 0,
             interim: 0,
             _active: active,
         }
@@ -109,6 +112,14 @@ impl UpstreamStream {
     /// Whether the connection carried other requests before: it may have been closed in the meantime.
     pub fn is_reused(&self) -> bool {
         self.reused
+    }
+
+    /// Whether any byte of the request has left.
+    pub fn has_sent(&self) -> bool {
+        match &self.channel {
+            Channel::Http1(http) => http.io.bytes_written > self.written_before,
+            Channel::Http2(_) => true,
+        }
     }
 
     pub fn connection_id(&self) -> u64 {

@@ -214,7 +214,7 @@ async fn send(x: &mut Exchange<'_>, stream: &mut UpstreamStream, body: &mut Requ
                 }
                 Poll::Ready(Err(Broken::Source(_))) => return Poll::Ready(Sent::ClientGone),
                 // A response may have been sent before the upstream stopped listening.
-                Poll::Ready(Err(Broken::Sink(_))) => broken = true,
+                Poll::Ready(Err(Broken::Sink)) => broken = true,
                 Poll::Pending => {}
             }
         }
@@ -231,10 +231,12 @@ async fn send(x: &mut Exchange<'_>, stream: &mut UpstreamStream, body: &mut Requ
 fn upstream_framing(x: &Exchange<'_>) -> Framing {
     match x.facts.framing {
         // HTTP/2 says so only if the client did.
-        Framing::Chunked => match x.heads.request.fields.get(HeaderId::ContentLength).and_then(framing::decimal) {
-            Some(length) if length > 0 => Framing::Length(length),
-            _ => Framing::Chunked,
-        },
+        Framing::Chunked => {
+            match x.heads.request.fields.get(HeaderId::ContentLength).and_then(framing::decimal) {
+                Some(length) if length > 0 => Framing::Length(length),
+                _ => Framing::Chunked,
+            }
+        }
         framing => framing,
     }
 }

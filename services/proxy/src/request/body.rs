@@ -29,7 +29,7 @@ pub(crate) struct RequestBody {
 #[derive(Debug)]
 pub(crate) enum Broken {
     Source(ChannelError),
-    Sink(ChannelError),
+    Sink,
 }
 
 impl RequestBody {
@@ -61,11 +61,6 @@ impl RequestBody {
         !self.exceeded || self.received == 0
     }
 
-    /// Whether the body outgrew what is kept.
-    pub(crate) fn is_exceeded(&self) -> bool {
-        self.exceeded
-    }
-
     /// Starts over, for the next try.
     pub(crate) fn rewind(&mut self) {
         (self.at, self.ended, self.sent) = (0, false, false);
@@ -80,15 +75,15 @@ impl RequestBody {
     ) -> Poll<Result<(), Broken>> {
         loop {
             if let Some(kept) = self.kept.as_ref().filter(|kept| self.at < kept.len()) {
-                self.at += ready!(to.poll_send(cx, &kept[self.at..], false)).map_err(Broken::Sink)?;
+                self.at += ready!(to.poll_send(cx, &kept[self.at..], false)).map_err(sink)?;
                 continue;
             }
             if self.whole {
                 if !self.ended {
-                    to.end(from.trailers()).map_err(Broken::Sink)?;
+                    to.end(from.trailers()).map_err(sink)?;
                     self.ended = true;
                 }
-                ready!(to.poll_flush(cx)).map_err(Broken::Sink)?;
+                ready!(to.poll_flush(cx)).map_err(sink)?;
                 self.sent = true;
                 return Poll::Ready(Ok(()));
             }
@@ -96,7 +91,7 @@ impl RequestBody {
                 Poll::Ready(content) => content.map_err(Broken::Source)?,
                 // What is queued need not wait for what is to come.
                 Poll::Pending => {
-                    let _ = to.poll_flush(cx).map_err(Broken::Sink)?;
+                    let _ = to.poll_flush(cx).map_err(sink)?;
                     return Poll::Pending;
                 }
             };
@@ -116,12 +111,16 @@ impl RequestBody {
                 }
                 None => {
                     let last = from.is_last();
-                    let sent = ready!(to.poll_send_from(cx, from, last)).map_err(Broken::Sink)?;
+                    let sent = ready!(to.poll_send_from(cx, from, last)).map_err(sink)?;
                     self.received += sent as u64;
                 }
             }
         }
     }
+}
+
+fn sink(_: ChannelError) -> Broken {
+    Broken::Sink
 }
 
 /// Sends a response's body on, with its trailers, until all of it has left; `sent` counts its bytes.
@@ -136,20 +135,20 @@ pub(crate) fn poll_relay(
         let content = match from.poll_content(cx) {
             Poll::Ready(content) => content.map_err(Broken::Source)?,
             Poll::Pending => {
-                let _ = to.poll_flush(cx).map_err(Broken::Sink)?;
+                let _ = to.poll_flush(cx).map_err(sink)?;
                 return Poll::Pending;
             }
         };
         match content {
             Content::End => {
-                to.end(from.trailers()).map_err(Broken::Sink)?;
+                to.end(from.trailers()).map_err(sink)?;
                 *ended = true;
             }
             Content::Bytes => {
                 let last = from.is_last() && from.trailers().is_none();
-                *sent += ready!(to.poll_send_from(cx, from, last)).map_err(Broken::Sink)? as u64;
+                *sent += ready!(to.poll_send_from(cx, from, last)).map_err(sink)? as u64;
             }
         }
     }
-    to.poll_flush(cx).map_err(Broken::Sink)
+    to.poll_flush(cx).map_err(sink)
 }

@@ -194,10 +194,7 @@ impl<'a> Exchange<'a> {
 
     /// Whether the connection ends with this response.
     pub(super) fn closes(&self) -> bool {
-        self.facts.close
-            || self.worker.is_draining()
-            || self.manager.is_retired()
-            || !self.channel.is_read()
+        self.facts.close || self.worker.is_draining() || self.manager.is_retired() || !self.channel.is_read()
     }
 
     /// Sets the timer to what passes first.

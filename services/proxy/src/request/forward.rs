@@ -44,8 +44,7 @@ pub(super) async fn forward<'a>(
     let may_retry = retrier.as_ref().is_some_and(Retrier::may_retry);
     let mut body = RequestBody::new(x.facts.framing, may_retry);
     let include_attempt_count = matched.virtual_host.include_attempt_count;
-    let mut plan =
-        Plan { cluster, forward, policy, timeouts, tried: SmallVec::new(), include_attempt_count };
+    let mut plan = Plan { cluster, forward, policy, timeouts, tried: SmallVec::new(), include_attempt_count };
     x.limits.set_route(&plan.timeouts);
     rewrite(x, &matched, &plan);
     let mut _retry: Option<Guard> = None;
@@ -62,7 +61,8 @@ pub(super) async fn forward<'a>(
                 again
             }
             (None, Attempt::Response(stream, framing)) => {
-                return respond::pass_on(x, stream, framing, &mut body, &matched.route.response_headers).await;
+                return respond::pass_on(x, stream, framing, &mut body, &matched.route.response_headers)
+                    .await;
             }
             (None, Attempt::Reset(reset, _)) => {
                 x.log.flags.set(reset.flag());

@@ -73,7 +73,10 @@ impl Reply {
     }
 
     pub(crate) fn header_timeout() -> Self {
-        Self { close: true, ..Self::new(408, None, details::REQUEST_HEADER_TIMEOUT, "request header timeout") }
+        Self {
+            close: true,
+            ..Self::new(408, None, details::REQUEST_HEADER_TIMEOUT, "request header timeout")
+        }
     }
 
     /// The upstream gave no response. `retried` tells whether it was asked more than once.

@@ -43,7 +43,8 @@ pub(super) async fn pass_on(
     let upgraded = x.heads.response.status == 101;
     let refused_upgrade = x.facts.upgrade == Upgrade::WebSocket && !upgraded;
     x.log.details =
-        if refused_upgrade { details::WEBSOCKET_HANDSHAKE_UNSUCCESSFUL } else { details::VIA_UPSTREAM }.into();
+        if refused_upgrade { details::WEBSOCKET_HANDSHAKE_UNSUCCESSFUL } else { details::VIA_UPSTREAM }
+            .into();
     let response = &mut x.heads.response;
     hop::strip_response(&mut response.fields, upgraded);
     if let Some(whole) = x.limits.whole_at() {
@@ -95,7 +96,7 @@ async fn relay(x: &mut Exchange<'_>, stream: &mut UpstreamStream, body: &mut Req
             match polled {
                 Poll::Ready(Err(Broken::Source(_))) => return Poll::Ready(Passed::ClientGone),
                 // The upstream has said what it had to say, and listens no more.
-                Poll::Ready(Err(Broken::Sink(_))) => deaf = true,
+                Poll::Ready(Err(Broken::Sink)) => deaf = true,
                 Poll::Ready(Ok(())) => {
                     x.request_arrived(Instant::now());
                     x.log.request_sent = Some(x.log.since_start());
@@ -110,7 +111,7 @@ async fn relay(x: &mut Exchange<'_>, stream: &mut UpstreamStream, body: &mut Req
         match polled {
             Poll::Ready(Ok(())) => Poll::Ready(Passed::Whole),
             Poll::Ready(Err(Broken::Source(error))) => Poll::Ready(Passed::Upstream(error)),
-            Poll::Ready(Err(Broken::Sink(_))) => Poll::Ready(Passed::ClientGone),
+            Poll::Ready(Err(Broken::Sink)) => Poll::Ready(Passed::ClientGone),
             Poll::Pending => x.poll_interrupt(cx).map(Passed::Interrupted),
         }
     })

@@ -159,7 +159,11 @@ impl HttpManager {
 }
 
 impl Chain {
-    fn new(chain: &FilterChain, active: &ActiveListener, telemetry: &Telemetry) -> Result<Self, CompileError> {
+    fn new(
+        chain: &FilterChain,
+        active: &ActiveListener,
+        telemetry: &Telemetry,
+    ) -> Result<Self, CompileError> {
         if chain.transport != Transport::Plain {
             return Err(CompileError::Tls(chain.name.clone()));
         }

@@ -106,7 +106,8 @@ impl Worker {
 
     /// Wakes every connection.
     pub(crate) fn wake_all(&self) {
-        let wakers: Vec<Waker> = self.parked.borrow_mut().iter_mut().filter_map(|(_, waker)| waker.take()).collect();
+        let wakers: Vec<Waker> =
+            self.parked.borrow_mut().iter_mut().filter_map(|(_, waker)| waker.take()).collect();
         wakers.into_iter().for_each(Waker::wake);
     }
 

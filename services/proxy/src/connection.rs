@@ -1,0 +1,73 @@
+//! What an HTTP connection counts for while it lasts.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use selvedge_telemetry::{Gauge, HttpStats, Sharded};
+use selvedge_wire::channel::Channel;
+
+use crate::serve::compile::HttpManager;
+
+/// A connection's place in the statistics of its manager; dropping it is the connection's end.
+pub(crate) struct HttpConnectionStats {
+    stats: Arc<Sharded<HttpStats>>,
+    http2: bool,
+    since: Instant,
+    counted: (u64, u64),
+    local: bool,
+}
+
+impl HttpConnectionStats {
+    pub(crate) fn http1(manager: &HttpManager) -> Self {
+        Self::new(manager, false)
+    }
+
+    pub(crate) fn http2(manager: &HttpManager) -> Self {
+        Self::new(manager, true)
+    }
+
+    fn new(manager: &HttpManager, http2: bool) -> Self {
+        let stats = Arc::clone(&manager.stats);
+        stats.downstream_cx_total.inc();
+        stats.downstream_cx_active.inc();
+        if http2 { &stats.downstream_cx_http2_total } else { &stats.downstream_cx_http1_total }.inc();
+        let connection = Self { stats, http2, since: Instant::now(), counted: (0, 0), local: false };
+        connection.active().inc();
+        connection
+    }
+
+    fn active(&self) -> &Gauge {
+        if self.http2 {
+            &self.stats.downstream_cx_http2_active
+        } else {
+            &self.stats.downstream_cx_http1_active
+        }
+    }
+
+    /// Counts the bytes that passed since the last time.
+    pub(crate) fn passed(&mut self, channel: &Channel) {
+        if let Channel::Http1(http) = channel {
+            let (read, written) = (http.io.bytes_read, http.io.bytes_written);
+            self.stats.downstream_cx_rx_bytes_total.add(read - self.counted.0);
+            self.stats.downstream_cx_tx_bytes_total.add(written - self.counted.1);
+            self.counted = (read, written);
+        }
+    }
+
+    /// This side ends the connection.
+    pub(crate) fn closed_locally(&mut self) {
+        self.local = true;
+    }
+}
+
+impl Drop for HttpConnectionStats {
+    fn drop(&mut self) {
+        self.active().dec();
+        let stats = &self.stats;
+        stats.downstream_cx_active.dec();
+        stats.downstream_cx_destroy.inc();
+        if self.local { &stats.downstream_cx_destroy_local } else { &stats.downstream_cx_destroy_remote }
+            .inc();
+        stats.downstream_cx_length_ms.record(self.since.elapsed().as_millis() as u64);
+    }
+}

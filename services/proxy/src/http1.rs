@@ -1,0 +1,201 @@
+//! A client's HTTP/1 connection: request after request, until one side has had enough.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use selvedge_http::parse::{RequestError, RequestFacts};
+use selvedge_wire::channel::Channel;
+use selvedge_wire::deadline::Deadline;
+use selvedge_wire::drain::DrainState;
+use selvedge_wire::h1::{Http1, ReadError};
+use selvedge_wire::io::Io;
+use tokio::time::Instant;
+
+use crate::connection::HttpConnectionStats;
+use crate::request::{self, After, Exchange, Peer, Reply};
+use crate::serve::compile::HttpManager;
+use crate::serve::worker::{Heads, Place, Worker};
+
+/// How long bytes are still read after the last response, so that closing does not reset it away (Envoy's
+/// `delayed_close_timeout`).
+const DELAYED_CLOSE: Duration = Duration::from_secs(1);
+
+/// What the wait for a request brought.
+enum Next {
+    Begun,
+    Over,
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: Peer, io: Io) {
+    let mut stats = HttpConnectionStats::http1(&manager);
+    let place = worker.place();
+    let mut connection = Connection {
+        channel: Channel::Http1(Box::new(Http1::new(io))),
+        deadline: Deadline::default(),
+        closing: false,
+        worker,
+        manager,
+        peer,
+        place,
+    };
+    loop {
+        if matches!(connection.next().await, Next::Over) {
+            break;
+        }
+        let mut heads = connection.worker.lease_heads();
+        let after = connection.one(&mut heads).await;
+        connection.worker.give_back_heads(heads);
+        stats.passed(&connection.channel);
+        match after {
+            After::Keep => {}
+            After::Close => {
+                stats.closed_locally();
+                connection.linger().await;
+                break;
+            }
+            After::Cut => break,
+        }
+    }
+    stats.passed(&connection.channel);
+}
+
+struct Connection {
+    channel: Channel,
+    deadline: Deadline,
+    /// The connection was idle for too long: the next response says that it closes.
+    closing: bool,
+    worker: Rc<Worker>,
+    manager: Arc<HttpManager>,
+    peer: Peer,
+    place: Place,
+}
+
+impl Connection {
+    /// Waits for the first byte of a request. An idle connection holds nothing but its socket here.
+    async fn next(&mut self) -> Next {
+        let Channel::Http1(http) = &mut self.channel else { return Next::Over };
+        if http.has_begun() {
+            return Next::Begun;
+        }
+        let (worker, manager, deadline) = (&self.worker, &self.manager, &mut self.deadline);
+        let mut over_at = manager.idle_timeout.map(|idle| Instant::now() + idle);
+        deadline.set(over_at);
+        poll_fn(|cx| {
+            match http.io.poll_fill(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::Over),
+                Poll::Ready(Ok(_)) => return Poll::Ready(Next::Begun),
+                Poll::Pending => {}
+            }
+            self.place.park(cx);
+            if let DrainState::Draining { accept_until, .. } = worker.drain_state() {
+                // Until then the next request may be under way; after, whoever still sends one has not listened.
+                let until = Instant::from_std(accept_until);
+                if over_at.is_none_or(|at| until < at) {
+                    over_at = Some(until);
+                    deadline.set(over_at);
+                }
+            }
+            while deadline.poll(cx).is_ready() {
+                if self.closing || worker.is_draining() {
+                    return Poll::Ready(Next::Over);
+                }
+                manager.stats.downstream_cx_idle_timeout.inc();
+                self.closing = true;
+                over_at = Some(Instant::now() + manager.drain_timeout + DELAYED_CLOSE);
+                deadline.set(over_at);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Reads one request and serves it.
+    async fn one(&mut self, heads: &mut Heads) -> After {
+        let read = self.read_head(heads).await;
+        let (mut facts, refused) = match read {
+            Ok(Some(facts)) => (facts, None),
+            Ok(None) => return After::Cut,
+            Err(reply) => {
+                heads.request.clear();
+                (RequestFacts::default(), Some(reply))
+            }
+        };
+        facts.close |= self.closing;
+        let routes = self.manager.routes.load_full();
+        let exchange = Exchange::new(
+            &self.worker,
+            &self.manager,
+            &routes,
+            &self.peer,
+            &mut self.channel,
+            heads,
+            &mut self.deadline,
+            facts,
+        );
+        request::serve(exchange, refused).await
+    }
+
+    /// Reads a head within its time. `None` if the client went away.
+    async fn read_head(&mut self, heads: &mut Heads) -> Result<Option<RequestFacts>, Reply> {
+        let Channel::Http1(http) = &mut self.channel else { return Ok(None) };
+        let (deadline, timeout) = (&mut self.deadline, self.manager.headers_timeout);
+        let mut armed = false;
+        let read = poll_fn(|cx| match http.poll_request(cx, &mut heads.request) {
+            Poll::Ready(read) => Poll::Ready(Some(read)),
+            Poll::Pending => {
+                if !armed {
+                    armed = true;
+                    deadline.set(timeout.map(|timeout| Instant::now() + timeout));
+                }
+                deadline.poll(cx).map(|()| None)
+            }
+        })
+        .await;
+        match read {
+            Some(Ok(facts)) => Ok(facts),
+            Some(Err(ReadError::Protocol(error))) => Err(self.refuse(error)),
+            Some(Err(ReadError::Io(_) | ReadError::Closed { .. })) => Ok(None),
+            None => {
+                self.manager.stats.downstream_rq_header_timeout.inc();
+                Err(Reply::header_timeout())
+            }
+        }
+    }
+
+    fn refuse(&self, error: RequestError) -> Reply {
+        let stats = &self.manager.stats;
+        match error {
+            RequestError::HeadTooLarge | RequestError::TooManyHeaders => stats.downstream_rq_too_large.inc(),
+            _ => {}
+        }
+        stats.downstream_cx_protocol_error.inc();
+        Reply::refusal(error.refusal())
+    }
+
+    /// Says that nothing more will come, and hears the client out for a moment.
+    async fn linger(&mut self) {
+        let Channel::Http1(http) = &mut self.channel else { return };
+        let io = &mut http.io;
+        if poll_fn(|cx| io.poll_shutdown(cx)).await.is_err() {
+            return;
+        }
+        self.deadline.set(Some(Instant::now() + DELAYED_CLOSE));
+        let deadline = &mut self.deadline;
+        poll_fn(|cx| {
+            loop {
+                let unread = io.unread().len();
+                io.consume(unread);
+                match io.poll_fill(cx) {
+                    Poll::Ready(Ok(read)) if read > 0 => {}
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return deadline.poll(cx),
+                }
+            }
+        })
+        .await;
+    }
+}

@@ -1,0 +1,138 @@
+//! Accepting connections, and handing each to the chain that takes it.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use selvedge_telemetry::{ListenerStats, Record, RecordKind, Sharded};
+use selvedge_traffic::Codec;
+use selvedge_wire::detect::{self, Protocol};
+use selvedge_wire::io::Io;
+use selvedge_wire::{listen, original_dst};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::request::Peer;
+use crate::serve::compile::{Chain, CompiledListener, Serving};
+use crate::serve::worker::Worker;
+use crate::{http1, http2, tcp};
+
+/// A listener as one worker has it: its configuration may be replaced while its socket stays.
+pub(crate) type Current = Rc<RefCell<Arc<CompiledListener>>>;
+
+/// Accepts until the socket is of no more use; the task is dropped when the listener goes.
+pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, current: Current) {
+    loop {
+        match listen::accept(&socket).await {
+            Ok((stream, remote)) => {
+                let listener = Arc::clone(&current.borrow());
+                tokio::task::spawn_local(connection(Rc::clone(&worker), listener, stream, remote));
+            }
+            Err(error) => {
+                tracing::error!(%error, "a listening socket failed");
+                return;
+            }
+        }
+    }
+}
+
+/// A connection's place in the listener's statistics.
+struct Accepted {
+    stats: Arc<Sharded<ListenerStats>>,
+    since: Instant,
+}
+
+impl Drop for Accepted {
+    fn drop(&mut self) {
+        self.stats.downstream_cx_active.dec();
+        self.stats.downstream_cx_destroy.inc();
+        self.stats.downstream_cx_length_ms.record(self.since.elapsed().as_millis() as u64);
+        if std::thread::panicking() {
+            // The runtime catches it: one connection ends, the worker goes on.
+            tracing::error!("serving a connection panicked");
+        }
+    }
+}
+
+async fn connection(
+    worker: Rc<Worker>,
+    listener: Arc<CompiledListener>,
+    stream: TcpStream,
+    remote: SocketAddr,
+) {
+    let stats = &listener.stats;
+    stats.downstream_cx_total.inc();
+    stats.downstream_cx_active.inc();
+    let accepted = Accepted { stats: Arc::clone(stats), since: Instant::now() };
+    let Ok(local) = stream.local_addr() else { return };
+    let original_dst = if listener.config.original_dst { original_dst::of(&stream) } else { None };
+    let Some(chain) = listener.chain(original_dst.unwrap_or(local)).map(Arc::clone) else {
+        stats.no_filter_chain_match.inc();
+        return;
+    };
+    let peer = Peer {
+        remote,
+        local,
+        original_dst,
+        connection_id: worker.connection_id(),
+        chain: chain.name.as_str().into(),
+    };
+    let (start, logged) = (SystemTime::now(), !listener.loggers.is_empty());
+    let kept = logged.then(|| peer.clone());
+    let io = Io::new(stream, worker.buffers.clone());
+    serve(worker, &chain, peer, io).await;
+    if let Some(peer) = kept {
+        record(&listener, &peer, start, accepted.since);
+    }
+}
+
+async fn serve(worker: Rc<Worker>, chain: &Chain, peer: Peer, mut io: Io) {
+    let manager = match &chain.network {
+        Serving::Tcp(manager) => return Box::pin(tcp::serve(worker, Arc::clone(manager), peer, io)).await,
+        Serving::Http(manager) => Arc::clone(manager),
+    };
+    let protocol = match manager.config.codec {
+        Codec::Http1 => Protocol::Http1,
+        Codec::Http2 => Protocol::Http2,
+        Codec::Auto => {
+            let place = worker.place();
+            let detected = detect(&manager, &mut io).await;
+            drop(place);
+            match detected {
+                Some(protocol) => protocol,
+                None => return,
+            }
+        }
+    };
+    match protocol {
+        Protocol::Http1 => http1::serve(worker, manager, peer, io).await,
+        Protocol::Http2 => Box::pin(http2::serve(worker, manager, peer, io)).await,
+    }
+}
+
+/// Which protocol the client speaks; `None` if it says nothing for as long as a connection may be idle.
+async fn detect(manager: &crate::serve::compile::HttpManager, io: &mut Io) -> Option<Protocol> {
+    let detected = detect::http(io);
+    match manager.idle_timeout {
+        Some(idle) => tokio::time::timeout(idle, detected).await.ok()?,
+        None => detected.await,
+    }
+    .ok()?
+}
+
+fn record(listener: &CompiledListener, peer: &Peer, start: SystemTime, since: Instant) {
+    let record = Record {
+        kind: RecordKind::Connection,
+        start: Some(start),
+        duration: Some(since.elapsed()),
+        chain_name: Some(&*peer.chain).filter(|name| !name.is_empty()),
+        connection_id: Some(peer.connection_id),
+        downstream_remote: Some(peer.remote),
+        downstream_direct_remote: Some(peer.remote),
+        downstream_local: Some(peer.original_dst.unwrap_or(peer.local)),
+        downstream_direct_local: Some(peer.local),
+        ..Record::default()
+    };
+    listener.loggers.iter().for_each(|logger| logger.log(&record));
+}

@@ -1,0 +1,134 @@
+//! Opaque connections: a cluster by weight, a host, and bytes both ways.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use selvedge_telemetry::{Flag, Protocol, Record, RecordKind, ResponseFlags};
+use selvedge_traffic::weights;
+use selvedge_upstream::pool::{AcquireError, Opened};
+use selvedge_upstream::{Cluster, Host, PickContext, Priority, random};
+use selvedge_wire::io::Io;
+use selvedge_wire::relay::{self, End};
+use tokio::time::Instant;
+
+use crate::request::Peer;
+use crate::serve::compile::TcpManager;
+use crate::serve::worker::Worker;
+
+/// A connection without bytes either way is closed after this (Envoy's `idle_timeout`).
+const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
+
+/// What is remembered of a connection until it is logged.
+#[derive(Default)]
+struct Log {
+    flags: ResponseFlags,
+    cluster: Option<Arc<Cluster>>,
+    host: Option<Arc<Host>>,
+    failure: Option<Rc<str>>,
+    upstream_local: Option<std::net::SocketAddr>,
+    attempts: u32,
+    connected: bool,
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<TcpManager>, peer: Peer, mut io: Io) {
+    let (started, start) = (Instant::now(), SystemTime::now());
+    manager.stats.downstream_cx_total.inc();
+    let place = worker.place();
+    let mut log = Log::default();
+    match connect(&worker, &manager, &peer, &mut log).await {
+        Some((mut upstream, opened)) => {
+            log.upstream_local = upstream.local_addr();
+            let idle =
+                Some(manager.config.idle_timeout.unwrap_or(IDLE_TIMEOUT_DEFAULT)).filter(|t| !t.is_zero());
+            if let End::Idle = relay::relay(&mut io, &mut upstream, idle).await {
+                manager.stats.idle_timeout.inc();
+                log.flags.set(Flag::StreamIdleTimeout);
+            }
+            opened.passed(upstream.bytes_read, upstream.bytes_written);
+        }
+        // The client learns at once that nobody is there.
+        None => io.reset_on_close(),
+    }
+    manager.stats.downstream_cx_rx_bytes_total.add(io.bytes_read);
+    manager.stats.downstream_cx_tx_bytes_total.add(io.bytes_written);
+    drop(place);
+    record(&manager, &peer, &io, &log, start, started.elapsed());
+}
+
+/// Finds a host that takes the connection, in as many attempts as are allowed.
+async fn connect(
+    worker: &Rc<Worker>,
+    manager: &TcpManager,
+    peer: &Peer,
+    log: &mut Log,
+) -> Option<(Io, Opened)> {
+    let found = weights::pick(&manager.config.clusters, random::next())
+        .and_then(|weighted| worker.clusters.get(&weighted.name));
+    let Some(cluster) = found else {
+        manager.stats.downstream_cx_no_route.inc();
+        log.flags.set(Flag::NoClusterFound);
+        return None;
+    };
+    log.cluster = Some(Arc::clone(&cluster));
+    let stats = &cluster.stats;
+    while log.attempts < manager.config.connect_attempts_max.max(1) {
+        let context =
+            PickContext { attempt: log.attempts, original_dst: peer.original_dst, ..PickContext::default() };
+        let Ok(host) = cluster.pick(&context) else {
+            stats.upstream_cx_none_healthy.inc();
+            log.flags.set(Flag::NoHealthyUpstream);
+            return None;
+        };
+        log.attempts += 1;
+        log.host = Some(Arc::clone(&host));
+        match worker.pools.open(&cluster, &host, Priority::Default).await {
+            Ok(connected) => {
+                log.connected = true;
+                log.flags = ResponseFlags::default();
+                return Some(connected);
+            }
+            Err(AcquireError::Overflow) => {
+                log.flags.set(Flag::UpstreamOverflow);
+                return None;
+            }
+            Err(AcquireError::Connect { reason, .. }) => {
+                log.flags.set(Flag::UpstreamConnectionFailure);
+                log.failure = Some(reason);
+            }
+        }
+    }
+    stats.upstream_cx_connect_attempts_exceeded.inc();
+    log.flags.set(Flag::UpstreamRetryLimitExceeded);
+    None
+}
+
+fn record(manager: &TcpManager, peer: &Peer, io: &Io, log: &Log, start: SystemTime, duration: Duration) {
+    let record = Record {
+        kind: RecordKind::Tcp,
+        start: Some(start),
+        duration: Some(duration),
+        protocol: None::<Protocol>,
+        flags: log.flags,
+        bytes_received: io.bytes_read,
+        bytes_sent: io.bytes_written,
+        downstream_wire_received: io.bytes_read,
+        downstream_wire_sent: io.bytes_written,
+        chain_name: Some(&*peer.chain).filter(|name| !name.is_empty()),
+        connection_id: Some(peer.connection_id),
+        cluster: log.cluster.as_ref().map(|cluster| &*cluster.name),
+        upstream_host: log.host.as_ref().map(|host| host.address),
+        upstream_host_name: log.host.as_ref().and_then(|host| host.hostname.as_deref()),
+        upstream_local: log.upstream_local,
+        upstream_failure: log.failure.as_deref(),
+        local_close_reason: (!log.connected).then_some("tcp_initializion_failure:0"),
+        attempts: log.attempts,
+        downstream_remote: Some(peer.remote),
+        downstream_direct_remote: Some(peer.remote),
+        downstream_local: Some(peer.original_dst.unwrap_or(peer.local)),
+        downstream_direct_local: Some(peer.local),
+        ..Record::default()
+    };
+    manager.loggers.iter().for_each(|logger| logger.log(&record));
+}
