@@ -9,14 +9,14 @@ impl Redirect {
     /// A port that belonged to the old scheme (80 for http, 443 for https) is dropped where the scheme changes; every
     /// other port stays unless the redirection sets host or port. A new path that brings a query keeps its own.
     pub fn location(&self, request: &impl RequestView) -> String {
-        let scheme = self.scheme.as_deref().unwrap_or(request.scheme());
+        let scheme = self.scheme.as_deref().unwrap_or_else(|| request.scheme());
         let mut location = String::with_capacity(request.path().len() + request.authority().len() + 16);
         location.extend([scheme, "://"]);
         location.push_str(self.host.as_deref().unwrap_or_else(|| self.kept_host(request, scheme)));
         if let Some(port) = self.port {
             location.extend([":", &port.to_string()]);
         }
-        let (path, query) = request.path().split_once('?').unwrap_or((request.path(), ""));
+        let (path, query) = request.path().split_once('?').unwrap_or_else(|| (request.path(), ""));
         let keep_query = !self.strip_query && !query.is_empty();
         match self.path.as_deref() {
             Some(new_path) if new_path.contains('?') || !keep_query => location.push_str(new_path),

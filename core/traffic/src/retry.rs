@@ -9,7 +9,7 @@ pub use retrier::{Refusal, Retrier, Verdict, Wait};
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// Envoy's `config.route.v3.RetryPolicy`, the parts that are spoken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -83,9 +83,15 @@ pub enum ResetFormat {
     UnixTimestamp,
 }
 
-/// The conditions of `retry_on`, as a set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+/// The conditions of `retry_on`, as a set; written as Envoy's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RetryOn(pub u32);
+
+impl Serialize for RetryOn {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.words())
+    }
+}
 
 impl RetryOn {
     pub const FIVE_XX: Self = Self(1);

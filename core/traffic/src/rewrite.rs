@@ -3,7 +3,7 @@
 use regex::Regex;
 use serde::Serialize;
 
-use crate::matching::header::{PATTERN_SIZE_MAX, PatternInvalid};
+use crate::matching::header::{PATTERN_SIZE_MAX, PatternInvalid, reason};
 use crate::matching::{PathMatch, Target};
 
 /// A new path for the upstream request; the query string stays.
@@ -55,7 +55,7 @@ impl Rewriter {
             PathRewrite::Regex { pattern, substitution } => {
                 let invalid = |error: regex::Error| PatternInvalid {
                     source_text: pattern.clone(),
-                    reason: error.to_string(),
+                    reason: reason(&error),
                 };
                 let regex = regex::RegexBuilder::new(pattern)
                     .size_limit(PATTERN_SIZE_MAX)

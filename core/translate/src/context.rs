@@ -11,7 +11,7 @@ use selvedge_traffic::{Cluster, Listener, Resource, RouteTable, VirtualHost};
 
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::proxy::Proxy;
-use crate::translation::{Origins, Translation};
+use crate::translation::Translation;
 
 /// Reads the snapshot, remembering what was read; takes what is made, and what there is to say.
 pub(crate) struct Context<'a> {
@@ -159,14 +159,10 @@ impl<'a> Context<'a> {
         made.resources.extend(self.tables.into_values().map(Resource::Routes));
         let sorted: BTreeSet<Diagnostic> = made.diagnostics.drain(..).collect();
         made.diagnostics.extend(sorted);
-        prune(&mut made.origins);
+        let names: BTreeSet<&str> = made.resources.iter().map(Resource::name).collect();
+        made.origins.resources.retain(|name, _| names.contains(name.as_str()));
         self.made
     }
-}
-
-/// Origins of nothing are of no use.
-fn prune(origins: &mut Origins) {
-    origins.resources.retain(|_, from| !from.is_empty());
 }
 
 /// What a diagnostic can be about.

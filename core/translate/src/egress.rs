@@ -101,7 +101,9 @@ pub(crate) fn chains_by_port(
         let network = match http.first() {
             Some(first) => {
                 tell_clash(context, &tcp, first, port);
-                let table = names::egress_routes(first.port.protocol, port);
+                // http, if any speaks it: another backend on the port should not rename the table.
+                let protocol = http.iter().map(|one| one.port.protocol).min().unwrap_or(first.port.protocol);
+                let table = names::egress_routes(protocol, port);
                 let listed: Vec<_> = http.iter().map(|one| (*one, Naming::ByPort)).collect();
                 http_table(context, &table, &listed);
                 http_network(table, access_logs)
@@ -122,7 +124,7 @@ pub(crate) fn chains_by_port(
 }
 
 /// One chain for everything, where there is no destination port to go by: all HTTP backends by their names, or, if
-/// there is none, the first TCP backend.
+/// there are TCP backends only, the first of them.
 pub(crate) fn chain_for_all(
     context: &mut Context<'_>,
     reached: &[Reached<'_>],
@@ -132,7 +134,7 @@ pub(crate) fn chain_for_all(
     more: Vec<VirtualHost>,
 ) -> Option<FilterChain> {
     let (tcp, http): (Vec<_>, Vec<_>) = reached.iter().partition(|one| one.is_tcp());
-    let network = if http.is_empty() && more.is_empty() {
+    let network = if http.is_empty() && more.is_empty() && !tcp.is_empty() {
         let (first, rest) = tcp.split_first()?;
         tell_unserved(context, rest, "only one TCP backend can be reached without interception");
         tcp_network(context, &[first], first.port.port, access_logs)?

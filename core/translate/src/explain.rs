@@ -62,8 +62,8 @@ pub fn explain(snapshot: &Snapshot, from: &Proxy, request: &PlainRequest) -> Exp
     let translation = translate(snapshot, from);
     let mut way = Way { snapshot, proxy: from, translation: &translation, notes: Vec::new() };
     let (stages, outcome) = match from.kind {
-        ProxyKind::VirtualNode => way.from_node(request),
-        ProxyKind::VirtualGateway => way.from_gateway(request),
+        ProxyKind::VirtualNode => way.through_node(request),
+        ProxyKind::VirtualGateway => way.through_gateway(request),
     };
     let key = from.key(snapshot.name());
     let mut explanation = Explanation {
@@ -97,7 +97,7 @@ impl<'a> Way<'a> {
         })
     }
 
-    fn from_node(&mut self, request: &PlainRequest) -> (Vec<Stage>, Outcome) {
+    fn through_node(&mut self, request: &PlainRequest) -> (Vec<Stage>, Outcome) {
         if !self.snapshot.virtual_nodes.contains_key(&self.proxy.name) {
             return (Vec::new(), Outcome::ProxyUnknown);
         }
@@ -142,7 +142,7 @@ impl<'a> Way<'a> {
     fn unrouted(&mut self, asked: Option<u16>) -> (Vec<Stage>, Outcome) {
         let filter = self.snapshot.mesh.spec.egress_filter.as_ref();
         let allow_all = filter.is_some_and(|filter| filter.kind == EgressFilterType::AllowAll);
-        let what = asked.map_or("the host name".to_owned(), |port| format!("port {port}"));
+        let what = asked.map_or_else(|| "the host name".to_owned(), |port| format!("port {port}"));
         self.notes.push(format!("no backend of {} answers for {what}", self.proxy.name));
         let outcome = match (self.proxy.direct().is_some(), allow_all) {
             (true, _) => Outcome::NoRoute,
@@ -152,7 +152,7 @@ impl<'a> Way<'a> {
         (Vec::new(), outcome)
     }
 
-    fn from_gateway(&mut self, request: &PlainRequest) -> (Vec<Stage>, Outcome) {
+    fn through_gateway(&mut self, request: &PlainRequest) -> (Vec<Stage>, Outcome) {
         if !self.snapshot.virtual_gateways.contains_key(&self.proxy.name) {
             return (Vec::new(), Outcome::ProxyUnknown);
         }

@@ -155,6 +155,14 @@ fn check_port(context: &mut Context<'_>, gateway: &VirtualGateway, own: &Gateway
             let text = format!("it is dropped: the gateway does not listen on port {port}");
             context.error(Code::RouteDropped, own, path, text);
         }
+        wanted
+            if own.spec.protocol() == Some(PortProtocol::Grpc)
+                && !listeners.iter().any(|one| speaks_http2(one, wanted)) =>
+        {
+            let member = format!("spec.{}", own.spec.protocol_member());
+            let text = "gRPC needs HTTP/2, and the gateway listens for http there";
+            context.error(Code::ProtocolMismatch, own, member, text);
+        }
         None if listeners.len() > 1 => {
             context.warn(
                 Code::PortAmbiguous,
@@ -165,6 +173,11 @@ fn check_port(context: &mut Context<'_>, gateway: &VirtualGateway, own: &Gateway
         }
         _ => {}
     }
+}
+
+fn speaks_http2(listener: &VirtualGatewayListener, port: Option<u16>) -> bool {
+    let mapping = &listener.port_mapping;
+    mapping.protocol != PortProtocol::Http && port.is_none_or(|port| port == mapping.port)
 }
 
 /// The name that the request goes on with, and how long it may take: as long as the longest of the routes behind it,
@@ -281,6 +294,7 @@ fn egress_listener(
     let protocol =
         gateway.spec.listeners.first().map_or(PortProtocol::Http, |first| first.port_mapping.protocol);
     let table = names::egress_routes(protocol, egress_port);
+    context.origin(&table, gateway);
     let foreign = default_backend(context, &table, reached, entries);
     let Some(chain) = egress::chain_for_all(context, reached, protocol, egress_port, logs, foreign) else {
         return;

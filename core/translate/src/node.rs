@@ -33,6 +33,7 @@ pub(crate) fn translate(context: &mut Context<'_>) {
         }
         Some(direct) => {
             let port = direct.egress_port;
+            context.origin(&names::egress_routes(PortProtocol::Http, port), node);
             let Some(chain) =
                 egress::chain_for_all(context, &reached, PortProtocol::Http, port, &logs, Vec::new())
             else {

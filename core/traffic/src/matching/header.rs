@@ -120,7 +120,7 @@ impl Pattern {
             .size_limit(PATTERN_SIZE_MAX)
             .build()
             .map(|regex| Self { source: source.to_owned(), regex })
-            .map_err(|error| PatternInvalid { source_text: source.to_owned(), reason: error.to_string() })
+            .map_err(|error| PatternInvalid { source_text: source.to_owned(), reason: reason(&error) })
     }
 
     pub fn as_str(&self) -> &str {
@@ -131,6 +131,12 @@ impl Pattern {
     pub fn is_match(&self, text: &str) -> bool {
         self.regex.is_match(text)
     }
+}
+
+/// Why an expression is refused, in one line: the parser's drawing of the place is left out.
+pub(crate) fn reason(error: &regex::Error) -> String {
+    let text = error.to_string();
+    text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
 impl PartialEq for Pattern {

@@ -66,9 +66,10 @@ impl<'a> Retrier<'a> {
     /// The retries of a request under a policy, together with what its headers ask for: conditions and codes are
     /// added, `x-envoy-max-retries` replaces the count. `None` if nothing is ever retried.
     pub fn new(policy: Option<&'a RetryPolicy>, request: &impl RequestView) -> Option<Self> {
-        let header_conditions = |name| request.first_value(name).map_or(RetryOn::default(), RetryOn::parse);
+        let header_conditions =
+            |name| request.first_value(name).map_or_else(RetryOn::default, RetryOn::parse);
         let on = policy
-            .map_or(RetryOn::default(), |policy| policy.on)
+            .map_or_else(RetryOn::default, |policy| policy.on)
             .with(header_conditions("x-envoy-retry-on"))
             .with(header_conditions("x-envoy-retry-grpc-on"));
         if on.is_empty() {

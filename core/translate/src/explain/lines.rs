@@ -72,7 +72,8 @@ fn of_stage(stage: &Stage, lines: &mut Vec<String>) {
 }
 
 fn spoken(timeout: Timeout) -> String {
-    let bound = timeout.millis.map_or("none".to_owned(), |millis| format!("{} s", millis as f64 / 1000.0));
+    let bound =
+        timeout.millis.map_or_else(|| "none".to_owned(), |millis| format!("{} s", millis as f64 / 1000.0));
     format!("{bound}{}", by(timeout.source))
 }
 

@@ -19,6 +19,7 @@ struct Golden<'a> {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the golden files are on disk")]
 fn golden_meshes_translate_as_written_down() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut inputs: Vec<_> = std::fs::read_dir(&folder)

@@ -280,11 +280,13 @@ fn networks(translation: &Translation) -> impl Iterator<Item = &Network> {
 }
 
 fn tables(translation: &Translation) -> Vec<&RouteTable> {
-    let table = |resource| match resource {
-        &Resource::Routes(ref table) => Some(table),
-        _ => None,
-    };
-    translation.resources.iter().filter_map(table).collect()
+    let mut tables = Vec::new();
+    for resource in &translation.resources {
+        if let Resource::Routes(table) = resource {
+            tables.push(table);
+        }
+    }
+    tables
 }
 
 fn used(translation: &Translation) -> Vec<&WeightedCluster> {
