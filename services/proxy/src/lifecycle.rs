@@ -51,6 +51,8 @@ pub struct Lifecycle {
     drain: watch::Sender<DrainState>,
     quit: watch::Sender<bool>,
     failed: AtomicBool,
+    /// The listeners that discovery published have been bound, or cannot be.
+    applied: AtomicBool,
     settings: Drain,
     pub started: Instant,
 }
@@ -62,6 +64,7 @@ impl Lifecycle {
             drain: watch::Sender::default(),
             quit: watch::Sender::default(),
             failed: AtomicBool::new(false),
+            applied: AtomicBool::new(false),
             settings,
             started,
         })
@@ -79,8 +82,15 @@ impl Lifecycle {
         match *self.phase.borrow() {
             Phase::PreInitializing => ServerState::PreInitializing,
             Phase::Initializing => ServerState::Initializing,
+            Phase::Live if !self.applied.load(Ordering::Relaxed) => ServerState::Initializing,
             Phase::Live => ServerState::Live,
         }
+    }
+
+    /// Whether the data path has taken up every listener that was published to it. Once it has, later changes do not
+    /// make the proxy unready.
+    pub fn listeners_applied(&self, applied: bool) {
+        self.applied.fetch_or(applied && *self.phase.borrow() == Phase::Live, Ordering::Relaxed);
     }
 
     /// Whether traffic should be sent here.
@@ -149,7 +159,10 @@ mod tests {
         assert_eq!(lifecycle.state(), ServerState::PreInitializing);
         phase.send_replace(Phase::Initializing);
         assert_eq!(lifecycle.state(), ServerState::Initializing);
+        lifecycle.listeners_applied(true);
         phase.send_replace(Phase::Live);
+        assert!(!lifecycle.is_ready(), "not before the listeners are bound");
+        lifecycle.listeners_applied(true);
         assert!(lifecycle.is_ready());
         lifecycle.fail(true);
         assert_eq!(lifecycle.state().text(), "DRAINING");
@@ -161,6 +174,8 @@ mod tests {
     fn a_drain_accepts_for_a_while_and_ends_at_its_deadline() {
         let (phase, lifecycle, now) = lifecycle();
         phase.send_replace(Phase::Live);
+        lifecycle.listeners_applied(true);
+        assert!(lifecycle.is_ready());
         lifecycle.begin_drain(now);
         assert!(!lifecycle.is_ready());
         let DrainState::Draining { accept_until, deadline } = *lifecycle.drain().borrow() else {

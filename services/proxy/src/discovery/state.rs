@@ -125,6 +125,11 @@ impl ProxyState {
         self.reconcile(now);
     }
 
+    /// A listener that is in force cannot be served: its address is taken, say.
+    pub fn handle_listener_failed(&mut self, name: &str, details: &str, now: Instant) {
+        self.failed(ResourceKind::Listener, name, details, now);
+    }
+
     /// When something that waits has waited long enough.
     pub fn next_timeout(&self, now: Instant) -> Option<Instant> {
         let endpoints = self

@@ -1,0 +1,198 @@
+//! A proxy from start to end: control thread, workers, admin thread.
+//!
+//! ```text
+//! control thread   signals · discovery · lookups · probes · ejection · flushes
+//! worker-n         sockets, connections, requests          (selvedge_proxy::serve)
+//! admin            9901                                    (selvedge_proxy::admin)
+//! access-logs      files                                   (selvedge_telemetry)
+//! ```
+
+use std::io;
+use std::net::{IpAddr, UdpSocket};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use selvedge_telemetry::{AccessLogs, Registry};
+use selvedge_upstream::Clusters;
+use selvedge_upstream::dns::Resolver;
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::admin::{self, Admin, SetLogLevel, Subject};
+use crate::bootstrap::Bootstrap;
+use crate::discovery::driver::Driver;
+use crate::discovery::{Phase, ProxyState};
+use crate::lifecycle::Lifecycle;
+use crate::persist::{self, Store};
+use crate::serve::{ListenerStatus, Serve, Serving};
+
+/// Access logs reach their files at least this often. (Envoy lets ten seconds pass.)
+const LOG_FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+/// After the deadline of a drain the workers get so long to notice.
+const DEADLINE_GRACE: Duration = Duration::from_secs(1);
+
+/// What keeps a proxy from starting.
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("the proxy's threads cannot be started")]
+    Thread(#[source] io::Error),
+    #[error(transparent)]
+    Admin(#[from] admin::Error),
+    #[error("the state folder cannot be used")]
+    State(#[from] persist::Error),
+}
+
+/// Runs a proxy on the calling thread until a signal or `/quitquitquit` ends it, then lets it take its leave.
+///
+/// # Errors
+/// It could not be started; once it runs, nothing ends it but being asked to.
+pub fn run(bootstrap: Bootstrap, set_log_level: Option<SetLogLevel>) -> Result<(), Error> {
+    raise_descriptor_limit();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
+    runtime.block_on(async {
+        let mut proxy = Proxy::start(bootstrap, set_log_level)?;
+        proxy.until_told().await;
+        proxy.leave().await;
+        Ok(())
+    })
+}
+
+/// A running proxy.
+struct Proxy {
+    lifecycle: Arc<Lifecycle>,
+    serving: Serving,
+    access_logs: Arc<AccessLogs>,
+    terminate: Signal,
+    interrupt: Signal,
+    /// Ends its thread when it is dropped.
+    admin: Admin,
+}
+
+impl Proxy {
+    fn start(bootstrap: Bootstrap, set_log_level: Option<SetLogLevel>) -> Result<Self, Error> {
+        let started = Instant::now();
+        let control = Handle::current();
+        let terminate = signal(SignalKind::terminate()).map_err(Error::Thread)?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(Error::Thread)?;
+        let store = bootstrap.state_dir.as_ref().map(|folder| Store::open(folder, &bootstrap.resource.given));
+        let store = store.transpose()?;
+        let registry = Registry::new(bootstrap.concurrency);
+        let access_logs = AccessLogs::start(bootstrap.concurrency, registry.clone(), LOG_FLUSH_INTERVAL);
+        let access_logs = access_logs.map_err(Error::Thread)?;
+        let clusters = Clusters::new(registry.clone(), Resolver::from_system(), control.clone());
+        let seed = uuid::Uuid::new_v4().as_u64_pair().0;
+        let (driver, watched) = Driver::new(&bootstrap, Arc::clone(&clusters), registry.clone(), store, seed);
+        let lifecycle = Lifecycle::new(watched.phase.clone(), bootstrap.drain, started);
+        let serve = Serve {
+            workers: bootstrap.concurrency,
+            clusters: Arc::clone(&clusters),
+            registry: registry.clone(),
+            access_logs: Arc::clone(&access_logs),
+            config: watched.snapshot,
+            drain: lifecycle.drain(),
+            node_address: node_address(),
+        };
+        let serving = serve.start(&control).map_err(Error::Thread)?;
+        registry.server().workers_started.set(bootstrap.concurrency as u64);
+        control.spawn(flush(registry.clone(), bootstrap.stats_flush_interval));
+        control.spawn(watch_listeners(
+            serving.listeners.clone(),
+            watched.phase,
+            Arc::clone(&watched.state),
+            Arc::clone(&lifecycle),
+        ));
+        let admin = Admin::start(Subject {
+            bootstrap: Arc::new(bootstrap),
+            registry,
+            clusters,
+            discovery: watched.state,
+            lifecycle: Arc::clone(&lifecycle),
+            access_logs: Arc::clone(&access_logs),
+            set_log_level,
+        })?;
+        tracing::info!(admin = %admin.address, "proxy started");
+        control.spawn(driver.run());
+        Ok(Self { lifecycle, serving, access_logs, terminate, interrupt, admin })
+    }
+
+    /// Waits for SIGTERM, SIGINT or `/quitquitquit`.
+    async fn until_told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => tracing::info!("SIGTERM: taking leave"),
+            _ = self.interrupt.recv() => tracing::info!("SIGINT: taking leave"),
+            () = self.lifecycle.quitting() => tracing::info!("/quitquitquit: taking leave"),
+        }
+    }
+
+    /// Announces the end, waits for what is in flight – a second signal does not – and writes what is buffered.
+    async fn leave(mut self) {
+        self.lifecycle.begin_drain(Instant::now());
+        let deadline = self.lifecycle.deadline().unwrap_or_else(Instant::now) + DEADLINE_GRACE;
+        tokio::select! {
+            () = self.serving.ended() => tracing::info!("all connections have ended"),
+            () = tokio::time::sleep_until(deadline.into()) => tracing::warn!("the deadline has passed; the rest is cut"),
+            _ = self.terminate.recv() => tracing::warn!("a second SIGTERM; the rest is cut"),
+            _ = self.interrupt.recv() => tracing::warn!("a second SIGINT; the rest is cut"),
+        }
+        drop(self.admin);
+        self.access_logs.stop();
+    }
+}
+
+/// Ends the histograms' intervals.
+async fn flush(registry: Registry, interval: Duration) {
+    let mut interval = tokio::time::interval(interval);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        registry.flush_intervals();
+    }
+}
+
+/// Tells discovery which listeners could not be bound, and the lifecycle when all that is configured was tried.
+async fn watch_listeners(
+    mut listeners: watch::Receiver<Vec<ListenerStatus>>,
+    mut phase: watch::Receiver<Phase>,
+    state: Arc<Mutex<ProxyState>>,
+    lifecycle: Arc<Lifecycle>,
+) {
+    loop {
+        let changed = tokio::select! {
+            changed = listeners.changed() => changed,
+            changed = phase.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
+        let statuses = listeners.borrow_and_update().clone();
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        for status in &statuses {
+            if let Some(error) = &status.error {
+                state.handle_listener_failed(&status.name, error, Instant::now());
+            }
+        }
+        lifecycle.listeners_applied(statuses.len() == state.snapshot().listeners.len());
+    }
+}
+
+/// As many descriptors as the system lets us have: each connection takes one, each request through us two.
+fn raise_descriptor_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!(%error, soft, hard, "failed to raise the limit of open files");
+    }
+}
+
+/// This machine's address towards the world, by the routing table alone: connecting a UDP socket sends nothing.
+fn node_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    // An address of the documentation block; any that is not local does.
+    socket.connect("192.0.2.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified())
+}

@@ -1,0 +1,11 @@
+//! The request path over real sockets: clients and upstreams are plain threads, the proxy is the whole data plane with a
+//! configuration given by hand.
+
+mod forwarding;
+mod http2;
+mod mesh;
+mod refusals;
+mod retries;
+mod shutdown;
+mod tunnels;
+mod upstream;
