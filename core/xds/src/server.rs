@@ -226,11 +226,13 @@ impl ServerSession {
         let below = changes
             && (unsettled(ResourceKind::Cluster) || unsettled(ResourceKind::Endpoints) || self.cold(view));
         let removals = removes(ResourceKind::Cluster) || removes(ResourceKind::Endpoints);
+        // Listeners that go, and those that a proxy which has just connected has not asked for yet, may use it too.
         let in_use = removals
             && (changes
+                || !self.channels[ResourceKind::Listener as usize].is_introduced()
                 || [ResourceKind::Listener, ResourceKind::Routes]
                     .iter()
-                    .any(|kind| self.channels[*kind as usize].awaits_answer()));
+                    .any(|kind| removes(*kind) || self.channels[*kind as usize].awaits_answer()));
         let refused = removals
             && [ResourceKind::Listener, ResourceKind::Routes]
                 .iter()

@@ -106,6 +106,35 @@ fn a_new_cluster_is_there_before_the_route_to_it_and_the_old_one_goes_last() {
 }
 
 #[test]
+fn listeners_go_before_the_clusters_that_they_used() {
+    let mut stream = settled();
+    let seen = stream.show(view(2, &[]));
+    assert_eq!(seen.iter().map(|seen| seen.kind).collect::<Vec<_>>(), [LDS, RDS]);
+    let mut followed = stream.ack(&seen[0]);
+    assert_eq!(followed, []);
+    followed = stream.ack(&seen[1]);
+    assert_eq!(gist(&followed), [(CDS, vec![]), (EDS, vec![])]);
+    assert_eq!(followed[0].removed, ["a"]);
+}
+
+#[test]
+fn a_proxy_that_comes_back_keeps_its_clusters_until_its_listeners_are_gone() {
+    let mut stream = Stream::new(Form::Delta, view(2, &[]));
+    let mut introduce = |stream: &mut Stream, kind, name: &str| {
+        stream.edit(DeltaDiscoveryRequest {
+            type_url: type_url::of(kind).to_owned(),
+            initial_resource_versions: BTreeMap::from([(name.to_owned(), "v".to_owned())]),
+            ..DeltaDiscoveryRequest::default()
+        })
+    };
+    assert_eq!(introduce(&mut stream, CDS, "a"), [], "what it listens with is not known yet");
+    let seen = introduce(&mut stream, LDS, "in");
+    assert_eq!((seen[0].kind, &seen[0].removed[..]), (LDS, &["in".to_owned()][..]));
+    let seen = stream.ack(&seen[0]);
+    assert_eq!((seen[0].kind, &seen[0].removed[..]), (CDS, &["a".to_owned()][..]));
+}
+
+#[test]
 fn a_proxy_that_never_asks_for_endpoints_still_gets_its_routes() {
     let mut stream = settled();
     let new = [
