@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use selvedge_control::api::{Api, Hosts, Readiness, System};
+use selvedge_control::api::{Api, Hosts, Readiness, Surroundings as _, System};
 use selvedge_control::explain::ExplainRoute;
 use selvedge_control::operations;
+use selvedge_control::publish;
 use selvedge_control::server::Server;
-use selvedge_control::status::{NoSessions, StatusRoute};
+use selvedge_control::status::StatusRoute;
+use selvedge_control::xds;
 use selvedge_model::Strictness;
 use selvedge_store::{Store, memory::Memory, sqlite::Sqlite};
 use tokio::net::TcpListener;
@@ -24,6 +26,9 @@ use crate::exit::Failure;
 
 /// How long SIGTERM waits for what is in flight, unless told otherwise.
 const DRAIN_DEFAULT: Duration = Duration::from_secs(20);
+
+/// The longest wait for the store's first reading before the API is announced without it.
+const LOAD_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Options of a control plane, wherever it runs.
 #[derive(Debug, Clone, clap::Args)]
@@ -134,6 +139,7 @@ pub(crate) struct Running {
     address: SocketAddr,
     drain: watch::Sender<bool>,
     server: JoinHandle<()>,
+    publisher: publish::run::Running,
 }
 
 /// Opens the store and starts serving.
@@ -147,18 +153,46 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
         .with_context(|| format!("failed to listen on {}", settings.listen))?;
     let address = listener.local_addr()?;
     let (drain, draining) = watch::channel(false);
-    let readiness = Readiness::default().with("control", {
-        let draining = draining.clone();
-        Arc::new(move || if *draining.borrow() { Err("draining".to_owned()) } else { Ok(()) })
+    // Replicas over one store tell each other apart by a name that none has had before.
+    let replica = uuid::Uuid::new_v4().to_string();
+    let publisher = publish::run::start(Arc::clone(&store), publish::Settings::new(replica))
+        .context("failed to start the publisher")?;
+    let readiness = readiness(publisher.handle(), draining.clone());
+    let replica = publish::Settings::new(System.uuid());
+    let publisher = publish::run::start(Arc::clone(&store), replica).context("failed to start the publisher")?;
+    let proxies = publisher.handle();
+    let readiness = readiness.with("discovery", {
+        let proxies = proxies.clone();
+        Arc::new(move || if proxies.is_loaded() { Ok(()) } else { Err("reading the store".to_owned()) })
     });
     let hosts = Hosts::allowing(settings.allowed_hosts);
     let api = Api::new(Arc::clone(&store), settings.api, Arc::new(System), readiness, hosts)
-        .with_extension(StatusRoute::new(Arc::clone(&store), Arc::new(NoSessions)))
+        .with_extension(StatusRoute::new(Arc::clone(&store), Arc::new(proxies.clone())))
         .with_extension(ExplainRoute::new(store));
-    let server = Server::new(Arc::new(api), None);
+    let server = Server::new(Arc::new(api), Some(xds::routes(&proxies, &draining)));
     let server = tokio::spawn(server.run(listener, draining, settings.drain));
+    wait_until_loaded(&publisher.handle()).await;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ready");
-    Ok(Running { address, drain, server })
+    Ok(Running { address, drain, server, publisher })
+}
+
+/// Waits for the first reading of the store; `/readyz` tells those who cannot wait.
+async fn wait_until_loaded(publisher: &publish::run::Handle) {
+    let loaded = async {
+        while !publisher.is_loaded() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    if tokio::time::timeout(LOAD_PATIENCE, loaded).await.is_err() {
+        tracing::warn!("the store has not been read yet; sidecars wait until it has");
+    }
+}
+
+/// Ready when the store has been read, and until the drain begins.
+fn readiness(publisher: publish::run::Handle, draining: watch::Receiver<bool>) -> Readiness {
+    let serving = move || if *draining.borrow() { Err("draining".to_owned()) } else { Ok(()) };
+    let loaded = move || publisher.is_loaded().then_some(()).ok_or_else(|| "reading the store".to_owned());
+    Readiness::default().with("api", Arc::new(serving)).with("discovery", Arc::new(loaded))
 }
 
 impl Running {
@@ -173,6 +207,9 @@ impl Running {
     pub(crate) async fn stop(self) -> Result<(), Failure> {
         self.drain.send_replace(true);
         self.server.await.context("the server failed")?;
+        let publisher = self.publisher;
+        tokio::task::spawn_blocking(|| publisher.stop()).await.context("the publisher failed")?;
+        self.publisher.stop();
         Ok(())
     }
 }
