@@ -89,7 +89,7 @@ fn a_request_and_its_response_look_as_envoys() {
     assert_eq!(
         mesh.log(2),
         [
-            "200 - via_upstream GET /e HTTP/1.1 0 175 1",
+            "200 - via_upstream GET /e HTTP/1.1 0 160 1",
             "200 - via_upstream GET /rewritten/y?q=1 HTTP/1.1 0 217 1"
         ]
         .map(str::to_owned)
@@ -184,13 +184,13 @@ fn the_proxys_own_answers() {
     assert_eq!(
         mesh.log(7),
         [
-            "200 - direct_response GET /direct HTTP/1.1 0 6 -",
-            "301 - direct_response GET /redirect?a=b HTTP/1.1 0 0 -",
-            "404 NR route_not_found GET /nowhere HTTP/1.1 0 0 -",
-            "503 NC cluster_not_found GET /gone HTTP/1.1 0 0 -",
-            "503 NC cluster_not_found GET /gone HTTP/1.1 0 0 -",
+            "200 - direct_response GET /direct HTTP/1.1 0 6 0",
+            "301 - direct_response GET /redirect?a=b HTTP/1.1 0 0 0",
+            "404 NR route_not_found GET /nowhere HTTP/1.1 0 0 0",
+            "503 NC cluster_not_found GET /gone HTTP/1.1 0 0 0",
+            "503 NC cluster_not_found GET /gone HTTP/1.1 0 0 0",
             "503 UH no_healthy_upstream GET /nobody HTTP/1.1 0 19 1",
-            "200 NR route_not_found POST /nowhere HTTP/1.1 0 0 -",
+            "200 NR route_not_found POST /nowhere HTTP/1.1 0 0 0",
         ]
         .map(str::to_owned)
     );
@@ -211,7 +211,7 @@ fn weights_split_the_traffic() {
     let weighted = |name: &str, weight| WeightedCluster { name: name.into(), weight };
     let split = selvedge_traffic::Forward::to(vec![weighted("a", 80), weighted("b", 20)]);
     let clusters = vec![cluster("a", &[a.address]), cluster("b", &[b.address])];
-    let mesh = Mesh::http(http(vec![route("/", split)]), clusters);
+    let mesh = Mesh::http_on(2, http(vec![route("/", split)]), clusters);
     let mut client = mesh.connect();
     for _ in 0..1000 {
         assert_eq!(client.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n").status, 200);
@@ -230,7 +230,7 @@ fn the_proxy_answers_100_continue_itself() {
     assert_eq!(client.answer(false).status, 100);
     client.send("abc");
     let answer = client.answer(false);
-    assert!(answer.body.ends_with("abc") && !answer.body.contains("expect"));
+    assert!(answer.body.ends_with("abc") && !answer.body.contains("100-continue"));
 }
 
 #[test]

@@ -121,14 +121,19 @@ pub(crate) fn snapshot(listener: traffic::Listener) -> Arc<ConfigSnapshot> {
 }
 
 impl Mesh {
-    pub(crate) fn http(mut http: HttpConnection, clusters: Vec<traffic::Cluster>) -> Self {
+    /// One worker, so that the log's lines keep the order of the requests.
+    pub(crate) fn http(http: HttpConnection, clusters: Vec<traffic::Cluster>) -> Self {
+        Self::http_on(1, http, clusters)
+    }
+
+    pub(crate) fn http_on(workers: usize, mut http: HttpConnection, clusters: Vec<traffic::Cluster>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("access.log");
         http.access_logs.push(traffic::AccessLog {
             path: log.to_str().unwrap().into(),
             format: traffic::AccessLogFormat::Text(LOG.into()),
         });
-        Self::start(listener(Network::Http(Box::new(http))), clusters, folder, log)
+        Self::start(workers, listener(Network::Http(Box::new(http))), clusters, folder, log)
     }
 
     pub(crate) fn tcp(mut tcp: traffic::TcpProxy, clusters: Vec<traffic::Cluster>) -> Self {
@@ -140,10 +145,11 @@ impl Mesh {
                 "%RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %UPSTREAM_CLUSTER%\n".into(),
             ),
         });
-        Self::start(listener(Network::Tcp(tcp)), clusters, folder, log)
+        Self::start(1, listener(Network::Tcp(tcp)), clusters, folder, log)
     }
 
     fn start(
+        workers: usize,
         listener: traffic::Listener,
         definitions: Vec<traffic::Cluster>,
         folder: tempfile::TempDir,
@@ -164,7 +170,7 @@ impl Mesh {
         let (config, receiver) = watch::channel(snapshot(listener));
         let (drain, draining) = watch::channel(DrainState::Serving);
         let serve = Serve {
-            workers: 2,
+            workers,
             clusters: Arc::clone(&clusters),
             registry: registry.clone(),
             access_logs: Arc::clone(&logs),
@@ -246,7 +252,7 @@ impl Answer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (key, value) = line.split_once(": ")?;
-            (key == name).then_some(value)
+            key.eq_ignore_ascii_case(name).then_some(value)
         })
     }
 

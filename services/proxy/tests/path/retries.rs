@@ -106,7 +106,7 @@ fn retries_hide_failures_until_they_are_used_up() {
     assert_eq!(
         mesh.log(2),
         [
-            "200 - via_upstream POST /fail-twice HTTP/1.1 4 188 3",
+            "200 - via_upstream POST /fail-twice HTTP/1.1 4 177 3",
             "503 URX via_upstream GET /always-fail HTTP/1.1 0 4 3",
         ]
         .map(str::to_owned)
@@ -125,7 +125,7 @@ fn a_host_that_refuses_is_tried_again_and_named() {
     assert_eq!(
         mesh.log(1),
         [
-            "503 URX,UF upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused} GET / HTTP/1.1 0 122 2"
+            "503 URX,UF upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused} GET / HTTP/1.1 0 121 2"
         ]
     );
 }

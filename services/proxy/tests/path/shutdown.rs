@@ -16,7 +16,7 @@ fn drain(mesh: &Mesh, accept_ms: u64, whole_ms: u64) {
 fn what_is_in_flight_is_finished_and_told_to_close() {
     let upstream = Upstream::start();
     let mut mesh =
-        Mesh::http(http(vec![route("/", forward("up"))]), vec![cluster("up", &[upstream.address])]);
+        Mesh::http_on(2, http(vec![route("/", forward("up"))]), vec![cluster("up", &[upstream.address])]);
     let mut idle = mesh.connect();
     assert_eq!(idle.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n").header("connection"), None);
     let mut busy = mesh.connect();
@@ -39,7 +39,7 @@ fn what_is_in_flight_is_finished_and_told_to_close() {
 fn the_deadline_ends_what_does_not_end_by_itself() {
     let upstream = Upstream::start();
     let mut mesh =
-        Mesh::http(http(vec![route("/", forward("up"))]), vec![cluster("up", &[upstream.address])]);
+        Mesh::http_on(2, http(vec![route("/", forward("up"))]), vec![cluster("up", &[upstream.address])]);
     let mut client = mesh.connect();
     client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n");
     mesh.await_stat("http.in.downstream_rq_active", 1);

@@ -60,9 +60,9 @@ fn tcp_is_relayed_and_counted() {
     assert_eq!(answer.status, 200);
     assert!(answer.body.starts_with("GET /anything HTTP/1.1\r\nhost: h\r\n\r\n"), "nothing was changed");
     let line = &mesh.log(1)[0];
-    assert!(line.starts_with("- 36 ") && line.ends_with(" up"), "{line}");
+    assert!(line.starts_with("- 35 ") && line.ends_with(" up"), "{line}");
     mesh.await_stat("tcp.tcp.downstream_cx_total", 1);
-    mesh.await_stat("tcp.tcp.downstream_cx_rx_bytes_total", 36);
+    mesh.await_stat("tcp.tcp.downstream_cx_rx_bytes_total", 35);
     mesh.await_stat("cluster.up.upstream_cx_active", 0);
 }
 
