@@ -4,9 +4,8 @@
 //! otherwise method and path. Where several services could be meant, the credential scope says which.
 
 use crate::codec::{aws_json, aws_query, rest_json, rpc_v2_cbor};
-use crate::error::{ApiError, ErrorShape, REQUEST_TOO_LARGE, UNKNOWN_OPERATION};
+use crate::error::{ApiError, REQUEST_TOO_LARGE, UNKNOWN_OPERATION};
 use crate::message::{BODY_BYTES_MAX, Call, CredentialScope, Protocol, Request, Response};
-use crate::operations::{Operation, appmesh};
 use crate::service::{SERVICES, Service, by_scope};
 
 use selvedge_model::Value;
@@ -99,9 +98,4 @@ pub(crate) fn unknown_operation(what: &str) -> ApiError {
 /// The exception for a request that cannot be read.
 pub(crate) fn malformed(service: &Service, reason: impl std::fmt::Display) -> ApiError {
     service.bad_request.because(format!("the request is malformed: {reason}"))
-}
-
-/// Whether an operation may answer with that exception; the exceptions of the protocol itself always may.
-pub fn is_declared(operation: &Operation, shape: ErrorShape) -> bool {
-    operation.errors.contains(&shape) || shape == appmesh::INTERNAL_SERVER_ERROR
 }

@@ -96,6 +96,7 @@ impl Reader<'_> {
             20 => Some(Value::Bool(false)),
             21 => Some(Value::Bool(true)),
             22 | 23 => Some(Value::Null),
+            25 => float(half(u16::from_be_bytes(self.array().ok()?))),
             26 => float(f32::from_be_bytes(self.array().ok()?).into()),
             27 => float(f64::from_be_bytes(self.array().ok()?)),
             _ => None,
@@ -199,6 +200,18 @@ impl Reader<'_> {
     }
 }
 
+/// A half-precision number. (RFC 8949 appendix D.)
+fn half(bits: u16) -> f64 {
+    let (exponent, mantissa) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
+    let magnitude = match exponent {
+        0 => mantissa * 2f64.powi(-24),
+        31 if mantissa == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        _ => (mantissa + 1024.0) * 2f64.powi(exponent - 25),
+    };
+    if bits & 0x8000 == 0 { magnitude } else { -magnitude }
+}
+
 fn write(value: &Value, shape: Option<&Shape>, out: &mut Vec<u8>) {
     let form = shape.map(|shape| shape.form);
     match value {
@@ -289,6 +302,9 @@ mod tests {
             (b"\x44\x01\x02\x03\x04", json!("AQIDBA==")),
             (b"\xc1\x1a\x51\x4b\x67\xb0", json!(1_363_896_240)),
             (b"\xf7", json!(null)),
+            (b"\xf9\x3e\x00", json!(1.5)),
+            (b"\xf9\xc4\x00", json!(-4.0)),
+            (b"\xf9\x00\x01", json!(5.960464477539063e-8)),
         ] {
             assert_eq!(decode(bytes), Ok(value));
         }
