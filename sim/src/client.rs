@@ -5,7 +5,8 @@ use crate::intent::{Intent, Subject};
 use crate::moment::Moment;
 use crate::network::ConnectionId;
 use serde_json::Value;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
 use std::time::Duration;
 
 /// How long a client waits for an answer before it hangs up.
@@ -43,7 +44,9 @@ pub enum Request {
 pub enum Answer {
     /// Done; what was written or read.
     Done(Value),
-    /// Against the rules; nothing was done. The exception's name.
+    /// There is no such resource.
+    Absent,
+    /// Against the rules; nothing was done. The exception and its message.
     Refused(String),
     /// Not possible at the moment; nothing was done.
     Unavailable,
@@ -60,6 +63,8 @@ pub struct Client {
     script: VecDeque<Intent>,
     /// Calls of its own mind that are left.
     whims: u32,
+    /// What it believes to be there, from the answers it got.
+    there: BTreeSet<Subject>,
     request: Option<Request>,
     attempts: u8,
     calls: u64,
@@ -76,27 +81,68 @@ enum State {
     Content,
 }
 
+// === impl Request ===
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Write { intent, .. } => intent.fmt(f),
+            Self::Read(subject) => write!(f, "Describe {subject}"),
+        }
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// What a read saw: a spec or its absence; `None` if it saw nothing.
+    pub fn seen(&self) -> Option<Option<&Value>> {
+        match self {
+            // The output has one member, the resource.
+            Self::Done(output) => {
+                let resource = output.as_object().and_then(|members| members.values().next());
+                Some(resource.and_then(|resource| resource.get("spec")))
+            }
+            Self::Absent => Some(None),
+            Self::Refused(_) | Self::Unavailable | Self::Unknown => None,
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done(_) => f.write_str("done"),
+            Self::Absent => f.write_str("absent"),
+            Self::Refused(why) => write!(f, "refused: {why}"),
+            Self::Unavailable => f.write_str("unavailable"),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
 // === impl Client ===
 
 impl Client {
-    /// A client that works off `script` and then makes `whims` calls that occur to it.
-    pub fn new(name: u8, script: Vec<Intent>, whims: u32, mut chance: Chance) -> Self {
-        let start = Moment::START + chance.between(THINKING.0, THINKING.1);
+    /// A client without anything to do.
+    pub fn new(name: u8, chance: Chance) -> Self {
         Self {
             name,
             chance,
-            script: script.into(),
-            whims,
+            script: VecDeque::new(),
+            whims: 0,
+            there: BTreeSet::new(),
             request: None,
             attempts: 0,
             calls: 0,
-            state: State::Thinking(start),
+            state: State::Content,
         }
     }
 
-    /// Adds to what it has been told.
-    pub fn tell(&mut self, now: Moment, intents: impl IntoIterator<Item = Intent>) {
+    /// Adds to what it has been told, and to the calls that occur to it.
+    pub fn tell(&mut self, now: Moment, intents: Vec<Intent>, whims: u32) {
         self.script.extend(intents);
+        self.whims += whims;
         if matches!(self.state, State::Content) {
             self.state = State::Thinking(now);
         }
@@ -142,8 +188,9 @@ impl Client {
         if !is_awaited || number != self.calls {
             return false;
         }
+        self.learn(answer);
         match answer {
-            Answer::Done(_) | Answer::Refused(_) => self.rest(now),
+            Answer::Done(_) | Answer::Absent | Answer::Refused(_) => self.rest(now),
             Answer::Unavailable | Answer::Unknown => self.fail(now),
         }
         true
@@ -159,6 +206,26 @@ impl Client {
     /// Which of `controls` replicas to call: another one after each failure.
     pub fn choice(&self, controls: u8) -> u8 {
         (self.name + self.attempts) % controls.max(1)
+    }
+
+    fn learn(&mut self, answer: &Answer) {
+        let (subject, is_there) = match (&self.request, answer) {
+            (Some(Request::Write { intent, .. }), Answer::Done(_)) => {
+                (&intent.subject, intent.wish.is_some())
+            }
+            // Refused because it is there already, or not there at all; or for another reason, and the next try tells.
+            (Some(Request::Write { intent, .. }), Answer::Refused(why)) => {
+                (&intent.subject, why.contains("already exists"))
+            }
+            (Some(Request::Read(subject)), Answer::Done(_)) => (subject, true),
+            (Some(Request::Read(subject)), Answer::Absent) => (subject, false),
+            _ => return,
+        };
+        if is_there {
+            self.there.insert(subject.clone());
+        } else {
+            self.there.remove(subject);
+        }
     }
 
     fn next_call(&mut self) -> Option<Call> {
@@ -178,7 +245,7 @@ impl Client {
             Some(intent) => intent,
             None if self.whims > 0 => {
                 self.whims -= 1;
-                let intent = Intent::random(&mut self.chance);
+                let intent = Intent::random(&mut self.chance, &self.there);
                 if self.chance.hits(200) {
                     return Some(Request::Read(intent.subject));
                 }

@@ -6,6 +6,7 @@
 
 use crate::chance::Chance;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// The mesh in which everything happens.
@@ -92,34 +93,38 @@ impl Intent {
         ]
     }
 
-    /// The next wish of somebody who never rests.
-    pub fn random(chance: &mut Chance) -> Self {
-        let verb = chance.pick(&[Verb::Create, Verb::Update, Verb::Update, Verb::Delete]);
-        match chance.below(12) {
-            0..=2 => Self::new(verb, Subject::node(chance.pick(&NODES)), random_node(chance)),
-            3..=6 => {
-                let subject = Subject::route(chance.pick(&ROUTERS), chance.pick(&ROUTES));
-                Self::new(verb, subject, random_route(chance))
-            }
-            7 => Self::new(verb, Subject::router(chance.pick(&ROUTERS)), router_spec()),
-            8 | 9 => Self::new(verb, Subject::service(chance.pick(&SERVICES)), random_provider(chance)),
+    /// The next wish of somebody who never rests and believes that `there` is what there is.
+    pub fn random(chance: &mut Chance, there: &BTreeSet<Subject>) -> Self {
+        let (subject, spec) = match chance.below(12) {
+            0..=2 => (Subject::node(chance.pick(&NODES)), random_node(chance)),
+            3..=6 => (Subject::route(chance.pick(&ROUTERS), chance.pick(&ROUTES)), random_route(chance)),
+            7 => (Subject::router(chance.pick(&ROUTERS)), router_spec()),
+            8 | 9 => (Subject::service(chance.pick(&SERVICES)), random_provider(chance)),
             10 => {
-                let subject = Subject::gateway_route(chance.pick(&GATEWAY_ROUTES));
                 let prefix = chance.pick(&["/", "/some"]);
-                Self::new(verb, subject, gateway_route_spec(prefix, chance.pick(&SERVICES)))
+                let spec = gateway_route_spec(prefix, chance.pick(&SERVICES));
+                (Subject::gateway_route(chance.pick(&GATEWAY_ROUTES)), spec)
             }
             _ => {
                 let filter = chance.pick(&["ALLOW_ALL", "DROP_ALL"]);
-                let spec = json!({"egressFilter": {"type": filter}});
-                Self::new(Verb::Update, Subject::mesh(), spec)
+                (Subject::mesh(), json!({"egressFilter": {"type": filter}}))
             }
-        }
+        };
+        // Now and then against all reason.
+        let is_there = there.contains(&subject) != chance.hits(50);
+        let verb = match is_there {
+            false => Verb::Create,
+            true if subject.kind != Kind::Mesh && chance.hits(300) => Verb::Delete,
+            true => Verb::Update,
+        };
+        Self::new(verb, subject, spec)
     }
 }
 
 impl fmt::Display for Intent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.operation, self.subject.name)?;
+        let verb = self.operation.split(char::is_uppercase).nth(1).map_or(0, |verb| verb.len() + 1);
+        write!(f, "{} {}", &self.operation[..verb], self.subject)?;
         match &self.wish {
             Some(spec) => write!(f, " {spec}"),
             None => Ok(()),
@@ -182,7 +187,11 @@ impl Subject {
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} {}", self.kind, self.name)
+        write!(f, "{:?} ", self.kind)?;
+        if let Some(parent) = &self.parent {
+            write!(f, "{parent}/")?;
+        }
+        f.write_str(&self.name)
     }
 }
 

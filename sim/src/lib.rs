@@ -12,10 +12,16 @@
 pub mod act;
 pub mod chance;
 pub mod client;
+pub mod config;
+pub mod control;
 pub mod intent;
 pub mod moment;
 pub mod network;
 pub mod reference;
+pub mod scenario;
 pub mod schedule;
+pub mod seed;
+pub mod sidecar;
 pub mod storm;
 pub mod trace;
+pub mod world;

@@ -211,9 +211,13 @@ impl<M> Network<M> {
         ids
     }
 
-    /// Every connection of the world, oldest first.
-    pub fn connections(&self) -> Vec<ConnectionId> {
-        self.connections.keys().copied().collect()
+    /// Every connection between the two, oldest first.
+    pub fn connections_between(&self, one: Host, other: Host) -> Vec<ConnectionId> {
+        let between = |connection: &&Connection<M>| {
+            let [from, to] = connection.ends.each_ref().map(|end| end.host);
+            (from, to) == (one, other) || (to, from) == (one, other)
+        };
+        self.connections.iter().filter(|(_, connection)| between(connection)).map(|(&id, _)| id).collect()
     }
 
     /// What `arrival` brings to its host, or nothing: it came too late, or is held back by a partition.
@@ -399,7 +403,7 @@ mod tests {
         world.network.close(world.now, id, CONTROL, &mut world.schedule);
         world.send(id, CONTROL, 2);
         assert_eq!(world.run(1), [(CLIENT, Parcel::Message(1)), (CLIENT, Parcel::Close)]);
-        assert_eq!(world.network.connections(), []);
+        assert_eq!(world.network.connections_between(CLIENT, CONTROL), []);
     }
 
     #[test]

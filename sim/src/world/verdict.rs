@@ -1,0 +1,171 @@
+//! What must hold: at every moment, and when peace has come.
+
+use super::World;
+use crate::client::{Answer, Client, Request};
+use crate::config::{Config, Gap};
+use crate::control::resources_of;
+use crate::intent::MESH;
+use crate::network::Host;
+use crate::reference::Lost;
+use crate::sidecar::Sidecar;
+use selvedge_control::operations::load_mesh;
+use selvedge_store::Store as _;
+use std::time::Duration;
+
+/// How long a peaceful world may take until every proxy has what the store holds: both keep-alives of a dead
+/// connection (35 s) and the longest back-off (30 s) fit in, twice.
+const PEACE_MAX: Duration = Duration::from_secs(150);
+/// How often it is looked.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Something that must not happen in any world.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Failure {
+    /// An acknowledged write is gone, or one appeared out of nowhere.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+    /// A proxy serves a route to a cluster that it does not have.
+    #[error("{host} serves a broken route: {gap}")]
+    Broken {
+        /// The proxy.
+        host: Host,
+        /// The route.
+        gap: Gap,
+    },
+    /// A proxy rejected what the control plane sent.
+    #[error("{host} rejects {why}")]
+    Rejected {
+        /// The proxy.
+        host: Host,
+        /// What and why.
+        why: String,
+    },
+    /// Peace has lasted, and a proxy still has something else than it should.
+    #[error("{host} has not converged: {}", .differences.join("; "))]
+    Diverged {
+        /// The proxy.
+        host: Host,
+        /// What differs.
+        differences: Vec<String>,
+    },
+    /// The control plane cannot say what the store holds, though nothing ails it.
+    #[error("the control plane does not answer: {0}")]
+    Mute(String),
+    /// A client was not done in time.
+    #[error("client-{0} does not come to an end")]
+    Endless(u8),
+}
+
+impl World {
+    /// Lets time pass until every running proxy has what the store holds.
+    ///
+    /// # Errors
+    /// [`Failure::Diverged`] when that takes longer than a peaceful world may take.
+    pub fn converge(&mut self) -> Result<(), Failure> {
+        let deadline = self.now + PEACE_MAX;
+        loop {
+            self.run_for(LOOK_EVERY)?;
+            match self.divergence()? {
+                None => break,
+                Some(diverged) if self.now >= deadline => return Err(diverged),
+                Some(_) => {}
+            }
+        }
+        self.note("world", "has converged");
+        Ok(())
+    }
+
+    /// Lets time pass until no client has anything left to do.
+    ///
+    /// # Errors
+    /// [`Failure::Endless`] when that takes longer than it may.
+    pub fn run_until_content(&mut self) -> Result<(), Failure> {
+        let deadline = self.now + PEACE_MAX;
+        while let Some(busy) = self.busy_client() {
+            if self.now >= deadline {
+                return Err(Failure::Endless(busy));
+            }
+            self.run_for(Duration::from_millis(100))?;
+        }
+        Ok(())
+    }
+
+    /// Reads back everything that was ever written, and compares it with what was acknowledged.
+    ///
+    /// # Errors
+    /// [`Failure::Lost`].
+    pub fn audit(&mut self) -> Result<(), Failure> {
+        for subject in self.reference.subjects() {
+            let request = Request::Read(subject.clone());
+            let replica = self.controls.iter_mut().find_map(|machine| machine.running.as_mut());
+            let replica = replica.ok_or_else(|| Failure::Mute("none is running".to_owned()))?;
+            let answer: Answer = replica.plane.call(self.now, &request);
+            let seen = answer.seen().ok_or_else(|| Failure::Mute(format!("{request}: {answer}")))?;
+            self.reference.observe(&subject, seen)?;
+        }
+        self.note("world", "holds all that was acknowledged");
+        Ok(())
+    }
+
+    /// What a proxy has in force, for people.
+    pub fn show(&self, proxy: u8) -> Vec<String> {
+        match self.config(proxy) {
+            Some(config) => config.outline(),
+            None => vec!["(down)".to_owned()],
+        }
+    }
+
+    /// Make before break, at every moment.
+    pub(super) fn check_proxy(&mut self, index: u8) {
+        let gap = self.config(index).and_then(|config| config.gaps().into_iter().next());
+        if let Some(gap) = gap {
+            self.fail(Failure::Broken { host: Host::Proxy(index), gap });
+        }
+    }
+
+    pub(super) fn fail_if<T, E: Into<Failure>>(&mut self, result: Result<T, E>) {
+        if let Err(failure) = result {
+            self.fail(failure.into());
+        }
+    }
+
+    pub(super) fn fail(&mut self, failure: Failure) {
+        self.note("world", &failure);
+        self.failure.get_or_insert(failure);
+    }
+
+    fn config(&self, proxy: u8) -> Option<&Config> {
+        self.proxies[usize::from(proxy)].running.as_ref().map(Sidecar::config)
+    }
+
+    fn busy_client(&self) -> Option<u8> {
+        let is_busy = |client: &Client| !client.is_content();
+        (0..)
+            .zip(&self.clients)
+            .find(|(_, it)| it.running.as_ref().is_some_and(is_busy))
+            .map(|(index, _)| index)
+    }
+
+    /// The first running proxy that has something else than the store's last revision says.
+    fn divergence(&self) -> Result<Option<Failure>, Failure> {
+        for (index, disk) in (0..).zip(&self.disks) {
+            let Some(config) = self.config(index) else { continue };
+            let expected = self.expected(disk.node())?;
+            let differences = config.differences(&expected);
+            if !differences.is_empty() {
+                return Ok(Some(Failure::Diverged { host: Host::Proxy(index), differences }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl World {
+    fn expected(&self, node: &str) -> Result<Config, Failure> {
+        let snapshot = self.store.snapshot().map_err(|error| Failure::Mute(error.to_string()))?;
+        let mesh = load_mesh(&*snapshot, MESH).map_err(|error| Failure::Mute(error.to_string()))?;
+        let mut config = Config::default();
+        resources_of(node, mesh.as_ref()).into_iter().for_each(|resource| config.put(resource));
+        Ok(config)
+    }
+}
