@@ -1,0 +1,261 @@
+//! A whole proxy in this process: started from disk without a control plane, asked by its admin endpoint, told to end.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use selvedge_proxy::Bootstrap;
+use selvedge_proxy::persist::Store;
+use selvedge_traffic::matching::{PathMatch, RouteMatch};
+use selvedge_traffic::*;
+
+/// Nothing here takes longer unless it is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+const RESOURCE: &str = "mesh/m/virtualNode/n";
+
+/// An address that was free a moment ago.
+fn free() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address")
+}
+
+/// One request on a connection of its own; status and the whole answer.
+fn ask(address: SocketAddr, request: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some((answer.get(9..12)?.parse().ok()?, answer))
+}
+
+fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    ask(address, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))
+}
+
+fn post(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    ask(
+        address,
+        &format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
+    )
+}
+
+fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(result) = attempt() {
+            return result;
+        }
+        assert!(start.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// An application that greets and closes.
+fn application() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut request = [0; 2048];
+            let _ = stream.read(&mut request);
+            let _ =
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello");
+        }
+    });
+    address
+}
+
+/// One listener whose only route leads to the application.
+fn configuration(listen: SocketAddr, app: SocketAddr, access_log: &Path) -> Vec<Resource> {
+    let endpoint = Endpoint {
+        address: Address::Socket(app),
+        weight: 1,
+        health: EndpointHealth::Healthy,
+        hostname: String::new(),
+    };
+    let group = LocalityEndpoints { endpoints: vec![endpoint], weight: 1, ..LocalityEndpoints::default() };
+    let cluster = Cluster {
+        name: "app".to_owned(),
+        discovery: Discovery::Static(LoadAssignment { cluster: "app".to_owned(), localities: vec![group] }),
+        connect_timeout: Duration::from_secs(1),
+        balancing: LoadBalancing::RoundRobin,
+        protocol: HttpProtocol::Http1,
+        transport: UpstreamTransport::Plain,
+        circuit_breakers: CircuitBreakers::default(),
+        outlier_detection: None,
+        health_checks: Vec::new(),
+        idle_timeout: None,
+        ignore_health_on_host_removal: true,
+        close_connections_on_host_removal: false,
+    };
+    let forward = Forward {
+        clusters: vec![WeightedCluster { name: "app".to_owned(), weight: 1 }],
+        timeout: None,
+        idle_timeout: None,
+        retry: None,
+        path_rewrite: None,
+        host_rewrite: None,
+        cluster_not_found_status: 503,
+    };
+    let matches = RouteMatch {
+        path: PathMatch::Prefix("/".to_owned()),
+        headers: Vec::new(),
+        query: Vec::new(),
+        grpc: false,
+    };
+    let route = Route {
+        name: "all".to_owned(),
+        matches,
+        action: Action::Forward(forward),
+        request_headers: Vec::new(),
+        response_headers: Vec::new(),
+    };
+    let host = VirtualHost {
+        name: "all".to_owned(),
+        domains: vec!["*".to_owned()],
+        routes: vec![route],
+        ..VirtualHost::default()
+    };
+    let routes = RouteTable { name: "routes".to_owned(), virtual_hosts: vec![host], ..RouteTable::default() };
+    let connection = HttpConnection {
+        stat_prefix: "ingress".to_owned(),
+        codec: Codec::Auto,
+        routes: RouteSource::Rds("routes".to_owned()),
+        access_logs: vec![AccessLog {
+            path: access_log.display().to_string(),
+            format: AccessLogFormat::Text(
+                "%REQ(:METHOD)% %REQ(:PATH)% %RESPONSE_CODE% %UPSTREAM_CLUSTER%\n".to_owned(),
+            ),
+        }],
+        normalize_path: true,
+        merge_slashes: true,
+        websocket: true,
+        use_remote_address: false,
+        server_name: None,
+        stream_idle_timeout: None,
+        request_timeout: None,
+        request_headers_timeout: None,
+        idle_timeout: None,
+        drain_timeout: None,
+    };
+    let chain = FilterChain {
+        name: String::new(),
+        matches: ChainMatch::default(),
+        transport: Transport::Plain,
+        network: Network::Http(Box::new(connection)),
+    };
+    let listener = Listener {
+        name: "ingress".to_owned(),
+        address: listen,
+        ipv4_compat: false,
+        direction: Direction::Inbound,
+        original_dst: false,
+        tls_inspector: false,
+        chains: Vec::new(),
+        default_chain: Some(chain),
+        access_logs: Vec::new(),
+    };
+    vec![Resource::Cluster(cluster), Resource::Listener(listener), Resource::Routes(routes)]
+}
+
+struct Proxy {
+    admin: SocketAddr,
+    thread: JoinHandle<Result<(), selvedge_proxy::Error>>,
+}
+
+impl Proxy {
+    fn start(folder: &Path) -> Self {
+        let (admin, nobody) = (free(), free());
+        let env = [
+            ("APPMESH_RESOURCE_ARN", RESOURCE.to_owned()),
+            ("APPMESH_XDS_ENDPOINT", nobody.to_string()),
+            ("ENVOY_ADMIN_ACCESS_PORT", admin.port().to_string()),
+            ("SELVEDGE_STATE_DIR", folder.display().to_string()),
+            ("SELVEDGE_DRAIN_ACCEPT_S", "0".to_owned()),
+        ];
+        let env: BTreeMap<String, String> =
+            env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let bootstrap = Bootstrap::from_env(&env, 2).expect("a valid environment");
+        Self { admin, thread: std::thread::spawn(|| selvedge_proxy::run(bootstrap, None)) }
+    }
+
+    fn end(self) {
+        assert_eq!(post(self.admin, "/quitquitquit").expect("answered").0, 200);
+        until("the proxy ends", || self.thread.is_finished().then_some(()));
+        self.thread.join().expect("no panic").expect("a clean end");
+    }
+}
+
+#[test]
+fn a_proxy_starts_from_disk_without_a_control_plane_serves_and_ends_cleanly() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (listen, app, log) = (free(), application(), folder.path().join("access.log"));
+    let store = Store::open(folder.path(), RESOURCE).expect("a folder");
+    let encoded: Vec<_> = configuration(listen, app, &log).iter().map(selvedge_xds::encode).collect();
+    store.save(&encoded).expect("saved");
+
+    let proxy = Proxy::start(folder.path());
+    until("ready", || get(proxy.admin, "/ready").filter(|(status, _)| *status == 200));
+    let (status, answer) = get(listen, "/a?b=c").expect("answered");
+    assert_eq!((status, answer.ends_with("hello")), (200, true), "{answer}");
+
+    let page = |path: &str| get(proxy.admin, path).expect("answered").1;
+    let info = page("/server_info");
+    assert!(info.lines().any(|line| line.contains("state") && line.contains("LIVE")), "{info}");
+    let stats = page("/stats?usedonly");
+    for line in [
+        "cluster.app.upstream_rq_200: 1",
+        "cluster.app.upstream_rq_total: 1",
+        "cluster.app.membership_healthy: 1",
+        "http.ingress.downstream_rq_2xx: 1",
+        "cluster_manager.active_clusters: 1",
+        "listener_manager.total_listeners_active: 1",
+        "server.live: 1",
+    ] {
+        assert!(stats.lines().any(|found| found == line), "{line}\nin\n{stats}");
+    }
+    assert!(
+        page("/stats/prometheus")
+            .contains("envoy_cluster_upstream_rq{envoy_response_code=\"200\",envoy_cluster_name=\"app\"} 1")
+    );
+    assert!(page("/clusters").contains(&format!("app::{app}::rq_total::1")));
+    assert!(page("/listeners").contains(&format!("ingress::{listen}")));
+    let dump = page("/config_dump");
+    for member in
+        ["dynamic_active_clusters", "dynamic_listeners", "dynamic_route_configs", "\"active_state\""]
+    {
+        assert!(dump.contains(member), "{member}");
+    }
+    until("the log is written", || {
+        std::fs::read_to_string(&log).ok().filter(|text| text == "GET /a?b=c 200 app\n")
+    });
+
+    proxy.end();
+    assert!(TcpStream::connect(listen).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn the_admin_endpoint_refuses_strangers_names_and_changes_by_get() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let proxy = Proxy::start(folder.path());
+    let (status, text) = until("an answer", || get(proxy.admin, "/ready"));
+    assert_eq!(status, 503, "nothing is known yet");
+    assert!(text.ends_with("PRE_INITIALIZING\n"), "{text}");
+    assert!(text.contains("cache-control: no-cache, max-age=0\r\nx-content-type-options: nosniff"), "{text}");
+    for path in ["/quitquitquit", "/drain_listeners", "/healthcheck/fail", "/logging", "/reset_counters"] {
+        assert_eq!(get(proxy.admin, path).expect("answered").0, 405, "{path}");
+    }
+    let (status, text) = get(proxy.admin, "/nothing").expect("answered");
+    assert!(status == 404 && text.contains("admin commands are:"), "{text}");
+    let stranger = "GET /config_dump HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n";
+    assert_eq!(ask(proxy.admin, stranger).expect("answered").0, 403);
+    assert_eq!(get(proxy.admin, "/stats?filter=(").expect("answered").0, 400);
+    assert_eq!(post(proxy.admin, "/healthcheck/fail").expect("answered").0, 200);
+    assert!(get(proxy.admin, "/ready").expect("answered").1.ends_with("DRAINING\n"));
+    proxy.end();
+}
