@@ -63,8 +63,10 @@ pub(crate) fn translate(context: &mut Context<'_>) {
     let mut taken = BTreeSet::new();
     for (index, listener) in gateway.spec.listeners.iter().enumerate() {
         let port = listener.port_mapping.port;
-        if !taken.insert(port) {
-            let text = format!("another listener has port {port}");
+        let reserved = proxy.direct().is_none() && port == egress_port;
+        if reserved || !taken.insert(port) {
+            let whose = if reserved { "the proxy's own egress" } else { "another" };
+            let text = format!("{whose} listener has port {port}");
             context.error(Code::PortClash, gateway, format!("spec.listeners[{index}]"), text);
             continue;
         }

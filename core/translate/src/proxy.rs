@@ -61,6 +61,8 @@ pub enum ProxyInvalid {
     Kind(Key),
     #[error("the interception {0:?} is neither \"redirect\" nor \"none\"")]
     Interception(String),
+    #[error("ingress_port and egress_port are both {0}")]
+    SamePort(u16),
     #[error("{member} is missing or not {expected}")]
     Member { member: String, expected: &'static str },
 }
@@ -146,10 +148,14 @@ impl Direct {
             Some(value) => port(member, value),
             None => Err(ProxyInvalid::Member { member: member.to_owned(), expected: "a port" }),
         };
+        let (ingress_port, egress_port) = (required("ingress_port")?, required("egress_port")?);
+        if ingress_port == egress_port {
+            return Err(ProxyInvalid::SamePort(ingress_port));
+        }
         Ok(Self {
             bind: address(own, "bind")?.unwrap_or(localhost),
-            ingress_port: required("ingress_port")?,
-            egress_port: required("egress_port")?,
+            ingress_port,
+            egress_port,
             app_host: address(own, "app_host")?.unwrap_or(localhost),
             app_ports: app_ports(own.get("app_port"))?,
             advertise: address(own, "advertise")?,
@@ -239,6 +245,7 @@ mod tests {
             ("ingress_port", json!(80.5)),
             ("egress_port", json!(65536)),
             ("egress_port", json!("80")),
+            ("egress_port", json!(1)),
             ("app_port", json!([8080])),
             ("app_port", json!({"x": 1})),
             ("app_port", json!({"80": -1})),
