@@ -13,8 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{HeaderMap, Request, Response, StatusCode};
-use selvedge_aws::error::UNKNOWN_OPERATION;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use selvedge_aws::{CredentialScope, dispatch};
 use selvedge_store::Store;
 
@@ -69,8 +68,11 @@ impl Api {
             return refusal;
         }
         match path.strip_prefix(extension::PREFIX) {
-            Some(_) => extension::answer(&self.extensions, request),
-            None => self.handle_aws(request),
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+                extension::answer(&self.extensions, request)
+            }
+            _ if path == "/" && request.method() == Method::GET => extension::welcome(),
+            _ => self.handle_aws(request),
         }
     }
 
@@ -82,12 +84,7 @@ impl Api {
                 Ok(output) => dispatch::encode(&call, &output, &request_id),
                 Err(error) => dispatch::encode_error(call.protocol, &error, &request_id),
             },
-            Err(refused) => {
-                if refused.error.shape == UNKNOWN_OPERATION && request.uri().path() == "/" {
-                    return extension::welcome();
-                }
-                dispatch::encode_error(refused.protocol, &refused.error, &request_id)
-            }
+            Err(refused) => dispatch::encode_error(refused.protocol, &refused.error, &request_id),
         };
         to_http(answer, &request_id)
     }

@@ -30,6 +30,8 @@ use crate::api::Api;
 pub const CONNECTIONS_MAX: usize = 16_384;
 /// Calls of the API that may be in the store at a time; more wait their turn.
 pub const CALLS_MAX: usize = 64;
+/// Calls that may wait their turn; more are told to come back.
+pub const CALLS_WAITING_MAX: usize = 1024;
 /// Headers of a request.
 pub const HEADERS_MAX: usize = 100;
 /// Bytes that the head of a request may have.
@@ -50,7 +52,8 @@ pub struct Server {
     api: Arc<Api>,
     grpc: Option<Routes>,
     connections: Arc<Semaphore>,
-    calls: Arc<Semaphore>,
+    calls: Semaphore,
+    waiting: Semaphore,
 }
 
 impl Server {
@@ -60,7 +63,8 @@ impl Server {
             api,
             grpc,
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-            calls: Arc::new(Semaphore::new(CALLS_MAX)),
+            calls: Semaphore::new(CALLS_MAX),
+            waiting: Semaphore::new(CALLS_WAITING_MAX),
         }
     }
 
@@ -168,7 +172,12 @@ impl Server {
                     );
                 }
             };
+        let Ok(waiting) = self.waiting.try_acquire() else {
+            let message = "too many requests are waiting; try again";
+            return refuse(StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException", message);
+        };
         let _turn = self.calls.acquire().await;
+        drop(waiting);
         let api = Arc::clone(&self.api);
         let request = Request::from_parts(head, body);
         let answered = tokio::task::spawn_blocking(move || api.handle(&request)).await;

@@ -566,6 +566,24 @@ fn health_is_answered_whatever_the_host() {
 }
 
 #[test]
+fn a_service_that_is_not_here_is_an_error_in_its_own_protocol() {
+    let world = World::new(Settings::default());
+    let request = Request::post("/").header("x-amz-target", "Route53AutoNaming_v20170314.ListNamespaces");
+    let response = world.api.handle(&request.body(Bytes::from("{}")).expect("a request"));
+    assert_eq!(response.status(), 400);
+    assert!(response.body().starts_with(br#"{"__type":"UnknownOperationException""#));
+    let request = Request::post("/").header("content-type", "application/x-www-form-urlencoded");
+    let response =
+        world.api.handle(&request.body(Bytes::from("Action=GetCallerIdentity")).expect("a request"));
+    assert!(
+        response
+            .body()
+            .starts_with(b"<ErrorResponse><Error><Type>Sender</Type><Code>UnknownOperationException")
+    );
+    assert!(world.send("GET", "/", "").body().starts_with(b"This is Selvedge's API"));
+}
+
+#[test]
 fn a_store_that_is_gone_is_an_error_that_can_be_retried() {
     let world = World::with_mesh();
     world.store.crash();

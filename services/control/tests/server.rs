@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use selvedge_control::api::{Api, Extension, Hosts, Readiness, System};
 use selvedge_control::operations::Settings;
-use selvedge_control::server::Server;
+use selvedge_control::server::{CALLS_MAX, CALLS_WAITING_MAX, STREAMS_MAX, Server};
 use selvedge_store::memory::Memory;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,7 +33,7 @@ impl Extension for Slow {
     fn handle(&self, _: &Request<Bytes>) -> Response<Bytes> {
         self.is_reached.store(true, Ordering::SeqCst);
         while !self.is_let_go.load(Ordering::SeqCst) {
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(1));
         }
         Response::new(Bytes::from("at last"))
     }
@@ -155,4 +155,34 @@ async fn a_drain_waits_no_longer_than_its_deadline() {
     stream.write_all(half).await.expect("the server reads");
     running.drain.send_replace(true);
     running.server.await.expect("the server ends");
+}
+
+#[tokio::test]
+async fn more_calls_than_may_wait_are_told_to_come_back() {
+    let running = start(None, Duration::from_secs(5)).await;
+    let mut clients = Vec::new();
+    // One connection has only so many streams, so several are needed to have too many calls at a time.
+    let calls = CALLS_MAX + CALLS_WAITING_MAX + 1;
+    for _ in 0..calls.div_ceil(usize::try_from(STREAMS_MAX).expect("a small number")) {
+        let io = TokioIo::new(running.connect().await);
+        let (client, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.expect("HTTP/2");
+        tokio::spawn(connection);
+        clients.push(client);
+    }
+    let uri = format!("http://{}/selvedge/v1/slow", running.address);
+    let mut answers = tokio::task::JoinSet::new();
+    for index in 0..calls {
+        let request = Request::get(uri.as_str()).body(Full::<Bytes>::default()).expect("a request");
+        let client = index % clients.len();
+        answers.spawn(clients[client].send_request(request));
+    }
+    let refused =
+        answers.join_next().await.expect("an answer").expect("no panic").expect("no broken connection");
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers()["x-amzn-errortype"], "TooManyRequestsException");
+    running.is_let_go.store(true, Ordering::SeqCst);
+    while let Some(answer) = answers.join_next().await {
+        assert_eq!(answer.expect("no panic").expect("no broken connection").status(), StatusCode::OK);
+    }
 }
