@@ -209,7 +209,6 @@ impl Running {
         self.server.await.context("the server failed")?;
         let publisher = self.publisher;
         tokio::task::spawn_blocking(|| publisher.stop()).await.context("the publisher failed")?;
-        self.publisher.stop();
         Ok(())
     }
 }
