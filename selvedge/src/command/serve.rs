@@ -35,7 +35,7 @@ enum Role {
 }
 
 pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
-    logging::start(&args.log)?;
+    logging::start(&args.log, "info")?;
     // One role so far; naming it twice starts it once.
     debug_assert!(args.roles.iter().all(|role| *role == Role::Control));
     control::run(args.control.settings(args.listen, args.store.clone())?).await

@@ -32,6 +32,6 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
-    logging::start(&args.log)?;
+    logging::start(&args.log, "info")?;
     control::run(args.control.settings(args.listen, StoreUrl::Sqlite(args.data_dir.clone()))?).await
 }

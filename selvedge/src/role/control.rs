@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use selvedge_control::api::{Api, Hosts, Readiness, Surroundings as _, System};
+use selvedge_control::api::{Api, Hosts, Readiness, System};
 use selvedge_control::explain::ExplainRoute;
 use selvedge_control::operations;
 use selvedge_control::publish;
@@ -158,18 +158,11 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
     let publisher = publish::run::start(Arc::clone(&store), publish::Settings::new(replica))
         .context("failed to start the publisher")?;
     let readiness = readiness(publisher.handle(), draining.clone());
-    let replica = publish::Settings::new(System.uuid());
-    let publisher = publish::run::start(Arc::clone(&store), replica).context("failed to start the publisher")?;
-    let proxies = publisher.handle();
-    let readiness = readiness.with("discovery", {
-        let proxies = proxies.clone();
-        Arc::new(move || if proxies.is_loaded() { Ok(()) } else { Err("reading the store".to_owned()) })
-    });
     let hosts = Hosts::allowing(settings.allowed_hosts);
     let api = Api::new(Arc::clone(&store), settings.api, Arc::new(System), readiness, hosts)
-        .with_extension(StatusRoute::new(Arc::clone(&store), Arc::new(proxies.clone())))
+        .with_extension(StatusRoute::new(Arc::clone(&store), Arc::new(publisher.handle())))
         .with_extension(ExplainRoute::new(store));
-    let server = Server::new(Arc::new(api), Some(xds::routes(&proxies, &draining)));
+    let server = Server::new(Arc::new(api), Some(xds::routes(&publisher.handle(), &draining)));
     let server = tokio::spawn(server.run(listener, draining, settings.drain));
     wait_until_loaded(&publisher.handle()).await;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ready");

@@ -1,8 +1,12 @@
 //! Structured logs on standard error.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt, reload};
 
 use crate::exit::Failure;
 
@@ -20,24 +24,68 @@ pub(crate) enum LogFormat {
 #[command(next_help_heading = "Logs")]
 pub(crate) struct LogArgs {
     /// Which lines are written: error, warn, info, debug, trace, or per module as in `info,selvedge_control=debug`
-    #[arg(long, value_name = "LEVEL", env = "SELVEDGE_LOG_LEVEL", default_value = "info")]
-    pub(crate) log_level: String,
+    #[arg(long, value_name = "LEVEL", env = "SELVEDGE_LOG_LEVEL")]
+    pub(crate) log_level: Option<String>,
     /// How a line looks
     #[arg(long, value_enum, env = "SELVEDGE_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
 }
 
-/// Sends this process's log lines to standard error.
+/// Changes the level of a running process; gives the reason if the word is none.
+pub(crate) type SetLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+
+/// Sends this process's log lines to standard error, at `level` unless the options name one.
 ///
 /// # Errors
 /// [`Failure::Usage`] when the level cannot be read.
-pub(crate) fn start(args: &LogArgs) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&args.log_level)
-        .map_err(|error| Failure::Usage(format!("--log-level {}: {error}", args.log_level)))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = match args.log_format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+pub(crate) fn start(args: &LogArgs, level: &str) -> Result<SetLevel, Failure> {
+    let level = args.log_level.as_deref().unwrap_or(level);
+    let filter = filter(level).map_err(|reason| Failure::Usage(format!("log level {level:?}: {reason}")))?;
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match args.log_format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    started.map_err(|error| Failure::Other(anyhow::anyhow!("logs could not be started: {error}")))
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .try_init()
+        .map_err(|error| Failure::Other(anyhow::anyhow!("logs could not be started: {error}")))?;
+    Ok(Arc::new(move |level| handle.reload(self::filter(level)?).map_err(|error| error.to_string())))
+}
+
+/// Reads a level in our words or Envoy's.
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    let level = match level {
+        "warning" => "warn",
+        "critical" => "error",
+        other => other,
+    };
+    // A bare word must be a level: a module of that name is never what was meant.
+    let is_word = level.bytes().all(|byte| byte.is_ascii_alphabetic());
+    if is_word && level.parse::<LevelFilter>().is_err() {
+        return Err("write trace, debug, info, warning, error, critical or off".to_owned());
+    }
+    EnvFilter::try_new(level).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_read_in_both_vocabularies() {
+        for (level, accepted) in [
+            ("info", true),
+            ("warning", true),
+            ("critical", true),
+            ("off", true),
+            ("info,selvedge_control=debug", true),
+            ("loud", false),
+            ("", false),
+            ("a=b=c", false),
+        ] {
+            assert_eq!(filter(level).is_ok(), accepted, "{level:?}");
+        }
+    }
 }
