@@ -29,7 +29,7 @@ use selvedge_traffic::ResourceKind;
 use crate::Node;
 use channel::{Channel, Gates};
 pub use event::{Event, Rejected};
-use order::Order;
+use order::{Order, Wait};
 pub use view::View;
 
 /// Most names that one stream may subscribe to in one type.
@@ -222,25 +222,39 @@ impl ServerSession {
     fn refresh_order(&mut self, view: &View, now: Instant) {
         let unsettled = |kind: ResourceKind| self.channels[kind as usize].is_unsettled(view.of(kind));
         let removes = |kind: ResourceKind| self.channels[kind as usize].removes(view.of(kind));
-        let changes = unsettled(ResourceKind::Listener) || unsettled(ResourceKind::Routes);
-        let below = changes
-            && (unsettled(ResourceKind::Cluster) || unsettled(ResourceKind::Endpoints) || self.cold(view));
-        let removals = removes(ResourceKind::Cluster) || removes(ResourceKind::Endpoints);
-        // Listeners that go, and those that a proxy which has just connected has not asked for yet, may use it too.
-        let in_use = removals
-            && (changes
-                || !self.channels[ResourceKind::Listener as usize].is_introduced()
-                || [ResourceKind::Listener, ResourceKind::Routes]
-                    .iter()
-                    .any(|kind| removes(*kind) || self.channels[*kind as usize].awaits_answer()));
-        let refused = removals
-            && [ResourceKind::Listener, ResourceKind::Routes]
-                .iter()
-                .any(|kind| self.channels[*kind as usize].rejected().next().is_some());
+        let behind = |kinds: [ResourceKind; 2]| {
+            kinds.iter().any(|kind| self.channels[*kind as usize].is_behind(view.of(*kind)))
+        };
+        let below = [ResourceKind::Cluster, ResourceKind::Endpoints];
+        let above = [ResourceKind::Listener, ResourceKind::Routes];
+        let changes = above.into_iter().any(unsettled);
+        let removals = below.into_iter().any(removes);
+        // Listeners and routes that go, and those that a proxy which has just connected has not asked for yet, may use
+        // what is to be removed. Without a listener there is no route to ask for.
+        let listens = self.channels[ResourceKind::Listener as usize].held_names().next().is_some();
+        let is_in_use = |kind: ResourceKind| {
+            let channel = &self.channels[kind as usize];
+            let is_unasked = !channel.is_introduced() && (kind == ResourceKind::Listener || listens);
+            removes(kind) || channel.awaits_answer() || is_unasked
+        };
+        let is_rejected = |kind: ResourceKind| self.channels[kind as usize].rejected().next().is_some();
+        let changes_wait = match changes {
+            true if behind(below) => Wait::Blocked,
+            true if below.into_iter().any(unsettled) || self.cold(view) => Wait::Bounded,
+            _ => Wait::None,
+        };
+        let removals_wait = match removals {
+            true if behind(above) || above.into_iter().any(is_rejected) => Wait::Blocked,
+            true if changes || above.into_iter().any(is_in_use) => Wait::Bounded,
+            _ => Wait::None,
+        };
         match self.scope {
-            Scope::Aggregated => self.order.refresh(now, below, in_use, refused),
+            Scope::Aggregated => self.order.refresh(now, changes_wait, removals_wait),
             // Other types travel on streams of their own: nothing can be known of them but that they take a while.
-            Scope::Only(_) => self.order.refresh(now, false, removals, false),
+            Scope::Only(_) => {
+                let removals_wait = if removals { Wait::Bounded } else { Wait::None };
+                self.order.refresh(now, Wait::None, removals_wait);
+            }
         }
     }
 

@@ -147,6 +147,24 @@ impl Channel {
         self.held.keys().any(|name| !collection.contains_key(name) && self.subscription.covers(name))
     }
 
+    /// Whether a change or removal has not even been sent, because the response before it is not answered.
+    pub(super) fn is_behind(&self, collection: &Collection) -> bool {
+        let Some(outstanding) = &self.outstanding else { return false };
+        let batch = &outstanding.batch;
+        let sent: BTreeMap<&str, &str> =
+            batch.resources.iter().map(|encoded| (&*encoded.name, &*encoded.version)).collect();
+        let is_unsent = |encoded: &Encoded| sent.get(&*encoded.name) != Some(&&*encoded.version);
+        let stays = |name: &Arc<str>| match batch.whole {
+            true => sent.contains_key(&**name),
+            false => !batch.removed.contains(name),
+        };
+        let covered = collection.values().filter(|encoded| self.subscription.covers(&encoded.name));
+        let mut gone = self.held.keys().chain(batch.resources.iter().map(|encoded| &encoded.name));
+        covered.into_iter().any(|encoded| self.lacks(encoded) && is_unsent(encoded))
+            || gone
+                .any(|name| !collection.contains_key(name) && self.subscription.covers(name) && stays(name))
+    }
+
     pub(super) fn force(&mut self, name: &Arc<str>) {
         if self.subscription.covers(name) {
             self.forced.insert(name.clone());

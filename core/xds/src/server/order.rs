@@ -15,29 +15,42 @@ const REMOVALS_WAIT_MAX: Duration = Duration::from_secs(3);
 pub(super) struct Order {
     changes_until: Option<Instant>,
     removals_until: Option<Instant>,
-    /// A listener or route table was rejected: the one in force may use what is to be removed.
-    removals_refused: bool,
+    /// What is needed has not even been sent: the proxy owes an answer. No wait is too long for that.
+    changes_blocked: bool,
+    /// The same for what must change before anything may be removed; or a listener or route table was rejected, and the
+    /// one in force may use it.
+    removals_blocked: bool,
     changes_expired: bool,
     removals_expired: bool,
 }
 
+/// What stands before a change or a removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    None,
+    /// Something that was sent, or that the proxy has not asked for; it may never come.
+    Bounded,
+    /// Something that cannot be sent yet, or was rejected.
+    Blocked,
+}
+
 impl Order {
-    /// `below`: clusters or endpoints are not there yet. `in_use`: listeners or routes that may use what is to be
-    /// removed have not changed yet. `refused`: they were rejected.
-    pub(super) fn refresh(&mut self, now: Instant, below: bool, in_use: bool, refused: bool) {
+    pub(super) fn refresh(&mut self, now: Instant, changes: Wait, removals: Wait) {
+        let (below, in_use) = (changes == Wait::Bounded, removals == Wait::Bounded);
         refresh(&mut self.changes_until, &mut self.changes_expired, below, now, CHANGES_WAIT_MAX);
         refresh(&mut self.removals_until, &mut self.removals_expired, in_use, now, REMOVALS_WAIT_MAX);
-        self.removals_refused = refused;
+        self.changes_blocked = changes == Wait::Blocked;
+        self.removals_blocked = removals == Wait::Blocked;
     }
 
     pub(super) fn holds_changes(&self, kind: ResourceKind, now: Instant) -> bool {
         matches!(kind, ResourceKind::Listener | ResourceKind::Routes)
-            && self.changes_until.is_some_and(|until| now < until)
+            && (self.changes_blocked || self.changes_until.is_some_and(|until| now < until))
     }
 
     pub(super) fn holds_removals(&self, kind: ResourceKind, now: Instant) -> bool {
         matches!(kind, ResourceKind::Cluster | ResourceKind::Endpoints)
-            && (self.removals_refused || self.removals_until.is_some_and(|until| now < until))
+            && (self.removals_blocked || self.removals_until.is_some_and(|until| now < until))
     }
 
     /// When the first wait ends by itself.

@@ -1,6 +1,7 @@
 //! The incremental form.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use selvedge_xds::server::{Event, Form};
 use selvedge_xds::type_url;
@@ -130,6 +131,40 @@ fn a_proxy_that_comes_back_keeps_its_clusters_until_its_listeners_are_gone() {
     assert_eq!(introduce(&mut stream, CDS, "a"), [], "what it listens with is not known yet");
     let seen = introduce(&mut stream, LDS, "in");
     assert_eq!((seen[0].kind, &seen[0].removed[..]), (LDS, &["in".to_owned()][..]));
+    let seen = stream.ack(&seen[0]);
+    assert_eq!((seen[0].kind, &seen[0].removed[..]), (CDS, &["a".to_owned()][..]));
+}
+
+#[test]
+fn routes_wait_for_a_cluster_that_cannot_be_sent_yet_however_long_that_takes() {
+    let mut stream = settled();
+    let parts = [cluster("a", 2), endpoints("a", 1), listener("in", 1), routes("r", "one")];
+    let first = stream.show(view(2, &parts.iter().collect::<Vec<_>>()));
+    assert_eq!(gist(&first), [(CDS, vec!["a"]), (EDS, vec!["a"])]);
+    let [a, a_hosts, listener, _] = parts;
+    let parts = [a, a_hosts, cluster("b", 1), listener, routes("r", "two")];
+    assert_eq!(stream.show(view(3, &parts.iter().collect::<Vec<_>>())), []);
+    stream.now += Duration::from_secs(60);
+    assert_eq!(stream.drain(), [], "the answer that is owed comes late, if ever");
+    let seen = stream.ack(&first[0]);
+    assert_eq!(gist(&seen), [(CDS, vec!["b"])]);
+    stream.ack(&first[1]);
+    assert_eq!(gist(&stream.ack(&seen[0])), [(RDS, vec!["r"])]);
+}
+
+#[test]
+fn a_cluster_stays_while_the_route_that_leaves_it_cannot_be_sent() {
+    let mut stream = settled();
+    let both = [cluster("a", 1), endpoints("a", 1), cluster("b", 1), listener("in", 1), routes("r", "two")];
+    let seen = stream.show(view(2, &both.iter().collect::<Vec<_>>()));
+    let seen = stream.ack(&seen[0]);
+    assert_eq!(gist(&seen), [(RDS, vec!["r"])]);
+    let one = [cluster("b", 1), listener("in", 1), routes("r", "three")];
+    assert_eq!(stream.show(view(3, &one.iter().collect::<Vec<_>>())), []);
+    stream.now += Duration::from_secs(60);
+    assert_eq!(stream.drain(), [], "the proxy still routes as it was told first");
+    let seen = stream.ack(&seen[0]);
+    assert_eq!(gist(&seen), [(RDS, vec!["r"])]);
     let seen = stream.ack(&seen[0]);
     assert_eq!((seen[0].kind, &seen[0].removed[..]), (CDS, &["a".to_owned()][..]));
 }
