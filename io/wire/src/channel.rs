@@ -59,7 +59,9 @@ impl From<ReadError<ChunkError>> for ChannelError {
 #[derive(Debug)]
 pub enum Channel {
     Http1(Box<Http1>),
-    Http2(Http2Stream),
+    Http2(Box<Http2Stream>),
+    /// The connection was given back; nothing more can be read or sent.
+    Over,
 }
 
 impl Channel {
@@ -71,6 +73,7 @@ impl Channel {
         match self {
             Self::Http1(one) => one.poll_content(cx).map_err(ChannelError::from),
             Self::Http2(two) => two.poll_content(cx),
+            Self::Over => Poll::Ready(Err(ChannelError::Closed)),
         }
     }
 
@@ -79,6 +82,7 @@ impl Channel {
         match self {
             Self::Http1(one) => one.content(),
             Self::Http2(two) => two.content(),
+            Self::Over => &[],
         }
     }
 
@@ -87,6 +91,7 @@ impl Channel {
         match self {
             Self::Http1(one) => one.consume(len),
             Self::Http2(two) => two.consume(len),
+            Self::Over => {}
         }
     }
 
@@ -95,6 +100,7 @@ impl Channel {
         match self {
             Self::Http1(one) => one.is_last(),
             Self::Http2(two) => two.is_last(),
+            Self::Over => false,
         }
     }
 
@@ -103,13 +109,14 @@ impl Channel {
         match self {
             Self::Http1(one) => one.is_read(),
             Self::Http2(two) => two.is_read(),
+            Self::Over => true,
         }
     }
 
     /// The trailers that followed the incoming body. HTTP/1 has none that are passed on.
     pub fn trailers(&self) -> Option<&Fields> {
         match self {
-            Self::Http1(_) => None,
+            Self::Http1(_) | Self::Over => None,
             Self::Http2(two) => two.trailers(),
         }
     }
@@ -130,6 +137,7 @@ impl Channel {
             Self::Http2(two) => {
                 two.poll_send(cx, content.len(), last, |len| Bytes::copy_from_slice(&content[..len]))
             }
+            Self::Over => Poll::Ready(Err(ChannelError::Closed)),
         }
     }
 
@@ -168,6 +176,7 @@ impl Channel {
                 one.end();
                 Ok(())
             }
+            Self::Over => Err(ChannelError::Closed),
             Self::Http2(two) => two.end(trailers),
         }
     }
@@ -179,7 +188,7 @@ impl Channel {
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ChannelError>> {
         match self {
             Self::Http1(one) => one.poll_flush(cx).map_err(ChannelError::from),
-            Self::Http2(_) => Poll::Ready(Ok(())),
+            Self::Http2(_) | Self::Over => Poll::Ready(Ok(())),
         }
     }
 
@@ -197,6 +206,7 @@ impl Channel {
                 },
             },
             Self::Http2(two) => two.poll_gone(cx),
+            Self::Over => Poll::Ready(()),
         }
     }
 

@@ -30,7 +30,7 @@ enum Next {
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: Peer, io: Io) {
+pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: Rc<Peer>, io: Io) {
     let mut stats = HttpConnectionStats::http1(&manager);
     let place = worker.place();
     let mut connection = Connection {
@@ -54,7 +54,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: P
             After::Keep => {}
             After::Close => {
                 stats.closed_locally();
-                connection.linger().await;
+                Box::pin(connection.linger()).await;
                 break;
             }
             After::Cut => break,
@@ -70,7 +70,7 @@ struct Connection {
     closing: bool,
     worker: Rc<Worker>,
     manager: Arc<HttpManager>,
-    peer: Peer,
+    peer: Rc<Peer>,
     place: Place,
 }
 
@@ -136,7 +136,8 @@ impl Connection {
             &mut self.deadline,
             facts,
         );
-        request::serve(exchange, refused).await
+        // Boxed for as long as the request lasts, so that an idle connection does not carry its room.
+        Box::pin(request::serve(exchange, refused)).await
     }
 
     /// Reads a head within its time. `None` if the client went away.

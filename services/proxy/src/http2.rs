@@ -25,14 +25,13 @@ use crate::serve::worker::Worker;
 type Accepted = (http::Request<::h2::RecvStream>, ::h2::server::SendResponse<bytes::Bytes>);
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: Peer, io: Io) {
+pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: Rc<Peer>, io: Io) {
     let _stats = HttpConnectionStats::http2(&manager);
     let Ok(mut server) = h2::serve(io).await else {
         manager.stats.downstream_cx_protocol_error.inc();
         return;
     };
     let place = worker.place();
-    let peer = Rc::new(peer);
     let streams = Rc::new(Cell::new(0usize));
     let mut idle = Deadline::default();
     let mut announced = false;
@@ -119,7 +118,7 @@ async fn one(worker: &Rc<Worker>, manager: &Arc<HttpManager>, peer: &Peer, (requ
         let refusal = RequestError::TooManyHeaders.refusal();
         Reply::refusal(Refusal { details: "http2.too_many_headers", ..refusal })
     });
-    let mut channel = Channel::Http2(Http2Stream::server(receive, respond));
+    let mut channel = Channel::Http2(Box::new(Http2Stream::server(receive, respond)));
     let mut deadline = Deadline::default();
     let facts = RequestFacts { framing, ..RequestFacts::default() };
     let routes = manager.routes.load_full();

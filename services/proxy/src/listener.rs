@@ -71,15 +71,15 @@ async fn connection(
         stats.no_filter_chain_match.inc();
         return;
     };
-    let peer = Peer {
+    let peer = Rc::new(Peer {
         remote,
         local,
         original_dst,
         connection_id: worker.connection_id(),
         chain: chain.name.as_str().into(),
-    };
+    });
     let (start, logged) = (SystemTime::now(), !listener.loggers.is_empty());
-    let kept = logged.then(|| peer.clone());
+    let kept = logged.then(|| Rc::clone(&peer));
     let io = Io::new(stream, worker.buffers.clone());
     serve(worker, &chain, peer, io).await;
     if let Some(peer) = kept {
@@ -87,7 +87,7 @@ async fn connection(
     }
 }
 
-async fn serve(worker: Rc<Worker>, chain: &Chain, peer: Peer, mut io: Io) {
+async fn serve(worker: Rc<Worker>, chain: &Chain, peer: Rc<Peer>, mut io: Io) {
     let manager = match &chain.network {
         Serving::Tcp(manager) => return Box::pin(tcp::serve(worker, Arc::clone(manager), peer, io)).await,
         Serving::Http(manager) => Arc::clone(manager),
@@ -97,7 +97,7 @@ async fn serve(worker: Rc<Worker>, chain: &Chain, peer: Peer, mut io: Io) {
         Codec::Http2 => Protocol::Http2,
         Codec::Auto => {
             let place = worker.place();
-            let detected = detect(&manager, &mut io).await;
+            let detected = Box::pin(detect(&manager, &mut io)).await;
             drop(place);
             match detected {
                 Some(protocol) => protocol,
@@ -135,4 +135,50 @@ fn record(listener: &CompiledListener, peer: &Peer, start: SystemTime, since: In
         ..Record::default()
     };
     listener.loggers.iter().for_each(|logger| logger.log(&record));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use selvedge_telemetry::{AccessLogs, Registry};
+    use selvedge_traffic::Listener;
+    use selvedge_upstream::Clusters;
+    use selvedge_upstream::dns::Resolver;
+
+    use super::*;
+    use crate::serve::compile::Telemetry;
+    use crate::snapshot::ActiveListener;
+
+    /// The memory of an idle connection is mostly that of its task.
+    const TASK_BYTES_MAX: usize = 1024;
+
+    #[tokio::test]
+    async fn the_task_of_a_connection_is_small() {
+        let registry = Registry::new(1);
+        let access_logs = AccessLogs::start(1, registry.clone(), Duration::from_secs(1)).unwrap();
+        let clusters =
+            Clusters::new(registry.clone(), Resolver::from_system(), tokio::runtime::Handle::current());
+        let config = Listener {
+            name: "l".into(),
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            ipv4_compat: false,
+            direction: selvedge_traffic::Direction::Inbound,
+            original_dst: false,
+            tls_inspector: false,
+            chains: Vec::new(),
+            default_chain: None,
+            access_logs: Vec::new(),
+        };
+        let active = ActiveListener { config: Arc::new(config), routes: BTreeMap::new() };
+        let listener =
+            Arc::new(CompiledListener::new(&active, &Telemetry { registry, access_logs }).unwrap());
+        let worker = Worker::new(0, clusters, None);
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
+        let remote = stream.peer_addr().unwrap();
+        let bytes = size_of_val(&connection(worker, listener, stream, remote));
+        assert!(bytes <= TASK_BYTES_MAX, "{bytes} bytes");
+    }
 }

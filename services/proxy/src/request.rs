@@ -30,7 +30,7 @@ pub(crate) async fn serve(mut x: Exchange<'_>, refused: Option<Reply>) -> After 
     };
     let after = match ended {
         Ok(after) => after,
-        Err(Ended::Reply(reply)) => respond::reply(&mut x, reply).await,
+        Err(Ended::Reply(reply)) => Box::pin(respond::reply(&mut x, reply)).await,
         Err(Ended::Gone) => x.gone(),
         Err(Ended::Cut) => After::Cut,
     };

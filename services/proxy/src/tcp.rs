@@ -32,7 +32,7 @@ struct Log {
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<TcpManager>, peer: Peer, mut io: Io) {
+pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<TcpManager>, peer: Rc<Peer>, mut io: Io) {
     let (started, start) = (Instant::now(), SystemTime::now());
     manager.stats.downstream_cx_total.inc();
     let place = worker.place();

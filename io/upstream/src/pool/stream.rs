@@ -92,7 +92,7 @@ impl UpstreamStream {
 
     pub(super) fn http2(client: Client, slot: Slot, active: Active, reused: bool) -> Self {
         Self {
-            channel: Channel::Http2(Http2Stream::client(None)),
+            channel: Channel::Http2(Box::new(Http2Stream::client(None))),
             carrier: Some(Carrier::Http2 { client, response: None, slot }),
             reused,
             counted: (0, 0),
@@ -105,7 +105,7 @@ impl UpstreamStream {
     pub fn protocol(&self) -> Protocol {
         match self.channel {
             Channel::Http1(_) => Protocol::Http1,
-            Channel::Http2(_) => Protocol::Http2,
+            Channel::Http2(_) | Channel::Over => Protocol::Http2,
         }
     }
 
@@ -118,7 +118,7 @@ impl UpstreamStream {
     pub fn has_sent(&self) -> bool {
         match &self.channel {
             Channel::Http1(http) => http.io.bytes_written > self.written_before,
-            Channel::Http2(_) => true,
+            Channel::Http2(_) | Channel::Over => true,
         }
     }
 
@@ -133,7 +133,7 @@ impl UpstreamStream {
     pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
         match &self.channel {
             Channel::Http1(http) => http.io.local_addr(),
-            Channel::Http2(_) => None,
+            Channel::Http2(_) | Channel::Over => None,
         }
     }
 
@@ -152,7 +152,7 @@ impl UpstreamStream {
                 let end = !framing.has_body();
                 let (future, send) = client.send_request(message, end).map_err(ChannelError::from)?;
                 *response = Some(future);
-                *stream = Http2Stream::client((!end).then_some(send));
+                **stream = Http2Stream::client((!end).then_some(send));
             }
             _ => return Err(StreamFailure::Request),
         }
@@ -213,11 +213,10 @@ impl UpstreamStream {
             opened.ended_by(EndedBy::LocalWithRequest);
         } else if close || http.io.is_eof() {
             opened.ended_by(EndedBy::Remote);
-        } else if http.io.unread().is_empty() {
-            let placeholder = Channel::Http2(Http2Stream::client(None));
-            if let Channel::Http1(http) = std::mem::replace(&mut self.channel, placeholder) {
-                pool.put_back(http, opened);
-            }
+        } else if http.io.unread().is_empty()
+            && let Channel::Http1(http) = std::mem::replace(&mut self.channel, Channel::Over)
+        {
+            pool.put_back(http, opened);
         }
     }
 

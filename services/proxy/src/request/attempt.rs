@@ -167,7 +167,8 @@ async fn acquire(
             Err(error) => return Ok(Err(error)),
         }
     }
-    let acquiring = worker.pools.acquire(&plan.cluster, host, protocol, priority, fresh);
+    // The way through a connect is long and rare; boxed, it costs nothing to those who do not take it.
+    let acquiring = Box::pin(worker.pools.acquire(&plan.cluster, host, protocol, priority, fresh));
     x.unless_interrupted(acquiring).await.map_err(|interrupt| attempt_over(x, plan, interrupt))
 }
 

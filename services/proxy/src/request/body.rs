@@ -21,8 +21,9 @@ pub(crate) struct RequestBody {
     sent: bool,
     /// Bytes that came from the client.
     pub(crate) received: u64,
-    /// The body outgrew the buffer: no other try.
+    /// Not everything that came is kept: no other try.
     exceeded: bool,
+    outgrown: bool,
 }
 
 /// Which side ended a transfer.
@@ -43,6 +44,7 @@ impl RequestBody {
             sent: false,
             received: 0,
             exceeded: has_body && !may_retry,
+            outgrown: false,
         }
     }
 
@@ -59,6 +61,11 @@ impl RequestBody {
     /// Whether anything of the body was read and is not kept.
     pub(crate) fn can_replay(&self) -> bool {
         !self.exceeded || self.received == 0
+    }
+
+    /// Whether the body outgrew the buffer: asked once, it forgets.
+    pub(crate) fn take_outgrown(&mut self) -> bool {
+        std::mem::take(&mut self.outgrown)
     }
 
     /// Starts over, for the next try.
@@ -101,7 +108,7 @@ impl RequestBody {
             }
             let available = from.content().len();
             if self.kept.as_ref().is_some_and(|kept| kept.len() + available > REPLAY_BYTES_MAX) {
-                (self.kept, self.exceeded) = (None, true);
+                (self.kept, self.exceeded, self.outgrown) = (None, true, true);
             }
             match &mut self.kept {
                 Some(kept) => {

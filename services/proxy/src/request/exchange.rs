@@ -131,7 +131,7 @@ impl<'a> Exchange<'a> {
         stats.downstream_rq_total.inc();
         match self.channel {
             Channel::Http1(_) => stats.downstream_rq_http1_total.inc(),
-            Channel::Http2(_) => stats.downstream_rq_http2_total.inc(),
+            Channel::Http2(_) | Channel::Over => stats.downstream_rq_http2_total.inc(),
         }
         if self.channel.is_read() {
             self.request_arrived(self.log.started);

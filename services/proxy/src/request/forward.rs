@@ -51,6 +51,9 @@ pub(super) async fn forward<'a>(
     loop {
         x.log.attempts += 1;
         let tried = attempt(x, &mut plan, &mut body).await?;
+        if body.take_outgrown() {
+            plan.cluster.stats.retry_or_shadow_abandoned.inc();
+        }
         let verdict = judge(x, &plan, retrier.as_mut(), &body, &tried);
         let (guard, wait) = match (verdict, tried) {
             (Some(again), tried) => {
@@ -74,7 +77,7 @@ pub(super) async fn forward<'a>(
         _retry = Some(guard);
         body.rewind();
         x.limits.connected(None);
-        if let Err(interrupt) = x.unless_interrupted(tokio::time::sleep(wait)).await {
+        if let Err(interrupt) = x.unless_interrupted(Box::pin(tokio::time::sleep(wait))).await {
             return Err(attempt_over(x, &plan, interrupt));
         }
     }

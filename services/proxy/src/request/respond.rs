@@ -56,7 +56,7 @@ pub(super) async fn pass_on(
     let close = x.closes() || refused_upgrade;
     send_head(x, framing, close).map_err(|_| Ended::Gone)?;
     if upgraded {
-        return websocket::splice(x, stream).await;
+        return Box::pin(websocket::splice(x, stream)).await;
     }
     match relay(x, &mut stream, body).await {
         Passed::Whole => {}
@@ -162,6 +162,7 @@ fn send_head(x: &mut Exchange<'_>, framing: Framing, close: bool) -> Result<(), 
             Ok(())
         }
         Channel::Http2(stream) => stream.respond(&x.heads.response, !framing.has_body()),
+        Channel::Over => Err(ChannelError::Closed),
     }
 }
 

@@ -29,6 +29,10 @@ pub(crate) struct Worker {
     pub(crate) node_address: Option<IpAddr>,
     drain: Cell<DrainState>,
     date: Cell<(u64, [u8; DATE_BYTES])>,
+    #[expect(
+        clippy::vec_box,
+        reason = "what is lent is the box: moving the heads themselves would copy them"
+    )]
     heads: RefCell<Vec<Box<Heads>>>,
     parked: RefCell<slab::Slab<Option<Waker>>>,
     connection_ids: Cell<u64>,

@@ -26,7 +26,7 @@ pub(crate) struct Mesh {
     pub(crate) drain: watch::Sender<DrainState>,
     pub(crate) serving: Serving,
     pub(crate) runtime: Runtime,
-    pub(crate) clusters: Arc<Clusters>,
+    _clusters: Arc<Clusters>,
     pub(crate) config: watch::Sender<Arc<ConfigSnapshot>>,
     log: PathBuf,
     logs: Arc<AccessLogs>,
@@ -184,7 +184,18 @@ impl Mesh {
             assert_eq!(status[0].error, None);
             status[0].address
         });
-        Self { address, registry, drain, serving, runtime, clusters, config, log, logs, _folder: folder }
+        Self {
+            address,
+            registry,
+            drain,
+            serving,
+            runtime,
+            _clusters: clusters,
+            config,
+            log,
+            logs,
+            _folder: folder,
+        }
     }
 
     pub(crate) fn connect(&self) -> Client {

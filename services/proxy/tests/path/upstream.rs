@@ -100,7 +100,7 @@ fn serve(mut stream: TcpStream, counts: &Counts) -> Option<()> {
                 }
             }
         }
-        let _ = reply(&mut stream, &head, path, &body, nth)?;
+        reply(&mut stream, &head, path, &body, nth)?;
     }
 }
 
