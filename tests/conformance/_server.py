@@ -4,7 +4,6 @@ import atexit
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -29,19 +28,18 @@ def _start():
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     binary = os.environ.get("SELVEDGE_BIN")
     if binary:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        command = [binary, "up", "--listen", f"127.0.0.1:{port}", "--data-dir", folder]
-        _spawn(command, subprocess.DEVNULL)
-        return f"http://127.0.0.1:{port}"
-    command = ["cargo", "run", "--quiet", "-p", "selvedge-control", "--example", "api", "--", folder]
-    process = _spawn(command, subprocess.PIPE)
-    return process.stdout.readline().decode().strip()
+        command = [binary, "up", "--listen", "127.0.0.1:0", "--data-dir", folder]
+    else:
+        command = ["cargo", "run", "--quiet", "-p", "selvedge-control", "--example", "api", "--", folder]
+    # Both say where they listen at the end of their first line.
+    line = _spawn(command).stdout.readline().decode()
+    if not line:
+        raise SystemExit(f"{command[0]} ended without saying where it listens")
+    return line.split()[-1]
 
 
-def _spawn(command, stdout):
-    process = subprocess.Popen(command, cwd=ROOT, stdout=stdout)
+def _spawn(command):
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
 
     def stop():
         process.terminate()
