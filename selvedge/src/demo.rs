@@ -21,7 +21,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::exit::Failure;
 use crate::output;
-use crate::role::{control, signal};
+use crate::role::control;
+use crate::role::signal::Shutdown;
 use app::App;
 use check::{Share, Verdict};
 use mesh::{CALLER, SERVICE, VERSIONS, Weights};
@@ -71,15 +72,23 @@ pub(crate) struct Args {
 /// # Errors
 /// [`Failure::Check`] when a split is not the configured one; anything else when a part does not start.
 pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
+    let mut shutdown = Shutdown::catch()?;
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let program = Program::find(args.sidecar)?;
     let control = control::start(control::Settings::local(args.listen, folder.path().join("data"))).await?;
-    let stage = Stage::set(&program, control.address(), folder.path()).await;
+    let stage = tokio::select! {
+        stage = Stage::set(&program, control.address(), folder.path()) => stage,
+        // Sidecars that were started already are killed as they are dropped.
+        () = shutdown.wait() => {
+            control.stop().await?;
+            return Ok(());
+        }
+    };
     let outcome = match stage {
         Ok(stage) => {
             let outcome = tokio::select! {
                 outcome = stage.play(args) => outcome,
-                () = signal::shutdown() => Ok(()),
+                () = shutdown.wait() => Ok(()),
             };
             say("Stopping the sidecars and the control plane.");
             stage.strike().await;

@@ -25,7 +25,9 @@ fn every_command_teaches_with_examples() {
 
 #[test]
 fn pages_explain_what_no_option_can() {
-    for (page, part) in [("exit-codes", "254"), ("shorthand", "key=value"), ("environment", "AWS_ENDPOINT_URL")] {
+    for (page, part) in
+        [("exit-codes", "254"), ("shorthand", "key=value"), ("environment", "AWS_ENDPOINT_URL")]
+    {
         assert!(prints(&["help", page]).contains(part), "{page}");
     }
     assert_eq!(selvedge(&["help", "no-such-page"]).status.code(), Some(2));
@@ -42,7 +44,8 @@ fn every_shell_gets_its_completions() {
 #[test]
 fn the_version_is_a_line_or_a_document() {
     assert_eq!(prints(&["version"]), format!("selvedge {}\n", env!("CARGO_PKG_VERSION")));
-    let document: serde_json::Value = serde_json::from_str(&prints(&["version", "-o", "json"])).expect("JSON");
+    let document: serde_json::Value =
+        serde_json::from_str(&prints(&["version", "-o", "json"])).expect("JSON");
     assert_eq!(document["version"], env!("CARGO_PKG_VERSION"));
 }
 

@@ -1,16 +1,10 @@
 //! `selvedge proxy`: the sidecar, or gateway, of one resource.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
-use selvedge_proxy::admin::SetLogLevel;
 use selvedge_proxy::{Bootstrap, envoy_bootstrap};
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, fmt, reload};
 
 use crate::exit::Failure;
 use crate::output;
@@ -52,28 +46,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if std::env::var_os(END_WITH_PARENT).is_some_and(|value| value == "1") {
         nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).context("failed to follow the parent process")?;
     }
-    let set_log_level = start_logs(&bootstrap.log_level)?;
-    selvedge_proxy::run(bootstrap, Some(set_log_level)).context("the proxy could not be started")?;
+    let set_level = logging::start(&args.log, &bootstrap.log_level)?;
+    selvedge_proxy::run(bootstrap, Some(set_level)).context("the proxy could not be started")?;
     Ok(())
-}
-
-/// Sends log lines to standard error; gives what changes their level while the proxy runs.
-fn start_logs(level: &str) -> Result<SetLogLevel, Failure> {
-    // Envoy has words of its own.
-    let level = match level {
-        "warning" => "warn",
-        "critical" => "error",
-        level => level,
-    };
-    let filter = EnvFilter::try_new(level)
-        .map_err(|error| Failure::Usage(format!("ENVOY_LOG_LEVEL={level}: {error}")))?;
-    let (filter, handle) = reload::Layer::new(filter);
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    tracing_subscriber::registry().with(filter).with(lines).try_init().context("logs could not be started")?;
-    Ok(Arc::new(move |level: &str| {
-        let filter = EnvFilter::try_new(level).map_err(|error| error.to_string())?;
-        handle.reload(filter).map_err(|error| error.to_string())
-    }))
 }
 
 fn bootstrap() -> Result<Bootstrap, Failure> {

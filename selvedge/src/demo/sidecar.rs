@@ -200,6 +200,8 @@ fn environment(
         ("ENVOY_ADMIN_ACCESS_PORT".to_owned(), ports.admin.to_string()),
         ("SELVEDGE_INTERCEPTION".to_owned(), "none".to_owned()),
         (END_WITH_PARENT.to_owned(), "1".to_owned()),
+        // The only caller is the demo itself, and it has stopped calling.
+        ("SELVEDGE_DRAIN_ACCEPT_S".to_owned(), "0".to_owned()),
         ("SELVEDGE_BIND".to_owned(), "127.0.0.1".to_owned()),
         ("SELVEDGE_INGRESS_PORT".to_owned(), ports.ingress.to_string()),
         ("SELVEDGE_EGRESS_PORT".to_owned(), ports.egress.to_string()),

@@ -21,7 +21,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{address, signal};
+use super::address;
+use super::signal::Shutdown;
 use crate::exit::Failure;
 
 /// How long SIGTERM waits for what is in flight, unless told otherwise.
@@ -42,6 +43,9 @@ pub(crate) struct ControlArgs {
     /// The account in ARNs
     #[arg(long, value_name = "DIGITS", env = "SELVEDGE_ACCOUNT_ID", default_value = "123456789012", value_parser = account)]
     account_id: String,
+    /// A largest number of resources, such as virtual-nodes-per-mesh=500; may be given again
+    #[arg(long = "quota", value_name = "NAME=NUMBER")]
+    quotas: Vec<operations::quota::Setting>,
     /// How long SIGTERM waits for what is in flight
     #[arg(long, value_name = "SECONDS", env = "SELVEDGE_DRAIN_SECONDS", default_value_t = DRAIN_DEFAULT.as_secs())]
     drain_seconds: u64,
@@ -83,6 +87,7 @@ impl ControlArgs {
             account: self.account_id.clone(),
             region: self.region.clone(),
             strictness,
+            quotas: operations::Quotas::default().with(&self.quotas),
             ..operations::Settings::default()
         };
         let drain = Duration::from_secs(self.drain_seconds);
@@ -121,13 +126,14 @@ impl FromStr for StoreUrl {
 /// # Errors
 /// When the store cannot be opened, the address not be bound, or the end does not come in time.
 pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
+    let mut shutdown = Shutdown::catch()?;
     let running = start(settings).await?;
     let line = format!("selvedge is ready on http://{}\n", running.address());
     let mut out = std::io::stdout().lock();
     // Whoever started it may not listen; it serves all the same.
     let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
     drop(out);
-    signal::shutdown().await;
+    shutdown.wait().await;
     tracing::info!("draining");
     running.stop().await?;
     tracing::info!("stopped");
