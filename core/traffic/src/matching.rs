@@ -4,6 +4,7 @@ pub mod header;
 pub mod host;
 pub mod path;
 pub mod query;
+pub mod re2;
 pub mod request;
 
 use serde::Serialize;

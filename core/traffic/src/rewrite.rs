@@ -4,7 +4,7 @@ use regex::Regex;
 use serde::Serialize;
 
 use crate::matching::header::{PATTERN_SIZE_MAX, PatternInvalid, reason};
-use crate::matching::{PathMatch, Target};
+use crate::matching::{PathMatch, Target, re2};
 
 /// A new path for the upstream request; the query string stays.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -53,14 +53,10 @@ impl Rewriter {
             PathRewrite::Prefix(prefix) => Self::Prefix(prefix.clone()),
             PathRewrite::Full(path) => Self::Full(path.clone()),
             PathRewrite::Regex { pattern, substitution } => {
-                let invalid = |error: regex::Error| PatternInvalid {
-                    source_text: pattern.clone(),
-                    reason: reason(&error),
-                };
-                let regex = regex::RegexBuilder::new(pattern)
-                    .size_limit(PATTERN_SIZE_MAX)
-                    .build()
-                    .map_err(invalid)?;
+                let invalid = |reason| PatternInvalid { source_text: pattern.clone(), reason };
+                re2::check(pattern).map_err(invalid)?;
+                let built = regex::RegexBuilder::new(pattern).size_limit(PATTERN_SIZE_MAX).build();
+                let regex = built.map_err(|error| invalid(reason(&error)))?;
                 Self::Regex { regex: Box::new(regex), replacement: from_re2(substitution) }
             }
         })
@@ -74,8 +70,8 @@ impl Rewriter {
         match self {
             Self::Prefix(prefix) => {
                 let matched_len = match matched {
-                    PathMatch::Prefix(matched) => matched.len().min(path.len()),
-                    PathMatch::Exact(_) | PathMatch::Regex(_) => path.len(),
+                    PathMatch::Prefix(matched) if path.starts_with(matched.as_str()) => matched.len(),
+                    PathMatch::Prefix(_) | PathMatch::Exact(_) | PathMatch::Regex(_) => path.len(),
                 };
                 [prefix.as_str(), &request_target[matched_len..]].concat()
             }

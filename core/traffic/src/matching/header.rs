@@ -3,6 +3,7 @@
 use regex::Regex;
 use serde::{Serialize, Serializer};
 
+use super::re2;
 use super::request::RequestView;
 
 /// A condition on one header. A repeated header satisfies it if one of its lines does: Envoy 1.40 looks at each line by
@@ -99,7 +100,7 @@ pub struct Pattern {
     regex: Regex,
 }
 
-/// Compiled size of one expression, in bytes; the same bound as Envoy's `re2.max_program_size` serves.
+/// Memory that one compiled expression may take, in bytes; [`re2::PROGRAM_SIZE_MAX`] bounds its length.
 pub const PATTERN_SIZE_MAX: usize = 1 << 20;
 
 /// An expression that cannot be used.
@@ -114,8 +115,9 @@ impl Pattern {
     /// Compiles `source`.
     ///
     /// # Errors
-    /// When it is no valid expression or its program exceeds [`PATTERN_SIZE_MAX`].
+    /// When it is no valid expression of both dialects, or too large: see [`re2::check`].
     pub fn new(source: &str) -> Result<Self, PatternInvalid> {
+        re2::check(source).map_err(|reason| PatternInvalid { source_text: source.to_owned(), reason })?;
         regex::RegexBuilder::new(&format!("^(?:{source})$"))
             .size_limit(PATTERN_SIZE_MAX)
             .build()
