@@ -4,8 +4,12 @@
 
 mod server;
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use server::{PROGRAM, repository};
 
 fn check(sidecar: &str) -> Output {
@@ -51,4 +55,54 @@ fn the_live_view_ends_by_itself_and_shows_both_versions() {
     for part in ["colors-v1", "colors-v2", "update-route", "Ctrl-C"] {
         assert!(text.contains(part), "{text}");
     }
+}
+
+/// The processes that a demo has started and that still run.
+fn sidecars_of(demo: u32) -> Vec<u32> {
+    let parent_of = |id: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
+    };
+    let processes = std::fs::read_dir("/proc").expect("Linux").flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter(|id| parent_of(*id) == Some(demo)).collect()
+}
+
+fn is_running(id: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    // A zombie has ended; whoever inherited it will notice.
+    stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| state != "Z")
+}
+
+fn ends_with_its_sidecars(signal: Signal) {
+    let mut demo = Command::new(PROGRAM)
+        .args(["demo", "--rate", "20"])
+        .current_dir(repository())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let stdout = BufReader::new(demo.stdout.take().expect("piped above"));
+    let mut lines = stdout.lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("Ctrl-C")), "it never got to its table");
+    let sidecars = sidecars_of(demo.id());
+    assert_eq!(sidecars.len(), 3);
+    kill(Pid::from_raw(demo.id().cast_signed()), signal).expect("it runs");
+    drop(lines);
+    let status = demo.wait().expect("a child");
+    assert_eq!(status.success(), signal != Signal::SIGKILL, "{status}");
+    let begun = Instant::now();
+    while sidecars.iter().any(|id| is_running(*id)) {
+        assert!(begun.elapsed() < Duration::from_secs(15), "sidecars outlived the demo");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn an_interrupt_ends_the_demo_and_everything_it_started() {
+    ends_with_its_sidecars(Signal::SIGINT);
+}
+
+#[test]
+fn even_a_kill_leaves_no_sidecar_behind() {
+    ends_with_its_sidecars(Signal::SIGKILL);
 }
