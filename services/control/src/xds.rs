@@ -11,7 +11,10 @@ use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Frame;
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service};
@@ -75,7 +78,20 @@ impl<N: Named> Service<Request<Body>> for DiscoveryService<N> {
                 return Ok(tonic::Status::unimplemented("there is no such method").into_http());
             };
             let mut grpc = Grpc::new(Raw).max_decoding_message_size(REQUEST_BYTES_MAX);
-            Ok(grpc.streaming(Discovery { publisher, drain, form, scope }, request).await)
+            let response = grpc.streaming(Discovery { publisher, drain, form, scope }, request).await;
+            Ok(response.map(|body| Body::new(body.map_frame(readable))))
         })
     }
+}
+
+/// Leaves the spaces in a stream's last words as they are, which gRPC allows: Envoy writes them into its log undecoded,
+/// where people read them.
+fn readable(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    let Some(trailers) = frame.trailers_mut() else { return frame };
+    let Some(message) = trailers.get_mut("grpc-message") else { return frame };
+    let plain = message.to_str().ok().and_then(|text| HeaderValue::from_str(&text.replace("%20", " ")).ok());
+    if let Some(plain) = plain {
+        *message = plain;
+    }
+    frame
 }

@@ -1,0 +1,223 @@
+//! A real Envoy, started by a test and ended with it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form {
+    StateOfTheWorld,
+    Delta,
+}
+
+/// How many updates took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Updates {
+    pub(crate) clusters: u64,
+    pub(crate) listeners: u64,
+    pub(crate) routes: u64,
+}
+
+pub(crate) struct Envoy {
+    /// Where others reach its node.
+    pub(crate) ingress_port: u64,
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+/// Base ids tell the shared memory of Envoys apart that run at once.
+static BASE_ID: AtomicU32 = AtomicU32::new(0);
+
+/// The Envoy of this machine, if it has one.
+pub(crate) fn find() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("SELVEDGE_ENVOY") {
+        return Some(path.into());
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2)?;
+    let library = std::fs::read_dir(root.join("target/venv/lib")).ok()?;
+    let candidates = library.flatten().map(|python| python.path().join("site-packages/envoy/_bin/envoy"));
+    candidates.into_iter().find(|path| path.is_file())
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+impl Envoy {
+    /// Starts an Envoy as `resource`, without interception; `direct` replaces the ports that are chosen.
+    pub(crate) fn start(
+        path: &Path,
+        form: Form,
+        control: SocketAddr,
+        resource: &str,
+        direct: Option<Value>,
+    ) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let direct = direct.unwrap_or_else(|| {
+            json!({ "interception": "none", "bind": "127.0.0.1", "ingress_port": free_port(), "egress_port": free_port() })
+        });
+        let bootstrap = bootstrap(form, control, resource, &direct);
+        let file = folder.path().join("bootstrap.json");
+        std::fs::write(&file, bootstrap.to_string()).expect("a file");
+        let log = std::fs::File::create(folder.path().join("log")).expect("a file");
+        let base_id =
+            std::process::id().wrapping_mul(16) % 1_000_000 + BASE_ID.fetch_add(1, Ordering::Relaxed);
+        let child = Command::new(path)
+            .args(["--config-path", &file.to_string_lossy(), "--concurrency", "1", "--log-level", "info"])
+            .args(["--base-id", &base_id.to_string()])
+            .args(["--admin-address-path", &folder.path().join("admin").to_string_lossy()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("Envoy starts");
+        Self { ingress_port: direct["ingress_port"].as_u64().unwrap_or_default(), child, folder }
+    }
+
+    /// What it wrote, without the list of its extensions.
+    pub(crate) fn log(&self) -> String {
+        let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        log.lines()
+            .filter(|line| !line.contains("server.cc:4") && !line.contains("header map"))
+            .fold(String::new(), |text, line| text + line + "\n")
+    }
+
+    /// The lines that tell of a rejected configuration.
+    pub(crate) fn log_of_rejections(&self) -> Vec<String> {
+        self.log().lines().filter(|line| line.contains("rejected")).map(str::to_owned).collect()
+    }
+
+    pub(crate) async fn is_live(&self) -> bool {
+        self.get("/ready").await.is_some_and(|body| body.contains("LIVE"))
+    }
+
+    /// The counters of rejected updates that are not 0.
+    pub(crate) async fn rejected(&self) -> Vec<String> {
+        let stats = self.get("/stats?filter=update_rejected").await.unwrap_or_default();
+        stats.lines().filter(|line| !line.ends_with(": 0")).map(str::to_owned).collect()
+    }
+
+    pub(crate) async fn config_dump(&self) -> String {
+        self.get("/config_dump?include_eds").await.unwrap_or_default()
+    }
+
+    pub(crate) async fn updates(&self) -> Updates {
+        let stats = self.get("/stats").await.unwrap_or_default();
+        let sum = |matches: &dyn Fn(&str) -> bool| {
+            stats
+                .lines()
+                .filter_map(|line| line.split_once(": "))
+                .filter(|(name, _)| matches(name))
+                .filter_map(|(_, value)| value.parse::<u64>().ok())
+                .sum()
+        };
+        Updates {
+            clusters: sum(&|name| {
+                matches!(name, "cluster_manager.cluster_added" | "cluster_manager.cluster_modified")
+            }),
+            listeners: sum(&|name| {
+                matches!(name, "listener_manager.listener_added" | "listener_manager.listener_modified")
+            }),
+            routes: sum(&|name| name.contains(".rds.") && name.ends_with(".config_reload")),
+        }
+    }
+
+    pub(crate) async fn wait_until(
+        &self,
+        patience: Duration,
+        what: &str,
+        holds: impl AsyncFn(&Self) -> bool,
+    ) {
+        let started = Instant::now();
+        while !holds(self).await {
+            assert!(started.elapsed() < patience, "not within {patience:?}: {what}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn get(&self, path: &str) -> Option<String> {
+        let address = std::fs::read_to_string(self.folder.path().join("admin")).ok()?;
+        let mut stream = TcpStream::connect(address.trim()).await.ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.ok()?;
+        let answer = String::from_utf8_lossy(&answer);
+        answer.split_once("\r\n\r\n").map(|(_, body)| unchunked(body))
+    }
+}
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The content of a chunked body.
+fn unchunked(mut body: &str) -> String {
+    let mut text = String::new();
+    while let Some((length, rest)) = body.split_once("\r\n") {
+        let length = usize::from_str_radix(length, 16).unwrap_or_default();
+        let Some(chunk) = rest.get(..length).filter(|chunk| !chunk.is_empty()) else { break };
+        text.push_str(chunk);
+        body = rest[length..].trim_start_matches("\r\n");
+    }
+    text
+}
+
+/// The versions in a configuration dump, in order.
+pub(crate) fn versions(dump: &str) -> Vec<String> {
+    let mut versions: Vec<String> = dump
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("\"version_info\""))
+        .map(str::to_owned)
+        .collect();
+    versions.sort();
+    versions
+}
+
+fn bootstrap(form: Form, control: SocketAddr, resource: &str, direct: &Value) -> Value {
+    let api_type = match form {
+        Form::StateOfTheWorld => "GRPC",
+        Form::Delta => "DELTA_GRPC",
+    };
+    let http2 = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    json!({
+        "node": { "id": resource, "cluster": resource, "metadata": { "selvedge": direct } },
+        "admin": { "address": { "socket_address": { "address": "127.0.0.1", "port_value": 0 } } },
+        "dynamic_resources": {
+            "lds_config": { "ads": {}, "resource_api_version": "V3" },
+            "cds_config": { "ads": {}, "resource_api_version": "V3" },
+            "ads_config": {
+                "api_type": api_type,
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": true,
+                "grpc_services": [{ "envoy_grpc": { "cluster_name": "selvedge" } }],
+            },
+        },
+        "static_resources": { "clusters": [{
+            "name": "selvedge",
+            "type": "STATIC",
+            "connect_timeout": "1s",
+            "typed_extension_protocol_options": {
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                    "@type": http2, "explicit_http_config": { "http2_protocol_options": {} },
+                },
+            },
+            "load_assignment": { "cluster_name": "selvedge", "endpoints": [{ "lb_endpoints": [{ "endpoint": {
+                "address": { "socket_address": { "address": control.ip().to_string(), "port_value": control.port() } },
+            } }] }] },
+        }] },
+    })
+}

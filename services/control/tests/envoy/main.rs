@@ -1,0 +1,145 @@
+//! A real Envoy takes every configuration, in both forms of the protocol, and what it rejects is seen.
+//!
+//! Skipped, loudly, where no Envoy is found: `SELVEDGE_ENVOY` names one, else the one that `cargo xtask test` installs
+//! is taken.
+
+mod control;
+mod envoy;
+mod mesh;
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use control::Control;
+use envoy::{Envoy, Form};
+
+/// How long a proxy may take to start and take its configuration, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs `test` with an Envoy's path in both forms; says so when there is none.
+fn with_envoy(test: impl AsyncFn(&std::path::Path, Form)) {
+    let Some(path) = envoy::find() else {
+        eprintln!("SKIPPED: no Envoy; set SELVEDGE_ENVOY or run `cargo xtask test`");
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    for form in [Form::StateOfTheWorld, Form::Delta] {
+        eprintln!("— {form:?}");
+        runtime.block_on(test(&path, form));
+    }
+}
+
+#[test]
+fn envoy_takes_everything_that_a_mesh_can_say() {
+    with_envoy(async |path, form| {
+        let control = Control::start().await;
+        mesh::create(&control).await;
+        let mut proxies = Vec::new();
+        for resource in mesh::PROXIES {
+            proxies.push((resource, Envoy::start(path, form, control.address, resource, None)));
+        }
+        for (resource, envoy) in &proxies {
+            envoy.wait_until(PATIENCE, "it is live", Envoy::is_live).await;
+            let rejected = envoy.rejected().await;
+            assert_eq!(rejected, [] as [String; 0], "{resource} rejected something: {}", envoy.log());
+            assert!(envoy.log_of_rejections().is_empty(), "{resource}: {}", envoy.log());
+        }
+        control.wait_until(PATIENCE, "all are up to date", mesh::PROXIES.len()).await;
+        for resource in control.resources().await {
+            assert_ne!(resource["condition"], "REJECTED", "{resource}");
+        }
+    });
+}
+
+#[test]
+fn a_route_change_arrives_and_only_the_route_table_changes() {
+    with_envoy(async |path, form| {
+        let control = Control::start().await;
+        mesh::create_small(&control).await;
+        let envoy = Envoy::start(path, form, control.address, "mesh/small/virtualNode/caller", None);
+        envoy.wait_until(PATIENCE, "it is live", Envoy::is_live).await;
+        control.wait_until(PATIENCE, "it is up to date", 1).await;
+        let before = envoy.updates().await;
+        mesh::shift(&control, 10, 90).await;
+        envoy
+            .wait_until(PATIENCE, "the new weight is there", async |envoy: &Envoy| {
+                envoy.config_dump().await.contains("\"weight\": 90")
+            })
+            .await;
+        let after = envoy.updates().await;
+        assert_eq!(after.clusters, before.clusters);
+        assert_eq!(after.listeners, before.listeners);
+        assert!(after.routes > before.routes);
+    });
+}
+
+#[test]
+fn a_restart_of_the_control_plane_changes_nothing() {
+    with_envoy(async |path, form| {
+        let mut control = Control::start().await;
+        mesh::create_small(&control).await;
+        let envoy = Envoy::start(path, form, control.address, "mesh/small/virtualNode/caller", None);
+        let app = Envoy::start(path, form, control.address, "mesh/small/virtualNode/blue", None);
+        for envoy in [&envoy, &app] {
+            envoy.wait_until(PATIENCE, "it is live", Envoy::is_live).await;
+        }
+        control.wait_until(PATIENCE, "both are up to date", 2).await;
+        let endpoint = format!("\"port_value\": {}", app.ingress_port);
+        envoy
+            .wait_until(PATIENCE, "it knows the other", async |envoy: &Envoy| {
+                envoy.config_dump().await.contains(&endpoint)
+            })
+            .await;
+        control.wait_until(PATIENCE, "both are up to date", 2).await;
+        let (before, updates) = (envoy.config_dump().await, envoy.updates().await);
+        control.restart().await;
+        control.wait_until(PATIENCE, "both are back", 2).await;
+        assert!(envoy.is_live().await, "it never stopped serving");
+        let after = envoy.config_dump().await;
+        assert_eq!(envoy::versions(&before), envoy::versions(&after), "same content, same versions");
+        assert_eq!(envoy.rejected().await, [] as [String; 0]);
+        assert_eq!(envoy.updates().await, updates, "nothing was applied again");
+        assert!(after.contains(&endpoint), "the endpoint is still there");
+    });
+}
+
+#[test]
+fn what_envoy_rejects_is_shown_on_the_resource_that_caused_it() {
+    with_envoy(async |path, form| {
+        let control = Control::start().await;
+        mesh::create_small(&control).await;
+        // A port that is taken already cannot be bound.
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = taken.local_addr().expect("an address").port();
+        let direct = json!({
+            "interception": "none", "bind": "127.0.0.1", "ingress_port": port, "egress_port": envoy::free_port(),
+        });
+        let _envoy = Envoy::start(path, form, control.address, "mesh/small/virtualNode/blue", Some(direct));
+        control
+            .wait_for(PATIENCE, "the rejection is seen", |control| async {
+                control
+                    .resources()
+                    .await
+                    .into_iter()
+                    .any(|resource| resource["name"] == "blue" && resource["condition"] == "REJECTED")
+            })
+            .await;
+    });
+}
+
+#[test]
+fn a_node_that_does_not_exist_is_refused_with_status_3() {
+    with_envoy(async |path, form| {
+        let control = Control::start().await;
+        mesh::create_small(&control).await;
+        let envoy = Envoy::start(path, form, control.address, "mesh/small/virtualNode/ghost", None);
+        envoy
+            .wait_until(PATIENCE, "Envoy says why", async |envoy: &Envoy| {
+                envoy.log().contains("gRPC config stream to")
+                    && envoy.log().contains("closed: 3, VirtualNode ghost")
+            })
+            .await;
+    });
+}

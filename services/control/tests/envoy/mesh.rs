@@ -1,0 +1,319 @@
+//! Meshes for the tests, made by the API.
+
+use serde_json::{Value, json};
+
+use crate::control::Control;
+
+/// The resources of [`create`] that have a proxy.
+pub(crate) const PROXIES: [&str; 4] = [
+    "mesh/all/virtualNode/caller",
+    "mesh/all/virtualNode/web",
+    "mesh/all@123456789012/virtualNode/store",
+    "mesh/all/virtualGateway/door",
+];
+
+async fn put(control: &Control, path: &str, body: Value) {
+    control.call("PUT", path, body).await;
+}
+
+fn listener(protocol: &str, port: u16) -> Value {
+    json!({ "portMapping": { "protocol": protocol, "port": port } })
+}
+
+async fn node(control: &Control, mesh: &str, name: &str, spec: Value) {
+    put(control, &format!("meshes/{mesh}/virtualNodes"), json!({ "virtualNodeName": name, "spec": spec }))
+        .await;
+}
+
+/// A caller, and a service of two versions behind a route.
+pub(crate) async fn create_small(control: &Control) {
+    put(control, "meshes", json!({ "meshName": "small" })).await;
+    for name in ["blue", "green"] {
+        node(control, "small", name, json!({ "listeners": [listener("http", 8080)] })).await;
+    }
+    put(
+        control,
+        "meshes/small/virtualRouters",
+        json!({
+            "virtualRouterName": "router", "spec": { "listeners": [listener("http", 8080)] },
+        }),
+    )
+    .await;
+    put(
+        control,
+        "meshes/small/virtualRouter/router/routes",
+        json!({ "routeName": "route", "spec": weights(80, 20) }),
+    )
+    .await;
+    put(
+        control,
+        "meshes/small/virtualServices",
+        json!({
+            "virtualServiceName": "service.local",
+            "spec": { "provider": { "virtualRouter": { "virtualRouterName": "router" } } },
+        }),
+    )
+    .await;
+    node(
+        control,
+        "small",
+        "caller",
+        json!({
+            "listeners": [listener("http", 8080)],
+            "backends": [{ "virtualService": { "virtualServiceName": "service.local" } }],
+        }),
+    )
+    .await;
+}
+
+/// Changes the weights of [`create_small`]'s route.
+pub(crate) async fn shift(control: &Control, blue: u32, green: u32) {
+    put(control, "meshes/small/virtualRouter/router/routes/route", json!({ "spec": weights(blue, green) }))
+        .await;
+}
+
+fn weights(blue: u32, green: u32) -> Value {
+    json!({ "httpRoute": {
+        "match": { "prefix": "/" },
+        "action": { "weightedTargets": [
+            { "virtualNode": "blue", "weight": blue }, { "virtualNode": "green", "weight": green },
+        ] },
+    } })
+}
+
+/// A mesh with everything that needs no certificate.
+pub(crate) async fn create(control: &Control) {
+    put(control, "meshes", json!({
+        "meshName": "all",
+        "spec": { "egressFilter": { "type": "ALLOW_ALL" }, "serviceDiscovery": { "ipPreference": "IPv4_PREFERRED" } },
+    }))
+    .await;
+    nodes(control).await;
+    routes(control).await;
+    services(control).await;
+    gateway(control).await;
+}
+
+async fn nodes(control: &Control) {
+    let timeouts =
+        json!({ "idle": { "unit": "s", "value": 60 }, "perRequest": { "unit": "ms", "value": 2500 } });
+    let json_log =
+        json!([{ "key": "status", "value": "%RESPONSE_CODE%" }, { "key": "path", "value": "%REQ(:PATH)%" }]);
+    node(control, "all", "web", json!({
+        "listeners": [{
+            "portMapping": { "protocol": "http", "port": 8080 },
+            "timeout": { "http": timeouts },
+            "connectionPool": { "http": { "maxConnections": 10, "maxPendingRequests": 5 } },
+            "outlierDetection": {
+                "maxServerErrors": 5, "maxEjectionPercent": 50,
+                "interval": { "unit": "s", "value": 10 }, "baseEjectionDuration": { "unit": "s", "value": 30 },
+            },
+            "healthCheck": {
+                "protocol": "http", "path": "/ping", "healthyThreshold": 2, "unhealthyThreshold": 3,
+                "intervalMillis": 5000, "timeoutMillis": 2000,
+            },
+        }],
+        "serviceDiscovery": { "dns": { "hostname": "localhost", "responseType": "ENDPOINTS" } },
+        "logging": { "accessLog": { "file": { "path": "/dev/stdout", "format": { "json": json_log } } } },
+        "backends": [{ "virtualService": { "virtualServiceName": "store.local" } }],
+    }))
+    .await;
+    node(control, "all", "grpc", json!({
+        "listeners": [{
+            "portMapping": { "protocol": "grpc", "port": 9000 },
+            "connectionPool": { "grpc": { "maxRequests": 100 } },
+            "healthCheck": {
+                "protocol": "grpc", "healthyThreshold": 2, "unhealthyThreshold": 2,
+                "intervalMillis": 5000, "timeoutMillis": 2000,
+            },
+        }],
+        "serviceDiscovery": { "dns": { "hostname": "localhost", "responseType": "LOADBALANCER", "ipPreference": "IPv4_ONLY" } },
+        "logging": { "accessLog": { "file": { "path": "/dev/stdout", "format": { "text": "%START_TIME% %RESPONSE_CODE%\n" } } } },
+    }))
+    .await;
+    node(control, "all", "http2", json!({ "listeners": [listener("http2", 9001)] })).await;
+    node(control, "all", "store", json!({
+        "listeners": [{
+            "portMapping": { "protocol": "tcp", "port": 6379 },
+            "timeout": { "tcp": { "idle": { "unit": "s", "value": 90 } } },
+            "connectionPool": { "tcp": { "maxConnections": 7 } },
+            "healthCheck": {
+                "protocol": "tcp", "healthyThreshold": 2, "unhealthyThreshold": 2,
+                "intervalMillis": 5000, "timeoutMillis": 2000,
+            },
+        }],
+        "serviceDiscovery": { "awsCloudMap": {
+            "namespaceName": "ns", "serviceName": "store", "attributes": [{ "key": "stage", "value": "prod" }],
+        } },
+    }))
+    .await;
+    let backends = ["web.local", "grpc.local", "http2.local", "store.local", "missing.local"];
+    let backends: Vec<Value> =
+        backends.iter().map(|name| json!({ "virtualService": { "virtualServiceName": name } })).collect();
+    node(control, "all", "caller", json!({ "listeners": [listener("http", 8080)], "backends": backends }))
+        .await;
+}
+
+async fn routes(control: &Control) {
+    for (router, protocol, port) in
+        [("web", "http", 8080), ("grpc", "grpc", 9000), ("http2", "http2", 9001), ("tcp", "tcp", 6379)]
+    {
+        put(
+            control,
+            "meshes/all/virtualRouters",
+            json!({
+                "virtualRouterName": router, "spec": { "listeners": [listener(protocol, port)] },
+            }),
+        )
+        .await;
+    }
+    let to = |node: &str| json!({ "weightedTargets": [{ "virtualNode": node, "weight": 1 }] });
+    let retry = json!({
+        "maxRetries": 3, "perRetryTimeout": { "unit": "ms", "value": 1500 },
+        "httpRetryEvents": ["server-error", "gateway-error", "client-error", "stream-error"],
+        "tcpRetryEvents": ["connection-error"],
+    });
+    let headers = json!([
+        { "name": "x-present" },
+        { "name": "x-absent", "invert": true },
+        { "name": "x-exact", "match": { "exact": "a" } },
+        { "name": "x-prefix", "match": { "prefix": "b" } },
+        { "name": "x-suffix", "match": { "suffix": "c" } },
+        { "name": "x-regex", "match": { "regex": "d+" }, "invert": true },
+        { "name": "x-range", "match": { "range": { "start": 1, "end": 10 } } },
+    ]);
+    let all = [
+        (
+            "web",
+            "matches",
+            json!({ "priority": 0, "httpRoute": {
+            "match": {
+                "prefix": "/api", "method": "GET", "scheme": "http", "headers": headers, "port": 8080,
+                "queryParameters": [{ "name": "q", "match": { "exact": "1" } }, { "name": "p" }],
+            },
+            "action": to("web"), "retryPolicy": retry,
+            "timeout": { "perRequest": { "unit": "s", "value": 30 }, "idle": { "unit": "s", "value": 0 } },
+        } }),
+        ),
+        (
+            "web",
+            "exact",
+            json!({ "priority": 1, "httpRoute": { "match": { "path": { "exact": "/one" } }, "action": to("web") } }),
+        ),
+        (
+            "web",
+            "regex",
+            json!({ "priority": 2, "httpRoute": { "match": { "path": { "regex": "/v[0-9]+/.*" } }, "action": to("web") } }),
+        ),
+        (
+            "web",
+            "rest",
+            json!({ "httpRoute": { "match": { "prefix": "/" }, "action": { "weightedTargets": [
+            { "virtualNode": "web", "weight": 80, "port": 8080 }, { "virtualNode": "web", "weight": 0 },
+        ] } } }),
+        ),
+        (
+            "grpc",
+            "method",
+            json!({ "grpcRoute": {
+            "match": {
+                "serviceName": "shop.Cart", "methodName": "Add",
+                "metadata": [{ "name": "tenant", "match": { "exact": "a" } }],
+            },
+            "action": to("grpc"),
+            "retryPolicy": {
+                "maxRetries": 2, "perRetryTimeout": { "unit": "s", "value": 1 },
+                "grpcRetryEvents": ["unavailable", "cancelled", "deadline-exceeded", "internal", "resource-exhausted"],
+            },
+        } }),
+        ),
+        ("http2", "all", json!({ "http2Route": { "match": { "prefix": "/" }, "action": to("http2") } })),
+        (
+            "tcp",
+            "all",
+            json!({ "tcpRoute": {
+            "action": { "weightedTargets": [{ "virtualNode": "store", "weight": 5 }] },
+            "timeout": { "idle": { "unit": "s", "value": 100 } },
+        } }),
+        ),
+    ];
+    for (router, name, spec) in all {
+        let path = format!("meshes/all/virtualRouter/{router}/routes");
+        put(control, &path, json!({ "routeName": name, "spec": spec })).await;
+    }
+}
+
+async fn services(control: &Control) {
+    for (service, router) in
+        [("web.local", "web"), ("grpc.local", "grpc"), ("http2.local", "http2"), ("store.local", "tcp")]
+    {
+        put(
+            control,
+            "meshes/all/virtualServices",
+            json!({
+                "virtualServiceName": service,
+                "spec": { "provider": { "virtualRouter": { "virtualRouterName": router } } },
+            }),
+        )
+        .await;
+    }
+}
+
+async fn gateway(control: &Control) {
+    put(
+        control,
+        "meshes/all/virtualGateways",
+        json!({
+            "virtualGatewayName": "door",
+            "spec": {
+                "listeners": [{
+                    "portMapping": { "protocol": "http", "port": 8088 },
+                    "connectionPool": { "http": { "maxConnections": 100, "maxPendingRequests": 10 } },
+                }],
+                "logging": { "accessLog": { "file": { "path": "/dev/stdout" } } },
+            },
+        }),
+    )
+    .await;
+    let target = |service: &str| json!({ "virtualService": { "virtualServiceName": service } });
+    let all = [
+        (
+            "prefix",
+            json!({ "httpRoute": {
+            "match": { "prefix": "/web", "port": 8088 }, "action": { "target": target("web.local") },
+        } }),
+        ),
+        (
+            "rewrite",
+            json!({ "priority": 5, "httpRoute": {
+            "match": { "prefix": "/old/", "hostname": { "suffix": ".example.com" }, "method": "POST" },
+            "action": {
+                "target": target("web.local"),
+                "rewrite": { "hostname": { "defaultTargetHostname": "DISABLED" }, "prefix": { "value": "/new/" } },
+            },
+        } }),
+        ),
+        (
+            "path",
+            json!({ "priority": 6, "httpRoute": {
+            "match": { "path": { "exact": "/here" }, "queryParameters": [{ "name": "q", "match": { "exact": "1" } }] },
+            "action": { "target": target("web.local"), "rewrite": { "path": { "exact": "/there" } } },
+        } }),
+        ),
+        (
+            "grpc",
+            json!({ "grpcRoute": {
+            "match": { "serviceName": "shop.Cart", "hostname": { "exact": "grpc.example.com" } },
+            "action": { "target": target("grpc.local") },
+        } }),
+        ),
+    ];
+    for (name, spec) in all {
+        put(
+            control,
+            "meshes/all/virtualGateway/door/gatewayRoutes",
+            json!({ "gatewayRouteName": name, "spec": spec }),
+        )
+        .await;
+    }
+}
