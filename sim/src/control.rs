@@ -2,27 +2,20 @@
 
 use crate::chance::Chance;
 use crate::client::{Answer, Request};
-use crate::intent::MESH;
 use crate::moment::{Clock, Moment};
 use crate::network::ConnectionId;
 use bytes::Bytes;
 use selvedge_aws::operations::appmesh::{NOT_FOUND, SERVICE};
 use selvedge_aws::operations::find_in;
 use selvedge_aws::{Call, Protocol};
-use selvedge_control::operations::load_mesh;
 use selvedge_control::operations::{Context, Settings, perform};
-use selvedge_model::Snapshot;
+use selvedge_control::publish::{self, Feed, Publisher, registry};
 use selvedge_model::{Timestamp, Value};
 use selvedge_store::Error as StoreError;
-use selvedge_store::Store as _;
 use selvedge_store::memory::Memory;
-use selvedge_traffic::{LoadAssignment, Resource};
-use selvedge_translate::{Proxy, translate};
-use selvedge_xds::ServerSession;
-use selvedge_xds::server::{Form, Scope, View};
-use std::collections::{BTreeMap, VecDeque};
+use selvedge_xds::server::{Form, Scope};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The wall clock at the beginning of every run: 2026-10-01T00:00:00Z, in milliseconds.
 const EPOCH_MILLIS: u64 = 1_790_812_800_000;
@@ -33,89 +26,85 @@ pub struct ControlPlane {
     clock: Clock,
     settings: Settings,
     chance: Chance,
-    streams: BTreeMap<ConnectionId, ServerSession>,
-    outbox: VecDeque<(ConnectionId, Bytes)>,
-    retry_at: Option<Moment>,
+    feed: Feed,
+    publisher: Publisher,
+}
+
+/// What a control plane wants done with a proxy's stream.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Send on it.
+    Send(ConnectionId, Bytes),
+    /// End it, and why.
+    End(ConnectionId, String),
 }
 
 impl ControlPlane {
     /// A replica that has just come up.
-    pub fn start(store: Arc<Memory>, clock: Clock, chance: Chance) -> Self {
-        Self {
-            store,
-            clock,
-            settings: Settings::default(),
-            chance,
-            streams: BTreeMap::new(),
-            outbox: VecDeque::new(),
-            retry_at: None,
-        }
+    pub fn start(store: Arc<Memory>, clock: Clock, mut chance: Chance) -> Self {
+        let replica = format!("{:016x}", chance.next());
+        let publisher = Publisher::new(publish::Settings::new(replica));
+        Self { store, clock, settings: Settings::default(), chance, feed: Feed::new(), publisher }
     }
 
-    /// A proxy has opened a stream.
-    pub fn opened(&mut self, _now: Moment, id: ConnectionId) {
-        self.streams.insert(id, ServerSession::new(Form::Delta, Scope::Aggregated));
+    /// A proxy has opened a stream from the address `peer`.
+    pub fn opened(&mut self, now: Moment, id: ConnectionId, peer: IpAddr) {
+        let (form, scope) = (Form::Delta, Scope::Aggregated);
+        self.publisher.handle_connected(self.clock.instant(now), id.number(), peer, form, scope);
+        self.catch_up(now);
     }
 
     /// A proxy has sent something.
     pub fn received(&mut self, now: Moment, id: ConnectionId, bytes: &Bytes) {
-        let Some(session) = self.streams.get_mut(&id) else { return };
-        session.handle_request(bytes).expect("proxies speak the protocol");
-        if session.revision().is_none() {
-            self.publish(now);
-        }
-        self.drain(now);
+        self.publisher.handle_message(self.clock.instant(now), id.number(), bytes);
+        self.catch_up(now);
     }
 
-    /// A stream is over.
-    pub fn closed(&mut self, _now: Moment, id: ConnectionId) {
-        self.streams.remove(&id);
+    /// A stream broke.
+    pub fn closed(&mut self, now: Moment, id: ConnectionId) {
+        self.publisher.handle_disconnected(self.clock.instant(now), id.number(), false);
+        self.catch_up(now);
     }
 
     /// The store has changed, perhaps.
     pub fn hear(&mut self, now: Moment) {
-        self.publish(now);
-        self.drain(now);
+        self.feed.handle_wake(self.clock.instant(now));
     }
 
     /// Its time has come.
     pub fn wake(&mut self, now: Moment) {
-        if self.retry_at.is_some_and(|at| at <= now) {
-            self.publish(now);
-        }
-        self.drain(now);
+        self.catch_up(now);
     }
 
     /// When it wants [`ControlPlane::wake`].
-    pub fn next_timeout(&self, _now: Moment) -> Option<Moment> {
-        let sessions =
-            self.streams.values().filter_map(ServerSession::next_timeout).map(|at| self.clock.moment(at));
-        sessions.chain(self.retry_at).min()
+    pub fn next_timeout(&self, now: Moment) -> Option<Moment> {
+        let feed = self.feed.next_timeout().map_or(now, |at| self.clock.moment(at));
+        let publisher = self.publisher.next_timeout().map(|at| self.clock.moment(at));
+        publisher.into_iter().chain([feed]).min()
     }
 
-    /// The next message to send.
-    pub fn poll(&mut self) -> Option<(ConnectionId, Bytes)> {
-        self.outbox.pop_front()
+    /// The next thing to do with a stream.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.publisher.poll_output().map(|output| match output {
+            publish::Output::Send { stream, message } => Output::Send(ConnectionId::of(stream), message),
+            publish::Output::End { stream, end } => Output::End(ConnectionId::of(stream), format!("{end:?}")),
+        })
     }
 
-    fn publish(&mut self, now: Moment) {
-        self.retry_at = Some(now + Duration::from_secs(1));
-        let Ok(snapshot) = self.store.snapshot() else { return };
-        let Ok(mesh) = load_mesh(&*snapshot, MESH) else { return };
-        for session in self.streams.values_mut() {
-            let Some(node) = session.node() else { continue };
-            let view = view_of(&node.id, mesh.as_ref());
-            session.set_view(Arc::new(view));
+    /// Does all that is due, as the publisher's own thread does.
+    fn catch_up(&mut self, now: Moment) {
+        let now = self.clock.instant(now);
+        if self.feed.next_timeout().is_none_or(|at| at <= now) {
+            // What fails is read again later.
+            let events = self.feed.poll(now, &*self.store).unwrap_or_default();
+            events.into_iter().for_each(|event| self.publisher.handle_feed(now, event));
         }
-    }
-
-    fn drain(&mut self, now: Moment) {
-        for (&id, session) in &mut self.streams {
-            while let Some(bytes) = session.poll_response(self.clock.instant(now)) {
-                self.outbox.push_back((id, bytes));
-            }
-            while session.poll_event().is_some() {}
+        if self.publisher.next_timeout().is_some_and(|at| at <= now) {
+            self.publisher.handle_timeout(now);
         }
+        let writes = self.publisher.poll_write(now);
+        // What fails is asked for again later.
+        drop(registry::write(&*self.store, &writes));
     }
 
     /// Does what a client asks.
@@ -153,22 +142,4 @@ impl ControlPlane {
 fn wall_clock(now: Moment) -> Timestamp {
     let millis = u64::try_from(now.since_start().as_millis()).expect("a run is short");
     Timestamp(EPOCH_MILLIS + millis)
-}
-
-/// Everything that the proxy of `node` is to have.
-pub(crate) fn resources_of(node: &str, mesh: Option<&Snapshot>) -> Vec<Resource> {
-    let Some(mesh) = mesh else { return Vec::new() };
-    let (kind, name) = node.rsplit_once('/').expect("a node id has parts");
-    let proxy = if kind.ends_with("virtualGateway") { Proxy::gateway(name) } else { Proxy::node(name) };
-    let translation = translate(mesh, &proxy);
-    let endpoints = translation.endpoints.keys().map(|cluster| {
-        Resource::Endpoints(LoadAssignment { cluster: cluster.clone(), ..LoadAssignment::default() })
-    });
-    let endpoints: Vec<_> = endpoints.collect();
-    translation.resources.into_iter().chain(endpoints).collect()
-}
-
-fn view_of(node: &str, mesh: Option<&Snapshot>) -> View {
-    let revision = mesh.map_or(0, |mesh| mesh.revision);
-    View::new(revision, resources_of(node, mesh).iter().map(|it| Arc::new(selvedge_xds::encode(it))))
 }

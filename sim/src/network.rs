@@ -35,6 +35,18 @@ pub enum Host {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(u64);
 
+impl ConnectionId {
+    /// A number that no other connection of the run has.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The connection of that number.
+    pub(crate) const fn of(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// One thing that comes out at an end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parcel<M> {

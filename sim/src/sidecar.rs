@@ -13,6 +13,7 @@ use bytes::Bytes;
 use envoy::Envoy;
 use own::Own;
 use selvedge_traffic::ResourceKind;
+use selvedge_translate::ProxyKind;
 use selvedge_xds::client::{Refused, Update};
 use selvedge_xds::{ClientSession, Encoded, Node};
 use std::collections::VecDeque;
@@ -84,9 +85,12 @@ impl Disk {
         Self { node: node.to_owned(), make, accepted: None }
     }
 
-    /// Who the proxy is.
-    pub fn node(&self) -> &str {
-        &self.node
+    /// The virtual node or gateway that the proxy stands for.
+    pub fn resource(&self) -> (ProxyKind, &str) {
+        match self.node.rsplit_once("/virtualGateway/") {
+            Some((_, name)) => (ProxyKind::VirtualGateway, name),
+            None => (ProxyKind::VirtualNode, self.node.rsplit('/').next().unwrap_or_default()),
+        }
     }
 }
 

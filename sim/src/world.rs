@@ -8,10 +8,10 @@ pub use verdict::Failure;
 use crate::act::{Act, Cast};
 use crate::chance::Chance;
 use crate::client::{Answer, Call, Client};
-use crate::control::ControlPlane;
+use crate::control::{ControlPlane, Output};
 use crate::intent::Intent;
 use crate::moment::{Clock, Moment};
-use crate::network::{Arrival, ConnectionId, Host, Network};
+use crate::network::{Arrival, Host, Network};
 use crate::reference::Reference;
 use crate::schedule::Schedule;
 use crate::sidecar::{Disk, Make, Sidecar};
@@ -20,6 +20,7 @@ use crate::trace::Trace;
 use bytes::Bytes;
 use selvedge_store::memory::Memory;
 use selvedge_store::{Store as _, Subscription};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -238,6 +239,11 @@ impl World {
     }
 }
 
+/// The address that a proxy connects from.
+fn address_of(proxy: u8) -> IpAddr {
+    Ipv4Addr::new(10, 0, 0, proxy + 1).into()
+}
+
 /// What each proxy is: a caller, a callee and a gateway of our own, and a caller that does as Envoy does.
 fn disk_of(proxy: u8) -> Disk {
     match proxy % 4 {
@@ -265,7 +271,7 @@ impl Replica {
         Self { plane, has_heard, _subscription: subscription }
     }
 
-    fn poll(&mut self) -> Option<(ConnectionId, Bytes)> {
+    fn poll(&mut self) -> Option<Output> {
         self.plane.poll()
     }
 }

@@ -1,7 +1,8 @@
 //! One event: who meets it, and what follows.
 
-use super::{Event, Failure, Message, Replica, World};
+use super::{Event, Failure, Message, Replica, World, address_of};
 use crate::client::{Answer, Call, Request};
+use crate::control::Output;
 use crate::network::{Arrival, ConnectionId, Host, Parcel};
 use crate::sidecar::{Effect, Sidecar};
 
@@ -63,11 +64,15 @@ impl World {
             return self.network.close(self.now, id, host, &mut self.schedule);
         };
         match parcel {
-            Parcel::Open if matches!(from, Host::Proxy(_)) => replica.plane.opened(now, id),
+            Parcel::Open => {
+                if let Host::Proxy(proxy) = from {
+                    replica.plane.opened(now, id, address_of(proxy));
+                }
+            }
             Parcel::Message(Message::Discovery(bytes)) => replica.plane.received(now, id, &bytes),
             Parcel::Message(Message::Call(call)) => self.execute(index, id, from, &call),
             Parcel::Close => replica.plane.closed(now, id),
-            Parcel::Open | Parcel::Message(Message::Answer(..)) => {}
+            Parcel::Message(Message::Answer(..)) => {}
         }
     }
 
@@ -146,11 +151,17 @@ impl World {
     }
 
     fn flush_control(&mut self, index: u8) {
-        let host = Host::Control(index);
-        while let Some((id, bytes)) =
-            self.controls[usize::from(index)].running.as_mut().and_then(Replica::poll)
-        {
-            self.network.send(self.now, id, host, Message::Discovery(bytes), &mut self.schedule);
+        let (host, now) = (Host::Control(index), self.now);
+        while let Some(output) = self.controls[usize::from(index)].running.as_mut().and_then(Replica::poll) {
+            match output {
+                Output::Send(id, bytes) => {
+                    self.network.send(now, id, host, Message::Discovery(bytes), &mut self.schedule);
+                }
+                Output::End(id, why) => {
+                    self.note(host, format_args!("ends a stream: {why}"));
+                    self.network.close(now, id, host, &mut self.schedule);
+                }
+            }
         }
     }
 

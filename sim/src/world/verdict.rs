@@ -1,15 +1,17 @@
 //! What must hold: at every moment, and when peace has come.
 
-use super::World;
+use super::{World, address_of};
 use crate::client::{Answer, Client, Request};
 use crate::config::{Config, Gap};
-use crate::control::resources_of;
 use crate::intent::MESH;
 use crate::network::Host;
 use crate::reference::Lost;
 use crate::sidecar::Sidecar;
 use selvedge_control::operations::load_mesh;
+use selvedge_model::Snapshot;
 use selvedge_store::Store as _;
+use selvedge_traffic::{Address, Endpoint, EndpointHealth, LoadAssignment, LocalityEndpoints, Resource};
+use selvedge_translate::{EndpointSource, Proxy, ProxyKind, translate};
 use std::time::Duration;
 
 /// How long a peaceful world may take until every proxy has what the store holds: both keep-alives of a dead
@@ -148,24 +150,54 @@ impl World {
 
     /// The first running proxy that has something else than the store's last revision says.
     fn divergence(&self) -> Result<Option<Failure>, Failure> {
+        let mute = |error: selvedge_store::Error| Failure::Mute(error.to_string());
+        let snapshot = self.store.snapshot().map_err(mute)?;
+        let mesh = load_mesh(&*snapshot, MESH).map_err(mute)?;
+        let Some(mesh) = mesh else { return Ok(None) };
         for (index, disk) in (0..).zip(&self.disks) {
             let Some(config) = self.config(index) else { continue };
-            let expected = self.expected(disk.node())?;
-            let differences = config.differences(&expected);
+            let (kind, name) = disk.resource();
+            let is_there = match kind {
+                ProxyKind::VirtualNode => mesh.virtual_nodes.contains_key(name),
+                ProxyKind::VirtualGateway => mesh.virtual_gateways.contains_key(name),
+            };
+            // A proxy of something that has been deleted keeps what it had.
+            let differences =
+                if is_there { config.differences(&self.expected(&mesh, kind, name)) } else { Vec::new() };
             if !differences.is_empty() {
                 return Ok(Some(Failure::Diverged { host: Host::Proxy(index), differences }));
             }
         }
         Ok(None)
     }
-}
 
-impl World {
-    fn expected(&self, node: &str) -> Result<Config, Failure> {
-        let snapshot = self.store.snapshot().map_err(|error| Failure::Mute(error.to_string()))?;
-        let mesh = load_mesh(&*snapshot, MESH).map_err(|error| Failure::Mute(error.to_string()))?;
+    /// What a proxy must have in the end: the mesh's translation, with the running proxies as endpoints.
+    fn expected(&self, mesh: &Snapshot, kind: ProxyKind, name: &str) -> Config {
+        let proxy = Proxy { kind, ..Proxy::node(name) };
+        let translation = translate(mesh, &proxy);
         let mut config = Config::default();
-        resources_of(node, mesh.as_ref()).into_iter().for_each(|resource| config.put(resource));
-        Ok(config)
+        for (cluster, source) in &translation.endpoints {
+            config.put(Resource::Endpoints(self.expected_endpoints(cluster, source)));
+        }
+        translation.resources.into_iter().for_each(|resource| config.put(resource));
+        config
+    }
+
+    fn expected_endpoints(&self, cluster: &str, source: &EndpointSource) -> LoadAssignment {
+        let is_instance = |index: u8| {
+            let (kind, name) = self.disks[usize::from(index)].resource();
+            kind == ProxyKind::VirtualNode && name == source.node && self.config(index).is_some()
+        };
+        let count = u8::try_from(self.disks.len()).expect("a cast counts in u8");
+        let endpoint = |index| Endpoint {
+            address: Address::Socket((address_of(index), source.port).into()),
+            weight: 1,
+            health: EndpointHealth::Healthy,
+            hostname: String::new(),
+        };
+        let endpoints: Vec<_> = (0..count).filter(|&index| is_instance(index)).map(endpoint).collect();
+        let locality = LocalityEndpoints { endpoints, ..LocalityEndpoints::default() };
+        let localities = if locality.endpoints.is_empty() { Vec::new() } else { vec![locality] };
+        LoadAssignment { cluster: cluster.to_owned(), localities }
     }
 }
