@@ -120,3 +120,24 @@ fn every_link_between_pages_leads_somewhere() {
         }
     }
 }
+
+#[test]
+fn every_variable_of_a_sidecar_is_in_the_reference() {
+    let source = std::fs::read_to_string(repository().join("services/proxy/src/bootstrap/variables.rs"));
+    let reference =
+        std::fs::read_to_string(repository().join("docs/guide/configuration.md")).expect("readable");
+    let source = source.expect("readable");
+    let is_name = |text: &&str| {
+        let starts = ["APPMESH_", "APPNET_", "ENVOY_", "ENABLE_", "SELVEDGE_"]
+            .iter()
+            .any(|start| text.starts_with(start));
+        starts && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+    };
+    // Only what the program reads, not what its tests set.
+    let source = source.split("#[cfg(test)]").next().unwrap_or_default();
+    let names: Vec<&str> = source.split('"').filter(is_name).collect();
+    assert!(names.len() >= 10, "{names:?}");
+    for name in names {
+        assert!(reference.contains(name), "{name} is not in docs/guide/configuration.md");
+    }
+}
