@@ -13,7 +13,7 @@ use crate::Sharded;
 use crate::codes::Code;
 use crate::histogram::Snapshot;
 use crate::registry::Registry;
-use crate::stats::{Group, Statistic, cluster};
+use crate::stats::{Group, ListenerStats, Statistic, cluster};
 
 /// What a statistic belongs to, and so the first part of its name and the labels that stand for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,6 +25,8 @@ pub(crate) enum Scope {
     /// With the address as Envoy writes it: `0.0.0.0_15001`.
     Listener(String),
     ListenerHttp(String, String),
+    /// What one worker has of a listener.
+    ListenerWorker(String, usize),
 }
 
 impl Scope {
@@ -35,6 +37,7 @@ impl Scope {
             Self::Http(prefix) => format!("http.{prefix}."),
             Self::Tcp(prefix) => format!("tcp.{prefix}."),
             Self::Listener(address) => format!("listener.{address}."),
+            Self::ListenerWorker(address, worker) => format!("listener.{address}.worker_{worker}."),
             Self::ListenerHttp(address, prefix) => format!("listener.{address}.http.{prefix}."),
         }
     }
@@ -157,6 +160,7 @@ impl Registry {
             read_group(Scope::Tcp(prefix), &group, &mut samples);
         }
         for (address, group) in held.listeners {
+            read_workers(&address_text(address), &group, &mut samples);
             read_group(Scope::Listener(address_text(address)), &group, &mut samples);
         }
         for ((address, prefix), group) in held.listener_http {
@@ -190,6 +194,25 @@ fn address_text(address: std::net::SocketAddr) -> String {
         std::net::SocketAddr::V4(v4) => format!("{}_{}", v4.ip(), v4.port()),
         // Colons would end the name's part in some sinks; Envoy writes them as underscores.
         std::net::SocketAddr::V6(v6) => format!("[{}]_{}", v6.ip().to_string().replace(':', "_"), v6.port()),
+    }
+}
+
+/// How the kernel spread a listener's connections over the workers.
+fn read_workers(address: &str, group: &Sharded<ListenerStats>, samples: &mut Vec<Sample>) {
+    for (worker, stats) in group.workers() {
+        let mut push = |name, value| {
+            samples.push(Sample {
+                scope: Scope::ListenerWorker(address.to_owned(), worker),
+                name: Name::Plain(name),
+                value,
+            });
+        };
+        let (active, total) = match stats {
+            Some(stats) => (stats.downstream_cx_active.value(), stats.downstream_cx_total.value()),
+            None => (0, 0),
+        };
+        push("downstream_cx_active", Value::Gauge(active));
+        push("downstream_cx_total", Value::Counter(total));
     }
 }
 

@@ -37,6 +37,11 @@ impl<T: Default> Sharded<T> {
         Self { shards: (0..=workers).map(|_| OnceLock::new()).collect() }
     }
 
+    /// The workers' copies, `None` for those that have not used theirs.
+    pub(crate) fn workers(&self) -> impl Iterator<Item = (usize, Option<&T>)> {
+        self.shards.iter().skip(1).map(|shard| shard.get().map(Box::as_ref)).enumerate()
+    }
+
     /// The copies that exist.
     pub fn shards(&self) -> impl Iterator<Item = &T> {
         self.shards.iter().filter_map(|shard| shard.get().map(Box::as_ref))

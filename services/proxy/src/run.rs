@@ -97,7 +97,7 @@ impl Proxy {
             node_address: node_address(),
         };
         let serving = serve.start(&control).map_err(Error::Thread)?;
-        registry.server().workers_started.set(bootstrap.concurrency as u64);
+        registry.server().workers_started.set(1);
         control.spawn(flush(registry.clone(), bootstrap.stats_flush_interval));
         control.spawn(watch_listeners(
             serving.listeners.clone(),

@@ -113,10 +113,10 @@ impl AccessLogs {
             loop {
                 let (stop, full) = wait(&signal, interval);
                 let Some(logs) = weak.upgrade() else { return };
-                if !full {
+                let written = logs.flush();
+                if written && !full {
                     logs.registry.server().filesystem_flushed_by_timer.inc();
                 }
-                logs.flush();
                 if stop {
                     return;
                 }
@@ -158,15 +158,16 @@ impl AccessLogs {
         self.signal.wake();
     }
 
-    /// Writes what is buffered, on the calling thread.
-    pub fn flush(&self) {
+    /// Writes what is buffered, on the calling thread; whether there was anything.
+    pub fn flush(&self) -> bool {
         let mut open = lock(&self.open);
         if self.reopen.swap(false, Ordering::Relaxed) {
             open.clear();
         }
         let files: Vec<_> = lock(&self.files).values().map(Arc::clone).collect();
+        let mut written = false;
         for file in &files {
-            self.write_file(file, &mut open);
+            written |= self.write_file(file, &mut open);
         }
         drop(files);
         // A file that no logger uses any more is forgotten once it is written.
@@ -177,6 +178,7 @@ impl AccessLogs {
             }
             used
         });
+        written
     }
 
     /// Writes what is left and ends the writer.
@@ -190,7 +192,8 @@ impl AccessLogs {
         }
     }
 
-    fn write_file(&self, file: &LogFile, open: &mut HashMap<String, Target>) {
+    fn write_file(&self, file: &LogFile, open: &mut HashMap<String, Target>) -> bool {
+        let mut written = false;
         let stats = self.registry.server();
         stats.filesystem_records_dropped.add(file.dropped.swap(0, Ordering::Relaxed));
         for buffer in &file.buffers {
@@ -198,6 +201,7 @@ impl AccessLogs {
             if bytes.is_empty() {
                 continue;
             }
+            written = true;
             stats.filesystem_write_buffered.inc();
             match write(&file.path, &bytes, open) {
                 Ok(()) => stats.filesystem_write_completed.inc(),
@@ -209,6 +213,7 @@ impl AccessLogs {
             }
             give_back(buffer, bytes);
         }
+        written
     }
 }
 

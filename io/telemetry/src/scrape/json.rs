@@ -24,7 +24,8 @@ impl Registry {
             }
         }
         if !computed.is_empty() {
-            let supported: Vec<f64> = QUANTILES.iter().map(|quantile| quantile * 100.0).collect();
+            let supported: Vec<f64> =
+                QUANTILES.iter().map(|quantile| super::text::percent(*quantile)).collect();
             stats.push(
                 json!({ "histograms": { "supported_quantiles": supported, "computed_quantiles": computed } }),
             );

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::text::number;
 use super::{Filter, Name, Sample, Scope, Value};
 use crate::codes::Code;
 use crate::histogram::snapshot::PROMETHEUS_BOUNDS;
@@ -51,7 +50,7 @@ fn write_series(out: &mut String, family: &str, labels: &str, value: &Value) {
             }
             let count = cumulative.count();
             let _ = writeln!(out, "{family}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}");
-            let _ = writeln!(out, "{family}_sum{{{labels}}} {}", number(cumulative.sum()));
+            let _ = writeln!(out, "{family}_sum{{{labels}}} {}", cumulative.sum());
             let _ = writeln!(out, "{family}_count{{{labels}}} {count}");
         }
     }
@@ -66,6 +65,10 @@ fn family_and_labels(sample: &Sample) -> (String, String) {
         Scope::Http(prefix) => ("http_", label("envoy_http_conn_manager_prefix", prefix)),
         Scope::Tcp(prefix) => ("tcp_", label("envoy_tcp_prefix", prefix)),
         Scope::Listener(address) => ("listener_", label("envoy_listener_address", address)),
+        Scope::ListenerWorker(address, worker) => (
+            "listener_worker_",
+            label("envoy_worker_id", &worker.to_string()) + &label("envoy_listener_address", address),
+        ),
         Scope::ListenerHttp(address, prefix) => (
             "listener_http_",
             label("envoy_http_conn_manager_prefix", prefix) + &label("envoy_listener_address", address),

@@ -4,7 +4,6 @@ super::stat_group! {
     /// Statistics of one listener.
     pub struct ListenerStats {
         counters {
-            connections_accepted_per_socket_event,
             downstream_cx_destroy,
             downstream_cx_overflow,
             downstream_cx_overload_reject,
@@ -23,6 +22,7 @@ super::stat_group! {
             downstream_pre_cx_active,
         }
         histograms {
+            connections_accepted_per_socket_event,
             downstream_cx_length_ms,
         }
         codes {}

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use selvedge_telemetry::Registry;
-use selvedge_traffic::ResourceKind;
+use selvedge_traffic::{Discovery, ResourceKind};
 use selvedge_upstream::{Cluster, Clusters};
 use selvedge_xds::client::Update;
 use selvedge_xds::{ClientSession, Encoded, Node};
@@ -43,6 +43,7 @@ pub struct Driver {
     answer_by: Option<Instant>,
     /// The control plane has answered something, ever, or the disk has.
     informed: bool,
+    started: Instant,
 }
 
 /// A definition at work.
@@ -91,6 +92,7 @@ impl Driver {
             save_at: None,
             answer_by: None,
             informed: false,
+            started: Instant::now(),
         };
         (driver, Watched { state, snapshot: watched_snapshot, phase: watched_phase })
     }
@@ -148,6 +150,7 @@ impl Driver {
             LinkEvent::Connected => {
                 tracing::debug!(endpoint = ?self.endpoint, "connected to the control plane");
                 self.session.handle_connected();
+                self.registry.server().cds_update_attempt.inc();
                 self.answer_by = (!self.informed).then(|| Instant::now() + FIRST_RESPONSE_MAX);
             }
             LinkEvent::Response(message) => match self.session.handle_response(&message) {
@@ -234,6 +237,9 @@ impl Driver {
         match effect {
             Effect::StartCluster { token, config, assignment } => {
                 let cluster = self.clusters.start(config);
+                if matches!(cluster.config.discovery, Discovery::Eds { .. }) {
+                    cluster.stats.update_attempt.inc();
+                }
                 if let Some(assignment) = assignment {
                     cluster.update_endpoints(&assignment);
                 }
@@ -270,9 +276,12 @@ impl Driver {
                 self.running.retain(|_, running| !running.cluster.is_removed());
                 self.save_soon();
             }
-            Effect::Listen => self.session.listen(),
+            Effect::Listen => {
+                self.session.listen();
+                self.registry.server().lds_update_attempt.inc();
+            }
             Effect::Publish(snapshot) => {
-                self.registry.server().total_listeners_active.set(snapshot.listeners.len() as u64);
+                self.count_listeners(&snapshot);
                 // Nobody listening yet is no reason not to publish.
                 self.snapshot.send_replace(snapshot);
                 self.save_soon();
@@ -287,8 +296,31 @@ impl Driver {
                 }
                 self.session.handle_applied(&nonce, refused);
             }
-            Effect::Live => tracing::info!("all configuration has come; serving"),
+            Effect::Live => {
+                let spent = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                self.registry.server().initialization_time_ms.record(spent);
+                tracing::info!("all configuration has come; serving");
+            }
         }
+    }
+
+    fn count_listeners(&self, snapshot: &ConfigSnapshot) {
+        let stats = self.registry.server();
+        let before = self.snapshot.borrow();
+        let find = |snapshot: &ConfigSnapshot, name: &str| {
+            let found = snapshot.listeners.iter().find(|listener| listener.config.name == name);
+            found.map(|listener| Arc::clone(&listener.config))
+        };
+        for listener in &snapshot.listeners {
+            match find(&before, &listener.config.name) {
+                None => stats.listener_added.inc(),
+                Some(known) if !Arc::ptr_eq(&known, &listener.config) => stats.listener_modified.inc(),
+                Some(_) => {}
+            }
+        }
+        let gone = before.listeners.iter().filter(|listener| find(snapshot, &listener.config.name).is_none());
+        stats.listener_removed.add(gone.count() as u64);
+        stats.total_listeners_active.set(snapshot.listeners.len() as u64);
     }
 
     fn save_soon(&mut self) {

@@ -99,12 +99,12 @@ impl Link {
                         let responses = Box::new(response.into_inner());
                         *self = Self::Open { requests: requests.clone(), responses };
                     }
-                    Err(status) => break status.to_string(),
+                    Err(status) => break status.message().to_owned(),
                 },
                 Self::Open { responses, .. } => match responses.message().await {
                     Ok(Some(message)) => return LinkEvent::Response(message),
                     Ok(None) => break "the control plane ended the stream".to_owned(),
-                    Err(status) => break status.to_string(),
+                    Err(status) => break status.message().to_owned(),
                 },
             }
         };
@@ -127,8 +127,12 @@ fn text(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let cause_text = cause.to_string();
+        // Some libraries repeat their cause.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
         source = cause.source();
     }
     text
