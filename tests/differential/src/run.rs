@@ -135,6 +135,7 @@ impl Stage {
             let at_least =
                 scenario.client.iter().filter(through).filter(answered).map(|step| step.times).sum();
             let at_least = if scenario.compare_access_logs { at_least } else { 0 };
+            stats::flush_logs(placed.sidecar.admin).await.with_context(|| format!("sidecar {name}"))?;
             let lines = placed.reader.lines(&placed.access_log, at_least).await?;
             observation.add_access_log(scenario, name, &lines, &self.placeholders);
         }

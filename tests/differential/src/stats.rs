@@ -30,12 +30,28 @@ const NAMED: &[&str] = &[
 /// # Errors
 /// When nobody listens or the answer is malformed.
 pub async fn get(admin: SocketAddr, path: &str) -> Result<(u16, String)> {
+    call(admin, "GET", path).await
+}
+
+/// Lets a proxy write what it holds of its access logs: ours and Envoy both do when they reopen their files.
+///
+/// # Errors
+/// When the admin endpoint does not answer 200.
+pub async fn flush_logs(admin: SocketAddr) -> Result<()> {
+    let (status, _) = call(admin, "POST", "/reopen_logs").await?;
+    ensure!(status == 200, "/reopen_logs answered {status}");
+    Ok(())
+}
+
+async fn call(admin: SocketAddr, method: &str, path: &str) -> Result<(u16, String)> {
     let exchange = async {
         let mut connection = Connection::new(TcpStream::connect(admin).await?);
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
         connection.write(request.as_bytes()).await?;
         let head = connection.read_head().await?.context("closed without an answer")?;
-        let body = connection.read_body(head.response_framing("GET")).await?;
+        let body = connection.read_body(head.response_framing(method)).await?;
         let status = head.status().context("no status")?;
         Ok::<_, anyhow::Error>((status, String::from_utf8_lossy(&body.bytes).into_owned()))
     };
