@@ -45,16 +45,17 @@ pub(super) fn read(bytes: &[u8]) -> Result<Request, Fault> {
 
 /// What there is to send, if anything; a large change goes in pieces, each after the ACK of the one before.
 pub(super) fn batch(channel: &Channel, collection: &Collection, gates: Gates) -> Option<Batch> {
-    // The first answer of a stream waits for no other type: proxies ask in an order of their own. What they bring along
-    // and should not have any more can wait until those are known that use it.
-    let gates = if channel.is_answer_due() { Gates { changes: false, ..gates } } else { gates };
+    // The first answer of a stream waits for no other type: proxies ask in an order of their own, and wait for what they
+    // do not have. What they bring along serves until its successor's turn has come.
+    let first = channel.is_answer_due();
     let mut batch = Batch::default();
     let mut bytes = 0;
     for name in candidates(channel, collection) {
         let forced = channel.is_forced(name);
         match collection.get(name) {
             Some(encoded) => {
-                if !forced && (gates.changes || !channel.lacks(encoded)) {
+                let waits = gates.changes && !(first && !channel.knows(name));
+                if !forced && (waits || !channel.lacks(encoded)) {
                     continue;
                 }
                 bytes += encoded.value.len();

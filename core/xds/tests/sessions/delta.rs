@@ -136,6 +136,26 @@ fn a_proxy_that_comes_back_keeps_its_clusters_until_its_listeners_are_gone() {
 }
 
 #[test]
+fn a_proxy_that_comes_back_keeps_its_routes_until_the_new_cluster_has_its_hosts() {
+    let parts = [cluster("a", 1), endpoints("a", 1), listener("in", 1), routes("r", "two")];
+    let mut stream = Stream::new(Form::Delta, view(2, &parts.iter().collect::<Vec<_>>()));
+    let brought = |name: &str, version: &str| BTreeMap::from([(name.to_owned(), version.to_owned())]);
+    let clusters = stream.ask(CDS, &[]);
+    assert_eq!(gist(&clusters), [(CDS, vec!["a"])]);
+    let routes = stream.edit(DeltaDiscoveryRequest {
+        type_url: type_url::of(RDS).to_owned(),
+        resource_names_subscribe: vec!["r".to_owned()],
+        initial_resource_versions: brought("r", "old"),
+        ..DeltaDiscoveryRequest::default()
+    });
+    assert_eq!(routes, []);
+    stream.ack(&clusters[0]);
+    let hosts = stream.ask(EDS, &["a"]);
+    assert_eq!(gist(&hosts), [(EDS, vec!["a"])]);
+    assert_eq!(gist(&stream.ack(&hosts[0])), [(RDS, vec!["r"])]);
+}
+
+#[test]
 fn routes_wait_for_a_cluster_that_cannot_be_sent_yet_however_long_that_takes() {
     let mut stream = settled();
     let parts = [cluster("a", 2), endpoints("a", 1), listener("in", 1), routes("r", "one")];
