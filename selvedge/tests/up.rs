@@ -4,11 +4,13 @@
 
 mod server;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use server::{PROGRAM, Server};
 
 /// The status of a plain GET.
@@ -60,6 +62,39 @@ fn an_address_that_others_can_reach_needs_to_be_asked_for() {
 }
 
 #[test]
+fn a_server_without_a_disk_forgets_and_other_roles_do_not_exist() {
+    let mut child = Command::new(PROGRAM)
+        .args([
+            "serve",
+            "--roles",
+            "control",
+            "--store",
+            "memory",
+            "--listen",
+            "127.0.0.1:0",
+            "--log-level",
+            "warn",
+        ])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("piped above")).read_line(&mut line).expect("a line");
+    let url = line.split_whitespace().last().expect("an address");
+    assert_eq!(get(url, "/readyz"), "200");
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).expect("it runs");
+    assert!(child.wait().expect("a child").success());
+    for arguments in [
+        &["serve", "--roles", "console", "--store", "memory"][..],
+        &["serve", "--roles", "control", "--store", "postgres://x"],
+        &["serve", "--roles", "control"],
+    ] {
+        let output = Command::new(PROGRAM).args(arguments).output().expect("the program runs");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
 fn a_folder_in_use_is_refused_with_its_reason() {
     let server = Server::start(&[]);
     let output = Command::new(PROGRAM)
@@ -84,11 +119,7 @@ fn logs_are_one_json_object_a_line_when_asked_for() {
         .expect("the program starts");
     let mut first = [0];
     child.stdout.take().expect("piped above").read_exact(&mut first).expect("it says that it is ready");
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(child.id().cast_signed()),
-        nix::sys::signal::Signal::SIGTERM,
-    )
-    .expect("it runs");
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).expect("it runs");
     assert!(child.wait().expect("a child").success());
     let log = std::fs::read_to_string(folder.path().join("log")).expect("the log");
     assert!(log.lines().count() >= 2, "{log}");

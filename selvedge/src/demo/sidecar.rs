@@ -20,6 +20,8 @@ use crate::command::proxy::END_WITH_PARENT;
 const READY_PATIENCE: Duration = Duration::from_secs(30);
 /// The longest wait for a sidecar to end by itself.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
+/// Where sidecars listen.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
 /// Lines of a sidecar's log that are shown when it fails.
 const LOG_LINES_SHOWN: usize = 20;
 
@@ -80,17 +82,25 @@ impl Program {
 impl Ports {
     /// As many sets as asked for, all different and all free a moment ago.
     ///
+    /// They lie below the range from which the system picks ports for outgoing connections, so that none of those takes one
+    /// before the sidecar does; where the search begins depends on the process, so that two demos do not race.
+    ///
     /// # Errors
     /// When loopback has no ports left.
     pub(super) fn free(sets: usize) -> std::io::Result<Vec<Self>> {
+        let span = PORTS.end - PORTS.start;
+        let offset = u16::try_from(std::process::id().wrapping_mul(61) % u32::from(span)).unwrap_or(0);
+        let candidates = (0..span).map(|index| PORTS.start + (offset + index) % span);
         // Held together until all are known, so that none is given out twice.
-        let held = (0..3 * sets)
-            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-            .collect::<Result<Vec<_>, _>>()?;
-        let ports = held
-            .iter()
-            .map(|listener| Ok(listener.local_addr()?.port()))
-            .collect::<std::io::Result<Vec<_>>>()?;
+        let held: Vec<TcpListener> = candidates
+            .filter_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok())
+            .take(3 * sets)
+            .collect();
+        let ports = held.iter().map(|listener| Ok(listener.local_addr()?.port()));
+        let ports = ports.collect::<std::io::Result<Vec<_>>>()?;
+        if ports.len() < 3 * sets {
+            return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, "no free ports on loopback"));
+        }
         Ok(ports.chunks_exact(3).map(|set| Self { ingress: set[0], egress: set[1], admin: set[2] }).collect())
     }
 }
@@ -269,4 +279,19 @@ fn log_end(log: &Path) -> String {
         lines.push_back(line);
     }
     lines.into_iter().map(|line| format!("  | {line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_different_and_free() {
+        let sets = Ports::free(3).expect("loopback has ports");
+        let mut ports: Vec<u16> = sets.iter().flat_map(|set| [set.ingress, set.egress, set.admin]).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 9);
+        assert!(ports.iter().all(|port| PORTS.contains(port)));
+    }
 }

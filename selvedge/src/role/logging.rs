@@ -63,7 +63,7 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
     };
     // A bare word must be a level: a module of that name is never what was meant.
     let is_word = level.bytes().all(|byte| byte.is_ascii_alphabetic());
-    if is_word && level.parse::<LevelFilter>().is_err() {
+    if level.is_empty() || is_word && level.parse::<LevelFilter>().is_err() {
         return Err("write trace, debug, info, warning, error, critical or off".to_owned());
     }
     EnvFilter::try_new(level).map_err(|error| error.to_string())

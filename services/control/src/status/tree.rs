@@ -248,7 +248,7 @@ mod tests {
             diagnostic(&node, Code::PortClash),
             diagnostic("mesh/m/virtualService/gone", Code::BackendMissing),
         ];
-        let proxies = [ConnectedProxy { resource: key.clone(), id: "1".into(), up_to_date: false }];
+        let proxies = [ConnectedProxy { resource: key, id: "1".into(), up_to_date: false }];
         let rejections = [Rejection { subject: node, proxy: "1".into(), message: "no".into() }];
         let tree = mesh(&snapshot(), &diagnostics, &proxies, &rejections);
         assert_eq!(found(&tree, "n")["condition"], "REJECTED");
