@@ -125,8 +125,7 @@ mod tests {
         );
         assert_eq!(Flag::UnconditionalDropOverload.short(), "UDO");
         assert_eq!(Flag::UpstreamRetryLimitExceeded.long(), "UpstreamRetryLimitExceeded");
-        for index in 0..NAMES.len() {
-            let long = NAMES[index].1;
+        for (_, long) in NAMES {
             assert_eq!(NAMES.iter().filter(|(_, other)| *other == long).count(), 1, "{long}");
         }
     }

@@ -107,16 +107,19 @@ impl Registry {
     }
 }
 
+/// Groups with their names.
+type Alive<K, T> = Vec<(K, Arc<Sharded<T>>)>;
+
 /// The groups that are alive, by name.
 pub(crate) struct Held {
-    pub(crate) clusters: Vec<(String, Arc<Sharded<ClusterStats>>)>,
-    pub(crate) http: Vec<(String, Arc<Sharded<HttpStats>>)>,
-    pub(crate) tcp: Vec<(String, Arc<Sharded<TcpStats>>)>,
-    pub(crate) listeners: Vec<(SocketAddr, Arc<Sharded<ListenerStats>>)>,
-    pub(crate) listener_http: Vec<((SocketAddr, String), Arc<Sharded<ListenerHttpStats>>)>,
+    pub(crate) clusters: Alive<String, ClusterStats>,
+    pub(crate) http: Alive<String, HttpStats>,
+    pub(crate) tcp: Alive<String, TcpStats>,
+    pub(crate) listeners: Alive<SocketAddr, ListenerStats>,
+    pub(crate) listener_http: Alive<(SocketAddr, String), ListenerHttpStats>,
 }
 
-fn alive<K: Clone, T>(named: &Named<K, T>) -> Vec<(K, Arc<Sharded<T>>)> {
+fn alive<K: Clone, T>(named: &Named<K, T>) -> Alive<K, T> {
     named.iter().filter_map(|(key, group)| Some((key.clone(), group.upgrade()?))).collect()
 }
 

@@ -97,11 +97,7 @@ impl Cluster {
     ) -> Arc<Self> {
         let stats = registry.cluster(&config.name);
         let breaker = |thresholds, priority| Breaker::new(thresholds, priority, Arc::clone(&stats));
-        let (detections, detected) = match config.outlier_detection {
-            Some(_) => Some(mpsc::channel(DETECTIONS_MAX)),
-            None => None,
-        }
-        .unzip();
+        let (detections, detected) = config.outlier_detection.map(|_| mpsc::channel(DETECTIONS_MAX)).unzip();
         let cluster = Arc::new(Self {
             id: next_id(),
             name: config.name.as_str().into(),

@@ -148,7 +148,8 @@ impl Moment {
         let day = day_of_march_year - (153 * shifted_month + 2) / 5 + 1;
         let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
         let year = year_of_era + era * 400 + u64::from(month <= 2);
-        let leap = u64::from((year % 4 == 0 && year % 100 != 0) || year % 400 == 0);
+        let leap =
+            u64::from((year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400));
         let before_march = if month > 2 { 59 + leap } else { 0 };
         let day_of_year =
             if month > 2 { day_of_march_year + 1 + before_march } else { day_of_march_year - 306 + 1 };

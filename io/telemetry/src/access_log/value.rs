@@ -179,7 +179,8 @@ fn port(value: Option<SocketAddr>, out: &mut Vec<u8>) -> Written {
 
 fn flags(flags: &ResponseFlags, name: impl Fn(crate::Flag) -> &'static str, out: &mut Vec<u8>) -> Written {
     if flags.is_empty() {
-        return Written::Missing;
+        // Unlike what is missing, no flag is `-` in JSON too.
+        out.push(b'-');
     }
     for (index, flag) in flags.iter().enumerate() {
         if index > 0 {

@@ -75,10 +75,9 @@ pub(super) fn run(subject: &Subject, method: &Method, path: &str, query: &str) -
     let Some(command) = COMMANDS.iter().find(|command| command.path == path) else {
         return Reply::status(StatusCode::NOT_FOUND, format!("invalid path. {}", help()));
     };
-    let allowed =
-        if command.mutates { method == Method::POST } else { [Method::GET, Method::HEAD].contains(method) };
     // Envoy answers queries by POST as well.
-    if !allowed && !(method == Method::POST && !command.mutates) {
+    let allowed = method == Method::POST || !command.mutates && [Method::GET, Method::HEAD].contains(method);
+    if !allowed {
         let required = if command.mutates { "POST" } else { "GET" };
         return Reply::status(
             StatusCode::METHOD_NOT_ALLOWED,
