@@ -22,7 +22,11 @@ enum Mark {
 /// The pages that show commands.
 fn pages() -> Vec<PathBuf> {
     let root = repository();
-    let mut pages = vec![root.join("README.md"), root.join("examples/colors/README.md")];
+    let mut pages = vec![
+        root.join("README.md"),
+        root.join("examples/colors/README.md"),
+        root.join("examples/gateway/README.md"),
+    ];
     let guide = std::fs::read_dir(root.join("docs/guide")).expect("the guide");
     pages.extend(
         guide
