@@ -265,6 +265,8 @@ fn request_facts(head: &RequestHead) -> Result<RequestFacts, RequestError> {
             _ => {}
         }
     }
+    // Nothing but the tunnel could follow.
+    facts.close |= head.method() == "CONNECT";
     if asks_upgrade {
         facts.upgrade = upgrade;
     }
@@ -278,8 +280,9 @@ fn request_fault(error: httparse::Error, head: &[u8]) -> RequestError {
         Error::TooManyHeaders => RequestError::TooManyHeaders,
         Error::Version => {
             let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
-            match line {
-                [.., b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            let mut parts = line.split(|b| *b == b' ').skip(2);
+            match (parts.next(), parts.next()) {
+                (Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None)
                     if major.is_ascii_digit() && minor.is_ascii_digit() =>
                 {
                     RequestError::Version

@@ -67,17 +67,20 @@ impl Scanner {
     }
 }
 
-/// Replaces every fold of a copied head by spaces, in place: the value keeps its length and gains only spaces.
-pub(crate) fn unfold(head: &mut [u8]) {
+/// Takes the line ends out of folded values, as Envoy does: the blanks that begin the next line stay.
+pub(crate) fn unfold(head: &mut Vec<u8>) {
+    let mut kept = 0;
     let mut at = 0;
-    while let Some(found) = memchr::memmem::find(&head[at..], b"\r\n") {
-        let fold = at + found;
-        if matches!(head.get(fold + 2), Some(b' ' | b'\t')) {
-            head[fold] = b' ';
-            head[fold + 1] = b' ';
+    while at < head.len() {
+        let fold = head[at..].starts_with(b"\r\n") && matches!(head.get(at + 2), Some(b' ' | b'\t'));
+        if fold {
+            at += 2;
+        } else {
+            head[kept] = head[at];
+            (kept, at) = (kept + 1, at + 1);
         }
-        at = fold + 2;
     }
+    head.truncate(kept);
 }
 
 #[cfg(test)]

@@ -52,6 +52,7 @@ fn what_is_refused_and_how() {
         (b"CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n", (0, "")),
         (b"GET / HTTP/1.0\r\n\r\n", (426, "low_version")),
         (b"GET / HTTP/2.0\r\nhost: a\r\n\r\n", (426, "low_version")),
+        (b"GET /a b HTTP/1.1\r\nhost: a\r\n\r\n", (400, "http1.codec_error")),
         (b"GET / HTTX/1.1\r\nhost: a\r\n\r\n", (400, "http1.codec_error")),
         (b"GET / HTTP/1.1\r\n\r\n", (400, "missing_host_header")),
         (b"GET / HTTP/1.1\r\nhost: a\r\nHost: a\r\n\r\n", (400, "http1.duplicate_host")),
@@ -115,9 +116,7 @@ fn what_is_refused_and_how() {
 fn folded_values_become_one_line() {
     let (_, _, head) =
         request(b"GET / HTTP/1.1\r\nhost: a\r\nx: one\r\n\ttwo\r\n  three\r\ny: z\r\n\r\n").unwrap().unwrap();
-    let value = String::from_utf8_lossy(head.fields.named("x").unwrap()).into_owned();
-    assert_eq!(value.split_whitespace().collect::<Vec<_>>(), ["one", "two", "three"]);
-    assert!(!value.contains(['\r', '\n']));
+    assert_eq!(head.fields.named("x"), Some(&b"one\ttwo  three"[..]));
     assert_eq!(head.fields.named("y"), Some(&b"z"[..]));
 }
 

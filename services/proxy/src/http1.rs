@@ -168,12 +168,7 @@ impl Connection {
     }
 
     fn refuse(&self, error: RequestError) -> Reply {
-        let stats = &self.manager.stats;
-        match error {
-            RequestError::HeadTooLarge | RequestError::TooManyHeaders => stats.downstream_rq_too_large.inc(),
-            _ => {}
-        }
-        stats.downstream_cx_protocol_error.inc();
+        self.manager.stats.downstream_cx_protocol_error.inc();
         Reply::refusal(error.refusal())
     }
 

@@ -114,7 +114,6 @@ async fn one(worker: &Rc<Worker>, manager: &Arc<HttpManager>, peer: &Peer, (requ
         _ => Framing::Chunked,
     };
     let refused = (fields.len() > HEADERS_MAX).then(|| {
-        manager.stats.downstream_rq_too_large.inc();
         let refusal = RequestError::TooManyHeaders.refusal();
         Reply::refusal(Refusal { details: "http2.too_many_headers", ..refusal })
     });

@@ -1,6 +1,7 @@
 //! HTTP/2 connections of one worker to one host: shared by many requests, opened one at a time.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -32,6 +33,7 @@ struct Shared {
 #[derive(Debug)]
 struct SharedState {
     id: u64,
+    local: Option<SocketAddr>,
     streams: Cell<usize>,
     requests: Cell<u64>,
     idle_since: Cell<Instant>,
@@ -48,6 +50,10 @@ pub(super) struct Slot(Rc<SharedState>);
 impl Slot {
     pub(super) fn connection_id(&self) -> u64 {
         self.0.id
+    }
+
+    pub(super) fn local_addr(&self) -> Option<SocketAddr> {
+        self.0.local
     }
 }
 
@@ -105,6 +111,7 @@ impl HostPool {
                 return Err(error);
             }
         };
+        let local = io.local_addr();
         let (client, connection) = match h2::connect(io).await {
             Ok(opened) => opened,
             Err(error) => {
@@ -117,6 +124,7 @@ impl HostPool {
         let (retire, retired) = oneshot::channel();
         let state = Rc::new(SharedState {
             id: opened.id,
+            local,
             streams: Cell::new(0),
             requests: Cell::new(0),
             idle_since: Cell::new(Instant::now()),

@@ -131,9 +131,12 @@ impl UpstreamStream {
     }
 
     pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
-        match &self.channel {
-            Channel::Http1(http) => http.io.local_addr(),
-            Channel::Http2(_) | Channel::Over => None,
+        match (&self.channel, &self.carrier) {
+            (Channel::Http1(http), Some(Carrier::Http1 { opened, .. })) => {
+                *opened.local.get_or_init(|| http.io.local_addr())
+            }
+            (_, Some(Carrier::Http2 { slot, .. })) => slot.local_addr(),
+            _ => None,
         }
     }
 

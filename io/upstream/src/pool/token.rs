@@ -1,5 +1,7 @@
 //! What a connection and a request count for while they last.
 
+use std::cell::OnceCell;
+use std::net::SocketAddr;
 use std::rc::Weak;
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,6 +20,8 @@ pub struct Opened {
     since: Instant,
     /// Requests carried so far.
     pub(super) requests: u64,
+    /// The socket's own address, asked for once.
+    pub(super) local: OnceCell<Option<SocketAddr>>,
     /// Whose pool to tell that there is room again.
     pool: Weak<HostPool>,
     end: EndedBy,
@@ -53,7 +57,17 @@ impl Opened {
         host.stats.cx_total.inc();
         host.stats.cx_active.inc();
         let pool = std::rc::Rc::downgrade(pool);
-        Self { id, cluster, host, since: now, requests: 0, pool, end: EndedBy::Local, _guard: guard }
+        Self {
+            id,
+            cluster,
+            host,
+            since: now,
+            requests: 0,
+            local: OnceCell::new(),
+            pool,
+            end: EndedBy::Local,
+            _guard: guard,
+        }
     }
 
     /// Notes who ends the connection.

@@ -167,6 +167,8 @@ impl<'a> Exchange<'a> {
         {
             http.queue(|out| out.extend_from_slice(encode::CONTINUE));
             poll_fn(|cx| http.poll_flush(cx)).await.map_err(|_| Ended::Gone)?;
+            self.manager.stats.response(100);
+            self.manager.listener_stats.response(100);
         }
         Ok(())
     }

@@ -18,6 +18,8 @@ pub(crate) struct Reply {
     pub(crate) location: Option<String>,
     /// The connection ends with the answer.
     pub(crate) close: bool,
+    /// It stands for an answer that the cluster owed, and counts as one.
+    pub(crate) charged: bool,
 }
 
 impl Reply {
@@ -30,6 +32,7 @@ impl Reply {
             overloaded: false,
             location: None,
             close: false,
+            charged: false,
         }
     }
 
@@ -48,17 +51,20 @@ impl Reply {
 
     pub(crate) fn no_healthy_upstream() -> Self {
         let flag = Some(Flag::NoHealthyUpstream);
-        Self::new(503, flag, details::NO_HEALTHY_UPSTREAM, "no healthy upstream")
+        Self { charged: true, ..Self::new(503, flag, details::NO_HEALTHY_UPSTREAM, "no healthy upstream") }
     }
 
     pub(crate) fn response_timeout() -> Self {
         let flag = Some(Flag::UpstreamRequestTimeout);
-        Self::new(504, flag, details::RESPONSE_TIMEOUT, "upstream request timeout")
+        Self { charged: true, ..Self::new(504, flag, details::RESPONSE_TIMEOUT, "upstream request timeout") }
     }
 
     pub(crate) fn per_try_timeout() -> Self {
         let flag = Some(Flag::UpstreamRequestTimeout);
-        Self::new(504, flag, details::UPSTREAM_PER_TRY_TIMEOUT, "upstream request timeout")
+        Self {
+            charged: true,
+            ..Self::new(504, flag, details::UPSTREAM_PER_TRY_TIMEOUT, "upstream request timeout")
+        }
     }
 
     /// Nothing moved for the idle time-out: the client's doing while its request is incomplete, the upstream's after.
@@ -94,6 +100,7 @@ impl Reply {
             overloaded: *reset == UpstreamReset::Overflow,
             location: None,
             close: false,
+            charged: true,
         }
     }
 }

@@ -171,7 +171,9 @@ pub(super) async fn reply(x: &mut Exchange<'_>, reply: Reply) -> After {
     if let Some(flag) = reply.flag {
         x.log.flags.set(flag);
     }
-    x.log.charge(reply.status);
+    if reply.charged {
+        x.log.charge(reply.status);
+    }
     let is_grpc = grpc::is_grpc(&x.heads.request.fields);
     let head = &mut x.heads.response;
     head.clear();
