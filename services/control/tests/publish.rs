@@ -1,0 +1,383 @@
+//! From the API to proxies' sessions, in virtual time and without a socket.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Request;
+use selvedge_control::api::{Api, Hosts, Readiness, System};
+use selvedge_control::operations::Settings;
+use selvedge_control::publish::{self, End, Feed, Output, Publisher, StreamId, registry};
+use selvedge_store::Store;
+use selvedge_store::memory::Memory;
+use selvedge_traffic::{Address, Resource, ResourceKind};
+use selvedge_xds::server::{Form, Scope};
+use selvedge_xds::{ClientSession, Node};
+use serde_json::{Value, json};
+
+const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+/// A store, its API, one replica of the publisher at a time, and proxies.
+struct World {
+    store: Arc<dyn Store>,
+    api: Api,
+    feed: Feed,
+    publisher: Publisher,
+    now: Instant,
+    proxies: BTreeMap<StreamId, Proxy>,
+    next: StreamId,
+}
+
+struct Proxy {
+    session: ClientSession,
+    resources: BTreeMap<(ResourceKind, String), Resource>,
+    /// Names of what arrived since somebody looked.
+    arrived: Vec<String>,
+    refuse: Option<&'static str>,
+    ended: Option<End>,
+}
+
+impl World {
+    fn new() -> Self {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let api = Api::new(
+            store.clone(),
+            Settings::default(),
+            Arc::new(System),
+            Readiness::default(),
+            Hosts::default(),
+        );
+        let mut world = Self {
+            store,
+            api,
+            feed: Feed::new(),
+            publisher: Publisher::new(publish::Settings::new("first")),
+            now: Instant::now(),
+            proxies: BTreeMap::new(),
+            next: 0,
+        };
+        world.put("meshes", json!({ "meshName": "m" }));
+        world
+    }
+
+    fn put(&mut self, path: &str, body: Value) {
+        self.call("PUT", path, &body.to_string());
+    }
+
+    fn call(&mut self, method: &str, path: &str, body: &str) {
+        let request =
+            Request::builder().method(method).uri(format!("/v20190125/{path}")).header("host", "localhost");
+        let response = self.api.handle(&request.body(Bytes::from(body.to_owned())).expect("a request"));
+        assert_eq!(response.status(), 200, "{path}: {:?}", response.body());
+    }
+
+    fn node(&mut self, name: &str, backends: &[&str]) {
+        let backends: Vec<Value> =
+            backends.iter().map(|name| json!({ "virtualService": { "virtualServiceName": name } })).collect();
+        let listener = json!({ "portMapping": { "protocol": "http", "port": 8080 } });
+        let spec = json!({ "listeners": [listener], "backends": backends });
+        self.put("meshes/m/virtualNodes", json!({ "virtualNodeName": name, "spec": spec }));
+    }
+
+    /// A service that is one node.
+    fn service(&mut self, name: &str, node: &str) {
+        let spec = json!({ "provider": { "virtualNode": { "virtualNodeName": node } } });
+        self.put("meshes/m/virtualServices", json!({ "virtualServiceName": name, "spec": spec }));
+    }
+
+    /// A proxy whose node is reached at that port.
+    fn connect(&mut self, node: &str, port: u16) -> StreamId {
+        let direct = json!({ "interception": "none", "ingress_port": port, "egress_port": 1 });
+        let node = Node {
+            id: format!("mesh/m/virtualNode/{node}"),
+            metadata: json!({ "selvedge": direct }).as_object().cloned().unwrap_or_default(),
+            ..Node::default()
+        };
+        let mut session = ClientSession::new(node, 1);
+        session.listen();
+        self.attach(Proxy {
+            session,
+            resources: BTreeMap::new(),
+            arrived: Vec::new(),
+            refuse: None,
+            ended: None,
+        })
+    }
+
+    fn attach(&mut self, mut proxy: Proxy) -> StreamId {
+        let id = self.next;
+        self.next += 1;
+        proxy.session.handle_connected();
+        self.publisher.handle_connected(self.now, id, LOCALHOST, Form::Delta, Scope::Aggregated);
+        self.proxies.insert(id, proxy);
+        id
+    }
+
+    fn disconnect(&mut self, id: StreamId, orderly: bool) -> Proxy {
+        self.publisher.handle_disconnected(self.now, id, orderly);
+        let mut proxy = self.proxies.remove(&id).expect("it was connected");
+        proxy.session.handle_disconnected(self.now);
+        proxy
+    }
+
+    /// A crash of the control plane: another process over the same store, and every proxy comes back.
+    fn restart(&mut self, replica: &str, with_proxies: bool) {
+        self.feed = Feed::new();
+        self.publisher = Publisher::new(publish::Settings::new(replica));
+        for (_, mut proxy) in std::mem::take(&mut self.proxies) {
+            proxy.session.handle_disconnected(self.now);
+            if with_proxies {
+                self.attach(proxy);
+            }
+        }
+    }
+
+    /// Lets time pass, in steps as they are due, until `span` is over.
+    fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        loop {
+            self.settle();
+            let due = [self.feed.next_timeout(), self.publisher.next_timeout()].into_iter().flatten().min();
+            let Some(at) = due.filter(|at| *at <= end) else { break };
+            self.now = self.now.max(at);
+        }
+        self.now = end;
+    }
+
+    /// Does all that is due, and carries messages until nobody has any.
+    fn settle(&mut self) {
+        loop {
+            let mut quiet = true;
+            if self.feed.next_timeout().is_none_or(|at| at <= self.now) {
+                for event in self.feed.poll(self.now, &*self.store).expect("the store works") {
+                    self.publisher.handle_feed(self.now, event);
+                }
+            }
+            if self.publisher.next_timeout().is_some_and(|at| at <= self.now) {
+                self.publisher.handle_timeout(self.now);
+            }
+            let writes = self.publisher.poll_write(self.now);
+            if !writes.is_empty() {
+                registry::write(&*self.store, &writes).expect("the store works");
+                self.feed.handle_wake(self.now);
+            }
+            while let Some(output) = self.publisher.poll_output() {
+                quiet = false;
+                match output {
+                    Output::Send { stream, message } => {
+                        if let Some(proxy) = self.proxies.get_mut(&stream) {
+                            proxy.take(&message);
+                        }
+                    }
+                    Output::End { stream, end } => {
+                        if let Some(proxy) = self.proxies.get_mut(&stream) {
+                            proxy.ended = Some(end);
+                        }
+                    }
+                }
+            }
+            for (id, proxy) in &mut self.proxies {
+                while let Some(request) = proxy.session.poll_request() {
+                    quiet = false;
+                    self.publisher.handle_message(self.now, *id, &request);
+                }
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    /// Lets a write of the API arrive.
+    fn publish(&mut self) {
+        self.feed.handle_wake(self.now);
+        self.pass(Duration::from_secs(1));
+    }
+
+    fn arrived(&mut self, id: StreamId) -> Vec<String> {
+        std::mem::take(&mut self.proxies.get_mut(&id).expect("it is connected").arrived)
+    }
+
+    /// The ports of the endpoints that a proxy knows for a node.
+    fn endpoints(&self, id: StreamId, node: &str) -> BTreeSet<u16> {
+        let resources = self.proxies[&id].resources.values();
+        let assignments = resources.filter_map(|resource| match resource {
+            Resource::Endpoints(assignment) if assignment.cluster.contains(&format!("_{node}_")) => {
+                Some(assignment)
+            }
+            _ => None,
+        });
+        let endpoints =
+            assignments.flat_map(|assignment| &assignment.localities).flat_map(|group| &group.endpoints);
+        endpoints
+            .filter_map(|endpoint| match endpoint.address {
+                Address::Socket(address) => Some(address.port()),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+impl Proxy {
+    fn take(&mut self, message: &[u8]) {
+        self.session.handle_response(message).expect("a response that is fine");
+        while let Some(update) = self.session.poll_update() {
+            assert!(update.refused.is_empty(), "{:?}", update.refused);
+            let mut refused = Vec::new();
+            for received in update.changed {
+                let name = received.resource.name().to_owned();
+                if self.refuse.is_some_and(|part| name.contains(part)) {
+                    refused.push(selvedge_xds::client::Refused {
+                        resource: name,
+                        reason: "not that".to_owned(),
+                    });
+                    continue;
+                }
+                self.arrived.push(name.clone());
+                self.resources.insert((update.kind, name), received.resource);
+            }
+            for name in update.removed {
+                self.arrived.push(format!("-{name}"));
+                self.resources.remove(&(update.kind, name));
+            }
+            self.session.handle_applied(&update.nonce, refused);
+        }
+    }
+}
+
+/// Two callers of one service each, and the services' nodes.
+fn world() -> (World, StreamId, StreamId) {
+    let mut world = World::new();
+    for node in ["one", "two"] {
+        world.node(node, &[]);
+        world.service(&format!("{node}.local"), node);
+    }
+    world.node("caller-of-one", &["one.local"]);
+    world.node("caller-of-two", &["two.local"]);
+    let one = world.connect("caller-of-one", 1001);
+    let two = world.connect("caller-of-two", 1002);
+    world.publish();
+    assert!(!world.arrived(one).is_empty() && !world.arrived(two).is_empty());
+    (world, one, two)
+}
+
+#[test]
+fn a_change_reaches_those_whom_it_concerns_and_nobody_else() {
+    let (mut world, one, two) = world();
+    let timeout = json!({ "http": { "perRequest": { "unit": "s", "value": 3 } } });
+    let listener = json!({ "portMapping": { "protocol": "http", "port": 8080 }, "timeout": timeout });
+    let pool = json!({ "http": { "maxConnections": 3 } });
+    let mut listener_with_pool = listener;
+    listener_with_pool["connectionPool"] = pool;
+    let outlier = json!({
+        "maxServerErrors": 5, "maxEjectionPercent": 50,
+        "interval": { "unit": "s", "value": 10 }, "baseEjectionDuration": { "unit": "s", "value": 30 },
+    });
+    listener_with_pool["outlierDetection"] = outlier;
+    world.put("meshes/m/virtualNodes/one", json!({ "spec": { "listeners": [listener_with_pool] } }));
+    world.publish();
+    assert!(!world.arrived(one).is_empty(), "its cluster has an outlier detection");
+    assert_eq!(world.arrived(two), [] as [String; 0]);
+}
+
+#[test]
+fn changes_in_a_row_are_gathered() {
+    let (mut world, one, _) = world();
+    world.feed.handle_wake(world.now);
+    let due = world.feed.next_timeout();
+    world.now += Duration::from_millis(10);
+    world.feed.handle_wake(world.now);
+    assert_eq!(world.feed.next_timeout(), due, "the first decides, so that nobody waits for ever");
+    assert_eq!(world.arrived(one), [] as [String; 0]);
+}
+
+#[test]
+fn a_sidecar_is_an_endpoint_while_it_is_connected() {
+    let (mut world, one, two) = world();
+    let first = world.connect("one", 9001);
+    let second = world.connect("one", 9002);
+    world.publish();
+    assert_eq!(world.endpoints(one, "one"), BTreeSet::from([9001, 9002]));
+    assert_eq!(world.arrived(two), [] as [String; 0], "who does not call it does not hear of it");
+    world.disconnect(first, true);
+    world.settle();
+    assert_eq!(world.endpoints(one, "one"), BTreeSet::from([9002]), "it said goodbye");
+    world.disconnect(second, false);
+    world.settle();
+    assert_eq!(world.endpoints(one, "one"), BTreeSet::from([9002]), "it may be back");
+    world.pass(registry::GRACE + Duration::from_secs(1));
+    assert_eq!(world.endpoints(one, "one"), BTreeSet::new());
+}
+
+#[test]
+fn a_restart_changes_nothing_for_anybody() {
+    let (mut world, one, _) = world();
+    world.connect("one", 9001);
+    world.publish();
+    assert_eq!(world.endpoints(one, "one"), BTreeSet::from([9001]));
+    for proxy in world.proxies.values_mut() {
+        proxy.arrived.clear();
+    }
+    world.restart("second", true);
+    world.pass(registry::DEAD_AFTER * 3);
+    for (id, proxy) in &world.proxies {
+        assert_eq!(proxy.arrived, [] as [String; 0], "stream {id}");
+        assert_eq!(proxy.ended, None);
+    }
+}
+
+#[test]
+fn endpoints_whose_sidecars_do_not_come_back_after_a_restart_are_forgotten_in_time() {
+    let (mut world, _, _) = world();
+    world.connect("one", 9001);
+    world.publish();
+    world.restart("second", false);
+    let caller = world.connect("caller-of-one", 1001);
+    world.pass(registry::DEAD_AFTER - Duration::from_secs(1));
+    assert_eq!(world.endpoints(caller, "one"), BTreeSet::from([9001]), "it has time to come back");
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.endpoints(caller, "one"), BTreeSet::new());
+}
+
+#[test]
+fn unknown_nodes_and_deleted_ones_are_refused_as_app_mesh_did() {
+    let (mut world, one, _) = world();
+    let ghost = world.connect("ghost", 9009);
+    world.settle();
+    let text = "VirtualNode ghost in mesh m is not found".to_owned();
+    assert_eq!(world.proxies[&ghost].ended, Some(End::InvalidArgument(text)));
+    world.call("DELETE", "meshes/m/virtualNodes/caller-of-one", "");
+    world.publish();
+    assert!(matches!(world.proxies[&one].ended, Some(End::InvalidArgument(_))));
+}
+
+#[test]
+fn more_streams_than_a_node_may_have_are_refused_by_quota() {
+    let mut world = World::new();
+    world.publisher =
+        Publisher::new(publish::Settings { streams_per_node_max: 2, ..publish::Settings::new("r") });
+    world.node("n", &[]);
+    world.publish();
+    let ids: Vec<StreamId> = (0..3).map(|at| world.connect("n", 9000 + at)).collect();
+    world.settle();
+    let ended: Vec<bool> = ids.iter().map(|id| world.proxies[id].ended.is_some()).collect();
+    assert_eq!(ended, [false, false, true]);
+    assert!(matches!(world.proxies[&ids[2]].ended, Some(End::ResourceExhausted(_))));
+}
+
+#[test]
+fn a_rejection_is_reported_on_the_resources_that_it_came_from() {
+    let (mut world, one, _) = world();
+    assert!(world.publisher.report(world.now, "m").connected.iter().all(|proxy| proxy.up_to_date));
+    world.proxies.get_mut(&one).expect("it is connected").refuse = Some("cds_egress_m_one");
+    let listener = json!({ "portMapping": { "protocol": "http2", "port": 8080 } });
+    world.put("meshes/m/virtualNodes/one", json!({ "spec": { "listeners": [listener] } }));
+    world.publish();
+    let report = world.publisher.report(world.now, "m");
+    let rejection = report.rejections.first().expect("it is known");
+    assert!(rejection.subject.ends_with("mesh/m/virtualNode/one"), "{rejection:?}");
+    assert!(rejection.message.contains("not that"), "{rejection:?}");
+    assert!(report.connected.iter().any(|proxy| !proxy.up_to_date));
+}
