@@ -6,6 +6,9 @@ use super::call::{CallArgs, encoded};
 use crate::exit::Failure;
 use crate::output;
 
+/// Proxies of one node that the picture shows; `-o json` has them all.
+const PROXIES_SHOWN: usize = 10;
+
 /// Show meshes as trees: what is active, what is not and why, and which proxies have what
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -13,8 +16,8 @@ use crate::output;
   selvedge status --mesh my-mesh        one of them
   selvedge status --mesh my-mesh -o json
 
-A resource is ACTIVE when everything it names exists and every proxy that needs it has taken it. INACTIVE, DEGRADED and
-REJECTED come with their reasons; those with a code have a page under docs/errors.")]
+A resource is ACTIVE when everything it names exists and no proxy has refused it. INACTIVE, DEGRADED and REJECTED come with
+their reasons; those with a code have a page under docs/errors. A proxy is SYNCED when it has taken the mesh as it is.")]
 pub(crate) struct Args {
     /// The mesh to show; every mesh when left out
     #[arg(long, value_name = "NAME")]
@@ -65,7 +68,9 @@ fn branch(node: &Value, head: &str, rest: &str, lines: &mut Vec<Line>) {
     });
     let reasons: Vec<&Value> = elements(node, "reasons").collect();
     let children: Vec<&Value> = elements(node, "children").collect();
-    let open = if children.is_empty() { "  " } else { "│ " };
+    let proxies = proxies(node);
+    let below = proxies.len() + children.len();
+    let open = if below == 0 { "  " } else { "│ " };
     for reason in reasons {
         let code = reason["code"].as_str().map(|code| format!("{code}: ")).unwrap_or_default();
         let message = reason["message"].as_str().unwrap_or_default();
@@ -75,11 +80,38 @@ fn branch(node: &Value, head: &str, rest: &str, lines: &mut Vec<Line>) {
             remark: format!("{code}{message}"),
         });
     }
-    for (index, child) in children.iter().enumerate() {
-        let is_last = index + 1 == children.len();
-        let (fork, below) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-        branch(child, &format!("{rest}{fork}"), &format!("{rest}{below}"), lines);
+    let fork = |index: usize| if index + 1 == below { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+    for (index, mut proxy) in proxies.into_iter().enumerate() {
+        proxy.label = format!("{rest}{}{}", fork(index).0, proxy.label);
+        lines.push(proxy);
     }
+    for (index, child) in (below - children.len()..).zip(&children) {
+        let (fork, rail) = fork(index);
+        branch(child, &format!("{rest}{fork}"), &format!("{rest}{rail}"), lines);
+    }
+}
+
+/// A line for each connected proxy of a node, up to [`PROXIES_SHOWN`].
+fn proxies(node: &Value) -> Vec<Line> {
+    let all: Vec<&Value> = elements(node, "proxies").collect();
+    let line = |proxy: &&Value| Line {
+        label: format!("proxy {}", proxy["id"].as_str().unwrap_or_default()),
+        state: if proxy["upToDate"] == true { "SYNCED".to_owned() } else { "BEHIND".to_owned() },
+        remark: [
+            proxy["software"].as_str().filter(|software| !software.is_empty()).map(str::to_owned),
+            proxy["revision"].as_u64().map(|revision| format!("revision {revision}")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", "),
+    };
+    let mut lines: Vec<Line> = all.iter().take(PROXIES_SHOWN).map(line).collect();
+    if all.len() > PROXIES_SHOWN {
+        let label = format!("and {} more", all.len() - PROXIES_SHOWN);
+        lines.push(Line { label, state: String::new(), remark: String::new() });
+    }
+    lines
 }
 
 impl Line {
@@ -87,8 +119,8 @@ impl Line {
         let padding = " ".repeat(width - self.label.chars().count());
         let state = format!("{:<8}", self.state);
         let state = match (color, self.state.as_str()) {
-            (true, "ACTIVE") => format!("\x1b[32m{state}\x1b[0m"),
-            (true, "INACTIVE" | "DEGRADED") => format!("\x1b[33m{state}\x1b[0m"),
+            (true, "ACTIVE" | "SYNCED") => format!("\x1b[32m{state}\x1b[0m"),
+            (true, "INACTIVE" | "DEGRADED" | "BEHIND") => format!("\x1b[33m{state}\x1b[0m"),
             (true, "REJECTED") => format!("\x1b[31m{state}\x1b[0m"),
             _ => state,
         };
@@ -123,18 +155,21 @@ mod tests {
     fn a_mesh_is_drawn_as_a_tree_with_its_reasons() {
         let document = json!({"revision": 7, "meshes": [{
             "kind": "mesh", "name": "my-mesh", "condition": "ACTIVE", "summary": "revision 7", "children": [
-                {"kind": "virtualNode", "name": "a", "condition": "ACTIVE", "summary": "1 proxy"},
+                {"kind": "virtualNode", "name": "a", "condition": "ACTIVE", "summary": "1 proxy", "proxies": [
+                    {"id": "127.0.0.1:9", "software": "envoy 1.40.0", "revision": 6, "upToDate": false},
+                ]},
                 {"kind": "virtualRouter", "name": "r", "condition": "ACTIVE", "children": [
                     {"kind": "route", "name": "x", "condition": "INACTIVE", "reasons": [{"code": "SV1", "message": "no such node"}]},
                 ]},
             ],
         }]});
         let expected = "\
-mesh my-mesh         ACTIVE    revision 7
-├─ virtual node a    ACTIVE    1 proxy
-└─ virtual router r  ACTIVE
-   └─ route x        INACTIVE
-                               SV1: no such node
+mesh my-mesh             ACTIVE    revision 7
+├─ virtual node a        ACTIVE    1 proxy
+│  └─ proxy 127.0.0.1:9  BEHIND    envoy 1.40.0, revision 6
+└─ virtual router r      ACTIVE
+   └─ route x            INACTIVE
+                                   SV1: no such node
 ";
         assert_eq!(picture(&document, false), expected);
         assert_eq!(picture(&json!({"meshes": []}), false), "no meshes\n");

@@ -4,7 +4,7 @@
 //! {"revision": 12, "meshes": [{
 //!   "kind": "mesh", "name": "shop", "arn": "…", "version": 1, "condition": "ACTIVE", "summary": "2 virtual nodes",
 //!   "reasons": [{"severity": "warning", "code": "ROUTE_SHADOWED", "path": "spec.httpRoute", "message": "…"}],
-//!   "proxies": [{"id": "…", "upToDate": true}],
+//!   "proxies": [{"id": "127.0.0.1:15000", "software": "envoy 1.40.0", "revision": 12, "upToDate": true}],
 //!   "children": []
 //! }]}
 //! ```
@@ -50,6 +50,10 @@ pub struct ConnectedProxy {
     pub id: String,
     /// Whether it has acknowledged everything that it was sent.
     pub up_to_date: bool,
+    /// What it is: `envoy 1.40.0`; empty if it does not say.
+    pub software: String,
+    /// The last revision of the mesh that it has wholly taken.
+    pub revision: Option<u64>,
 }
 
 /// A refusal by a proxy.

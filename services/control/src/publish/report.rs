@@ -46,13 +46,16 @@ impl Publisher {
                 let key = proxy.key(mesh.snapshot.name());
                 let rejections = rejections(mesh, &target.translation, stream);
                 let settled = stream.acked.is_some() && stream.acked == stream.session.revision();
+                let progress = progress(now, mesh, stream, settled);
                 report.connected.push(ConnectedProxy {
                     resource: key,
                     id: name(*id, stream),
                     up_to_date: settled && rejections.is_empty(),
+                    software: progress.software.clone(),
+                    revision: progress.acked_revision,
                 });
                 report.rejections.extend(rejections);
-                report.progress.push(progress(now, mesh, stream, settled));
+                report.progress.push(progress);
             }
         }
         report.diagnostics.sort();

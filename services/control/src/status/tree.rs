@@ -129,9 +129,7 @@ impl<'a> Tree<'a> {
         let diagnostics = self.diagnostics.get(path.as_str()).into_iter().flatten().copied();
         let rejections = self.rejections.get(path.as_str()).into_iter().flatten().copied();
         let Assessment { condition, reasons } = assess(missing, diagnostics, rejections);
-        let proxies = self.connected(&resource.key).iter();
-        let proxies: Vec<Value> =
-            proxies.map(|proxy| json!({ "id": proxy.id, "upToDate": proxy.up_to_date })).collect();
+        let proxies: Vec<Value> = self.connected(&resource.key).iter().map(|proxy| entry_of(proxy)).collect();
         let members = [
             ("kind", json!(resource.key.kind.segment())),
             ("name", json!(resource.key.name)),
@@ -147,6 +145,11 @@ impl<'a> Tree<'a> {
         let members = members.into_iter().filter(|(_, value)| !is_empty(value));
         Value::Object(members.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
     }
+}
+
+fn entry_of(proxy: &ConnectedProxy) -> Value {
+    let ConnectedProxy { id, up_to_date, software, revision, .. } = proxy;
+    json!({ "id": id, "software": software, "revision": revision, "upToDate": up_to_date })
 }
 
 /// The paths of everything in a mesh.
@@ -248,7 +251,13 @@ mod tests {
             diagnostic(&node, Code::PortClash),
             diagnostic("mesh/m/virtualService/gone", Code::BackendMissing),
         ];
-        let proxies = [ConnectedProxy { resource: key, id: "1".into(), up_to_date: false }];
+        let proxies = [ConnectedProxy {
+            resource: key,
+            id: "1".into(),
+            up_to_date: false,
+            software: "envoy 1".into(),
+            revision: Some(6),
+        }];
         let rejections = [Rejection { subject: node, proxy: "1".into(), message: "no".into() }];
         let tree = mesh(&snapshot(), &diagnostics, &proxies, &rejections);
         assert_eq!(found(&tree, "n")["condition"], "REJECTED");
