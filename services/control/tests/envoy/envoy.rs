@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Form {
@@ -51,35 +51,71 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
+/// How connections reach an Envoy.
+#[derive(Clone, Debug)]
+pub(crate) enum Shape {
+    /// On ports of its own.
+    Direct(Value),
+    /// As under App Mesh, on ports 15000 and 15001 of a network of its own.
+    Intercepted,
+}
+
+impl Shape {
+    /// Ports of its own that were free a moment ago.
+    pub(crate) fn direct() -> Self {
+        let (ingress, egress) = (free_port(), free_port());
+        Self::Direct(json!({
+            "interception": "none", "bind": "127.0.0.1", "ingress_port": ingress, "egress_port": egress,
+        }))
+    }
+}
+
+/// Whether a process may have a network of its own here.
+pub(crate) fn has_networks() -> bool {
+    Command::new("unshare")
+        .args(["-rn", "true"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
 impl Envoy {
-    /// Starts an Envoy as `resource`, without interception; `direct` replaces the ports that are chosen.
-    pub(crate) fn start(
-        path: &Path,
-        form: Form,
-        control: SocketAddr,
-        resource: &str,
-        direct: Option<Value>,
-    ) -> Self {
+    /// Starts an Envoy as `resource`.
+    pub(crate) fn start(path: &Path, form: Form, control: SocketAddr, resource: &str, shape: Shape) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let direct = direct.unwrap_or_else(|| {
-            json!({ "interception": "none", "bind": "127.0.0.1", "ingress_port": free_port(), "egress_port": free_port() })
-        });
-        let bootstrap = bootstrap(form, control, resource, &direct);
+        let socket = folder.path().join("control.sock");
+        let ingress_port = match &shape {
+            Shape::Direct(direct) => direct["ingress_port"].as_u64().unwrap_or_default(),
+            Shape::Intercepted => {
+                let listener = UnixListener::bind(&socket).expect("a socket");
+                tokio::spawn(bridge(listener, control));
+                15000
+            }
+        };
+        let bootstrap = bootstrap(form, control, resource, &shape, folder.path());
         let file = folder.path().join("bootstrap.json");
         std::fs::write(&file, bootstrap.to_string()).expect("a file");
         let log = std::fs::File::create(folder.path().join("log")).expect("a file");
         let base_id =
             std::process::id().wrapping_mul(16) % 1_000_000 + BASE_ID.fetch_add(1, Ordering::Relaxed);
-        let child = Command::new(path)
+        let mut command = match shape {
+            Shape::Direct(_) => Command::new(path),
+            Shape::Intercepted => {
+                // It becomes Envoy, so that ending it ends Envoy.
+                let mut command = Command::new("unshare");
+                command.args(["-rn", "--"]).arg(path);
+                command
+            }
+        };
+        let child = command
             .args(["--config-path", &file.to_string_lossy(), "--concurrency", "1", "--log-level", "info"])
             .args(["--base-id", &base_id.to_string()])
-            .args(["--admin-address-path", &folder.path().join("admin").to_string_lossy()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .expect("Envoy starts");
-        Self { ingress_port: direct["ingress_port"].as_u64().unwrap_or_default(), child, folder }
+        Self { ingress_port, child, folder }
     }
 
     /// What it wrote, without the list of its extensions.
@@ -144,14 +180,21 @@ impl Envoy {
     }
 
     async fn get(&self, path: &str) -> Option<String> {
-        let address = std::fs::read_to_string(self.folder.path().join("admin")).ok()?;
-        let mut stream = TcpStream::connect(address.trim()).await.ok()?;
+        let mut stream = UnixStream::connect(self.folder.path().join("admin.sock")).await.ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.ok()?;
         let answer = String::from_utf8_lossy(&answer);
         answer.split_once("\r\n\r\n").map(|(_, body)| unchunked(body))
+    }
+}
+
+/// Carries connections from a network without a way out to the control plane.
+async fn bridge(listener: UnixListener, control: SocketAddr) {
+    while let Ok((mut near, _)) = listener.accept().await {
+        let Ok(mut far) = TcpStream::connect(control).await else { return };
+        tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
     }
 }
 
@@ -187,15 +230,22 @@ pub(crate) fn versions(dump: &str) -> Vec<String> {
     versions
 }
 
-fn bootstrap(form: Form, control: SocketAddr, resource: &str, direct: &Value) -> Value {
+fn bootstrap(form: Form, control: SocketAddr, resource: &str, shape: &Shape, folder: &Path) -> Value {
     let api_type = match form {
         Form::StateOfTheWorld => "GRPC",
         Form::Delta => "DELTA_GRPC",
     };
+    let (metadata, address) = match shape {
+        Shape::Direct(direct) => (
+            json!({ "selvedge": direct }),
+            json!({ "socket_address": { "address": control.ip().to_string(), "port_value": control.port() } }),
+        ),
+        Shape::Intercepted => (json!({}), json!({ "pipe": { "path": folder.join("control.sock") } })),
+    };
     let http2 = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
     json!({
-        "node": { "id": resource, "cluster": resource, "metadata": { "selvedge": direct } },
-        "admin": { "address": { "socket_address": { "address": "127.0.0.1", "port_value": 0 } } },
+        "node": { "id": resource, "cluster": resource, "metadata": metadata },
+        "admin": { "address": { "pipe": { "path": folder.join("admin.sock") } } },
         "dynamic_resources": {
             "lds_config": { "ads": {}, "resource_api_version": "V3" },
             "cds_config": { "ads": {}, "resource_api_version": "V3" },
@@ -215,9 +265,9 @@ fn bootstrap(form: Form, control: SocketAddr, resource: &str, direct: &Value) ->
                     "@type": http2, "explicit_http_config": { "http2_protocol_options": {} },
                 },
             },
-            "load_assignment": { "cluster_name": "selvedge", "endpoints": [{ "lb_endpoints": [{ "endpoint": {
-                "address": { "socket_address": { "address": control.ip().to_string(), "port_value": control.port() } },
-            } }] }] },
+            "load_assignment": { "cluster_name": "selvedge", "endpoints": [{
+                "lb_endpoints": [{ "endpoint": { "address": address } }],
+            }] },
         }] },
     })
 }

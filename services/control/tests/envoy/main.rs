@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use control::Control;
-use envoy::{Envoy, Form};
+use envoy::{Envoy, Form, Shape};
 
 /// How long a proxy may take to start and take its configuration, on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,26 +31,39 @@ fn with_envoy(test: impl AsyncFn(&std::path::Path, Form)) {
     }
 }
 
+/// Starts a proxy for each resource of the full mesh; none may reject anything.
+async fn take_everything(path: &std::path::Path, form: Form, shape: impl Fn() -> Shape) {
+    let control = Control::start().await;
+    let certificates = mesh::Certificates::new();
+    mesh::create(&control, certificates.as_ref()).await;
+    let mut proxies = Vec::new();
+    for resource in mesh::PROXIES {
+        proxies.push((resource, Envoy::start(path, form, control.address, resource, shape())));
+    }
+    for (resource, envoy) in &proxies {
+        envoy.wait_until(PATIENCE, "it is live", Envoy::is_live).await;
+        let rejected = envoy.rejected().await;
+        assert_eq!(rejected, [] as [String; 0], "{resource} rejected something: {}", envoy.log());
+        assert!(envoy.log_of_rejections().is_empty(), "{resource}: {}", envoy.log());
+    }
+    control.wait_until(PATIENCE, "all are up to date", mesh::PROXIES.len()).await;
+    for resource in control.resources().await {
+        assert_ne!(resource["condition"], "REJECTED", "{resource}");
+    }
+}
+
 #[test]
 fn envoy_takes_everything_that_a_mesh_can_say() {
-    with_envoy(async |path, form| {
-        let control = Control::start().await;
-        mesh::create(&control).await;
-        let mut proxies = Vec::new();
-        for resource in mesh::PROXIES {
-            proxies.push((resource, Envoy::start(path, form, control.address, resource, None)));
-        }
-        for (resource, envoy) in &proxies {
-            envoy.wait_until(PATIENCE, "it is live", Envoy::is_live).await;
-            let rejected = envoy.rejected().await;
-            assert_eq!(rejected, [] as [String; 0], "{resource} rejected something: {}", envoy.log());
-            assert!(envoy.log_of_rejections().is_empty(), "{resource}: {}", envoy.log());
-        }
-        control.wait_until(PATIENCE, "all are up to date", mesh::PROXIES.len()).await;
-        for resource in control.resources().await {
-            assert_ne!(resource["condition"], "REJECTED", "{resource}");
-        }
-    });
+    with_envoy(async |path, form| take_everything(path, form, Shape::direct).await);
+}
+
+#[test]
+fn envoy_takes_everything_in_the_shape_of_app_mesh_too() {
+    if !envoy::has_networks() {
+        eprintln!("SKIPPED: no network namespaces here (`unshare -rn true` fails)");
+        return;
+    }
+    with_envoy(async |path, form| take_everything(path, form, || Shape::Intercepted).await);
 }
 
 #[test]
@@ -58,7 +71,8 @@ fn a_route_change_arrives_and_only_the_route_table_changes() {
     with_envoy(async |path, form| {
         let control = Control::start().await;
         mesh::create_small(&control).await;
-        let envoy = Envoy::start(path, form, control.address, "mesh/small/virtualNode/caller", None);
+        let envoy =
+            Envoy::start(path, form, control.address, "mesh/small/virtualNode/caller", Shape::direct());
         envoy.wait_until(PATIENCE, "it is live", Envoy::is_live).await;
         control.wait_until(PATIENCE, "it is up to date", 1).await;
         let before = envoy.updates().await;
@@ -80,8 +94,9 @@ fn a_restart_of_the_control_plane_changes_nothing() {
     with_envoy(async |path, form| {
         let mut control = Control::start().await;
         mesh::create_small(&control).await;
-        let envoy = Envoy::start(path, form, control.address, "mesh/small/virtualNode/caller", None);
-        let app = Envoy::start(path, form, control.address, "mesh/small/virtualNode/blue", None);
+        let envoy =
+            Envoy::start(path, form, control.address, "mesh/small/virtualNode/caller", Shape::direct());
+        let app = Envoy::start(path, form, control.address, "mesh/small/virtualNode/blue", Shape::direct());
         for envoy in [&envoy, &app] {
             envoy.wait_until(PATIENCE, "it is live", Envoy::is_live).await;
         }
@@ -116,7 +131,8 @@ fn what_envoy_rejects_is_shown_on_the_resource_that_caused_it() {
         let direct = json!({
             "interception": "none", "bind": "127.0.0.1", "ingress_port": port, "egress_port": envoy::free_port(),
         });
-        let _envoy = Envoy::start(path, form, control.address, "mesh/small/virtualNode/blue", Some(direct));
+        let _envoy =
+            Envoy::start(path, form, control.address, "mesh/small/virtualNode/blue", Shape::Direct(direct));
         control
             .wait_for(PATIENCE, "the rejection is seen", |control| async {
                 control
@@ -134,7 +150,8 @@ fn a_node_that_does_not_exist_is_refused_with_status_3() {
     with_envoy(async |path, form| {
         let control = Control::start().await;
         mesh::create_small(&control).await;
-        let envoy = Envoy::start(path, form, control.address, "mesh/small/virtualNode/ghost", None);
+        let envoy =
+            Envoy::start(path, form, control.address, "mesh/small/virtualNode/ghost", Shape::direct());
         envoy
             .wait_until(PATIENCE, "Envoy says why", async |envoy: &Envoy| {
                 envoy.log().contains("gRPC config stream to")

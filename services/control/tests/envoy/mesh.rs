@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use crate::control::Control;
 
 /// The resources of [`create`] that have a proxy.
-pub(crate) const PROXIES: [&str; 4] = [
+pub(crate) const PROXIES: [&str; 5] = [
     "mesh/all/virtualNode/caller",
     "mesh/all/virtualNode/web",
+    "mesh/all/virtualNode/secure",
     "mesh/all@123456789012/virtualNode/store",
     "mesh/all/virtualGateway/door",
 ];
@@ -81,20 +82,82 @@ fn weights(blue: u32, green: u32) -> Value {
     } })
 }
 
-/// A mesh with everything that needs no certificate.
-pub(crate) async fn create(control: &Control) {
+/// A certificate authority of one certificate, which is its own; in files, as nodes name them.
+pub(crate) struct Certificates {
+    folder: tempfile::TempDir,
+}
+
+impl Certificates {
+    /// `None` where there is no openssl to make them.
+    pub(crate) fn new() -> Option<Self> {
+        let folder = tempfile::tempdir().ok()?;
+        let made = std::process::Command::new("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+                "-days",
+                "2",
+            ])
+            .args(["-subj", "/CN=secure.local", "-addext", "subjectAltName=DNS:secure.local"])
+            .args(["-keyout", "key.pem", "-out", "chain.pem"])
+            .current_dir(folder.path())
+            .stderr(std::process::Stdio::null())
+            .status();
+        match made {
+            Ok(status) if status.success() => Some(Self { folder }),
+            _ => {
+                eprintln!("SKIPPED: certificates, for there is no openssl");
+                None
+            }
+        }
+    }
+
+    fn chain(&self) -> Value {
+        json!(self.folder.path().join("chain.pem"))
+    }
+
+    fn pair(&self) -> Value {
+        json!({ "file": { "certificateChain": self.chain(), "privateKey": self.folder.path().join("key.pem") } })
+    }
+
+    /// What a listener presents, and asks of its clients.
+    fn listener(&self) -> Value {
+        json!({
+            "mode": "STRICT", "certificate": self.pair(),
+            "validation": { "trust": { "file": { "certificateChain": self.chain() } } },
+        })
+    }
+
+    /// What a client presents, and asks of the listener.
+    fn client_policy(&self) -> Value {
+        let names = ["secure.local", "spiffe://mesh.local/secure"];
+        json!({ "tls": { "enforce": true, "certificate": self.pair(), "validation": {
+            "trust": { "file": { "certificateChain": self.chain() } },
+            "subjectAlternativeNames": { "match": { "exact": names } },
+        } } })
+    }
+}
+
+/// A mesh with everything that can be said.
+pub(crate) async fn create(control: &Control, certificates: Option<&Certificates>) {
     put(control, "meshes", json!({
         "meshName": "all",
         "spec": { "egressFilter": { "type": "ALLOW_ALL" }, "serviceDiscovery": { "ipPreference": "IPv4_PREFERRED" } },
     }))
     .await;
-    nodes(control).await;
+    nodes(control, certificates).await;
     routes(control).await;
     services(control).await;
+    secure_service(control).await;
     gateway(control).await;
 }
 
-async fn nodes(control: &Control) {
+async fn nodes(control: &Control, certificates: Option<&Certificates>) {
     let timeouts =
         json!({ "idle": { "unit": "s", "value": 60 }, "perRequest": { "unit": "ms", "value": 2500 } });
     let json_log =
@@ -147,9 +210,17 @@ async fn nodes(control: &Control) {
         } },
     }))
     .await;
+    let mut secured = listener("http", 8443);
+    let mut calling_secured = json!({ "virtualServiceName": "secure.local" });
+    if let Some(certificates) = certificates {
+        secured["tls"] = certificates.listener();
+        calling_secured["clientPolicy"] = certificates.client_policy();
+    }
+    node(control, "all", "secure", json!({ "listeners": [secured] })).await;
     let backends = ["web.local", "grpc.local", "http2.local", "store.local", "missing.local"];
-    let backends: Vec<Value> =
+    let mut backends: Vec<Value> =
         backends.iter().map(|name| json!({ "virtualService": { "virtualServiceName": name } })).collect();
+    backends.push(json!({ "virtualService": calling_secured }));
     node(control, "all", "caller", json!({ "listeners": [listener("http", 8080)], "backends": backends }))
         .await;
 }
@@ -257,6 +328,13 @@ async fn services(control: &Control) {
         )
         .await;
     }
+}
+
+/// A service that is one node.
+async fn secure_service(control: &Control) {
+    let provider = json!({ "virtualNode": { "virtualNodeName": "secure" } });
+    let body = json!({ "virtualServiceName": "secure.local", "spec": { "provider": provider } });
+    put(control, "meshes/all/virtualServices", body).await;
 }
 
 async fn gateway(control: &Control) {
