@@ -66,8 +66,7 @@ impl<'a> Tree<'a> {
             snapshot.virtual_gateways.values().map(|gateway| self.gateway(gateway)).collect::<Vec<_>>();
         let children = [services, routers, nodes, gateways].concat();
         let summary = format!(
-            "revision {}; {}, {}",
-            snapshot.revision,
+            "{}, {}",
             count(snapshot.virtual_nodes.len(), "virtual node"),
             count(self.proxies.values().map(Vec::len).sum(), "proxy"),
         );
@@ -273,6 +272,6 @@ mod tests {
             tree["reasons"][0]["code"], "BACKEND_MISSING",
             "what is about nothing known is shown on the mesh"
         );
-        assert_eq!(tree["summary"], "revision 7; 1 virtual node, 1 proxy");
+        assert_eq!(tree["summary"], "1 virtual node, 1 proxy");
     }
 }
