@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::http1::Headers;
 use crate::place;
-use crate::scenario::{Answer, FullAnswer, Speaks};
+use crate::scenario::{self, Answer, FullAnswer, Speaks};
 
 /// A running application. It ends when it is dropped.
 #[derive(Debug)]
@@ -43,6 +43,7 @@ pub struct Received {
 #[derive(Debug)]
 struct Script {
     name: String,
+    usual: FullAnswer,
     // A std mutex: it is held for a push or a pop, never across an await.
     state: Mutex<State>,
 }
@@ -60,8 +61,10 @@ impl App {
     ///
     /// # Errors
     /// When it cannot listen.
-    pub async fn start(name: &str, speaks: Speaks) -> Result<Self> {
-        let script = Arc::new(Script { name: name.to_owned(), state: Mutex::default() });
+    pub async fn start(name: &str, spec: &scenario::App) -> Result<Self> {
+        let speaks = spec.speaks;
+        let usual = spec.answer.as_ref().map(Answer::full).unwrap_or_default();
+        let script = Arc::new(Script { name: name.to_owned(), usual, state: Mutex::default() });
         if speaks == Speaks::Nothing {
             return Ok(Self { name: name.to_owned(), port: place::free_port()?, script, server: None });
         }
@@ -117,7 +120,7 @@ impl Script {
         let mut state = self.lock();
         state.received.push(received);
         let answer = match state.answers.len() {
-            0 => FullAnswer::default(),
+            0 => self.usual.clone(),
             1 => state.answers[0].clone(),
             _ => state.answers.pop_front().unwrap_or_default(),
         };

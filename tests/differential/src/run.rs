@@ -75,7 +75,7 @@ impl Stage {
         let mut placeholders = Placeholders::default();
         let mut apps = Vec::new();
         for (name, app) in &suite.apps {
-            let app = App::start(name, app.speaks).await?;
+            let app = App::start(name, app).await?;
             placeholders.insert(name, app.port);
             apps.push(app);
         }

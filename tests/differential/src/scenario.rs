@@ -31,6 +31,9 @@ pub struct Suite {
 pub struct App {
     #[serde(default)]
     pub speaks: Speaks,
+    /// What it answers from its start and where a scenario has no script for it; by default 200 with its name.
+    #[serde(default)]
+    pub answer: Option<Answer>,
 }
 
 /// What an application speaks on its port.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use selvedge_differential::access_log::{self, Reader};
 use selvedge_differential::app::App;
-use selvedge_differential::scenario::{Answer, Speaks, Step};
+use selvedge_differential::scenario::{self, Answer, Step};
 use selvedge_differential::stats::{self, Selection};
 use selvedge_differential::{client, envoy, place};
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ async fn what_is_observed_is_what_happened() {
     }
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("access.log");
-    let app = App::start("blue", Speaks::Http).await.unwrap();
+    let app = App::start("blue", &scenario::App::default()).await.unwrap();
     let (admin, listener) = (place::free_port().unwrap(), place::free_port().unwrap());
     let path = folder.path().join("bootstrap.json");
     std::fs::write(&path, bootstrap(admin, listener, app.port, &log).to_string()).unwrap();

@@ -12,7 +12,7 @@ use selvedge_differential::control::Control;
 use selvedge_differential::http1::Connection;
 use selvedge_differential::place;
 use selvedge_differential::placeholder::Placeholders;
-use selvedge_differential::scenario::{Answer, Mesh, Speaks};
+use selvedge_differential::scenario::{self, Answer, Mesh};
 use selvedge_differential::sidecar::{Plane, Sidecar, Start};
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -142,7 +142,7 @@ async fn a_rolling_restart_of_a_sidecar_loses_no_request() {
         return;
     }
     let folder = folder("sidecar");
-    let app = App::start("app", Speaks::Http).await.unwrap();
+    let app = App::start("app", &scenario::App::default()).await.unwrap();
     // Some requests are in flight at any moment.
     app.rehearse(&[Answer::Full(Box::new(serde_json::from_value(json!({"delayMs": 15})).unwrap()))]);
     let control = Control::start(&folder).await.unwrap();
@@ -165,7 +165,7 @@ async fn a_restart_of_the_control_plane_loses_no_request_and_changes_follow_it()
         return;
     }
     let folder = folder("control");
-    let app = App::start("app", Speaks::Http).await.unwrap();
+    let app = App::start("app", &scenario::App::default()).await.unwrap();
     let control = Control::start(&folder).await.unwrap();
     control.create(&mesh(app.port), &Placeholders::default()).await.unwrap();
     let sidecar = Sidecar::start(Plane::Ours, &start(control.address, &folder, "caller")).await.unwrap();
@@ -195,7 +195,7 @@ async fn a_restarted_sidecar_serves_its_last_good_configuration_without_a_contro
         return;
     }
     let folder = folder("alone");
-    let app = App::start("app", Speaks::Http).await.unwrap();
+    let app = App::start("app", &scenario::App::default()).await.unwrap();
     let control = Control::start(&folder).await.unwrap();
     control.create(&mesh(app.port), &Placeholders::default()).await.unwrap();
     let address = control.address;
