@@ -15,6 +15,7 @@ use selvedge_traffic::{
 
 use crate::context::Context;
 use crate::diagnostic::Code;
+use crate::domains::is_usable;
 use crate::names;
 use crate::service::Target;
 use crate::timeout::{CONNECT, standard};
@@ -128,11 +129,13 @@ pub(crate) fn egress(
     let discovery =
         if closed { Discovery::Static(nobody(&name)) } else { discovery(context, node, port, &name) };
     let by_discovery = matches!(discovery, Discovery::Eds { .. });
+    let checked = listener.health_check.iter().filter(|check| is_runnable(context, node, spoken, check));
+    let health_checks = checked.map(|check| health_check(node, port, check)).collect();
     let cluster = Cluster {
         protocol: protocol(spoken),
         transport,
         outlier_detection: listener.outlier_detection.as_ref().map(outlier_detection),
-        health_checks: listener.health_check.iter().map(|check| health_check(node, port, check)).collect(),
+        health_checks,
         close_connections_on_host_removal: by_discovery,
         ..base(name.clone(), discovery, CONNECT)
     };
@@ -191,6 +194,11 @@ fn discovery(context: &mut Context<'_>, node: &VirtualNode, port: u16, name: &st
     let found = match &node.spec.service_discovery {
         Some(ServiceDiscovery::Dns(dns)) => {
             let hostname = dns.hostname.as_str();
+            if !is_usable(hostname) {
+                let text = format!("port {port} cannot be called: {hostname:?} is no host name");
+                context.error(Code::NameUnusable, node, "spec.serviceDiscovery.dns.hostname", text);
+                return Discovery::Static(nobody(name));
+            }
             if let Ok(address) = hostname.parse::<IpAddr>() {
                 let address = Address::Socket(SocketAddr::new(address, port));
                 return Discovery::Static(one_address(name, address, hostname));
@@ -231,6 +239,21 @@ fn outlier_detection(outlier: &selvedge_model::OutlierDetection) -> OutlierDetec
 
 fn positive(duration: &selvedge_model::Duration) -> Option<Duration> {
     standard(Some(duration)).filter(|duration| !duration.is_zero())
+}
+
+/// A gRPC check needs HTTP/2 on the wire; a proxy refuses it elsewhere.
+fn is_runnable(
+    context: &mut Context<'_>,
+    node: &VirtualNode,
+    spoken: PortProtocol,
+    check: &HealthCheckPolicy,
+) -> bool {
+    let runnable = check.protocol != PortProtocol::Grpc || protocol(spoken) == HttpProtocol::Http2;
+    if !runnable {
+        let text = format!("its gRPC health check is not run: the listener speaks {spoken}");
+        context.error(Code::ProtocolMismatch, node, "spec.listeners", text);
+    }
+    runnable
 }
 
 fn health_check(node: &VirtualNode, port: u16, check: &HealthCheckPolicy) -> HealthCheck {

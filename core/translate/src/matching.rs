@@ -9,11 +9,15 @@ use selvedge_traffic::matching::{
     HeaderCondition, HeaderMatch, PathMatch, QueryCondition, QueryMatch, RouteMatch,
 };
 
-/// A condition that cannot be used: the member, and why.
+use crate::diagnostic::Code;
+use crate::domains::is_usable;
+
+/// A part of a route that cannot be used: the member below the protocol's own, and why.
 #[derive(Debug)]
 pub(crate) struct Unusable {
+    pub(crate) code: Code,
     pub(crate) member: String,
-    pub(crate) source: PatternInvalid,
+    pub(crate) reason: String,
 }
 
 /// The conditions of an HTTP route, as the two kinds of route share them.
@@ -47,7 +51,11 @@ pub(crate) fn of_http(conditions: &HttpConditions<'_>) -> Result<RouteMatch, Unu
     for (index, one) in conditions.headers.iter().enumerate() {
         headers.push(header(&format!("headers[{index}]"), &one.name, one.method.as_ref(), one.invert)?);
     }
-    Ok(RouteMatch { path, headers, query: conditions.query.iter().map(parameter).collect(), grpc: false })
+    let mut query = Vec::new();
+    for (index, one) in conditions.query.iter().enumerate() {
+        query.push(parameter(&format!("queryParameters[{index}]"), one)?);
+    }
+    Ok(RouteMatch { path, headers, query, grpc: false })
 }
 
 /// The conditions of a gRPC route: service and method are the path, metadata are headers.
@@ -75,6 +83,7 @@ fn header(
     method: Option<&HeaderMatchMethod>,
     invert: Option<bool>,
 ) -> Result<HeaderMatch, Unusable> {
+    check_name(member, name)?;
     let condition = match method {
         None => HeaderCondition::Present,
         Some(HeaderMatchMethod::Exact(text)) => HeaderCondition::Exact(text.clone()),
@@ -90,10 +99,11 @@ fn header(
     Ok(HeaderMatch { name: name.to_ascii_lowercase(), condition, invert: invert.unwrap_or(false) })
 }
 
-fn parameter(parameter: &HttpQueryParameter) -> QueryMatch {
+fn parameter(member: &str, parameter: &HttpQueryParameter) -> Result<QueryMatch, Unusable> {
+    check_name(member, &parameter.name)?;
     let exact = parameter.method.as_ref().and_then(|method| method.exact.clone());
     let condition = exact.map_or(QueryCondition::Present, QueryCondition::Exact);
-    QueryMatch { name: parameter.name.clone(), condition }
+    Ok(QueryMatch { name: parameter.name.clone(), condition })
 }
 
 /// A condition on `:authority`. Names are compared without regard to case or port, as host names are.
@@ -118,7 +128,21 @@ fn escaped(text: &str) -> String {
 }
 
 fn pattern(member: &str, text: &str) -> Result<Pattern, Unusable> {
-    Pattern::new(text).map_err(|source| Unusable { member: member.to_owned(), source })
+    let unusable = |invalid: PatternInvalid| Unusable {
+        code: Code::RegexInvalid,
+        member: format!("match.{member}"),
+        reason: invalid.to_string(),
+    };
+    Pattern::new(text).map_err(unusable)
+}
+
+/// A name that a proxy would refuse takes its route out, not the whole table.
+fn check_name(member: &str, name: &str) -> Result<(), Unusable> {
+    if is_usable(name) {
+        return Ok(());
+    }
+    let reason = format!("{name:?} cannot be the name of a header or parameter");
+    Err(Unusable { code: Code::NameUnusable, member: format!("match.{member}.name"), reason })
 }
 
 #[cfg(test)]

@@ -68,16 +68,11 @@ fn matches(context: &mut Context<'_>, own: &Route, rules: &Rules<'_>) -> Option<
         }
         Rules::Provider(_) | Rules::Tcp(..) => return None,
     };
-    let member = format!("spec.{}.match", own.spec.protocol_member());
     match made {
         Ok(matches) => Some(matches),
-        Err(Unusable { member: at, source }) => {
-            context.error(
-                Code::RegexInvalid,
-                own,
-                format!("{member}.{at}"),
-                format!("it is dropped: {source}"),
-            );
+        Err(Unusable { code, member, reason }) => {
+            let path = format!("spec.{}.{member}", own.spec.protocol_member());
+            context.error(code, own, path, format!("it is dropped: {reason}"));
             None
         }
     }

@@ -48,6 +48,9 @@ pub(crate) fn downstream(tls: Option<&ListenerTls>, protocol: PortProtocol) -> D
         },
         subject_alternative_names: names(validation.subject_alternative_names.as_ref()),
     });
+    if is_nameless(Some(&certificate), validation.as_ref()) {
+        return Downstream { tls: None, plain, unavailable: Some(NAMELESS.to_owned()) };
+    }
     let tls = DownstreamTls {
         certificate,
         require_client_certificate: validation.is_some(),
@@ -90,9 +93,13 @@ fn demanded(policy: &ClientPolicyTls, node: &VirtualNode, listener: &selvedge_mo
         ClientTlsCertificate::File(file) => of_file(file),
         ClientTlsCertificate::Sds(sds) => of_sds(sds),
     });
+    let validation = Some(Validation { trust, subject_alternative_names: accepted });
+    if is_nameless(certificate.as_ref(), validation.as_ref()) {
+        return Upstream::Closed(NAMELESS.to_owned());
+    }
     Upstream::Tls(UpstreamTls {
         certificate,
-        validation: Some(Validation { trust, subject_alternative_names: accepted }),
+        validation,
         sni: server_name(node),
         alpn: alpn(listener.port_mapping.protocol),
     })
@@ -110,6 +117,16 @@ fn followed(offered: &ListenerTls, node: &VirtualNode, listener: &selvedge_model
             alpn: alpn(listener.port_mapping.protocol),
         }),
     }
+}
+
+/// What is said of a secret that cannot be asked for.
+const NAMELESS: &str = "a secret without a name";
+
+/// Whether anything is to come from the secret discovery service under no name: proxies refuse that.
+fn is_nameless(certificate: Option<&Certificate>, validation: Option<&Validation>) -> bool {
+    let certificate = matches!(certificate, Some(Certificate::Sds { name }) if name.is_empty());
+    let trust = validation.is_some_and(|one| matches!(&one.trust, Trust::Sds { name } if name.is_empty()));
+    certificate || trust
 }
 
 fn of_file(file: &FileCertificate) -> Certificate {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use selvedge_model::{
     DefaultRewrite, GatewayRoute, GatewayRouteHostnameRewrite, GatewayRouteTarget, HttpGatewayRoute,
-    PortProtocol, VirtualGateway, VirtualGatewayListener,
+    HttpGatewayRouteRewrite, PortProtocol, VirtualGateway, VirtualGatewayListener,
 };
 use selvedge_traffic::PathRewrite;
 use selvedge_traffic::matching::{PathMatch, RouteMatch};
@@ -63,9 +63,9 @@ pub(super) fn entries<'a>(
     };
     let paths = match paths {
         Ok(paths) => paths,
-        Err(Unusable { member: at, source }) => {
-            let text = format!("it is dropped: {source}");
-            context.error(Code::RegexInvalid, own, format!("{member}.match.{at}"), text);
+        Err(Unusable { code, member: at, reason }) => {
+            let text = format!("it is dropped: {reason}");
+            context.error(code, own, format!("{member}.{at}"), text);
             return Vec::new();
         }
     };
@@ -185,6 +185,7 @@ fn http_paths(
         hostname: matcher.hostname.as_ref(),
     })?;
     let rewrite = http.action.rewrite.as_ref();
+    check_rewrite(rewrite)?;
     if let Some(path) = rewrite.and_then(|rewrite| rewrite.path.as_ref()).and_then(|path| path.exact.clone())
     {
         let rewrite = match &base.path {
@@ -213,4 +214,22 @@ fn http_paths(
         paths.push((at(stem.to_owned()), Some(PathRewrite::Prefix(value.to_owned()))));
     }
     Ok(paths)
+}
+
+/// A new path becomes part of a request's head, so it may hold nothing that ends a line.
+fn check_rewrite(rewrite: Option<&HttpGatewayRouteRewrite>) -> Result<(), Unusable> {
+    let Some(rewrite) = rewrite else { return Ok(()) };
+    let path = rewrite.path.as_ref().and_then(|path| path.exact.as_deref());
+    let prefix = rewrite.prefix.as_ref().and_then(|prefix| prefix.value.as_deref());
+    for (member, text) in [("path.exact", path), ("prefix.value", prefix)] {
+        if let Some(text) = text.filter(|text| text.chars().any(char::is_control)) {
+            let reason = format!("{text:?} cannot be a path");
+            return Err(Unusable {
+                code: Code::NameUnusable,
+                member: format!("action.rewrite.{member}"),
+                reason,
+            });
+        }
+    }
+    Ok(())
 }

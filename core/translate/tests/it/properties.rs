@@ -73,6 +73,7 @@ fn tls() -> impl Strategy<Value = Value> {
         json!({"acm": {"certificateArn": "arn:x"}}),
         json!({"file": {"certificateChain": "/c", "privateKey": "/k"}}),
         json!({"sds": {"secretName": "s"}}),
+        json!({"sds": {"secretName": ""}}),
     ]);
     let validation =
         prop::sample::select(vec![json!({"trust": {"file": {"certificateChain": "/ca"}}}), Value::Null]);
@@ -123,6 +124,7 @@ fn node() -> impl Strategy<Value = Value> {
     let discovery = maybe(prop::sample::select(vec![
         json!({"dns": {"hostname": "h.internal", "responseType": "ENDPOINTS", "ipPreference": "IPv6_ONLY"}}),
         json!({"dns": {"hostname": "127.0.0.1"}}),
+        json!({"dns": {"hostname": ""}}),
         json!({"awsCloudMap": {"namespaceName": "n", "serviceName": "s"}}),
     ]));
     (
@@ -152,19 +154,29 @@ fn action() -> impl Strategy<Value = Value> {
 fn http_match() -> impl Strategy<Value = Value> {
     let path = prop::sample::select(vec!["exact", "regex"]);
     let path = prop::option::of((path, text()).prop_map(|(kind, text)| json!({kind: text})));
-    let header = prop::option::of(text().prop_map(|text| json!([{"name": "X-A", "match": {"regex": text}}])));
-    let hostname = prop::option::of(name().prop_map(|name| json!({"exact": name})));
-    (maybe(text()), path, header, maybe(port()), hostname).prop_map(
-        |(prefix, path, headers, port, hostname)| {
-            object(vec![
-                ("prefix", prefix),
-                ("path", path),
-                ("headers", headers),
-                ("port", port),
-                ("hostname", hostname),
-            ])
-        },
-    )
+    let header = text().prop_map(
+        |text| json!([{"name": if text.is_empty() { "a b\n" } else { "X-A" }, "match": {"regex": text}}]),
+    );
+    let hostname = name().prop_map(|name| json!({"exact": name}));
+    let query = name().prop_map(|name| json!([{"name": name, "match": {"exact": ""}}]));
+    let parts = (
+        maybe(text()),
+        path,
+        prop::option::of(header),
+        maybe(port()),
+        prop::option::of(hostname),
+        prop::option::of(query),
+    );
+    parts.prop_map(|(prefix, path, headers, port, hostname, query)| {
+        object(vec![
+            ("prefix", prefix),
+            ("path", path),
+            ("headers", headers),
+            ("port", port),
+            ("hostname", hostname),
+            ("queryParameters", query),
+        ])
+    })
 }
 
 fn route() -> impl Strategy<Value = Value> {
@@ -189,6 +201,7 @@ fn gateway_route() -> impl Strategy<Value = Value> {
         json!({"prefix": {"defaultPrefix": "DISABLED"}}),
         json!({"prefix": {"value": "/new"}}),
         json!({"path": {"exact": "/one"}}),
+        json!({"path": {"exact": "/o\r\ne"}}),
         json!({"hostname": {"defaultTargetHostname": "DISABLED"}}),
     ]));
     let kind = prop::sample::select(vec!["httpRoute", "http2Route", "grpcRoute", "none"]);
