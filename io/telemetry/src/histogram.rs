@@ -38,6 +38,11 @@ impl Histogram {
         decade[mantissa].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Nothing was ever recorded.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.get().is_none()
+    }
+
     /// Adds what is recorded to `snapshot`.
     pub(crate) fn collect(&self, snapshot: &mut Snapshot) {
         let Some(buckets) = self.0.get() else { return };

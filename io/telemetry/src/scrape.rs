@@ -80,20 +80,6 @@ impl Value {
     }
 }
 
-/// One statistic with its value, summed over all threads.
-#[derive(Clone, Debug)]
-pub(crate) struct Sample {
-    pub(crate) scope: Scope,
-    pub(crate) name: Name,
-    pub(crate) value: Value,
-}
-
-impl Sample {
-    pub(crate) fn full_name(&self) -> String {
-        self.scope.prefix() + &self.name.text()
-    }
-}
-
 /// Histograms as they stood at the last two flushes; what lies between is the interval that is shown.
 #[derive(Debug, Default)]
 pub(crate) struct Intervals {
@@ -101,19 +87,13 @@ pub(crate) struct Intervals {
     shown: BTreeMap<(Scope, Name), Snapshot>,
 }
 
+/// Takes one statistic: where it belongs, its name there, and its value summed over all threads.
+type Visit<'a> = dyn FnMut(&Scope, Name, Value) + 'a;
+
 impl Registry {
     /// Ends an interval of the histograms; called every flush interval (5 s unless configured).
     pub fn flush_intervals(&self) {
-        let now: BTreeMap<_, _> = self
-            .read()
-            .into_iter()
-            .filter_map(|sample| match sample.value {
-                Value::Histogram { cumulative, .. } if !cumulative.is_empty() => {
-                    Some(((sample.scope, sample.name), cumulative))
-                }
-                _ => None,
-            })
-            .collect();
+        let now = self.histograms();
         let mut intervals = self.intervals().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         intervals.shown = now
             .iter()
@@ -145,47 +125,79 @@ impl Registry {
         held.listener_http.iter().for_each(|(_, group)| reset(group));
     }
 
-    /// All statistics with their values, unsorted.
-    pub(crate) fn read(&self) -> Vec<Sample> {
-        let held = self.held();
-        let mut samples = Vec::new();
-        read_group(Scope::Server, self.server(), &mut samples);
-        for (name, group) in held.clusters {
-            read_group(Scope::Cluster(name), &group, &mut samples);
-        }
-        for (prefix, group) in held.http {
-            read_group(Scope::Http(prefix), &group, &mut samples);
-        }
-        for (prefix, group) in held.tcp {
-            read_group(Scope::Tcp(prefix), &group, &mut samples);
-        }
-        for (address, group) in held.listeners {
-            read_workers(&address_text(address), &group, &mut samples);
-            read_group(Scope::Listener(address_text(address)), &group, &mut samples);
-        }
-        for ((address, prefix), group) in held.listener_http {
-            read_group(Scope::ListenerHttp(address_text(address), prefix), &group, &mut samples);
-        }
-        samples
+    /// Calls `show` with the full name and the parts of every statistic that `filter` lets through, unsorted; the
+    /// histograms' intervals are filled in. Nothing is gathered: a scrape of thousands of clusters stays small.
+    pub(crate) fn for_each(&self, filter: &Filter, mut show: impl FnMut(&str, &Scope, &Name, &Value)) {
+        let intervals = self.intervals().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.visit_all(&mut |scope, name, mut value| {
+            if filter.used_only && !value.is_used() {
+                return;
+            }
+            let full_name = scope.prefix() + &name.text();
+            if !filter.matches(&full_name) {
+                return;
+            }
+            if let Value::Histogram { interval, .. } = &mut value
+                && let Some(shown) = intervals.shown.get(&(scope.clone(), name.clone()))
+            {
+                interval.clone_from(shown);
+            }
+            show(&full_name, scope, &name, &value);
+        });
     }
 
-    /// The samples that `filter` lets through, with their full names, and the histograms' intervals filled in.
-    pub(crate) fn select(&self, filter: &Filter) -> Vec<(String, Sample)> {
-        let intervals = self.intervals().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut selected: Vec<(String, Sample)> = self
-            .read()
-            .into_iter()
-            .filter(|sample| !filter.used_only || sample.value.is_used())
-            .map(|sample| (sample.full_name(), sample))
-            .filter(|(name, _)| filter.matches(name))
-            .collect();
-        for (_, sample) in &mut selected {
-            if let Value::Histogram { interval, .. } = &mut sample.value {
-                let key = (sample.scope.clone(), sample.name.clone());
-                *interval = intervals.shown.get(&key).cloned().unwrap_or_default();
-            }
+    fn visit_all(&self, visit: &mut Visit<'_>) {
+        let held = self.held();
+        visit_group(&Scope::Server, self.server(), visit);
+        for (name, group) in held.clusters {
+            visit_group(&Scope::Cluster(name), &group, visit);
         }
-        selected
+        for (prefix, group) in held.http {
+            visit_group(&Scope::Http(prefix), &group, visit);
+        }
+        for (prefix, group) in held.tcp {
+            visit_group(&Scope::Tcp(prefix), &group, visit);
+        }
+        for (address, group) in held.listeners {
+            visit_workers(&address_text(address), &group, visit);
+            visit_group(&Scope::Listener(address_text(address)), &group, visit);
+        }
+        for ((address, prefix), group) in held.listener_http {
+            visit_group(&Scope::ListenerHttp(address_text(address), prefix), &group, visit);
+        }
+    }
+
+    /// The histograms that hold anything.
+    fn histograms(&self) -> BTreeMap<(Scope, Name), Snapshot> {
+        let mut found = BTreeMap::new();
+        let held = self.held();
+        collect_histograms(&Scope::Server, self.server(), &mut found);
+        for (name, group) in held.clusters {
+            collect_histograms(&Scope::Cluster(name), &group, &mut found);
+        }
+        for (prefix, group) in held.http {
+            collect_histograms(&Scope::Http(prefix), &group, &mut found);
+        }
+        for (address, group) in held.listeners {
+            collect_histograms(&Scope::Listener(address_text(address)), &group, &mut found);
+        }
+        found
+    }
+}
+
+fn collect_histograms<T: Group>(
+    scope: &Scope,
+    group: &Sharded<T>,
+    found: &mut BTreeMap<(Scope, Name), Snapshot>,
+) {
+    for shard in group.shards() {
+        shard.visit(&mut |name, statistic| {
+            if let Statistic::Histogram(histogram) = statistic
+                && !histogram.is_empty()
+            {
+                histogram.collect(found.entry((scope.clone(), Name::Plain(name))).or_default());
+            }
+        });
     }
 }
 
@@ -198,25 +210,19 @@ fn address_text(address: std::net::SocketAddr) -> String {
 }
 
 /// How the kernel spread a listener's connections over the workers.
-fn read_workers(address: &str, group: &Sharded<ListenerStats>, samples: &mut Vec<Sample>) {
+fn visit_workers(address: &str, group: &Sharded<ListenerStats>, visit: &mut Visit<'_>) {
     for (worker, stats) in group.workers() {
-        let mut push = |name, value| {
-            samples.push(Sample {
-                scope: Scope::ListenerWorker(address.to_owned(), worker),
-                name: Name::Plain(name),
-                value,
-            });
-        };
+        let scope = Scope::ListenerWorker(address.to_owned(), worker);
         let (active, total) = match stats {
             Some(stats) => (stats.downstream_cx_active.value(), stats.downstream_cx_total.value()),
             None => (0, 0),
         };
-        push("downstream_cx_active", Value::Gauge(active));
-        push("downstream_cx_total", Value::Counter(total));
+        visit(&scope, Name::Plain("downstream_cx_active"), Value::Gauge(active));
+        visit(&scope, Name::Plain("downstream_cx_total"), Value::Counter(total));
     }
 }
 
-fn read_group<T: Group>(scope: Scope, group: &Sharded<T>, samples: &mut Vec<Sample>) {
+fn visit_group<T: Group>(scope: &Scope, group: &Sharded<T>, visit: &mut Visit<'_>) {
     let mut values: BTreeMap<Name, Value> = BTreeMap::new();
     let fresh = T::default();
     // An untouched copy first: a group that no thread has used still shows its statistics as zero.
@@ -224,10 +230,9 @@ fn read_group<T: Group>(scope: Scope, group: &Sharded<T>, samples: &mut Vec<Samp
         shard.visit(&mut |name, statistic| add(&mut values, name, statistic));
     }
     for (name, value) in values {
-        let lazy =
-            matches!((&scope, &name), (Scope::Cluster(_), Name::Plain(name)) if cluster::is_lazy(name));
+        let lazy = matches!((scope, &name), (Scope::Cluster(_), Name::Plain(name)) if cluster::is_lazy(name));
         if !lazy || value.is_used() {
-            samples.push(Sample { scope: scope.clone(), name, value });
+            visit(scope, name, value);
         }
     }
 }

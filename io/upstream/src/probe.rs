@@ -23,7 +23,7 @@ pub(crate) async fn run(cluster: Weak<Cluster>, host: Arc<Host>, check: HealthCh
     loop {
         tokio::time::sleep_until(checker.next_timeout().into()).await;
         let Some(name) = cluster.upgrade().map(|cluster| Arc::clone(&cluster.name)) else { return };
-        let result = match tokio::time::timeout(check.timeout, probe(&host, &check, &name)).await {
+        let result = match tokio::time::timeout(check.timeout, Box::pin(probe(&host, &check, &name))).await {
             Ok(result) => result,
             Err(_) => ProbeResult::TimedOut,
         };

@@ -44,7 +44,8 @@ pub(crate) async fn run(
         for name in wanted {
             let Some(cluster) = cluster.upgrade() else { return };
             cluster.stats.update_attempt.inc();
-            let answer = resolver.lookup(name, family).await;
+            // On the heap for as long as it takes: a lookup's state is large, and every cluster has such a task.
+            let answer = Box::pin(resolver.lookup(name, family)).await;
             let known = names.entry(name.to_owned()).or_default();
             match answer {
                 Ok(answer) => {

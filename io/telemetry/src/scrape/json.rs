@@ -1,5 +1,7 @@
 //! `/stats?format=json`.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value as Json, json};
 
 use super::{Filter, Value};
@@ -10,19 +12,23 @@ use crate::registry::Registry;
 impl Registry {
     /// All statistics that `filter` lets through in Envoy's JSON shape.
     pub fn json(&self, filter: &Filter) -> Json {
-        let mut selected = self.select(filter);
-        selected.sort_by(|left, right| left.0.cmp(&right.0));
-        let mut stats = Vec::new();
-        let mut computed = Vec::new();
-        for (name, sample) in selected {
-            match sample.value {
-                Value::Counter(value) => stats.push(json!({ "name": name, "value": value })),
-                Value::Gauge(value) => stats.push(json!({ "name": name, "value": value.max(0) })),
-                Value::Histogram { cumulative, interval } => {
-                    computed.push(json!({ "name": name, "values": quantile_pairs(&cumulative, &interval) }));
-                }
+        let mut numbers = BTreeMap::new();
+        let mut histograms = BTreeMap::new();
+        self.for_each(filter, |name, _, _, value| match value {
+            Value::Counter(value) => {
+                numbers.insert(name.to_owned(), *value);
             }
-        }
+            Value::Gauge(value) => {
+                numbers.insert(name.to_owned(), u64::try_from(*value).unwrap_or(0));
+            }
+            Value::Histogram { cumulative, interval } => {
+                histograms.insert(name.to_owned(), quantile_pairs(cumulative, interval));
+            }
+        });
+        let mut stats: Vec<Json> =
+            numbers.into_iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+        let computed: Vec<Json> =
+            histograms.into_iter().map(|(name, values)| json!({ "name": name, "values": values })).collect();
         if !computed.is_empty() {
             let supported: Vec<f64> =
                 QUANTILES.iter().map(|quantile| super::text::percent(*quantile)).collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{Filter, Name, Sample, Scope, Value};
+use super::{Filter, Name, Scope, Value};
 use crate::codes::Code;
 use crate::histogram::snapshot::PROMETHEUS_BOUNDS;
 use crate::registry::Registry;
@@ -17,18 +17,18 @@ impl Registry {
         let fixed: String =
             fixed.iter().map(|(name, value)| format!("{}=\"{}\",", sanitize(name), escape(value))).collect();
         let mut families: BTreeMap<(u8, String), String> = BTreeMap::new();
-        for (_, sample) in self.select(filter) {
-            let (family, labels) = family_and_labels(&sample);
+        self.for_each(filter, |_, scope, name, value| {
+            let (family, labels) = family_and_labels(scope, name);
             let labels = format!("{fixed}{labels}");
-            let (rank, kind) = match sample.value {
+            let (rank, kind) = match value {
                 Value::Counter(_) => (0, "counter"),
                 Value::Gauge(_) => (1, "gauge"),
                 Value::Histogram { .. } => (2, "histogram"),
             };
             let series =
                 families.entry((rank, family.clone())).or_insert_with(|| format!("# TYPE {family} {kind}\n"));
-            write_series(series, &family, labels.trim_end_matches(','), &sample.value);
-        }
+            write_series(series, &family, labels.trim_end_matches(','), value);
+        });
         families.into_values().collect::<Vec<_>>().join("")
     }
 }
@@ -57,9 +57,9 @@ fn write_series(out: &mut String, family: &str, labels: &str, value: &Value) {
 }
 
 /// The family's name and its labels, each followed by a comma.
-fn family_and_labels(sample: &Sample) -> (String, String) {
-    let (name, code) = split_code(&sample.name);
-    let (kind, scope) = match &sample.scope {
+fn family_and_labels(scope: &Scope, name: &Name) -> (String, String) {
+    let (name, code) = split_code(name);
+    let (kind, scope) = match scope {
         Scope::Server => ("", String::new()),
         Scope::Cluster(name) => ("cluster_", label("envoy_cluster_name", name)),
         Scope::Http(prefix) => ("http_", label("envoy_http_conn_manager_prefix", prefix)),

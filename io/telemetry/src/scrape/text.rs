@@ -12,15 +12,13 @@ impl Registry {
     pub fn text(&self, filter: &Filter) -> String {
         let mut numbers = Vec::new();
         let mut histograms = Vec::new();
-        for (name, sample) in self.select(filter) {
-            match sample.value {
-                Value::Counter(value) => numbers.push(format!("{name}: {value}\n")),
-                Value::Gauge(value) => numbers.push(format!("{name}: {}\n", value.max(0))),
-                Value::Histogram { cumulative, interval } => {
-                    histograms.push(format!("{name}: {}\n", histogram_text(&cumulative, &interval)));
-                }
+        self.for_each(filter, |name, _, _, value| match value {
+            Value::Counter(value) => numbers.push(format!("{name}: {value}\n")),
+            Value::Gauge(value) => numbers.push(format!("{name}: {}\n", value.max(&0))),
+            Value::Histogram { cumulative, interval } => {
+                histograms.push(format!("{name}: {}\n", histogram_text(cumulative, interval)));
             }
-        }
+        });
         numbers.sort_unstable();
         histograms.sort_unstable();
         numbers.append(&mut histograms);
