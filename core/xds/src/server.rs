@@ -222,9 +222,8 @@ impl ServerSession {
     fn refresh_order(&mut self, view: &View, now: Instant) {
         let unsettled = |kind: ResourceKind| self.channels[kind as usize].is_unsettled(view.of(kind));
         let removes = |kind: ResourceKind| self.channels[kind as usize].removes(view.of(kind));
-        let behind = |kinds: [ResourceKind; 2]| {
-            kinds.iter().any(|kind| self.channels[*kind as usize].is_behind(view.of(*kind)))
-        };
+        let is_unsent = |kind: ResourceKind| self.channels[kind as usize].has_unsent_changes(view.of(kind));
+        let stays_on = |kind: ResourceKind| self.channels[kind as usize].has_unsent_removals(view.of(kind));
         let below = [ResourceKind::Cluster, ResourceKind::Endpoints];
         let above = [ResourceKind::Listener, ResourceKind::Routes];
         let changes = above.into_iter().any(unsettled);
@@ -239,12 +238,14 @@ impl ServerSession {
         };
         let is_rejected = |kind: ResourceKind| self.channels[kind as usize].rejected().next().is_some();
         let changes_wait = match changes {
-            true if behind(below) => Wait::Blocked,
+            true if below.into_iter().any(is_unsent) => Wait::Blocked,
             true if below.into_iter().any(unsettled) || self.cold(view) => Wait::Bounded,
             _ => Wait::None,
         };
         let removals_wait = match removals {
-            true if behind(above) || above.into_iter().any(is_rejected) => Wait::Blocked,
+            true if above.into_iter().any(|kind| is_unsent(kind) || stays_on(kind) || is_rejected(kind)) => {
+                Wait::Blocked
+            }
             true if changes || above.into_iter().any(is_in_use) => Wait::Bounded,
             _ => Wait::None,
         };
@@ -258,13 +259,13 @@ impl ServerSession {
         }
     }
 
-    /// Whether a cluster of the view still waits for its first endpoints.
+    /// Whether a cluster of the view still waits for its endpoints: its first, or those that follow its change.
     fn cold(&self, view: &View) -> bool {
         let endpoints = &self.channels[ResourceKind::Endpoints as usize];
         view.of(ResourceKind::Cluster)
             .values()
             .filter_map(|cluster| cluster.endpoints.as_deref())
-            .any(|name| view.of(ResourceKind::Endpoints).contains_key(name) && !endpoints.knows(name))
+            .any(|name| view.of(ResourceKind::Endpoints).contains_key(name) && endpoints.owes(name))
     }
 
     /// Tells once that the proxy has all of a revision.

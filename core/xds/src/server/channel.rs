@@ -147,22 +147,36 @@ impl Channel {
         self.held.keys().any(|name| !collection.contains_key(name) && self.subscription.covers(name))
     }
 
-    /// Whether a change or removal has not even been sent, because the response before it is not answered.
-    pub(super) fn is_behind(&self, collection: &Collection) -> bool {
-        let Some(outstanding) = &self.outstanding else { return false };
-        let batch = &outstanding.batch;
+    /// Whether a change has not even been sent: the answer before it is owed, or it waits for its turn.
+    pub(super) fn has_unsent_changes(&self, collection: &Collection) -> bool {
         let sent: BTreeMap<&str, &str> =
-            batch.resources.iter().map(|encoded| (&*encoded.name, &*encoded.version)).collect();
+            self.under_way().map(|encoded| (&*encoded.name, &*encoded.version)).collect();
         let is_unsent = |encoded: &Encoded| sent.get(&*encoded.name) != Some(&&*encoded.version);
-        let stays = |name: &Arc<str>| match batch.whole {
-            true => sent.contains_key(&**name),
-            false => !batch.removed.contains(name),
+        let mut covered = collection.values().filter(|encoded| self.subscription.covers(&encoded.name));
+        self.introduced && covered.any(|encoded| self.lacks(encoded) && is_unsent(encoded))
+    }
+
+    /// Whether a removal has not even been sent.
+    pub(super) fn has_unsent_removals(&self, collection: &Collection) -> bool {
+        let batch = self.outstanding.as_ref().map(|outstanding| &outstanding.batch);
+        let arrives: BTreeSet<&Arc<str>> = self.under_way().map(|encoded| &encoded.name).collect();
+        let goes = |name: &Arc<str>| match batch {
+            Some(batch) if batch.whole => !arrives.contains(name),
+            Some(batch) => batch.removed.contains(name),
+            None => false,
         };
-        let covered = collection.values().filter(|encoded| self.subscription.covers(&encoded.name));
-        let mut gone = self.held.keys().chain(batch.resources.iter().map(|encoded| &encoded.name));
-        covered.into_iter().any(|encoded| self.lacks(encoded) && is_unsent(encoded))
-            || gone
-                .any(|name| !collection.contains_key(name) && self.subscription.covers(name) && stays(name))
+        let mut known = self.held.keys().chain(arrives.iter().copied());
+        known.any(|name| !collection.contains_key(name) && self.subscription.covers(name) && !goes(name))
+    }
+
+    /// Whether the proxy has not been told of `name`, or is being told.
+    pub(super) fn owes(&self, name: &str) -> bool {
+        !self.knows(name) || self.is_forced(name) || self.under_way().any(|encoded| &*encoded.name == name)
+    }
+
+    /// What the response that is not answered yet brings.
+    fn under_way(&self) -> impl Iterator<Item = &Arc<Encoded>> {
+        self.outstanding.iter().flat_map(|outstanding| &outstanding.batch.resources)
     }
 
     pub(super) fn force(&mut self, name: &Arc<str>) {
