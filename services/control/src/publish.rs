@@ -84,6 +84,9 @@ pub struct Publisher {
     registry: Registry,
     intern: Intern,
     timers: BTreeMap<StreamId, Instant>,
+    /// Targets to be translated anew, each before the output after it.
+    pending: BTreeSet<(String, Proxy)>,
+    pending_since: Option<Instant>,
     outputs: VecDeque<Output>,
 }
 
@@ -98,6 +101,8 @@ impl Publisher {
             registry,
             intern: Intern::default(),
             timers: BTreeMap::new(),
+            pending: BTreeSet::new(),
+            pending_since: None,
             outputs: VecDeque::new(),
         }
     }
@@ -187,7 +192,15 @@ impl Publisher {
     }
 
     /// The next thing to do with a stream.
+    ///
+    /// A change that concerns many proxies is worked off here, one at a time, so that the first need not wait for the
+    /// last.
     pub fn poll_output(&mut self) -> Option<Output> {
+        while self.outputs.is_empty() {
+            let (mesh, proxy) = self.pending.pop_first()?;
+            let since = self.pending_since?;
+            self.republish(since, &mesh, &proxy);
+        }
         self.outputs.pop_front()
     }
 
@@ -212,9 +225,8 @@ impl Publisher {
             }
             Some(mesh) => mesh.replace(snapshot, changed),
         };
-        for proxy in touched {
-            self.republish(now, name, &proxy);
-        }
+        self.pending.extend(touched.into_iter().map(|proxy| (name.to_owned(), proxy)));
+        self.pending_since = Some(now);
     }
 
     /// Translates a target anew, and tells its streams if anything came of it.

@@ -14,6 +14,7 @@
 mod document;
 mod place;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +36,9 @@ pub const DEAD_AFTER: Duration = Duration::from_secs(30);
 /// When a write that was not seen to happen is asked for again.
 const WRITE_AGAIN: Duration = Duration::from_secs(2);
 
+/// How long writes are gathered: a fleet that connects is one transaction, not thousands.
+pub const GATHER: Duration = Duration::from_millis(20);
+
 /// Most documents that one transaction writes.
 const WRITES_MAX: usize = 1000;
 
@@ -46,6 +50,10 @@ pub(super) struct Registry {
     beats: u64,
     beat_at: Option<Instant>,
     changed: BTreeSet<(String, String)>,
+    /// When what is due is to be written, if anything may be.
+    write_at: Option<Instant>,
+    /// The earliest of all deadlines of entries and replicas, while nothing has changed.
+    deadline: Cell<Option<Option<Instant>>>,
     /// Nothing is written and nobody is given up any more.
     frozen: bool,
 }
@@ -69,6 +77,8 @@ impl Registry {
             beats: 0,
             beat_at: None,
             changed: BTreeSet::new(),
+            write_at: None,
+            deadline: Cell::new(None),
             frozen: false,
         }
     }
@@ -85,6 +95,7 @@ impl Registry {
 
     /// A stream says that an instance lives.
     pub(super) fn connect(&mut self, now: Instant, place: &Place) {
+        self.touch(now);
         let existed = self.exists(place);
         let entry = self.entries.entry(place.clone()).or_default();
         entry.streams += 1;
@@ -98,6 +109,7 @@ impl Registry {
         if self.frozen {
             return;
         }
+        self.touch(now);
         let existed = self.exists(place);
         let Some(entry) = self.entries.get_mut(place) else { return };
         entry.streams = entry.streams.saturating_sub(1);
@@ -110,6 +122,7 @@ impl Registry {
 
     /// The store has a document, or has it no more.
     pub(super) fn handle_document(&mut self, now: Instant, place: Place, owner: Option<String>) {
+        self.touch(now);
         let existed = self.exists(&place);
         let owner: Option<Arc<str>> = owner.map(Into::into);
         if let Some(owner) = owner.as_ref().filter(|owner| **owner != self.replica) {
@@ -125,6 +138,7 @@ impl Registry {
     /// Another replica says that it lives.
     pub(super) fn handle_beat(&mut self, now: Instant, replica: String) {
         if *replica != *self.replica {
+            self.touch(now);
             self.replicas.insert(replica.into(), now);
         }
     }
@@ -132,6 +146,14 @@ impl Registry {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         if self.frozen {
             return;
+        }
+        if self.deadline().is_none_or(|at| now < at) {
+            return;
+        }
+        self.touch(now);
+        for entry in self.entries.values_mut() {
+            // What was asked for was not seen to happen.
+            entry.asked_at = entry.asked_at.filter(|asked| now < *asked + WRITE_AGAIN);
         }
         let over: Vec<Place> = self
             .entries
@@ -147,24 +169,27 @@ impl Registry {
             self.note(&place, existed);
             self.forget(&place);
         }
+        self.bury(now);
+    }
+
+    /// Gives up the endpoints of replicas that have said nothing for too long.
+    fn bury(&mut self, now: Instant) {
         let dead: BTreeSet<Arc<str>> = self
             .replicas
             .iter()
             .filter(|(_, seen)| **seen + DEAD_AFTER <= now)
             .map(|(replica, _)| replica.clone())
             .collect();
-        if !dead.is_empty() {
-            let orphans: Vec<Place> = self
-                .entries
-                .iter()
-                .filter(|(_, entry)| entry.owner.as_ref().is_some_and(|owner| dead.contains(owner)))
-                .map(|(place, _)| place.clone())
-                .collect();
-            let existed: Vec<bool> = orphans.iter().map(|place| self.exists(place)).collect();
-            self.replicas.retain(|replica, _| !dead.contains(replica));
-            for (place, existed) in orphans.iter().zip(existed) {
-                self.note(place, existed);
-            }
+        let of_the_dead = |entry: &Entry| entry.owner.as_ref().is_some_and(|owner| dead.contains(owner));
+        let orphans: Vec<(Place, bool)> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| of_the_dead(entry))
+            .map(|(place, entry)| (place.clone(), self.lives(entry)))
+            .collect();
+        self.replicas.retain(|replica, _| !dead.contains(replica));
+        for (place, existed) in &orphans {
+            self.note(place, *existed);
         }
     }
 
@@ -172,11 +197,7 @@ impl Registry {
         if self.frozen {
             return None;
         }
-        let graces = self.entries.values().filter_map(|entry| entry.grace_until);
-        let deaths = self.replicas.values().map(|seen| *seen + DEAD_AFTER);
-        let retries =
-            self.entries.values().filter_map(|entry| entry.asked_at).map(|asked| asked + WRITE_AGAIN);
-        graces.chain(deaths).chain(retries).chain(self.beat_at).min()
+        [self.deadline(), self.write_at, self.beat_at].into_iter().flatten().min()
     }
 
     /// Leaves everything as it is, in the store and for those who are still served.
@@ -192,14 +213,18 @@ impl Registry {
     /// What the store should be told, if anything.
     pub(super) fn poll_write(&mut self, now: Instant) -> Vec<Write> {
         let mut writes = Vec::new();
-        if self.frozen {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if self.frozen || !due(self.write_at) && !due(self.beat_at) {
             return writes;
         }
+        self.touch(now);
+        self.write_at = None;
         for (place, entry) in &mut self.entries {
             if writes.len() >= WRITES_MAX {
+                self.write_at = Some(now);
                 break;
             }
-            if entry.asked_at.is_some_and(|asked| now < asked + WRITE_AGAIN) {
+            if entry.asked_at.is_some() {
                 continue;
             }
             let ours = entry.owner.as_ref() == Some(&self.replica);
@@ -227,6 +252,26 @@ impl Registry {
             }
         }
         writes
+    }
+
+    /// The earliest deadline of an entry or a replica.
+    fn deadline(&self) -> Option<Instant> {
+        if let Some(known) = self.deadline.get() {
+            return known;
+        }
+        let graces = self.entries.values().filter_map(|entry| entry.grace_until);
+        let retries =
+            self.entries.values().filter_map(|entry| entry.asked_at).map(|asked| asked + WRITE_AGAIN);
+        let deaths = self.replicas.values().map(|seen| *seen + DEAD_AFTER);
+        let deadline = graces.chain(retries).chain(deaths).min();
+        self.deadline.set(Some(deadline));
+        deadline
+    }
+
+    /// Something is about to change: deadlines are no longer known, and there may be something to write.
+    fn touch(&mut self, now: Instant) {
+        self.deadline.set(None);
+        self.write_at.get_or_insert(now + GATHER);
     }
 
     fn exists(&self, place: &Place) -> bool {

@@ -1,9 +1,10 @@
 //! What one sort of proxy is to have.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use selvedge_model::Snapshot;
+use selvedge_traffic::{Resource, ResourceKind};
 use selvedge_translate::{Proxy, Translation, translate};
 use selvedge_xds::{Encoded, View};
 
@@ -41,8 +42,19 @@ impl Target {
         registry: &Registry,
         intern: &mut Intern,
     ) -> bool {
-        self.translation = translate(snapshot, proxy);
-        self.resources = self.translation.resources.iter().map(|resource| intern.encode(resource)).collect();
+        let before = std::mem::replace(&mut self.translation, translate(snapshot, proxy));
+        let known: BTreeMap<(ResourceKind, &str), (&Resource, &Arc<Encoded>)> = before
+            .resources
+            .iter()
+            .zip(&self.resources)
+            .map(|(resource, encoded)| ((resource.kind(), resource.name()), (resource, encoded)))
+            .collect();
+        // Most of it is as it was, and to compare is cheaper than to encode.
+        let encode = |resource: &Resource| match known.get(&(resource.kind(), resource.name())) {
+            Some((same, encoded)) if *same == resource => Arc::clone(encoded),
+            _ => intern.encode(resource),
+        };
+        self.resources = self.translation.resources.iter().map(encode).collect();
         self.refresh(snapshot, registry, intern)
     }
 

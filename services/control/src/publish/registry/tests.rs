@@ -10,6 +10,7 @@ fn ports(registry: &Registry) -> Vec<u16> {
 
 /// Does what the registry asks for, as a store would that tells of its changes at once.
 fn settle(registry: &mut Registry, now: Instant) -> usize {
+    let now = now + GATHER;
     let writes = registry.poll_write(now);
     for write in &writes {
         match write.clone() {
@@ -30,9 +31,10 @@ fn a_connected_sidecar_is_an_endpoint_until_it_says_goodbye() {
     assert_eq!(ports(&registry), [1, 2]);
     assert_eq!(registry.poll_changed(), Some(("m".into(), "n".into())));
     settle(&mut registry, now);
-    registry.disconnect(now, &place(1), true);
+    let later = now + Duration::from_secs(1);
+    registry.disconnect(later, &place(1), true);
     assert_eq!(ports(&registry), [2], "at once");
-    assert_eq!(settle(&mut registry, now), 1, "its document goes");
+    assert_eq!(settle(&mut registry, later), 1, "its document goes");
 }
 
 #[test]
@@ -101,7 +103,9 @@ fn a_write_that_failed_is_asked_for_again() {
     let now = Instant::now();
     let mut registry = Registry::new("here");
     registry.connect(now, &place(1));
-    assert!(registry.poll_write(now).iter().any(|write| matches!(write, Write::Register { .. })));
-    assert!(registry.poll_write(now).is_empty());
-    assert!(!registry.poll_write(now + WRITE_AGAIN).is_empty());
+    assert!(registry.poll_write(now + GATHER).iter().any(|write| matches!(write, Write::Register { .. })));
+    assert!(registry.poll_write(now + GATHER).is_empty());
+    let later = now + GATHER + WRITE_AGAIN;
+    registry.handle_timeout(later);
+    assert!(!registry.poll_write(later + GATHER).is_empty());
 }
