@@ -22,9 +22,6 @@ pub fn request(head: &RequestHead, framing: Framing, out: &mut Vec<u8>) {
         length |= id == HeaderId::ContentLength;
         field(name.as_bytes(), value, out);
     }
-    if head.fields.contains(HeaderId::Upgrade) {
-        out.extend_from_slice(b"connection: upgrade\r\n");
-    }
     match framing {
         Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         Framing::None if !length && !may_lack_length(head.method()) => {
@@ -51,9 +48,7 @@ pub fn response(head: &ResponseHead, framing: Framing, method: &str, close: bool
         length |= id == HeaderId::ContentLength;
         field(name.as_bytes(), value, out);
     }
-    if head.status == 101 {
-        out.extend_from_slice(b"connection: upgrade\r\n");
-    } else if close {
+    if close && head.status != 101 {
         out.extend_from_slice(b"connection: close\r\n");
     }
     let bodiless = head.status < 200 || head.status == 204 || head.status == 304;

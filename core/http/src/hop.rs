@@ -4,7 +4,7 @@ use crate::fields::Fields;
 use crate::known::HeaderId;
 
 /// Removes the hop-by-hop fields of a request, and those that its `Connection` names. `te: trailers` survives, for gRPC.
-/// With `keep_upgrade`, `Upgrade` stays; the encoder says `connection: upgrade` again.
+/// With `keep_upgrade`, `Upgrade` and `Connection` stay as they came.
 pub fn strip_request(fields: &mut Fields, keep_upgrade: bool) {
     strip(fields, keep_upgrade);
     let te_trailers = fields.all(HeaderId::Te).any(|value| crate::parse::has_token(value, b"trailers"));
@@ -49,12 +49,11 @@ fn is_listed(token: &[u8]) -> bool {
 
 fn is_hop(id: HeaderId, keep_upgrade: bool) -> bool {
     match id {
-        HeaderId::Connection
-        | HeaderId::KeepAlive
+        HeaderId::KeepAlive
         | HeaderId::ProxyConnection
         | HeaderId::TransferEncoding
         | HeaderId::Http2Settings => true,
-        HeaderId::Upgrade => !keep_upgrade,
+        HeaderId::Connection | HeaderId::Upgrade => !keep_upgrade,
         _ => false,
     }
 }

@@ -60,9 +60,8 @@ pub struct Admission {
 /// Judges a request that is well-formed, and brings its path into the form in which it is routed.
 ///
 /// # Errors
-/// The first reason against it, in Envoy's order: no host, no absolute path, a path that has no normal form, an upgrade
-/// that is not enabled.
-pub fn admit(head: &mut RequestHead, upgrade: Upgrade, admission: Admission) -> Result<(), Refusal> {
+/// The first reason against it, in Envoy's order: no host, no absolute path, a path that has no normal form.
+pub fn admit(head: &mut RequestHead, admission: Admission) -> Result<(), Refusal> {
     if head.authority().is_none() {
         return Err(Refusal::request(400, "missing_host_header", true));
     }
@@ -77,6 +76,14 @@ pub fn admit(head: &mut RequestHead, upgrade: Upgrade, admission: Admission) -> 
         Ok(Some(normal)) => head.set_path(&normal),
         Err(PathError) => return Err(Refusal::request(400, "path_normalization_failed", true)),
     }
+    Ok(())
+}
+
+/// Judges a wish to change the protocol; Envoy does so once the route is known, so that the log can name it.
+///
+/// # Errors
+/// 403 for an upgrade that is not enabled. HTTP/2 in the clear is not refused but ignored.
+pub fn admit_upgrade(upgrade: Upgrade, admission: Admission) -> Result<(), Refusal> {
     match upgrade {
         Upgrade::WebSocket if !admission.websocket => Err(Refusal::request(403, "upgrade_failed", true)),
         Upgrade::Other => Err(Refusal::request(403, "upgrade_failed", true)),

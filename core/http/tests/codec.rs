@@ -28,7 +28,9 @@ fn answer(bytes: &[u8]) -> (u16, &'static str) {
         }
     };
     let admission = Admission { normalize_path: true, merge_slashes: true, websocket: false };
-    match refusal::admit(&mut head, facts.upgrade, admission) {
+    let admitted =
+        refusal::admit(&mut head, admission).and_then(|()| refusal::admit_upgrade(facts.upgrade, admission));
+    match admitted {
         Ok(()) => (0, ""),
         Err(refusal) => {
             assert!(!refusal.protocol_error && refusal.body.is_empty());

@@ -122,7 +122,12 @@ impl Pools {
             cluster.stats.upstream_cx_overflow.inc();
             return Err(AcquireError::Overflow);
         };
-        self.host_pool(cluster, host).connect(self, guard, None).await
+        let pool = self.host_pool(cluster, host);
+        let pending = pool.pend(priority)?;
+        let (io, mut opened) = pool.connect(self, guard, None).await?;
+        drop(pending);
+        opened.carry();
+        Ok((io, opened))
     }
 
     /// Closes what is idle for too long, closed by its peer, or leads to a host that is gone; forgets empty pools. To be

@@ -40,6 +40,7 @@ pub(crate) async fn serve(mut x: Exchange<'_>, refused: Option<Reply>) -> After 
 
 async fn run<'a>(x: &mut Exchange<'a>) -> Result<After, Ended> {
     x.admit().await?;
+    x.admit_upgrade()?;
     let matched = x.route()?;
     match &matched.route.action {
         Action::Forward(forward) => forward::forward(x, matched, forward).await,

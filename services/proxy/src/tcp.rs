@@ -42,9 +42,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<TcpManager>, peer: Rc
             log.upstream_local = upstream.local_addr();
             let idle =
                 Some(manager.config.idle_timeout.unwrap_or(IDLE_TIMEOUT_DEFAULT)).filter(|t| !t.is_zero());
-            if let End::Idle = relay::relay(&mut io, &mut upstream, idle).await {
-                manager.stats.idle_timeout.inc();
-                log.flags.set(Flag::StreamIdleTimeout);
+            match relay::relay(&mut io, &mut upstream, idle).await {
+                End::Idle => {
+                    manager.stats.idle_timeout.inc();
+                    log.flags.set(Flag::StreamIdleTimeout);
+                }
+                End::Closed { left_first: false } | End::Broken { left: false, .. } => {
+                    log.flags.set(Flag::UpstreamRemoteReset);
+                }
+                End::Closed { left_first: true } | End::Broken { left: true, .. } => {}
             }
             opened.passed(upstream.bytes_read, upstream.bytes_written);
         }

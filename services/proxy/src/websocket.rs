@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use selvedge_telemetry::Flag;
+use selvedge_telemetry::{Flag, details};
 use selvedge_upstream::pool::UpstreamStream;
 use selvedge_wire::channel::{Channel, Content};
 use tokio::time::Instant;
@@ -24,6 +24,7 @@ pub(crate) async fn splice<E>(x: &mut Exchange<'_>, mut stream: UpstreamStream) 
     let (mut up, mut down) = (Way::default(), Way::default());
     x.limits.moved(Instant::now());
     x.deadline.set(x.limits.next());
+    let mut left = false;
     poll_fn(|cx| {
         let before = up.moved + down.moved;
         let sent = up.poll(cx, x.channel, &mut stream.channel);
@@ -33,6 +34,7 @@ pub(crate) async fn splice<E>(x: &mut Exchange<'_>, mut stream: UpstreamStream) 
         }
         // Once one side has closed a WebSocket is over: there is no talking on after the closing handshake.
         if sent.is_ready() || received.is_ready() {
+            left = sent.is_ready() && received.is_pending();
             return Poll::Ready(());
         }
         while x.deadline.poll(cx).is_ready() {
@@ -46,6 +48,10 @@ pub(crate) async fn splice<E>(x: &mut Exchange<'_>, mut stream: UpstreamStream) 
     })
     .await;
     (x.log.bytes_received, x.log.bytes_sent) = (up.moved, down.moved);
+    if left {
+        x.log.flags.set(Flag::DownstreamConnectionTermination);
+        x.log.details = details::DOWNSTREAM_REMOTE_DISCONNECT.into();
+    }
     x.manager.stats.downstream_cx_upgrades_active.dec();
     Ok(After::Close)
 }

@@ -124,9 +124,9 @@ impl HostPool {
     /// A place among the requests in flight.
     pub(super) fn admit(&self, priority: Priority) -> Result<Active, AcquireError> {
         match self.cluster.breaker(priority).try_request() {
-            Some(guard) => Ok(Active::new(&self.cluster, &self.host, guard)),
+            Some(guard) => Ok(Active::new(&self.cluster, &self.host, Some(guard))),
             None => {
-                self.cluster.stats.upstream_rq_pending_overflow.inc();
+                self.cluster.stats.upstream_rq_active_overflow.inc();
                 Err(AcquireError::Overflow)
             }
         }
@@ -164,9 +164,7 @@ impl HostPool {
                 let stats = &self.cluster.stats;
                 stats.upstream_cx_connect_fail.inc();
                 self.host.stats.cx_connect_fail.inc();
-                if protocol.is_some() {
-                    stats.upstream_rq_pending_failure_eject.inc();
-                }
+                stats.upstream_rq_pending_failure_eject.inc();
                 self.host.report(Outcome::ConnectFailed);
                 if matches!(error, ConnectError::Timeout(_)) {
                     stats.upstream_cx_connect_timeout.inc();

@@ -173,7 +173,7 @@ impl UpstreamStream {
         head: &mut ResponseHead,
     ) -> Poll<Result<Framing, StreamFailure>> {
         match (&mut self.channel, &mut self.carrier) {
-            (Channel::Http1(http), Some(Carrier::Http1 { close, .. })) => loop {
+            (Channel::Http1(http), Some(Carrier::Http1 { close, opened, .. })) => loop {
                 let facts = match ready!(http.poll_response(cx, method, head)) {
                     Ok(facts) => facts,
                     Err(error) => return Poll::Ready(Err(read_failure(&error))),
@@ -185,6 +185,7 @@ impl UpstreamStream {
                         framing => framing,
                     }));
                 }
+                opened.interim(head.status);
                 self.interim += 1;
                 if self.interim > INTERIM_RESPONSES_MAX {
                     return Poll::Ready(Err(StreamFailure::Protocol));

@@ -25,6 +25,8 @@ pub struct Opened {
     /// Whose pool to tell that there is room again.
     pool: Weak<HostPool>,
     end: EndedBy,
+    /// An opaque connection counts as one request for as long as it lasts.
+    carried: Option<Active>,
     _guard: Guard,
 }
 
@@ -66,8 +68,15 @@ impl Opened {
             local: OnceCell::new(),
             pool,
             end: EndedBy::Local,
+            carried: None,
             _guard: guard,
         }
+    }
+
+    /// The connection carries opaque bytes from here on.
+    pub(super) fn carry(&mut self) {
+        self.requests += 1;
+        self.carried = Some(Active::new(&self.cluster, &self.host, None));
     }
 
     /// Notes who ends the connection.
@@ -80,6 +89,12 @@ impl Opened {
         if !matches!(self.end, EndedBy::Remote | EndedBy::RemoteWithRequest) {
             self.end = EndedBy::LocalWithRequest;
         }
+    }
+
+    /// Counts an interim response.
+    pub(super) fn interim(&self, status: u16) {
+        self.cluster.stats.rq.record(status);
+        self.cluster.stats.external.record(status);
     }
 
     /// Counts bytes that passed.
@@ -123,11 +138,11 @@ impl Drop for Opened {
 pub(super) struct Active {
     cluster: Arc<Cluster>,
     host: Arc<Host>,
-    _guard: Guard,
+    _guard: Option<Guard>,
 }
 
 impl Active {
-    pub(super) fn new(cluster: &Arc<Cluster>, host: &Arc<Host>, guard: Guard) -> Self {
+    pub(super) fn new(cluster: &Arc<Cluster>, host: &Arc<Host>, guard: Option<Guard>) -> Self {
         cluster.stats.upstream_rq_total.inc();
         cluster.stats.upstream_rq_active.inc();
         host.request_started();

@@ -31,10 +31,17 @@ pub fn response_head<B>(response: &Response<B>, head: &mut ResponseHead) {
     read_fields(response.headers(), &mut head.fields);
 }
 
-/// Reads a header map. Values of one name keep their order.
+/// Reads a header map. Values of one name keep their order; the crumbs of a cookie become one again, since HTTP/1 has
+/// no crumbs (RFC 9113 §8.2.3).
 pub(super) fn read_fields(map: &HeaderMap, fields: &mut Fields) {
     for (name, value) in map {
-        fields.append(name.as_str().as_bytes(), value.as_bytes());
+        if name != http::header::COOKIE {
+            fields.append(name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+    let crumbs: Vec<&[u8]> = map.get_all(http::header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if !crumbs.is_empty() {
+        fields.append(b"cookie", &crumbs.join(&b"; "[..]));
     }
 }
 
@@ -85,6 +92,7 @@ mod tests {
         head.fields.append(b"te", b"trailers");
         head.fields.append(b"x", b"1");
         head.fields.append(b"x", b"2");
+        head.fields.append(b"cookie", b"a=1; b=2");
         let request = request_message(&head).unwrap();
         let mut read = RequestHead::default();
         request_head(&request, &mut read);

@@ -174,7 +174,11 @@ async fn acquire(
 
 fn not_acquired(x: &mut Exchange<'_>, error: AcquireError) -> Attempt {
     match error {
-        AcquireError::Overflow => Attempt::Reset(UpstreamReset::Overflow, Reset::Overflow),
+        AcquireError::Overflow => {
+            // Nobody was asked.
+            x.log.host = None;
+            Attempt::Reset(UpstreamReset::Overflow, Reset::Overflow)
+        }
         AcquireError::Connect { timeout: true, .. } => {
             Attempt::Reset(UpstreamReset::ConnectionTimeout, Reset::ConnectTimeout)
         }
@@ -271,16 +275,16 @@ fn failed(plan: &Plan<'_>, host: &Host, mut stream: UpstreamStream, failure: &St
             stream.closed_by_peer();
             Attempt::Reset(UpstreamReset::ConnectionTermination, Reset::Broken { request_started })
         }
-        StreamFailure::Refused => {
-            stats.upstream_rq_rx_reset.inc();
-            Attempt::Reset(UpstreamReset::RemoteRefusedStream, Reset::RefusedStream)
-        }
+        StreamFailure::Refused => Attempt::Reset(UpstreamReset::RemoteRefusedStream, Reset::RefusedStream),
         StreamFailure::Reset => {
             stats.upstream_rq_rx_reset.inc();
             Attempt::Reset(UpstreamReset::RemoteReset, Reset::Broken { request_started })
         }
         StreamFailure::Protocol | StreamFailure::Request => {
-            stats.upstream_cx_protocol_error.inc();
+            // An HTTP/2 connection counts for itself.
+            if stream.protocol() == Protocol::Http1 {
+                stats.upstream_cx_protocol_error.inc();
+            }
             Attempt::Reset(UpstreamReset::Protocol, Reset::ProtocolError)
         }
     }

@@ -10,11 +10,13 @@ use std::time::SystemTime;
 
 use selvedge_http::encode;
 use selvedge_http::hop;
+use selvedge_http::known::HeaderId;
 use selvedge_http::parse::{RequestFacts, Upgrade};
 use selvedge_http::refusal;
 use selvedge_http::sanitize::{self, Origin};
 use selvedge_telemetry::{Flag, HttpStats, Sharded, details};
 use selvedge_traffic::compiled::{CompiledRoutes, Matched};
+use selvedge_traffic::{Action, weights};
 use selvedge_upstream::random;
 use selvedge_wire::channel::Channel;
 use selvedge_wire::deadline::Deadline;
@@ -133,7 +135,8 @@ impl<'a> Exchange<'a> {
             Channel::Http1(_) => stats.downstream_rq_http1_total.inc(),
             Channel::Http2(_) | Channel::Over => stats.downstream_rq_http2_total.inc(),
         }
-        if self.channel.is_read() {
+        // What follows an upgrade belongs to the request: it has no end before the connection's.
+        if self.channel.is_read() && self.facts.upgrade != Upgrade::WebSocket {
             self.request_arrived(self.log.started);
         }
     }
@@ -141,20 +144,16 @@ impl<'a> Exchange<'a> {
     /// Brings the request into the form in which it is routed, or refuses it.
     pub(super) async fn admit(&mut self) -> Result<(), Ended> {
         let head = &mut self.heads.request;
-        if let Err(refused) = refusal::admit(head, self.facts.upgrade, self.manager.admission) {
+        if let Err(refused) = refusal::admit(head, self.manager.admission) {
             let stats = &self.manager.stats;
             match refused.details {
                 details::ABSOLUTE_PATH_REJECTED => stats.downstream_rq_non_relative_path.inc(),
                 details::PATH_NORMALIZATION_FAILED => stats.downstream_rq_failed_path_normalization.inc(),
-                details::UPGRADE_FAILED => stats.downstream_rq_ws_on_non_ws_route.inc(),
                 _ => {}
             }
             return Err(Ended::Reply(Reply::refusal(refused)));
         }
         hop::strip_request(&mut head.fields, self.facts.upgrade == Upgrade::WebSocket);
-        if head.scheme().is_empty() {
-            head.set_scheme("http");
-        }
         let origin = Origin {
             peer: ip(self.peer.remote),
             use_remote_address: self.manager.config.use_remote_address,
@@ -162,6 +161,12 @@ impl<'a> Exchange<'a> {
             tls: false,
         };
         sanitize::request(head, &origin, || u128::from(random::next()) << 64 | u128::from(random::next()));
+        if head.scheme().is_empty() {
+            // A request by HTTP/1 names no scheme; the last proxy before us may have.
+            let of_peer = head.fields.get(HeaderId::XForwardedProto);
+            let https = of_peer.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"));
+            head.set_scheme(if https { "https" } else { "http" });
+        }
         if self.facts.expects_continue
             && let Channel::Http1(http) = self.channel
         {
@@ -171,6 +176,22 @@ impl<'a> Exchange<'a> {
             self.manager.listener_stats.response(100);
         }
         Ok(())
+    }
+
+    /// Refuses an upgrade that is not enabled; the log names where the request would have gone.
+    pub(super) fn admit_upgrade(&mut self) -> Result<(), Ended> {
+        let Err(refused) = refusal::admit_upgrade(self.facts.upgrade, self.manager.admission) else {
+            return Ok(());
+        };
+        self.manager.stats.downstream_rq_ws_on_non_ws_route.inc();
+        if let Ok(matched) = self.routes.find(&Request(&self.heads.request)) {
+            self.log.route = Some(matched.route);
+            if let Action::Forward(forward) = &matched.route.action {
+                self.log.cluster = weights::pick(&forward.clusters, random::next())
+                    .and_then(|weighted| self.worker.clusters.get(&weighted.name));
+            }
+        }
+        Err(Ended::Reply(Reply::refusal(refused)))
     }
 
     /// Finds the route.

@@ -71,7 +71,8 @@ impl Reply {
     pub(crate) fn idle(request_complete: bool) -> Self {
         let status = if request_complete { 504 } else { 408 };
         let flag = Some(Flag::StreamIdleTimeout);
-        Self { close: true, ..Self::new(status, flag, details::STREAM_IDLE_TIMEOUT, "stream timeout") }
+        let close = !request_complete;
+        Self { close, ..Self::new(status, flag, details::STREAM_IDLE_TIMEOUT, "stream timeout") }
     }
 
     pub(crate) fn request_timeout() -> Self {

@@ -41,10 +41,15 @@ pub(super) async fn pass_on(
     edits: &[HeaderEdit],
 ) -> Result<After, Ended> {
     let upgraded = x.heads.response.status == 101;
-    let refused_upgrade = x.facts.upgrade == Upgrade::WebSocket && !upgraded;
-    x.log.details =
-        if refused_upgrade { details::WEBSOCKET_HANDSHAKE_UNSUCCESSFUL } else { details::VIA_UPSTREAM }
-            .into();
+    let asked = x.facts.upgrade == Upgrade::WebSocket;
+    if asked && x.heads.response.status == 200 {
+        // Neither agreed nor refused: the client would take what follows for its new protocol.
+        return Err(Ended::Reply(Reply {
+            close: true,
+            ..Reply::new(200, None, details::WEBSOCKET_HANDSHAKE_UNSUCCESSFUL, "")
+        }));
+    }
+    x.log.details = details::VIA_UPSTREAM.into();
     let response = &mut x.heads.response;
     hop::strip_response(&mut response.fields, upgraded);
     if let Some(whole) = x.limits.whole_at() {
@@ -53,7 +58,7 @@ pub(super) async fn pass_on(
     edit(&mut response.fields, edits);
     stamp(x);
     x.log.charge(x.heads.response.status);
-    let close = x.closes() || refused_upgrade;
+    let close = x.closes() || (asked && !upgraded);
     send_head(x, framing, close).map_err(|_| Ended::Gone)?;
     if upgraded {
         return Box::pin(websocket::splice(x, stream)).await;
@@ -63,10 +68,7 @@ pub(super) async fn pass_on(
         Passed::Upstream(error) => return Err(upstream_broke(x, stream, &error)),
         Passed::ClientGone | Passed::Interrupted(Interrupt::Gone) => return Err(Ended::Gone),
         Passed::Interrupted(Interrupt::Expired(expired)) => {
-            x.log.flags.set(match expired {
-                Expired::Idle => Flag::StreamIdleTimeout,
-                _ => Flag::UpstreamRequestTimeout,
-            });
+            cut_short(x, expired);
             x.manager.stats.rq_reset_after_downstream_response_started.inc();
             x.channel.reset(h2::Reason::INTERNAL_ERROR);
             return Err(Ended::Cut);
@@ -118,13 +120,40 @@ async fn relay(x: &mut Exchange<'_>, stream: &mut UpstreamStream, body: &mut Req
     .await
 }
 
+/// A time-out passed in the middle of the response.
+fn cut_short(x: &mut Exchange<'_>, expired: Expired) {
+    let (flag, details) = match expired {
+        Expired::Idle => {
+            x.manager.stats.downstream_rq_idle_timeout.inc();
+            (Flag::StreamIdleTimeout, details::STREAM_IDLE_TIMEOUT)
+        }
+        _ => {
+            if let Some(cluster) = &x.log.cluster {
+                cluster.stats.upstream_rq_timeout.inc();
+            }
+            (Flag::UpstreamRequestTimeout, details::RESPONSE_TIMEOUT)
+        }
+    };
+    x.log.flags.set(flag);
+    x.log.details = details.into();
+}
+
 /// The upstream broke off in the middle of its response.
 fn upstream_broke(x: &mut Exchange<'_>, mut stream: UpstreamStream, error: &ChannelError) -> Ended {
+    let http1 = matches!(stream.channel, Channel::Http1(_));
     let reset = match error {
         ChannelError::Reset(_) => UpstreamReset::RemoteReset,
         error if error.is_protocol() => UpstreamReset::Protocol,
+        // Closing is a way to end an HTTP/1 body only where nothing else was announced.
+        ChannelError::Closed if http1 => UpstreamReset::Protocol,
         _ => UpstreamReset::ConnectionTermination,
     };
+    if http1
+        && reset == UpstreamReset::Protocol
+        && let Some(cluster) = &x.log.cluster
+    {
+        cluster.stats.upstream_cx_protocol_error.inc();
+    }
     stream.closed_by_peer();
     x.log.flags.set(reset.flag());
     x.log.details = details::upstream_reset_after_response(reset.words(), None).into();

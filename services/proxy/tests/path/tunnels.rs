@@ -28,7 +28,7 @@ fn a_websocket_carries_both_ways() {
     }
     client.stream.shutdown(Shutdown::Write).unwrap();
     assert!(client.is_closed());
-    assert_eq!(mesh.log(1), ["101 - via_upstream GET /websocket HTTP/1.1 201001 201001 1"]);
+    assert_eq!(mesh.log(1), ["101 DC downstream_remote_disconnect GET /websocket HTTP/1.1 201001 201001 1"]);
     mesh.await_stat("http.in.downstream_cx_upgrades_active", 0);
 }
 
@@ -37,7 +37,8 @@ fn an_upstream_that_does_not_upgrade_answers_and_the_connection_ends() {
     let upstream = Upstream::start();
     let mesh = Mesh::http(http(vec![route("/", forward("up"))]), vec![cluster("up", &[upstream.address])]);
     let mut client = mesh.connect();
-    assert_eq!(client.ask(&format!("GET /plain {UPGRADE}")).status, 200);
+    let answer = client.ask(&format!("GET /plain {UPGRADE}"));
+    assert_eq!((answer.status, answer.body.as_str()), (200, ""));
     assert!(client.is_closed());
     assert!(mesh.log(1)[0].starts_with("200 - websocket_handshake_unsuccessful GET /plain"));
 }
