@@ -341,3 +341,47 @@ fn a_removed_listener_goes_and_its_routes_with_it() {
     assert!(proxy.state.snapshot().listeners.is_empty());
     assert!(!proxy.state.resources().iter().any(|(resource, _)| resource.kind() == ResourceKind::Routes));
 }
+
+/// SplitMix64: a seed replays its run.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        ((mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 33) % bound
+    }
+
+    fn pick(&mut self, names: &[&'static str]) -> &'static str {
+        names[self.below(names.len() as u64) as usize]
+    }
+}
+
+#[test]
+fn in_whatever_order_things_come_no_route_leads_to_a_cluster_that_is_not_there() {
+    const CLUSTERS: [&str; 3] = ["a", "b", "c"];
+    let mut served = 0;
+    for seed in 0..2_000 {
+        let mut chance = Chance(seed);
+        let mut proxy = Proxy::new(None);
+        for step in 0..40 {
+            let name = chance.pick(&CLUSTERS);
+            match chance.below(8) {
+                0 | 1 => proxy.changed(cluster(name, SECOND * (1 + chance.below(2) as u32))),
+                2 => proxy.update(ResourceKind::Cluster, Vec::new(), &[name]),
+                3 => proxy.changed(endpoints(name)),
+                4 => proxy.warm(name),
+                5 => proxy.changed(listener("l", 1 + chance.below(2) as u16, chance.pick(&["t", "u"]))),
+                6 => proxy.changed(routes(chance.pick(&["t", "u"]), &[name, chance.pick(&CLUSTERS)])),
+                _ => proxy.update(ResourceKind::Listener, Vec::new(), &["l"]),
+            }
+            let routed = proxy.routed();
+            assert!(
+                routed.is_subset(&proxy.active),
+                "seed {seed}, step {step}: {routed:?} in {:?}",
+                proxy.active
+            );
+        }
+    }
+    assert!(served > 1_000, "hardly anything was ever served: {served}");
+}
