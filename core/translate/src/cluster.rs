@@ -14,7 +14,7 @@ use selvedge_traffic::{
 };
 
 use crate::context::Context;
-use crate::diagnostic::Code;
+use crate::diagnostic::{Code, Severity};
 use crate::domains::is_usable;
 use crate::names;
 use crate::service::Target;
@@ -209,11 +209,16 @@ fn discovery(context: &mut Context<'_>, node: &VirtualNode, port: u16, name: &st
                 Some(DnsResponseType::LoadBalancer) | None => Discovery::LogicalDns { assignment, family },
             };
         }
-        Some(ServiceDiscovery::AwsCloudMap(map)) => Found::ByCloudMap {
-            namespace: map.namespace_name.clone(),
-            service: map.service_name.clone(),
-            attributes: map.attributes.iter().map(|one| (one.key.clone(), one.value.clone())).collect(),
-        },
+        Some(ServiceDiscovery::AwsCloudMap(map)) => {
+            let text = "there is no registry yet: its instances are the sidecars that connect as it";
+            let path = "spec.serviceDiscovery.awsCloudMap";
+            context.report(Severity::Note, Code::CloudMapBySidecar, node, path, text);
+            Found::ByCloudMap {
+                namespace: map.namespace_name.clone(),
+                service: map.service_name.clone(),
+                attributes: map.attributes.iter().map(|one| (one.key.clone(), one.value.clone())).collect(),
+            }
+        }
         None => Found::BySidecar,
     };
     let source = EndpointSource { node: node.key.name.clone(), port, found };

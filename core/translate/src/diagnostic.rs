@@ -50,6 +50,8 @@ codes! {
     CertificateUnavailable "CERTIFICATE_UNAVAILABLE",
     /// A port or a kind of backend cannot be reached without interception.
     DirectUnserved "DIRECT_UNSERVED",
+    /// Instances of Cloud Map are found by their sidecars.
+    CloudMapBySidecar "CLOUD_MAP_BY_SIDECAR",
     /// Two virtual services claim the same host name.
     DomainClash "DOMAIN_CLASH",
     /// The health check of a gateway is run by nobody.

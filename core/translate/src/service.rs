@@ -106,7 +106,7 @@ fn of_node<'a>(
 ) -> Vec<ServicePort<'a>> {
     if node.spec.listeners.is_empty() {
         let text = format!("nobody answers: the node {} has no listener", node.key.name);
-        context.warn(Code::ProviderMissing, service, "spec.provider", text);
+        context.error(Code::ProviderMissing, service, "spec.provider", text);
     }
     let port = |listener: &'a Listener| ServicePort {
         port: listener.port_mapping.port,
@@ -137,7 +137,7 @@ fn of_router<'a>(
     let routes = context.routes_of(&router.key.name);
     if routes.is_empty() {
         let text = format!("nobody answers: the router {} has no routes", router.key.name);
-        context.warn(Code::ProviderMissing, service, "spec.provider", text);
+        context.error(Code::ProviderMissing, service, "spec.provider", text);
     }
     if router.spec.listeners.is_empty() {
         inherited(context, &routes)
