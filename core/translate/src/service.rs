@@ -95,7 +95,7 @@ fn missing<'a>(
     name: &str,
 ) -> Vec<ServicePort<'a>> {
     let text = format!("nobody answers: there is no {kind} named {name}");
-    context.warn(Code::ProviderMissing, service, "spec.provider", text);
+    context.error(Code::ProviderMissing, service, "spec.provider", text);
     Vec::new()
 }
 
