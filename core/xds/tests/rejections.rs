@@ -1,0 +1,209 @@
+//! What cannot be honoured is refused, by name and with the reason; what is merely not known is passed over.
+
+use prost::{Message, Name};
+use prost_types::Any;
+use selvedge_traffic::{Action, Resource, ResourceKind};
+use selvedge_xds::{Reason, decode};
+use selvedge_xds_proto::envoy::config::cluster::v3::{Cluster, cluster};
+use selvedge_xds_proto::envoy::config::core::v3::{Address, SocketAddress, address, socket_address};
+use selvedge_xds_proto::envoy::config::listener::v3::{Filter, FilterChain, Listener, ListenerFilter, filter, listener_filter};
+use selvedge_xds_proto::envoy::config::route::v3::{
+    Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, WeightedCluster, route, route_action, route_match,
+    weighted_cluster,
+};
+use selvedge_xds_proto::envoy::extensions::filters::http::router::v3::Router;
+use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
+use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, HttpFilter, http_filter,
+};
+
+const LUA: &str = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua";
+
+fn any<M: Message + Name>(message: &M) -> Any {
+    Any { type_url: M::type_url(), value: message.encode_to_vec() }
+}
+
+fn lua() -> Any {
+    Any { type_url: LUA.to_owned(), value: Vec::new() }
+}
+
+fn listener() -> Listener {
+    let socket = SocketAddress {
+        address: "127.0.0.1".to_owned(),
+        port_specifier: Some(socket_address::PortSpecifier::PortValue(80)),
+        ..SocketAddress::default()
+    };
+    Listener {
+        name: "lds".to_owned(),
+        address: Some(Address { address: Some(address::Address::SocketAddress(socket)) }),
+        ..Listener::default()
+    }
+}
+
+/// A listener whose one chain ends in this connection manager.
+fn with_manager(manager: &HttpConnectionManager) -> Listener {
+    let filter =
+        Filter { name: "http".to_owned(), config_type: Some(filter::ConfigType::TypedConfig(any(manager))) };
+    Listener {
+        filter_chains: vec![FilterChain { filters: vec![filter], ..FilterChain::default() }],
+        ..listener()
+    }
+}
+
+fn manager(filters: Vec<HttpFilter>) -> HttpConnectionManager {
+    HttpConnectionManager {
+        stat_prefix: "ingress".to_owned(),
+        http_filters: filters,
+        route_specifier: Some(RouteSpecifier::RouteConfig(RouteConfiguration::default())),
+        ..HttpConnectionManager::default()
+    }
+}
+
+fn http_filter(any: Any, is_optional: bool) -> HttpFilter {
+    HttpFilter {
+        name: "filter".to_owned(),
+        is_optional,
+        config_type: Some(http_filter::ConfigType::TypedConfig(any)),
+    }
+}
+
+/// A table with one route to these clusters.
+fn table(domains: &[&str], weights: &[u32]) -> RouteConfiguration {
+    let clusters = weights
+        .iter()
+        .map(|weight| weighted_cluster::ClusterWeight { name: "c".to_owned(), weight: Some(*weight) })
+        .collect();
+    let action = RouteAction {
+        cluster_specifier: Some(route_action::ClusterSpecifier::WeightedClusters(WeightedCluster {
+            clusters,
+        })),
+        ..RouteAction::default()
+    };
+    let route = Route {
+        r#match: Some(RouteMatch {
+            path_specifier: Some(route_match::PathSpecifier::Prefix("/".to_owned())),
+            ..RouteMatch::default()
+        }),
+        action: Some(route::Action::Route(action)),
+        ..Route::default()
+    };
+    RouteConfiguration {
+        name: "rds".to_owned(),
+        virtual_hosts: vec![VirtualHost {
+            name: "host".to_owned(),
+            domains: domains.iter().map(|domain| (*domain).to_owned()).collect(),
+            routes: vec![route],
+            ..VirtualHost::default()
+        }],
+        ..RouteConfiguration::default()
+    }
+}
+
+/// The text of a refusal, which must name the resource.
+fn refusal(kind: ResourceKind, name: &str, bytes: &[u8]) -> String {
+    let rejection = decode(kind, bytes).expect_err("it cannot be honoured");
+    assert_eq!(rejection.resource, name);
+    rejection.to_string()
+}
+
+#[test]
+fn a_listener_that_cannot_be_honoured_is_refused() {
+    let unknown = ListenerFilter {
+        name: "other".to_owned(),
+        config_type: Some(listener_filter::ConfigType::TypedConfig(lua())),
+    };
+    let router = || http_filter(any(&Router {}), false);
+    let rows = [
+        (Listener { address: None, ..listener() }, "address.socket_address is missing"),
+        (Listener { listener_filters: vec![unknown], ..listener() }, LUA),
+        (Listener { filter_chains: vec![FilterChain::default()], ..listener() }, "filters is missing"),
+        (with_manager(&manager(vec![http_filter(lua(), false), router()])), LUA),
+        (with_manager(&manager(vec![])), "the router is missing"),
+        (with_manager(&manager(vec![router(), http_filter(lua(), false)])), "type URL"),
+        (
+            with_manager(&HttpConnectionManager { stat_prefix: String::new(), ..manager(vec![router()]) }),
+            "stat_prefix",
+        ),
+        (with_manager(&HttpConnectionManager { codec_type: 3, ..manager(vec![router()]) }), "HTTP3"),
+        (
+            with_manager(&HttpConnectionManager { route_specifier: None, ..manager(vec![router()]) }),
+            "route_specifier",
+        ),
+    ];
+    for (message, expected) in rows {
+        let text = refusal(ResourceKind::Listener, "lds", &message.encode_to_vec());
+        assert!(text.contains(expected), "{text:?} lacks {expected:?}");
+    }
+    let optional = manager(vec![http_filter(lua(), true), router()]);
+    assert!(
+        decode(ResourceKind::Listener, &with_manager(&optional).encode_to_vec()).is_ok(),
+        "it may be left out"
+    );
+}
+
+#[test]
+fn a_route_table_that_cannot_be_honoured_is_refused() {
+    let rows = [
+        (table(&[], &[1]), "domains is missing"),
+        (table(&["a", "A"], &[1]), "stands there twice"),
+        (table(&["*"], &[]), "clusters is missing"),
+        (table(&["*"], &[0, 0]), "weighted_clusters: 0"),
+        (table(&["*"], &[u32::MAX, 1]), "is not in 1..=4294967295"),
+    ];
+    for (message, expected) in rows {
+        let text = refusal(ResourceKind::Routes, "rds", &message.encode_to_vec());
+        assert!(text.contains(expected), "{text:?} lacks {expected:?}");
+    }
+}
+
+#[test]
+fn a_cluster_that_cannot_be_honoured_is_refused() {
+    let named = |cluster: Cluster| Cluster { name: "cds".to_owned(), ..cluster };
+    let typed = |kind| Some(cluster::ClusterDiscoveryType::Type(kind));
+    let negative = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+    let options = [("odd".to_owned(), lua())].into_iter().collect();
+    let rows = [
+        (Cluster::default(), "load_assignment is missing"),
+        (Cluster { cluster_discovery_type: typed(3), ..Cluster::default() }, "eds_cluster_config is missing"),
+        (Cluster { cluster_discovery_type: typed(99), ..Cluster::default() }, "type: 99 is not supported"),
+        (
+            Cluster { cluster_discovery_type: typed(4), lb_policy: 7, ..Cluster::default() },
+            "LOAD_BALANCING_POLICY_CONFIG",
+        ),
+        (
+            Cluster { cluster_discovery_type: typed(4), connect_timeout: negative, ..Cluster::default() },
+            "is negative",
+        ),
+        (
+            Cluster {
+                cluster_discovery_type: typed(4),
+                typed_extension_protocol_options: options,
+                ..Cluster::default()
+            },
+            LUA,
+        ),
+    ];
+    for (message, expected) in rows {
+        let text = refusal(ResourceKind::Cluster, "cds", &named(message).encode_to_vec());
+        assert!(text.contains(expected), "{text:?} lacks {expected:?}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_message_are_refused_without_a_name() {
+    let rejection = decode(ResourceKind::Cluster, b"\xff\xff\xff").expect_err("garbage");
+    assert!(matches!(rejection.reason, Reason::Malformed(_)), "{rejection}");
+    assert_eq!(rejection.resource, "");
+}
+
+#[test]
+fn a_field_that_is_not_known_is_passed_over() {
+    let mut bytes = table(&["*"], &[1]).encode_to_vec();
+    // Field 1000, a string: nothing that exists today.
+    bytes.extend([0xc2, 0x3e, 0x03]);
+    bytes.extend(b"new");
+    let Ok(Resource::Routes(table)) = decode(ResourceKind::Routes, &bytes) else {
+        panic!("it is a route table")
+    };
+    assert!(matches!(table.virtual_hosts[0].routes[0].action, Action::Forward(_)));
+}
