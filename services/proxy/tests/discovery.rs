@@ -376,6 +376,7 @@ fn in_whatever_order_things_come_no_route_leads_to_a_cluster_that_is_not_there()
                 _ => proxy.update(ResourceKind::Listener, Vec::new(), &["l"]),
             }
             let routed = proxy.routed();
+            served += routed.len();
             assert!(
                 routed.is_subset(&proxy.active),
                 "seed {seed}, step {step}: {routed:?} in {:?}",
