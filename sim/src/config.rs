@@ -14,6 +14,8 @@ pub struct Config {
     endpoints: BTreeMap<String, LoadAssignment>,
     listeners: BTreeMap<String, Listener>,
     routes: BTreeMap<String, RouteTable>,
+    /// Clusters that have come and do not serve yet.
+    warming: BTreeSet<String>,
 }
 
 /// A proxy serves a route to a cluster that it does not have.
@@ -33,6 +35,8 @@ pub struct Gap {
 pub enum Missing {
     /// The cluster itself.
     Cluster,
+    /// The cluster has come, but it does not serve before it has its hosts.
+    Warmth,
     /// The answer where its hosts are.
     Endpoints,
 }
@@ -47,6 +51,11 @@ impl Config {
             Resource::Listener(it) => drop(self.listeners.insert(name, it)),
             Resource::Routes(it) => drop(self.routes.insert(name, it)),
         }
+    }
+
+    /// Notes which clusters have come and do not serve yet.
+    pub fn warm_up(&mut self, clusters: impl IntoIterator<Item = String>) {
+        self.warming = clusters.into_iter().collect();
     }
 
     /// Takes a resource out of force.
@@ -71,7 +80,7 @@ impl Config {
 
     /// Drops what nothing refers to: the endpoints of clusters that are gone, the routes of listeners that are.
     pub fn prune(&mut self) {
-        let Self { clusters, endpoints, listeners, routes } = self;
+        let Self { clusters, endpoints, listeners, routes, .. } = self;
         let assignments: BTreeSet<_> = clusters.values().filter_map(assignment_of).collect();
         endpoints.retain(|name, _| assignments.contains(name.as_str()));
         let tables: BTreeSet<_> = listeners.values().flat_map(tables_of).collect();
@@ -83,6 +92,7 @@ impl Config {
         let mut gaps = BTreeSet::new();
         for (route, cluster) in self.targets() {
             let what = match self.clusters.get(cluster) {
+                None if self.warming.contains(cluster) => Missing::Warmth,
                 None => Missing::Cluster,
                 Some(it) if assignment_of(it).is_some_and(|name| !self.endpoints.contains_key(name)) => {
                     Missing::Endpoints
@@ -222,6 +232,7 @@ impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Cluster => "is not there",
+            Self::Warmth => "is not warm",
             Self::Endpoints => "has not been told its hosts",
         })
     }

@@ -25,6 +25,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// How long it takes until what a partition held back has been delivered and answered.
+const AFTERMATH: Duration = Duration::from_secs(1);
+
 /// What travels on the network.
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
@@ -77,6 +80,8 @@ pub struct World {
     clients: Vec<Machine<Client>>,
     reference: Reference,
     failure: Option<Failure>,
+    /// Until then the network delivers what a partition held back.
+    stalled_until: Moment,
 }
 
 impl World {
@@ -100,6 +105,7 @@ impl World {
             clients: clients.into_iter().map(Machine::running).collect(),
             reference: Reference::default(),
             failure: None,
+            stalled_until: Moment::START,
             chance,
         }
     }
@@ -156,7 +162,10 @@ impl World {
                 self.network.block(self.now, other, one, &mut self.schedule);
             }
             Act::Mute(from, to) => self.network.block(self.now, from, to, &mut self.schedule),
-            Act::Heal => self.network.heal(self.now, &mut self.schedule),
+            Act::Heal => {
+                self.network.heal(self.now, &mut self.schedule);
+                self.stalled_until = self.now + AFTERMATH;
+            }
             Act::Reset(one, other) => {
                 for id in self.network.connections_between(one, other) {
                     self.network.reset(self.now, id, &mut self.schedule);

@@ -33,6 +33,7 @@ impl Envoy {
             self.config.remove(update.kind, &name);
         }
         self.config.prune();
+        self.config.warm_up(self.warming.keys().cloned());
         self.wishes.push_back(Wish::Answer(update.nonce, Vec::new()));
         // Listeners are asked for when every cluster has its hosts.
         if !self.is_initialised && self.warming.is_empty() {
