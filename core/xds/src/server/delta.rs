@@ -54,7 +54,7 @@ pub(super) fn batch(channel: &Channel, collection: &Collection, gates: Gates) ->
         let forced = channel.is_forced(name);
         match collection.get(name) {
             Some(encoded) => {
-                let waits = gates.changes && !(first && !channel.knows(name));
+                let waits = gates.changes && (!first || channel.knows(name));
                 if !forced && (waits || !channel.lacks(encoded)) {
                     continue;
                 }

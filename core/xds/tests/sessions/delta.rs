@@ -121,7 +121,7 @@ fn listeners_go_before_the_clusters_that_they_used() {
 #[test]
 fn a_proxy_that_comes_back_keeps_its_clusters_until_its_listeners_are_gone() {
     let mut stream = Stream::new(Form::Delta, view(2, &[]));
-    let mut introduce = |stream: &mut Stream, kind, name: &str| {
+    let introduce = |stream: &mut Stream, kind, name: &str| {
         stream.edit(DeltaDiscoveryRequest {
             type_url: type_url::of(kind).to_owned(),
             initial_resource_versions: BTreeMap::from([(name.to_owned(), "v".to_owned())]),
@@ -267,7 +267,7 @@ fn clusters_stay_while_the_route_table_that_used_them_is_rejected() {
     let seen = stream.show(view(2, &[&listener("in", 1), &routes("r", "two")]));
     assert_eq!(gist(&seen), [(RDS, vec!["r"])]);
     assert_eq!(stream.nack(&seen[0], "no such thing"), []);
-    stream.now += std::time::Duration::from_secs(60);
+    stream.now += Duration::from_secs(60);
     assert_eq!(stream.drain(), [], "the table in force may lead to the cluster");
 }
 

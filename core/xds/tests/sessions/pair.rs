@@ -1,7 +1,7 @@
 //! Our proxy's session against our control plane's.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use selvedge_traffic::{
     ChainMatch, Codec, Direction, FilterChain, HttpConnection, Listener, Network, Resource, RouteSource,
@@ -11,7 +11,7 @@ use selvedge_xds::client::Refused;
 use selvedge_xds::server::{Event, Form, Scope};
 use selvedge_xds::{ClientSession, Encoded, Node, ServerSession, View, encode};
 
-use crate::world::{CDS, EDS, LDS, RDS, cluster, endpoints, routes, view};
+use crate::world::{CDS, EDS, LDS, RDS, beginning, cluster, endpoints, routes, view};
 
 /// A listener with one chain whose routes are discovered.
 fn listener(name: &str, table: &str) -> Arc<Encoded> {
@@ -55,7 +55,7 @@ fn node() -> Node {
 
 /// Carries messages both ways until nobody has anything to say; the resources that arrived, in order.
 fn converse(client: &mut ClientSession, server: &mut ServerSession, refuse: &[&str]) -> Vec<String> {
-    let now = Instant::now();
+    let now = beginning();
     let mut arrived = Vec::new();
     loop {
         let mut quiet = true;
@@ -116,7 +116,7 @@ fn a_reconnect_brings_only_what_changed() {
     client.listen();
     client.handle_connected();
     converse(&mut client, &mut server(full()), &[]);
-    let now = Instant::now();
+    let now = beginning();
     client.handle_disconnected(now);
     assert!(!client.is_connected());
     assert!(client.next_timeout(now).is_some_and(|at| at < now + Duration::from_millis(500)));

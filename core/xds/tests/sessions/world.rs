@@ -78,6 +78,12 @@ pub(crate) fn view(revision: u64, resources: &[&Arc<Encoded>]) -> Arc<View> {
     Arc::new(View::new(revision, resources.iter().map(|encoded| Arc::clone(encoded))))
 }
 
+/// When a test begins.
+#[expect(clippy::disallowed_methods, reason = "a clock has to begin somewhere")]
+pub(crate) fn beginning() -> Instant {
+    Instant::now()
+}
+
 /// A response of either form, as a test wants to see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
@@ -102,7 +108,7 @@ impl Stream {
     pub(crate) fn new(form: Form, view: Arc<View>) -> Self {
         let mut session = ServerSession::new(form, Scope::Aggregated);
         session.set_view(view);
-        Self { session, now: Instant::now(), form, introduced: false, names: BTreeMap::new() }
+        Self { session, now: beginning(), form, introduced: false, names: BTreeMap::new() }
     }
 
     fn node(&mut self) -> Option<Node> {
