@@ -33,11 +33,9 @@ impl RetryOn {
     /// Whether a response is retried. `status_codes` are those of `retriable-status-codes`.
     ///
     /// gRPC conditions look at `grpc-status` among the response's headers, never at trailers. A response with
-    /// `x-envoy-overloaded` is never retried, one with `x-envoy-ratelimited` only on `envoy-ratelimited`.
+    /// `x-envoy-ratelimited` is retried only on `envoy-ratelimited`. One with `x-envoy-overloaded` is like any other:
+    /// Envoy's documentation says that it is never retried, Envoy 1.40 retries it.
     pub fn takes_response(self, response: &impl ResponseView, status_codes: &[u16]) -> bool {
-        if response.header("x-envoy-overloaded").is_some() {
-            return false;
-        }
         if response.header("x-envoy-ratelimited").is_some() {
             return self.contains(Self::ENVOY_RATELIMITED);
         }
@@ -112,7 +110,7 @@ pub(crate) mod tests {
             ("5xx", 500, none, true),
             ("5xx", 599, none, true),
             ("5xx", 499, none, false),
-            ("5xx", 503, overloaded, false),
+            ("5xx", 503, overloaded, true),
             ("5xx", 503, limited, false),
             ("envoy-ratelimited", 429, limited, true),
             ("envoy-ratelimited", 429, none, false),
