@@ -37,9 +37,12 @@ pub enum Protocol {
 /// Why no stream could be had.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AcquireError {
-    /// A circuit breaker leaves no room.
-    #[error("the cluster's circuit breakers leave no room")]
-    Overflow,
+    /// No room to wait for a connection.
+    #[error("the cluster's circuit breakers leave no room to wait")]
+    QueueFull,
+    /// A connection is there, but no room for another request in flight.
+    #[error("the cluster's circuit breakers leave no room for a request")]
+    RequestsFull,
     #[error("no connection: {reason}")]
     Connect { timeout: bool, local: bool, reason: Rc<str> },
 }
@@ -98,7 +101,7 @@ impl Pools {
     /// An idle HTTP/1 connection to `host` if there is one; never waits.
     ///
     /// # Errors
-    /// [`AcquireError::Overflow`] alone.
+    /// [`AcquireError::RequestsFull`] alone.
     pub fn acquire_idle(
         &self,
         cluster: &Arc<Cluster>,
@@ -120,7 +123,7 @@ impl Pools {
     ) -> Result<(Io, Opened), AcquireError> {
         let Some(guard) = cluster.breaker(priority).try_connection() else {
             cluster.stats.upstream_cx_overflow.inc();
-            return Err(AcquireError::Overflow);
+            return Err(AcquireError::QueueFull);
         };
         let pool = self.host_pool(cluster, host);
         let pending = pool.pend(priority)?;

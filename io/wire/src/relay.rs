@@ -17,8 +17,8 @@ const LARGE_AFTER_BYTES: u64 = 128 * 1024;
 /// How a relay ended.
 #[derive(Debug)]
 pub enum End {
-    /// Both sides closed in order, the left or the right one first.
-    Closed { left_first: bool },
+    /// Both sides closed in order.
+    Closed,
     /// Nothing moved for the idle time.
     Idle,
     /// The left or the right connection broke.
@@ -31,7 +31,6 @@ pub async fn relay(left: &mut Io, right: &mut Io, idle: Option<Duration>) -> End
     let mut leftwards = Way::default();
     let mut deadline = Deadline::default();
     let mut moved_at = Instant::now();
-    let mut first = None;
     deadline.set(idle.map(|idle| moved_at + idle));
     poll_fn(|cx| {
         let before = (rightwards.moved, leftwards.moved);
@@ -43,11 +42,8 @@ pub async fn relay(left: &mut Io, right: &mut Io, idle: Option<Duration>) -> End
             Poll::Ready(Err(broken)) => return Poll::Ready(broken.end(false)),
             polled => polled.is_ready(),
         };
-        if first.is_none() && (there || back) {
-            first = Some(there);
-        }
         if there && back {
-            return Poll::Ready(End::Closed { left_first: first == Some(true) });
+            return Poll::Ready(End::Closed);
         }
         if idle.is_some() && before != (rightwards.moved, leftwards.moved) {
             moved_at = Instant::now();

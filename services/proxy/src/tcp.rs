@@ -47,10 +47,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<TcpManager>, peer: Rc
                     manager.stats.idle_timeout.inc();
                     log.flags.set(Flag::StreamIdleTimeout);
                 }
-                End::Closed { left_first: false } | End::Broken { left: false, .. } => {
-                    log.flags.set(Flag::UpstreamRemoteReset);
-                }
-                End::Closed { left_first: true } | End::Broken { left: true, .. } => {}
+                End::Broken { left: false, .. } => log.flags.set(Flag::UpstreamRemoteReset),
+                End::Closed | End::Broken { left: true, .. } => {}
             }
             opened.passed(upstream.bytes_read, upstream.bytes_written);
         }
@@ -95,7 +93,7 @@ async fn connect(
                 log.flags = ResponseFlags::default();
                 return Some(connected);
             }
-            Err(AcquireError::Overflow) => {
+            Err(AcquireError::QueueFull | AcquireError::RequestsFull) => {
                 log.flags.set(Flag::UpstreamOverflow);
                 return None;
             }

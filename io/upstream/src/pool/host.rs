@@ -116,7 +116,7 @@ impl HostPool {
             Some(guard) => Ok(Pending::new(&self.cluster, guard)),
             None => {
                 self.cluster.stats.upstream_rq_pending_overflow.inc();
-                Err(AcquireError::Overflow)
+                Err(AcquireError::QueueFull)
             }
         }
     }
@@ -127,7 +127,7 @@ impl HostPool {
             Some(guard) => Ok(Active::new(&self.cluster, &self.host, Some(guard))),
             None => {
                 self.cluster.stats.upstream_rq_active_overflow.inc();
-                Err(AcquireError::Overflow)
+                Err(AcquireError::RequestsFull)
             }
         }
     }

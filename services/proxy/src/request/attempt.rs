@@ -174,7 +174,8 @@ async fn acquire(
 
 fn not_acquired(x: &mut Exchange<'_>, error: AcquireError) -> Attempt {
     match error {
-        AcquireError::Overflow => {
+        AcquireError::RequestsFull => Attempt::Reset(UpstreamReset::Overflow, Reset::Overflow),
+        AcquireError::QueueFull => {
             // Nobody was asked.
             x.log.host = None;
             Attempt::Reset(UpstreamReset::Overflow, Reset::Overflow)
