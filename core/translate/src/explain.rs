@@ -217,6 +217,12 @@ fn concerned(translation: &Translation, from: &Named, stages: &[Stage]) -> Vec<D
         met.extend(stage.tried.iter().map(|one| one.route.arn.as_str()));
         met.extend(stage.targets.iter().map(|one| one.node.arn.as_str()));
     }
-    let all = translation.diagnostics.iter();
-    all.filter(|diagnostic| met.contains(&diagnostic.subject.as_str())).cloned().collect()
+    // A route that was dropped was not looked at, but it is why another was chosen: children count as met.
+    let is_met = |subject: &str| {
+        let below = |arn: &&str| {
+            subject.strip_prefix(*arn).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        met.iter().any(below)
+    };
+    translation.diagnostics.iter().filter(|diagnostic| is_met(&diagnostic.subject)).cloned().collect()
 }

@@ -33,6 +33,10 @@ fn shop() -> Value {
                 "match": {"prefix": "/"},
                 "action": {"weightedTargets": [target("cart-1", 3), target("cart-2", 1)]},
             }},
+            "cart/broken": {"httpRoute": {
+                "match": {"path": {"regex": "("}},
+                "action": {"weightedTargets": [target("cart-1", 1)]},
+            }},
             "cart/beta": {"priority": 10, "httpRoute": {
                 "match": {"prefix": "/", "headers": [{"name": "X-Beta", "match": {"exact": "yes"}}]},
                 "action": {"weightedTargets": [target("cart-2", 1)]},
@@ -94,6 +98,13 @@ fn what_goes_nowhere_is_told_too() {
         let told = ask(&from, &request);
         assert_eq!(told.outcome, outcome, "{from:?} {request:?} {:?}", told.lines);
     }
+}
+
+#[test]
+fn a_dropped_sibling_is_told() {
+    let told = ask(&Proxy::node("web"), &get("cart.local:8080", "/"));
+    let broken = told.diagnostics.iter().find(|one| one.subject.ends_with("/route/broken"));
+    assert_eq!(broken.map(|one| one.code.as_str()), Some("REGEX_INVALID"), "{:?}", told.lines);
 }
 
 #[test]
