@@ -79,7 +79,7 @@ impl Sidecar {
         Self::start_at(plane, start, &ports).await
     }
 
-    /// Starts one more proxy of ours that listens where this one does, beside it; only its admin endpoint differs.
+    /// Starts one more proxy of ours that listens where this one does or did; only its admin endpoint differs.
     ///
     /// # Errors
     /// As [`Sidecar::start`].
@@ -115,7 +115,7 @@ impl Sidecar {
     ///
     /// # Errors
     /// When it is gone already, or takes longer than `patience`.
-    pub async fn terminate(mut self, patience: Duration) -> Result<ExitStatus> {
+    pub async fn terminate(&mut self, patience: Duration) -> Result<ExitStatus> {
         terminate(&mut self.process, patience).await
     }
 

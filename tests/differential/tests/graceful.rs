@@ -199,11 +199,11 @@ async fn a_restarted_sidecar_serves_its_last_good_configuration_without_a_contro
     let control = Control::start(&folder).await.unwrap();
     control.create(&mesh(app.port), &Placeholders::default()).await.unwrap();
     let address = control.address;
-    let sidecar = Sidecar::start(Plane::Ours, &start(address, &folder, "caller")).await.unwrap();
+    let mut sidecar = Sidecar::start(Plane::Ours, &start(address, &folder, "caller")).await.unwrap();
     assert_eq!(wait_for_200(sidecar.egress, "svc.local").await, Some(200));
     control.terminate(PATIENCE).await.unwrap();
     sidecar.terminate(PATIENCE).await.unwrap();
-    let sidecar = Sidecar::start(Plane::Ours, &start(address, &folder, "caller")).await.unwrap();
+    let sidecar = sidecar.start_successor(&start(address, &folder, "caller")).await.unwrap();
     assert_eq!(wait_for_200(sidecar.egress, "svc.local").await, Some(200));
 }
 
