@@ -43,6 +43,17 @@ pub struct Cast {
     pub clients: u8,
 }
 
+impl Cast {
+    /// Whether `host` is among them.
+    pub fn has(self, host: Host) -> bool {
+        match host {
+            Host::Client(index) => index < self.clients,
+            Host::Control(index) => index < self.controls,
+            Host::Proxy(index) => index < self.proxies,
+        }
+    }
+}
+
 /// A word that is no [`Act`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an act: {0:?}")]
@@ -91,6 +102,17 @@ fn misfortune(chance: &mut Chance, cast: Cast) -> (Act, Option<Act>) {
 }
 
 // === impl Act ===
+
+impl Act {
+    /// Whom it concerns.
+    pub fn hosts(self) -> Vec<Host> {
+        match self {
+            Self::Start(host) | Self::Crash(host) => vec![host],
+            Self::Cut(one, other) | Self::Mute(one, other) | Self::Reset(one, other) => vec![one, other],
+            Self::Heal | Self::Storm(_) | Self::Calm | Self::CrashStore | Self::StartStore => Vec::new(),
+        }
+    }
+}
 
 impl fmt::Display for Act {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

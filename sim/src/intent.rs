@@ -125,11 +125,38 @@ impl fmt::Display for Intent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = self.operation.split(char::is_uppercase).nth(1).map_or(0, |verb| verb.len() + 1);
         write!(f, "{} {}", &self.operation[..verb], self.subject)?;
-        match &self.wish {
-            Some(spec) => write!(f, " {spec}"),
-            None => Ok(()),
+        self.wish.as_ref().map_or(Ok(()), |spec| f.write_str(&outline(spec)))
+    }
+}
+
+/// What tells one spec from another, in the words of a scenario.
+fn outline(spec: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut words = Vec::new();
+    if let Some(route) = spec.get("httpRoute") {
+        words.push(text(&route["match"]["prefix"]));
+        for target in route["action"]["weightedTargets"].as_array().into_iter().flatten() {
+            words.push(format!("{}={}", text(&target["virtualNode"]), target["weight"]));
+        }
+        words.extend(route.pointer("/action/target/virtualService/virtualServiceName").map(text));
+    }
+    if let Some(backends) = spec.get("backends").and_then(Value::as_array) {
+        let names = backends.iter().map(|backend| text(&backend["virtualService"]["virtualServiceName"]));
+        words.extend(names.map(|name| format!("calls {name}")));
+        if spec.get("serviceDiscovery").is_none() {
+            words.push("without discovery".to_owned());
         }
     }
+    if let Some(provider) = spec.get("provider") {
+        let router = provider
+            .pointer("/virtualRouter/virtualRouterName")
+            .map(|name| format!("by router {}", text(name)));
+        let node =
+            provider.pointer("/virtualNode/virtualNodeName").map(|name| format!("by node {}", text(name)));
+        words.extend(router.or(node));
+    }
+    words.extend(spec.pointer("/egressFilter/type").map(text));
+    words.into_iter().fold(String::new(), |line, word| line + " " + &word)
 }
 
 // === impl Subject ===

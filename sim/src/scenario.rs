@@ -6,10 +6,12 @@
 //! ```text
 //! > first mesh                          the calls a tutorial begins with
 //! > create node api-3 calls api.local   also: update; calls nobody if left out
+//! > update node api-1 without discovery
 //! > update route api/first / api-1=1 api-2=3
 //! > create router api
 //! > update service api.local by router api      also: by node api-1, by nobody
 //! > delete route api/first              also: node, router, service
+//! > next write is done but times out    also: is not done and times out
 //! > wait 5                              seconds
 //! > settle                              until every proxy has what the store holds
 //! > show proxy-0                        its listeners, routes and clusters
@@ -20,12 +22,13 @@ use crate::act::{Act, Cast};
 use crate::intent::{self, Intent, Subject, Verb};
 use crate::network::Host;
 use crate::world::{Failure, World};
+use selvedge_store::memory::Fault;
 use serde_json::json;
 use std::time::Duration;
 
 /// One seed does for every story: its chance decides only about delays.
 const SEED: u64 = 1;
-const CAST: Cast = Cast { controls: 2, proxies: 3, clients: 1 };
+const CAST: Cast = Cast { controls: 2, proxies: 4, clients: 1 };
 
 /// Why a story cannot be told to its end.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -50,6 +53,7 @@ pub enum Broken {
 
 enum Step {
     Act(Act),
+    Strike(Fault),
     Call(Vec<Intent>),
     Wait(Duration),
     Settle,
@@ -88,6 +92,7 @@ pub fn tell(script: &str) -> Result<String, Broken> {
 fn take(world: &mut World, step: Step) -> Result<Vec<String>, Failure> {
     match step {
         Step::Act(act) => world.act(act),
+        Step::Strike(fault) => world.strike(fault),
         Step::Call(intents) => {
             world.tell(0, intents, 0);
             world.run_until_content()?;
@@ -100,16 +105,18 @@ fn take(world: &mut World, step: Step) -> Result<Vec<String>, Failure> {
 }
 
 fn parse(command: &str) -> Option<Step> {
-    if let Ok(act) = command.parse() {
-        return Some(Step::Act(act));
+    if let Ok(act) = command.parse::<Act>() {
+        return act.hosts().iter().all(|host| CAST.has(*host)).then_some(Step::Act(act));
     }
     let words: Vec<_> = command.split_whitespace().collect();
     Some(match words[..] {
         ["first", "mesh"] => Step::Call(Intent::first_mesh()),
+        ["next", "write", "is", "done", "but", "times", "out"] => Step::Strike(Fault::TimeoutDone),
+        ["next", "write", "is", "not", "done", "and", "times", "out"] => Step::Strike(Fault::TimeoutUndone),
         ["wait", seconds] => Step::Wait(Duration::from_secs(seconds.parse().ok()?)),
         ["settle"] => Step::Settle,
         ["show", host] => match host.parse() {
-            Ok(Host::Proxy(index)) => Step::Show(index),
+            Ok(Host::Proxy(index)) if index < CAST.proxies => Step::Show(index),
             _ => return None,
         },
         [verb, ref rest @ ..] => Step::Call(vec![call(verb, rest)?]),
@@ -128,6 +135,11 @@ fn call(verb: &str, words: &[&str]) -> Option<Intent> {
         ["node", name] => (Subject::node(name), intent::node_spec(name, &[])),
         ["node", name, "calls", ref services @ ..] => {
             (Subject::node(name), intent::node_spec(name, services))
+        }
+        ["node", name, "without", "discovery"] => {
+            let mut spec = intent::node_spec(name, &[]);
+            drop(spec.as_object_mut().and_then(|members| members.remove("serviceDiscovery")));
+            (Subject::node(name), spec)
         }
         ["router", name] => (Subject::router(name), intent::router_spec()),
         ["route", path] => (route(path)?, json!({})),

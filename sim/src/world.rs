@@ -18,7 +18,7 @@ use crate::sidecar::{Disk, Make, Sidecar};
 use crate::storm::Storm;
 use crate::trace::Trace;
 use bytes::Bytes;
-use selvedge_store::memory::Memory;
+use selvedge_store::memory::{Fault, Memory};
 use selvedge_store::{Store as _, Subscription};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -176,6 +176,12 @@ impl World {
             Act::CrashStore => self.store.crash(),
             Act::StartStore => self.store.recover(),
         }
+    }
+
+    /// Has `fault` strike the next transaction of the store.
+    pub fn strike(&mut self, fault: Fault) {
+        self.note("fate", format_args!("the next write: {fault:?}"));
+        self.storm.strike(fault);
     }
 
     fn start(&mut self, host: Host) {
