@@ -1,3 +1,5 @@
+//! Endpoints through connections, crashes and other replicas.
+
 use super::*;
 
 fn place(port: u16) -> Place {
