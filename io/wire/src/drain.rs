@@ -27,8 +27,10 @@ impl DrainState {
 
 /// Resolves when draining begins, with its state; never if the sender is gone.
 pub async fn begun(receiver: &mut watch::Receiver<DrainState>) -> DrainState {
-    match receiver.wait_for(|state| state.is_draining()).await {
-        Ok(state) => *state,
+    // Copied out of the guard, which must not live across the wait below.
+    let begun = receiver.wait_for(|state| state.is_draining()).await.map(|state| *state);
+    match begun {
+        Ok(state) => state,
         Err(_) => std::future::pending().await,
     }
 }

@@ -115,7 +115,7 @@ impl Proxy {
             set_log_level,
         })?;
         tracing::info!(admin = %admin.address, "proxy started");
-        control.spawn(driver.run());
+        control.spawn(driver.run(lifecycle.drain()));
         Ok(Self { lifecycle, serving, access_logs, terminate, interrupt, admin })
     }
 

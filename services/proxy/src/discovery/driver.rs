@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use selvedge_telemetry::Registry;
 use selvedge_traffic::{Discovery, ResourceKind};
 use selvedge_upstream::{Cluster, Clusters};
+use selvedge_wire::drain::{self, DrainState};
 use selvedge_xds::client::Update;
 use selvedge_xds::{ClientSession, Encoded, Node};
 use tokio::sync::watch;
@@ -43,6 +44,10 @@ pub struct Driver {
     answer_by: Option<Instant>,
     /// The control plane has answered something, ever, or the disk has.
     informed: bool,
+    /// The process is about to end.
+    leaving: bool,
+    /// Resources that the state has refused so far.
+    refusals: usize,
     started: Instant,
 }
 
@@ -92,13 +97,16 @@ impl Driver {
             save_at: None,
             answer_by: None,
             informed: false,
+            leaving: false,
+            refusals: 0,
             started: Instant::now(),
         };
         (driver, Watched { state, snapshot: watched_snapshot, phase: watched_phase })
     }
 
-    /// Runs until it is dropped.
-    pub async fn run(mut self) {
+    /// Runs until it is dropped. Once `drain` begins, the control plane is told – others stop sending requests here
+    /// while connections are still accepted – and what is in force stays.
+    pub async fn run(mut self, mut drain: watch::Receiver<DrainState>) {
         let mut link = Link::Closed;
         loop {
             let wake_at = self.wake_at(matches!(link, Link::Closed));
@@ -111,12 +119,17 @@ impl Driver {
                     }
                 }
                 () = tokio::time::sleep_until(wake_at.into()) => self.handle_time(&mut link),
+                _ = drain::begun(&mut drain), if !self.leaving => {
+                    self.leaving = true;
+                    link.finish();
+                    self.save();
+                }
             }
             self.carry_out();
             while let Some(request) = self.session.poll_request() {
                 link.send(request);
             }
-            if matches!(link, Link::Closed) && self.session.is_connected() {
+            if matches!(link, Link::Closed) && self.session.is_connected() && !self.leaving {
                 self.disconnected("the stream takes no more requests");
             }
         }
@@ -125,14 +138,15 @@ impl Driver {
     /// The earliest of all timers; an attempt to connect is due only while none is under way.
     fn wake_at(&self, closed: bool) -> Instant {
         let now = Instant::now();
-        let connect = self.session.next_timeout(now).filter(|_| closed);
+        let connect = self.session.next_timeout(now).filter(|_| closed && !self.leaving);
         let timers = [connect, self.answer_by, self.state().next_timeout(now), self.save_at];
         timers.into_iter().flatten().min().unwrap_or(now + FOREVER).min(now + FOREVER)
     }
 
     fn handle_time(&mut self, link: &mut Link) {
         let now = Instant::now();
-        if self.session.next_timeout(now).is_some_and(|at| at <= now) && matches!(link, Link::Closed) {
+        let due = self.session.next_timeout(now).is_some_and(|at| at <= now);
+        if due && matches!(link, Link::Closed) && !self.leaving {
             *link = Link::connect(&self.endpoint);
         }
         if self.answer_by.is_some_and(|at| at <= now) {
@@ -159,9 +173,7 @@ impl Driver {
                     self.answer_by = None;
                     self.registry.server().control_plane_connected_state.set(1);
                     while let Some(update) = self.session.poll_update() {
-                        self.count(&update);
-                        self.state().handle_update(update, Instant::now());
-                        self.carry_out();
+                        self.apply(update);
                     }
                 }
                 Err(fault) => {
@@ -174,6 +186,9 @@ impl Driver {
     }
 
     fn disconnected(&mut self, reason: &str) {
+        if self.leaving {
+            return;
+        }
         tracing::warn!(endpoint = ?self.endpoint, reason, "the control plane cannot be reached; what is in force stays");
         self.registry.server().control_plane_connected_state.set(0);
         self.session.handle_disconnected(Instant::now());
@@ -294,6 +309,7 @@ impl Driver {
                         "configuration rejected"
                     );
                 }
+                self.refusals += refused.len();
                 self.session.handle_applied(&nonce, refused);
             }
             Effect::Live => {
@@ -329,13 +345,18 @@ impl Driver {
         }
     }
 
-    fn count(&self, update: &Update) {
-        let stats = self.registry.server();
-        let rejected = !update.refused.is_empty();
+    /// Applies an update and counts it: rejected if any resource in it was, by decoding or by the state.
+    fn apply(&mut self, update: Update) {
         for refused in &update.refused {
             tracing::warn!(resource = refused.resource, reason = refused.reason, "configuration rejected");
         }
-        match update.kind {
+        let (kind, undecodable) = (update.kind, update.refused.len());
+        let before = self.refusals;
+        self.state().handle_update(update, Instant::now());
+        self.carry_out();
+        let rejected = undecodable > 0 || self.refusals > before;
+        let stats = self.registry.server();
+        match kind {
             ResourceKind::Cluster => {
                 stats.cds_update_attempt.inc();
                 if rejected { stats.cds_update_rejected.inc() } else { stats.cds_update_success.inc() }

@@ -34,11 +34,11 @@ pub(super) enum Link {
     Connecting(Opening),
     /// Requests flow; the answer to the call itself is outstanding.
     Calling {
-        requests: mpsc::Sender<Bytes>,
+        requests: Option<mpsc::Sender<Bytes>>,
         call: Answering,
     },
     Open {
-        requests: mpsc::Sender<Bytes>,
+        requests: Option<mpsc::Sender<Bytes>>,
         responses: Box<Streaming<Bytes>>,
     },
 }
@@ -71,13 +71,24 @@ impl Link {
     /// Sends a request; a link that takes no more is broken and says so at [`Link::event`].
     pub(super) fn send(&mut self, request: Bytes) {
         let sent = match self {
-            Self::Calling { requests, .. } | Self::Open { requests, .. } => {
+            Self::Calling { requests: Some(requests), .. } | Self::Open { requests: Some(requests), .. } => {
                 requests.try_send(request).is_ok()
             }
+            // After `finish` nothing is said any more.
+            Self::Calling { requests: None, .. } | Self::Open { requests: None, .. } => true,
             Self::Closed | Self::Connecting(_) => false,
         };
         if !sent {
             *self = Self::Closed;
+        }
+    }
+
+    /// Takes leave in an orderly way: the stream's request side ends, which tells the control plane that this proxy is
+    /// going and has not merely lost its connection.
+    pub(super) fn finish(&mut self) {
+        match self {
+            Self::Calling { requests, .. } | Self::Open { requests, .. } => *requests = None,
+            Self::Closed | Self::Connecting(_) => *self = Self::Closed,
         }
     }
 
@@ -89,7 +100,7 @@ impl Link {
                 Self::Connecting(opening) => match opening.as_mut().await {
                     Ok(channel) => {
                         let (requests, queued) = mpsc::channel(REQUESTS_MAX);
-                        *self = Self::Calling { requests, call: call(channel, queued) };
+                        *self = Self::Calling { requests: Some(requests), call: call(channel, queued) };
                         return LinkEvent::Connected;
                     }
                     Err(error) => break text(&error),
@@ -97,7 +108,7 @@ impl Link {
                 Self::Calling { requests, call } => match call.as_mut().await {
                     Ok(response) => {
                         let responses = Box::new(response.into_inner());
-                        *self = Self::Open { requests: requests.clone(), responses };
+                        *self = Self::Open { requests: requests.take(), responses };
                     }
                     Err(status) => break status.message().to_owned(),
                 },
