@@ -52,9 +52,9 @@ impl<T: Default> Deref for Sharded<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // A thread beyond the announced workers shares a copy: correct, only slower.
-        let index = current_shard() % self.shards.len();
-        self.shards[index].get_or_init(Box::default)
+        // A thread beyond the announced workers shares the first copy: correct, only slower.
+        let shard = self.shards.get(current_shard()).unwrap_or(&self.shards[0]);
+        shard.get_or_init(Box::default)
     }
 }
 
