@@ -24,6 +24,7 @@ use serde_json::{Map, Value};
 use crate::endpoint;
 use crate::exit::Failure;
 use crate::output::{self, Color, Format, Query};
+use crate::role::logging::{self, LogArgs};
 use paging::Limits;
 use skeleton::Style;
 
@@ -63,6 +64,9 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<(), Failure> {
         None => {}
     }
     let input = read_input(operation, matches)?;
+    if matches.get_flag(DEBUG) {
+        logging::start(&LogArgs::default(), "selvedge_client=debug")?;
+    }
     let client = client(matches)?;
     match operation
         .pagination
@@ -84,6 +88,7 @@ pub(crate) async fn run(matches: &ArgMatches) -> Result<(), Failure> {
 const INPUT_JSON: &str = "cli-input-json";
 const INPUT_YAML: &str = "cli-input-yaml";
 const SKELETON: &str = "generate-cli-skeleton";
+const DEBUG: &str = "debug";
 const NO_PAGINATE: &str = "no-paginate";
 const MAX_ITEMS: &str = "max-items";
 const PAGE_SIZE: &str = "page-size";
@@ -200,9 +205,13 @@ fn global_options(command: Command) -> Command {
             .value_name("NAME")
             .global(true)
             .help("Accepted and not needed: calls carry no credentials"),
+        Arg::new(DEBUG)
+            .long(DEBUG)
+            .global(true)
+            .action(ArgAction::SetTrue)
+            .help("Show each call and its answer on standard error"),
         ignored("ca-bundle"),
         ignored("cli-binary-format"),
-        ignored("debug").action(ArgAction::SetTrue),
         ignored("no-verify-ssl").action(ArgAction::SetTrue),
         ignored("no-sign-request").action(ArgAction::SetTrue),
         ignored("no-cli-pager").action(ArgAction::SetTrue),

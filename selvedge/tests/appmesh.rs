@@ -138,6 +138,16 @@ fn the_region_of_a_call_is_the_region_of_what_it_creates() {
 }
 
 #[test]
+fn debug_shows_calls_on_standard_error_and_leaves_the_answer_alone() {
+    let server = Server::start(&[]);
+    let plain = server.selvedge(&["appmesh", "list-meshes"]);
+    let debug = server.selvedge(&["appmesh", "list-meshes", "--debug"]);
+    assert_eq!(plain.stdout, debug.stdout);
+    assert!(plain.stderr.is_empty());
+    assert!(String::from_utf8_lossy(&debug.stderr).contains("/v20190125/meshes"), "{debug:?}");
+}
+
+#[test]
 fn every_way_to_write_an_input_makes_the_same_resource() {
     let server = furnished();
     let spec = r#"{"listeners":[{"portMapping":{"port":8080,"protocol":"http"}}]}"#;

@@ -88,7 +88,14 @@ impl Client {
         &self,
         request: http::Request<http_body_util::Full<Bytes>>,
     ) -> Result<Response<Bytes>, Error> {
-        self.connection.lock().await.exchange(&self.endpoint, request, self.timeouts).await
+        let (method, target) = (request.method().clone(), request.uri().clone());
+        tracing::debug!(%method, %target, endpoint = %self.endpoint, "calling");
+        let answer = self.connection.lock().await.exchange(&self.endpoint, request, self.timeouts).await;
+        if let Ok(response) = &answer {
+            let body = String::from_utf8_lossy(response.body());
+            tracing::debug!(status = response.status().as_u16(), %body, "answered");
+        }
+        answer
     }
 
     fn read(&self, response: Response<Bytes>, operation: &str) -> Result<Value, Error> {

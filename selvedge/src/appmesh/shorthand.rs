@@ -103,7 +103,6 @@ impl Parser {
         if self.current() != Some(',') {
             return Ok(Value::String(first));
         }
-        let mut comma = self.at;
         self.expect_spaced(',')?;
         let mut list = vec![Value::String(first)];
         loop {
@@ -113,12 +112,11 @@ impl Parser {
                     if ended {
                         break;
                     }
-                    comma = self.last_comma();
                 }
                 Err(error) if self.at_end() => return Err(error),
                 // `a=1,2,c=3`: the third word was the next key; step back to the comma before it.
                 Err(_) => {
-                    self.at = comma;
+                    self.back_to_comma();
                     break;
                 }
             }
@@ -199,30 +197,30 @@ impl Parser {
     }
 
     fn quoted(&mut self, quote: char) -> Result<String, Error> {
-        let start = self.at;
-        let mut text = String::new();
-        self.at += 1;
-        loop {
-            match (self.current(), self.chars.get(self.at + 1).copied()) {
-                (Some('\\'), Some(next)) if next == quote || next == '\\' => {
-                    text.push(next);
-                    self.at += 2;
-                }
-                (Some(c), _) if c == quote => {
-                    self.at += 1;
-                    return Ok(text);
-                }
-                (Some(c), _) => {
-                    text.push(c);
-                    self.at += 1;
-                }
-                (None, _) => {
-                    self.at = start;
-                    let kind = if quote == '"' { "double" } else { "singled" };
-                    return Err(self.unexpected(&format!("<{kind} quoted>"), "<none>"));
-                }
+        let Some(end) = self.closing(quote) else {
+            let kind = if quote == '"' { "double" } else { "singled" };
+            return Err(self.unexpected(&format!("<{kind} quoted>"), "<none>"));
+        };
+        let text: String = self.chars[self.at + 1..end].iter().collect();
+        self.at = end + 1;
+        Ok(text.replace(&format!("\\{quote}"), &quote.to_string()).replace("\\\\", "\\"))
+    }
+
+    /// Where a quoted value ends: at the first quote that no backslash precedes, or, failing that, at the last one.
+    fn closing(&self, quote: char) -> Option<usize> {
+        let mut escaped = None;
+        let mut at = self.at + 1;
+        while let Some(&c) = self.chars.get(at) {
+            if c == quote {
+                return Some(at);
             }
+            if c == '\\' && self.chars.get(at + 1) == Some(&quote) {
+                at += 1;
+                escaped = Some(at);
+            }
+            at += 1;
         }
+        escaped
     }
 
     fn bare(&mut self, position: Position) -> Result<String, Error> {
@@ -248,8 +246,11 @@ impl Parser {
         Ok(text)
     }
 
-    fn last_comma(&self) -> usize {
-        self.chars[..self.at].iter().rposition(|c| *c == ',').expect("a comma was just consumed")
+    /// To the nearest comma at or before this place; there is one, since a list began with it.
+    fn back_to_comma(&mut self) {
+        while self.at > 0 && self.current() != Some(',') {
+            self.at -= 1;
+        }
     }
 
     fn current(&self) -> Option<char> {
@@ -392,5 +393,56 @@ mod tests {
         assert_eq!(parse(&deep), Err(Error::TooDeep));
         let allowed = format!("a={}{}", "[".repeat(DEPTH_MAX), "]".repeat(DEPTH_MAX));
         assert!(parse(&allowed).is_ok());
+    }
+
+    /// What the AWS command line's own parser makes of each text: the value, or null where it refuses.
+    fn aws_parses(texts: &[String]) -> Option<Vec<Value>> {
+        const SCRIPT: &str = "
+import json, sys
+from awscli.shorthand import ShorthandParser
+def parsed(text):
+    try:
+        return ShorthandParser().parse(text)
+    except Exception:
+        return None
+json.dump([parsed(text) for text in json.load(sys.stdin)], sys.stdout)
+";
+        let python = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/venv/bin/python");
+        let mut child = std::process::Command::new(python)
+            .args(["-c", SCRIPT])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .ok()?;
+        let mut stdin = child.stdin.take().expect("piped above");
+        std::io::Write::write_all(&mut stdin, &serde_json::to_vec(texts).expect("JSON")).expect("it reads");
+        drop(stdin);
+        let output = child.wait_with_output().expect("the script ends");
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("JSON"))
+    }
+
+    #[test]
+    fn arbitrary_texts_are_read_or_refused_as_the_aws_command_line_does() {
+        const ALPHABET: &[u8] = b"aab==,,[]{}'\"\\ .1";
+        // A fixed sequence: the same texts in every run. (Knuth's MMIX constants.)
+        let mut state: u64 = 20_190_125;
+        let mut next = |bound: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % bound
+        };
+        let texts: Vec<String> = (0..20_000)
+            .map(|_| {
+                let body: String =
+                    (0..next(14)).map(|_| ALPHABET[next(ALPHABET.len() as u64) as usize] as char).collect();
+                format!("a={body}")
+            })
+            .collect();
+        let Some(expected) = aws_parses(&texts) else {
+            eprintln!("SKIPPED: no AWS command line in target/venv");
+            return;
+        };
+        for (text, expected) in texts.iter().zip(expected) {
+            assert_eq!(parse(text).unwrap_or(Value::Null), expected, "{text}");
+        }
     }
 }

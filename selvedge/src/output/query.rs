@@ -1,13 +1,12 @@
 //! `--query`: a JMESPath expression applied to what a command prints.
-//!
-//! The evaluator keeps objects sorted; the AWS command line prints them in the order of the answer, or of the expression's
-//! own `{a: …, b: …}`. That order is put back afterwards, by the set of names that an object has.
 
-use std::collections::{BTreeMap, HashMap};
+mod evaluate;
+mod order;
 
-use jmespath::ast::Ast;
-use jmespath::{Context, DEFAULT_RUNTIME, Rcvar, Variable, interpret};
-use serde_json::{Map, Value};
+use jmespath::{Context, DEFAULT_RUNTIME};
+use serde_json::Value;
+
+use order::Orders;
 
 /// A parsed expression.
 pub(crate) struct Query {
@@ -21,9 +20,6 @@ pub(crate) struct Error {
     expression: String,
     reason: String,
 }
-
-/// The names of an object, sorted, and the order in which they are shown.
-type Orders = HashMap<Vec<String>, Vec<String>>;
 
 impl Query {
     /// Parses an expression.
@@ -41,99 +37,13 @@ impl Query {
     /// # Errors
     /// When a function is unknown or was given the wrong type.
     pub(crate) fn apply(&self, document: &Value) -> Result<Value, Error> {
-        // Not `Expression::search`: it goes through serde, where a number would lose its digits.
+        let ast = self.expression.as_ast();
+        let orders = Orders::of(document, ast);
         let mut context = Context::new(self.expression.as_str(), &DEFAULT_RUNTIME);
-        let input = Rcvar::new(to_variable(document));
-        let found = interpret(&input, self.expression.as_ast(), &mut context).map_err(|error| Error {
+        evaluate::evaluate(document, ast, &orders, &mut context).map_err(|error| Error {
             expression: self.expression.as_str().to_owned(),
             reason: error.reason.to_string(),
-        })?;
-        let mut orders = Orders::new();
-        orders_of_document(document, &mut orders);
-        orders_of_expression(self.expression.as_ast(), &mut orders);
-        Ok(from_variable(&found, &orders))
-    }
-}
-
-fn to_variable(value: &Value) -> Variable {
-    match value {
-        Value::Null => Variable::Null,
-        Value::Bool(value) => Variable::Bool(*value),
-        Value::Number(number) => Variable::Number(number.clone()),
-        Value::String(text) => Variable::String(text.clone()),
-        Value::Array(elements) => {
-            Variable::Array(elements.iter().map(|value| Rcvar::new(to_variable(value))).collect())
-        }
-        Value::Object(object) => {
-            let members = object.iter().map(|(key, value)| (key.clone(), Rcvar::new(to_variable(value))));
-            Variable::Object(members.collect())
-        }
-    }
-}
-
-fn from_variable(variable: &Variable, orders: &Orders) -> Value {
-    match variable {
-        Variable::Null | Variable::Expref(_) => Value::Null,
-        Variable::Bool(value) => Value::Bool(*value),
-        Variable::Number(number) => Value::Number(number.clone()),
-        Variable::String(text) => Value::String(text.clone()),
-        Variable::Array(elements) => {
-            Value::Array(elements.iter().map(|value| from_variable(value, orders)).collect())
-        }
-        Variable::Object(object) => Value::Object(ordered(object, orders)),
-    }
-}
-
-fn ordered(object: &BTreeMap<String, Rcvar>, orders: &Orders) -> Map<String, Value> {
-    let sorted: Vec<String> = object.keys().cloned().collect();
-    let order = orders.get(&sorted).unwrap_or(&sorted);
-    order.iter().filter_map(|key| Some((key.clone(), from_variable(object.get(key)?, orders)))).collect()
-}
-
-fn remember(order: Vec<String>, orders: &mut Orders) {
-    let mut sorted = order.clone();
-    sorted.sort();
-    orders.insert(sorted, order);
-}
-
-fn orders_of_document(value: &Value, orders: &mut Orders) {
-    match value {
-        Value::Array(elements) => elements.iter().for_each(|value| orders_of_document(value, orders)),
-        Value::Object(object) => {
-            remember(object.keys().cloned().collect(), orders);
-            object.values().for_each(|value| orders_of_document(value, orders));
-        }
-        _ => {}
-    }
-}
-
-fn orders_of_expression(ast: &Ast, orders: &mut Orders) {
-    match ast {
-        Ast::MultiHash { elements, .. } => {
-            remember(elements.iter().map(|pair| pair.key.clone()).collect(), orders);
-            elements.iter().for_each(|pair| orders_of_expression(&pair.value, orders));
-        }
-        Ast::MultiList { elements, .. } => elements.iter().for_each(|ast| orders_of_expression(ast, orders)),
-        Ast::Function { args, .. } => args.iter().for_each(|ast| orders_of_expression(ast, orders)),
-        Ast::Comparison { lhs, rhs, .. }
-        | Ast::And { lhs, rhs, .. }
-        | Ast::Or { lhs, rhs, .. }
-        | Ast::Projection { lhs, rhs, .. }
-        | Ast::Subexpr { lhs, rhs, .. } => {
-            [lhs, rhs].into_iter().for_each(|ast| orders_of_expression(ast, orders))
-        }
-        Ast::Condition { predicate, then, .. } => {
-            [predicate, then].into_iter().for_each(|ast| orders_of_expression(ast, orders))
-        }
-        Ast::Expref { ast, .. } => orders_of_expression(ast, orders),
-        Ast::Flatten { node, .. } | Ast::Not { node, .. } | Ast::ObjectValues { node, .. } => {
-            orders_of_expression(node, orders)
-        }
-        Ast::Field { .. }
-        | Ast::Identity { .. }
-        | Ast::Index { .. }
-        | Ast::Literal { .. }
-        | Ast::Slice { .. } => {}
+        })
     }
 }
 
@@ -164,5 +74,101 @@ mod tests {
     fn a_bad_expression_is_named() {
         let error = Query::parse("a[").err().expect("unfinished");
         assert!(error.to_string().starts_with("Bad value for --query a["), "{error}");
+    }
+
+    /// What Python's JMESPath, which the AWS command line uses, makes of each expression.
+    fn aws_finds(document: &Value, queries: &[&str]) -> Option<Vec<Value>> {
+        const SCRIPT: &str = "
+import json, sys
+import jmespath
+from collections import OrderedDict
+document, queries = json.load(sys.stdin)
+options = jmespath.Options(dict_cls=OrderedDict)
+json.dump([jmespath.search(query, document, options) for query in queries], sys.stdout)
+";
+        let python = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/venv/bin/python");
+        let mut child = std::process::Command::new(python)
+            .args(["-c", SCRIPT])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .ok()?;
+        let mut stdin = child.stdin.take().expect("piped above");
+        let input = serde_json::to_vec(&(document, queries)).expect("JSON");
+        std::io::Write::write_all(&mut stdin, &input).expect("it reads");
+        drop(stdin);
+        let output = child.wait_with_output().expect("the script ends");
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("JSON"))
+    }
+
+    #[test]
+    fn expressions_find_what_the_aws_command_line_finds() {
+        let document = serde_json::json!({
+            "virtualNodes": [
+                {"virtualNodeName": "b", "version": 2, "createdAt": 1563809909.282, "tags": ["x", "y"], "spec": {"z": 1, "a": null}},
+                {"virtualNodeName": "a", "version": 10, "createdAt": 1563809910.5, "tags": [], "spec": {"z": 2, "a": {"q": true}}},
+                {"virtualNodeName": "c", "version": 1, "createdAt": 1563809911, "spec": {"y": "text"}},
+            ],
+            "nextToken": null,
+        });
+        let queries = [
+            "virtualNodes",
+            "virtualNodes[].virtualNodeName",
+            "virtualNodes[*].spec",
+            "virtualNodes[0]",
+            "virtualNodes[-1].spec",
+            "virtualNodes[1:]",
+            "virtualNodes[::-1].virtualNodeName",
+            "virtualNodes[?version > `1`].virtualNodeName",
+            "virtualNodes[?virtualNodeName == 'a'] | [0].spec",
+            "virtualNodes[?contains(tags || `[]`, 'x')].virtualNodeName",
+            "virtualNodes[].[virtualNodeName, version]",
+            "virtualNodes[].{version: version, name: virtualNodeName}",
+            "virtualNodes[].tags[]",
+            "sort_by(virtualNodes, &version)[].virtualNodeName",
+            "max_by(virtualNodes, &version).virtualNodeName",
+            "length(virtualNodes)",
+            "virtualNodes[].spec.*",
+            "keys(virtualNodes[0].spec)",
+            "virtualNodes[?spec.a].virtualNodeName",
+            "virtualNodes[?!spec.a].virtualNodeName",
+            "join(',', virtualNodes[].virtualNodeName)",
+            "sum(virtualNodes[].version)",
+            "ceil(virtualNodes[0].createdAt)",
+            "avg(virtualNodes[:2].version)",
+            "abs(`-3`)",
+            "to_string(virtualNodes[0].version)",
+            "not_null(nextToken, 'none')",
+            "type(nextToken)",
+            "reverse(virtualNodes[].virtualNodeName)",
+            "starts_with(virtualNodes[0].virtualNodeName, 'b')",
+            "missing.member",
+            "@",
+            "`{\"literal\": 1}`",
+            "\"virtualNodes\"[0].\"spec\"",
+            "virtualNodes[].spec | [?z].z",
+            "map(&version, virtualNodes)",
+            "virtualNodes[].createdAt",
+            "virtualNodes[?virtualNodeName >= 'b'].version",
+            "virtualNodes[?version == `2.0`].virtualNodeName",
+            "values(virtualNodes[1].spec)",
+            "virtualNodes[-2:].virtualNodeName",
+            "virtualNodes[:-1].virtualNodeName",
+            "virtualNodes[5:1:-1].virtualNodeName",
+            "virtualNodes[?spec == `{\"y\": \"text\"}`].virtualNodeName",
+            "sort_by(virtualNodes, &version)[0].spec",
+            "merge(virtualNodes[0].spec, `{\"b\": 1}`)",
+            "virtualNodes[].virtualNodeName[0]",
+            "virtualNodes[7]",
+            "nextToken.x[0].*",
+        ];
+        let Some(expected) = aws_finds(&document, &queries) else {
+            eprintln!("SKIPPED: no AWS command line in target/venv");
+            return;
+        };
+        for (query, expected) in queries.iter().zip(expected) {
+            let found = Query::parse(query).ok().expect(query).apply(&document).expect(query);
+            assert_eq!(found.to_string(), expected.to_string(), "{query}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The control plane: its options, its store, its life.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use super::address;
 use super::signal::Shutdown;
+use crate::endpoint;
 use crate::exit::Failure;
 
 /// How long SIGTERM waits for what is in flight, unless told otherwise.
@@ -128,7 +129,10 @@ impl FromStr for StoreUrl {
 pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     let mut shutdown = Shutdown::catch()?;
     let running = start(settings).await?;
-    let line = format!("selvedge is ready on http://{}\n", running.address());
+    let mut line = format!("selvedge is ready on http://{}\n", running.address());
+    if std::io::stdout().is_terminal() {
+        line.push_str(&hint(running.address()));
+    }
     let mut out = std::io::stdout().lock();
     // Whoever started it may not listen; it serves all the same.
     let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
@@ -138,6 +142,16 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     running.stop().await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What a person does next.
+fn hint(address: SocketAddr) -> String {
+    let endpoint = format!("http://{address}");
+    let option =
+        if endpoint == endpoint::DEFAULT { String::new() } else { format!(" --endpoint-url {endpoint}") };
+    format!(
+        "\nPoint the aws command line at it, in another terminal:\n\n  eval \"$(selvedge env{option})\"\n\n"
+    )
 }
 
 /// A running control plane.
@@ -233,6 +247,13 @@ fn region(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_hint_names_the_address_only_when_it_must() {
+        assert!(hint("127.0.0.1:7070".parse().expect("an address")).contains("$(selvedge env)"));
+        let elsewhere = hint("127.0.0.1:8080".parse().expect("an address"));
+        assert!(elsewhere.contains("$(selvedge env --endpoint-url http://127.0.0.1:8080)"), "{elsewhere}");
+    }
 
     #[test]
     fn stores_are_named_by_url() {

@@ -11,16 +11,17 @@ use tracing_subscriber::{Layer as _, fmt, reload};
 use crate::exit::Failure;
 
 /// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(crate) enum LogFormat {
     /// For people.
+    #[default]
     Text,
     /// One JSON object a line.
     Json,
 }
 
 /// Options of every role.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Logs")]
 pub(crate) struct LogArgs {
     /// Which lines are written: error, warn, info, debug, trace, or per module as in `info,selvedge_control=debug`
