@@ -67,6 +67,35 @@ fn envoy_takes_everything_in_the_shape_of_app_mesh_too() {
 }
 
 #[test]
+fn envoy_follows_a_mesh_that_keeps_changing() {
+    with_envoy(async |path, form| {
+        let control = Control::start().await;
+        mesh::create(&control, None).await;
+        let start = |resource: &'static str| {
+            (resource, Envoy::start(path, form, control.address, resource, Shape::direct()))
+        };
+        let proxies = mesh::PROXIES.map(start);
+        for (_, envoy) in &proxies {
+            envoy.wait_until(PATIENCE, "it is live", Envoy::is_live).await;
+        }
+        for round in 0..3 {
+            for change in 0..mesh::CHANGES {
+                mesh::change(&control, change, round).await;
+                if (change + round) % 2 == 0 {
+                    // Long enough for some to be on their way when the next comes, too short for all.
+                    tokio::time::sleep(Duration::from_millis(40)).await;
+                }
+            }
+        }
+        control.wait_until(PATIENCE, "all are up to date", proxies.len()).await;
+        for (resource, envoy) in &proxies {
+            let rejected = envoy.rejected().await;
+            assert_eq!(rejected, [] as [String; 0], "{resource} rejected something: {}", envoy.log());
+        }
+    });
+}
+
+#[test]
 fn a_route_change_arrives_and_only_the_route_table_changes() {
     with_envoy(async |path, form| {
         let control = Control::start().await;

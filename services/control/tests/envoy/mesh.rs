@@ -395,3 +395,77 @@ async fn gateway(control: &Control) {
         .await;
     }
 }
+
+/// How many sorts of [`change`] there are.
+pub(crate) const CHANGES: usize = 9;
+
+/// Changes something of [`create`]'s mesh; an odd round undoes an even one.
+pub(crate) async fn change(control: &Control, which: usize, round: usize) {
+    let odd = round % 2 == 1;
+    let node = |name: &str| format!("meshes/all/virtualNodes/{name}");
+    match which {
+        0 => {
+            let targets = json!([{ "virtualNode": "web", "weight": 10 + round }, { "virtualNode": "http2", "weight": 1 }]);
+            let route = json!({ "match": { "prefix": "/" }, "action": { "weightedTargets": targets } });
+            let path = "meshes/all/virtualRouter/web/routes/rest";
+            put(control, path, json!({ "spec": { "httpRoute": route } })).await;
+        }
+        1 if odd => {
+            let route = json!({
+                "match": { "path": { "regex": "/v[0-9]+/.*" } },
+                "action": { "weightedTargets": [{ "virtualNode": "web", "weight": 1 }] },
+            });
+            let body = json!({ "routeName": "regex", "spec": { "priority": 2, "httpRoute": route } });
+            put(control, "meshes/all/virtualRouter/web/routes", body).await;
+        }
+        1 => drop(control.call("DELETE", "meshes/all/virtualRouter/web/routes/regex", Value::Null).await),
+        2 => {
+            let names: &[&str] =
+                if odd { &["web.local", "grpc.local", "http2.local", "store.local"] } else { &["web.local"] };
+            let backends: Vec<Value> = names
+                .iter()
+                .map(|name| json!({ "virtualService": { "virtualServiceName": name } }))
+                .collect();
+            let spec = json!({ "listeners": [listener("http", 8080)], "backends": backends });
+            put(control, &node("caller"), json!({ "spec": spec })).await;
+        }
+        3 => {
+            let provider = match odd {
+                true => json!({ "virtualRouter": { "virtualRouterName": "web" } }),
+                false => json!({ "virtualNode": { "virtualNodeName": "web" } }),
+            };
+            let path = "meshes/all/virtualServices/web.local";
+            put(control, path, json!({ "spec": { "provider": provider } })).await;
+        }
+        4 => {
+            let port = if odd { 9001 } else { 9002 };
+            put(control, &node("http2"), json!({ "spec": { "listeners": [listener("http2", port)] } })).await;
+        }
+        5 => {
+            let kind = if odd { "ALLOW_ALL" } else { "DROP_ALL" };
+            put(control, "meshes/all", json!({ "spec": { "egressFilter": { "type": kind } } })).await;
+        }
+        6 => {
+            let protocol = if odd { "http" } else { "grpc" };
+            put(control, &node("secure"), json!({ "spec": { "listeners": [listener(protocol, 8443)] } }))
+                .await;
+        }
+        7 if odd => {
+            let action = json!({ "target": { "virtualService": { "virtualServiceName": "grpc.local" } } });
+            let route = json!({ "match": { "serviceName": "shop.Cart" }, "action": action });
+            let body = json!({ "gatewayRouteName": "grpc", "spec": { "grpcRoute": route } });
+            put(control, "meshes/all/virtualGateway/door/gatewayRoutes", body).await;
+        }
+        7 => drop(
+            control.call("DELETE", "meshes/all/virtualGateway/door/gatewayRoutes/grpc", Value::Null).await,
+        ),
+        _ => {
+            let discovery = match odd {
+                true => json!({ "dns": { "hostname": "localhost", "responseType": "ENDPOINTS" } }),
+                false => json!({ "awsCloudMap": { "namespaceName": "ns", "serviceName": "web" } }),
+            };
+            let spec = json!({ "listeners": [listener("http", 8080)], "serviceDiscovery": discovery });
+            put(control, &node("web"), json!({ "spec": spec })).await;
+        }
+    }
+}
