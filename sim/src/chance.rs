@@ -17,11 +17,11 @@ impl Chance {
     /// A sequence of its own, so that one part's draws do not shift another's.
     #[must_use]
     pub fn fork(&mut self) -> Self {
-        Self::new(self.next())
+        Self::new(self.bits())
     }
 
     /// Any 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -32,7 +32,7 @@ impl Chance {
     /// A number in `0..bound`; `bound` is at least 1. The bias is below 2⁻³² for the bounds used here.
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound.max(1)).expect("a usize fits 64 bits");
-        usize::try_from(self.next() % bound).expect("below a usize")
+        usize::try_from(self.bits() % bound).expect("below a usize")
     }
 
     /// True `per_mille` times in a thousand.
@@ -61,7 +61,7 @@ mod tests {
     fn a_seed_is_a_sequence() {
         let draw = |seed| {
             let mut chance = Chance::new(seed);
-            [chance.next(), chance.next()]
+            [chance.bits(), chance.bits()]
         };
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));

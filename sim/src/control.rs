@@ -42,7 +42,7 @@ pub enum Output {
 impl ControlPlane {
     /// A replica that has just come up.
     pub fn start(store: Arc<Memory>, clock: Clock, mut chance: Chance) -> Self {
-        let replica = format!("{:016x}", chance.next());
+        let replica = format!("{:016x}", chance.bits());
         let publisher = Publisher::new(publish::Settings::new(replica));
         Self { store, clock, settings: Settings::default(), chance, feed: Feed::new(), publisher }
     }
@@ -134,7 +134,7 @@ impl ControlPlane {
     }
 
     fn uid(&mut self) -> String {
-        let (high, low) = (self.chance.next(), self.chance.next());
+        let (high, low) = (self.chance.bits(), self.chance.bits());
         uuid::Uuid::from_u64_pair(high, low).to_string()
     }
 }

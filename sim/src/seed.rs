@@ -23,7 +23,7 @@ pub struct Run {
 pub fn run(seed: u64) -> Run {
     let mut chance = Chance::new(seed);
     let cast = Cast { controls: chance.pick(&[1, 2]), proxies: chance.pick(&[1, 2, 3, 4]), clients: 2 };
-    let mut world = World::new(chance.next(), cast);
+    let mut world = World::new(chance.bits(), cast);
     let failure = live(&mut world, cast, &mut chance).err();
     Run { trace: world.trace().drain(), failure }
 }

@@ -100,7 +100,7 @@ impl Sidecar {
     /// A proxy that has just come up.
     pub fn start(disk: Disk, clock: Clock, mut chance: Chance) -> Self {
         let node = Node { id: disk.node.clone(), cluster: disk.node.clone(), ..Node::default() };
-        let session = ClientSession::new(node, chance.next());
+        let session = ClientSession::new(node, chance.bits());
         let choice = u8::try_from(chance.below(256)).expect("below 256");
         let engine = match disk.make {
             Make::Own => Engine::Own(Box::new(Own::new(clock, chance))),

@@ -42,7 +42,7 @@ impl Storm {
 impl Failpoints for Plan {
     fn strike(&mut self, point: Point) -> Option<Fault> {
         // Drawn in calm as well, so that a storm's strength does not shift what comes after it.
-        let (is_struck, kind) = (self.chance.below(1000), self.chance.next());
+        let (is_struck, kind) = (self.chance.below(1000), self.chance.bits());
         if point == Point::Transact
             && let Some(bolt) = self.storm.bolt.lock().unwrap_or_else(PoisonError::into_inner).take()
         {

@@ -90,10 +90,8 @@ impl World {
         let (host, now) = (Host::Client(index), self.now);
         let Some(client) = self.clients[usize::from(index)].running.as_mut() else { return };
         match parcel {
-            Parcel::Message(Message::Answer(number, answer)) => {
-                if client.answered(now, id, number, &answer) {
-                    self.network.close(now, id, host, &mut self.schedule);
-                }
+            Parcel::Message(Message::Answer(number, answer)) if client.answered(now, id, number, &answer) => {
+                self.network.close(now, id, host, &mut self.schedule);
             }
             Parcel::Close => client.closed(now, id),
             _ => {}

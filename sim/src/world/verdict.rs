@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub enum Failure {
     /// An acknowledged write is gone, or one appeared out of nowhere.
     #[error(transparent)]
-    Lost(#[from] Lost),
+    Lost(#[from] Box<Lost>),
     /// A proxy serves a route to a cluster that it does not have.
     #[error("{host} serves a broken route: {gap}")]
     Broken {
