@@ -247,14 +247,12 @@ impl Stage {
 
     /// Draws the table until the program ends.
     async fn show(&self) -> Result<(), Failure> {
-        let mut view = View::new();
-        let mut last = Instant::now();
+        let mut view = View::new(Instant::now());
         loop {
             sleep(view.pause()).await;
             let weights = mesh::weights(&self.client).await?;
             let sample = Sample { received: self.received(), failed: self.caller.seen.failed() };
-            view.draw(weights, sample, last.elapsed());
-            last = Instant::now();
+            view.draw(weights, sample, Instant::now());
         }
     }
 

@@ -1,12 +1,18 @@
 //! The demo's live table.
 
-use std::io::{IsTerminal, Write};
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use crate::output;
 
 use super::mesh::{SERVICE, VERSIONS, Weights};
 
 /// Characters of a full bar.
 const BAR: usize = 40;
+
+/// Rates and shares are those of the last second: a shift shows at once, and chance does not shake them much.
+const WINDOW: Duration = Duration::from_secs(1);
 
 /// One look at the counters.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,12 +26,14 @@ pub(super) struct Sample {
 pub(super) struct View {
     live: bool,
     lines_drawn: usize,
-    last: Sample,
+    /// What was seen within the last [`WINDOW`], the oldest first.
+    seen: VecDeque<(Instant, Sample)>,
 }
 
 impl View {
-    pub(super) fn new() -> Self {
-        Self { live: std::io::stdout().is_terminal(), lines_drawn: 0, last: Sample::default() }
+    pub(super) fn new(now: Instant) -> Self {
+        let seen = VecDeque::from([(now, Sample::default())]);
+        Self { live: std::io::stdout().is_terminal(), lines_drawn: 0, seen }
     }
 
     /// How often to draw: a terminal is redrawn, a log is not flooded.
@@ -33,10 +41,14 @@ impl View {
         if self.live { Duration::from_millis(250) } else { Duration::from_secs(1) }
     }
 
-    /// Draws what changed since the last draw, which was `elapsed` ago.
-    pub(super) fn draw(&mut self, weights: Weights, sample: Sample, elapsed: Duration) {
-        let lines = table(weights, self.last, sample, elapsed);
-        self.last = sample;
+    /// Draws the counters and what they have gained within the window.
+    pub(super) fn draw(&mut self, weights: Weights, sample: Sample, now: Instant) {
+        self.seen.push_back((now, sample));
+        while self.seen.len() > 2 && now.duration_since(self.seen[1].0) >= WINDOW {
+            self.seen.pop_front();
+        }
+        let (since, before) = self.seen[0];
+        let lines = table(weights, before, sample, now.duration_since(since));
         let mut text = String::new();
         if self.live && self.lines_drawn > 0 {
             text.push_str(&format!("\x1b[{}A", self.lines_drawn));
@@ -47,9 +59,8 @@ impl View {
             text.push('\n');
         }
         self.lines_drawn = lines.len();
-        let mut out = std::io::stdout().lock();
         // A reader that went away ends the demo by its own signal.
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        let _ = output::emit(&text);
     }
 }
 
