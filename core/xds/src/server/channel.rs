@@ -125,10 +125,13 @@ impl Channel {
         })
     }
 
-    /// Whether the proxy lacks this version and has not rejected it.
+    /// Whether the proxy lacks this version and has not rejected it. A version that it holds is sent again after it
+    /// rejected another: only that ends the rejection, on both sides.
     pub(super) fn lacks(&self, encoded: &Encoded) -> bool {
-        !self.holds(&encoded.name, &encoded.version)
-            && self.refused.get(&encoded.name).is_none_or(|refusal| refusal.version != encoded.version)
+        match self.refused.get(&encoded.name) {
+            Some(refusal) => refusal.version != encoded.version,
+            None => !self.holds(&encoded.name, &encoded.version),
+        }
     }
 
     /// Whether something changed that the proxy asked for and does not have yet.
