@@ -1,4 +1,7 @@
-//! A whole proxy in this process: started from disk without a control plane, asked by its admin endpoint, told to end.
+//! A whole proxy in this process: configured from disk or by a control plane, asked by its admin endpoint, told to end.
+
+#[path = "run/control_plane.rs"]
+mod control_plane;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -7,6 +10,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use control_plane::ControlPlane;
 use selvedge_proxy::Bootstrap;
 use selvedge_proxy::persist::Store;
 use selvedge_traffic::matching::{PathMatch, RouteMatch};
@@ -169,11 +173,16 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn start(folder: &Path) -> Self {
-        let (admin, nobody) = (free(), free());
+    /// With a control plane that cannot be reached.
+    fn alone(folder: &Path) -> Self {
+        Self::start(folder, free())
+    }
+
+    fn start(folder: &Path, control_plane: SocketAddr) -> Self {
+        let admin = free();
         let env = [
             ("APPMESH_RESOURCE_ARN", RESOURCE.to_owned()),
-            ("APPMESH_XDS_ENDPOINT", nobody.to_string()),
+            ("APPMESH_XDS_ENDPOINT", control_plane.to_string()),
             ("ENVOY_ADMIN_ACCESS_PORT", admin.port().to_string()),
             ("SELVEDGE_STATE_DIR", folder.display().to_string()),
             ("SELVEDGE_DRAIN_ACCEPT_S", "0".to_owned()),
@@ -199,7 +208,7 @@ fn a_proxy_starts_from_disk_without_a_control_plane_serves_and_ends_cleanly() {
     let encoded: Vec<_> = configuration(listen, app, &log).iter().map(selvedge_xds::encode).collect();
     store.save(&encoded).expect("saved");
 
-    let proxy = Proxy::start(folder.path());
+    let proxy = Proxy::alone(folder.path());
     until("ready", || get(proxy.admin, "/ready").filter(|(status, _)| *status == 200));
     let (status, answer) = get(listen, "/a?b=c").expect("answered");
     assert_eq!((status, answer.ends_with("hello")), (200, true), "{answer}");
@@ -242,7 +251,7 @@ fn a_proxy_starts_from_disk_without_a_control_plane_serves_and_ends_cleanly() {
 #[test]
 fn the_admin_endpoint_refuses_strangers_names_and_changes_by_get() {
     let folder = tempfile::tempdir().expect("a folder");
-    let proxy = Proxy::start(folder.path());
+    let proxy = Proxy::alone(folder.path());
     let (status, text) = until("an answer", || get(proxy.admin, "/ready"));
     assert_eq!(status, 503, "nothing is known yet");
     assert!(text.ends_with("PRE_INITIALIZING\n"), "{text}");
@@ -258,4 +267,46 @@ fn the_admin_endpoint_refuses_strangers_names_and_changes_by_get() {
     assert_eq!(post(proxy.admin, "/healthcheck/fail").expect("answered").0, 200);
     assert!(get(proxy.admin, "/ready").expect("answered").1.ends_with("DRAINING\n"));
     proxy.end();
+}
+
+#[test]
+fn a_proxy_follows_its_control_plane_tells_what_it_rejects_and_takes_leave() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (listen, app, log) = (free(), application(), folder.path().join("access.log"));
+    let mut control_plane = ControlPlane::start();
+    let mut resources = configuration(listen, app, &log);
+    control_plane.publish(&resources);
+    let proxy = Proxy::start(folder.path(), control_plane.address);
+    until("ready", || get(proxy.admin, "/ready").filter(|(status, _)| *status == 200));
+    assert_eq!(get(listen, "/").expect("answered").0, 200);
+
+    let Resource::Routes(table) = &mut resources[2] else { panic!("the third is the table") };
+    let answer = DirectResponse { status: 204, body: String::new() };
+    table.virtual_hosts[0].routes[0].action = Action::Respond(answer);
+    control_plane.publish(&resources);
+    until("the new routes are in force", || get(listen, "/").filter(|(status, _)| *status == 204));
+
+    let good = resources[1].clone();
+    let Resource::Listener(listener) = &mut resources[1] else { panic!("the second is the listener") };
+    let chain = listener.default_chain.as_mut().expect("a chain");
+    chain.transport = Transport::Tls(tls::DownstreamTls {
+        certificate: tls::Certificate::Files { chain: "c".to_owned(), key: "k".to_owned() },
+        validation: None,
+        require_client_certificate: false,
+        alpn: Vec::new(),
+    });
+    control_plane.publish(&resources);
+    let rejected = until("the rejection is told", || control_plane.seen().rejected.pop());
+    assert!(rejected.0 == "ingress" && rejected.1.contains("TLS"), "{rejected:?}");
+    assert_eq!(get(listen, "/").expect("answered").0, 204, "the last good one stays");
+    let dump = get(proxy.admin, "/config_dump?resource=dynamic_listeners").expect("answered").1;
+    assert!(dump.contains("error_state"), "{dump}");
+    let stats = get(proxy.admin, "/stats?filter=lds.update_rejected|connected_state").expect("answered").1;
+    assert!(stats.contains("lds.update_rejected: 1") && stats.contains("connected_state: 1"), "{stats}");
+
+    resources[1] = good;
+    control_plane.publish(&resources);
+    until("nothing is rejected any more", || control_plane.seen().rejected.is_empty().then_some(()));
+    proxy.end();
+    assert_eq!(control_plane.seen().left, 1, "the stream ended in an orderly way");
 }
