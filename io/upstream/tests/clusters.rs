@@ -270,3 +270,58 @@ async fn names_are_followed_and_a_broken_name_server_takes_no_host_away() {
     answer.send_replace(Some(vec![[10, 0, 0, 3]]));
     until("the next answer counts", || hosts() == [address(3)]).await;
 }
+
+/// An HTTP/2 server: 200 to GET, and to `grpc.health.v1.Health/Check` the one byte that is given as the status.
+async fn http2_server(serving: u8) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let head = http::Response::builder().body(()).expect("valid");
+                    if request.method() == http::Method::GET {
+                        let _ = respond.send_response(head, true);
+                        continue;
+                    }
+                    assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+                    let Ok(mut body) = respond.send_response(head, false) else { continue };
+                    let _ = body.send_data(bytes::Bytes::from(vec![0, 0, 0, 0, 2, 8, serving]), false);
+                    let mut trailers = http::HeaderMap::new();
+                    trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+                    let _ = body.send_trailers(trailers);
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn probes_speak_http2_grpc_and_tcp() {
+    let (well, ill) = (http2_server(1).await, http2_server(2).await);
+    let http2 = HealthProbe::Http { path: "/".to_owned(), host: String::new(), http2: true };
+    let grpc = HealthProbe::Grpc { service: "s".to_owned(), authority: String::new() };
+    let rows = [
+        (http2, ["healthy", "healthy"]),
+        (grpc, ["healthy", "/failed_active_hc"]),
+        (HealthProbe::Tcp, ["healthy", "healthy"]),
+    ];
+    for (probe, expected) in rows {
+        let mut config = config(Discovery::Static(sockets(&[well, ill])));
+        config.health_checks.push(HealthCheck {
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            healthy_threshold: 1,
+            unhealthy_threshold: 1,
+            port: None,
+            probe: probe.clone(),
+        });
+        let clusters = clusters(Resolver::from_system());
+        let cluster = clusters.start(Arc::new(config));
+        tokio::time::timeout(PATIENCE, cluster.warmed()).await.expect("both hosts are probed");
+        let flags = cluster.hosts().members.iter().map(|member| member.host.flags_text()).collect::<Vec<_>>();
+        assert_eq!(flags, expected, "{probe:?}");
+    }
+}

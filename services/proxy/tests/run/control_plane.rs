@@ -16,16 +16,16 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// What a test sees of the control plane.
 #[derive(Clone, Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Names and messages of the resources that the proxy rejects at present.
-    pub rejected: Vec<(String, String)>,
+    pub(crate) rejected: Vec<(String, String)>,
     /// Streams that the proxy has ended in an orderly way.
-    pub left: usize,
+    pub(crate) left: usize,
 }
 
 /// It serves until it is dropped.
-pub struct ControlPlane {
-    pub address: SocketAddr,
+pub(crate) struct ControlPlane {
+    pub(crate) address: SocketAddr,
     view: watch::Sender<Arc<View>>,
     seen: Arc<Mutex<Seen>>,
     revision: u64,
@@ -33,7 +33,7 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let (view, watched) = watch::channel(Arc::new(View::default()));
@@ -50,13 +50,13 @@ impl ControlPlane {
     }
 
     /// From here on the proxy is to have exactly these.
-    pub fn publish(&mut self, resources: &[Resource]) {
+    pub(crate) fn publish(&mut self, resources: &[Resource]) {
         self.revision += 1;
         let encoded = resources.iter().map(|resource| Arc::new(selvedge_xds::encode(resource)));
         self.view.send_replace(Arc::new(View::new(self.revision, encoded)));
     }
 
-    pub fn seen(&self) -> Seen {
+    pub(crate) fn seen(&self) -> Seen {
         self.seen.lock().expect("no panic").clone()
     }
 }
