@@ -1,11 +1,16 @@
-//! `cargo xtask bench`: builds what is measured as it is released, and measures it.
+//! `cargo xtask bench`: builds what is measured as it is released, and measures it: the proxies side by side, then the
+//! way of a change from the API to a thousand proxies.
 
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-/// Builds and runs the bench; `arguments` go to it as they are.
+/// Where the proxies' bench writes its report, and the propagation's is added.
+const REPORT: &str = "bench/RESULTS.md";
+
+/// Builds and runs both benches; `arguments` go to the proxies' as they are, and with any the other is left out.
 ///
 /// # Errors
 /// When something does not build, or a peer is not installed (`cargo xtask test --only setup` installs them).
@@ -24,7 +29,30 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<()> {
         root,
     )?;
     println!("the proxies, side by side");
-    succeed(Command::new(root.join("target/release/selvedge-bench")).args(arguments), root)
+    succeed(Command::new(root.join("target/release/selvedge-bench")).args(arguments), root)?;
+    if !arguments.is_empty() {
+        return Ok(());
+    }
+    println!("a change's way to a thousand proxies");
+    propagation(root)
+}
+
+/// Runs the control plane's own benchmark and adds what it prints to the report.
+fn propagation(root: &Path) -> Result<()> {
+    let output = Command::new("cargo")
+        .args(["bench", "--locked", "--quiet", "-p", "selvedge-control", "--bench", "propagation"])
+        .current_dir(root)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("failed to start cargo bench")?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    println!("{said}");
+    ensure!(output.status.success(), "the propagation bench: {}", output.status);
+    let path = root.join(REPORT);
+    let mut report =
+        std::fs::OpenOptions::new().append(true).open(&path).context("failed to open the report")?;
+    write!(report, "\n## A change's way from the API to every proxy\n\n```text\n{}\n```\n", said.trim_end())
+        .context("failed to write the report")
 }
 
 fn succeed(command: &mut Command, root: &Path) -> Result<()> {
