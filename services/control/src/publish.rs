@@ -31,7 +31,7 @@ use selvedge_xds::server::{Event, Form, Scope};
 
 pub use feed::{Feed, FeedEvent};
 pub use registry::Write;
-pub use report::{Progress, Report};
+pub use report::Report;
 
 use intern::Intern;
 use mesh::Mesh;

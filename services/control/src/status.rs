@@ -4,7 +4,8 @@
 //! {"revision": 12, "meshes": [{
 //!   "kind": "mesh", "name": "shop", "arn": "…", "version": 1, "condition": "ACTIVE", "summary": "2 virtual nodes",
 //!   "reasons": [{"severity": "warning", "code": "ROUTE_SHADOWED", "path": "spec.httpRoute", "message": "…"}],
-//!   "proxies": [{"id": "127.0.0.1:15000", "software": "envoy 1.40.0", "revision": 12, "upToDate": true}],
+//!   "proxies": [{"id": "127.0.0.1:15000", "software": "envoy 1.40.0", "revision": 12, "upToDate": true,
+//!                "propagationMillis": 31, "connectedSeconds": 60}],
 //!   "children": []
 //! }]}
 //! ```
@@ -15,6 +16,7 @@ mod summary;
 mod tree;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -54,6 +56,10 @@ pub struct ConnectedProxy {
     pub software: String,
     /// The last revision of the mesh that it has wholly taken.
     pub revision: Option<u64>,
+    /// How long its last change took, from the control plane's noticing it to the proxy's last acknowledgement.
+    pub propagation: Option<Duration>,
+    /// For how long it has been connected.
+    pub connected: Duration,
 }
 
 /// A refusal by a proxy.
@@ -128,7 +134,12 @@ impl Extension for StatusRoute {
     }
 
     fn handle(&self, request: &Request<Bytes>) -> Response<Bytes> {
-        let mesh = request.uri().query().and_then(|query| parameter(query, "mesh"));
+        let query = request.uri().query().unwrap_or_default();
+        if let Some(unknown) = unknown_parameter(query, &["mesh"]) {
+            let message = format!("{unknown}: no such parameter; there is: mesh");
+            return refuse(StatusCode::BAD_REQUEST, "BadRequestException", &message);
+        }
+        let mesh = parameter(query, "mesh");
         match self.document(mesh.as_deref()) {
             Ok(Some(document)) => api::json(StatusCode::OK, &document),
             Ok(None) => {
@@ -164,6 +175,13 @@ pub(crate) fn parameter(query: &str, name: &str) -> Option<String> {
     Some(percent_decode_str(&pair.replace('+', " ")).decode_utf8_lossy().into_owned())
 }
 
+/// The first parameter of a query string that is not among those known: most likely a slip of the finger.
+fn unknown_parameter<'a>(query: &'a str, known: &[&str]) -> Option<&'a str> {
+    let names =
+        query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split('=').next().unwrap_or(pair));
+    names.into_iter().find(|name| !known.contains(name))
+}
+
 /// An error in the shape that AWS clients read.
 pub(crate) fn refuse(status: StatusCode, code: &str, message: &str) -> Response<Bytes> {
     api::json(status, &json!({ "__type": code, "message": message }))
@@ -183,6 +201,15 @@ mod tests {
             ("mesh=", Some("")),
         ] {
             assert_eq!(parameter(query, "mesh").as_deref(), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_does_not_exist_is_named() {
+        for (query, expected) in
+            [("", None), ("mesh=a", None), ("mesh=a&msh=b", Some("msh")), ("x", Some("x"))]
+        {
+            assert_eq!(unknown_parameter(query, &["mesh"]), expected, "{query}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What is known of the proxies: for `/selvedge/v1/status`.
 
+use std::time::Instant;
+
 use selvedge_translate::{Diagnostic, Translation};
 
 use super::mesh::Mesh;
@@ -16,27 +18,11 @@ pub struct Report {
     pub connected: Vec<ConnectedProxy>,
     pub rejections: Vec<Rejection>,
     pub diagnostics: Vec<Diagnostic>,
-    /// For each stream, how far its proxy has come.
-    pub progress: Vec<Progress>,
-}
-
-/// How far a proxy has come.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Progress {
-    pub node: String,
-    /// `envoy 1.40.0`.
-    pub software: String,
-    /// The last revision that it has wholly taken.
-    pub acked_revision: Option<u64>,
-    /// From the change's being read to the last ACK.
-    pub propagation: Option<std::time::Duration>,
-    /// For how long it has been connected.
-    pub connected: std::time::Duration,
 }
 
 impl Publisher {
     /// What is known of a mesh's proxies.
-    pub fn report(&self, now: std::time::Instant, mesh: &str) -> Report {
+    pub fn report(&self, now: Instant, mesh: &str) -> Report {
         let mut report = Report::default();
         let Some(mesh) = self.meshes.get(mesh) else { return report };
         for (proxy, target) in &mesh.targets {
@@ -46,16 +32,17 @@ impl Publisher {
                 let key = proxy.key(mesh.snapshot.name());
                 let rejections = rejections(mesh, &target.translation, stream);
                 let settled = stream.acked.is_some() && stream.acked == stream.session.revision();
-                let progress = progress(now, mesh, stream, settled);
                 report.connected.push(ConnectedProxy {
                     resource: key,
                     id: name(*id, stream),
                     up_to_date: settled && rejections.is_empty(),
-                    software: progress.software.clone(),
-                    revision: progress.acked_revision,
+                    software: software(stream),
+                    // What has not changed for a proxy since is as good as taken.
+                    revision: if settled { Some(mesh.snapshot.revision) } else { stream.acked },
+                    propagation: stream.propagation,
+                    connected: now.saturating_duration_since(stream.connected_at),
                 });
                 report.rejections.extend(rejections);
-                report.progress.push(progress);
             }
         }
         report.diagnostics.sort();
@@ -94,18 +81,8 @@ fn rejections(mesh: &Mesh, translation: &Translation, stream: &Stream) -> Vec<Re
     found
 }
 
-fn progress(now: std::time::Instant, mesh: &Mesh, stream: &Stream, settled: bool) -> Progress {
+/// `envoy 1.40.0`, as far as it says so.
+fn software(stream: &Stream) -> String {
     let node = stream.session.node();
-    Progress {
-        node: node.map(|node| node.id.clone()).unwrap_or_default(),
-        software: node
-            .map(|node| format!("{} {}", node.user_agent, node.version))
-            .unwrap_or_default()
-            .trim()
-            .to_owned(),
-        // What has not changed for a proxy since is as good as taken.
-        acked_revision: if settled { Some(mesh.snapshot.revision) } else { stream.acked },
-        propagation: stream.propagation,
-        connected: now.saturating_duration_since(stream.connected_at),
-    }
+    node.map(|node| format!("{} {}", node.user_agent, node.version)).unwrap_or_default().trim().to_owned()
 }

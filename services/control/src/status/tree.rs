@@ -147,8 +147,12 @@ impl<'a> Tree<'a> {
 }
 
 fn entry_of(proxy: &ConnectedProxy) -> Value {
-    let ConnectedProxy { id, up_to_date, software, revision, .. } = proxy;
-    json!({ "id": id, "software": software, "revision": revision, "upToDate": up_to_date })
+    let ConnectedProxy { id, up_to_date, software, revision, propagation, connected, .. } = proxy;
+    let propagation = propagation.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+    json!({
+        "id": id, "software": software, "revision": revision, "upToDate": up_to_date,
+        "propagationMillis": propagation, "connectedSeconds": connected.as_secs(),
+    })
 }
 
 /// The paths of everything in a mesh.
@@ -256,6 +260,8 @@ mod tests {
             up_to_date: false,
             software: "envoy 1".into(),
             revision: Some(6),
+            propagation: None,
+            connected: std::time::Duration::ZERO,
         }];
         let rejections = [Rejection { subject: node, proxy: "1".into(), message: "no".into() }];
         let tree = mesh(&snapshot(), &diagnostics, &proxies, &rejections);
