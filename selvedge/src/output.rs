@@ -3,7 +3,7 @@
 //! JSON, text and table are laid out exactly as the AWS command line lays them out, because scripts parse them;
 //! YAML is block style, as its second version prints it.
 
-mod query;
+pub(crate) mod query;
 mod table;
 mod text;
 pub(crate) mod yaml;

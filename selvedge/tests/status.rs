@@ -75,6 +75,8 @@ fn a_service_is_inactive_until_its_provider_exists() {
     assert_eq!(service["condition"], "INACTIVE");
     assert_eq!(service["reasons"][0]["code"], "PROVIDER_MISSING");
     assert!(server.prints(&["status"]).contains("does not exist"));
+    let query = "meshes[].children[?condition != 'ACTIVE'][].name";
+    assert_eq!(server.prints(&["status", "--query", query, "-o", "text"]), "s.local\n");
 
     server.prints(&[
         "appmesh",

@@ -1,10 +1,11 @@
 //! Options of the commands that ask our own server.
 
 use selvedge_client::Client;
+use serde_json::Value;
 
 use crate::endpoint;
 use crate::exit::Failure;
-use crate::output::{Color, Format};
+use crate::output::{self, Color, Format, Query, query};
 
 /// Which server, and how to print what it says.
 #[derive(Debug, Clone, clap::Args)]
@@ -14,13 +15,38 @@ pub(crate) struct CallArgs {
     endpoint_url: Option<String>,
     /// Print the document instead of its picture
     #[arg(short, long, value_enum)]
-    pub(crate) output: Option<Format>,
+    output: Option<Format>,
+    /// What of the document to print, as JMESPath
+    #[arg(long, value_name = "JMESPATH")]
+    query: Option<String>,
     /// Colour
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) color: Color,
 }
 
 impl CallArgs {
+    /// Prints the document, or what `--query` finds in it; `picture` when neither that nor a format was asked for.
+    ///
+    /// # Errors
+    /// When the expression cannot be applied, or standard output not be written.
+    pub(crate) fn print(
+        &self,
+        document: Value,
+        title: &str,
+        picture: impl FnOnce(&Value) -> String,
+    ) -> Result<(), Failure> {
+        let format = self.output.or(self.query.as_ref().map(|_| Format::Json));
+        let Some(format) = format else {
+            return Ok(output::emit(&picture(&document))?);
+        };
+        let bad = |error: query::Error| Failure::Usage(error.to_string());
+        let found = match &self.query {
+            Some(expression) => Query::parse(expression).map_err(bad)?.apply(&document).map_err(bad)?,
+            None => document,
+        };
+        Ok(output::print(&found, format, title, self.color)?)
+    }
+
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         Ok(Client::new(endpoint::resolve(self.endpoint_url.as_deref())?))
     }

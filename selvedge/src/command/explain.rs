@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use super::call::CallArgs;
 use crate::exit::Failure;
-use crate::output;
 
 /// Say which route a request takes, to which targets, with which timeouts and retries, and why
 #[derive(Debug, clap::Args)]
@@ -35,10 +34,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
     let document = args.call.client()?.post("/selvedge/v1/explain", &question(args)?).await?;
-    match args.call.output {
-        Some(format) => Ok(output::print(&document, format, "Explain", args.call.color)?),
-        None => Ok(output::emit(&story(&document))?),
-    }
+    args.call.print(document, "Explain", story)
 }
 
 fn question(args: &Args) -> Result<Value, Failure> {

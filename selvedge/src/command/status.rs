@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use super::call::{CallArgs, encoded};
 use crate::exit::Failure;
-use crate::output;
 
 /// Proxies of one node that the picture shows; `-o json` has them all.
 const PROXIES_SHOWN: usize = 10;
@@ -15,6 +14,7 @@ const PROXIES_SHOWN: usize = 10;
   selvedge status                       every mesh
   selvedge status --mesh my-mesh        one of them
   selvedge status --mesh my-mesh -o json
+  selvedge status --query \"meshes[].children[?condition != 'ACTIVE'][].name\"
 
 A resource is ACTIVE when everything it names exists and no proxy has refused it. INACTIVE, DEGRADED and REJECTED come with
 their reasons; those with a code have a page under docs/errors. A proxy is SYNCED when it has taken the mesh as it is.")]
@@ -32,10 +32,7 @@ pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
         None => "/selvedge/v1/status".to_owned(),
     };
     let document = args.call.client()?.get(&path).await?;
-    match args.call.output {
-        Some(format) => Ok(output::print(&document, format, "Status", args.call.color)?),
-        None => Ok(output::emit(&picture(&document, args.call.color.enabled()))?),
-    }
+    args.call.print(document, "Status", |document| picture(document, args.call.color.enabled()))
 }
 
 /// The document as trees, one a mesh.

@@ -139,7 +139,11 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     drop(out);
     shutdown.wait().await;
     tracing::info!("draining");
-    running.stop().await?;
+    tokio::select! {
+        stopped = running.stop() => stopped?,
+        // Whoever asks twice does not want to wait. What is durable is durable already.
+        () = shutdown.wait() => tracing::warn!("asked to end a second time: what is in flight is cut off"),
+    }
     tracing::info!("stopped");
     Ok(())
 }
