@@ -17,7 +17,7 @@ mod schema;
 mod sql;
 mod writer;
 
-pub use open::{OpenError, Options};
+pub use open::{BYTES_MAX, OpenError, Options};
 pub use schema::SCHEMA_VERSION;
 
 use crate::subscription::Subscribers;

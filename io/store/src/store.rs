@@ -69,8 +69,8 @@ pub enum Error {
     /// The store cannot be reached or is overloaded. Nothing was written; worth trying again.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// No space is left. Nothing was written.
-    #[error("the store's disk is full")]
+    /// No space is left on the disk, or within the store's own bound. Nothing was written.
+    #[error("the store is full")]
     Full,
     /// The write was under way when the store failed: it may have happened or not. Read before repeating it.
     #[error("the outcome of the write is unknown: {0}")]

@@ -30,7 +30,7 @@ fn memory(retained: u64) -> Fixture {
 
 fn sqlite(retained: u64) -> Fixture {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let options = Options { retained_revisions: retained };
+    let options = Options { retained_revisions: retained, ..Options::default() };
     let store = options.open(dir.path()).expect("an empty folder opens");
     Fixture { store: Box::new(store), _dir: Some(dir) }
 }

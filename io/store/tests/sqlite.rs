@@ -33,7 +33,7 @@ fn filled(dir: &Path) {
 fn documents_feed_and_retention_survive_reopening() {
     let dir = folder();
     filled(dir.path());
-    let store = Options { retained_revisions: 5 }.open(dir.path()).unwrap();
+    let store = Options { retained_revisions: 5, ..Options::default() }.open(dir.path()).unwrap();
     assert_eq!(store.changes(Revision::ZERO, 500).unwrap().len(), 200);
     let committed = store.transact(&mut |tx| tx.put("last", Bytes::new()).map_err(Abort::from)).unwrap();
     assert_eq!(committed.revision, Revision::new(201));
@@ -100,6 +100,39 @@ fn a_damaged_file_is_named_as_such() {
         assert!(matches!(refused, OpenError::Corrupt { .. }), "{name}: {refused:?}");
         assert!(refused.to_string().contains("store.sqlite3"), "{name}: {refused}");
     }
+}
+
+#[test]
+fn a_full_store_refuses_writes_whole_and_goes_on_when_there_is_room() {
+    let dir = folder();
+    let store = Options { bytes_max: 512 << 10, ..Options::default() }.open(dir.path()).unwrap();
+    let put = |key: String, bytes: usize| {
+        let value = Bytes::from(vec![b'x'; bytes]);
+        store.transact(&mut |tx| {
+            tx.put(&format!("{key}/first"), value.clone())?;
+            tx.put(&format!("{key}/second"), value.clone())?;
+            Ok::<_, Abort>(())
+        })
+    };
+    let written = (0..).take_while(|number| put(number.to_string(), 20_000).is_ok()).count();
+    assert!(written > 3, "{written} transactions fit");
+    assert_eq!(put("beyond".to_owned(), 20_000), Err(Error::Full));
+
+    // Whoever reads goes on meanwhile.
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| store.snapshot().map(|view| view.revision()));
+        let writer = scope.spawn(|| put("large".to_owned(), 200_000));
+        assert_eq!(reader.join().unwrap(), Ok(Revision::new(written as u64)));
+        assert_eq!(writer.join().unwrap(), Err(Error::Full));
+    });
+    let view = store.snapshot().unwrap();
+    assert_eq!(view.scan_all("").unwrap().len(), 2 * written, "nothing is half there");
+    drop(view);
+    for key in ["0/first", "0/second", "1/first", "1/second"] {
+        store.transact(&mut |tx| tx.delete(key).map(drop).map_err(Abort::from)).expect("a delete makes room");
+    }
+    let revision = put("beyond".to_owned(), 20_000).expect("there is room again").revision;
+    assert_eq!(revision, Revision::new(written as u64 + 5), "what failed took no revision");
 }
 
 #[test]

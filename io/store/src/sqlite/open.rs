@@ -21,7 +21,14 @@ const CHECKED_BYTES_MAX: u64 = 64 << 20;
 pub struct Options {
     /// How many revisions the change feed keeps, at least one. Default: [`RETAINED_REVISIONS`].
     pub retained_revisions: u64,
+    /// The largest that the file may grow, in bytes; beyond it a write fails with [`Error::Full`](crate::Error::Full)
+    /// and changes nothing, as on a disk that is full. Default: [`BYTES_MAX`].
+    pub bytes_max: u64,
 }
+
+/// How large a store's file may grow unless its [`Options`] say otherwise: far beyond any mesh, and well before
+/// most disks are full.
+pub const BYTES_MAX: u64 = 16 << 30;
 
 /// Why a store could not be opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +86,7 @@ pub enum OpenError {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { retained_revisions: RETAINED_REVISIONS }
+        Self { retained_revisions: RETAINED_REVISIONS, bytes_max: BYTES_MAX }
     }
 }
 
@@ -96,7 +103,8 @@ impl Options {
         identify(&connection, &file)?;
         let prepared = connection.execute_batch(sql::WRITER).and_then(|()| {
             let found = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-            schema::migrate(&connection, found)
+            schema::migrate(&connection, found)?;
+            limit(&connection, self.bytes_max)
         });
         prepared.map_err(|error| explain(&file, error))?;
         check(&connection, &file)?;
@@ -119,6 +127,13 @@ pub(super) fn connect(file: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(file, flags)?;
     connection.execute_batch(sql::CONNECTION)?;
     Ok(connection)
+}
+
+/// Bounds the file. One that is larger already keeps its size.
+fn limit(connection: &Connection, bytes_max: u64) -> rusqlite::Result<()> {
+    let page_bytes: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    let pages = u32::try_from(bytes_max / u64::from(page_bytes.max(1))).unwrap_or(u32::MAX);
+    connection.pragma_update_and_check(None, "max_page_count", pages.max(1), |_| Ok(()))
 }
 
 fn lock(dir: &Path) -> Result<File, OpenError> {
