@@ -9,20 +9,18 @@ use arc_swap::ArcSwap;
 use selvedge_telemetry::{ClusterStats, Registry, Sharded};
 use selvedge_traffic::balance::{HostHealth, Pick, pick_avoiding};
 use selvedge_traffic::outlier::Detection;
-use selvedge_traffic::{Address, Discovery, EndpointHealth, LoadAssignment, Locality};
+use selvedge_traffic::{Discovery, EndpointHealth, LoadAssignment};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::breaker::{Breaker, Priority};
 use crate::dns::Resolver;
+use crate::found::{Found, found};
 use crate::host::{HealthFlag, Host, HostOutlier};
 use crate::hosts::{HostSet, Member};
 use crate::original_dst::OriginalDst;
 use crate::{ejection, probe, random, resolve};
-
-/// A cluster has at most this many hosts; what discovery sends beyond is ignored, and warned of.
-pub const HOSTS_MAX: usize = 16_384;
 
 /// Detections that wait for the cluster's detector.
 const DETECTIONS_MAX: usize = 256;
@@ -359,50 +357,6 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.retire();
     }
-}
-
-/// A host as discovery found it.
-#[derive(Clone, Debug)]
-pub(crate) struct Found {
-    pub(crate) address: SocketAddr,
-    pub(crate) hostname: Option<Arc<str>>,
-    pub(crate) weight: u32,
-    pub(crate) priority: u32,
-    pub(crate) health: EndpointHealth,
-    pub(crate) locality: Arc<Locality>,
-}
-
-/// The endpoints that have an address; of several with the same address the first counts.
-fn found(assignment: &LoadAssignment) -> Vec<Found> {
-    let mut found: Vec<Found> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
-    for group in &assignment.localities {
-        let locality = Arc::new(group.locality.clone());
-        for endpoint in &group.endpoints {
-            let Address::Socket(address) = endpoint.address else {
-                tracing::warn!(cluster = assignment.cluster, address = ?endpoint.address, "endpoint without a socket address ignored");
-                continue;
-            };
-            if found.len() >= HOSTS_MAX {
-                tracing::warn!(
-                    cluster = assignment.cluster,
-                    "more than {HOSTS_MAX} endpoints, the rest is ignored"
-                );
-                return found;
-            }
-            if seen.insert(address) {
-                found.push(Found {
-                    address,
-                    hostname: (!endpoint.hostname.is_empty()).then(|| endpoint.hostname.as_str().into()),
-                    weight: endpoint.weight,
-                    priority: group.priority,
-                    health: endpoint.health,
-                    locality: Arc::clone(&locality),
-                });
-            }
-        }
-    }
-    found
 }
 
 fn is_failed(health: EndpointHealth) -> bool {

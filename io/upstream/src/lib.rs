@@ -7,6 +7,7 @@ mod cluster;
 mod clusters;
 pub mod dns;
 mod ejection;
+mod found;
 mod host;
 mod hosts;
 mod original_dst;
@@ -16,8 +17,9 @@ pub mod random;
 mod resolve;
 
 pub use breaker::{Breaker, ConnectionGuard, Guard, PendingGuard, Priority, RequestGuard, RetryGuard};
-pub use cluster::{Cluster, HOSTS_MAX, PickContext, PickFailure};
+pub use cluster::{Cluster, PickContext, PickFailure};
 pub use clusters::Clusters;
+pub use found::HOSTS_MAX;
 pub use host::{HealthFlag, Host, HostStats};
 pub use hosts::{HostSet, Member};
 pub use original_dst::DESTINATIONS_MAX;

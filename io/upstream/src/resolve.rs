@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use selvedge_traffic::{Address, DnsLookupFamily, Endpoint, LoadAssignment, Locality};
 
-use crate::cluster::{Cluster, Found, HOSTS_MAX};
+use crate::cluster::Cluster;
 use crate::dns::{DnsError, Resolver};
+use crate::found::{Found, HOSTS_MAX};
 use crate::random;
 
 /// Names are looked up again no later than this, whatever their time to live: Envoy's `dns_refresh_rate`.
