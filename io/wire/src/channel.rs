@@ -33,6 +33,9 @@ pub enum ChannelError {
     /// The chunks of an HTTP/1 body are not what they should be.
     #[error("the peer broke the protocol")]
     Chunk(#[source] ChunkError),
+    /// HTTP/2: the peer is going away and has not looked at this stream (RFC 9113 §6.8): it may be sent again elsewhere.
+    #[error("the peer went away before it took the stream")]
+    Unprocessed,
     /// HTTP/2: the peer gave up this stream alone.
     #[error("the peer reset the stream: {0}")]
     Reset(h2::Reason),

@@ -66,7 +66,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: R
 struct Connection {
     channel: Channel,
     deadline: Deadline,
-    /// The connection was idle for too long: the next response says that it closes.
+    /// The connection was idle for too long, or its listener has changed: the next response says that it closes.
     closing: bool,
     worker: Rc<Worker>,
     manager: Arc<HttpManager>,
@@ -98,6 +98,12 @@ impl Connection {
                     over_at = Some(until);
                     deadline.set(over_at);
                 }
+            }
+            if !self.closing && manager.is_retired() {
+                // Another configuration took this one's place: its connections move over.
+                self.closing = true;
+                over_at = Some(Instant::now() + manager.drain_timeout);
+                deadline.set(over_at);
             }
             while deadline.poll(cx).is_ready() {
                 if self.closing || worker.is_draining() {

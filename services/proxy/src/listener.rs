@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::request::Peer;
 use crate::serve::compile::{Chain, CompiledListener, Serving};
-use crate::serve::worker::Worker;
+use crate::serve::worker::{CONNECTIONS_MAX, Worker};
 use crate::{http1, http2, tcp};
 
 /// A listener as one worker has it: its configuration may be replaced while its socket stays.
@@ -27,6 +27,10 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, current: Cur
         match listen::accept(&socket).await {
             Ok((stream, remote)) => {
                 let listener = Arc::clone(&current.borrow());
+                if worker.connections() >= CONNECTIONS_MAX {
+                    listener.stats.downstream_cx_overflow.inc();
+                    continue;
+                }
                 tokio::task::spawn_local(connection(Rc::clone(&worker), listener, stream, remote));
             }
             Err(error) => {

@@ -50,6 +50,9 @@ pub enum StreamFailure {
     Closed { started: bool },
     #[error("the upstream refused the stream")]
     Refused,
+    /// The upstream goes away and has not looked at the request: sending it again does no harm.
+    #[error("the upstream went away before it took the request")]
+    Unprocessed,
     #[error("the upstream reset the stream")]
     Reset,
     #[error("the upstream broke the protocol")]
@@ -62,6 +65,7 @@ impl From<ChannelError> for StreamFailure {
     fn from(error: ChannelError) -> Self {
         match error {
             ChannelError::Reset(Reason::REFUSED_STREAM) => Self::Refused,
+            ChannelError::Unprocessed => Self::Unprocessed,
             ChannelError::Reset(_) => Self::Reset,
             error if error.is_protocol() => Self::Protocol,
             _ => Self::Closed { started: true },

@@ -208,7 +208,7 @@ pub(crate) fn channel_error(error: h2::Error) -> ChannelError {
             None => ChannelError::Closed,
         },
         Some(reason) if error.is_reset() && error.is_remote() => ChannelError::Reset(reason),
-        Some(_) if error.is_go_away() && error.is_remote() => ChannelError::Closed,
+        Some(_) if error.is_go_away() && error.is_remote() => ChannelError::Unprocessed,
         _ => ChannelError::Protocol("HTTP/2"),
     }
 }

@@ -44,7 +44,8 @@ enum Sent {
 /// Makes one try.
 ///
 /// A kept-alive connection may have been closed by its host just when it was chosen. If nothing of a response had come and
-/// the request may be sent twice, it goes out once more on a fresh connection, and that is not a retry.
+/// the request may be sent twice, it goes out once more on a fresh connection, and that is not a retry. The same goes for
+/// a stream that a GOAWAY says was never looked at.
 pub(super) async fn attempt(
     x: &mut Exchange<'_>,
     plan: &mut Plan<'_>,
@@ -63,7 +64,7 @@ pub(super) async fn attempt(
         x.log.connected(&stream, logged);
         let failure = match send(x, &mut stream, body).await {
             Sent::Answered(framing) => {
-                answered(x, plan, &host);
+                answered(x, &host);
                 return Ok(Attempt::Response(stream, framing));
             }
             Sent::Interrupted(Interrupt::Expired(Expired::PerTry)) => {
@@ -81,12 +82,14 @@ pub(super) async fn attempt(
             Sent::ClientBroken(error) => return Err(client_broke(x, &error)),
             Sent::Failed(failure) => failure,
         };
-        let stale = matches!(failure, StreamFailure::Closed { started: false })
-            && stream.is_reused()
-            && !fresh
-            && body.can_replay()
-            && (method::is_idempotent(x.heads.request.method()) || !stream.has_sent());
-        if !stale {
+        let harmless = match failure {
+            StreamFailure::Unprocessed => true,
+            StreamFailure::Closed { started: false } if stream.is_reused() => {
+                method::is_idempotent(x.heads.request.method()) || !stream.has_sent()
+            }
+            _ => false,
+        };
+        if fresh || !harmless || !body.can_replay() {
             return Ok(failed(plan, &host, stream, &failure));
         }
         stream.closed_by_peer();
@@ -247,7 +250,7 @@ fn upstream_framing(x: &Exchange<'_>) -> Framing {
     }
 }
 
-fn answered(x: &mut Exchange<'_>, plan: &Plan<'_>, host: &Host) {
+fn answered(x: &mut Exchange<'_>, host: &Host) {
     x.log.response_first = Some(x.log.since_start());
     let status = x.heads.response.status;
     host.report(Outcome::Status(status));
@@ -256,7 +259,6 @@ fn answered(x: &mut Exchange<'_>, plan: &Plan<'_>, host: &Host) {
     } else {
         host.stats.rq_success.inc();
     }
-    let _ = plan;
 }
 
 fn timed_out(plan: &Plan<'_>, host: &Host, stream: &mut UpstreamStream) {
@@ -275,6 +277,9 @@ fn failed(plan: &Plan<'_>, host: &Host, mut stream: UpstreamStream, failure: &St
         StreamFailure::Closed { .. } => {
             stream.closed_by_peer();
             Attempt::Reset(UpstreamReset::ConnectionTermination, Reset::Broken { request_started })
+        }
+        StreamFailure::Unprocessed => {
+            Attempt::Reset(UpstreamReset::ConnectionTermination, Reset::Broken { request_started: false })
         }
         StreamFailure::Refused => Attempt::Reset(UpstreamReset::RemoteRefusedStream, Reset::RefusedStream),
         StreamFailure::Reset => {

@@ -16,6 +16,8 @@ use selvedge_wire::drain::DrainState;
 
 /// Message heads that are kept for the next request of this worker.
 const HEADS_KEPT_MAX: usize = 64;
+/// Connections from clients that one worker holds at once; those beyond are closed as soon as they are accepted.
+pub(crate) const CONNECTIONS_MAX: usize = 65_536;
 /// The largest pair of heads that is kept.
 const HEADS_KEPT_BYTES_MAX: usize = 32 * 1024;
 

@@ -281,3 +281,52 @@ async fn draining_says_goaway_and_finishes_what_is_in_flight() {
     assert!(client.ready().await.is_err(), "the connection is gone");
     tokio::task::block_in_place(|| drop(mesh));
 }
+
+/// An HTTP/2 upstream whose first connection goes away as soon as a request is under way, having looked at none.
+async fn leaving() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut first, _) = listener.accept().await.unwrap();
+        let mut seen = Vec::new();
+        // Preface, then frames until HEADERS (type 1).
+        let is_asked = |bytes: &[u8]| {
+            let mut at = 24;
+            while let Some(header) = bytes.get(at..at + 9) {
+                if header[3] == 1 {
+                    return true;
+                }
+                at += 9 + usize::from(header[1]) * 256 + usize::from(header[2]);
+            }
+            false
+        };
+        // SETTINGS, empty.
+        tokio::io::AsyncWriteExt::write_all(&mut first, &[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        while !is_asked(&seen) {
+            tokio::io::AsyncReadExt::read_buf(&mut first, &mut seen).await.unwrap();
+        }
+        // GOAWAY: last stream 0, NO_ERROR.
+        let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        tokio::io::AsyncWriteExt::write_all(&mut first, &goaway).await.unwrap();
+        let (second, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(second).await.unwrap();
+        while let Some(Ok((request, respond))) = connection.accept().await {
+            tokio::spawn(echo(request, respond, 2));
+        }
+        drop(first);
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_a_leaving_host_never_looked_at_is_sent_again() {
+    let address = leaving().await;
+    let mesh = tokio::task::block_in_place(|| mesh(forward("up"), speaking_http2("up", address)));
+    let client = connect(mesh.address).await;
+    let answer = ask(&client, Request::post("http://h/e").body(()).unwrap(), b"", false).await;
+    assert_eq!(answer.response.status(), 200);
+    tokio::task::block_in_place(|| {
+        assert_eq!(mesh.stat("cluster.up.upstream_rq_retry"), 0);
+        drop(mesh);
+    });
+}
