@@ -14,6 +14,8 @@ pub enum Act {
     Start(Host),
     /// `crash proxy-1`: a machine dies with all that was in its memory.
     Crash(Host),
+    /// `stop control-0`: a machine is told to end, and says goodbye.
+    Stop(Host),
     /// `cut control-0 proxy-1`: nothing passes between the two.
     Cut(Host, Host),
     /// `mute control-0 proxy-1`: nothing passes from the first to the second.
@@ -89,7 +91,9 @@ fn misfortune(chance: &mut Chance, cast: Cast) -> (Act, Option<Act>) {
     let (control, proxy, client) = (one(cast.controls), one(cast.proxies), one(cast.clients));
     let (control, proxy, client) = (Host::Control(control), Host::Proxy(proxy), Host::Client(client));
     let far = chance.pick(&[proxy, proxy, client]);
-    match chance.below(12) {
+    match chance.below(14) {
+        12 => (Act::Stop(control), Some(Act::Start(control))),
+        13 => (Act::Stop(proxy), Some(Act::Start(proxy))),
         0 | 1 => (Act::Crash(control), Some(Act::Start(control))),
         2 | 3 => (Act::Crash(proxy), Some(Act::Start(proxy))),
         4 => (Act::Cut(control, far), Some(Act::Heal)),
@@ -107,7 +111,7 @@ impl Act {
     /// Whom it concerns.
     pub fn hosts(self) -> Vec<Host> {
         match self {
-            Self::Start(host) | Self::Crash(host) => vec![host],
+            Self::Start(host) | Self::Stop(host) | Self::Crash(host) => vec![host],
             Self::Cut(one, other) | Self::Mute(one, other) | Self::Reset(one, other) => vec![one, other],
             Self::Heal | Self::Storm(_) | Self::Calm | Self::CrashStore | Self::StartStore => Vec::new(),
         }
@@ -119,6 +123,7 @@ impl fmt::Display for Act {
         match self {
             Self::Start(host) => write!(f, "start {host}"),
             Self::Crash(host) => write!(f, "crash {host}"),
+            Self::Stop(host) => write!(f, "stop {host}"),
             Self::Cut(one, other) => write!(f, "cut {one} {other}"),
             Self::Mute(from, to) => write!(f, "mute {from} {to}"),
             Self::Heal => f.write_str("heal"),
@@ -143,6 +148,7 @@ impl FromStr for Act {
             ["start", name] => Self::Start(host(name)?),
             ["crash", "store"] => Self::CrashStore,
             ["crash", name] => Self::Crash(host(name)?),
+            ["stop", name] => Self::Stop(host(name)?),
             ["cut", one, other] => Self::Cut(host(one)?, host(other)?),
             ["mute", from, to] => Self::Mute(host(from)?, host(to)?),
             ["heal"] => Self::Heal,

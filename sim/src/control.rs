@@ -30,6 +30,15 @@ pub struct ControlPlane {
     publisher: Publisher,
 }
 
+/// How a stream ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// The proxy ended it.
+    Goodbye,
+    /// It broke, and the proxy may come back.
+    Broken,
+}
+
 /// What a control plane wants done with a proxy's stream.
 #[derive(Clone, Debug)]
 pub enum Output {
@@ -60,9 +69,15 @@ impl ControlPlane {
         self.catch_up(now);
     }
 
-    /// A stream broke.
-    pub fn closed(&mut self, now: Moment, id: ConnectionId) {
-        self.publisher.handle_disconnected(self.clock.instant(now), id.number(), false);
+    /// It is about to end, and leaves things as they are for whoever comes after.
+    pub fn drain(&mut self) {
+        self.publisher.handle_drain();
+    }
+
+    /// A stream is over. Its goodbye may be followed by its breaking.
+    pub fn closed(&mut self, now: Moment, id: ConnectionId, parting: Parting) {
+        let is_orderly = parting == Parting::Goodbye;
+        self.publisher.handle_disconnected(self.clock.instant(now), id.number(), is_orderly);
         self.catch_up(now);
     }
 

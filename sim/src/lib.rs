@@ -6,8 +6,15 @@
 //!
 //! - [`chance`], [`moment`], [`schedule`]: one source of randomness, one clock, one queue of events.
 //! - [`network`]: connections that delay, stall, break and hold messages back; [`storm`]: a store that fails.
-//! - [`act`]: what fate does.
+//! - [`control`], [`sidecar`]: the real rooms, each in a shell whose sockets, disk and clock are virtual;
+//!   [`config`]: what a proxy has in force.
 //! - [`client`]: who uses the API; [`intent`]: what they want; [`reference`]: what they may rely on.
+//! - [`act`]: what fate does; [`world`]: everything together, and what must hold in it.
+//! - [`seed`]: a world drawn from a number; [`scenario`]: one told as a story, under `scenarios/`; [`trace`]: what
+//!   happened.
+//!
+//! `cargo test -p selvedge-sim` lives through a thousand seeds. `SEED=n cargo test -p selvedge-sim --test seeds` tells
+//! the story of one.
 
 pub mod act;
 pub mod chance;

@@ -33,6 +33,8 @@ const AFTERMATH: Duration = Duration::from_secs(1);
 pub(crate) enum Message {
     /// Discovery, encoded; either direction.
     Discovery(Bytes),
+    /// A proxy ends its stream in good order.
+    Goodbye,
     /// From a client.
     Call(Box<Call>),
     /// To a client, with the call's number.
@@ -156,6 +158,10 @@ impl World {
         self.note("fate", act);
         match act {
             Act::Start(host) => self.start(host),
+            Act::Stop(host) => {
+                self.say_goodbye(host);
+                self.crash(host);
+            }
             Act::Crash(host) => self.crash(host),
             Act::Cut(one, other) => {
                 self.network.block(self.now, one, other, &mut self.schedule);
@@ -203,6 +209,23 @@ impl World {
             Host::Client(_) => {}
         }
         self.wake(host);
+    }
+
+    /// What a machine does before it ends in good order.
+    fn say_goodbye(&mut self, host: Host) {
+        match host {
+            Host::Control(index) => {
+                if let Some(replica) = self.controls[usize::from(index)].running.as_mut() {
+                    replica.plane.drain();
+                }
+            }
+            Host::Proxy(_) => {
+                for id in self.network.connections_of(host) {
+                    self.network.send(self.now, id, host, Message::Goodbye, &mut self.schedule);
+                }
+            }
+            Host::Client(_) => {}
+        }
     }
 
     fn crash(&mut self, host: Host) {

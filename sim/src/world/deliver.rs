@@ -2,7 +2,7 @@
 
 use super::{Event, Failure, Message, Replica, World, address_of};
 use crate::client::{Answer, Call, Request};
-use crate::control::Output;
+use crate::control::{Output, Parting};
 use crate::network::{Arrival, ConnectionId, Host, Parcel};
 use crate::sidecar::{Effect, Sidecar};
 
@@ -71,7 +71,8 @@ impl World {
             }
             Parcel::Message(Message::Discovery(bytes)) => replica.plane.received(now, id, &bytes),
             Parcel::Message(Message::Call(call)) => self.execute(index, id, from, &call),
-            Parcel::Close => replica.plane.closed(now, id),
+            Parcel::Message(Message::Goodbye) => replica.plane.closed(now, id, Parting::Goodbye),
+            Parcel::Close => replica.plane.closed(now, id, Parting::Broken),
             Parcel::Message(Message::Answer(..)) => {}
         }
     }
