@@ -208,44 +208,44 @@ impl Cluster {
 
     pub(crate) fn update_members(self: &Arc<Self>, found: Vec<Found>) {
         let mut control = self.lock();
-        let mut before: HashMap<SocketAddr, Member> =
-            self.hosts.load().members.iter().map(|member| (member.host.address, member.clone())).collect();
+        let current = self.hosts.load_full();
+        let mut before: HashMap<SocketAddr, &Member> =
+            current.members.iter().map(|member| (member.host.address, member)).collect();
         let mut members: Vec<Member> = Vec::with_capacity(found.len());
-        let mut added = false;
+        let (mut added, mut health_changed) = (false, false);
         for found in found {
             let known = before.remove(&found.address);
             added |= known.is_none();
             let host = match known {
-                Some(member) => member.host,
+                Some(member) => Arc::clone(&member.host),
                 None => self.add_host(&mut control, &found),
             };
-            host.set_flag(HealthFlag::PendingRemoval, false);
-            host.set_flag(HealthFlag::FailedEds, is_failed(found.health));
-            host.set_flag(HealthFlag::DegradedEds, found.health == EndpointHealth::Degraded);
-            members.push(Member {
-                host,
-                weight: found.weight,
-                priority: found.priority,
-                locality: found.locality,
-            });
+            health_changed |= host.set_flag(HealthFlag::PendingRemoval, false);
+            health_changed |= host.set_flag(HealthFlag::FailedEds, is_failed(found.health));
+            health_changed |=
+                host.set_flag(HealthFlag::DegradedEds, found.health == EndpointHealth::Degraded);
+            let Found { weight, priority, locality, .. } = found;
+            members.push(Member { host, weight, priority, locality });
         }
         let removed = before.len();
         for member in before.into_values() {
             if self.outlives_discovery(&member.host) {
                 member.host.set_flag(HealthFlag::PendingRemoval, true);
-                members.push(member);
+                members.push(member.clone());
             } else {
                 Self::drop_host(&mut control, &member.host);
             }
         }
-        let changed = added || removed > 0;
-        if changed {
+        if added || removed > 0 {
             self.stats.membership_change.inc();
-        } else {
-            self.stats.update_no_rebuild.inc();
         }
-        control.endpoints_known = true;
-        self.publish(members);
+        // The same hosts with the same shares: whoever rotates through them goes on where it is.
+        if !health_changed && control.endpoints_known && members == current.members {
+            self.stats.update_no_rebuild.inc();
+        } else {
+            control.endpoints_known = true;
+            self.publish(members);
+        }
         self.settle(&mut control);
     }
 

@@ -24,6 +24,15 @@ pub struct HostSet {
     pub(crate) balancer: Balancer,
 }
 
+impl PartialEq for Member {
+    /// The very same host with the same standing.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.host, &other.host)
+            && (self.weight, self.priority) == (other.weight, other.priority)
+            && self.locality == other.locality
+    }
+}
+
 impl HostSet {
     pub(crate) fn new(members: Vec<Member>, policy: LoadBalancing) -> Self {
         let candidates: Vec<Candidate> = members

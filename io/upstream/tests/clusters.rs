@@ -112,6 +112,10 @@ async fn endpoints_come_and_go_while_the_others_stay_themselves() {
     assert!(Arc::ptr_eq(&before[1], &after[0]), "10.0.0.2 is the same host");
     assert!(before[0].is_removed() && !after[0].is_removed());
     assert_eq!((cluster.stats.membership_total.value(), cluster.stats.membership_change.value()), (2, 2));
+    let set = cluster.hosts();
+    cluster.update_endpoints(&sockets(&[address(2), address(3)]));
+    assert!(Arc::ptr_eq(&set, &cluster.hosts()), "nothing new, nothing rebuilt");
+    assert_eq!(cluster.stats.update_no_rebuild.value(), 1);
     cluster.update_endpoints(&sockets(&[]));
     assert_eq!(picked(&cluster), None);
     assert_eq!(cluster.stats.update_empty.value(), 1);
