@@ -111,6 +111,9 @@ fn chains_of(
         let text = format!("port {port} {what}: the certificate {certificate} is not available here");
         context.error(Code::CertificateUnavailable, node, "spec.listeners", text);
     }
+    if secured.is_closed() {
+        return Vec::new();
+    }
     let cluster = application(context, node, listener);
     let network = network(context, node, listener, &cluster, access_logs);
     chains(format!("ingress_{protocol}_{port}"), destination_port, &secured, &network)

@@ -18,6 +18,13 @@ pub(crate) struct Downstream {
     pub(crate) unavailable: Option<String>,
 }
 
+impl Downstream {
+    /// Whether no connection is taken. What would stand behind it must not be made: no proxy would ask for it.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.tls.is_none() && !self.plain
+    }
+}
+
 /// What a caller does towards a node's listener.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Upstream {

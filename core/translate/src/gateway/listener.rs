@@ -47,15 +47,15 @@ pub(super) fn ingress(
         let text = format!("port {port} {what}: the certificate {certificate} is not available here");
         context.error(Code::CertificateUnavailable, gateway, format!("{at}.tls.certificate"), text);
     }
+    if secured.is_closed() {
+        return;
+    }
     let several = gateway.spec.listeners.len() > 1;
     let self_redirect = self_redirect(context, gateway, listener, several.then_some(port), egress_port);
     let table = ingress_table(context, gateway, port, protocol, entries, &self_redirect);
     let stat_prefix = names::ingress_stat_prefix(gateway.spec.listeners.len(), protocol, port);
     let network = Network::Http(Box::new(http_connection(stat_prefix, table, logs.to_vec())));
     let mut chains = chains(format!("ingress_{protocol}_{port}"), None, &secured, &network);
-    if chains.is_empty() {
-        return;
-    }
     let tls_inspector = chains.len() > 1;
     let default_chain = if tls_inspector { None } else { chains.pop() };
     let (address, ipv4_compat, name_address) = address(context);

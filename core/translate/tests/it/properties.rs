@@ -343,17 +343,21 @@ fn check(translation: &Translation) {
             table.name.as_str()
         })
         .collect();
+    let mut asked = BTreeSet::new();
     for network in networks(translation) {
         match network {
             Network::Http(http) => {
                 let RouteSource::Rds(table) = &http.routes else { panic!("routes are discovered") };
                 assert!(tables.contains(table.as_str()), "{table} does not exist");
+                asked.insert(table.as_str());
             }
             Network::Tcp(tcp) => {
                 assert!(!tcp.clusters.is_empty() && tcp.clusters.iter().all(|cluster| cluster.weight > 0));
             }
         }
     }
+    // A proxy that never asks for what it is given never has everything.
+    assert_eq!(asked, tables, "tables of no listener");
     for listener in listeners(translation) {
         assert!(
             !listener.chains.is_empty() || listener.default_chain.is_some(),
