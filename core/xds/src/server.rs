@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use prost::Message;
 use selvedge_traffic::ResourceKind;
 
 use crate::Node;
@@ -37,6 +38,12 @@ pub const SUBSCRIBED_NAMES_MAX: usize = 20_000;
 
 /// Longest node id, in bytes.
 pub const NODE_ID_BYTES_MAX: usize = 2048;
+
+/// Largest node that is taken, in bytes; what it says of itself is kept as long as its stream.
+pub const NODE_BYTES_MAX: usize = 64 << 10;
+
+/// Longest name that may be subscribed to, in bytes.
+pub const NAME_BYTES_MAX: usize = 2048;
 
 /// A response of more resources is cut here, in bytes; one resource may still be longer. gRPC libraries refuse messages
 /// above 4 MiB unless told otherwise.
@@ -65,12 +72,14 @@ pub enum Fault {
     Malformed(String),
     #[error("the first request names no node")]
     NodeMissing,
-    #[error("the node id is longer than {NODE_ID_BYTES_MAX} bytes")]
+    #[error("the node is larger than {NODE_BYTES_MAX} bytes, or its id longer than {NODE_ID_BYTES_MAX}")]
     NodeTooLong,
     #[error("the type {0:?} is not served here")]
     TypeMismatch(String),
     #[error("more than {SUBSCRIBED_NAMES_MAX} names are subscribed to")]
     TooManyNames,
+    #[error("a name of more than {NAME_BYTES_MAX} bytes is subscribed to")]
+    NameTooLong,
 }
 
 /// One stream of one proxy.
@@ -129,7 +138,7 @@ impl ServerSession {
         };
         if self.node.is_none() {
             let node = request.node.ok_or(Fault::NodeMissing)?;
-            if node.id.len() > NODE_ID_BYTES_MAX {
+            if node.id.len() > NODE_ID_BYTES_MAX || node.encoded_len() > NODE_BYTES_MAX {
                 return Err(Fault::NodeTooLong);
             }
             self.node = Some(Node::decode(node));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Fault, SUBSCRIBED_NAMES_MAX};
+use super::{Fault, NAME_BYTES_MAX, SUBSCRIBED_NAMES_MAX};
 
 /// The name that stands for all.
 const WILDCARD: &str = "*";
@@ -49,6 +49,7 @@ impl Subscription {
         if names.len() > SUBSCRIBED_NAMES_MAX {
             return Err(Fault::TooManyNames);
         }
+        check_lengths(&names)?;
         if names.is_empty() && self.legacy {
             return Ok(Vec::new());
         }
@@ -63,6 +64,7 @@ impl Subscription {
 
     /// Adds names; those that must be answered, which is all of them.
     pub(super) fn add(&mut self, names: Vec<String>) -> Result<Vec<Arc<str>>, Fault> {
+        check_lengths(&names)?;
         if !names.is_empty() {
             self.legacy = false;
         }
@@ -91,4 +93,8 @@ impl Subscription {
             self.names.remove(name);
         }
     }
+}
+
+fn check_lengths(names: &[String]) -> Result<(), Fault> {
+    if names.iter().any(|name| name.len() > NAME_BYTES_MAX) { Err(Fault::NameTooLong) } else { Ok(()) }
 }

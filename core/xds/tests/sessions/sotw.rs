@@ -144,3 +144,27 @@ fn a_stream_without_a_node_is_refused() {
     assert_eq!(session.handle_request(&request.encode_to_vec()), Err(Fault::NodeMissing));
     assert!(matches!(session.handle_request(b"\xff\xff"), Err(Fault::Malformed(_))));
 }
+
+#[test]
+fn what_a_stranger_can_make_grow_is_bounded() {
+    let refused = |request: DiscoveryRequest| {
+        let mut session = ServerSession::new(Form::StateOfTheWorld, Scope::Aggregated);
+        session.handle_request(&request.encode_to_vec()).expect_err("it is too much")
+    };
+    let node = |id: usize, cluster: usize| {
+        Some(Node { id: "i".repeat(id), cluster: "c".repeat(cluster), ..Node::default() })
+    };
+    let eds = || DiscoveryRequest {
+        type_url: type_url::of(EDS).to_owned(),
+        node: node(1, 1),
+        ..DiscoveryRequest::default()
+    };
+    assert_eq!(refused(DiscoveryRequest { node: node(3000, 1), ..eds() }), Fault::NodeTooLong);
+    assert_eq!(refused(DiscoveryRequest { node: node(1, 100_000), ..eds() }), Fault::NodeTooLong);
+    assert_eq!(
+        refused(DiscoveryRequest { resource_names: vec!["n".repeat(3000)], ..eds() }),
+        Fault::NameTooLong
+    );
+    let many = (0..=20_000).map(|at| at.to_string()).collect();
+    assert_eq!(refused(DiscoveryRequest { resource_names: many, ..eds() }), Fault::TooManyNames);
+}
