@@ -35,7 +35,7 @@ impl CallArgs {
         title: &str,
         picture: impl FnOnce(&Value) -> String,
     ) -> Result<(), Failure> {
-        let format = self.output.or(self.query.as_ref().map(|_| Format::Json));
+        let format = self.output.or_else(|| self.query.as_ref().map(|_| Format::Json));
         let Some(format) = format else {
             return Ok(output::emit(&picture(&document))?);
         };

@@ -185,7 +185,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
     let hosts = Hosts::allowing(settings.allowed_hosts);
     let api = Api::new(Arc::clone(&store), settings.api, Arc::new(System), readiness, hosts)
         .with_extension(StatusRoute::new(Arc::clone(&store), Arc::new(publisher.handle())))
-        .with_extension(ExplainRoute::new(store));
+        .with_extension(ExplainRoute::new(store, Arc::new(publisher.handle())));
     let server = Server::new(Arc::new(api), Some(xds::routes(&publisher.handle(), &draining)));
     let server = tokio::spawn(server.run(listener, draining, settings.drain));
     wait_until_loaded(&publisher.handle()).await;

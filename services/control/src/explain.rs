@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use crate::api::{self, Extension};
 use crate::operations;
-use crate::status::refuse;
+use crate::status::{Sessions, refuse};
 
 /// Headers that a question may have; more than any server reads.
 pub const HEADERS_MAX: usize = 256;
@@ -26,6 +26,7 @@ pub const HEADERS_MAX: usize = 256;
 /// The route.
 pub struct ExplainRoute {
     store: Arc<dyn Store>,
+    sessions: Arc<dyn Sessions>,
 }
 
 /// A request to be explained.
@@ -66,8 +67,8 @@ enum Refusal {
 }
 
 impl ExplainRoute {
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+    pub fn new(store: Arc<dyn Store>, sessions: Arc<dyn Sessions>) -> Self {
+        Self { store, sessions }
     }
 
     fn explanation(&self, request: &Request<Bytes>) -> Result<Explanation, Refusal> {
@@ -80,9 +81,23 @@ impl ExplainRoute {
         let view = self.store.snapshot()?;
         let snapshot = operations::load_mesh(&*view, &question.mesh)?;
         let snapshot = snapshot.ok_or_else(|| Refusal::NoMesh(question.mesh.clone()))?;
-        let proxy = proxy(&snapshot, &question.from)
+        let proxy = self
+            .proxy(&snapshot, &question.from)
             .ok_or_else(|| Refusal::NoProxy { mesh: question.mesh.clone(), from: question.from.clone() })?;
         Ok(explain(&snapshot, &proxy, &question.into_request()))
+    }
+}
+
+impl ExplainRoute {
+    /// The node of that name, else the gateway: as one that is connected for it is reached, or else by interception.
+    fn proxy(&self, snapshot: &Snapshot, name: &str) -> Option<Proxy> {
+        let mut proxy = proxy(snapshot, name)?;
+        let key = proxy.key(snapshot.name());
+        let connected = self.sessions.connected(snapshot.name()).into_iter().find(|one| one.resource == key);
+        if let Some(connected) = connected {
+            proxy.interception = connected.interception;
+        }
+        Some(proxy)
     }
 }
 
@@ -171,10 +186,11 @@ mod tests {
     use selvedge_store::memory::Memory;
 
     use super::*;
+    use crate::status::NoSessions;
 
     #[test]
     fn a_question_that_cannot_be_answered_is_refused_with_its_reason() {
-        let route = ExplainRoute::new(Arc::new(Memory::new()));
+        let route = ExplainRoute::new(Arc::new(Memory::new()), Arc::new(NoSessions));
         let question = |changes: serde_json::Value| {
             let mut question =
                 serde_json::json!({"mesh": "m", "from": "n", "method": "GET", "authority": "a", "path": "/"});

@@ -23,7 +23,7 @@ use http::{Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use selvedge_model::{Key, Snapshot};
 use selvedge_store::{Error as StoreError, Store};
-use selvedge_translate::{Diagnostic, Proxy, translate};
+use selvedge_translate::{Diagnostic, Interception, Proxy, translate};
 use serde_json::{Value, json};
 
 use crate::api::{self, Extension};
@@ -48,6 +48,8 @@ pub trait Sessions: Send + Sync {
 pub struct ConnectedProxy {
     /// The virtual node or gateway that it stands for.
     pub resource: Key,
+    /// How connections reach it.
+    pub interception: Interception,
     /// Tells it from its replicas: the address that it connects from.
     pub id: String,
     /// Whether it has acknowledged everything that it was sent.

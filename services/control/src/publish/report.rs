@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use selvedge_model::Key;
 use selvedge_translate::{Diagnostic, Translation};
 
 use super::mesh::Mesh;
@@ -30,10 +31,11 @@ impl Publisher {
             for id in &target.streams {
                 let Some(stream) = self.streams.get(id) else { continue };
                 let key = proxy.key(mesh.snapshot.name());
-                let rejections = rejections(mesh, &target.translation, stream);
+                let rejections = rejections(mesh, &key, &target.translation, stream);
                 let settled = stream.acked.is_some() && stream.acked == stream.session.revision();
                 report.connected.push(ConnectedProxy {
                     resource: key,
+                    interception: proxy.interception.clone(),
                     id: name(*id, stream),
                     up_to_date: settled && rejections.is_empty(),
                     software: software(stream),
@@ -60,7 +62,7 @@ fn name(id: StreamId, stream: &Stream) -> String {
 }
 
 /// A rejection belongs to the resources of the mesh that the proxy's own came from.
-fn rejections(mesh: &Mesh, translation: &Translation, stream: &Stream) -> Vec<Rejection> {
+fn rejections(mesh: &Mesh, own: &Key, translation: &Translation, stream: &Stream) -> Vec<Rejection> {
     let mut found = Vec::new();
     for rejected in stream.session.rejected().take(REJECTIONS_MAX) {
         let mut subjects: Vec<String> =
@@ -69,6 +71,10 @@ fn rejections(mesh: &Mesh, translation: &Translation, stream: &Stream) -> Vec<Re
             && let Some(node) = mesh.snapshot.virtual_nodes.get(&source.node)
         {
             subjects.push(node.metadata.arn.clone());
+        }
+        if subjects.is_empty() {
+            // It comes from no resource in particular, but from what the proxy is.
+            subjects.push(own.to_string());
         }
         subjects.sort();
         subjects.dedup();

@@ -188,7 +188,7 @@ fn count(count: usize, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use selvedge_model::{Metadata, Status, Timestamp};
-    use selvedge_translate::{Code, Severity};
+    use selvedge_translate::{Code, Interception, Severity};
 
     use super::*;
 
@@ -256,6 +256,7 @@ mod tests {
         ];
         let proxies = [ConnectedProxy {
             resource: key,
+            interception: Interception::Redirect,
             id: "1".into(),
             up_to_date: false,
             software: "envoy 1".into(),
