@@ -12,7 +12,14 @@ use crate::http1::{Connection, Head};
 /// Sends `bytes`, reads until `quiet`, and returns each HTTP answer found in what came, or the bytes when they are no
 /// HTTP.
 pub(super) async fn exchange(target: SocketAddr, bytes: &[u8], quiet: Duration) -> Result<Vec<Answered>> {
-    let mut connection = Connection::new(connect(target).await?);
+    let stream = match connect(target).await {
+        // A proxy that finds nobody behind it may reset the connection before connecting has returned.
+        Err(error) if is_reset(&error) => {
+            return Ok(vec![Answered { ending: "closed".into(), ..Answered::default() }]);
+        }
+        stream => stream?,
+    };
+    let mut connection = Connection::new(stream);
     // A proxy may refuse and close before it has read everything.
     let _ = connection.write(bytes).await;
     let (received, closed) = connection.read_until_quiet(quiet).await;
@@ -42,6 +49,11 @@ async fn parse(received: &[u8]) -> Result<Vec<Answered>> {
         answers.push(http::answered(&mut connection, head, "GET").await?);
     }
     Ok(answers)
+}
+
+fn is_reset(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
 }
 
 fn is_http(head: &Head) -> bool {
