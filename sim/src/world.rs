@@ -4,6 +4,7 @@ mod deliver;
 mod verdict;
 
 pub use verdict::Failure;
+use verdict::Goal;
 
 use crate::act::{Act, Cast};
 use crate::chance::Chance;
@@ -82,6 +83,7 @@ pub struct World {
     clients: Vec<Machine<Client>>,
     reference: Reference,
     failure: Option<Failure>,
+    goal: Option<Goal>,
     /// Until then the network delivers what a partition held back.
     stalled_until: Moment,
 }
@@ -107,6 +109,7 @@ impl World {
             clients: clients.into_iter().map(Machine::running).collect(),
             reference: Reference::default(),
             failure: None,
+            goal: None,
             stalled_until: Moment::START,
             chance,
         }

@@ -6,10 +6,10 @@ use crate::config::{Config, Gap, Missing};
 use crate::intent::MESH;
 use crate::network::Host;
 use crate::reference::Lost;
-use crate::sidecar::Sidecar;
+use crate::sidecar::{Disk, Sidecar};
 use selvedge_control::operations::load_mesh;
 use selvedge_model::Snapshot;
-use selvedge_store::Store as _;
+use selvedge_store::{Error, Revision, Store as _};
 use selvedge_traffic::{Address, Endpoint, EndpointHealth, LoadAssignment, LocalityEndpoints, Resource};
 use selvedge_translate::{EndpointSource, Proxy, ProxyKind, translate};
 use std::time::Duration;
@@ -56,6 +56,15 @@ pub enum Failure {
     /// A client was not done in time.
     #[error("client-{0} does not come to an end")]
     Endless(u8),
+}
+
+/// What every proxy must come to have. It follows from the store and from who is running, and holds as long as both
+/// stay as they are.
+pub(super) struct Goal {
+    revision: Revision,
+    running: Vec<bool>,
+    /// By proxy; `None` for one of something that has been deleted, which keeps what it had.
+    configs: Vec<Option<Config>>,
 }
 
 impl World {
@@ -154,26 +163,41 @@ impl World {
     }
 
     /// The first running proxy that has something else than the store's last revision says.
-    fn divergence(&self) -> Result<Option<Failure>, Failure> {
-        let mute = |error: selvedge_store::Error| Failure::Mute(error.to_string());
+    fn divergence(&mut self) -> Result<Option<Failure>, Failure> {
+        let goal = match self.goal.take() {
+            Some(goal) if goal.revision == self.revision()? && goal.running == self.running() => goal,
+            _ => self.find_goal()?,
+        };
+        let differing = (0..).zip(&goal.configs).find_map(|(index, expected)| {
+            let differences = self.config(index)?.differences(expected.as_ref()?);
+            let host = Host::Proxy(index);
+            (!differences.is_empty()).then_some(Failure::Diverged { host, differences })
+        });
+        self.goal = Some(goal);
+        Ok(differing)
+    }
+
+    fn find_goal(&self) -> Result<Goal, Failure> {
         let snapshot = self.store.snapshot().map_err(mute)?;
         let mesh = load_mesh(&*snapshot, MESH).map_err(mute)?;
-        let Some(mesh) = mesh else { return Ok(None) };
-        for (index, disk) in (0..).zip(&self.disks) {
-            let Some(config) = self.config(index) else { continue };
-            let (kind, name) = disk.resource();
+        let config_of = |disk: &Disk| {
+            let (mesh, (kind, name)) = (mesh.as_ref()?, disk.resource());
             let is_there = match kind {
                 ProxyKind::VirtualNode => mesh.virtual_nodes.contains_key(name),
                 ProxyKind::VirtualGateway => mesh.virtual_gateways.contains_key(name),
             };
-            // A proxy of something that has been deleted keeps what it had.
-            let differences =
-                if is_there { config.differences(&self.expected(&mesh, kind, name)) } else { Vec::new() };
-            if !differences.is_empty() {
-                return Ok(Some(Failure::Diverged { host: Host::Proxy(index), differences }));
-            }
-        }
-        Ok(None)
+            is_there.then(|| self.expected(mesh, kind, name))
+        };
+        let configs = self.disks.iter().map(config_of).collect();
+        Ok(Goal { revision: snapshot.revision(), running: self.running(), configs })
+    }
+
+    fn revision(&self) -> Result<Revision, Failure> {
+        Ok(self.store.snapshot().map_err(mute)?.revision())
+    }
+
+    fn running(&self) -> Vec<bool> {
+        self.proxies.iter().map(|machine| machine.running.is_some()).collect()
     }
 
     /// What a proxy must have in the end: the mesh's translation, with the running proxies as endpoints.
@@ -205,4 +229,8 @@ impl World {
         let localities = if locality.endpoints.is_empty() { Vec::new() } else { vec![locality] };
         LoadAssignment { cluster: cluster.to_owned(), localities }
     }
+}
+
+fn mute(error: Error) -> Failure {
+    Failure::Mute(error.to_string())
 }
