@@ -101,6 +101,10 @@ impl Feed {
         for gone in self.places.difference(&places) {
             events.push(FeedEvent::Endpoint { place: gone.clone(), owner: None });
         }
+        for stored in view.scan_all(REPLICAS_PREFIX)? {
+            let replica = stored.key[REPLICAS_PREFIX.len()..].to_owned();
+            events.push(FeedEvent::Beat { replica });
+        }
         events.push(FeedEvent::Loaded);
         self.position = Some(view.revision());
         self.meshes = meshes;
@@ -126,7 +130,9 @@ impl Feed {
                     None => drop(self.places.remove(&place)),
                 }
                 events.push(FeedEvent::Endpoint { place, owner });
-            } else if let Some(replica) = stored_key.strip_prefix(REPLICAS_PREFIX) {
+            } else if let Some(replica) = stored_key.strip_prefix(REPLICAS_PREFIX)
+                && view.get(&stored_key)?.is_some()
+            {
                 events.push(FeedEvent::Beat { replica: replica.to_owned() });
             }
         }

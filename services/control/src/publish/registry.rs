@@ -47,6 +47,8 @@ pub(super) struct Registry {
     entries: BTreeMap<Place, Entry>,
     /// When each replica was last seen to live.
     replicas: BTreeMap<Arc<str>, Instant>,
+    /// Those whose documents are to be cleared away.
+    dead: BTreeSet<Arc<str>>,
     beats: u64,
     beat_at: Option<Instant>,
     changed: BTreeSet<(String, String)>,
@@ -74,6 +76,7 @@ impl Registry {
             replica: replica.into(),
             entries: BTreeMap::new(),
             replicas: BTreeMap::new(),
+            dead: BTreeSet::new(),
             beats: 0,
             beat_at: None,
             changed: BTreeSet::new(),
@@ -188,6 +191,7 @@ impl Registry {
             .map(|(place, entry)| (place.clone(), self.lives(entry)))
             .collect();
         self.replicas.retain(|replica, _| !dead.contains(replica));
+        self.dead.extend(dead.iter().cloned());
         for (place, existed) in &orphans {
             self.note(place, *existed);
         }
@@ -242,6 +246,9 @@ impl Registry {
             };
             entry.asked_at = write.as_ref().map(|_| now);
             writes.extend(write);
+        }
+        for replica in std::mem::take(&mut self.dead) {
+            writes.push(Write::Forget { replica: replica.to_string() });
         }
         if self.beat_at.is_some_and(|at| at <= now) {
             let lives = self.entries.values().any(|entry| entry.streams > 0);

@@ -29,6 +29,10 @@ pub enum Write {
         replica: String,
         count: u64,
     },
+    /// A replica is gone.
+    Forget {
+        replica: String,
+    },
 }
 
 /// Carries out what [`super::super::Publisher::poll_write`] asked for, in one transaction.
@@ -55,6 +59,10 @@ fn apply(transaction: &mut dyn Transaction, change: &Write) -> Result<(), Error>
         }
         Write::Beat { replica, count } => {
             transaction.put(&format!("{REPLICAS_PREFIX}{replica}"), super::json(&json!({ "beat": count })))
+        }
+        Write::Forget { replica } => {
+            transaction.delete(&format!("{REPLICAS_PREFIX}{replica}"))?;
+            Ok(())
         }
         Write::Remove { place, owner: expected } => {
             let key = key(place);

@@ -19,6 +19,7 @@ fn settle(registry: &mut Registry, now: Instant) -> usize {
             Write::Register { place, replica } => registry.handle_document(now, place, Some(replica)),
             Write::Remove { place, .. } => registry.handle_document(now, place, None),
             Write::Beat { replica, .. } => registry.handle_beat(now, replica),
+            Write::Forget { .. } => {}
         }
     }
     writes.len()
@@ -69,7 +70,9 @@ fn a_new_replica_serves_what_its_predecessor_knew_and_then_forgets_it() {
     let later = now + DEAD_AFTER;
     registry.handle_timeout(later);
     assert_eq!(ports(&registry), [1], "the other never came back");
-    assert!(settle(&mut registry, later) > 0);
+    let writes = registry.poll_write(later + GATHER);
+    assert!(writes.contains(&Write::Remove { place: place(2), owner: "old".into() }));
+    assert!(writes.contains(&Write::Forget { replica: "old".into() }));
     assert_eq!(ports(&registry), [1]);
 }
 
