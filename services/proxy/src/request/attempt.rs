@@ -23,6 +23,10 @@ use super::limits::Expired;
 use super::reply::{Reply, UpstreamReset};
 
 /// What came of a try.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made and taken apart once a try; a box would cost each request an allocation"
+)]
 pub(super) enum Attempt {
     /// A response's head stands in the exchange; its body is still to be read.
     Response(UpstreamStream, Framing),
