@@ -37,8 +37,7 @@ pub struct Bootstrap {
     pub stats_flush_interval: Duration,
     /// Labels on every series.
     pub stats_tags: Vec<(String, String)>,
-    /// Where the last good configuration is kept; `None` keeps none.
-    pub state_dir: Option<PathBuf>,
+    pub state: StateFolder,
     pub drain: Drain,
 }
 
@@ -47,6 +46,17 @@ pub struct Bootstrap {
 pub enum XdsEndpoint {
     Tcp { host: String, port: u16 },
     Unix(PathBuf),
+}
+
+/// Where the last good configuration is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateFolder {
+    /// None is kept.
+    Nowhere,
+    /// Somebody asked for this one: a proxy that cannot use it does not start.
+    Given(PathBuf),
+    /// Nobody asked: where it cannot be made, nothing is kept.
+    Default(PathBuf),
 }
 
 /// How a proxy takes its leave.

@@ -22,7 +22,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::{self, Admin, SetLogLevel, Subject};
-use crate::bootstrap::Bootstrap;
+use crate::bootstrap::{Bootstrap, StateFolder};
 use crate::discovery::driver::Driver;
 use crate::discovery::{Phase, ProxyState};
 use crate::lifecycle::Lifecycle;
@@ -33,6 +33,9 @@ use crate::serve::{ListenerStatus, Serve, Serving};
 const LOG_FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// After the deadline of a drain the workers get so long to notice.
 const DEADLINE_GRACE: Duration = Duration::from_secs(1);
+
+/// The control plane gets so long to hear that the proxy is going.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// What keeps a proxy from starting.
 #[derive(Debug, Error)]
@@ -68,6 +71,8 @@ struct Proxy {
     access_logs: Arc<AccessLogs>,
     terminate: Signal,
     interrupt: Signal,
+    /// The control plane knows that the proxy is going.
+    left: watch::Receiver<bool>,
     /// Ends its thread when it is dropped.
     admin: Admin,
 }
@@ -78,14 +83,14 @@ impl Proxy {
         let control = Handle::current();
         let terminate = signal(SignalKind::terminate()).map_err(Error::Thread)?;
         let interrupt = signal(SignalKind::interrupt()).map_err(Error::Thread)?;
-        let store = bootstrap.state_dir.as_ref().map(|folder| Store::open(folder, &bootstrap.resource.given));
-        let store = store.transpose()?;
+        let store = open_store(&bootstrap)?;
         let registry = Registry::new(bootstrap.concurrency);
         let access_logs = AccessLogs::start(bootstrap.concurrency, registry.clone(), LOG_FLUSH_INTERVAL);
         let access_logs = access_logs.map_err(Error::Thread)?;
         let clusters = Clusters::new(registry.clone(), Resolver::from_system(), control.clone());
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         let (driver, watched) = Driver::new(&bootstrap, Arc::clone(&clusters), registry.clone(), store, seed);
+        let left = watched.left;
         let lifecycle = Lifecycle::new(watched.phase.clone(), bootstrap.drain, started);
         let serve = Serve {
             workers: bootstrap.concurrency,
@@ -116,7 +121,7 @@ impl Proxy {
         })?;
         tracing::info!(admin = %admin.address, "proxy started");
         control.spawn(driver.run(lifecycle.drain()));
-        Ok(Self { lifecycle, serving, access_logs, terminate, interrupt, admin })
+        Ok(Self { lifecycle, serving, access_logs, terminate, interrupt, left, admin })
     }
 
     /// Waits for SIGTERM, SIGINT or `/quitquitquit`.
@@ -138,8 +143,22 @@ impl Proxy {
             _ = self.terminate.recv() => tracing::warn!("a second SIGTERM; the rest is cut"),
             _ = self.interrupt.recv() => tracing::warn!("a second SIGINT; the rest is cut"),
         }
+        // Without connections all of this takes no time, and the word to the control plane may still be under way.
+        let _ = tokio::time::timeout(FAREWELL_MAX, self.left.wait_for(|left| *left)).await;
         drop(self.admin);
         self.access_logs.stop();
+    }
+}
+
+/// The place of the last good configuration, if there is to be one.
+fn open_store(bootstrap: &Bootstrap) -> Result<Option<Store>, persist::Error> {
+    let identity = &bootstrap.resource.given;
+    match &bootstrap.state {
+        StateFolder::Nowhere => Ok(None),
+        StateFolder::Given(folder) => Store::open(folder, identity).map(Some),
+        StateFolder::Default(folder) => Ok(Store::open(folder, identity)
+            .inspect_err(|error| tracing::warn!(%error, "the last good configuration will not be kept"))
+            .ok()),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::{Bootstrap, Drain, ResourceName, ResourceNameInvalid, XdsEndpoint};
+use super::{Bootstrap, Drain, ResourceName, ResourceNameInvalid, StateFolder, XdsEndpoint};
 
 /// Where `selvedge up` listens unless told otherwise.
 const XDS_ENDPOINT_DEFAULT: &str = "127.0.0.1:7070";
@@ -39,12 +39,14 @@ impl Bootstrap {
     pub fn from_env(env: &BTreeMap<String, String>, processors: usize) -> Result<Self, BootstrapError> {
         let env = Env(env);
         let resource = ResourceName::parse(resource(env)?)?;
+        let admin = admin(env)?;
         let tagged = env.flag("ENABLE_ENVOY_STATS_TAGS")?;
         Ok(Self {
             cluster: cluster(env).map_or_else(|| resource.path(), str::to_owned),
             xds: xds(env)?,
             metadata: metadata(env)?,
-            admin: admin(env)?,
+            state: state(env, &resource, admin.port()),
+            admin,
             log_level: env.get("ENVOY_LOG_LEVEL").unwrap_or("info").to_owned(),
             concurrency: concurrency(env, processors)?,
             initial_fetch_timeout: Some(env.duration(
@@ -57,7 +59,6 @@ impl Bootstrap {
                 .duration("ENVOY_STATS_FLUSH_INTERVAL", Duration::from_millis(1), Duration::from_secs(5))?
                 .max(Duration::from_millis(1)),
             stats_tags: if tagged { resource.tags() } else { Vec::new() },
-            state_dir: env.get("SELVEDGE_STATE_DIR").map(PathBuf::from),
             drain: drain(env)?,
             resource,
         })
@@ -103,6 +104,27 @@ fn admin(env: Env<'_>) -> Result<SocketAddr, BootstrapError> {
     let loopback = if v6 { IpAddr::V6(Ipv6Addr::LOCALHOST) } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
     let address = env.parsed("SELVEDGE_ADMIN_BIND", "an IP address")?.unwrap_or(loopback);
     Ok(SocketAddr::new(address, env.parsed("ENVOY_ADMIN_ACCESS_PORT", "a port")?.unwrap_or(9901)))
+}
+
+/// What is asked for, `none`, or a folder below the user's own state. Its name tells instances of one resource on one
+/// machine apart by their admin ports, for their listeners differ.
+fn state(env: Env<'_>, resource: &ResourceName, admin_port: u16) -> StateFolder {
+    match env.get("SELVEDGE_STATE_DIR") {
+        Some("none") => return StateFolder::Nowhere,
+        Some(folder) => return StateFolder::Given(PathBuf::from(folder)),
+        None => {}
+    }
+    let base = match (env.get("XDG_STATE_HOME"), env.get("HOME")) {
+        (Some(state), _) => PathBuf::from(state),
+        (None, Some(home)) => PathBuf::from(home).join(".local/state"),
+        (None, None) => return StateFolder::Nowhere,
+    };
+    let name: String = resource
+        .path()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "-_.@".contains(c) { c } else { '_' })
+        .collect();
+    StateFolder::Default(base.join("selvedge").join(format!("{name}-{admin_port}")))
 }
 
 fn concurrency(env: Env<'_>, processors: usize) -> Result<usize, BootstrapError> {
@@ -282,6 +304,23 @@ mod tests {
                 "app_host": "127.0.0.2", "app_port": { "8080": 31234, "9090": 31235 },
             }})
         );
+    }
+
+    #[test]
+    fn the_last_configuration_is_kept_below_the_users_state_unless_told_otherwise() {
+        let folder = |path: &str| StateFolder::Default(PathBuf::from(path));
+        for (variables, expected) in [
+            (&[][..], StateFolder::Nowhere),
+            (&[("HOME", "/h")][..], folder("/h/.local/state/selvedge/mesh_m_virtualNode_n-9901")),
+            (
+                &[("HOME", "/h"), ("XDG_STATE_HOME", "/x"), ("ENVOY_ADMIN_ACCESS_PORT", "1")],
+                folder("/x/selvedge/mesh_m_virtualNode_n-1"),
+            ),
+            (&[("HOME", "/h"), ("SELVEDGE_STATE_DIR", "/s")], StateFolder::Given(PathBuf::from("/s"))),
+            (&[("HOME", "/h"), ("SELVEDGE_STATE_DIR", "none")], StateFolder::Nowhere),
+        ] {
+            assert_eq!(read(variables).expect("valid").state, expected, "{variables:?}");
+        }
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub struct Driver {
     informed: bool,
     /// The process is about to end.
     leaving: bool,
+    /// The control plane knows.
+    left: watch::Sender<bool>,
     /// Resources that the state has refused so far.
     refusals: usize,
     started: Instant,
@@ -62,6 +64,8 @@ pub struct Watched {
     pub state: Arc<Mutex<ProxyState>>,
     pub snapshot: watch::Receiver<Arc<ConfigSnapshot>>,
     pub phase: watch::Receiver<Phase>,
+    /// Becomes true when the driver has taken leave of the control plane, or had none to take leave of.
+    pub left: watch::Receiver<bool>,
 }
 
 impl Driver {
@@ -83,6 +87,7 @@ impl Driver {
         let state = Arc::new(Mutex::new(ProxyState::new(bootstrap.initial_fetch_timeout)));
         let (snapshot, watched_snapshot) = watch::channel(Arc::new(ConfigSnapshot::default()));
         let (phase, watched_phase) = watch::channel(Phase::default());
+        let (left, watched_left) = watch::channel(false);
         let driver = Self {
             session: ClientSession::new(node, seed),
             state: Arc::clone(&state),
@@ -98,10 +103,12 @@ impl Driver {
             answer_by: None,
             informed: false,
             leaving: false,
+            left,
             refusals: 0,
             started: Instant::now(),
         };
-        (driver, Watched { state, snapshot: watched_snapshot, phase: watched_phase })
+        let watched = Watched { state, snapshot: watched_snapshot, phase: watched_phase, left: watched_left };
+        (driver, watched)
     }
 
     /// Runs until it is dropped. Once `drain` begins, the control plane is told – others stop sending requests here
@@ -128,6 +135,9 @@ impl Driver {
             self.carry_out();
             while let Some(request) = self.session.poll_request() {
                 link.send(request);
+            }
+            if self.leaving && matches!(link, Link::Closed) {
+                self.left.send_replace(true);
             }
             if matches!(link, Link::Closed) && self.session.is_connected() && !self.leaving {
                 self.disconnected("the stream takes no more requests");
