@@ -36,11 +36,6 @@ pub(super) async fn exchange(target: SocketAddr, bytes: &[u8], quiet: Duration) 
     Ok(answers)
 }
 
-fn is_reset(error: &anyhow::Error) -> bool {
-    let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-    kind == Some(std::io::ErrorKind::ConnectionReset)
-}
-
 async fn parse(received: &[u8]) -> Result<Vec<Answered>> {
     let (mut far, near) = tokio::io::duplex(received.len().max(1));
     far.write_all(received).await?;
