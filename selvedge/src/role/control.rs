@@ -12,12 +12,11 @@ use selvedge_control::api::{Api, Hosts, Readiness, System};
 use selvedge_control::explain::ExplainRoute;
 use selvedge_control::operations;
 use selvedge_control::publish;
-use selvedge_control::server::Server;
+use selvedge_control::server::{self, Server};
 use selvedge_control::status::StatusRoute;
 use selvedge_control::xds;
 use selvedge_model::Strictness;
 use selvedge_store::{Store, memory::Memory, sqlite::Sqlite};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -172,8 +171,7 @@ pub(crate) struct Running {
 /// When the store cannot be opened or the address not be bound.
 pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
     let store = open(&settings.store)?;
-    let listener = TcpListener::bind(settings.listen)
-        .await
+    let listener = server::listen(settings.listen)
         .with_context(|| format!("failed to listen on {}", settings.listen))?;
     let address = listener.local_addr()?;
     let (drain, draining) = watch::channel(false);

@@ -4,12 +4,13 @@
 //! that each may take.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::header::{CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
+use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::service::{Service, service_fn};
@@ -17,7 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use selvedge_aws::BODY_BYTES_MAX;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tonic::body::Body;
@@ -28,6 +29,8 @@ use crate::api::Api;
 
 /// Connections at a time. Each sidecar keeps one, and clients of the API come and go.
 pub const CONNECTIONS_MAX: usize = 16_384;
+/// Connections that the kernel holds until they are accepted; it may be set to hold fewer. All sidecars of a mesh come back at once.
+pub const BACKLOG: u32 = 4096;
 /// Calls of the API that may be in the store at a time; more wait their turn.
 pub const CALLS_MAX: usize = 64;
 /// Calls that may wait their turn; more are told to come back.
@@ -46,6 +49,18 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 /// How long an accept that failed for want of resources is not tried again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listening socket with room for a mesh's sidecars that all come back at once.
+///
+/// # Errors
+/// The system's, when the address cannot be had.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A server that is started anew takes the address over from connections that linger.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// The server of one listening socket.
 pub struct Server {
@@ -149,6 +164,14 @@ impl Server {
 
     async fn answer_api(&self, request: Request<Incoming>) -> Response<Bytes> {
         let (head, body) = request.into_parts();
+        // RFC 9112, section 3.2.
+        if head.version == Version::HTTP_11 && head.headers.get_all(HOST).iter().count() != 1 {
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                "BadRequestException",
+                "exactly one Host header is needed",
+            );
+        }
         // Who says beforehand that it is too much is told so beforehand.
         if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
             return too_large();
@@ -228,7 +251,11 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
 }
 
+/// A request for the discovery service. A web page's is none: it says its origin, and goes where that is refused.
 fn is_grpc(request: &Request<Incoming>) -> bool {
+    if request.version() != Version::HTTP_2 || request.headers().contains_key(ORIGIN) {
+        return false;
+    }
     let content_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     content_type.is_some_and(|content_type| content_type.starts_with(b"application/grpc"))
 }

@@ -11,10 +11,10 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use selvedge_control::api::{Api, Extension, Hosts, Readiness, System};
 use selvedge_control::operations::Settings;
-use selvedge_control::server::{CALLS_MAX, CALLS_WAITING_MAX, STREAMS_MAX, Server};
+use selvedge_control::server::{CALLS_MAX, CALLS_WAITING_MAX, STREAMS_MAX, Server, listen};
 use selvedge_store::memory::Memory;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
@@ -52,7 +52,7 @@ async fn start(grpc: Option<Routes>, deadline: Duration) -> Running {
     let store = Arc::new(Memory::new());
     let api = Api::new(store, Settings::default(), Arc::new(System), Readiness::default(), Hosts::default())
         .with_extension(Slow { is_reached: Arc::clone(&is_reached), is_let_go: Arc::clone(&is_let_go) });
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a port");
+    let listener = listen(([127, 0, 0, 1], 0).into()).expect("loopback has a port");
     let address = listener.local_addr().expect("a bound socket");
     let (drain, is_draining) = watch::channel(false);
     let server = tokio::spawn(Server::new(Arc::new(api), grpc).run(listener, is_draining, deadline));
@@ -98,6 +98,49 @@ async fn both_http_versions_and_grpc_share_a_port() {
     let response = http2.send_request(request).await.expect("an answer");
     // 12 is UNIMPLEMENTED: gRPC's own answer, not the API's.
     assert_eq!(response.headers().get("grpc-status").map(|status| status.as_bytes()), Some(&b"12"[..]));
+}
+
+#[tokio::test]
+async fn a_web_page_reaches_nothing_behind_the_socket() {
+    let running = start(Some(Routes::default()), Duration::from_secs(5)).await;
+    for (method, content_type) in
+        [("GET", "text/plain"), ("POST", "application/json"), ("POST", "application/grpc")]
+    {
+        let answer = running
+            .send(&format!(
+                "{method} /v20190125/meshes HTTP/1.1\r\nhost: localhost\r\norigin: http://page.example\r\n\
+                 content-type: {content_type}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            ))
+            .await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{content_type}: {answer}");
+    }
+    let io = TokioIo::new(running.connect().await);
+    let (mut http2, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let request = Request::post(format!("http://{}/some.Service/Method", running.address))
+        .header("content-type", "application/grpc")
+        .header("origin", "http://page.example");
+    let request = request.body(Full::<Bytes>::default()).expect("a request");
+    let response = http2.send_request(request).await.expect("an answer");
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_request_says_one_host() {
+    let running = start(None, Duration::from_secs(5)).await;
+    for (hosts, status) in [
+        ("host: localhost\r\n", "200"),
+        ("", "400"),
+        ("host: localhost\r\nhost: localhost\r\n", "400"),
+        ("host: page.example\r\n", "421"),
+        ("host: caf\u{e9}\r\n", "421"),
+    ] {
+        let answer = running
+            .send(&format!("GET /v20190125/meshes HTTP/1.1\r\n{hosts}connection: close\r\n\r\n"))
+            .await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{hosts:?}: {answer}");
+    }
 }
 
 #[tokio::test]

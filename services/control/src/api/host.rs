@@ -35,7 +35,10 @@ impl Hosts {
         }
         // HTTP/2 carries the host in the URI.
         let authority = request.uri().authority().map(|authority| authority.as_str());
-        let named = request.headers().get(HOST).and_then(|value| value.to_str().ok()).or(authority);
+        // A name that cannot be read is not among those that are answered.
+        let unreadable = |_| "unreadable.invalid";
+        let named =
+            request.headers().get(HOST).map(|value| value.to_str().unwrap_or_else(unreadable)).or(authority);
         named.filter(|named| !self.is_answered(named)).map(|_| {
             text(
                 StatusCode::MISDIRECTED_REQUEST,
