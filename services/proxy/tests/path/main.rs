@@ -3,6 +3,7 @@
 
 mod forwarding;
 mod http2;
+mod interception;
 mod mesh;
 mod refusals;
 mod retries;

@@ -148,6 +148,13 @@ impl Mesh {
         Self::start(1, listener(Network::Tcp(tcp)), clusters, folder, log)
     }
 
+    /// With a listener of its own making, and no log.
+    pub(crate) fn listening(listener: traffic::Listener, clusters: Vec<traffic::Cluster>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("access.log");
+        Self::start(1, listener, clusters, folder, log)
+    }
+
     fn start(
         workers: usize,
         listener: traffic::Listener,
@@ -199,10 +206,7 @@ impl Mesh {
     }
 
     pub(crate) fn connect(&self) -> Client {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Client { stream, unread: Vec::new() }
+        Client::over(TcpStream::connect(self.address).unwrap())
     }
 
     /// Sends one request on a connection of its own.
@@ -274,6 +278,12 @@ impl Answer {
 }
 
 impl Client {
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, unread: Vec::new() }
+    }
+
     pub(crate) fn send(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).unwrap();
     }
