@@ -190,7 +190,7 @@ pub(crate) fn assignment_of(cluster: &Cluster) -> Option<&str> {
     }
 }
 
-fn tables_of(listener: &Listener) -> Vec<&str> {
+pub(crate) fn tables_of(listener: &Listener) -> Vec<&str> {
     let chains = listener.chains.iter().chain(&listener.default_chain);
     chains
         .filter_map(|chain| match &chain.network {

@@ -56,10 +56,10 @@ impl ControlPlane {
         Self { store, clock, settings: Settings::default(), chance, feed: Feed::new(), publisher }
     }
 
-    /// A proxy has opened a stream from the address `peer`.
-    pub fn opened(&mut self, now: Moment, id: ConnectionId, peer: IpAddr) {
-        let (form, scope) = (Form::Delta, Scope::Aggregated);
-        self.publisher.handle_connected(self.clock.instant(now), id.number(), peer, form, scope);
+    /// A proxy has opened an aggregated stream of that form from the address `peer`.
+    pub fn opened(&mut self, now: Moment, id: ConnectionId, peer: IpAddr, form: Form) {
+        let now_there = self.clock.instant(now);
+        self.publisher.handle_connected(now_there, id.number(), peer, form, Scope::Aggregated);
         self.catch_up(now);
     }
 

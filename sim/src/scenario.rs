@@ -28,7 +28,7 @@ use std::time::Duration;
 
 /// One seed does for every story: its chance decides only about delays.
 const SEED: u64 = 1;
-const CAST: Cast = Cast { controls: 2, proxies: 4, clients: 1 };
+const CAST: Cast = Cast { controls: 2, proxies: 5, clients: 1 };
 
 /// Why a story cannot be told to its end.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

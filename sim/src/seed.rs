@@ -22,7 +22,7 @@ pub struct Run {
 /// Lives through the world that belongs to `seed`.
 pub fn run(seed: u64) -> Run {
     let mut chance = Chance::new(seed);
-    let cast = Cast { controls: chance.pick(&[1, 2]), proxies: chance.pick(&[1, 2, 3, 4]), clients: 2 };
+    let cast = Cast { controls: chance.pick(&[1, 2]), proxies: chance.pick(&[1, 3, 5]), clients: 2 };
     let mut world = World::new(chance.bits(), cast);
     let failure = live(&mut world, cast, &mut chance).err();
     Run { trace: world.trace().drain(), failure }

@@ -4,6 +4,8 @@
 
 mod envoy;
 mod own;
+mod session;
+mod world_session;
 
 use crate::chance::Chance;
 use crate::config::Config;
@@ -16,7 +18,9 @@ use selvedge_traffic::ResourceKind;
 use selvedge_translate::ProxyKind;
 use selvedge_xds::client::{Refused, Update};
 use selvedge_xds::{ClientSession, Encoded, Node};
+use session::Session;
 use std::collections::VecDeque;
+use world_session::WorldSession;
 
 /// What a proxy's machine keeps through a crash.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,12 +38,13 @@ pub enum Make {
     Own,
     /// One that does as Envoy does: whatever arrives is in force at once, and nothing is kept.
     Envoy,
+    /// The same, and what travels is not the change but the whole.
+    EnvoyOfTheWorld,
 }
 
 /// A running proxy.
 pub struct Sidecar {
-    clock: Clock,
-    session: ClientSession,
+    session: Session,
     connection: Option<ConnectionId>,
     /// Which control plane to try next.
     choice: u8,
@@ -85,6 +90,11 @@ impl Disk {
         Self { node: node.to_owned(), make, accepted: None }
     }
 
+    /// Whose proxy it is.
+    pub fn make(&self) -> Make {
+        self.make
+    }
+
     /// The virtual node or gateway that the proxy stands for.
     pub fn resource(&self) -> (ProxyKind, &str) {
         match self.node.rsplit_once("/virtualGateway/") {
@@ -99,14 +109,19 @@ impl Disk {
 impl Sidecar {
     /// A proxy that has just come up.
     pub fn start(disk: Disk, clock: Clock, mut chance: Chance) -> Self {
-        let node = Node { id: disk.node.clone(), cluster: disk.node.clone(), ..Node::default() };
-        let session = ClientSession::new(node, chance.bits());
+        let session = match disk.make {
+            Make::Own | Make::Envoy => {
+                let node = Node { id: disk.node.clone(), cluster: disk.node.clone(), ..Node::default() };
+                Session::Delta(Box::new(ClientSession::new(node, chance.bits())), clock)
+            }
+            Make::EnvoyOfTheWorld => Session::World(Box::new(WorldSession::new(&disk.node, chance.fork()))),
+        };
         let choice = u8::try_from(chance.below(256)).expect("below 256");
         let engine = match disk.make {
             Make::Own => Engine::Own(Box::new(Own::new(clock, chance))),
-            Make::Envoy => Engine::Envoy(Envoy::default()),
+            Make::Envoy | Make::EnvoyOfTheWorld => Engine::Envoy(Envoy::default()),
         };
-        Self { clock, session, connection: None, choice, engine, disk, effects: VecDeque::new() }
+        Self { session, connection: None, choice, engine, disk, effects: VecDeque::new() }
     }
 
     /// What it has in force.
@@ -120,7 +135,7 @@ impl Sidecar {
     /// The connection that [`Effect::Connect`] asked for.
     pub fn connected(&mut self, connection: ConnectionId) {
         self.connection = Some(connection);
-        self.session.handle_connected();
+        self.session.connected();
         self.send();
     }
 
@@ -129,7 +144,7 @@ impl Sidecar {
         if self.connection != Some(connection) {
             return;
         }
-        match self.session.handle_response(bytes) {
+        match self.session.response(bytes) {
             Ok(()) => {
                 if let Engine::Own(own) = &mut self.engine {
                     own.informed();
@@ -154,7 +169,7 @@ impl Sidecar {
         }
         self.connection = None;
         self.choice = self.choice.wrapping_add(1);
-        self.session.handle_disconnected(self.clock.instant(now));
+        self.session.disconnected(now);
         if let (Engine::Own(own), Some(accepted)) = (&mut self.engine, &self.disk.accepted)
             && own.restore(now, accepted)
         {
@@ -166,7 +181,7 @@ impl Sidecar {
 
     /// When it wants [`Sidecar::wake`].
     pub fn next_timeout(&self, now: Moment) -> Option<Moment> {
-        let reconnect = self.session.next_timeout(self.clock.instant(now)).map(|at| self.clock.moment(at));
+        let reconnect = self.session.next_timeout(now);
         let engine = match &self.engine {
             Engine::Own(own) => own.next_timeout(now),
             Engine::Envoy(_) => None,
@@ -176,8 +191,7 @@ impl Sidecar {
 
     /// Its time has come.
     pub fn wake(&mut self, now: Moment) {
-        let reconnect = self.session.next_timeout(self.clock.instant(now));
-        if reconnect.is_some_and(|at| self.clock.moment(at) <= now) {
+        if self.session.next_timeout(now).is_some_and(|at| at <= now) {
             self.effects.push_back(Effect::Connect(self.choice));
         }
         if let Engine::Own(own) = &mut self.engine {
@@ -221,7 +235,7 @@ impl Sidecar {
                     for it in &refused {
                         self.effects.push_back(Effect::Reject(format!("{}: {}", it.resource, it.reason)));
                     }
-                    self.session.handle_applied(&nonce, refused);
+                    self.session.applied(&nonce, refused);
                 }
                 None => return,
             }

@@ -80,6 +80,8 @@ pub struct World {
     proxies: Vec<Machine<Sidecar>>,
     /// What each proxy's machine has on disk.
     disks: Vec<Disk>,
+    /// When each proxy last opened a connection.
+    connected_at: Vec<Moment>,
     clients: Vec<Machine<Client>>,
     reference: Reference,
     failure: Option<Failure>,
@@ -105,6 +107,7 @@ impl World {
             storm,
             controls: (0..cast.controls).map(|_| Machine::default()).collect(),
             proxies: (0..cast.proxies).map(|_| Machine::default()).collect(),
+            connected_at: vec![Moment::START; cast.proxies.into()],
             disks: (0..cast.proxies).map(disk_of).collect(),
             clients: clients.into_iter().map(Machine::running).collect(),
             reference: Reference::default(),
@@ -285,13 +288,14 @@ fn address_of(proxy: u8) -> IpAddr {
     Ipv4Addr::new(10, 0, 0, proxy + 1).into()
 }
 
-/// What each proxy is: a caller, a callee and a gateway of our own, and a caller that does as Envoy does.
+/// What each proxy is: a caller, a callee and a gateway of our own, and callers that do as Envoy does.
 fn disk_of(proxy: u8) -> Disk {
-    match proxy % 4 {
+    match proxy % 5 {
         0 => Disk::new("mesh/m/virtualNode/web", Make::Own),
         1 => Disk::new("mesh/m/virtualNode/api-1", Make::Own),
         2 => Disk::new("mesh/m/virtualGateway/edge", Make::Own),
-        _ => Disk::new("mesh/m/virtualNode/web", Make::Envoy),
+        3 => Disk::new("mesh/m/virtualNode/web", Make::Envoy),
+        _ => Disk::new("mesh/m/virtualNode/web", Make::EnvoyOfTheWorld),
     }
 }
 

@@ -4,7 +4,8 @@ use super::{Event, Failure, Message, Replica, World, address_of};
 use crate::client::{Answer, Call, Request};
 use crate::control::{Output, Parting};
 use crate::network::{Arrival, ConnectionId, Host, Parcel};
-use crate::sidecar::{Effect, Sidecar};
+use crate::sidecar::{Effect, Make, Sidecar};
+use selvedge_xds::server::Form;
 
 impl World {
     pub(super) fn handle(&mut self, event: Event) {
@@ -66,7 +67,11 @@ impl World {
         match parcel {
             Parcel::Open => {
                 if let Host::Proxy(proxy) = from {
-                    replica.plane.opened(now, id, address_of(proxy));
+                    let form = match self.disks[usize::from(proxy)].make() {
+                        Make::Own | Make::Envoy => Form::Delta,
+                        Make::EnvoyOfTheWorld => Form::StateOfTheWorld,
+                    };
+                    replica.plane.opened(now, id, address_of(proxy), form);
                 }
             }
             Parcel::Message(Message::Discovery(bytes)) => replica.plane.received(now, id, &bytes),
@@ -173,6 +178,7 @@ impl World {
                     let controls = u8::try_from(self.controls.len()).expect("a cast counts in u8");
                     let control = Host::Control(choice % controls);
                     let id = self.network.connect(self.now, host, control, &mut self.schedule);
+                    self.connected_at[slot] = self.now;
                     self.note(host, format_args!("connects to {control}"));
                     if let Some(sidecar) = self.proxies[slot].running.as_mut() {
                         sidecar.connected(id);

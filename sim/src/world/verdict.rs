@@ -1,12 +1,12 @@
 //! What must hold: at every moment, and when peace has come.
 
-use super::{World, address_of};
+use super::{AFTERMATH, World, address_of};
 use crate::client::{Answer, Client, Request};
 use crate::config::{Config, Gap, Missing};
 use crate::intent::MESH;
 use crate::network::Host;
 use crate::reference::Lost;
-use crate::sidecar::{Disk, Sidecar};
+use crate::sidecar::{Disk, Make, Sidecar};
 use selvedge_control::operations::load_mesh;
 use selvedge_model::Snapshot;
 use selvedge_store::{Error, Revision, Store as _};
@@ -128,11 +128,19 @@ impl World {
 
     /// Make before break, at every moment.
     ///
-    /// A proxy that does not hold routes back itself depends on the control plane, which does so for a second and no
-    /// longer: on a network that stalls, routes may overtake the hosts of a cluster there, though never the cluster.
+    /// Two things are beyond a control plane, and excused in proxies that do not hold anything back themselves. It
+    /// holds routes back for a second and no longer: on a network that stalls, routes may overtake the hosts of a
+    /// cluster there, though never the cluster. And who comes back and speaks of the whole does not say what it has:
+    /// clusters that went meanwhile go before the routes to them, which follow at once.
     pub(super) fn check_proxy(&mut self, index: u8) {
         let is_stalled = self.network.is_partitioned() || self.now < self.stalled_until;
-        let is_wrong = |gap: &Gap| !(is_stalled && gap.what == Missing::Warmth);
+        let make = self.disks[usize::from(index)].make();
+        let is_back = self.now < self.connected_at[usize::from(index)] + AFTERMATH;
+        let is_wrong = |gap: &Gap| match make {
+            Make::Own => true,
+            Make::Envoy => !(is_stalled && gap.what == Missing::Warmth),
+            Make::EnvoyOfTheWorld => !(is_stalled || is_back),
+        };
         let gap = self.config(index).and_then(|config| config.gaps().into_iter().find(is_wrong));
         if let Some(gap) = gap {
             self.fail(Failure::Broken { host: Host::Proxy(index), gap });
