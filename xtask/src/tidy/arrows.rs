@@ -76,17 +76,12 @@ const ROOMS: &[Room] = &[
 
 const EVERY_ROOM: &str = "*";
 
+/// The simulation carries the messages themselves from session to session.
+const SPEAKERS_OF_PROTOBUF: &[&str] = &["selvedge-xds", "selvedge-xds-proto", "selvedge-sim"];
+
 const SECRETS: &[Secret] = &[
-    Secret {
-        dependency: "prost",
-        owners: &["selvedge-xds", "selvedge-xds-proto"],
-        reason: "only xds speaks protobuf",
-    },
-    Secret {
-        dependency: "prost-types",
-        owners: &["selvedge-xds", "selvedge-xds-proto"],
-        reason: "only xds speaks protobuf",
-    },
+    Secret { dependency: "prost", owners: SPEAKERS_OF_PROTOBUF, reason: "only xds speaks protobuf" },
+    Secret { dependency: "prost-types", owners: SPEAKERS_OF_PROTOBUF, reason: "only xds speaks protobuf" },
     Secret { dependency: "rusqlite", owners: &["selvedge-store"], reason: "only store speaks SQL" },
     Secret { dependency: "socket2", owners: &["selvedge-wire"], reason: "only wire owns sockets" },
     Secret {
