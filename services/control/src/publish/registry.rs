@@ -140,9 +140,18 @@ impl Registry {
 
     /// Another replica says that it lives.
     pub(super) fn handle_beat(&mut self, now: Instant, replica: String) {
-        if *replica != *self.replica {
-            self.touch(now);
-            self.replicas.insert(replica.into(), now);
+        if *replica == *self.replica {
+            return;
+        }
+        self.touch(now);
+        let replica: Arc<str> = replica.into();
+        if self.replicas.insert(replica.clone(), now).is_none() {
+            // It was given up and lives after all: so do the endpoints that only it vouches for.
+            self.dead.remove(&replica);
+            let revived = self.entries.iter().filter(|(_, entry)| {
+                entry.owner.as_ref() == Some(&replica) && entry.streams == 0 && entry.grace_until.is_none()
+            });
+            self.changed.extend(revived.map(|(place, _)| (place.mesh.clone(), place.node.clone())));
         }
     }
 

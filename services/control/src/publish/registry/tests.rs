@@ -91,6 +91,21 @@ fn another_replica_that_lives_answers_for_its_own() {
 }
 
 #[test]
+fn a_replica_that_was_given_up_too_early_brings_its_endpoints_back() {
+    let now = Instant::now();
+    let mut registry = Registry::new("here");
+    registry.handle_document(now, place(1), Some("there".into()));
+    registry.handle_timeout(now + DEAD_AFTER);
+    assert_eq!(ports(&registry), [] as [u16; 0]);
+    while registry.poll_changed().is_some() {}
+    registry.handle_beat(now + DEAD_AFTER, "there".into());
+    assert_eq!(ports(&registry), [1]);
+    assert_eq!(registry.poll_changed(), Some(("m".into(), "n".into())), "and whoever uses them is told");
+    registry.handle_beat(now + DEAD_AFTER + BEAT, "there".into());
+    assert_eq!(registry.poll_changed(), None);
+}
+
+#[test]
 fn a_sidecar_that_moved_to_another_replica_is_not_taken_down_by_the_first() {
     let now = Instant::now();
     let mut registry = Registry::new("here");
