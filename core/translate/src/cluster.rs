@@ -19,7 +19,7 @@ use crate::domains::is_usable;
 use crate::names;
 use crate::service::Target;
 use crate::timeout::{CONNECT, standard};
-use crate::tls::{Upstream, upstream};
+use crate::tls::{Missing, Upstream, upstream};
 use crate::translation::{EndpointSource, Found};
 
 /// A cluster with everything at what App Mesh gave it.
@@ -181,9 +181,26 @@ fn transport(
             }
             (UpstreamTransport::Tls(tls), false)
         }
-        Upstream::Closed(what) => {
-            let text = format!("port {port} cannot be called: {what} is not available here");
-            context.error(Code::CertificateUnavailable, node, "spec.listeners", text);
+        Upstream::Closed(missing) => {
+            match missing {
+                Missing::OfListener(what) => {
+                    let text = format!("port {port} cannot be called: {what} is not available here");
+                    context.error(Code::CertificateUnavailable, node, "spec.listeners", text);
+                }
+                Missing::OfCaller(what) => {
+                    let called = &node.key.name;
+                    let text = format!(
+                        "cannot call port {port} of {called}: its policy's {what} is not available here"
+                    );
+                    let caller = context.caller();
+                    context.error(
+                        Code::CertificateUnavailable,
+                        caller,
+                        "spec.backendDefaults.clientPolicy",
+                        text,
+                    );
+                }
+            }
             (UpstreamTransport::Plain, true)
         }
     }

@@ -10,7 +10,7 @@ use selvedge_model::{
 use selvedge_traffic::{Cluster, Listener, Resource, RouteTable, VirtualHost};
 
 use crate::diagnostic::{Code, Diagnostic, Severity};
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, ProxyKind};
 use crate::translation::Translation;
 
 /// Reads the snapshot, remembering what was read; takes what is made, and what there is to say.
@@ -118,6 +118,18 @@ impl<'a> Context<'a> {
 
     // === saying ===
 
+    /// Whom a diagnostic about the proxy's own specification is about.
+    pub(crate) fn caller(&self) -> Caller {
+        let name = &self.proxy.name;
+        let arn = match self.proxy.kind {
+            ProxyKind::VirtualNode => self.snapshot.virtual_nodes.get(name).map(|one| &one.metadata.arn),
+            ProxyKind::VirtualGateway => {
+                self.snapshot.virtual_gateways.get(name).map(|one| &one.metadata.arn)
+            }
+        };
+        Caller(arn.unwrap_or(name).clone())
+    }
+
     pub(crate) fn report(
         &mut self,
         severity: Severity,
@@ -173,6 +185,15 @@ pub(crate) trait Subject {
 impl<S: Spec> Subject for &selvedge_model::Resource<S> {
     fn subject(&self) -> String {
         self.metadata.arn.clone()
+    }
+}
+
+/// The node or gateway whose proxy is configured.
+pub(crate) struct Caller(String);
+
+impl Subject for Caller {
+    fn subject(&self) -> String {
+        self.0.clone()
     }
 }
 

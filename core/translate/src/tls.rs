@@ -31,7 +31,16 @@ pub(crate) enum Upstream {
     Plain,
     Tls(UpstreamTls),
     /// It must be encrypted, and what that takes cannot be had: nobody may be called.
-    Closed(String),
+    Closed(Missing),
+}
+
+/// What cannot be had here, and whose specification asks for it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Missing {
+    /// The caller's policy: other callers are not concerned.
+    OfCaller(String),
+    /// The listener that is called.
+    OfListener(String),
 }
 
 /// A listener's side. A certificate of a certificate manager cannot be had: what would need it is refused, and only
@@ -90,7 +99,9 @@ fn demanded(policy: &ClientPolicyTls, node: &VirtualNode, listener: &selvedge_mo
     let trust = match &policy.validation.trust {
         TlsValidationTrust::File(file) => Trust::File { chain: file.certificate_chain.clone() },
         TlsValidationTrust::Sds(sds) => Trust::Sds { name: sds.secret_name.clone() },
-        TlsValidationTrust::Acm(acm) => return Upstream::Closed(acm.certificate_authority_arns.join(", ")),
+        TlsValidationTrust::Acm(acm) => {
+            return Upstream::Closed(Missing::OfCaller(acm.certificate_authority_arns.join(", ")));
+        }
     };
     let mut accepted = names(policy.validation.subject_alternative_names.as_ref());
     if accepted.is_empty() {
@@ -102,7 +113,7 @@ fn demanded(policy: &ClientPolicyTls, node: &VirtualNode, listener: &selvedge_mo
     });
     let validation = Some(Validation { trust, subject_alternative_names: accepted });
     if is_nameless(certificate.as_ref(), validation.as_ref()) {
-        return Upstream::Closed(NAMELESS.to_owned());
+        return Upstream::Closed(Missing::OfCaller(NAMELESS.to_owned()));
     }
     Upstream::Tls(UpstreamTls {
         certificate,
@@ -116,7 +127,9 @@ fn demanded(policy: &ClientPolicyTls, node: &VirtualNode, listener: &selvedge_mo
 fn followed(offered: &ListenerTls, node: &VirtualNode, listener: &selvedge_model::Listener) -> Upstream {
     match &offered.certificate {
         ListenerTlsCertificate::Acm(_) if offered.mode == ListenerTlsMode::Permissive => Upstream::Plain,
-        ListenerTlsCertificate::Acm(acm) => Upstream::Closed(acm.certificate_arn.clone()),
+        ListenerTlsCertificate::Acm(acm) => {
+            Upstream::Closed(Missing::OfListener(acm.certificate_arn.clone()))
+        }
         ListenerTlsCertificate::File(_) | ListenerTlsCertificate::Sds(_) => Upstream::Tls(UpstreamTls {
             certificate: None,
             validation: Some(Validation { trust: Trust::AcceptAny, subject_alternative_names: Vec::new() }),

@@ -1,5 +1,6 @@
 //! Translations of whole meshes.
 
+mod diagnostics;
 mod explanations;
 mod golden;
 mod guide;
