@@ -95,6 +95,10 @@ impl World {
             metadata: json!({ "selvedge": direct }).as_object().cloned().unwrap_or_default(),
             ..Node::default()
         };
+        self.join(node)
+    }
+
+    fn join(&mut self, node: Node) -> StreamId {
         let mut session = ClientSession::new(node, 1);
         session.listen();
         self.attach(Proxy {
@@ -309,6 +313,43 @@ fn a_sidecar_is_an_endpoint_while_it_is_connected() {
     assert_eq!(world.endpoints(one, "one"), BTreeSet::from([9002]), "it may be back");
     world.pass(registry::GRACE + Duration::from_secs(1));
     assert_eq!(world.endpoints(one, "one"), BTreeSet::new());
+}
+
+#[test]
+fn a_mesh_that_cannot_be_read_holds_up_no_other() {
+    let (mut world, one, _) = world();
+    let (key, good) = {
+        let view = world.store.snapshot().expect("the store works");
+        let key = "appmesh/virtualNode/m/one";
+        (key, view.get(key).expect("the store works").expect("the node").value)
+    };
+    let store = Arc::clone(&world.store);
+    let write = |value: &[u8]| {
+        let value = Bytes::copy_from_slice(value);
+        store.transact(&mut |transaction| Ok(transaction.put(key, value.clone())?)).expect("the store works");
+    };
+    write(b"{not json");
+    world.put("meshes", json!({ "meshName": "other" }));
+    world.publish();
+    assert_eq!(world.arrived(one), [] as [String; 0], "its proxies keep what they have");
+
+    // The same when it is found at a start: the other mesh's proxies are served.
+    world.restart("second", false);
+    let spec = json!({ "listeners": [{ "portMapping": { "protocol": "http", "port": 8080 } }] });
+    world.put("meshes/other/virtualNodes", json!({ "virtualNodeName": "web", "spec": spec }));
+    world.publish();
+    assert!(world.publisher.is_loaded());
+    let node = Node { id: "mesh/other/virtualNode/web".to_owned(), ..Node::default() };
+    let web = world.join(node);
+    world.publish();
+    assert!(!world.arrived(web).is_empty());
+
+    // Mended, it comes back by itself.
+    write(&good);
+    world.publish();
+    let one = world.connect("caller-of-one", 1001);
+    world.publish();
+    assert!(!world.arrived(one).is_empty());
 }
 
 #[test]

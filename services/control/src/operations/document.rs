@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use selvedge_model::{Key, Kind, Rejected, Resource, Snapshot, Spec, Status, Value, json};
-use selvedge_store::{Error as StoreError, PAGE_MAX, Read};
+use selvedge_store::{Document, Error as StoreError, PAGE_MAX, Read};
 
 /// What every key of a resource begins with. Watch the change feed for it.
 pub const PREFIX: &str = "appmesh/";
@@ -88,8 +88,8 @@ fn parse(kind: Kind, bytes: &[u8]) -> Result<Value, Rejected> {
 /// # Errors
 /// The store's; [`StoreError::Corrupt`] for a document that is not such a resource.
 pub fn load<S: Spec>(view: &dyn Read, key: &Key) -> Result<Option<Resource<S>>, StoreError> {
-    let document = view.get(&key_of(key))?;
-    document.map(|document| read(&document.value)).transpose().map_err(corrupt)
+    let Some(document) = view.get(&key_of(key))? else { return Ok(None) };
+    read(&document.value).map(Some).map_err(|rejected| corrupt(&document.key, &rejected))
 }
 
 /// A whole mesh at the view's revision; `None` when there is no such mesh.
@@ -101,8 +101,9 @@ pub fn load_mesh(view: &dyn Read, mesh: &str) -> Result<Option<Snapshot>, StoreE
     let mut snapshot = Snapshot::new(view.revision().number(), resource);
     for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Mesh) {
         for document in view.scan_all(&prefix_in_mesh(kind, mesh))? {
-            let value = parse(kind, &document.value).map_err(corrupt)?;
-            snapshot.put(kind, &value).map_err(corrupt)?;
+            let unreadable = |rejected: Rejected| corrupt(&document.key, &rejected);
+            let value = parse(kind, &document.value).map_err(unreadable)?;
+            snapshot.put(kind, &value).map_err(unreadable)?;
         }
     }
     Ok(Some(snapshot))
@@ -131,7 +132,9 @@ pub(super) fn mentioning<S: Spec>(
         let page = view.scan(prefix, after.as_deref(), PAGE_MAX)?;
         for document in &page {
             if contains(&document.value, needle.as_bytes()) {
-                found.push(Arc::new(read(&document.value).map_err(corrupt)?));
+                found.push(Arc::new(
+                    read(&document.value).map_err(|rejected| corrupt(&document.key, &rejected))?,
+                ));
             }
         }
         match page.last() {
@@ -144,15 +147,18 @@ pub(super) fn mentioning<S: Spec>(
 /// Every resource below `prefix`.
 pub(super) fn all<S: Spec>(view: &dyn Read, prefix: &str) -> Result<Vec<Arc<Resource<S>>>, StoreError> {
     let documents = view.scan_all(prefix)?;
-    documents.iter().map(|document| read(&document.value).map(Arc::new).map_err(corrupt)).collect()
+    let read = |document: &Document| {
+        read(&document.value).map(Arc::new).map_err(|rejected| corrupt(&document.key, &rejected))
+    };
+    documents.iter().map(read).collect()
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
 
-fn corrupt(rejected: Rejected) -> StoreError {
-    StoreError::Corrupt(rejected.to_string())
+fn corrupt(key: &str, rejected: &Rejected) -> StoreError {
+    StoreError::Corrupt(format!("{key}: {rejected}"))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use selvedge_model::{Key, Kind, Snapshot, Value, json};
+use selvedge_model::{Key, Kind, Snapshot, json};
 use selvedge_store::{Error, PAGE_MAX, Read, Revision, Store};
 
 use super::registry::{self, ENDPOINTS_PREFIX, Place, REPLICAS_PREFIX};
@@ -36,6 +36,8 @@ pub enum FeedEvent {
 pub struct Feed {
     position: Option<Revision>,
     meshes: BTreeMap<String, Snapshot>,
+    /// Meshes with a document that cannot be read. They stay as they were, and are read whole at their next change.
+    damaged: BTreeSet<String>,
     places: BTreeSet<Place>,
     due: Option<Instant>,
 }
@@ -79,9 +81,11 @@ impl Feed {
         let view = &*view;
         let mut meshes = BTreeMap::new();
         for name in document::mesh_names(view)? {
-            if let Some(snapshot) = document::load_mesh(view, &name)? {
-                meshes.insert(name, snapshot);
-            }
+            let snapshot = match self.unless_damaged(&name, document::load_mesh(view, &name))? {
+                Some(snapshot) => snapshot,
+                None => self.meshes.get(&name).cloned(),
+            };
+            meshes.extend(snapshot.map(|snapshot| (name, snapshot)));
         }
         let mut events = Vec::new();
         for name in self.meshes.keys().filter(|name| !meshes.contains_key(*name)) {
@@ -137,8 +141,14 @@ impl Feed {
             }
         }
         let mut fresh = Vec::new();
-        for (name, (changed, last)) in &meshes {
-            fresh.push((name.clone(), self.refreshed(view, name, changed, *last)?, changed.clone()));
+        for (name, (mut changed, last)) in meshes {
+            let was_damaged = self.damaged.contains(&name);
+            let refreshed = self.refreshed(view, &name, &changed, last);
+            let Some(snapshot) = self.unless_damaged(&name, refreshed)? else { continue };
+            if was_damaged {
+                changed.extend(all_keys(self.meshes.get(&name)).chain(all_keys(snapshot.as_ref())));
+            }
+            fresh.push((name, snapshot, changed));
         }
         for (name, snapshot, changed) in fresh {
             match &snapshot {
@@ -151,6 +161,29 @@ impl Feed {
         Ok(events)
     }
 
+    /// A mesh as it was read; `None` for one that cannot be, which the others do not wait for.
+    fn unless_damaged(
+        &mut self,
+        name: &str,
+        read: Result<Option<Snapshot>, Error>,
+    ) -> Result<Option<Option<Snapshot>>, Error> {
+        match read {
+            Err(Error::Corrupt(reason)) => {
+                tracing::error!(
+                    mesh = name,
+                    reason,
+                    "a mesh cannot be read; its proxies keep what they have"
+                );
+                self.damaged.insert(name.to_owned());
+                Ok(None)
+            }
+            read => {
+                self.damaged.remove(name);
+                read.map(Some)
+            }
+        }
+    }
+
     /// A mesh with some of its resources read anew.
     fn refreshed(
         &self,
@@ -159,7 +192,9 @@ impl Feed {
         changed: &[Key],
         revision: Revision,
     ) -> Result<Option<Snapshot>, Error> {
-        let Some(known) = self.meshes.get(name) else { return document::load_mesh(view, name) };
+        let Some(known) = self.meshes.get(name).filter(|_| !self.damaged.contains(name)) else {
+            return document::load_mesh(view, name);
+        };
         if view.get(&document::key_of(&Key::mesh(name)))?.is_none() {
             return Ok(None);
         }
@@ -169,10 +204,10 @@ impl Feed {
             match view.get(&document::key_of(key))? {
                 None => snapshot.remove(key),
                 Some(stored) => {
-                    let value = parse(&stored.value)?;
-                    snapshot
-                        .put(key.kind, &value)
-                        .map_err(|rejected| Error::Corrupt(rejected.to_string()))?;
+                    let unreadable =
+                        |reason: &dyn std::fmt::Display| Error::Corrupt(format!("{}: {reason}", stored.key));
+                    let value = json::parse(&stored.value).map_err(|error| unreadable(&error))?;
+                    snapshot.put(key.kind, &value).map_err(|error| unreadable(&error))?;
                 }
             }
         }
@@ -197,10 +232,6 @@ fn changed_keys(
         }
     }
     Ok(keys)
-}
-
-fn parse(value: &[u8]) -> Result<Value, Error> {
-    json::parse(value).map_err(|error| Error::Corrupt(error.to_string()))
 }
 
 /// Every resource of a mesh.
