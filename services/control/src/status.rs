@@ -112,9 +112,12 @@ impl StatusRoute {
         };
         let mut meshes = Vec::new();
         for name in names {
-            match operations::load_mesh(&*view, &name)? {
-                Some(snapshot) => meshes.push(self.mesh(&snapshot)),
-                None => return Ok(None),
+            match operations::load_mesh(&*view, &name) {
+                Ok(Some(snapshot)) => meshes.push(self.mesh(&snapshot)),
+                Ok(None) => return Ok(None),
+                // The other meshes are shown none the less.
+                Err(StoreError::Corrupt(reason)) => meshes.push(tree::damaged(&name, &reason)),
+                Err(error) => return Err(error),
             }
         }
         Ok(Some(json!({ "revision": view.revision().number(), "meshes": meshes })))
@@ -192,6 +195,32 @@ pub(crate) fn refuse(status: StatusCode, code: &str, message: &str) -> Response<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mesh_that_cannot_be_read_hides_no_other() {
+        let store = selvedge_store::memory::Memory::new();
+        let good = json!({
+            "meshName": "good", "spec": {}, "status": { "status": "ACTIVE" },
+            "metadata": {
+                "arn": "arn:aws:appmesh:eu-west-1:123456789012:mesh/good", "createdAt": 1.5, "lastUpdatedAt": 1.5,
+                "meshOwner": "123456789012", "resourceOwner": "123456789012", "uid": "u", "version": 1,
+            },
+        });
+        let documents = [("bad", "{".to_owned()), ("good", good.to_string())];
+        let written = store.transact(&mut |transaction| {
+            for (name, document) in &documents {
+                transaction.put(&format!("appmesh/mesh/{name}"), Bytes::from(document.clone()))?;
+            }
+            Ok(())
+        });
+        written.expect("the store works");
+        let route = StatusRoute::new(Arc::new(store), Arc::new(NoSessions));
+        let document = route.document(None).expect("an answer").expect("all meshes");
+        let conditions: Vec<_> = [0, 1].map(|mesh| document["meshes"][mesh]["condition"].clone()).into();
+        assert_eq!(conditions, ["DEGRADED", "ACTIVE"]);
+        let reason = document["meshes"][0]["reasons"][0]["message"].as_str().expect("a reason");
+        assert!(reason.starts_with("appmesh/mesh/bad: "), "{reason}");
+    }
 
     #[test]
     fn parameters_are_found_and_decoded() {

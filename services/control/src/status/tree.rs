@@ -19,6 +19,15 @@ pub(super) fn mesh(
     Tree::new(snapshot, diagnostics, proxies, rejections).mesh()
 }
 
+/// What is shown of a mesh with a document that cannot be read.
+pub(super) fn damaged(name: &str, reason: &str) -> Value {
+    json!({
+        "kind": Kind::Mesh.segment(), "name": name, "condition": "DEGRADED",
+        "summary": "cannot be read; its proxies keep what they have",
+        "reasons": [{ "severity": "error", "message": reason }],
+    })
+}
+
 struct Tree<'a> {
     snapshot: &'a Snapshot,
     /// By the path of the resource that they are about.
