@@ -74,14 +74,13 @@ impl Subscription {
         wanted: BTreeSet<String>,
         connected: bool,
     ) -> Option<DeltaDiscoveryRequest> {
+        // What was brought along from disk may be more than what is asked for.
+        self.held.retain(|name, _| wanted.contains(name));
         if wanted == self.wanted {
             return None;
         }
         let before = std::mem::replace(&mut self.wanted, wanted);
         let gone: Vec<String> = before.difference(&self.wanted).cloned().collect();
-        for name in &gone {
-            self.held.remove(name);
-        }
         if !connected {
             return None;
         }

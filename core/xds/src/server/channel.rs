@@ -37,6 +37,8 @@ pub(super) struct Channel {
     refused: BTreeMap<Arc<str>, Refusal>,
     /// Names to be answered whether or not they changed.
     forced: BTreeSet<Arc<str>>,
+    /// Names that are to be answered when they are asked for, whatever version the proxy brings along.
+    awaited: BTreeSet<Arc<str>>,
     /// A request that must be answered even if there is nothing to tell.
     answer_due: bool,
     outstanding: Option<Outstanding>,
@@ -64,6 +66,7 @@ impl Channel {
             held: BTreeMap::new(),
             refused: BTreeMap::new(),
             forced: BTreeSet::new(),
+            awaited: BTreeSet::new(),
             answer_due: false,
             outstanding: None,
         }
@@ -185,6 +188,8 @@ impl Channel {
     pub(super) fn force(&mut self, name: &Arc<str>) {
         if self.subscription.covers(name) {
             self.forced.insert(name.clone());
+        } else {
+            self.awaited.insert(name.clone());
         }
     }
 
@@ -217,7 +222,9 @@ impl Channel {
                     if first { self.held.keys().cloned().collect() } else { BTreeSet::new() };
                 // What came with its version needs no answer if that is the present one.
                 let added = self.subscription.add(subscribe)?;
-                self.forced.extend(added.into_iter().filter(|name| !fresh.contains(name)));
+                let awaited = &self.awaited;
+                self.forced
+                    .extend(added.into_iter().filter(|name| !fresh.contains(name) || awaited.contains(name)));
                 for name in unsubscribe {
                     self.unsubscribe(&name);
                 }
@@ -225,6 +232,7 @@ impl Channel {
         }
         self.refused.retain(|name, _| self.subscription.covers(name));
         self.forced.retain(|name| self.subscription.covers(name));
+        self.awaited.retain(|name| !self.subscription.covers(name));
         Ok(())
     }
 

@@ -90,6 +90,20 @@ fn endpoints_follow_a_changed_cluster_though_they_did_not_change() {
 }
 
 #[test]
+fn endpoints_follow_a_changed_cluster_though_they_are_asked_for_later_and_known() {
+    let hosts = endpoints("a", 1);
+    let mut stream = Stream::new(Form::Delta, view(1, &[&cluster("a", 2), &hosts]));
+    assert_eq!(gist(&stream.ask(CDS, &[])), [(CDS, vec!["a"])]);
+    let seen = stream.edit(DeltaDiscoveryRequest {
+        type_url: type_url::of(EDS).to_owned(),
+        resource_names_subscribe: vec!["a".to_owned()],
+        initial_resource_versions: BTreeMap::from([("a".to_owned(), hosts.version.to_string())]),
+        ..DeltaDiscoveryRequest::default()
+    });
+    assert_eq!(gist(&seen), [(EDS, vec!["a"])], "the cluster warms up and waits for them");
+}
+
+#[test]
 fn a_new_cluster_is_there_before_the_route_to_it_and_the_old_one_goes_last() {
     let mut stream = settled();
     let new = [cluster("b", 1), endpoints("b", 1), listener("in", 1), routes("r", "two")];
