@@ -22,6 +22,7 @@ use crate::act::{Act, Cast};
 use crate::intent::{self, Intent, Subject, Verb};
 use crate::network::Host;
 use crate::world::{Failure, World};
+use selvedge_store::RETAINED_REVISIONS;
 use selvedge_store::memory::Fault;
 use serde_json::json;
 use std::time::Duration;
@@ -65,7 +66,7 @@ enum Step {
 /// # Errors
 /// [`Broken`] at the first line that cannot be done.
 pub fn tell(script: &str) -> Result<String, Broken> {
-    let mut world = World::new(SEED, CAST);
+    let mut world = World::new(SEED, CAST, RETAINED_REVISIONS);
     let mut told = String::new();
     for (line, text) in (1..).zip(script.lines()) {
         let Some(command) = text.strip_prefix("> ") else {

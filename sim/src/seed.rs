@@ -5,6 +5,7 @@ use crate::chance::Chance;
 use crate::intent::Intent;
 use crate::moment::Moment;
 use crate::world::{Failure, World};
+use selvedge_store::RETAINED_REVISIONS;
 use std::time::Duration;
 
 /// The longest time of trouble.
@@ -23,7 +24,9 @@ pub struct Run {
 pub fn run(seed: u64) -> Run {
     let mut chance = Chance::new(seed);
     let cast = Cast { controls: chance.pick(&[1, 2]), proxies: chance.pick(&[1, 3, 5]), clients: 2 };
-    let mut world = World::new(chance.bits(), cast);
+    // Some feeds forget so soon that a control plane that was away for a while has to read everything again.
+    let retained = chance.pick(&[2, 20, RETAINED_REVISIONS]);
+    let mut world = World::new(chance.bits(), cast, retained);
     let failure = live(&mut world, cast, &mut chance).err();
     Run { trace: world.trace().drain(), failure }
 }

@@ -91,10 +91,11 @@ pub struct World {
 }
 
 impl World {
-    /// A world with nothing running, in which everything follows from `seed`.
-    pub fn new(seed: u64, cast: Cast) -> Self {
+    /// A world with nothing running, in which everything follows from `seed`. The store's feed keeps `retained`
+    /// revisions.
+    pub fn new(seed: u64, cast: Cast, retained: u64) -> Self {
         let mut chance = Chance::new(seed);
-        let (store, storm) = (Arc::new(Memory::new()), Storm::default());
+        let (store, storm) = (Arc::new(Memory::new().retaining(retained)), Storm::default());
         store.fail_with(Some(storm.failpoints(chance.fork())));
         let clients: Vec<_> = (0..cast.clients).map(|name| Client::new(name, chance.fork())).collect();
         Self {
