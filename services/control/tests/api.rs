@@ -604,3 +604,25 @@ fn the_region_of_a_signature_becomes_part_of_the_arn() {
     assert_eq!(mesh["metadata"]["arn"], "arn:aws:appmesh:us-west-2:123456789012:mesh/m");
     assert!(response.headers().contains_key("x-amzn-requestid"));
 }
+
+#[test]
+fn resources_of_another_account_or_partition_look_like_missing_ones() {
+    let world = World::new(Settings::default());
+    world.ok("PUT", "meshes", json!({ "meshName": "here" }));
+    let ask = |mesh: &str, owner: &str| {
+        let arn = format!("arn:{owner}:mesh/{mesh}");
+        world.call(
+            "GET",
+            &format!("tags?resourceArn={}", arn.replace(':', "%3A").replace('/', "%2F")),
+            Value::Null,
+        )
+    };
+    assert_eq!(ask("here", "aws:appmesh:us-east-1:123456789012").0, 200);
+    for owner in ["aws:appmesh:us-east-1:999999999999", "aws-cn:appmesh:us-east-1:123456789012"] {
+        let (present, absent) = (ask("here", owner), ask("gone", owner));
+        assert_eq!((present.0, absent.0), (404, 404), "{owner}");
+        let message =
+            |document: &Value, mesh| document["message"].as_str().unwrap_or_default().replace(mesh, "MESH");
+        assert_eq!(message(&present.1, "here"), message(&absent.1, "gone"), "{owner}");
+    }
+}

@@ -114,7 +114,7 @@ fn to_value(tags: &[Tag]) -> Value {
 fn resource_key(scope: &Scope<'_>, view: &dyn Read) -> Result<Key, Failure> {
     let text = scope.call.text("resourceArn").unwrap_or_default();
     let arn: Arn = text.parse().map_err(|error| BAD_REQUEST.because(format!("resourceArn: {error}")))?;
-    if arn.account != scope.settings.account {
+    if arn.account != scope.settings.account || arn.partition != scope.settings.partition {
         return Err(NOT_FOUND.because(format!("Resource with ARN {text} is not present")).into());
     }
     if view.get(&document::key_of(&arn.key))?.is_none() {
