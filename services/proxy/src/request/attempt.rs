@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use selvedge_http::framing::{self, Framing};
+use selvedge_http::framing::Framing;
 use selvedge_http::head::Version;
 use selvedge_http::known::HeaderId;
 use selvedge_http::method;
@@ -204,8 +204,7 @@ fn not_acquired(x: &mut Exchange<'_>, error: AcquireError) -> Attempt {
 
 /// Sends the request while waiting for the response: an answer may come before the request is whole.
 async fn send(x: &mut Exchange<'_>, stream: &mut UpstreamStream, body: &mut RequestBody) -> Sent {
-    let framing = upstream_framing(x);
-    if let Err(failure) = stream.send_head(&x.heads.request, framing) {
+    if let Err(failure) = stream.send_head(&x.heads.request, x.facts.framing) {
         return Sent::Failed(failure);
     }
     x.arm();
@@ -232,26 +231,16 @@ async fn send(x: &mut Exchange<'_>, stream: &mut UpstreamStream, body: &mut Requ
             }
         }
         match stream.poll_head(cx, x.heads.request.method(), &mut x.heads.response) {
+            // Bytes of a protocol that the client does not expect are no response.
+            Poll::Ready(Ok(_)) if x.heads.response.status == 101 && x.facts.upgrade != Upgrade::WebSocket => {
+                Poll::Ready(Sent::Failed(StreamFailure::Protocol))
+            }
             Poll::Ready(Ok(framing)) => Poll::Ready(Sent::Answered(framing)),
             Poll::Ready(Err(failure)) => Poll::Ready(Sent::Failed(failure)),
             Poll::Pending => x.poll_interrupt(cx).map(Sent::Interrupted),
         }
     })
     .await
-}
-
-/// How the request's body is framed upstream.
-fn upstream_framing(x: &Exchange<'_>) -> Framing {
-    match x.facts.framing {
-        // HTTP/2 says so only if the client did.
-        Framing::Chunked => {
-            match x.heads.request.fields.get(HeaderId::ContentLength).and_then(framing::decimal) {
-                Some(length) if length > 0 => Framing::Length(length),
-                _ => Framing::Chunked,
-            }
-        }
-        framing => framing,
-    }
 }
 
 fn answered(x: &mut Exchange<'_>, host: &Host) {
