@@ -102,6 +102,20 @@ fn declared(fields: &Fields) -> Result<Option<Framing>, FramingError> {
     }
 }
 
+/// The length that the fields of an HTTP/2 message announce. There it frames nothing, but it does as soon as the message
+/// goes on by HTTP/1: two lengths would be two readings.
+///
+/// # Errors
+/// [`FramingError::BadLength`].
+pub fn length(fields: &Fields) -> Result<Option<u64>, FramingError> {
+    let mut lengths = fields.all(HeaderId::ContentLength);
+    let Some(first) = lengths.next() else { return Ok(None) };
+    match (decimal(first), lengths.next()) {
+        (Some(length), None) => Ok(Some(length)),
+        _ => Err(FramingError::BadLength),
+    }
+}
+
 /// A number written in decimal digits alone: no sign, no space, at most what a `u64` holds.
 pub fn decimal(value: &[u8]) -> Option<u64> {
     if value.is_empty() {

@@ -205,7 +205,7 @@ impl UpstreamStream {
                     })?;
                 h2::response_head(&message, head);
                 stream.receive(message.into_body());
-                Poll::Ready(Ok(http2_framing(stream, head, method)))
+                Poll::Ready(http2_framing(stream, head, method))
             }
             _ => Poll::Ready(Err(StreamFailure::Request)),
         }
@@ -258,14 +258,23 @@ impl Drop for UpstreamStream {
     }
 }
 
-fn http2_framing(stream: &Http2Stream, head: &ResponseHead, method: &str) -> Framing {
+fn http2_framing(
+    stream: &Http2Stream,
+    head: &mut ResponseHead,
+    method: &str,
+) -> Result<Framing, StreamFailure> {
+    let length = framing::length(&head.fields).map_err(|_| StreamFailure::Protocol)?;
     if stream.is_read() || method == "HEAD" {
-        return Framing::None;
+        return Ok(Framing::None);
     }
-    match head.fields.get(HeaderId::ContentLength).and_then(framing::decimal) {
+    Ok(match length {
         Some(length) if length > 0 => Framing::Length(length),
-        _ => Framing::Chunked,
-    }
+        _ => {
+            // Trailers may follow an empty body; by HTTP/1 that is a chunked one, and chunks tolerate no length.
+            head.fields.remove(HeaderId::ContentLength);
+            Framing::Chunked
+        }
+    })
 }
 
 fn read_failure(error: &ReadError<ResponseError>) -> StreamFailure {
