@@ -22,8 +22,13 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 24 * 1024 * 1024;
 pub const SEND_BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// Header list of a request: as for HTTP/1.
 pub const HEADER_LIST_BYTES_MAX: u32 = 60 * 1024;
+/// Header list of a response: as for HTTP/1.
+const RESPONSE_HEADER_LIST_BYTES_MAX: u32 = 80 * 1024;
 /// Streams that a client may reset before they were accepted: a guard against rapid reset (CVE-2023-44487).
 const PENDING_RESETS_MAX: usize = 500;
+/// Streams that a peer may make us reset by breaking the protocol on them ("MadeYouReset", CVE-2025-8671), over the life of
+/// a connection. Said here although it is the library's default: a guard must not vanish with a default.
+const LOCAL_RESETS_MAX: usize = 1024;
 /// How long the id of a reset stream is remembered, so that late frames are no error.
 const RESET_MEMORY: Duration = Duration::from_secs(5);
 
@@ -47,6 +52,7 @@ pub async fn serve(io: Io) -> Result<Server, h2::Error> {
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(Some(LOCAL_RESETS_MAX))
         .reset_stream_duration(RESET_MEMORY)
         .handshake(io)
         .await
@@ -61,7 +67,9 @@ pub async fn connect(io: Io) -> Result<(Client, ClientConnection), h2::Error> {
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .header_table_size(4096)
+        .max_header_list_size(RESPONSE_HEADER_LIST_BYTES_MAX)
         .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
+        .max_local_error_reset_streams(Some(LOCAL_RESETS_MAX))
         .enable_push(false)
         .reset_stream_duration(RESET_MEMORY)
         .handshake(io)
