@@ -23,6 +23,11 @@ impl DrainState {
     pub fn is_draining(self) -> bool {
         self != Self::Serving
     }
+
+    /// Whether the time for newcomers is over.
+    pub fn is_closed(self, now: Instant) -> bool {
+        matches!(self, Self::Draining { accept_until, .. } if accept_until <= now)
+    }
 }
 
 /// Resolves when draining begins, with its state; never if the sender is gone.

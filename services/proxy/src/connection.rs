@@ -1,12 +1,41 @@
 //! What an HTTP connection counts for while it lasts.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use selvedge_telemetry::{Gauge, HttpStats, Sharded};
 use selvedge_wire::channel::Channel;
+use selvedge_wire::deadline::Deadline;
 
 use crate::serve::compile::HttpManager;
+use crate::serve::worker::{Place, Worker};
+
+/// Waits for what a client says first. `None` if it says nothing for as long as a connection may be idle, or until a
+/// drain has no more time for newcomers: who has asked for nothing loses nothing.
+pub(crate) async fn first_words<F: Future>(
+    worker: &Worker,
+    place: &Place,
+    idle: Option<Duration>,
+    words: F,
+) -> Option<F::Output> {
+    let mut words = pin!(words);
+    let mut deadline = Deadline::default();
+    deadline.set(idle.map(|idle| tokio::time::Instant::now() + idle));
+    poll_fn(|cx| {
+        if let Poll::Ready(said) = words.as_mut().poll(cx) {
+            return Poll::Ready(Some(said));
+        }
+        place.park(cx);
+        if worker.drain_state().is_closed(Instant::now()) {
+            return Poll::Ready(None);
+        }
+        deadline.poll(cx).map(|()| None)
+    })
+    .await
+}
 
 /// A connection's place in the statistics of its manager; dropping it is the connection's end.
 pub(crate) struct HttpConnectionStats {

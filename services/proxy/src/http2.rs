@@ -4,8 +4,10 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
+use selvedge_http::authority;
 use selvedge_http::framing::{self, Framing};
 use selvedge_http::known::HeaderId;
 use selvedge_http::parse::{RequestError, RequestFacts};
@@ -17,114 +19,220 @@ use selvedge_wire::h2::{self, Http2Stream};
 use selvedge_wire::io::Io;
 use tokio::time::Instant;
 
-use crate::connection::HttpConnectionStats;
+use crate::connection::{HttpConnectionStats, first_words};
 use crate::request::{self, After, Exchange, Peer, Reply};
 use crate::serve::compile::HttpManager;
-use crate::serve::worker::Worker;
+use crate::serve::worker::{Heads, Place, Worker};
+
+/// A stream that its client resets within this time, before there was an answer, was premature (Envoy's
+/// `premature_reset_min_stream_lifetime_seconds`).
+const PREMATURE: Duration = Duration::from_secs(1);
+/// From so many streams on, a connection ends when half of them were premature (Envoy's
+/// `premature_reset_total_stream_count`). The codec's own guard counts only streams that were reset before they were
+/// accepted, and here they are accepted at once (rapid reset, CVE-2023-44487).
+const PREMATURE_OF_STREAMS: u64 = 500;
+/// How long the announcement of an end may take to leave.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 type Accepted = (http::Request<::h2::RecvStream>, ::h2::server::SendResponse<bytes::Bytes>);
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: Rc<Peer>, io: Io) {
     let _stats = HttpConnectionStats::http2(&manager);
-    let Ok(mut server) = h2::serve(io).await else {
-        manager.stats.downstream_cx_protocol_error.inc();
-        return;
-    };
     let place = worker.place();
-    let streams = Rc::new(Cell::new(0usize));
-    let mut idle = Deadline::default();
-    let mut announced = false;
+    let server = match first_words(&worker, &place, manager.idle_timeout, h2::serve(io)).await {
+        Some(Ok(server)) => server,
+        Some(Err(_)) => return manager.stats.downstream_cx_protocol_error.inc(),
+        None => return,
+    };
+    let mut connection = Connection {
+        server,
+        streams: Rc::default(),
+        idle: Deadline::default(),
+        announced: false,
+        worker,
+        manager,
+        place,
+    };
     loop {
-        let accepted = poll_fn(|cx| {
-            place.park(cx);
-            if !announced && (worker.is_draining() || manager.is_retired()) {
-                announced = true;
-                server.graceful_shutdown();
-            }
-            if let Poll::Ready(accepted) = server.poll_accept(cx) {
-                return Poll::Ready(accepted);
-            }
-            if announced {
-                return Poll::Pending;
-            }
-            match manager.idle_timeout {
-                Some(timeout) if streams.get() == 0 => {
-                    if idle.at().is_none() {
-                        idle.set(Some(Instant::now() + timeout));
-                    }
-                }
-                _ => idle.set(None),
-            }
-            if idle.poll(cx).is_ready() {
-                manager.stats.downstream_cx_idle_timeout.inc();
-                announced = true;
-                server.graceful_shutdown();
-                return server.poll_accept(cx);
-            }
-            Poll::Pending
-        })
-        .await;
-        match accepted {
-            Some(Ok(accepted)) => {
-                let count = StreamCount::new(&streams);
-                idle.set(None);
-                let (worker, manager, peer) = (Rc::clone(&worker), Arc::clone(&manager), Rc::clone(&peer));
-                tokio::task::spawn_local(async move {
-                    one(&worker, &manager, &peer, accepted).await;
-                    drop(count);
-                });
-            }
-            Some(Err(error)) => {
-                if !error.is_io() && !error.is_remote() {
-                    manager.stats.downstream_cx_protocol_error.inc();
-                }
+        match poll_fn(|cx| connection.poll_next(cx)).await {
+            Next::Stream(accepted) => connection.spawn(&peer, accepted),
+            Next::Abuse => {
+                connection.manager.stats.downstream_rq_too_many_premature_resets.inc();
+                connection.server.abrupt_shutdown(::h2::Reason::ENHANCE_YOUR_CALM);
+                let farewell = poll_fn(|cx| connection.server.poll_closed(cx));
+                let _ = tokio::time::timeout(FAREWELL, farewell).await;
                 return;
             }
-            None => return,
+            Next::Over => return,
         }
     }
 }
 
-/// A stream's place in the count of open ones.
-struct StreamCount(Rc<Cell<usize>>);
+enum Next {
+    Stream(Accepted),
+    Abuse,
+    Over,
+}
 
-impl StreamCount {
-    fn new(streams: &Rc<Cell<usize>>) -> Self {
-        streams.set(streams.get() + 1);
+struct Connection {
+    server: h2::Server,
+    streams: Rc<Streams>,
+    /// Runs while no stream is open.
+    idle: Deadline,
+    /// The client has been told that the connection ends.
+    announced: bool,
+    worker: Rc<Worker>,
+    manager: Arc<HttpManager>,
+    place: Place,
+}
+
+impl Connection {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        self.place.park(cx);
+        if self.streams.are_abuse() {
+            return Poll::Ready(Next::Abuse);
+        }
+        if self.worker.is_draining() || self.manager.is_retired() {
+            self.announce();
+        }
+        loop {
+            match self.server.poll_accept(cx) {
+                Poll::Ready(Some(Ok(accepted))) => return Poll::Ready(Next::Stream(accepted)),
+                Poll::Ready(Some(Err(error))) => {
+                    if !error.is_io() && !error.is_remote() {
+                        self.manager.stats.downstream_cx_protocol_error.inc();
+                    }
+                    return Poll::Ready(Next::Over);
+                }
+                Poll::Ready(None) => return Poll::Ready(Next::Over),
+                Poll::Pending => {}
+            }
+            if self.streams.open.get() > 0 {
+                self.idle.set(None);
+            } else if self.idle.at().is_none() {
+                // A client that is gone without a word, or does not mean to go, never answers the announcement.
+                let limit =
+                    if self.announced { Some(self.manager.drain_timeout) } else { self.manager.idle_timeout };
+                self.idle.set(limit.map(|limit| Instant::now() + limit));
+            }
+            if self.idle.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if self.announced {
+                return Poll::Ready(Next::Over);
+            }
+            self.manager.stats.downstream_cx_idle_timeout.inc();
+            self.announce();
+        }
+    }
+
+    /// Tells the client that the connection ends, once.
+    fn announce(&mut self) {
+        if !self.announced {
+            self.announced = true;
+            self.server.graceful_shutdown();
+            self.idle.set(None);
+        }
+    }
+
+    fn spawn(&mut self, peer: &Rc<Peer>, accepted: Accepted) {
+        self.idle.set(None);
+        let open = OpenStream::new(&self.streams);
+        let (worker, manager, peer) = (Rc::clone(&self.worker), Arc::clone(&self.manager), Rc::clone(peer));
+        tokio::task::spawn_local(async move {
+            let begin = Instant::now();
+            let taken_back = one(&worker, &manager, &peer, accepted).await;
+            open.0
+                .premature
+                .set(open.0.premature.get() + u64::from(taken_back && begin.elapsed() <= PREMATURE));
+            drop(open);
+        });
+    }
+}
+
+/// What the streams of one connection came to.
+#[derive(Default)]
+struct Streams {
+    open: Cell<u64>,
+    closed: Cell<u64>,
+    premature: Cell<u64>,
+}
+
+impl Streams {
+    /// Whether at least half of the streams were premature; a young connection is judged as if all to come were good.
+    fn are_abuse(&self) -> bool {
+        self.premature.get() * 2 >= self.closed.get().max(PREMATURE_OF_STREAMS)
+    }
+}
+
+/// A stream's place in the count of open ones.
+struct OpenStream(Rc<Streams>);
+
+impl OpenStream {
+    fn new(streams: &Rc<Streams>) -> Self {
+        streams.open.set(streams.open.get() + 1);
         Self(Rc::clone(streams))
     }
 }
 
-impl Drop for StreamCount {
+impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
+        self.0.open.set(self.0.open.get().saturating_sub(1));
+        self.0.closed.set(self.0.closed.get() + 1);
     }
 }
 
-/// Serves one stream.
-async fn one(worker: &Rc<Worker>, manager: &Arc<HttpManager>, peer: &Peer, (request, respond): Accepted) {
+/// Serves one stream; whether its client took it back before there was an answer.
+async fn one(
+    worker: &Rc<Worker>,
+    manager: &Arc<HttpManager>,
+    peer: &Peer,
+    (request, respond): Accepted,
+) -> bool {
     let mut heads = worker.lease_heads();
     h2::request_head(&request, &mut heads.request);
     let receive = request.into_body();
-    let fields = &heads.request.fields;
-    let framing = match fields.get(HeaderId::ContentLength).map(framing::decimal) {
-        _ if receive.is_end_stream() => Framing::None,
-        Some(Some(length)) if length > 0 => Framing::Length(length),
-        _ => Framing::Chunked,
+    let (framing, refused) = match judge(&mut heads, receive.is_end_stream()) {
+        Ok(framing) => (framing, None),
+        Err(refusal) => (Framing::None, Some(Reply::refusal(refusal))),
     };
-    let refused = (fields.len() > HEADERS_MAX).then(|| {
-        let refusal = RequestError::TooManyHeaders.refusal();
-        Reply::refusal(Refusal { details: "http2.too_many_headers", ..refusal })
-    });
     let mut channel = Channel::Http2(Box::new(Http2Stream::server(receive, respond)));
     let mut deadline = Deadline::default();
     let facts = RequestFacts { framing, ..RequestFacts::default() };
     let routes = manager.routes.load_full();
     let exchange =
         Exchange::new(worker, manager, &routes, peer, &mut channel, &mut heads, &mut deadline, facts);
-    if request::serve(exchange, refused).await == After::Cut {
+    let cut = request::serve(exchange, refused).await == After::Cut;
+    if cut {
         channel.reset(::h2::Reason::INTERNAL_ERROR);
     }
+    let answered = heads.response.status >= 200;
     worker.give_back_heads(heads);
+    cut && !answered
+}
+
+/// What the codec lets through and nobody behind us should see; how the body is framed if that is HTTP/1.
+fn judge(heads: &mut Heads, ended: bool) -> Result<Framing, Refusal> {
+    let head = &mut heads.request;
+    if head.fields.len() > HEADERS_MAX {
+        let refusal = RequestError::TooManyHeaders.refusal();
+        return Err(Refusal { details: "http2.too_many_headers", ..refusal });
+    }
+    if head.authority().is_some_and(|authority| !authority::is_valid(authority.as_bytes())) {
+        return Err(RequestError::InvalidAuthority.refusal());
+    }
+    if head.path().bytes().any(|byte| byte.is_ascii_control()) {
+        return Err(RequestError::Malformed("target").refusal());
+    }
+    let length = framing::length(&head.fields).map_err(|error| RequestError::from(error).refusal())?;
+    Ok(match length {
+        _ if ended => Framing::None,
+        Some(length) if length > 0 => Framing::Length(length),
+        _ => {
+            // Nothing, and perhaps trailers: by HTTP/1 that is a chunked body, and chunks tolerate no length.
+            head.fields.remove(HeaderId::ContentLength);
+            Framing::Chunked
+        }
+    })
 }

@@ -13,6 +13,7 @@ use selvedge_wire::io::Io;
 use selvedge_wire::{listen, original_dst};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::connection::first_words;
 use crate::request::Peer;
 use crate::serve::compile::{Chain, CompiledListener, Serving};
 use crate::serve::worker::{CONNECTIONS_MAX, Worker};
@@ -101,11 +102,12 @@ async fn serve(worker: Rc<Worker>, chain: &Chain, peer: Rc<Peer>, mut io: Io) {
         Codec::Http2 => Protocol::Http2,
         Codec::Auto => {
             let place = worker.place();
-            let detected = Box::pin(detect(&manager, &mut io)).await;
+            let detected = first_words(&worker, &place, manager.idle_timeout, detect::http(&mut io));
+            let detected = Box::pin(detected).await;
             drop(place);
             match detected {
-                Some(protocol) => protocol,
-                None => return,
+                Some(Ok(Some(protocol))) => protocol,
+                _ => return,
             }
         }
     };
@@ -113,16 +115,6 @@ async fn serve(worker: Rc<Worker>, chain: &Chain, peer: Rc<Peer>, mut io: Io) {
         Protocol::Http1 => http1::serve(worker, manager, peer, io).await,
         Protocol::Http2 => Box::pin(http2::serve(worker, manager, peer, io)).await,
     }
-}
-
-/// Which protocol the client speaks; `None` if it says nothing for as long as a connection may be idle.
-async fn detect(manager: &crate::serve::compile::HttpManager, io: &mut Io) -> Option<Protocol> {
-    let detected = detect::http(io);
-    match manager.idle_timeout {
-        Some(idle) => tokio::time::timeout(idle, detected).await.ok()?,
-        None => detected.await,
-    }
-    .ok()?
 }
 
 fn record(listener: &CompiledListener, peer: &Peer, start: SystemTime, since: Instant) {

@@ -2,6 +2,7 @@
 //! configuration given by hand.
 
 mod forwarding;
+mod hostile;
 mod http2;
 mod interception;
 mod mesh;
