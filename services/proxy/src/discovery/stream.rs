@@ -110,12 +110,12 @@ impl Link {
                         let responses = Box::new(response.into_inner());
                         *self = Self::Open { requests: requests.take(), responses };
                     }
-                    Err(status) => break status.message().to_owned(),
+                    Err(status) => break refused(&status),
                 },
                 Self::Open { responses, .. } => match responses.message().await {
                     Ok(Some(message)) => return LinkEvent::Response(message),
                     Ok(None) => break "the control plane ended the stream".to_owned(),
-                    Err(status) => break status.message().to_owned(),
+                    Err(status) => break refused(&status),
                 },
             }
         };
@@ -131,6 +131,12 @@ fn call(channel: Channel, requests: mpsc::Receiver<Bytes>) -> Answering {
         let method = PathAndQuery::from_static(DELTA_METHOD);
         grpc.streaming(Request::new(ReceiverStream::new(requests)), method, RawCodec).await
     })
+}
+
+/// An answer that ended the stream, in the words that operators of Envoy look for: the code tells a node that does not
+/// exist (3) from one that may not connect (7, 8, 16) and from a control plane that is away (14).
+fn refused(status: &Status) -> String {
+    format!("gRPC config stream closed: {}, {}", i32::from(status.code()), status.message())
 }
 
 /// An error with its causes: a transport's own text says little.
@@ -184,5 +190,17 @@ impl Decoder for RawCodec {
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
         Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_stream_is_told_by_code_as_envoy_tells_it() {
+        let status = Status::invalid_argument("virtual node v of mesh m does not exist");
+        let told = refused(&status);
+        assert_eq!(told, "gRPC config stream closed: 3, virtual node v of mesh m does not exist");
     }
 }
