@@ -62,7 +62,12 @@ pub fn of_response(
     if bodiless && fields.contains(HeaderId::TransferEncoding) {
         return Err(FramingError::TransferEncodingNotAllowed);
     }
-    if bodiless || status == 304 || method == "HEAD" {
+    if bodiless {
+        return Ok(Framing::None);
+    }
+    if status == 304 || method == "HEAD" {
+        // There is no body, but the length that another answer would have is passed on: it must be one.
+        length(fields)?;
         return Ok(Framing::None);
     }
     match declared(fields)? {
@@ -181,6 +186,14 @@ mod tests {
             (length, 200, "HEAD", Version::Http11, Ok(Framing::None)),
             (chunked, 200, "HEAD", Version::Http11, Ok(Framing::None)),
             (length, 304, "GET", Version::Http11, Ok(Framing::None)),
+            (
+                &[("content-length", "3"), ("content-length", "4")],
+                200,
+                "HEAD",
+                Version::Http11,
+                Err(FramingError::BadLength),
+            ),
+            (&[("content-length", "x")], 304, "GET", Version::Http11, Err(FramingError::BadLength)),
             (&[], 204, "GET", Version::Http11, Ok(Framing::None)),
             (chunked, 204, "GET", Version::Http11, Err(FramingError::TransferEncodingNotAllowed)),
             (&[], 101, "GET", Version::Http11, Ok(Framing::None)),

@@ -52,6 +52,10 @@ pub(super) async fn pass_on(
     x.log.details = details::VIA_UPSTREAM.into();
     let response = &mut x.heads.response;
     hop::strip_response(&mut response.fields, upgraded);
+    if upgraded || response.status == 204 {
+        // These have no length (RFC 9110 §8.6); a client that believed one would wait for it.
+        response.fields.remove(HeaderId::ContentLength);
+    }
     if let Some(whole) = x.limits.whole_at() {
         set_millis(&mut response.fields, HeaderId::XEnvoyUpstreamServiceTime, whole.elapsed());
     }

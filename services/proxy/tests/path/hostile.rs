@@ -68,6 +68,15 @@ fn what_follows_a_response_ends_the_connection_it_came_on() {
     assert_eq!(mesh.stat("cluster.up.upstream_cx_total"), 3);
 }
 
+#[test]
+fn no_client_is_told_of_a_body_that_cannot_come() {
+    let mesh = to(saying("HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n"));
+    let answer = mesh.get("/");
+    assert_eq!((answer.status, answer.header("content-length")), (204, None));
+    let mesh = to(saying("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n"));
+    assert_eq!(mesh.ask("HEAD / HTTP/1.1\r\nhost: h\r\n\r\n").status, 502);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_lengths_of_one_http2_request_reach_nobody() {
     let upstream = Upstream::start();
