@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::Problem;
-use super::source::{self, SKIPPED};
+use super::source;
 
 /// Checks the relative links of every Markdown file.
 ///
@@ -19,8 +19,7 @@ pub(super) fn check(root: &Path) -> Result<Vec<Problem>> {
             std::fs::read_dir(&folder).with_context(|| format!("failed to list {}", folder.display()))?;
         for entry in entries {
             let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if path.is_dir() && !SKIPPED.contains(&name) {
+            if path.is_dir() && !source::is_skipped(&path) {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "md") {
                 let text = std::fs::read_to_string(&path)?;

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result};
 
 /// Folders that hold no source of ours.
-pub(crate) const SKIPPED: &[&str] = &["target", ".git", "node_modules"];
+const SKIPPED: &[&str] = &["target", ".git", "node_modules"];
 
 /// A Rust file of the repository.
 #[derive(Debug)]
@@ -38,8 +38,7 @@ pub(crate) fn read_tree(root: &Path) -> Result<Vec<SourceFile>> {
             std::fs::read_dir(&folder).with_context(|| format!("failed to list {}", folder.display()))?;
         for entry in entries {
             let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if path.is_dir() && !SKIPPED.contains(&name) {
+            if path.is_dir() && !is_skipped(&path) {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path);
@@ -50,6 +49,12 @@ pub(crate) fn read_tree(root: &Path) -> Result<Vec<SourceFile>> {
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
+}
+
+/// Whether a folder holds no source of ours. Cargo marks its own as caches, whatever their name.
+pub(crate) fn is_skipped(folder: &Path) -> bool {
+    let named = folder.file_name().is_some_and(|name| SKIPPED.iter().any(|skipped| name == *skipped));
+    named || folder.join("CACHEDIR.TAG").exists()
 }
 
 /// Resolves `.` and `..` by their text.
