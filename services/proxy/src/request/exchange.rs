@@ -215,9 +215,14 @@ impl<'a> Exchange<'a> {
         self.log.request_received = Some(now - self.log.started);
     }
 
-    /// Whether the connection ends with this response.
+    /// Whether the connection ends with this response. It does so too when a wish for another protocol is not granted:
+    /// what the client has sent in advance must not be read as its next request.
     pub(super) fn closes(&self) -> bool {
-        self.facts.close || self.worker.is_draining() || self.manager.is_retired() || !self.channel.is_read()
+        self.facts.close
+            || self.facts.upgrade == Upgrade::WebSocket
+            || self.worker.is_draining()
+            || self.manager.is_retired()
+            || !self.channel.is_read()
     }
 
     /// Sets the timer to what passes first.

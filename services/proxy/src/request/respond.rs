@@ -62,7 +62,7 @@ pub(super) async fn pass_on(
     edit(&mut response.fields, edits);
     stamp(x);
     x.log.charge(x.heads.response.status);
-    let close = x.closes() || (asked && !upgraded);
+    let close = !upgraded && x.closes();
     send_head(x, framing, close).map_err(|_| Ended::Gone)?;
     if upgraded {
         return Box::pin(websocket::splice(x, stream)).await;

@@ -56,6 +56,19 @@ fn a_change_of_protocol_that_nobody_asked_for_is_the_upstreams_fault() {
 }
 
 #[test]
+fn what_was_meant_for_a_tunnel_is_no_request_when_there_is_none() {
+    let mesh = to(crate::upstream::nobody());
+    let mut client = mesh.connect();
+    let answer = client.ask(
+        "GET / HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n\
+         GET /early HTTP/1.1\r\nhost: h\r\n\r\n",
+    );
+    assert_eq!((answer.status, answer.header("connection")), (503, Some("close")));
+    assert!(client.is_closed());
+    assert_eq!(mesh.stat("http.in.downstream_rq_total"), 1);
+}
+
+#[test]
 fn what_follows_a_response_ends_the_connection_it_came_on() {
     let mesh = to(saying(
         "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil",
