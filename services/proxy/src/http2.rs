@@ -69,6 +69,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: R
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "taken apart where it is returned, never kept")]
 enum Next {
     Stream(Accepted),
     Abuse,
