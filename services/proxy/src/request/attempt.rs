@@ -1,6 +1,6 @@
 //! One try: pick a host, get a stream to it, send the request, wait for the response's head.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -59,7 +59,7 @@ pub(super) async fn attempt(
     prepare(x, plan, &host);
     let mut fresh = false;
     loop {
-        let mut stream = match acquire(x, plan, &host, fresh).await? {
+        let mut stream = match acquire(x, plan, &host, body, fresh).await? {
             Ok(stream) => stream,
             Err(error) => return Ok(not_acquired(x, error)),
         };
@@ -155,6 +155,7 @@ async fn acquire(
     x: &mut Exchange<'_>,
     plan: &Plan<'_>,
     host: &Arc<Host>,
+    body: &mut RequestBody,
     fresh: bool,
 ) -> Result<Result<UpstreamStream, AcquireError>, Ended> {
     let worker = Rc::clone(x.worker);
@@ -175,8 +176,40 @@ async fn acquire(
         }
     }
     // The way through a connect is long and rare; boxed, it costs nothing to those who do not take it.
-    let acquiring = Box::pin(worker.pools.acquire(&plan.cluster, host, protocol, priority, fresh));
-    x.unless_interrupted(acquiring).await.map_err(|interrupt| attempt_over(x, plan, interrupt))
+    let mut acquiring = Box::pin(worker.pools.acquire(&plan.cluster, host, protocol, priority, fresh));
+    x.arm();
+    let waited = poll_fn(|cx| {
+        if let Poll::Ready(acquired) = acquiring.as_mut().poll(cx) {
+            return Poll::Ready(Ok(acquired));
+        }
+        if !body.is_whole() {
+            let before = body.received;
+            let ahead = body.poll_ahead(cx, x.channel);
+            note_progress(x, before, body.received);
+            x.log.bytes_received = body.received;
+            match ahead {
+                Poll::Ready(Ok(())) => {
+                    x.request_arrived(Instant::now());
+                    x.arm();
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Waited::ClientBroken(error))),
+                Poll::Pending => {}
+            }
+        }
+        x.poll_interrupt(cx).map(|interrupt| Err(Waited::Interrupted(interrupt)))
+    })
+    .await;
+    waited.map_err(|waited| match waited {
+        Waited::Interrupted(interrupt) => attempt_over(x, plan, interrupt),
+        Waited::ClientBroken(error) if error.is_protocol() => client_broke(x, &error),
+        Waited::ClientBroken(_) => attempt_over(x, plan, Interrupt::Gone),
+    })
+}
+
+/// Why the wait for a connection ended without one.
+enum Waited {
+    Interrupted(Interrupt),
+    ClientBroken(selvedge_wire::channel::ChannelError),
 }
 
 fn not_acquired(x: &mut Exchange<'_>, error: AcquireError) -> Attempt {

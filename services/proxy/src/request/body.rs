@@ -24,6 +24,7 @@ pub(crate) struct RequestBody {
     /// Not everything that came is kept: no other try.
     exceeded: bool,
     outgrown: bool,
+    may_retry: bool,
 }
 
 /// Which side ended a transfer.
@@ -45,6 +46,7 @@ impl RequestBody {
             received: 0,
             exceeded: has_body && !may_retry,
             outgrown: false,
+            may_retry,
         }
     }
 
@@ -71,6 +73,34 @@ impl RequestBody {
     /// Starts over, for the next try.
     pub(crate) fn rewind(&mut self) {
         (self.at, self.ended, self.sent) = (0, false, false);
+    }
+
+    /// Reads ahead while there is nobody to send to yet: a client that has sent its whole request starts the route's
+    /// clock, and one that goes away gives up its place in the queue. Stays pending when all that may be kept is read.
+    pub(crate) fn poll_ahead(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Channel,
+    ) -> Poll<Result<(), ChannelError>> {
+        if self.kept.is_none() && self.received == 0 {
+            // Not for another try, but what is kept from the first byte on is good for one.
+            (self.kept, self.exceeded) = (Some(Vec::new()), false);
+        }
+        let Some(kept) = &mut self.kept else { return Poll::Pending };
+        while !self.whole {
+            if ready!(from.poll_content(cx))? == Content::End {
+                self.whole = true;
+                break;
+            }
+            let available = from.content().len();
+            if kept.len() + available > REPLAY_BYTES_MAX {
+                return Poll::Pending;
+            }
+            kept.extend_from_slice(from.content());
+            from.consume(available);
+            self.received += available as u64;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Sends on what there is, until all of it has been sent.
@@ -108,7 +138,7 @@ impl RequestBody {
             }
             let available = from.content().len();
             if self.kept.as_ref().is_some_and(|kept| kept.len() + available > REPLAY_BYTES_MAX) {
-                (self.kept, self.exceeded, self.outgrown) = (None, true, true);
+                (self.kept, self.exceeded, self.outgrown) = (None, true, self.may_retry);
             }
             match &mut self.kept {
                 Some(kept) => {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::Reason;
 use http::Request;
-use selvedge_traffic::{Codec, HttpConnection};
+use selvedge_traffic::{CircuitBreakers, Codec, Forward, HttpConnection, Thresholds};
 use selvedge_wire::drain::DrainState;
 use tokio::net::TcpStream;
 
@@ -204,4 +204,27 @@ fn a_client_that_has_said_nothing_does_not_hold_up_a_drain() {
     mesh.drain.send_replace(DrainState::begin(begin, ms(50), ms(20_000)));
     mesh.runtime.block_on(mesh.serving.ended());
     assert!(begin.elapsed() < Duration::from_secs(10), "nothing was left to wait for");
+}
+
+#[test]
+fn a_body_that_waits_for_a_connection_is_read_and_its_time_runs() {
+    let one = Thresholds { connections_max: 1, pending_requests_max: 8, requests_max: 8, retries_max: 1 };
+    let timeout = Some(Duration::from_millis(300));
+    let routes = vec![route("/slow", forward("up")), route("/", Forward { timeout, ..forward("up") })];
+    let cluster = selvedge_traffic::Cluster {
+        circuit_breakers: CircuitBreakers { default: one, ..CircuitBreakers::default() },
+        ..cluster("up", &[saying("HTTP/1.1 100 Continue\r\n\r\n")])
+    };
+    let mesh = Mesh::http(http(routes), vec![cluster]);
+    let mut busy = mesh.connect();
+    busy.send("GET /slow HTTP/1.1\r\nhost: h\r\n\r\n");
+    mesh.await_stat("cluster.up.upstream_rq_active", 1);
+    let mut waiting = mesh.connect();
+    let answer = waiting.ask("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhello");
+    assert_eq!(answer.status, 504);
+    let mut gone = mesh.connect();
+    gone.send("POST /slow HTTP/1.1\r\nhost: h\r\ncontent-length: 50000\r\n\r\nhello");
+    mesh.await_stat("cluster.up.upstream_rq_pending_active", 1);
+    drop(gone);
+    mesh.await_stat("cluster.up.upstream_rq_pending_active", 0);
 }
