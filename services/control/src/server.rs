@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
+use http::header::{CONTENT_TYPE, EXPECT, HOST, HeaderValue, ORIGIN};
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
@@ -45,6 +45,11 @@ pub const STREAMS_MAX: u32 = 256;
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the body of a request may take to arrive.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of a body that is too long which are still read, and thrown away, before the refusal: a client that writes its
+/// whole body before it reads would otherwise meet a reset and never see the answer.
+pub const EXCESS_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How long that may take.
+pub const EXCESS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often an HTTP/2 peer is asked whether it is still there, and how long it may take to say so.
 pub const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 /// How long an accept that failed for want of resources is not tried again.
@@ -163,7 +168,7 @@ impl Server {
     }
 
     async fn answer_api(&self, request: Request<Incoming>) -> Response<Bytes> {
-        let (head, body) = request.into_parts();
+        let (head, mut body) = request.into_parts();
         // RFC 9112, section 3.2.
         if head.version == Version::HTTP_11 && head.headers.get_all(HOST).iter().count() != 1 {
             return refuse(
@@ -172,29 +177,36 @@ impl Server {
                 "exactly one Host header is needed",
             );
         }
-        // Who says beforehand that it is too much is told so beforehand.
         if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+            // Who asks beforehand is told beforehand.
+            if !head.headers.contains_key(EXPECT) {
+                pass_over(&mut body).await;
+            }
             return too_large();
         }
-        let body =
-            match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
-                Ok(Ok(collected)) => collected.to_bytes(),
-                Ok(Err(error)) if error.is::<LengthLimitError>() => return too_large(),
-                Ok(Err(_)) => {
-                    return refuse(
-                        StatusCode::BAD_REQUEST,
-                        "BadRequestException",
-                        "the body did not arrive whole",
-                    );
-                }
-                Err(_) => {
-                    return refuse(
-                        StatusCode::REQUEST_TIMEOUT,
-                        "RequestTimeoutException",
-                        "the body did not arrive in time",
-                    );
-                }
-            };
+        let body = match tokio::time::timeout(BODY_TIMEOUT, Limited::new(&mut body, BODY_BYTES_MAX).collect())
+            .await
+        {
+            Ok(Ok(collected)) => collected.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                pass_over(&mut body).await;
+                return too_large();
+            }
+            Ok(Err(_)) => {
+                return refuse(
+                    StatusCode::BAD_REQUEST,
+                    "BadRequestException",
+                    "the body did not arrive whole",
+                );
+            }
+            Err(_) => {
+                return refuse(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "RequestTimeoutException",
+                    "the body did not arrive in time",
+                );
+            }
+        };
         let Ok(waiting) = self.waiting.try_acquire() else {
             let message = "too many requests are waiting; try again";
             return refuse(StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException", message);
@@ -213,6 +225,21 @@ impl Server {
             )
         })
     }
+}
+
+/// Reads what is left of a body and keeps nothing of it.
+async fn pass_over(body: &mut Incoming) {
+    let pass = async {
+        let mut left = EXCESS_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(1, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Whether it came to its end or not, the answer is the same.
+    let _ = tokio::time::timeout(EXCESS_TIMEOUT, pass).await;
 }
 
 fn too_large() -> Response<Bytes> {
