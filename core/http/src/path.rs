@@ -107,7 +107,10 @@ fn push_segment(segment: &str, out: &mut String) -> Result<(), PathError> {
         match bytes[at] {
             b'%' => match escaped(&bytes[at..]) {
                 Some(0) => return Err(PathError),
-                Some(byte) if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') => {
+                Some(byte) if is_unreserved(byte) => {
+                    if byte.is_ascii_hexdigit() {
+                        keep_bare_percent(out, bytes.get(at + 3));
+                    }
                     out.push(char::from(byte));
                     at += 2;
                 }
@@ -121,6 +124,21 @@ fn push_segment(segment: &str, out: &mut String) -> Result<(), PathError> {
         at += 1;
     }
     Ok(())
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// Escapes a bare percent sign that a hexadecimal digit, about to be added and followed by `next`, would turn into an
+/// escape where the path had none: whoever reads the path after us must not find dots that were not looked at here.
+fn keep_bare_percent(out: &mut String, next: Option<&u8>) {
+    let behind = match out.as_bytes() {
+        [.., b'%'] if next.is_some_and(u8::is_ascii_hexdigit) => out.len(),
+        [.., b'%', digit] if digit.is_ascii_hexdigit() => out.len() - 1,
+        _ => return,
+    };
+    out.insert_str(behind, "25");
 }
 
 fn escaped(bytes: &[u8]) -> Option<u8> {
@@ -169,11 +187,28 @@ mod tests {
             ("/%zz", "/%zz"),
             ("/e/%C3%a9%2", "/e/%C3%a9%2"),
             ("/a//b/../c%2e%2e/%2Fd", "/a/c../%2Fd"),
+            ("/a/%%32e%%32e/b", "/a/%252e%252e/b"),
+            ("/a/%2%65%2%65/b", "/a/%252e%252e/b"),
+            ("/a/%%32%65/b", "/a/%252e/b"),
+            ("/%%%32e/x", "/%%252e/x"),
+            ("/a/%25%32%65/b", "/a/%252e/b"),
+            ("/a/%4%31", "/a/%2541"),
+            ("/a/%%32z", "/a/%2z"),
+            ("/a/%%7a", "/a/%z"),
         ];
         for (path, expected) in rows {
             let normal =
                 normalize(path, true, true).map(|changed| changed.unwrap_or_else(|| (*path).to_owned()));
             assert_eq!(normal.as_deref(), Ok(*expected), "{path}");
+        }
+    }
+
+    /// Whoever normalises again, as upstreams do, must find nothing new: dots that appear only then were never routed by.
+    #[test]
+    fn a_normal_form_is_its_own() {
+        for path in ["/a/%%32e%%32e/b", "/a/%2%65%2%65/b", "/a/%%32%65/b", "/%%%32e/x", "/a/%25%32%65/b"] {
+            let once = normalize(path, true, true).unwrap().unwrap_or_else(|| path.to_owned());
+            assert_eq!(normalize(&once, true, true), Ok(None), "{path} became {once}");
         }
     }
 

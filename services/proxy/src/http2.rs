@@ -223,7 +223,7 @@ fn judge(heads: &mut Heads, ended: bool) -> Result<Framing, Refusal> {
     if head.authority().is_some_and(|authority| !authority::is_valid(authority.as_bytes())) {
         return Err(RequestError::InvalidAuthority.refusal());
     }
-    if head.path().bytes().any(|byte| byte.is_ascii_control()) {
+    if !head.path().bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(RequestError::Malformed("target").refusal());
     }
     let length = framing::length(&head.fields).map_err(|error| RequestError::from(error).refusal())?;
