@@ -35,6 +35,7 @@ pub fn bind(address: SocketAddr, ipv4_compat: bool) -> io::Result<std::net::TcpL
 /// # Errors
 /// When the listening socket itself is of no more use.
 pub async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let mut told = false;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -43,7 +44,10 @@ pub async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr
             }
             Err(error) => match error.raw_os_error() {
                 Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                    tracing::warn!(%error, "accepting is paused");
+                    // Once for each shortage: twenty lines a second would be the next one.
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%error, "accepting is paused");
+                    }
                     tokio::time::sleep(EXHAUSTED_PAUSE).await;
                 }
                 Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK) => return Err(error),
