@@ -7,6 +7,7 @@ mod arrows;
 mod bans;
 mod dependencies;
 mod length;
+mod limits;
 mod links;
 mod orphans;
 mod source;
@@ -75,6 +76,7 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Problem>> {
     problems.extend(orphans::check(&workspace, root, &files));
     problems.extend(dependencies::check_reasons(&manifest));
     problems.extend(dependencies::check_lints(&workspace, root)?);
+    problems.extend(limits::check(root, &files)?);
     problems.extend(links::check(root)?);
     for file in &files {
         problems.extend(bans::check(file));
