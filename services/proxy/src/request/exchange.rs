@@ -197,12 +197,15 @@ impl<'a> Exchange<'a> {
     /// Finds the route.
     pub(super) fn route(&mut self) -> Result<Matched<'a>, Ended> {
         self.manager.stats.rq_total.inc();
+        // A wish for a tunnel has no path, and no route to a service means one: an expression that takes the empty path
+        // must not send it there.
+        let tunnel = self.heads.request.method() == "CONNECT";
         match self.routes.find(&Request(&self.heads.request)) {
-            Ok(matched) => {
+            Ok(matched) if !tunnel => {
                 self.log.route = Some(matched.route);
                 Ok(matched)
             }
-            Err(_) => {
+            _ => {
                 self.manager.stats.no_route.inc();
                 Err(Ended::Reply(Reply::no_route()))
             }

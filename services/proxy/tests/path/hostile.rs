@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::Reason;
 use http::Request;
+use selvedge_traffic::matching::PathMatch;
+use selvedge_traffic::matching::header::Pattern;
 use selvedge_traffic::{CircuitBreakers, Codec, Forward, HttpConnection, Thresholds};
 use selvedge_wire::drain::DrainState;
 use tokio::net::TcpStream;
@@ -66,6 +68,19 @@ fn what_was_meant_for_a_tunnel_is_no_request_when_there_is_none() {
     assert_eq!((answer.status, answer.header("connection")), (503, Some("close")));
     assert!(client.is_closed());
     assert_eq!(mesh.stat("http.in.downstream_rq_total"), 1);
+}
+
+#[test]
+fn no_route_is_one_for_tunnels() {
+    let upstream = Upstream::start();
+    let mut all = route("/", forward("up"));
+    all.matches.path = PathMatch::Regex(Pattern::new(".*").unwrap());
+    let mesh = with(http(vec![all]), upstream.address);
+    assert_eq!(mesh.get("/").status, 200);
+    let mut client = mesh.connect();
+    assert_eq!(client.ask("CONNECT h:80 HTTP/1.1\r\nhost: h:80\r\n\r\nearly").status, 404);
+    assert!(client.is_closed());
+    assert_eq!(upstream.requests(), 1);
 }
 
 #[test]
