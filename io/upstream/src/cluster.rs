@@ -1,6 +1,6 @@
 //! A cluster at work: its definition, its hosts, and the choice of one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -59,8 +59,8 @@ struct Control {
     tasks: Vec<AbortHandle>,
     /// Probes of each host, by its id.
     probes: HashMap<u64, AbortHandle>,
-    /// Probed at least once, or not probed at all.
-    unchecked: usize,
+    /// Hosts, by id, whose first probe has not ended.
+    unchecked: HashSet<u64>,
     endpoints_known: bool,
 }
 
@@ -108,7 +108,7 @@ impl Cluster {
                 detections,
                 tasks: Vec::new(),
                 probes: HashMap::new(),
-                unchecked: 0,
+                unchecked: HashSet::new(),
                 endpoints_known: false,
             }),
             warm: watch::Sender::new(false),
@@ -265,9 +265,9 @@ impl Cluster {
     }
 
     /// A host's first probe has ended.
-    pub(crate) fn host_checked(&self) {
+    pub(crate) fn host_checked(&self, id: u64) {
         let mut control = self.lock();
-        control.unchecked = control.unchecked.saturating_sub(1);
+        control.unchecked.remove(&id);
         self.settle(&mut control);
     }
 
@@ -306,7 +306,7 @@ impl Cluster {
         // One check a cluster is spoken, as App Mesh has it; the first of several stands for all.
         if let Some(check) = self.config.health_checks.first() {
             host.set_flag(HealthFlag::FailedActiveCheck, true);
-            control.unchecked += 1;
+            control.unchecked.insert(host.id);
             let probes = probe::run(self.weak(), Arc::clone(&host), check.clone());
             control.probes.insert(host.id, control.runtime.spawn(probes).abort_handle());
         }
@@ -315,6 +315,8 @@ impl Cluster {
 
     fn drop_host(control: &mut Control, host: &Host) {
         host.remove();
+        // Nobody waits for a probe that will not end.
+        control.unchecked.remove(&host.id);
         if let Some(probes) = control.probes.remove(&host.id) {
             probes.abort();
         }
@@ -328,7 +330,7 @@ impl Cluster {
     }
 
     fn settle(&self, control: &mut Control) {
-        if control.endpoints_known && control.unchecked == 0 {
+        if control.endpoints_known && control.unchecked.is_empty() {
             self.warm.send_if_modified(|warm| !std::mem::replace(warm, true));
         }
     }

@@ -34,7 +34,7 @@ pub(crate) async fn run(cluster: Weak<Cluster>, host: Arc<Host>, check: HealthCh
         count(&cluster, result);
         apply(&cluster, &host, transition, &checker);
         if first {
-            cluster.host_checked();
+            cluster.host_checked(host.id);
         }
     }
 }

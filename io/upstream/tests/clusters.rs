@@ -203,6 +203,27 @@ async fn a_cluster_is_warm_once_its_hosts_were_probed_and_follows_their_health()
 }
 
 #[tokio::test]
+async fn a_host_that_goes_before_its_first_probe_ends_keeps_no_cluster_cold() {
+    // It takes connections and never answers.
+    let silent = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback");
+    let silent = silent.local_addr().expect("bound");
+    let check = HealthCheck {
+        probe: HealthProbe::Http { path: "/".to_owned(), host: String::new(), http2: false },
+        timeout: Duration::from_secs(3600),
+        interval: Duration::from_secs(3600),
+        unhealthy_threshold: 1,
+        healthy_threshold: 1,
+        port: None,
+    };
+    let clusters = clusters(Resolver::from_system());
+    let cluster = clusters.start(Arc::new(Config { health_checks: vec![check], ..config(eds()) }));
+    cluster.update_endpoints(&sockets(&[silent]));
+    assert!(!cluster.is_warm());
+    cluster.update_endpoints(&sockets(&[]));
+    assert!(cluster.is_warm(), "nobody is left to be probed");
+}
+
+#[tokio::test]
 async fn a_host_that_fails_in_a_row_is_ejected_and_comes_back() {
     let mut config = config(Discovery::Static(sockets(&[address(1), address(2)])));
     config.outlier_detection = Some(OutlierDetection {
