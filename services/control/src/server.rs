@@ -72,7 +72,7 @@ pub struct Server {
     api: Arc<Api>,
     grpc: Option<Routes>,
     connections: Arc<Semaphore>,
-    calls: Semaphore,
+    calls: Arc<Semaphore>,
     waiting: Semaphore,
 }
 
@@ -83,7 +83,7 @@ impl Server {
             api,
             grpc,
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-            calls: Semaphore::new(CALLS_MAX),
+            calls: Arc::new(Semaphore::new(CALLS_MAX)),
             waiting: Semaphore::new(CALLS_WAITING_MAX),
         }
     }
@@ -211,11 +211,16 @@ impl Server {
             let message = "too many requests are waiting; try again";
             return refuse(StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException", message);
         };
-        let _turn = self.calls.acquire().await;
+        let turn = Arc::clone(&self.calls).acquire_owned().await;
         drop(waiting);
         let api = Arc::clone(&self.api);
         let request = Request::from_parts(head, body);
-        let answered = tokio::task::spawn_blocking(move || api.handle(&request)).await;
+        let answered = tokio::task::spawn_blocking(move || {
+            // A call goes on when its caller hangs up, and keeps its place for as long.
+            let _turn = turn;
+            api.handle(&request)
+        });
+        let answered = answered.await;
         answered.unwrap_or_else(|error| {
             tracing::error!(%error, "a call did not come back");
             refuse(

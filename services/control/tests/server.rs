@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +21,8 @@ use tonic::service::Routes;
 
 /// Answers when it is let go.
 struct Slow {
-    is_reached: Arc<AtomicBool>,
+    /// Calls that have come.
+    calls: Arc<AtomicUsize>,
     is_let_go: Arc<AtomicBool>,
 }
 
@@ -31,7 +32,7 @@ impl Extension for Slow {
     }
 
     fn handle(&self, _: &Request<Bytes>) -> Response<Bytes> {
-        self.is_reached.store(true, Ordering::SeqCst);
+        self.calls.fetch_add(1, Ordering::SeqCst);
         while !self.is_let_go.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -43,20 +44,20 @@ struct Running {
     address: SocketAddr,
     drain: watch::Sender<bool>,
     server: JoinHandle<()>,
-    is_reached: Arc<AtomicBool>,
+    calls: Arc<AtomicUsize>,
     is_let_go: Arc<AtomicBool>,
 }
 
 async fn start(grpc: Option<Routes>, deadline: Duration) -> Running {
-    let (is_reached, is_let_go) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (calls, is_let_go) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let store = Arc::new(Memory::new());
     let api = Api::new(store, Settings::default(), Arc::new(System), Readiness::default(), Hosts::default())
-        .with_extension(Slow { is_reached: Arc::clone(&is_reached), is_let_go: Arc::clone(&is_let_go) });
+        .with_extension(Slow { calls: Arc::clone(&calls), is_let_go: Arc::clone(&is_let_go) });
     let listener = listen(([127, 0, 0, 1], 0).into()).expect("loopback has a port");
     let address = listener.local_addr().expect("a bound socket");
     let (drain, is_draining) = watch::channel(false);
     let server = tokio::spawn(Server::new(Arc::new(api), grpc).run(listener, is_draining, deadline));
-    Running { address, drain, server, is_reached, is_let_go }
+    Running { address, drain, server, calls, is_let_go }
 }
 
 impl Running {
@@ -176,7 +177,7 @@ async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
         .write_all(b"GET /selvedge/v1/slow HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .await
         .expect("the server reads");
-    while !running.is_reached.load(Ordering::SeqCst) {
+    while running.calls.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
     running.drain.send_replace(true);
@@ -228,4 +229,25 @@ async fn more_calls_than_may_wait_are_told_to_come_back() {
     while let Some(answer) = answers.join_next().await {
         assert_eq!(answer.expect("no panic").expect("no broken connection").status(), StatusCode::OK);
     }
+}
+
+#[tokio::test]
+async fn callers_that_hang_up_free_no_place_that_their_calls_still_take() {
+    let running = start(None, Duration::from_secs(5)).await;
+    let request = b"GET /selvedge/v1/slow HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    for call in 1..=CALLS_MAX {
+        let mut stream = running.connect().await;
+        stream.write_all(request).await.expect("the server reads");
+        while running.calls.load(Ordering::SeqCst) < call {
+            tokio::task::yield_now().await;
+        }
+    }
+    let mut stream = running.connect().await;
+    stream.write_all(request).await.expect("the server reads");
+    let early = tokio::time::timeout(Duration::from_millis(200), stream.read(&mut [0])).await.is_ok();
+    let calls = running.calls.load(Ordering::SeqCst);
+    // Before anything can fail: the runtime does not end before the calls do.
+    running.is_let_go.store(true, Ordering::SeqCst);
+    assert_eq!((calls, early), (CALLS_MAX, false), "one more waits its turn");
+    assert_eq!(stream.read(&mut [0]).await.expect("an answer"), 1);
 }
