@@ -25,6 +25,17 @@ pub enum End {
     Broken { left: bool, error: io::Error },
 }
 
+impl End {
+    /// A side that has said its last word may close without hearing the other out: that is no breach.
+    fn unless_ended(self, rightwards: &Way, leftwards: &Way) -> Self {
+        match self {
+            Self::Broken { left: true, .. } if rightwards.done => Self::Closed,
+            Self::Broken { left: false, .. } if leftwards.done => Self::Closed,
+            end => end,
+        }
+    }
+}
+
 /// Relays until the end. Half-closed connections stay open the other way.
 pub async fn relay(left: &mut Io, right: &mut Io, idle: Option<Duration>) -> End {
     let mut rightwards = Way::default();
@@ -35,11 +46,15 @@ pub async fn relay(left: &mut Io, right: &mut Io, idle: Option<Duration>) -> End
     poll_fn(|cx| {
         let before = (rightwards.moved, leftwards.moved);
         let there = match rightwards.poll(cx, left, right) {
-            Poll::Ready(Err(broken)) => return Poll::Ready(broken.end(true)),
+            Poll::Ready(Err(broken)) => {
+                return Poll::Ready(broken.end(true).unless_ended(&rightwards, &leftwards));
+            }
             polled => polled.is_ready(),
         };
         let back = match leftwards.poll(cx, right, left) {
-            Poll::Ready(Err(broken)) => return Poll::Ready(broken.end(false)),
+            Poll::Ready(Err(broken)) => {
+                return Poll::Ready(broken.end(false).unless_ended(&rightwards, &leftwards));
+            }
             polled => polled.is_ready(),
         };
         if there && back {

@@ -180,6 +180,35 @@ async fn a_relay_carries_both_ways_and_passes_a_half_close_on() {
 }
 
 #[tokio::test]
+async fn who_has_ended_breaks_nothing_by_closing() {
+    let (front, front_address) = listener();
+    let (back, back_address) = listener();
+    let client = client(front_address, |mut stream| {
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "the other side has ended");
+        // Until the relay is gone.
+        while stream.write_all(&[1; 4096]).is_ok() {}
+    });
+    let server = std::thread::spawn({
+        let back = back.into_std().unwrap();
+        move || {
+            back.set_nonblocking(false).unwrap();
+            let (stream, _) = back.accept().unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            // Closing over bytes that nobody has read is a reset.
+            stream.peek(&mut [0]).unwrap();
+        }
+    });
+    let mut left = accept(&front).await;
+    let timeout = Duration::from_secs(5);
+    let mut right = Io::new(connect::connect(back_address, timeout).await.unwrap(), left.buffers().clone());
+    let end = relay::relay(&mut left, &mut right, Some(timeout)).await;
+    assert!(matches!(end, relay::End::Closed), "{end:?}");
+    drop((left, right));
+    client.join().unwrap();
+    server.join().unwrap();
+}
+
+#[tokio::test]
 async fn a_silent_relay_ends_after_its_idle_time() {
     let (front, front_address) = listener();
     let (back, back_address) = listener();
