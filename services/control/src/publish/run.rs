@@ -11,13 +11,17 @@ use bytes::Bytes;
 use selvedge_store::Store;
 use selvedge_translate::Diagnostic;
 use selvedge_xds::server::{Form, Scope};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::{End, Feed, Output, Publisher, Report, Settings, StreamId, registry};
 use crate::status::{ConnectedProxy, Rejection, Sessions};
 
 /// Inputs that may wait for the publisher; more wait at their streams.
 const INPUTS_MAX: usize = 4096;
+
+/// Bytes of streams' messages that may wait for the publisher; more wait at their streams. Room for a whole fleet's first
+/// requests, and for several of the largest.
+const INPUT_BYTES_MAX: usize = 64 << 20;
 
 /// Messages that may wait for one stream: a response a type, and as many again. Who takes none is cut off.
 const OUTPUTS_MAX: usize = 8;
@@ -26,6 +30,8 @@ const OUTPUTS_MAX: usize = 8;
 #[derive(Clone)]
 pub struct Handle {
     inputs: mpsc::Sender<Input>,
+    /// Bytes that may still join the inputs.
+    room: Arc<Semaphore>,
     streams: Arc<AtomicU64>,
     loaded: Arc<AtomicBool>,
 }
@@ -39,7 +45,7 @@ pub enum ToStream {
 
 enum Input {
     Connected { id: StreamId, peer: IpAddr, form: Form, scope: Scope, to: mpsc::Sender<ToStream> },
-    Message { id: StreamId, message: Bytes },
+    Message { id: StreamId, message: Bytes, room: OwnedSemaphorePermit },
     Disconnected { id: StreamId, orderly: bool },
     Drain,
     Report { mesh: String, answer: oneshot::Sender<Report> },
@@ -58,7 +64,7 @@ pub struct Running {
 /// When no thread can be had.
 pub fn start(store: Arc<dyn Store>, settings: Settings) -> std::io::Result<Running> {
     let (inputs, received) = mpsc::channel(INPUTS_MAX);
-    let handle = Handle { inputs, streams: Arc::default(), loaded: Arc::default() };
+    let handle = Handle::new(inputs);
     let loaded = handle.loaded.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let thread = std::thread::Builder::new().name("publisher".to_owned()).spawn(move || {
@@ -104,6 +110,11 @@ impl Drop for Running {
 }
 
 impl Handle {
+    fn new(inputs: mpsc::Sender<Input>) -> Self {
+        let room = Arc::new(Semaphore::new(INPUT_BYTES_MAX));
+        Self { inputs, room, streams: Arc::default(), loaded: Arc::default() }
+    }
+
     /// Whether the store has been read.
     pub fn is_loaded(&self) -> bool {
         self.loaded.load(Ordering::Acquire)
@@ -124,7 +135,9 @@ impl Handle {
 
     /// Passes on a message that came on a stream; false when the publisher is gone.
     pub async fn message(&self, id: StreamId, message: Bytes) -> bool {
-        self.inputs.send(Input::Message { id, message }).await.is_ok()
+        let bytes = u32::try_from(message.len().min(INPUT_BYTES_MAX)).unwrap_or(u32::MAX);
+        let Ok(room) = Arc::clone(&self.room).acquire_many_owned(bytes).await else { return false };
+        self.inputs.send(Input::Message { id, message, room }).await.is_ok()
     }
 
     /// Tells that a stream is over. `orderly`: the proxy closed it.
@@ -207,7 +220,10 @@ impl Driver {
                 self.senders.insert(id, to);
                 self.publisher.handle_connected(now, id, peer, form, scope);
             }
-            Input::Message { id, message } => self.publisher.handle_message(now, id, &message),
+            Input::Message { id, message, room } => {
+                self.publisher.handle_message(now, id, &message);
+                drop(room);
+            }
             Input::Disconnected { id, orderly } => {
                 self.senders.remove(&id);
                 self.publisher.handle_disconnected(now, id, orderly);
@@ -269,5 +285,31 @@ impl Driver {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Whether a message joins the inputs at once.
+    async fn joins(handle: &Handle, message: &Bytes) -> bool {
+        tokio::time::timeout(Duration::ZERO, handle.message(0, message.clone())).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn messages_wait_at_their_streams_when_their_bytes_are_too_many() {
+        let (inputs, mut received) = mpsc::channel(INPUTS_MAX);
+        let handle = Handle::new(inputs);
+        let message = Bytes::from(vec![0; INPUT_BYTES_MAX / 4]);
+        for _ in 0..4 {
+            assert!(joins(&handle, &message).await);
+        }
+        assert!(!joins(&handle, &message).await);
+        assert!(joins(&handle, &Bytes::new()).await, "nothing takes no room");
+        drop(received.recv().await);
+        assert!(joins(&handle, &message).await);
     }
 }
