@@ -50,6 +50,10 @@ impl LogFile {
             self.signal.wake();
         }
     }
+
+    fn has_records(&self) -> bool {
+        self.buffers.iter().any(|buffer| !lock(buffer).is_empty())
+    }
 }
 
 /// How the writer is told that there is work.
@@ -170,15 +174,19 @@ impl AccessLogs {
             written |= self.write_file(file, &mut open);
         }
         drop(files);
-        // A file that no logger uses any more is forgotten once it is written.
+        self.forget_unused(&mut open);
+        written
+    }
+
+    /// Forgets the files that no logger uses any more, but for those whose last logger left something to be written.
+    fn forget_unused(&self, open: &mut HashMap<String, Target>) {
         lock(&self.files).retain(|path, file| {
-            let used = Arc::strong_count(file) > 1;
+            let used = Arc::strong_count(file) > 1 || file.has_records();
             if !used {
                 open.remove(path);
             }
             used
         });
-        written
     }
 
     /// Writes what is left and ends the writer.
@@ -303,8 +311,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_forgotten_with_its_last_logger_but_not_before_its_last_record_is_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("access.log");
+        let logs = AccessLogs::start(0, Registry::new(0), NEVER).expect("a thread");
+        let logger = logs.open(&log_to(&path, "x\n")).expect("a known format");
+        logger.log(&Record::default());
+        drop(logger);
+        // As when the logger went between the writing of a flush and its end.
+        logs.forget_unused(&mut lock(&logs.open));
+        logs.flush();
+        assert_eq!(std::fs::read_to_string(&path).expect("written"), "x\n");
+        assert!(lock(&logs.files).is_empty() && lock(&logs.open).is_empty());
+    }
+
+    #[test]
     fn a_full_buffer_drops_and_counts() {
-        let registry = Registry::new(0);
         let file = LogFile {
             path: String::new(),
             buffers: Box::new([Mutex::default()]),
@@ -316,7 +338,6 @@ mod tests {
         }
         assert_eq!(file.dropped.load(Ordering::Relaxed), 1);
         assert_eq!(lock(&file.buffers[0]).len(), BUFFER_BYTES_MAX);
-        drop(registry);
     }
 
     #[test]
