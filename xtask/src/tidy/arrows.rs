@@ -39,7 +39,7 @@ const ROOMS: &[Room] = &[
     room("selvedge-telemetry", &["selvedge-traffic"]),
     room("selvedge-wire", &["selvedge-http", "selvedge-telemetry"]),
     room("selvedge-upstream", &["selvedge-traffic", "selvedge-http", "selvedge-wire", "selvedge-telemetry"]),
-    room("selvedge-client", &["selvedge-aws", "selvedge-model", "selvedge-wire"]),
+    room("selvedge-client", &["selvedge-aws", "selvedge-model"]),
     // === services ===
     room(
         "selvedge-control",
