@@ -17,10 +17,12 @@ pub(super) async fn serve(stream: TcpStream, script: Arc<Script>) {
         trailers: Vec::new(),
     };
     let answer = script.answer(received);
+    let mut connection = Connection::new(stream);
     if answer.close {
+        // Closing on unread bytes would be a reset now and an end then.
+        let _ = connection.read_exactly(1).await;
         return;
     }
-    let mut connection = Connection::new(stream);
     let greeting = answer.raw.unwrap_or_else(|| format!("{}:", script.name));
     if connection.write(greeting.as_bytes()).await.is_err() {
         return;
