@@ -237,9 +237,11 @@ impl Channel {
     }
 
     fn hold_initial(&mut self, subscribe: &[String], versions: Vec<(String, String)>) {
-        let wildcard = self.subscription.is_wildcard() || subscribe.iter().any(|name| name == "*");
+        // A set, for both lists are a stranger's and long: every stream would wait for the comparison of all with all.
+        let subscribed: BTreeSet<&str> = subscribe.iter().map(String::as_str).collect();
+        let wildcard = self.subscription.is_wildcard() || subscribed.contains("*");
         for (name, version) in versions.into_iter().take(super::SUBSCRIBED_NAMES_MAX) {
-            if wildcard || subscribe.contains(&name) {
+            if wildcard || subscribed.contains(name.as_str()) {
                 self.held.insert(name.into(), Held { version: version.into(), encoded: None });
             }
         }
