@@ -79,11 +79,14 @@ impl Feed {
     fn load(&mut self, store: &dyn Store) -> Result<Vec<FeedEvent>, Error> {
         let view = store.snapshot()?;
         let view = &*view;
-        let mut meshes = BTreeMap::new();
+        let (mut meshes, mut damaged) = (BTreeMap::new(), BTreeSet::new());
         for name in document::mesh_names(view)? {
             let snapshot = match self.unless_damaged(&name, document::load_mesh(view, &name))? {
                 Some(snapshot) => snapshot,
-                None => self.meshes.get(&name).cloned(),
+                None => {
+                    damaged.insert(name.clone());
+                    self.meshes.get(&name).cloned()
+                }
             };
             meshes.extend(snapshot.map(|snapshot| (name, snapshot)));
         }
@@ -112,6 +115,7 @@ impl Feed {
         events.push(FeedEvent::Loaded);
         self.position = Some(view.revision());
         self.meshes = meshes;
+        self.damaged = damaged;
         self.places = places;
         Ok(events)
     }
@@ -151,6 +155,7 @@ impl Feed {
             fresh.push((name, snapshot, changed));
         }
         for (name, snapshot, changed) in fresh {
+            self.damaged.remove(&name);
             match &snapshot {
                 Some(snapshot) => drop(self.meshes.insert(name.clone(), snapshot.clone())),
                 None => drop(self.meshes.remove(&name)),
@@ -161,7 +166,8 @@ impl Feed {
         Ok(events)
     }
 
-    /// A mesh as it was read; `None` for one that cannot be, which the others do not wait for.
+    /// A mesh as it was read; `None` for one that cannot be, which the others do not wait for. It counts as damaged until
+    /// what was read instead is in force.
     fn unless_damaged(
         &mut self,
         name: &str,
@@ -177,10 +183,7 @@ impl Feed {
                 self.damaged.insert(name.to_owned());
                 Ok(None)
             }
-            read => {
-                self.damaged.remove(name);
-                read.map(Some)
-            }
+            read => read.map(Some),
         }
     }
 

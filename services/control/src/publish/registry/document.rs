@@ -38,7 +38,8 @@ pub enum Write {
 /// Carries out what [`super::super::Publisher::poll_write`] asked for, in one transaction.
 ///
 /// # Errors
-/// The store's; then nothing was written, and the same is asked for again in a while.
+/// The store's; then nothing was written. What concerns endpoints is asked for again in a while, the next beat makes up for
+/// one that was lost, and a replica that was not forgotten is given up again after the next start.
 pub fn write(store: &dyn Store, writes: &[Write]) -> Result<(), Error> {
     if writes.is_empty() {
         return Ok(());
