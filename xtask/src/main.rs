@@ -1,4 +1,4 @@
-//! The chores of the house: `cargo xtask tidy`, `test` and `bench`.
+//! The chores of the house: `cargo xtask tidy`, `codegen`, `test` and `bench`.
 #![expect(clippy::print_stdout, reason = "a command-line tool talks to the person who started it")]
 
 mod bench;
