@@ -29,7 +29,10 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<()> {
         root,
     )?;
     println!("the proxies, side by side");
-    succeed(Command::new(root.join("target/release/selvedge-bench")).args(arguments), root)?;
+    // Named, so that a debug build that happens to be newer is never what is measured.
+    let measured = root.join("target/release/selvedge");
+    let mut bench = Command::new(root.join("target/release/selvedge-bench"));
+    succeed(bench.args(arguments).env("SELVEDGE_BIN", measured), root)?;
     if !arguments.is_empty() {
         return Ok(());
     }
