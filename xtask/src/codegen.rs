@@ -1,7 +1,10 @@
-//! `cargo xtask codegen`: the vendored `.proto` files become Rust, by a compiler that is Rust itself.
+//! `cargo xtask codegen`: the vendored `.proto` files become Rust, by a compiler that is Rust itself, and so do the public
+//! models of AWS's services.
 //!
 //! The result is checked in, so that nobody needs this to build; the compiler stands behind the feature `codegen`,
 //! so that the other chores do not wait for it.
+
+mod aws;
 
 use std::path::Path;
 
@@ -10,8 +13,13 @@ use anyhow::{Context, Result};
 /// Where the Envoy messages stand, relative to the root.
 const ROOM: &str = "core/xds/proto";
 
-#[cfg(not(feature = "codegen"))]
 pub(crate) fn run(root: &Path) -> Result<()> {
+    aws::run(root)?;
+    protos(root)
+}
+
+#[cfg(not(feature = "codegen"))]
+fn protos(root: &Path) -> Result<()> {
     let status = std::process::Command::new(env!("CARGO"))
         .args(["run", "--quiet", "--package", "xtask", "--features", "codegen", "--", "codegen"])
         .current_dir(root)
@@ -22,7 +30,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 }
 
 #[cfg(feature = "codegen")]
-pub(crate) fn run(root: &Path) -> Result<()> {
+fn protos(root: &Path) -> Result<()> {
     let vendor = root.join(ROOM).join("vendor");
     let output = root.join(ROOM).join("src/generated");
     let mut files = Vec::new();

@@ -44,7 +44,8 @@ enum Chore {
     },
     /// Checks the rules that the compiler does not: arrows between crates, orphans, bans, reasons
     Tidy,
-    /// Compiles the vendored .proto files into core/xds/proto/src/generated
+    /// Compiles the vendored .proto files into core/xds/proto/src/generated, and the public models of AWS's services into
+    /// core/aws/src/operations/generated
     Codegen,
 }
 

@@ -1,5 +1,8 @@
 //! What a caller is told when an operation fails.
 
+use selvedge_model::Value;
+use serde_json::Map;
+
 /// An exception of a service's model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorShape {
@@ -16,6 +19,28 @@ pub struct ApiError {
     pub shape: ErrorShape,
     /// The text for the caller; never holds a secret or an address of ours.
     pub message: String,
+    /// Further members of the exception, such as the identifier of what stands in the way.
+    pub details: Vec<(&'static str, String)>,
+}
+
+impl ApiError {
+    /// The same with a further member; what is known already is the first to be kept.
+    #[must_use]
+    pub fn with(mut self, member: &'static str, value: impl Into<String>) -> Self {
+        self.details.push((member, value.into()));
+        self
+    }
+
+    /// The body that the JSON and CBOR protocols carry.
+    pub(crate) fn document(&self) -> Value {
+        let mut body = Map::new();
+        body.insert("__type".into(), self.shape.code.into());
+        body.insert("message".into(), self.message.clone().into());
+        for (member, value) in &self.details {
+            body.entry(*member).or_insert_with(|| value.clone().into());
+        }
+        Value::Object(body)
+    }
 }
 
 impl ErrorShape {
@@ -26,7 +51,7 @@ impl ErrorShape {
 
     /// This exception, saying so.
     pub fn because(self, message: impl Into<String>) -> ApiError {
-        ApiError { shape: self, message: message.into() }
+        ApiError { shape: self, message: message.into(), details: Vec::new() }
     }
 }
 

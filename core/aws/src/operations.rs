@@ -1,6 +1,9 @@
 //! The operations that clients can call, as data.
 
 pub mod appmesh;
+mod generated;
+mod patterns;
+pub mod servicediscovery;
 
 use selvedge_model::{Member, Shape};
 

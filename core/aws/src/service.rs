@@ -1,7 +1,7 @@
 //! The services that answer at the front door.
 
 use crate::error::ErrorShape;
-use crate::operations::{Operation, appmesh};
+use crate::operations::{Operation, appmesh, servicediscovery};
 
 /// A service: its names and its operations.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,8 @@ pub struct Service {
     pub target_prefix: &'static str,
     /// The `Version` parameter of the query protocol, and the path prefix of App Mesh.
     pub version: &'static str,
+    /// Whether requests may name operations by method and path alone.
+    pub is_rest: bool,
     pub operations: &'static [Operation],
     /// What it answers to a request that is malformed or fails validation.
     pub bad_request: ErrorShape,
@@ -22,7 +24,7 @@ pub struct Service {
 }
 
 /// Every service.
-pub static SERVICES: &[&Service] = &[&appmesh::SERVICE];
+pub static SERVICES: &[&Service] = &[&appmesh::SERVICE, &servicediscovery::SERVICE];
 
 /// The service of that credential scope.
 pub fn by_scope(name: &str) -> Option<&'static Service> {

@@ -32,6 +32,12 @@ pub enum Form {
         element: &'static Shape,
         length: Bounds,
     },
+    /// An object whose members the caller names; `length` counts them.
+    Map {
+        key: &'static Shape,
+        value: &'static Shape,
+        length: Bounds,
+    },
     /// Text; `length` counts Unicode scalar values.
     String {
         length: Bounds,
@@ -105,6 +111,10 @@ impl Bounds {
         Self { min: Some(min), max: Some(max) }
     }
 
+    pub const fn at_most(max: i64) -> Self {
+        Self { min: None, max: Some(max) }
+    }
+
     pub const fn at_least(min: i64) -> Self {
         Self { min: Some(min), max: None }
     }
@@ -166,6 +176,18 @@ impl Shape {
                 for (index, item) in elements.iter().enumerate() {
                     path.push_index(index);
                     element.check(item, strictness, path, found);
+                    path.pop();
+                }
+            }
+            Form::Map { key, value: each, length } => {
+                let Value::Object(entries) = value else {
+                    return found.add(path, wrong_type("an object", value));
+                };
+                check_length(entries.len(), length, value, path, found);
+                for (name, item) in entries {
+                    path.push_member(name);
+                    key.check(&Value::String(name.clone()), strictness, path, found);
+                    each.check(item, strictness, path, found);
                     path.pop();
                 }
             }

@@ -46,6 +46,11 @@ pub(super) fn coerce(value: &mut Value, shape: &Shape, path: &str) -> Result<(),
             Some("false") => *value = false.into(),
             _ => {}
         },
+        Form::Map { value: each, .. } => {
+            for (name, value) in value.as_object_mut().into_iter().flatten() {
+                coerce(value, each, &format!("{path}.{name}"))?;
+            }
+        }
         Form::String { .. } | Form::Enum { .. } | Form::Timestamp => {}
     }
     Ok(())

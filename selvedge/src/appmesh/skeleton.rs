@@ -25,6 +25,11 @@ fn value(shape: &Shape, name: &str, style: Style) -> Value {
     match shape.form {
         Form::Structure { members } | Form::Union { members } => object(members.iter(), style),
         Form::List { element, .. } => json!([value(element, element.name, style)]),
+        Form::Map { value: each, .. } => {
+            let mut entries = Map::new();
+            entries.insert("KeyName".into(), value(each, each.name, style));
+            Value::Object(entries)
+        }
         Form::Enum { values } if style == Style::Empty => json!(values.first().copied().unwrap_or_default()),
         Form::String { .. } if style == Style::Empty => json!(""),
         Form::String { .. } | Form::Enum { .. } => json!(name),

@@ -42,8 +42,8 @@ pub(crate) fn encode(protocol: Protocol, output: &Value) -> Response {
 /// Writes a failure. These protocols know only 400 and 500; the type says the rest.
 pub(crate) fn encode_error(protocol: Protocol, error: &ApiError) -> Response {
     let status = if error.shape.is_sender_fault() { 400 } else { 500 };
-    let body = serde_json::json!({ "__type": error.shape.code, "message": error.message });
-    Response { status, headers: content_type(protocol), body: body.to_string().into_bytes() }
+    let body = error.document().to_string().into_bytes();
+    Response { status, headers: content_type(protocol), body }
 }
 
 fn content_type(protocol: Protocol) -> Vec<(&'static str, String)> {

@@ -116,6 +116,14 @@ impl Node {
                 numbered.sort_by_key(|(number, _)| *number);
                 Value::Array(numbered.into_iter().map(|(_, node)| node.into_value(element)).collect())
             }
+            (Form::Map { value, .. }, _) => {
+                let entries = self.children.remove("entry").map(|node| node.children).unwrap_or_default();
+                let pairs = entries.into_values().filter_map(|mut entry| {
+                    let name = entry.children.remove("key")?.text?;
+                    Some((name, entry.children.remove("value")?.into_value(value)))
+                });
+                Value::Object(pairs.collect())
+            }
             (Form::Integer { .. } | Form::Long { .. }, Some(text)) => {
                 text.parse::<i64>().map_or_else(|_| Value::String(text), Value::from)
             }

@@ -241,10 +241,15 @@ fn write(value: &Value, shape: Option<&Shape>, out: &mut Vec<u8>) {
             elements.iter().for_each(|value| write(value, element, out));
         }
         Value::Object(members) => {
+            let each = match form {
+                Some(Form::Map { value, .. }) => Some(value),
+                _ => None,
+            };
             write_head(MAP, members.len() as u64, out);
             for (name, value) in members {
                 write(&Value::String(name.clone()), None, out);
-                write(value, shape.and_then(|shape| shape.member(name)).map(|member| member.shape), out);
+                let member = shape.and_then(|shape| shape.member(name)).map(|member| member.shape);
+                write(value, member.or(each), out);
             }
         }
     }

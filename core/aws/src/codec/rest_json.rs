@@ -54,15 +54,15 @@ pub(crate) fn encode(operation: &Operation, output: &Value) -> Response {
 /// Writes a failure.
 pub(crate) fn encode_error(error: &ApiError) -> Response {
     let code = error.shape.code;
-    let body = serde_json::json!({ "__type": code, "message": error.message });
     let headers = vec![("content-type", "application/json".into()), ("x-amzn-errortype", code.into())];
-    Response { status: error.shape.status, headers, body: body.to_string().into_bytes() }
+    let body = error.document().to_string().into_bytes();
+    Response { status: error.shape.status, headers, body }
 }
 
 type PathMembers<'a> = Vec<(&'static str, &'a str)>;
 
 fn find<'a>(request: &Request<'a>) -> Option<(&'static Service, &'static Operation, PathMembers<'a>)> {
-    candidates(request).find_map(|service| {
+    candidates(request).filter(|service| service.is_rest).find_map(|service| {
         let operations = service.operations.iter().filter(|operation| operation.method == request.method);
         operations.into_iter().find_map(|operation| {
             match_path(operation.path, request.path).map(|members| (service, operation, members))

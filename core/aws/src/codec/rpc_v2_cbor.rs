@@ -41,8 +41,7 @@ pub(crate) fn encode(operation: &Operation, output: &Value) -> Response {
 
 /// Writes a failure.
 pub(crate) fn encode_error(error: &ApiError) -> Response {
-    let body = serde_json::json!({ "__type": error.shape.code, "message": error.message });
-    response(error.shape.status, cbor::encode(&body, None))
+    response(error.shape.status, cbor::encode(&error.document(), None))
 }
 
 fn response(status: u16, body: Vec<u8>) -> Response {

@@ -19,6 +19,7 @@ pub static SERVICE: Service = Service {
     aliases: &["appmesh-preview"],
     target_prefix: "AppMesh_20190125",
     version: "2019-01-25",
+    is_rest: true,
     operations: OPERATIONS,
     bad_request: BAD_REQUEST,
     internal: INTERNAL_SERVER_ERROR,

@@ -65,6 +65,12 @@ fn describe_shape(shape: &Shape) -> Value {
             out.insert("element".into(), describe_shape(element));
             "list"
         }
+        Form::Map { key, value, length } => {
+            bound(length, &mut out);
+            out.insert("key".into(), describe_shape(key));
+            out.insert("value".into(), describe_shape(value));
+            "map"
+        }
         Form::String { length, pattern } => {
             bound(length, &mut out);
             if let Some(pattern) = pattern {
