@@ -24,6 +24,10 @@ pub enum ChunkError {
     BadLineEnd,
     #[error("chunk extensions beyond the limit")]
     ExtensionsTooLong,
+    #[error("a control character in a chunk extension")]
+    BadExtension,
+    #[error("a trailer line that is no field")]
+    BadTrailer,
     #[error("trailers beyond the limit")]
     TrailersTooLong,
 }
@@ -58,7 +62,8 @@ enum State {
     ContentFeed,
     /// At the first byte of a trailer line.
     TrailerStart,
-    TrailerLine,
+    TrailerName,
+    TrailerValue,
     TrailerFeed,
     EndFeed,
     Done,
@@ -131,6 +136,7 @@ impl Decoder {
             State::Extension { value } => match byte {
                 b'\r' => State::SizeFeed { value },
                 b'\n' => return Err(ChunkError::BadLineEnd),
+                byte if is_control(byte) => return Err(ChunkError::BadExtension),
                 _ => self.extension(value)?,
             },
             State::SizeFeed { value } => {
@@ -144,13 +150,18 @@ impl Decoder {
             State::ContentReturn if byte == b'\r' => State::ContentFeed,
             State::ContentFeed if byte == b'\n' => State::Size { value: 0, digits: 0 },
             State::TrailerStart if byte == b'\r' => State::EndFeed,
-            State::TrailerStart | State::TrailerLine => {
+            State::TrailerStart | State::TrailerName | State::TrailerValue => {
                 self.trailers += 1;
-                match byte {
-                    _ if self.trailers > TRAILER_BYTES_MAX => return Err(ChunkError::TrailersTooLong),
-                    b'\r' => State::TrailerFeed,
-                    b'\n' => return Err(ChunkError::BadLineEnd),
-                    _ => State::TrailerLine,
+                if self.trailers > TRAILER_BYTES_MAX {
+                    return Err(ChunkError::TrailersTooLong);
+                }
+                match (self.state, byte) {
+                    (_, b'\n') => return Err(ChunkError::BadLineEnd),
+                    (State::TrailerName, b':') => State::TrailerValue,
+                    (State::TrailerValue, b'\r') => State::TrailerFeed,
+                    (State::TrailerValue, byte) if !is_control(byte) => State::TrailerValue,
+                    (State::TrailerStart | State::TrailerName, byte) if is_token(byte) => State::TrailerName,
+                    _ => return Err(ChunkError::BadTrailer),
                 }
             }
             State::TrailerFeed if byte == b'\n' => State::TrailerStart,
@@ -167,6 +178,16 @@ impl Decoder {
         }
         Ok(State::Extension { value })
     }
+}
+
+/// Whether a byte may not stand in a field's value (RFC 9110 §5.5).
+fn is_control(byte: u8) -> bool {
+    (byte < b' ' && byte != b'\t') || byte == 0x7f
+}
+
+/// Whether a byte may stand in a field's name (RFC 9110 §5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// What closes every chunk.
@@ -228,6 +249,11 @@ mod tests {
             (b"3\r\nabcd\r\n", Err(ChunkError::BadLineEnd)),
             (b"3;a\nabc", Err(ChunkError::BadLineEnd)),
             (b"0\r\nx: y\n\r\n", Err(ChunkError::BadLineEnd)),
+            (b"3;\0\r\nabc\r\n", Err(ChunkError::BadExtension)),
+            (b"0\r\nno colon\r\n\r\n", Err(ChunkError::BadTrailer)),
+            (b"0\r\n: y\r\n\r\n", Err(ChunkError::BadTrailer)),
+            (b"0\r\nx: y\r\n z\r\n\r\n", Err(ChunkError::BadTrailer)),
+            (b"0\r\nx: \0\r\n\r\n", Err(ChunkError::BadTrailer)),
             (b"ffffffffffffffff\r\n", Err(ChunkError::SizeTooLarge)),
             (b"00000000000000000\r\n", Err(ChunkError::SizeTooLarge)),
         ];

@@ -79,7 +79,7 @@ pub fn of_response(
 
 fn declared(fields: &Fields) -> Result<Option<Framing>, FramingError> {
     let mut length = None;
-    let mut chunked = false;
+    let (mut chunked, mut unknown) = (false, false);
     for (id, _, value) in fields.iter_ids() {
         match id {
             HeaderId::ContentLength => {
@@ -90,9 +90,7 @@ fn declared(fields: &Fields) -> Result<Option<Framing>, FramingError> {
                 length = Some(value);
             }
             HeaderId::TransferEncoding => {
-                if chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(FramingError::UnknownTransferEncoding);
-                }
+                unknown |= chunked || !value.eq_ignore_ascii_case(b"chunked");
                 chunked = true;
             }
             _ => {}
@@ -100,6 +98,7 @@ fn declared(fields: &Fields) -> Result<Option<Framing>, FramingError> {
     }
     match (length, chunked) {
         (Some(_), true) => Err(FramingError::LengthAndChunked),
+        _ if unknown => Err(FramingError::UnknownTransferEncoding),
         (None, true) => Ok(Some(Framing::Chunked)),
         (Some(0), false) => Ok(Some(Framing::None)),
         (Some(length), false) => Ok(Some(Framing::Length(length))),

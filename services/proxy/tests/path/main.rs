@@ -2,6 +2,7 @@
 //! configuration given by hand.
 
 mod forwarding;
+mod framing;
 mod hostile;
 mod http2;
 mod interception;

@@ -69,7 +69,7 @@ fn serve(mut stream: TcpStream, counts: &Counts) -> Option<()> {
     stream.set_nodelay(true).unwrap();
     let mut unread = Vec::new();
     loop {
-        let head = String::from_utf8(read_until(&mut stream, &mut unread, b"\r\n\r\n")?).unwrap();
+        let head = String::from_utf8_lossy(&read_until(&mut stream, &mut unread, b"\r\n\r\n")?).into_owned();
         let nth = counts.requests.fetch_add(1, Ordering::SeqCst);
         let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         let path = head.split(' ').nth(1).unwrap();
