@@ -3,7 +3,7 @@
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::appmesh;
-use crate::command::{completions, env, explain, help, proxy, serve, status, up, version};
+use crate::command::{completions, env, explain, help, proxy, redirect, serve, status, up, version};
 use crate::demo;
 use crate::exit::Failure;
 
@@ -35,6 +35,7 @@ enum Command {
     Up(up::Args),
     Serve(serve::Args),
     Proxy(proxy::Args),
+    Redirect(redirect::Args),
     Status(status::Args),
     Explain(explain::Args),
     Env(env::Args),
@@ -67,6 +68,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Command::Up(args) => block_on_all(up::run(&args)),
         Command::Serve(args) => block_on_all(serve::run(&args)),
         Command::Proxy(args) => proxy::run(&args),
+        Command::Redirect(args) => redirect::run(&args),
         Command::Status(args) => block_on(status::run(&args)),
         Command::Explain(args) => block_on(explain::run(&args)),
         Command::Env(args) => env::run(&args),

@@ -6,6 +6,7 @@ pub(crate) mod env;
 pub(crate) mod explain;
 pub(crate) mod help;
 pub(crate) mod proxy;
+pub(crate) mod redirect;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod up;

@@ -32,6 +32,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "curl", probe: &["curl", "--version"], used_for: "the commands of the guides" },
     Package { name: "iproute2", probe: &["ip", "-V"], used_for: "network namespaces" },
     Package { name: "iptables", probe: &["iptables", "--version"], used_for: "transparent interception" },
+    Package { name: "nftables", probe: &["nft", "--version"], used_for: "transparent interception" },
     Package { name: "nginx-light", probe: &["nginx", "-v"], used_for: "the bench" },
     Package { name: "haproxy", probe: &["haproxy", "-v"], used_for: "the bench" },
 ];

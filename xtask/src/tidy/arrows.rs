@@ -40,6 +40,7 @@ const ROOMS: &[Room] = &[
     room("selvedge-wire", &["selvedge-http", "selvedge-telemetry"]),
     room("selvedge-upstream", &["selvedge-traffic", "selvedge-http", "selvedge-wire", "selvedge-telemetry"]),
     room("selvedge-client", &["selvedge-aws", "selvedge-model"]),
+    room("selvedge-intercept", &[]),
     // === services ===
     room(
         "selvedge-control",
