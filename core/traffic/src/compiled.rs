@@ -37,6 +37,8 @@ pub enum TableInvalid {
 pub struct Matched<'a> {
     pub virtual_host: &'a VirtualHost,
     pub route: &'a Route,
+    /// The places of both: of the host in the table, and of the route in the host.
+    pub position: (usize, usize),
     rewriter: Option<&'a Rewriter>,
 }
 
@@ -82,13 +84,14 @@ impl CompiledRoutes {
         let position = self.hosts.find(request.authority()).ok_or(NoRoute::VirtualHost)?;
         let virtual_host = &self.table.virtual_hosts[position];
         let target = Target::parse(request.path());
-        let (route, rewriter) = virtual_host
+        let (index, (route, rewriter)) = virtual_host
             .routes
             .iter()
             .zip(&self.rewriters[position])
-            .find(|(route, _)| route.matches.check(request, &target).is_ok())
+            .enumerate()
+            .find(|(_, (route, _))| route.matches.check(request, &target).is_ok())
             .ok_or(NoRoute::Route(&virtual_host.name))?;
-        Ok(Matched { virtual_host, route, rewriter: rewriter.as_ref() })
+        Ok(Matched { virtual_host, route, position: (position, index), rewriter: rewriter.as_ref() })
     }
 }
 
@@ -120,7 +123,7 @@ mod tests {
     use crate::{PathRewrite, WeightedCluster};
 
     fn forward(cluster: &str) -> Forward {
-        Forward::to(vec![WeightedCluster { name: cluster.to_owned(), weight: 1 }])
+        Forward::to(vec![WeightedCluster::new(cluster, 1)])
     }
 
     fn route(name: &str, prefix: &str, forward: Forward) -> Route {
@@ -175,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_envoy_refuses_is_refused() {
-        let nobody = Forward::to(vec![WeightedCluster { name: "a".to_owned(), weight: 0 }]);
+        let nobody = Forward::to(vec![WeightedCluster::new("a", 0)]);
         let table = vec![host("v", &["*"], vec![route("r", "/", nobody)])];
         assert!(matches!(compile(table), Err(TableInvalid::WeightSum { .. })));
         let rewrite = PathRewrite::Regex { pattern: "(".into(), substitution: String::new() };

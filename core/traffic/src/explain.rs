@@ -159,7 +159,7 @@ mod tests {
             condition: HeaderCondition::Exact("true".to_owned()),
             invert: false,
         };
-        let weighted = |name: &str, weight| WeightedCluster { name: name.to_owned(), weight };
+        let weighted = |name: &str, weight| WeightedCluster::new(name, weight);
         let both = Forward {
             path_rewrite: Some(PathRewrite::Prefix("/".to_owned())),
             retry: Some(RetryPolicy { on: RetryOn::RESET, ..RetryPolicy::default() }),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{AccessLog, RouteTable};
+use crate::{AccessLog, FilterEntry, RouteTable};
 
 /// Envoy's `HttpConnectionManager`, the parts that are spoken.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -13,6 +13,9 @@ pub struct HttpConnection {
     pub stat_prefix: String,
     pub codec: Codec,
     pub routes: RouteSource,
+    /// In the order in which requests pass them; responses pass them backwards.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<FilterEntry>,
     pub access_logs: Vec<AccessLog>,
     /// RFC 3986 dot segments are resolved.
     pub normalize_path: bool,

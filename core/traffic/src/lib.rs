@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod compiled;
 pub mod endpoint;
 pub mod explain;
+pub mod filter;
 pub mod health;
 pub mod http;
 pub mod listener;
@@ -32,6 +33,7 @@ pub use cluster::{Cluster, Discovery, DnsLookupFamily, HttpProtocol, LoadBalanci
 pub use compiled::{CompiledRoutes, Matched, NoRoute, TableInvalid};
 pub use endpoint::{Address, Endpoint, EndpointHealth, LoadAssignment, Locality, LocalityEndpoints};
 pub use explain::{Decision, DecisionResult, ForwardDecision};
+pub use filter::{FilterEntry, FilterOverride, FilterSetting, HttpFilter, RouteFilter};
 pub use health::{HealthCheck, HealthProbe};
 pub use http::{Codec, HttpConnection, RouteSource};
 pub use listener::{ChainMatch, Direction, FilterChain, Listener, Network};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::matching::RouteMatch;
-use crate::{HostRewrite, PathRewrite, RetryPolicy};
+use crate::{FilterOverride, HostRewrite, PathRewrite, RetryPolicy};
 
 /// A route configuration (RDS resource).
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -14,6 +14,9 @@ pub struct RouteTable {
     pub virtual_hosts: Vec<VirtualHost>,
     /// The port of the host header is left out of the match.
     pub ignore_port_in_host_matching: bool,
+    /// Sorted by filter, as in every list of overrides; one for each filter at most.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<FilterOverride>,
 }
 
 /// A set of host names with their routes.
@@ -28,6 +31,8 @@ pub struct VirtualHost {
     pub retry: Option<RetryPolicy>,
     /// The upstream sees `x-envoy-attempt-count`.
     pub include_attempt_count: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<FilterOverride>,
 }
 
 /// One route.
@@ -38,6 +43,8 @@ pub struct Route {
     pub action: Action,
     pub request_headers: Vec<HeaderEdit>,
     pub response_headers: Vec<HeaderEdit>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<FilterOverride>,
 }
 
 /// What happens to a matched request.
@@ -73,6 +80,7 @@ impl Route {
             action,
             request_headers: Vec::new(),
             response_headers: Vec::new(),
+            filters: Vec::new(),
         }
     }
 }
@@ -99,10 +107,20 @@ pub const CLUSTER_NOT_FOUND_STATUS_DEFAULT: u16 = 503;
 pub const ROUTE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
 
 /// A share of the traffic.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct WeightedCluster {
     pub name: String,
     pub weight: u32,
+    /// Only of HTTP routes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<FilterOverride>,
+}
+
+impl WeightedCluster {
+    /// A share without overrides.
+    pub fn new(name: impl Into<String>, weight: u32) -> Self {
+        Self { name: name.into(), weight, filters: Vec::new() }
+    }
 }
 
 /// Answer with a redirection.

@@ -5,11 +5,16 @@ use crate::WeightedCluster;
 /// Picks one cluster with a random number, each with the probability of its share, as Envoy does: the number modulo
 /// the sum falls into one cluster's range. `None` if all weights are 0 or there is no cluster. Allocates nothing.
 pub fn pick(clusters: &[WeightedCluster], random: u64) -> Option<&WeightedCluster> {
+    place(clusters, random).map(|place| &clusters[place])
+}
+
+/// The place of the cluster that [`pick`] picks.
+pub fn place(clusters: &[WeightedCluster], random: u64) -> Option<usize> {
     if let [only] = clusters {
-        return (only.weight > 0).then_some(only);
+        return (only.weight > 0).then_some(0);
     }
     let mut point = random.checked_rem(total(clusters))?;
-    clusters.iter().find(|cluster| match point.checked_sub(u64::from(cluster.weight)) {
+    clusters.iter().position(|cluster| match point.checked_sub(u64::from(cluster.weight)) {
         Some(rest) => {
             point = rest;
             false
@@ -36,8 +41,7 @@ mod tests {
     use super::*;
 
     fn clusters(weights: &[u32]) -> Vec<WeightedCluster> {
-        let cluster =
-            |(index, weight): (usize, &u32)| WeightedCluster { name: index.to_string(), weight: *weight };
+        let cluster = |(index, weight): (usize, &u32)| WeightedCluster::new(index.to_string(), *weight);
         weights.iter().enumerate().map(cluster).collect()
     }
 

@@ -62,6 +62,7 @@ fn table() -> impl Strategy<Value = RouteTable> {
             })
             .collect(),
         ignore_port_in_host_matching: ignore_port,
+        ..RouteTable::default()
     })
 }
 

@@ -72,6 +72,7 @@ pub(crate) fn http_connection(
         codec: Codec::Auto,
         routes: RouteSource::Rds(routes),
         access_logs,
+        filters: Vec::new(),
         normalize_path: true,
         merge_slashes: true,
         websocket: true,
@@ -264,7 +265,7 @@ pub(crate) fn intercepting(
         context.origin(name, mesh);
         let proxy = TcpProxy {
             stat_prefix: names::EGRESS_STAT_PREFIX.to_owned(),
-            clusters: vec![WeightedCluster { name: name.to_owned(), weight: 1 }],
+            clusters: vec![WeightedCluster::new(name, 1)],
             idle_timeout: None,
             connect_attempts_max: 1,
             access_logs: Vec::new(),

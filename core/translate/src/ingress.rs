@@ -171,7 +171,7 @@ fn network(
 ) -> Network {
     let (port, protocol) = (listener.port_mapping.port, listener.port_mapping.protocol);
     let stat_prefix = names::ingress_stat_prefix(node.spec.listeners.len(), protocol, port);
-    let clusters = vec![WeightedCluster { name: cluster.to_owned(), weight: 1 }];
+    let clusters = vec![WeightedCluster::new(cluster, 1)];
     if protocol == PortProtocol::Tcp {
         return Network::Tcp(TcpProxy {
             stat_prefix,

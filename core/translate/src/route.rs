@@ -83,9 +83,8 @@ fn clusters(
     route: &ServiceRoute<'_>,
     policy: Option<&ClientPolicyTls>,
 ) -> Vec<WeightedCluster> {
-    let cluster = |target: &crate::service::Target<'_>| WeightedCluster {
-        name: cluster::egress(context, target, policy),
-        weight: target.weight,
+    let cluster = |target: &crate::service::Target<'_>| {
+        WeightedCluster::new(cluster::egress(context, target, policy), target.weight)
     };
     merged(route.targets.iter().map(cluster).collect())
 }

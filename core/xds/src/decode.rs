@@ -8,6 +8,7 @@ mod bounds;
 mod cluster;
 mod duration;
 mod endpoint;
+mod filter;
 mod health;
 mod http;
 mod listener;

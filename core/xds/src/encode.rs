@@ -4,6 +4,7 @@ mod access_log;
 pub(crate) mod cluster;
 mod duration;
 mod endpoint;
+mod filter;
 mod health;
 mod http;
 mod listener;

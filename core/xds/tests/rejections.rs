@@ -2,13 +2,13 @@
 
 use prost::{Message, Name};
 use prost_types::Any;
-use selvedge_traffic::{Action, Resource, ResourceKind};
+use selvedge_traffic::{Action, FilterOverride, FilterSetting, Resource, ResourceKind};
 use selvedge_xds::{Reason, decode};
 use selvedge_xds_proto::envoy::config::cluster::v3::{Cluster, cluster};
 use selvedge_xds_proto::envoy::config::core::v3::{Address, SocketAddress, address, socket_address};
 use selvedge_xds_proto::envoy::config::listener::v3::{Filter, FilterChain, Listener, ListenerFilter, filter, listener_filter};
 use selvedge_xds_proto::envoy::config::route::v3::{
-    Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, WeightedCluster, route, route_action, route_match,
+    FilterConfig, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, WeightedCluster, route, route_action, route_match,
     weighted_cluster,
 };
 use selvedge_xds_proto::envoy::extensions::filters::http::router::v3::Router;
@@ -63,6 +63,7 @@ fn http_filter(any: Any, is_optional: bool) -> HttpFilter {
     HttpFilter {
         name: "filter".to_owned(),
         is_optional,
+        disabled: false,
         config_type: Some(http_filter::ConfigType::TypedConfig(any)),
     }
 }
@@ -71,7 +72,11 @@ fn http_filter(any: Any, is_optional: bool) -> HttpFilter {
 fn table(domains: &[&str], weights: &[u32]) -> RouteConfiguration {
     let clusters = weights
         .iter()
-        .map(|weight| weighted_cluster::ClusterWeight { name: "c".to_owned(), weight: Some(*weight) })
+        .map(|weight| weighted_cluster::ClusterWeight {
+            name: "c".to_owned(),
+            weight: Some(*weight),
+            ..weighted_cluster::ClusterWeight::default()
+        })
         .collect();
     let action = RouteAction {
         cluster_specifier: Some(route_action::ClusterSpecifier::WeightedClusters(WeightedCluster {
@@ -153,6 +158,31 @@ fn a_route_table_that_cannot_be_honoured_is_refused() {
     for (message, expected) in rows {
         let text = refusal(ResourceKind::Routes, "rds", &message.encode_to_vec());
         assert!(text.contains(expected), "{text:?} lacks {expected:?}");
+    }
+}
+
+#[test]
+fn a_filters_override_that_is_not_known_is_refused_unless_optional() {
+    let with = |any: Any| RouteConfiguration {
+        typed_per_filter_config: [("odd".to_owned(), any)].into_iter().collect(),
+        ..table(&["*"], &[1])
+    };
+    let wrapped = |is_optional| FilterConfig { config: Some(lua()), is_optional, disabled: false };
+    for message in [lua(), any(&wrapped(false))] {
+        let text = refusal(ResourceKind::Routes, "rds", &with(message).encode_to_vec());
+        assert!(text.contains(LUA) && text.contains("odd"), "{text}");
+    }
+    let settings = [
+        (wrapped(true), FilterSetting::Enabled),
+        (FilterConfig { disabled: true, ..wrapped(false) }, FilterSetting::Disabled),
+        (FilterConfig { config: Some(Any::default()), ..wrapped(false) }, FilterSetting::Enabled),
+    ];
+    for (message, setting) in settings {
+        let Ok(Resource::Routes(table)) = decode(ResourceKind::Routes, &with(any(&message)).encode_to_vec())
+        else {
+            panic!("{message:?} is understood")
+        };
+        assert_eq!(table.filters, [FilterOverride { filter: "odd".to_owned(), setting }]);
     }
 }
 

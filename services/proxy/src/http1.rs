@@ -132,18 +132,21 @@ impl Connection {
         };
         facts.close |= self.closing;
         let routes = self.manager.routes.load_full();
-        let exchange = Exchange::new(
-            &self.worker,
-            &self.manager,
-            &routes,
-            &self.peer,
-            &mut self.channel,
-            heads,
-            &mut self.deadline,
-            facts,
-        );
         // Boxed for as long as the request lasts, so that an idle connection does not carry its room.
-        Box::pin(request::serve(exchange, refused)).await
+        Box::pin(async {
+            let exchange = Exchange::new(
+                &self.worker,
+                &self.manager,
+                &routes,
+                &self.peer,
+                &mut self.channel,
+                heads,
+                &mut self.deadline,
+                facts,
+            );
+            request::serve(exchange, refused).await
+        })
+        .await
     }
 
     /// Reads a head within its time. `None` if the client went away.

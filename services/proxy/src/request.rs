@@ -1,4 +1,4 @@
-//! The life of a request: admit → route → answer, redirect or forward → record.
+//! The life of a request: admit → route → filter → answer, redirect or forward → record.
 //!
 //! Forwarding in turn is: cluster → rewrite → (pick → connect or reuse → send) once a try → retry or pass on. Every step
 //! may end the request with an answer of the proxy's own; nothing else ends it early but the client.
@@ -6,6 +6,7 @@
 mod attempt;
 mod body;
 mod exchange;
+pub(crate) mod filter;
 mod forward;
 mod limits;
 mod record;
@@ -16,6 +17,7 @@ mod view;
 pub(crate) use exchange::{After, Exchange, Peer};
 pub(crate) use reply::Reply;
 
+use body::RequestBody;
 use exchange::Ended;
 use selvedge_telemetry::details;
 use selvedge_traffic::Action;
@@ -41,14 +43,24 @@ pub(crate) async fn serve(mut x: Exchange<'_>, refused: Option<Reply>) -> After 
 async fn run<'a>(x: &mut Exchange<'a>) -> Result<After, Ended> {
     x.admit().await?;
     x.admit_upgrade()?;
-    let matched = x.route()?;
+    let mut body = RequestBody::new(x.facts.framing);
+    let mut matched = x.find_route();
+    if !x.chain.is_empty() {
+        // The way through filters is long; boxed, it costs nothing to those who have none.
+        Box::pin(filter::request(x, &mut body)).await?;
+        if x.rerouted {
+            matched = x.find_route();
+        }
+    }
+    let matched = x.routed(matched)?;
     match &matched.route.action {
-        Action::Forward(forward) => forward::forward(x, matched, forward).await,
+        Action::Forward(forward) => forward::forward(x, matched, forward, body).await,
         Action::Redirect(redirect) => {
             x.manager.stats.rq_direct_response.inc();
             let location = redirect.location(&Request(&x.heads.request));
             let reply = Reply::new(redirect.status, None, details::DIRECT_RESPONSE, "");
-            Err(Ended::Reply(Reply { location: Some(location), ..reply }))
+            let headers = vec![("location".into(), location.into_bytes())];
+            Err(Ended::Reply(Reply { headers, ..reply }))
         }
         Action::Respond(direct) => {
             x.manager.stats.rq_direct_response.inc();

@@ -35,8 +35,7 @@ fn endpoints(cluster: &str) -> Resource {
 }
 
 fn routes(name: &str, clusters: &[&str]) -> Resource {
-    let clusters =
-        clusters.iter().map(|name| WeightedCluster { name: (*name).to_owned(), weight: 1 }).collect();
+    let clusters = clusters.iter().map(|name| WeightedCluster::new(*name, 1)).collect();
     let forward = Forward {
         clusters,
         timeout: None,
@@ -57,6 +56,7 @@ fn routes(name: &str, clusters: &[&str]) -> Resource {
         action: Action::Forward(forward),
         request_headers: Vec::new(),
         response_headers: Vec::new(),
+        filters: Vec::new(),
     };
     let host = VirtualHost {
         name: "all".to_owned(),
@@ -73,6 +73,7 @@ fn listener(name: &str, port: u16, table: &str) -> Resource {
         codec: Codec::Auto,
         routes: RouteSource::Rds(table.to_owned()),
         access_logs: Vec::new(),
+        filters: Vec::new(),
         normalize_path: true,
         merge_slashes: true,
         websocket: true,

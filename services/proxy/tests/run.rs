@@ -98,7 +98,7 @@ fn configuration(listen: SocketAddr, app: SocketAddr, access_log: &Path) -> Vec<
         close_connections_on_host_removal: false,
     };
     let forward = Forward {
-        clusters: vec![WeightedCluster { name: "app".to_owned(), weight: 1 }],
+        clusters: vec![WeightedCluster::new("app", 1)],
         timeout: None,
         idle_timeout: None,
         retry: None,
@@ -118,6 +118,7 @@ fn configuration(listen: SocketAddr, app: SocketAddr, access_log: &Path) -> Vec<
         action: Action::Forward(forward),
         request_headers: Vec::new(),
         response_headers: Vec::new(),
+        filters: Vec::new(),
     };
     let host = VirtualHost {
         name: "all".to_owned(),
@@ -136,6 +137,7 @@ fn configuration(listen: SocketAddr, app: SocketAddr, access_log: &Path) -> Vec<
                 "%REQ(:METHOD)% %REQ(:PATH)% %RESPONSE_CODE% %UPSTREAM_CLUSTER%\n".to_owned(),
             ),
         }],
+        filters: Vec::new(),
         normalize_path: true,
         merge_slashes: true,
         websocket: true,

@@ -144,7 +144,7 @@ fn ingress_route(entry: &Entry<'_>, cluster: &str) -> Route {
         timeout: Some(entry.timeout),
         path_rewrite: entry.rewrite.clone(),
         host_rewrite: (!entry.keeps_host).then(|| HostRewrite::Literal(entry.authority.clone())),
-        ..Forward::to(vec![WeightedCluster { name: cluster.to_owned(), weight: 1 }])
+        ..Forward::to(vec![WeightedCluster::new(cluster, 1)])
     };
     Route {
         request_headers: if entry.keeps_host { vec![header] } else { Vec::new() },

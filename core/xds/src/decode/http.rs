@@ -1,6 +1,6 @@
 //! HTTP connection managers.
 
-use selvedge_traffic::{Codec, HttpConnection, RouteSource};
+use selvedge_traffic::{Codec, FilterEntry, HttpConnection, RouteSource};
 use selvedge_xds_proto::envoy::extensions::filters::http::router::v3::Router;
 use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
     CodecType, PathWithEscapedSlashesAction, RouteSpecifier, UpgradeConfig,
@@ -10,11 +10,11 @@ use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_man
 };
 
 use super::bounds::{known, not_empty, unknown};
-use super::{Reason, access_log, duration, route};
+use super::{Reason, access_log, duration, filter, route};
 use crate::any::holds;
 
 pub(super) fn decode(message: HttpConnectionManager) -> Result<HttpConnection, Reason> {
-    http_filters(message.http_filters)?;
+    let filters = http_filters(message.http_filters)?;
     escaped_slashes(message.path_with_escaped_slashes_action)?;
     let routes = match message.route_specifier {
         None => return Err(Reason::Missing("route_specifier")),
@@ -28,6 +28,7 @@ pub(super) fn decode(message: HttpConnectionManager) -> Result<HttpConnection, R
         stat_prefix: not_empty("stat_prefix", message.stat_prefix)?,
         codec: codec(known("codec_type", message.codec_type)?)?,
         routes,
+        filters,
         access_logs: access_log::all(message.access_log)?,
         normalize_path: message.normalize_path.unwrap_or_default(),
         merge_slashes: message.merge_slashes,
@@ -45,19 +46,35 @@ pub(super) fn decode(message: HttpConnectionManager) -> Result<HttpConnection, R
     })
 }
 
-/// The router, once and last; a filter that is marked optional may be unknown.
-fn http_filters(filters: Vec<HttpFilter>) -> Result<(), Reason> {
+/// The filters before the router, which stands once and last; one that is marked optional may be unknown, and is left
+/// out.
+fn http_filters(filters: Vec<HttpFilter>) -> Result<Vec<FilterEntry>, Reason> {
+    let mut decoded: Vec<FilterEntry> = Vec::new();
     let mut routers = 0;
     let count = filters.len();
-    for (at, filter) in filters.into_iter().enumerate() {
-        let any = filter.config_type.map(|http_filter::ConfigType::TypedConfig(any)| any);
-        match any {
-            Some(any) if holds::<Router>(&any) && at + 1 == count => routers += 1,
-            _ if filter.is_optional => {}
-            other => return Err(unknown(&filter.name, other.as_ref())),
+    for (at, message) in filters.into_iter().enumerate() {
+        let any = message.config_type.map(|http_filter::ConfigType::TypedConfig(any)| any);
+        if any.as_ref().is_some_and(|any| holds::<Router>(any) && at + 1 == count) {
+            routers += 1;
+            continue;
         }
+        let Some(filter) = any.as_ref().map(filter::decode).transpose()?.flatten() else {
+            if message.is_optional {
+                continue;
+            }
+            return Err(unknown(&message.name, any.as_ref()));
+        };
+        let name = not_empty("http_filters.name", message.name)?;
+        if decoded.iter().any(|entry| entry.name == name) {
+            return Err(Reason::Invalid {
+                field: "http_filters.name",
+                value: name,
+                expected: "stands there twice",
+            });
+        }
+        decoded.push(FilterEntry { name, disabled: message.disabled, filter });
     }
-    if routers == 1 { Ok(()) } else { Err(Reason::Missing("http_filters: the router")) }
+    if routers == 1 { Ok(decoded) } else { Err(Reason::Missing("http_filters: the router")) }
 }
 
 fn escaped_slashes(action: i32) -> Result<(), Reason> {

@@ -15,7 +15,7 @@ use selvedge_xds_proto::envoy::config::route::v3::route_action::{
 };
 
 use super::bounds::{known, not_empty, port, status};
-use super::{Reason, duration, matching, retry};
+use super::{Reason, duration, filter, matching, retry};
 use crate::encode::route::WHOLE_PATH;
 
 pub(super) fn table(message: proto::RouteConfiguration) -> Result<RouteTable, Reason> {
@@ -26,6 +26,7 @@ pub(super) fn table(message: proto::RouteConfiguration) -> Result<RouteTable, Re
         name: message.name,
         virtual_hosts,
         ignore_port_in_host_matching: message.ignore_port_in_host_matching,
+        filters: filter::overrides(message.typed_per_filter_config)?,
     })
 }
 
@@ -54,6 +55,7 @@ fn virtual_host(message: proto::VirtualHost) -> Result<VirtualHost, Reason> {
         routes: message.routes.into_iter().map(route).collect::<Result<_, _>>()?,
         retry: message.retry_policy.map(retry::decode).transpose()?,
         include_attempt_count: message.include_request_attempt_count,
+        filters: filter::overrides(message.typed_per_filter_config)?,
     })
 }
 
@@ -70,6 +72,7 @@ fn route(message: proto::Route) -> Result<Route, Reason> {
         action,
         request_headers: header_edits(message.request_headers_to_add, message.request_headers_to_remove)?,
         response_headers: header_edits(message.response_headers_to_add, message.response_headers_to_remove)?,
+        filters: filter::overrides(message.typed_per_filter_config)?,
     })
 }
 
@@ -99,7 +102,7 @@ fn clusters(specifier: Option<ClusterSpecifier>) -> Result<Vec<WeightedCluster>,
     let weighted = match specifier {
         None => return Err(Reason::Missing("route.cluster_specifier")),
         Some(ClusterSpecifier::Cluster(name)) => {
-            return Ok(vec![WeightedCluster { name: not_empty("route.cluster", name)?, weight: 1 }]);
+            return Ok(vec![WeightedCluster::new(not_empty("route.cluster", name)?, 1)]);
         }
         Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted.clusters,
     };
@@ -110,7 +113,8 @@ fn clusters(specifier: Option<ClusterSpecifier>) -> Result<Vec<WeightedCluster>,
         .into_iter()
         .map(|cluster| {
             let name = not_empty("weighted_clusters.clusters.name", cluster.name)?;
-            Ok(WeightedCluster { name, weight: cluster.weight.unwrap_or_default() })
+            let filters = filter::overrides(cluster.typed_per_filter_config)?;
+            Ok(WeightedCluster { name, weight: cluster.weight.unwrap_or_default(), filters })
         })
         .collect::<Result<_, Reason>>()?;
     let total: u64 = clusters.iter().map(|cluster| u64::from(cluster.weight)).sum();

@@ -32,7 +32,7 @@ fn clusters(specifier: Option<ClusterSpecifier>) -> Result<Vec<WeightedCluster>,
         None => return Err(Reason::Missing("tcp_proxy.cluster_specifier")),
         Some(ClusterSpecifier::Cluster(name)) => {
             let name = not_empty("tcp_proxy.cluster", name)?;
-            return Ok(vec![WeightedCluster { name, weight: 1 }]);
+            return Ok(vec![WeightedCluster::new(name, 1)]);
         }
         Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted.clusters,
     };
@@ -49,10 +49,8 @@ fn clusters(specifier: Option<ClusterSpecifier>) -> Result<Vec<WeightedCluster>,
                     expected: "is below 1",
                 });
             }
-            Ok(WeightedCluster {
-                name: not_empty("weighted_clusters.clusters.name", cluster.name)?,
-                weight: cluster.weight,
-            })
+            let name = not_empty("weighted_clusters.clusters.name", cluster.name)?;
+            Ok(WeightedCluster::new(name, cluster.weight))
         })
         .collect()
 }

@@ -1,6 +1,6 @@
 //! HTTP connection managers.
 
-use selvedge_traffic::{Codec, HttpConnection, RouteSource};
+use selvedge_traffic::{Codec, FilterEntry, HttpConnection, RouteSource};
 use selvedge_xds_proto::envoy::config::core::v3::HttpProtocolOptions;
 use selvedge_xds_proto::envoy::extensions::filters::http::router::v3::Router;
 use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
@@ -10,7 +10,7 @@ use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_man
     HttpConnectionManager, HttpFilter, Rds, http_filter,
 };
 
-use super::{access_log, duration, route, source};
+use super::{access_log, duration, filter, route, source};
 use crate::any::pack;
 
 pub(super) fn encode(connection: &HttpConnection) -> HttpConnectionManager {
@@ -28,7 +28,7 @@ pub(super) fn encode(connection: &HttpConnection) -> HttpConnectionManager {
     HttpConnectionManager {
         codec_type: codec(connection.codec).into(),
         stat_prefix: connection.stat_prefix.clone(),
-        http_filters: vec![router()],
+        http_filters: connection.filters.iter().map(http_filter).chain([router()]).collect(),
         common_http_protocol_options: connection
             .idle_timeout
             .map(|idle| HttpProtocolOptions { idle_timeout: Some(duration::encode(idle)) }),
@@ -55,10 +55,20 @@ fn codec(codec: Codec) -> CodecType {
     }
 }
 
+fn http_filter(entry: &FilterEntry) -> HttpFilter {
+    HttpFilter {
+        name: entry.name.clone(),
+        is_optional: false,
+        disabled: entry.disabled,
+        config_type: Some(http_filter::ConfigType::TypedConfig(filter::encode(&entry.filter))),
+    }
+}
+
 fn router() -> HttpFilter {
     HttpFilter {
         name: "envoy.filters.http.router".to_owned(),
         is_optional: false,
+        disabled: false,
         config_type: Some(http_filter::ConfigType::TypedConfig(pack(&Router {}))),
     }
 }

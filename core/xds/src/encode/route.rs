@@ -15,7 +15,7 @@ use selvedge_xds_proto::envoy::config::route::v3::route_action::{
 };
 use selvedge_xds_proto::envoy::r#type::matcher::v3::{RegexMatchAndSubstitute, RegexMatcher};
 
-use super::{duration, matching, retry};
+use super::{duration, filter, matching, retry};
 
 /// A whole path, as the pattern of a rewrite: how [`PathRewrite::Full`] travels.
 pub(crate) const WHOLE_PATH: &str = "^.*$";
@@ -25,6 +25,7 @@ pub(super) fn table(table: &RouteTable) -> proto::RouteConfiguration {
         name: table.name.clone(),
         virtual_hosts: table.virtual_hosts.iter().map(virtual_host).collect(),
         ignore_port_in_host_matching: table.ignore_port_in_host_matching,
+        typed_per_filter_config: filter::overrides(&table.filters),
     }
 }
 
@@ -35,6 +36,7 @@ fn virtual_host(host: &VirtualHost) -> proto::VirtualHost {
         routes: host.routes.iter().map(route).collect(),
         include_request_attempt_count: host.include_attempt_count,
         retry_policy: host.retry.as_ref().map(retry::encode),
+        typed_per_filter_config: filter::overrides(&host.filters),
     }
 }
 
@@ -54,6 +56,7 @@ fn route(route: &Route) -> proto::Route {
         response_headers_to_add,
         response_headers_to_remove,
         action: Some(action),
+        typed_per_filter_config: filter::overrides(&route.filters),
     }
 }
 
@@ -81,13 +84,14 @@ fn forward_action(forward: &Forward) -> proto::RouteAction {
 
 fn clusters(forward: &Forward) -> ClusterSpecifier {
     match forward.clusters.as_slice() {
-        [only] if only.weight == 1 => ClusterSpecifier::Cluster(only.name.clone()),
+        [only] if only.weight == 1 && only.filters.is_empty() => ClusterSpecifier::Cluster(only.name.clone()),
         many => ClusterSpecifier::WeightedClusters(proto::WeightedCluster {
             clusters: many
                 .iter()
                 .map(|cluster| proto::weighted_cluster::ClusterWeight {
                     name: cluster.name.clone(),
                     weight: Some(cluster.weight),
+                    typed_per_filter_config: filter::overrides(&cluster.filters),
                 })
                 .collect(),
         }),

@@ -55,7 +55,7 @@ pub(crate) fn access_logs() -> BoxedStrategy<Vec<AccessLog>> {
 }
 
 pub(crate) fn weighted(weight_min: u32) -> BoxedStrategy<Vec<WeightedCluster>> {
-    vec((word(), weight_min..200).prop_map(|(name, weight)| WeightedCluster { name, weight }), 1..4)
+    vec((word(), weight_min..200).prop_map(|(name, weight)| WeightedCluster::new(name, weight)), 1..4)
         .prop_filter("some weight", |clusters| clusters.iter().any(|cluster| cluster.weight > 0))
         .boxed()
 }

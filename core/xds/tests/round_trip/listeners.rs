@@ -10,6 +10,7 @@ use selvedge_traffic::{
     ChainMatch, Codec, Direction, FilterChain, HttpConnection, Listener, Network, RouteSource, TcpProxy,
 };
 
+use super::filters::filters;
 use super::leaves::{access_logs, downstream_transport, duration, some_text, weighted, word};
 use super::routes;
 
@@ -23,22 +24,25 @@ fn http() -> BoxedStrategy<HttpConnection> {
         option::of(duration()),
         option::of(duration()),
     ];
-    (word(), codec, routes, access_logs(), any::<[bool; 4]>(), option::of(some_text()), times)
-        .prop_map(|(stat_prefix, codec, routes, access_logs, flags, server_name, times)| HttpConnection {
-            stat_prefix,
-            codec,
-            routes,
-            access_logs,
-            normalize_path: flags[0],
-            merge_slashes: flags[1],
-            websocket: flags[2],
-            use_remote_address: flags[3],
-            server_name,
-            stream_idle_timeout: times[0],
-            request_timeout: times[1],
-            request_headers_timeout: times[2],
-            idle_timeout: times[3],
-            drain_timeout: times[4],
+    (word(), codec, routes, filters(), access_logs(), any::<[bool; 4]>(), option::of(some_text()), times)
+        .prop_map(|(stat_prefix, codec, routes, filters, access_logs, flags, server_name, times)| {
+            HttpConnection {
+                stat_prefix,
+                codec,
+                routes,
+                filters,
+                access_logs,
+                normalize_path: flags[0],
+                merge_slashes: flags[1],
+                websocket: flags[2],
+                use_remote_address: flags[3],
+                server_name,
+                stream_idle_timeout: times[0],
+                request_timeout: times[1],
+                request_headers_timeout: times[2],
+                idle_timeout: times[3],
+                drain_timeout: times[4],
+            }
         })
         .boxed()
 }

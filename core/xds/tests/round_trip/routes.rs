@@ -9,9 +9,10 @@ use selvedge_traffic::matching::{
 use selvedge_traffic::retry::{RateLimitedBackoff, ResetFormat, ResetHeader};
 use selvedge_traffic::{
     Action, DirectResponse, Forward, HeaderEdit, HostRewrite, PathRewrite, Redirect, RetryBackoff, RetryOn,
-    RetryPolicy, Route, RouteTable, VirtualHost,
+    RetryPolicy, Route, RouteTable, VirtualHost, WeightedCluster,
 };
 
+use super::filters::overrides;
 use super::leaves::{duration, pattern, some_text, text, weighted, word};
 
 fn header() -> BoxedStrategy<HeaderMatch> {
@@ -88,6 +89,15 @@ fn retry() -> BoxedStrategy<RetryPolicy> {
         .boxed()
 }
 
+fn shares() -> BoxedStrategy<Vec<WeightedCluster>> {
+    (weighted(0), overrides())
+        .prop_map(|(mut clusters, filters)| {
+            clusters[0].filters = filters;
+            clusters
+        })
+        .boxed()
+}
+
 fn forward() -> BoxedStrategy<Forward> {
     let path = prop_oneof![
         some_text().prop_map(PathRewrite::Prefix),
@@ -97,7 +107,7 @@ fn forward() -> BoxedStrategy<Forward> {
     let host = prop_oneof![text().prop_map(HostRewrite::Literal), Just(HostRewrite::Auto)];
     let status = prop::sample::select(vec![503u16, 404, 500]);
     (
-        weighted(0),
+        shares(),
         option::of(duration()),
         option::of(duration()),
         option::of(retry()),
@@ -165,32 +175,35 @@ fn route() -> BoxedStrategy<Route> {
         1 => redirect().prop_map(Action::Redirect),
         1 => (200u16..600, text()).prop_map(|(status, body)| Action::Respond(DirectResponse { status, body })),
     ];
-    (text(), matches(), action, edits(), edits())
-        .prop_map(|(name, matches, action, request_headers, response_headers)| Route {
+    (text(), matches(), action, edits(), edits(), overrides())
+        .prop_map(|(name, matches, action, request_headers, response_headers, filters)| Route {
             name,
             matches,
             action,
             request_headers,
             response_headers,
+            filters,
         })
         .boxed()
 }
 
 pub(crate) fn table() -> BoxedStrategy<RouteTable> {
-    let host = (word(), vec(route(), 0..3), option::of(retry()), any::<bool>());
-    (word(), vec(host, 0..3), any::<bool>())
-        .prop_map(|(name, hosts, ignore_port_in_host_matching)| RouteTable {
+    let host = (word(), vec(route(), 0..3), option::of(retry()), any::<bool>(), overrides());
+    (word(), vec(host, 0..3), any::<bool>(), overrides())
+        .prop_map(|(name, hosts, ignore_port_in_host_matching, filters)| RouteTable {
             name,
+            filters,
             virtual_hosts: hosts
                 .into_iter()
                 .enumerate()
-                .map(|(at, (name, routes, retry, include_attempt_count))| VirtualHost {
+                .map(|(at, (name, routes, retry, include_attempt_count, filters))| VirtualHost {
                     // A domain stands once in a table.
                     domains: vec![format!("{name}-{at}.local"), format!("{name}-{at}.local:80")],
                     name,
                     routes,
                     retry,
                     include_attempt_count,
+                    filters,
                 })
                 .collect(),
             ignore_port_in_host_matching,

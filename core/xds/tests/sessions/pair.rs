@@ -20,6 +20,7 @@ fn listener(name: &str, table: &str) -> Arc<Encoded> {
         codec: Codec::Auto,
         routes: RouteSource::Rds(table.to_owned()),
         access_logs: Vec::new(),
+        filters: Vec::new(),
         normalize_path: true,
         merge_slashes: true,
         websocket: true,

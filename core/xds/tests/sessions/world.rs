@@ -70,7 +70,7 @@ pub(crate) fn routes(name: &str, domain: &str) -> Arc<Encoded> {
             domains: vec![domain.to_owned()],
             ..VirtualHost::default()
         }],
-        ignore_port_in_host_matching: false,
+        ..RouteTable::default()
     })))
 }
 

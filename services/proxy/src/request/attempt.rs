@@ -323,7 +323,7 @@ fn failed(plan: &Plan<'_>, host: &Host, mut stream: UpstreamStream, failure: &St
 }
 
 /// The client's bytes were wrong in the middle of its request.
-fn client_broke(x: &mut Exchange<'_>, error: &selvedge_wire::channel::ChannelError) -> Ended {
+pub(super) fn client_broke(x: &mut Exchange<'_>, error: &selvedge_wire::channel::ChannelError) -> Ended {
     x.manager.stats.downstream_cx_protocol_error.inc();
     match error {
         selvedge_wire::channel::ChannelError::Chunk(error) => {

@@ -27,6 +27,14 @@ pub(crate) struct RequestBody {
     may_retry: bool,
 }
 
+/// What came of gathering a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gathered {
+    Whole,
+    /// There is more than may be kept; what was kept is no more than that.
+    TooLong,
+}
+
 /// Which side ended a transfer.
 #[derive(Debug)]
 pub(crate) enum Broken {
@@ -35,19 +43,33 @@ pub(crate) enum Broken {
 }
 
 impl RequestBody {
-    pub(crate) fn new(framing: Framing, may_retry: bool) -> Self {
+    pub(crate) fn new(framing: Framing) -> Self {
         let has_body = framing.has_body();
         Self {
-            kept: (has_body && may_retry).then(Vec::new),
+            kept: None,
             at: 0,
             whole: !has_body,
             ended: false,
             sent: false,
             received: 0,
-            exceeded: has_body && !may_retry,
+            exceeded: has_body,
             outgrown: false,
-            may_retry,
+            may_retry: false,
         }
+    }
+
+    /// There may be another try: what comes is kept.
+    pub(crate) fn keep_for_retry(&mut self) {
+        self.may_retry = true;
+        if self.received == 0 && !self.whole {
+            (self.kept, self.exceeded) = (Some(Vec::new()), false);
+        }
+    }
+
+    /// What has come so far, if all of it is kept.
+    #[expect(dead_code, reason = "filters that look at bodies come")]
+    pub(crate) fn kept(&self) -> Option<&[u8]> {
+        if self.exceeded { None } else { Some(self.kept.as_deref().unwrap_or_default()) }
     }
 
     /// Whether the client has sent everything.
@@ -82,25 +104,38 @@ impl RequestBody {
         cx: &mut Context<'_>,
         from: &mut Channel,
     ) -> Poll<Result<(), ChannelError>> {
+        match ready!(self.poll_gather(cx, from, REPLAY_BYTES_MAX))? {
+            Gathered::Whole => Poll::Ready(Ok(())),
+            Gathered::TooLong => Poll::Pending,
+        }
+    }
+
+    /// Reads and keeps the body until it is whole or the next bytes would make it longer than `bytes_max`.
+    pub(crate) fn poll_gather(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Channel,
+        bytes_max: usize,
+    ) -> Poll<Result<Gathered, ChannelError>> {
         if self.kept.is_none() && self.received == 0 {
             // Not for another try, but what is kept from the first byte on is good for one.
             (self.kept, self.exceeded) = (Some(Vec::new()), false);
         }
-        let Some(kept) = &mut self.kept else { return Poll::Pending };
+        let Some(kept) = &mut self.kept else { return Poll::Ready(Ok(Gathered::TooLong)) };
         while !self.whole {
             if ready!(from.poll_content(cx))? == Content::End {
                 self.whole = true;
                 break;
             }
             let available = from.content().len();
-            if kept.len() + available > REPLAY_BYTES_MAX {
-                return Poll::Pending;
+            if kept.len() + available > bytes_max {
+                return Poll::Ready(Ok(Gathered::TooLong));
             }
             kept.extend_from_slice(from.content());
             from.consume(available);
             self.received += available as u64;
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(Gathered::Whole))
     }
 
     /// Sends on what there is, until all of it has been sent.

@@ -15,18 +15,19 @@ use selvedge_http::parse::{RequestFacts, Upgrade};
 use selvedge_http::refusal;
 use selvedge_http::sanitize::{self, Origin};
 use selvedge_telemetry::{Flag, HttpStats, Sharded, details};
-use selvedge_traffic::compiled::{CompiledRoutes, Matched};
+use selvedge_traffic::compiled::Matched;
 use selvedge_traffic::{Action, weights};
 use selvedge_upstream::random;
 use selvedge_wire::channel::Channel;
 use selvedge_wire::deadline::Deadline;
 use tokio::time::Instant;
 
+use super::filter::Filter;
 use super::limits::{Expired, Limits};
 use super::record::Log;
 use super::reply::Reply;
 use super::view::Request;
-use crate::serve::compile::HttpManager;
+use crate::serve::compile::{HttpManager, Routes};
 use crate::serve::worker::{Heads, Worker};
 
 /// Who is at the other end of a connection.
@@ -74,7 +75,7 @@ pub(crate) enum Interrupt {
 pub(crate) struct Exchange<'a> {
     pub(crate) worker: &'a Rc<Worker>,
     pub(crate) manager: &'a Arc<HttpManager>,
-    pub(crate) routes: &'a CompiledRoutes,
+    pub(crate) routes: &'a Routes,
     pub(crate) peer: &'a Peer,
     pub(crate) channel: &'a mut Channel,
     pub(crate) heads: &'a mut Heads,
@@ -82,6 +83,12 @@ pub(crate) struct Exchange<'a> {
     pub(crate) facts: RequestFacts,
     pub(crate) limits: Limits,
     pub(crate) log: Log<'a>,
+    /// The filters that the request passes, known with its route.
+    pub(super) chain: &'a [Arc<Filter>],
+    /// The place of the weighted cluster that was picked.
+    pub(super) share: Option<usize>,
+    /// A filter changed what the route was found by.
+    pub(super) rerouted: bool,
     active: ActiveRequest,
 }
 
@@ -99,7 +106,7 @@ impl<'a> Exchange<'a> {
     pub(crate) fn new(
         worker: &'a Rc<Worker>,
         manager: &'a Arc<HttpManager>,
-        routes: &'a CompiledRoutes,
+        routes: &'a Routes,
         peer: &'a Peer,
         channel: &'a mut Channel,
         heads: &'a mut Heads,
@@ -119,6 +126,9 @@ impl<'a> Exchange<'a> {
             facts,
             limits: Limits::new(now, manager.stream_idle_timeout, manager.config.request_timeout),
             log: Log::new(now, SystemTime::now()),
+            chain: &[],
+            share: None,
+            rerouted: false,
             active: ActiveRequest(Arc::clone(&manager.stats)),
         }
     }
@@ -184,7 +194,7 @@ impl<'a> Exchange<'a> {
             return Ok(());
         };
         self.manager.stats.downstream_rq_ws_on_non_ws_route.inc();
-        if let Ok(matched) = self.routes.find(&Request(&self.heads.request)) {
+        if let Ok(matched) = self.routes.compiled.find(&Request(&self.heads.request)) {
             self.log.route = Some(matched.route);
             if let Action::Forward(forward) = &matched.route.action {
                 self.log.cluster = weights::pick(&forward.clusters, random::next())
@@ -194,22 +204,29 @@ impl<'a> Exchange<'a> {
         Err(Ended::Reply(Reply::refusal(refused)))
     }
 
-    /// Finds the route.
-    pub(super) fn route(&mut self) -> Result<Matched<'a>, Ended> {
-        self.manager.stats.rq_total.inc();
+    /// Finds the route, its cluster and its filters. Filters pass judgement on requests without a route, too.
+    pub(super) fn find_route(&mut self) -> Option<Matched<'a>> {
         // A wish for a tunnel has no path, and no route to a service means one: an expression that takes the empty path
         // must not send it there.
         let tunnel = self.heads.request.method() == "CONNECT";
-        match self.routes.find(&Request(&self.heads.request)) {
-            Ok(matched) if !tunnel => {
-                self.log.route = Some(matched.route);
-                Ok(matched)
-            }
-            _ => {
-                self.manager.stats.no_route.inc();
-                Err(Ended::Reply(Reply::no_route()))
-            }
-        }
+        let routes = self.routes;
+        let matched = routes.compiled.find(&Request(&self.heads.request)).ok().filter(|_| !tunnel);
+        self.log.route = matched.map(|matched| matched.route);
+        self.share = match matched.map(|matched| &matched.route.action) {
+            Some(Action::Forward(forward)) => weights::place(&forward.clusters, random::next()),
+            _ => None,
+        };
+        self.chain = routes.chains.of(matched.as_ref(), self.share);
+        matched
+    }
+
+    /// Ends a request without a route.
+    pub(super) fn routed(&self, matched: Option<Matched<'a>>) -> Result<Matched<'a>, Ended> {
+        self.manager.stats.rq_total.inc();
+        matched.ok_or_else(|| {
+            self.manager.stats.no_route.inc();
+            Ended::Reply(Reply::no_route())
+        })
     }
 
     /// The whole request has arrived.

@@ -8,7 +8,7 @@ use selvedge_telemetry::Flag;
 use selvedge_traffic::compiled::Matched;
 use selvedge_traffic::retry::{self, Retrier, Verdict, Wait};
 use selvedge_traffic::timeout::Timeouts;
-use selvedge_traffic::{Forward, HeaderEdit, HostRewrite, RetryPolicy, weights};
+use selvedge_traffic::{Forward, HeaderEdit, HostRewrite, RetryPolicy};
 use selvedge_upstream::{Cluster, Guard, Host, Priority, random};
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -35,14 +35,16 @@ pub(super) async fn forward<'a>(
     x: &mut Exchange<'a>,
     matched: Matched<'a>,
     forward: &'a Forward,
+    mut body: RequestBody,
 ) -> Result<After, Ended> {
     let cluster = find_cluster(x, forward)?;
     let policy = matched.retry(forward);
     let request = Request(&x.heads.request);
     let timeouts = Timeouts::resolve(forward, policy, &request);
     let mut retrier = Retrier::new(policy, &request);
-    let may_retry = retrier.as_ref().is_some_and(Retrier::may_retry);
-    let mut body = RequestBody::new(x.facts.framing, may_retry);
+    if retrier.as_ref().is_some_and(Retrier::may_retry) {
+        body.keep_for_retry();
+    }
     let include_attempt_count = matched.virtual_host.include_attempt_count;
     let mut plan = Plan { cluster, forward, policy, timeouts, tried: SmallVec::new(), include_attempt_count };
     x.limits.set_route(&plan.timeouts);
@@ -100,7 +102,9 @@ pub(super) fn attempt_over(
 }
 
 fn find_cluster(x: &mut Exchange<'_>, forward: &Forward) -> Result<Arc<Cluster>, Ended> {
-    let found = weights::pick(&forward.clusters, random::next())
+    let found = x
+        .share
+        .and_then(|share| forward.clusters.get(share))
         .and_then(|weighted| x.worker.clusters.get(&weighted.name));
     match found {
         Some(cluster) => {

@@ -14,8 +14,8 @@ pub(crate) struct Reply {
     pub(crate) body: Cow<'static, str>,
     /// `x-envoy-overloaded: true`.
     pub(crate) overloaded: bool,
-    /// For redirections.
-    pub(crate) location: Option<String>,
+    /// More of the head, names in lower case.
+    pub(crate) headers: Vec<(Cow<'static, str>, Vec<u8>)>,
     /// The connection ends with the answer.
     pub(crate) close: bool,
     /// It stands for an answer that the cluster owed, and counts as one.
@@ -30,7 +30,7 @@ impl Reply {
             details: details.into(),
             body: body.into(),
             overloaded: false,
-            location: None,
+            headers: Vec::new(),
             close: false,
             charged: false,
         }
@@ -75,6 +75,12 @@ impl Reply {
         Self { close, ..Self::new(status, flag, details::STREAM_IDLE_TIMEOUT, "stream timeout") }
     }
 
+    /// The body outgrew what a filter may hold.
+    pub(crate) fn payload_too_large() -> Self {
+        let reply = Self::new(413, None, details::REQUEST_PAYLOAD_TOO_LARGE, "Payload Too Large");
+        Self { close: true, ..reply }
+    }
+
     pub(crate) fn request_timeout() -> Self {
         Self { close: true, ..Self::new(408, None, details::REQUEST_OVERALL_TIMEOUT, "request timeout") }
     }
@@ -99,7 +105,7 @@ impl Reply {
             )
             .into(),
             overloaded: *reset == UpstreamReset::Overflow,
-            location: None,
+            headers: Vec::new(),
             close: false,
             charged: true,
         }

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::body::{Broken, RequestBody, poll_relay};
 use super::exchange::{After, Ended, Exchange, Interrupt};
+use super::filter;
 use super::forward::{edit, note_progress, set_millis};
 use super::limits::Expired;
 use super::reply::{Reply, UpstreamReset};
@@ -60,6 +61,7 @@ pub(super) async fn pass_on(
         set_millis(&mut response.fields, HeaderId::XEnvoyUpstreamServiceTime, whole.elapsed());
     }
     edit(&mut response.fields, edits);
+    filter::response(x);
     stamp(x);
     x.log.charge(x.heads.response.status);
     let close = !upgraded && x.closes();
@@ -229,12 +231,13 @@ pub(super) async fn reply(x: &mut Exchange<'_>, reply: Reply) -> After {
             head.fields.append_id(HeaderId::ContentType, b"text/plain");
         }
     }
-    if let Some(location) = &reply.location {
-        head.fields.append_id(HeaderId::Location, location.as_bytes());
+    for (name, value) in &reply.headers {
+        head.fields.append(name.as_bytes(), value);
     }
     if reply.overloaded {
         head.fields.append_id(HeaderId::XEnvoyOverloaded, b"true");
     }
+    filter::response(x);
     stamp(x);
     if x.heads.request.method() == "HEAD" {
         body = "";

@@ -117,7 +117,7 @@ impl Apply {
                 return Ok(());
             }
             if Arc::ptr_eq(&served.active.config, &active.config) {
-                served.compiled.update_routes(active)?;
+                served.compiled.update_routes(active, &self.telemetry)?;
                 served.active = Arc::clone(active);
                 return Ok(());
             }

@@ -16,6 +16,7 @@ use selvedge_traffic::{
     AccessLog, FilterChain, HttpConnection, Listener, Network, RouteSource, RouteTable, TcpProxy, Transport,
 };
 
+use crate::request::filter::{Chains, Filters};
 use crate::snapshot::ActiveListener;
 
 /// Without progress a stream ends after this (Envoy's `stream_idle_timeout`).
@@ -60,7 +61,8 @@ pub(crate) struct HttpManager {
     pub(crate) stats: Arc<Sharded<HttpStats>>,
     pub(crate) listener_stats: Arc<Sharded<ListenerHttpStats>>,
     pub(crate) loggers: Vec<AccessLogger>,
-    pub(crate) routes: ArcSwap<CompiledRoutes>,
+    pub(crate) routes: ArcSwap<Routes>,
+    filters: Filters,
     pub(crate) admission: Admission,
     pub(crate) server_name: String,
     pub(crate) idle_timeout: Option<Duration>,
@@ -68,6 +70,13 @@ pub(crate) struct HttpManager {
     pub(crate) headers_timeout: Option<Duration>,
     pub(crate) drain_timeout: Duration,
     retired: AtomicBool,
+}
+
+/// A route table with the filters that its routes have under one connection manager.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    pub(crate) compiled: CompiledRoutes,
+    pub(crate) chains: Chains,
 }
 
 /// A TCP proxy.
@@ -126,12 +135,17 @@ impl CompiledListener {
     }
 
     /// Takes new route tables; connections keep going and use them from their next request on.
-    pub(crate) fn update_routes(&self, active: &ActiveListener) -> Result<(), CompileError> {
+    pub(crate) fn update_routes(
+        &self,
+        active: &ActiveListener,
+        telemetry: &Telemetry,
+    ) -> Result<(), CompileError> {
         for manager in self.managers() {
             if let RouteSource::Rds(name) = &manager.config.routes {
                 let table = table(active, name)?;
-                if !Arc::ptr_eq(manager.routes.load().table(), table) {
-                    manager.routes.store(Arc::new(compile_routes(Arc::clone(table))?));
+                if !Arc::ptr_eq(manager.routes.load().compiled.table(), table) {
+                    let routes = Routes::new(Arc::clone(table), &manager.filters, telemetry)?;
+                    manager.routes.store(Arc::new(routes));
                 }
             }
         }
@@ -184,16 +198,19 @@ fn http_manager(
     active: &ActiveListener,
     telemetry: &Telemetry,
 ) -> Result<HttpManager, CompileError> {
-    let routes = match &http.routes {
-        RouteSource::Inline(table) => compile_routes(Arc::new(table.clone()))?,
-        RouteSource::Rds(name) => compile_routes(Arc::clone(table(active, name)?))?,
+    let filters = Filters::new(&http.filters, &http.stat_prefix, telemetry)?;
+    let table = match &http.routes {
+        RouteSource::Inline(table) => Arc::new(table.clone()),
+        RouteSource::Rds(name) => Arc::clone(table(active, name)?),
     };
+    let routes = Routes::new(table, &filters, telemetry)?;
     let or = |timeout: Option<Duration>, default| Some(timeout.unwrap_or(default)).filter(|t| !t.is_zero());
     Ok(HttpManager {
         stats: telemetry.registry.http(&http.stat_prefix),
         listener_stats: telemetry.registry.listener_http(active.config.address, &http.stat_prefix),
         loggers: telemetry.loggers(&http.access_logs)?,
         routes: ArcSwap::from_pointee(routes),
+        filters,
         admission: Admission {
             normalize_path: http.normalize_path,
             merge_slashes: http.merge_slashes,
@@ -213,9 +230,13 @@ fn table<'a>(active: &'a ActiveListener, name: &str) -> Result<&'a Arc<RouteTabl
     active.routes.get(name).ok_or_else(|| CompileError::RoutesMissing(name.to_owned()))
 }
 
-fn compile_routes(table: Arc<RouteTable>) -> Result<CompiledRoutes, CompileError> {
-    let name = table.name.clone();
-    CompiledRoutes::new(table).map_err(|source| CompileError::Routes { name, source })
+impl Routes {
+    fn new(table: Arc<RouteTable>, filters: &Filters, telemetry: &Telemetry) -> Result<Self, CompileError> {
+        let chains = Chains::new(filters, &table, telemetry)?;
+        let name = table.name.clone();
+        let compiled = CompiledRoutes::new(table).map_err(|source| CompileError::Routes { name, source })?;
+        Ok(Self { compiled, chains })
+    }
 }
 
 impl Telemetry {

@@ -208,7 +208,7 @@ fn routes_edit_headers() {
 #[test]
 fn weights_split_the_traffic() {
     let (a, b) = (Upstream::start(), Upstream::start());
-    let weighted = |name: &str, weight| WeightedCluster { name: name.into(), weight };
+    let weighted = |name: &str, weight| WeightedCluster::new(name, weight);
     let split = selvedge_traffic::Forward::to(vec![weighted("a", 80), weighted("b", 20)]);
     let clusters = vec![cluster("a", &[a.address]), cluster("b", &[b.address])];
     let mesh = Mesh::http_on(2, http(vec![route("/", split)]), clusters);

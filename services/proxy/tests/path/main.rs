@@ -1,6 +1,7 @@
 //! The request path over real sockets: clients and upstreams are plain threads, the proxy is the whole data plane with a
 //! configuration given by hand.
 
+mod filters;
 mod forwarding;
 mod framing;
 mod hostile;

@@ -44,6 +44,7 @@ pub(crate) fn http(routes: Vec<Route>) -> HttpConnection {
         codec: traffic::Codec::Auto,
         routes: RouteSource::Inline(table),
         access_logs: Vec::new(),
+        filters: Vec::new(),
         normalize_path: true,
         merge_slashes: true,
         websocket: true,
@@ -58,7 +59,7 @@ pub(crate) fn http(routes: Vec<Route>) -> HttpConnection {
 }
 
 pub(crate) fn forward(cluster: &str) -> Forward {
-    Forward::to(vec![traffic::WeightedCluster { name: cluster.into(), weight: 1 }])
+    Forward::to(vec![traffic::WeightedCluster::new(cluster, 1)])
 }
 
 pub(crate) fn route(prefix: &str, forward: Forward) -> Route {

@@ -11,6 +11,11 @@ pub struct VirtualHost {
     pub include_request_attempt_count: bool,
     #[prost(message, optional, tag = "16")]
     pub retry_policy: ::core::option::Option<RetryPolicy>,
+    #[prost(btree_map = "string, message", tag = "15")]
+    pub typed_per_filter_config: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost_types::Any,
+    >,
 }
 impl ::prost::Name for VirtualHost {
     const NAME: &'static str = "VirtualHost";
@@ -20,6 +25,25 @@ impl ::prost::Name for VirtualHost {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "type.googleapis.com/envoy.config.route.v3.VirtualHost".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FilterConfig {
+    #[prost(message, optional, tag = "1")]
+    pub config: ::core::option::Option<::prost_types::Any>,
+    #[prost(bool, tag = "2")]
+    pub is_optional: bool,
+    #[prost(bool, tag = "3")]
+    pub disabled: bool,
+}
+impl ::prost::Name for FilterConfig {
+    const NAME: &'static str = "FilterConfig";
+    const PACKAGE: &'static str = "envoy.config.route.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.route.v3.FilterConfig".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.route.v3.FilterConfig".into()
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -43,6 +67,11 @@ pub struct Route {
     #[prost(string, repeated, tag = "11")]
     pub response_headers_to_remove: ::prost::alloc::vec::Vec<
         ::prost::alloc::string::String,
+    >,
+    #[prost(btree_map = "string, message", tag = "13")]
+    pub typed_per_filter_config: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost_types::Any,
     >,
     #[prost(oneof = "route::Action", tags = "2, 3, 7")]
     pub action: ::core::option::Option<route::Action>,
@@ -76,12 +105,17 @@ pub struct WeightedCluster {
 }
 /// Nested message and enum types in `WeightedCluster`.
 pub mod weighted_cluster {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    #[derive(Clone, PartialEq, ::prost::Message)]
     pub struct ClusterWeight {
         #[prost(string, tag = "1")]
         pub name: ::prost::alloc::string::String,
         #[prost(message, optional, tag = "2")]
         pub weight: ::core::option::Option<u32>,
+        #[prost(btree_map = "string, message", tag = "10")]
+        pub typed_per_filter_config: ::prost::alloc::collections::BTreeMap<
+            ::prost::alloc::string::String,
+            ::prost_types::Any,
+        >,
     }
     impl ::prost::Name for ClusterWeight {
         const NAME: &'static str = "ClusterWeight";
@@ -569,6 +603,11 @@ pub struct RouteConfiguration {
     pub virtual_hosts: ::prost::alloc::vec::Vec<VirtualHost>,
     #[prost(bool, tag = "14")]
     pub ignore_port_in_host_matching: bool,
+    #[prost(btree_map = "string, message", tag = "16")]
+    pub typed_per_filter_config: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost_types::Any,
+    >,
 }
 impl ::prost::Name for RouteConfiguration {
     const NAME: &'static str = "RouteConfiguration";

@@ -201,6 +201,8 @@ pub struct HttpFilter {
     pub name: ::prost::alloc::string::String,
     #[prost(bool, tag = "6")]
     pub is_optional: bool,
+    #[prost(bool, tag = "7")]
+    pub disabled: bool,
     #[prost(oneof = "http_filter::ConfigType", tags = "4")]
     pub config_type: ::core::option::Option<http_filter::ConfigType>,
 }

@@ -47,6 +47,11 @@ pub mod envoy {
         }
         pub mod filters {
             pub mod http {
+                pub mod buffer {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.buffer.v3.rs");
+                    }
+                }
                 pub mod router {
                     pub mod v3 {
                         include!("envoy.extensions.filters.http.router.v3.rs");
