@@ -5,6 +5,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::appmesh;
 use crate::command::{completions, env, explain, help, proxy, redirect, serve, status, up, version};
 use crate::demo;
+use crate::ecs;
 use crate::exit::Failure;
 
 /// Selvedge: a service mesh that you run yourself, on the App Mesh API.
@@ -36,6 +37,7 @@ enum Command {
     Serve(serve::Args),
     Proxy(proxy::Args),
     Redirect(redirect::Args),
+    Ecs(ecs::Args),
     Status(status::Args),
     Explain(explain::Args),
     Env(env::Args),
@@ -69,6 +71,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Command::Serve(args) => block_on_all(serve::run(&args)),
         Command::Proxy(args) => proxy::run(&args),
         Command::Redirect(args) => redirect::run(&args),
+        Command::Ecs(args) => ecs::run(&args),
         Command::Status(args) => block_on(status::run(&args)),
         Command::Explain(args) => block_on(explain::run(&args)),
         Command::Env(args) => env::run(&args),

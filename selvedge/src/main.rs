@@ -4,6 +4,7 @@ mod appmesh;
 mod cli;
 mod command;
 mod demo;
+mod ecs;
 mod endpoint;
 mod exit;
 mod output;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 pub use envoy::envoy_bootstrap;
-pub use resource::{ResourceName, ResourceNameInvalid};
+pub use resource::{ResourceKind, ResourceName, ResourceNameInvalid};
 pub use variables::BootstrapError;
 
 /// All that a proxy is told before its control plane tells it more.

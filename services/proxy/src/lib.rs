@@ -16,6 +16,9 @@ mod snapshot;
 mod tcp;
 mod websocket;
 
-pub use bootstrap::{Bootstrap, BootstrapError, Drain, StateFolder, XdsEndpoint, envoy_bootstrap};
+pub use bootstrap::{
+    Bootstrap, BootstrapError, Drain, ResourceKind, ResourceName, ResourceNameInvalid, StateFolder,
+    XdsEndpoint, envoy_bootstrap,
+};
 pub use run::{Error, run};
 pub use snapshot::{ActiveListener, ConfigSnapshot};
