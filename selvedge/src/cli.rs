@@ -3,7 +3,7 @@
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::appmesh;
-use crate::command::{completions, env, explain, help, proxy, redirect, serve, status, up, version};
+use crate::command::{completions, env, explain, help, policy, proxy, redirect, serve, status, up, version};
 use crate::demo;
 use crate::ecs;
 use crate::exit::Failure;
@@ -22,6 +22,7 @@ use crate::exit::Failure;
   selvedge appmesh list-meshes                    or call it without the aws command line
   selvedge status --mesh my-mesh                  what is active, and what is not and why
   selvedge explain --mesh my-mesh --from frontend GET http://colors.local/
+  selvedge policy kinds                           what to attach to a resource beyond its spec
 
 Every command takes --help. `selvedge help exit-codes` explains how commands end."
 )]
@@ -40,6 +41,7 @@ enum Command {
     Ecs(ecs::Args),
     Status(status::Args),
     Explain(explain::Args),
+    Policy(policy::Args),
     Env(env::Args),
     Completions(completions::Args),
     Version(version::Args),
@@ -74,6 +76,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Command::Ecs(args) => ecs::run(&args),
         Command::Status(args) => block_on(status::run(&args)),
         Command::Explain(args) => block_on(explain::run(&args)),
+        Command::Policy(args) => block_on(policy::run(&args)),
         Command::Env(args) => env::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Version(args) => version::run(&args),

@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod env;
 pub(crate) mod explain;
 pub(crate) mod help;
+pub(crate) mod policy;
 pub(crate) mod proxy;
 pub(crate) mod redirect;
 pub(crate) mod serve;

@@ -18,6 +18,7 @@ mod matching;
 mod mesh;
 mod metadata;
 mod name;
+pub mod policy;
 pub mod reference;
 mod resource;
 mod retry;
@@ -58,6 +59,7 @@ pub use matching::{
 pub use mesh::{EgressFilter, EgressFilterType, Mesh, MeshServiceDiscovery, MeshSpec};
 pub use metadata::{Metadata, Status, Timestamp};
 pub use name::{ACCOUNT_ID, NameError, RESOURCE_NAME, SERVICE_NAME, SERVICE_NAME_BYTES_MAX, check_name};
+pub use policy::{Policies, Policy};
 pub use resource::{Key, Rejected, Resource, Spec, Strictness};
 pub use retry::{
     GrpcRetryPolicy, GrpcRetryPolicyEvent, HttpRetryEvent, HttpRetryPolicy, TcpRetryPolicyEvent,

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::gateway_route::GatewayRoute;
 use crate::kind::Kind;
 use crate::mesh::Mesh;
+use crate::policy::Policies;
 use crate::resource::{Key, Rejected, Resource, Spec};
 use crate::route::Route;
 use crate::virtual_gateway::VirtualGateway;
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub virtual_gateways: BTreeMap<String, Arc<VirtualGateway>>,
     /// By gateway, then by name.
     pub gateway_routes: BTreeMap<String, BTreeMap<String, Arc<GatewayRoute>>>,
+    /// The policies that are attached to any of these, or to what does not exist.
+    pub policies: Policies,
 }
 
 impl Snapshot {
@@ -43,6 +46,7 @@ impl Snapshot {
             routes: BTreeMap::new(),
             virtual_gateways: BTreeMap::new(),
             gateway_routes: BTreeMap::new(),
+            policies: Policies::default(),
         }
     }
 
@@ -80,6 +84,21 @@ impl Snapshot {
             Kind::Route => remove_nested(&mut self.routes, parent, &key.name),
             Kind::GatewayRoute => remove_nested(&mut self.gateway_routes, parent, &key.name),
         }
+    }
+
+    /// The ARN of a resource of the mesh; `None` if it does not exist.
+    pub fn arn(&self, key: &Key) -> Option<&str> {
+        let parent = key.parent.as_deref().unwrap_or_default();
+        let metadata = match key.kind {
+            Kind::Mesh => Some(&self.mesh.metadata).filter(|_| key.name == self.name()),
+            Kind::VirtualNode => self.virtual_nodes.get(&key.name).map(|one| &one.metadata),
+            Kind::VirtualService => self.virtual_services.get(&key.name).map(|one| &one.metadata),
+            Kind::VirtualRouter => self.virtual_routers.get(&key.name).map(|one| &one.metadata),
+            Kind::VirtualGateway => self.virtual_gateways.get(&key.name).map(|one| &one.metadata),
+            Kind::Route => self.routes.get(parent)?.get(&key.name).map(|one| &one.metadata),
+            Kind::GatewayRoute => self.gateway_routes.get(parent)?.get(&key.name).map(|one| &one.metadata),
+        };
+        metadata.map(|metadata| metadata.arn.as_str())
     }
 
     /// The routes of a router, by name.

@@ -141,6 +141,12 @@ impl Violations {
         self.kept.iter()
     }
 
+    /// Adds all that another check found.
+    pub fn extend(&mut self, other: Self) {
+        other.kept.into_iter().for_each(|violation| self.push(violation));
+        self.dropped += other.dropped;
+    }
+
     fn push(&mut self, violation: Violation) {
         if self.kept.len() < Self::KEPT_MAX {
             self.kept.push(violation);

@@ -17,6 +17,7 @@ use crate::context::Context;
 use crate::diagnostic::{Code, Severity};
 use crate::domains::is_usable;
 use crate::names;
+use crate::policy;
 use crate::service::Target;
 use crate::timeout::{CONNECT, standard};
 use crate::tls::{Missing, Upstream, upstream};
@@ -131,7 +132,7 @@ pub(crate) fn egress(
     let by_discovery = matches!(discovery, Discovery::Eds { .. });
     let checked = listener.health_check.iter().filter(|check| is_runnable(context, node, spoken, check));
     let health_checks = checked.map(|check| health_check(node, port, check)).collect();
-    let cluster = Cluster {
+    let mut cluster = Cluster {
         protocol: protocol(spoken),
         transport,
         outlier_detection: listener.outlier_detection.as_ref().map(outlier_detection),
@@ -139,6 +140,7 @@ pub(crate) fn egress(
         close_connections_on_host_removal: by_discovery,
         ..base(name.clone(), discovery, CONNECT)
     };
+    policy::govern_cluster(context, &node.key.name, &mut cluster);
     context.cluster(cluster);
     context.origin(&name, node);
     context.made.origins.clusters.insert(name.clone(), (node.key.name.clone(), port));

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use selvedge_model::{
-    GatewayRoute, IpPreference, Key, Kind, Route, Snapshot, Spec, VirtualGateway, VirtualNode, VirtualRouter,
-    VirtualService,
+    GatewayRoute, IpPreference, Key, Kind, Policy, Route, Snapshot, Spec, VirtualGateway, VirtualNode,
+    VirtualRouter, VirtualService,
 };
 use selvedge_traffic::{Cluster, Listener, Resource, RouteTable, VirtualHost};
 
@@ -194,6 +194,12 @@ pub(crate) struct Caller(String);
 impl Subject for Caller {
     fn subject(&self) -> String {
         self.0.clone()
+    }
+}
+
+impl Subject for &Policy {
+    fn subject(&self) -> String {
+        self.path()
     }
 }
 

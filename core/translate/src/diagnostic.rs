@@ -62,6 +62,12 @@ codes! {
     TlsMismatch "TLS_MISMATCH",
     /// Two backends ask for different client policies towards the same node.
     PolicyConflict "POLICY_CONFLICT",
+    /// A policy says what the place that it governs has no use for.
+    PolicyMisfit "POLICY_MISFIT",
+    /// Another policy of its kind at the same resource comes first.
+    PolicyShadowed "POLICY_SHADOWED",
+    /// A policy governs what does not exist.
+    PolicyTargetMissing "POLICY_TARGET_MISSING",
     /// A port is not named where several are possible.
     PortAmbiguous "PORT_AMBIGUOUS",
     /// Two backends claim the same port.

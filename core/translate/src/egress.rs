@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::diagnostic::Code;
 use crate::domains::{Domains, is_usable};
 use crate::names;
+use crate::policy;
 use crate::route;
 use crate::service::{ServicePort, ports};
 use crate::timeout::CONNECT;
@@ -208,8 +209,9 @@ fn http_routes(
     host: &str,
     one: &Reached<'_>,
 ) -> Vec<selvedge_traffic::Route> {
-    let made = route::http(context, &one.port, one.policy);
+    let made = route::http(context, one.service, &one.port, one.policy);
     let note = |(index, made): (usize, route::Made)| {
+        policy::note_route(context, table, host, index, made.policies);
         context.made.origins.routes.insert((table.to_owned(), host.to_owned(), index), made.from);
         made.route
     };
@@ -273,11 +275,11 @@ pub(crate) fn intercepting(
         let network = Network::Tcp(proxy);
         FilterChain { name: name.to_owned(), matches, transport: Transport::Plain, network }
     };
-    let to_aws = ChainMatch {
-        destination_port: Some(443),
-        server_names: vec!["*.amazonaws.com".to_owned()],
-        transport: Some(DetectedTransport::Tls),
-    };
+    chains.extend(policy::egress_destinations(context).into_iter().map(|(port, hosts)| {
+        let name = names::egress_policy_cluster(mesh, port);
+        pass(context, &name, by_server_name(port, hosts))
+    }));
+    let to_aws = by_server_name(HTTPS_PORT, vec![names::AMAZONAWS.to_owned()]);
     chains.push(pass(context, &names::amazonaws_cluster(mesh), to_aws));
     let default_chain =
         allow_all.then(|| pass(context, &names::allow_all_cluster(mesh), ChainMatch::default()));
@@ -293,6 +295,12 @@ pub(crate) fn intercepting(
         default_chain,
         access_logs: Vec::new(),
     }
+}
+
+const HTTPS_PORT: u16 = 443;
+
+fn by_server_name(port: u16, server_names: Vec<String>) -> ChainMatch {
+    ChainMatch { destination_port: Some(port), server_names, transport: Some(DetectedTransport::Tls) }
 }
 
 /// A listener that is called by its own address, with one chain for everything.

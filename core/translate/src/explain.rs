@@ -16,7 +16,9 @@ use serde::Serialize;
 use crate::diagnostic::Diagnostic;
 use crate::proxy::{Proxy, ProxyKind};
 use crate::translation::{Translation, translate};
-pub use stage::{Named, Retries, Source, Stage, StageResult, TargetShare, Timeout, TriedRoute};
+pub use stage::{
+    AppliedPolicy, Named, Retries, Source, Stage, StageResult, TargetShare, Timeout, TriedRoute,
+};
 
 /// The way of one request through a proxy.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -46,6 +48,10 @@ pub struct Explanation {
 pub enum Outcome {
     /// At the targets of the last stage.
     Forwarded,
+    /// At the proxy, which redirects the client by a policy.
+    Redirected,
+    /// At the proxy, which answers by a policy.
+    Answered,
     /// Nowhere: 404 from the proxy.
     NoRoute,
     /// Its own destination, past the mesh's routes: the mesh lets everything out.
@@ -72,7 +78,7 @@ pub fn explain(snapshot: &Snapshot, from: &Proxy, request: &PlainRequest) -> Exp
         method: request.method.clone(),
         authority: request.authority.clone(),
         path: request.path.clone(),
-        diagnostics: concerned(&translation, &stage::named(snapshot, &key), &stages),
+        diagnostics: concerned(snapshot.name(), &translation, &stage::named(snapshot, &key), &stages),
         stages,
         outcome,
         notes: way.notes,
@@ -163,7 +169,10 @@ impl<'a> Way<'a> {
             return (Vec::new(), Outcome::NoRoute);
         };
         let first = stage::stage(self.snapshot, self.translation, ingress, request);
-        let Some(inner) = redirected(ingress, request) else { return (vec![first], Outcome::NoRoute) };
+        let Some(inner) = redirected(ingress, request) else {
+            let outcome = first.outcome();
+            return (vec![first], outcome);
+        };
         let Some(egress) = self.tables("rds_egress_").next() else { return (vec![first], Outcome::NoRoute) };
         let second = stage::stage(self.snapshot, self.translation, egress, &inner);
         let outcome = second.outcome();
@@ -203,7 +212,7 @@ fn port_of_table(table: &RouteTable) -> Option<u16> {
 }
 
 /// The diagnostics about what a request meets.
-fn concerned(translation: &Translation, from: &Named, stages: &[Stage]) -> Vec<Diagnostic> {
+fn concerned(mesh: &str, translation: &Translation, from: &Named, stages: &[Stage]) -> Vec<Diagnostic> {
     let mut met: Vec<&str> = vec![&from.arn];
     for stage in stages {
         met.extend(
@@ -217,6 +226,12 @@ fn concerned(translation: &Translation, from: &Named, stages: &[Stage]) -> Vec<D
         met.extend(stage.tried.iter().map(|one| one.route.arn.as_str()));
         met.extend(stage.targets.iter().map(|one| one.node.arn.as_str()));
     }
+    let policies: Vec<String> = stages
+        .iter()
+        .flat_map(|stage| &stage.policies)
+        .map(|one| format!("mesh/{mesh}/policy/{}", one.name))
+        .collect();
+    met.extend(policies.iter().map(String::as_str));
     // A route that was dropped was not looked at, but it is why another was chosen: children count as met.
     let is_met = |subject: &str| {
         let below = |arn: &&str| {

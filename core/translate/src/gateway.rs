@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::diagnostic::Code;
 use crate::egress::{self, Reached, any_address};
 use crate::names;
+use crate::policy;
 use crate::proxy::EGRESS_PORT;
 use crate::route;
 use entry::{Entry, entries};
@@ -28,7 +29,7 @@ pub(crate) fn translate(context: &mut Context<'_>) {
         let key = proxy.key(context.mesh());
         return context.error(Code::ProxyUnknown, &key, "", "there is no such virtual gateway");
     };
-    let logs = access_logs(gateway.spec.logging.as_ref());
+    let logs = policy::access_logs(context, &gateway.key, access_logs(gateway.spec.logging.as_ref()));
     let defaults =
         gateway.spec.backend_defaults.as_ref().and_then(|defaults| defaults.client_policy.as_ref());
     let policy = defaults.and_then(|policy| policy.tls.as_ref());
@@ -127,7 +128,8 @@ fn default_backend(
         let Some(one) = reached.iter().find(|one| authority_of(reached, one) == entry.authority) else {
             continue;
         };
-        for made in route::http(context, &one.port, one.policy) {
+        for made in route::http(context, one.service, &one.port, one.policy) {
+            policy::note_route(context, table, names::DEFAULT_BACKEND, routes.len(), made.policies);
             let place = (table.to_owned(), names::DEFAULT_BACKEND.to_owned(), routes.len());
             context.made.origins.routes.insert(place, made.from);
             routes.push(with_service_header(made.route, &entry.authority));

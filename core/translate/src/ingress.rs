@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::diagnostic::Code;
 use crate::egress::{any_address, http_connection};
 use crate::names;
+use crate::policy;
 use crate::proxy::INGRESS_PORT;
 use crate::timeout::{CONNECT_LOCAL, PER_REQUEST_DEFAULT, Requests, tcp_idle};
 use crate::tls::{self, Downstream};
@@ -181,20 +182,23 @@ fn network(
             access_logs: access_logs.to_vec(),
         });
     }
-    let timeouts = Requests::of_listener(listener);
+    let timeouts = policy::timeouts_of_node(context, &node.key.name, Requests::of_listener(listener));
     let forward = Forward {
         timeout: Some(timeouts.per_request.unwrap_or(PER_REQUEST_DEFAULT)),
         idle_timeout: timeouts.idle,
         ..Forward::to(clusters)
     };
+    let mut route = Route::new(&node.key.name, RouteMatch::any(), Action::Forward(forward));
+    let policies = policy::govern(context, &policy::levels_of_node(context, &node.key.name), &mut route);
     let host = VirtualHost {
         name: node.key.name.clone(),
         domains: vec!["*".to_owned()],
-        routes: vec![Route::new(&node.key.name, RouteMatch::any(), Action::Forward(forward))],
+        routes: vec![route],
         ..VirtualHost::default()
     };
     let table = names::ingress_routes(protocol, port);
     context.origin(&table, node);
+    policy::note_route(context, &table, &host.name, 0, policies);
     let place = (table.clone(), host.name.clone(), 0);
     context.made.origins.routes.insert(place, node.key.clone());
     context.table(RouteTable { name: table.clone(), virtual_hosts: vec![host], ..RouteTable::default() });

@@ -18,6 +18,7 @@ mod matching;
 mod names;
 mod node;
 mod order;
+pub mod policy;
 pub mod proxy;
 mod retry;
 mod route;
@@ -30,4 +31,4 @@ pub use diagnostic::{Code, Diagnostic, Severity};
 
 pub use explain::{Explanation, explain};
 pub use proxy::{Direct, Interception, Proxy, ProxyInvalid, ProxyKind};
-pub use translation::{EndpointSource, Found, Origins, Translation, translate};
+pub use translation::{EndpointSource, Found, Governed, Origins, Translation, translate};

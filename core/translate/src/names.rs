@@ -34,6 +34,11 @@ pub(crate) fn allow_all_cluster(mesh: &str) -> String {
     format!("cds_egress_{mesh}_mesh-allow-all")
 }
 
+/// Where connections pass through that an egress policy lets out on a port.
+pub(crate) fn egress_policy_cluster(mesh: &str, port: u16) -> String {
+    format!("cds_egress_{mesh}_policy_{port}")
+}
+
 /// A gateway's way into its own egress listener; with several listeners each has its own.
 pub(crate) fn self_redirect_cluster(
     mesh: &str,
@@ -67,5 +72,7 @@ pub(crate) const EGRESS_STAT_PREFIX: &str = "egress";
 pub(crate) const SELF_REDIRECT: &str = "self_redirect";
 /// The virtual host for requests that keep a foreign host name.
 pub(crate) const DEFAULT_BACKEND: &str = "default_backend";
+/// Who App Mesh's sidecars may always call, on port 443.
+pub(crate) const AMAZONAWS: &str = "*.amazonaws.com";
 /// Names the virtual service of such a request.
 pub(crate) const VIRTUAL_SERVICE_HEADER: &str = "x-app-mesh-virtual-service";

@@ -12,6 +12,7 @@ use crate::diagnostic::Code;
 use crate::egress;
 use crate::ingress;
 use crate::names;
+use crate::policy;
 
 pub(crate) fn translate(context: &mut Context<'_>) {
     let proxy = context.proxy;
@@ -19,7 +20,7 @@ pub(crate) fn translate(context: &mut Context<'_>) {
         let key = proxy.key(context.mesh());
         return context.error(Code::ProxyUnknown, &key, "", "there is no such virtual node");
     };
-    let logs = access_logs(node.spec.logging.as_ref());
+    let logs = policy::access_logs(context, &node.key, access_logs(node.spec.logging.as_ref()));
     ingress::translate(context, node, &logs);
     let backends = backends(context, node);
     let reached = egress::reach(context, backends);
@@ -33,6 +34,7 @@ pub(crate) fn translate(context: &mut Context<'_>) {
         }
         Some(direct) => {
             let port = direct.egress_port;
+            policy::tell_egress_unserved(context);
             context.origin(&names::egress_routes(PortProtocol::Http, port), node);
             let Some(chain) =
                 egress::chain_for_all(context, &reached, PortProtocol::Http, port, &logs, Vec::new())

@@ -8,7 +8,7 @@ use selvedge_traffic::{RetryBackoff, RetryOn, RetryPolicy};
 use crate::timeout::standard;
 
 /// How often a retry looks for a host that has not been tried.
-const HOST_SELECTION_ATTEMPTS_MAX: u32 = 5;
+pub(crate) const HOST_SELECTION_ATTEMPTS_MAX: u32 = 5;
 
 /// What `server-error` stands for.
 const SERVER_ERRORS: [u16; 11] = [500, 501, 502, 503, 504, 505, 506, 507, 508, 510, 511];

@@ -1,6 +1,6 @@
 //! Routes of a virtual service, in the order in which they are tried.
 
-use selvedge_model::{ClientPolicyTls, Key, Listener, PortProtocol, Route};
+use selvedge_model::{ClientPolicyTls, Key, Listener, PortProtocol, Route, VirtualService};
 use selvedge_traffic::matching::RouteMatch;
 use selvedge_traffic::{Action, Forward, RetryPolicy, TcpProxy, WeightedCluster};
 
@@ -10,6 +10,7 @@ use crate::diagnostic::Code;
 use crate::matching::{self, HttpConditions, Unusable};
 use crate::names;
 use crate::order::rank;
+use crate::policy;
 use crate::retry;
 use crate::service::{Rules, ServicePort, ServiceRoute};
 use crate::timeout::{PER_REQUEST_DEFAULT, Requests, spoken, standard};
@@ -19,13 +20,16 @@ use crate::timeout::{PER_REQUEST_DEFAULT, Requests, spoken, standard};
 pub(crate) struct Made {
     pub(crate) route: selvedge_traffic::Route,
     pub(crate) from: Key,
+    /// The policies that had a part in it.
+    pub(crate) policies: Vec<String>,
 }
 
 /// The HTTP routes of a port, ordered; their clusters are made along with them.
 pub(crate) fn http(
     context: &mut Context<'_>,
+    service: &VirtualService,
     port: &ServicePort<'_>,
-    policy: Option<&ClientPolicyTls>,
+    client_policy: Option<&ClientPolicyTls>,
 ) -> Vec<Made> {
     let mut ranked = Vec::new();
     for route in &port.routes {
@@ -37,11 +41,13 @@ pub(crate) fn http(
             },
             Rules::Tcp(..) => continue,
         };
-        let clusters = clusters(context, route, policy);
-        let forward = forward(context, route, clusters);
+        let clusters = clusters(context, route, client_policy);
+        let levels = policy::levels_of_call(context, service, &route.key);
+        let forward = forward(context, route, &levels, clusters);
         let rank = rank(priority, &matches, route.name);
-        let made = selvedge_traffic::Route::new(route.name, matches, Action::Forward(forward));
-        ranked.push((rank, Made { route: made, from: route.key.clone() }));
+        let mut made = selvedge_traffic::Route::new(route.name, matches, Action::Forward(forward));
+        let policies = policy::govern(context, &levels, &mut made);
+        ranked.push((rank, Made { route: made, from: route.key.clone(), policies }));
     }
     ranked.sort_by(|(a, _), (b, _)| a.cmp(b));
     ranked.into_iter().map(|(_, made)| made).collect()
@@ -101,12 +107,13 @@ fn merged(clusters: Vec<WeightedCluster>) -> Vec<WeightedCluster> {
     merged
 }
 
-fn forward(context: &mut Context<'_>, route: &ServiceRoute<'_>, clusters: Vec<WeightedCluster>) -> Forward {
-    let timeouts = match &route.rules {
-        Rules::Http(_, http) => Requests::of_http(http.timeout.as_ref()),
-        Rules::Grpc(_, grpc) => Requests::of_grpc(grpc.timeout.as_ref()),
-        Rules::Provider(_) | Rules::Tcp(..) => Requests::default(),
-    };
+fn forward(
+    context: &mut Context<'_>,
+    route: &ServiceRoute<'_>,
+    levels: &[Key],
+    clusters: Vec<WeightedCluster>,
+) -> Forward {
+    let timeouts = policy::timeouts(context, levels, said(route));
     for target in &route.targets {
         check_timeouts(context, route, timeouts, target.listener, &target.node.key.name);
     }
@@ -144,7 +151,8 @@ fn check_timeouts(
     listener: &Listener,
     node: &str,
 ) {
-    let of_listener = Requests::of_listener(listener);
+    let said_by_listener = Requests::of_listener(listener).per_request.is_some();
+    let of_listener = policy::timeouts_of_node(context, node, Requests::of_listener(listener));
     let (ours, theirs) = (timeouts.effective(), of_listener.effective());
     let outlasts = |a: Option<std::time::Duration>, b: Option<std::time::Duration>| match (a, b) {
         (Some(a), Some(b)) => a > b,
@@ -162,7 +170,7 @@ fn check_timeouts(
             "the route allows {ours_text}, but the listener of node {node} on port {port} ends requests after {theirs_text}"
         );
         context.warn(Code::TimeoutShadowed, *own, path, text);
-    } else if of_listener.per_request.is_some() && outlasts(theirs, ours) {
+    } else if said_by_listener && outlasts(theirs, ours) {
         let text = format!(
             "the listener of node {node} on port {port} allows {theirs_text}, but callers end after {ours_text}"
         );
@@ -215,15 +223,24 @@ pub(crate) fn tcp(
     Some((proxy, first.key.clone()))
 }
 
+/// The bounds that a route's own specification sets.
+fn said(route: &ServiceRoute<'_>) -> Requests {
+    match &route.rules {
+        Rules::Http(_, http) => Requests::of_http(http.timeout.as_ref()),
+        Rules::Grpc(_, grpc) => Requests::of_grpc(grpc.timeout.as_ref()),
+        Rules::Provider(_) | Rules::Tcp(..) => Requests::default(),
+    }
+}
+
 /// How long requests to a port may take, by route; zero is without bound.
-pub(crate) fn timeouts(port: &ServicePort<'_>) -> Vec<std::time::Duration> {
+pub(crate) fn timeouts(
+    context: &Context<'_>,
+    service: &VirtualService,
+    port: &ServicePort<'_>,
+) -> Vec<std::time::Duration> {
     let bound = |route: &ServiceRoute<'_>| {
-        let timeouts = match &route.rules {
-            Rules::Http(_, http) => Requests::of_http(http.timeout.as_ref()),
-            Rules::Grpc(_, grpc) => Requests::of_grpc(grpc.timeout.as_ref()),
-            Rules::Provider(_) | Rules::Tcp(..) => Requests::default(),
-        };
-        timeouts.per_request.unwrap_or(PER_REQUEST_DEFAULT)
+        let levels = policy::levels_of_call(context, service, &route.key);
+        policy::timeouts(context, &levels, said(route)).per_request.unwrap_or(PER_REQUEST_DEFAULT)
     };
     port.routes.iter().map(bound).collect()
 }

@@ -54,6 +54,18 @@ pub struct Origins {
     pub clusters: BTreeMap<String, (String, u16)>,
     /// By route table and virtual host: the virtual service and the port that it answers on.
     pub services: BTreeMap<(String, String), (String, u16)>,
+    /// The policies that had a part in something.
+    pub policies: BTreeMap<Governed, BTreeSet<String>>,
+}
+
+/// What a policy had a part in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Governed {
+    /// A route, by table, virtual host and position.
+    Route(String, String, usize),
+    Cluster(String),
+    /// A side of the proxy as a whole: `accessLog`, `egress`.
+    Proxy(&'static str),
 }
 
 impl Translation {

@@ -84,6 +84,27 @@ impl Client {
         self.read(response, path_and_query)
     }
 
+    /// Puts a document of our own.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn put(&self, path_and_query: &str, document: &Value) -> Result<Value, Error> {
+        let request =
+            request::plain(&self.endpoint, Method::PUT, path_and_query, document.to_string().into());
+        let response = self.exchange(request).await?;
+        self.read(response, path_and_query)
+    }
+
+    /// Deletes a document of our own; it as it was.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn delete(&self, path_and_query: &str) -> Result<Value, Error> {
+        let request = request::plain(&self.endpoint, Method::DELETE, path_and_query, Bytes::new());
+        let response = self.exchange(request).await?;
+        self.read(response, path_and_query)
+    }
+
     async fn exchange(
         &self,
         request: http::Request<http_body_util::Full<Bytes>>,

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use selvedge_control::api::{Api, Hosts, Readiness, System};
 use selvedge_control::explain::ExplainRoute;
 use selvedge_control::operations;
+use selvedge_control::policies::{PoliciesRoute, PolicyKindsRoute};
 use selvedge_control::publish;
 use selvedge_control::server::{self, Server};
 use selvedge_control::status::StatusRoute;
@@ -181,7 +182,10 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
         .context("failed to start the publisher")?;
     let readiness = readiness(publisher.handle(), draining.clone());
     let hosts = Hosts::allowing(settings.allowed_hosts);
+    let policies = PoliciesRoute::new(Arc::clone(&store), settings.api.clone(), Arc::new(System));
     let api = Api::new(Arc::clone(&store), settings.api, Arc::new(System), readiness, hosts)
+        .with_extension(policies)
+        .with_extension(PolicyKindsRoute)
         .with_extension(StatusRoute::new(Arc::clone(&store), Arc::new(publisher.handle())))
         .with_extension(ExplainRoute::new(store, Arc::new(publisher.handle())));
     let server = Server::new(Arc::new(api), Some(xds::routes(&publisher.handle(), &draining)));

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod explain;
 pub mod operations;
+pub mod policies;
 pub mod publish;
 pub mod server;
 pub mod status;

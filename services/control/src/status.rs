@@ -23,13 +23,14 @@ use http::{Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use selvedge_model::{Key, Snapshot};
 use selvedge_store::{Error as StoreError, Store};
-use selvedge_translate::{Diagnostic, Interception, Proxy, translate};
+use selvedge_translate::{Diagnostic, Interception, Proxy, policy, translate};
 use serde_json::{Value, json};
 
 use crate::api::{self, Extension};
 use crate::operations;
 
 pub use condition::Condition;
+pub(crate) use condition::judge;
 
 /// What is known of the proxies that are connected.
 pub trait Sessions: Send + Sync {
@@ -127,6 +128,7 @@ impl StatusRoute {
         let mesh = snapshot.name();
         let mut diagnostics = self.sessions.diagnostics(mesh);
         diagnostics.extend(offline_diagnostics(snapshot));
+        diagnostics.extend(policy::conditions(snapshot));
         diagnostics.sort();
         diagnostics.dedup();
         tree::mesh(snapshot, &diagnostics, &self.sessions.connected(mesh), &self.sessions.rejections(mesh))
@@ -181,7 +183,7 @@ pub(crate) fn parameter(query: &str, name: &str) -> Option<String> {
 }
 
 /// The first parameter of a query string that is not among those known: most likely a slip of the finger.
-fn unknown_parameter<'a>(query: &'a str, known: &[&str]) -> Option<&'a str> {
+pub(crate) fn unknown_parameter<'a>(query: &'a str, known: &[&str]) -> Option<&'a str> {
     let names =
         query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split('=').next().unwrap_or(pair));
     names.into_iter().find(|name| !known.contains(name))

@@ -10,6 +10,8 @@ pub(super) fn lines(explanation: &Explanation) -> Vec<String> {
     }
     lines.push(match explanation.outcome {
         Outcome::Forwarded => "result: forwarded".to_owned(),
+        Outcome::Redirected => "result: redirected by a policy".to_owned(),
+        Outcome::Answered => "result: answered by a policy".to_owned(),
         Outcome::NoRoute => "result: 404, no route".to_owned(),
         Outcome::PassedThrough => "result: passed through to its own destination (ALLOW_ALL)".to_owned(),
         Outcome::Closed => "result: the connection is closed (DROP_ALL)".to_owned(),
@@ -39,7 +41,24 @@ fn of_stage(stage: &Stage, lines: &mut Vec<String>) {
     match stage.result {
         StageResult::UnknownHost => lines.push("  no virtual service has this host name".to_owned()),
         StageResult::NoRoute => lines.push("  no route takes it".to_owned()),
+        StageResult::Redirected => {
+            let location = stage.path.as_deref().unwrap_or_default();
+            lines.push(format!("  answered with {} to {location}", stage.status.unwrap_or_default()));
+        }
+        StageResult::Answered => {
+            lines.push(format!("  answered with {}", stage.status.unwrap_or_default()));
+        }
         StageResult::Forwarded => {}
+    }
+    for policy in &stage.policies {
+        let target = &policy.target;
+        lines.push(format!(
+            "  {} by the policy {} of {} {}",
+            policy.kind, policy.name, target.kind, target.name
+        ));
+    }
+    if stage.result != StageResult::Forwarded {
+        return;
     }
     let rewritten = stage.host.iter().chain(&stage.path).cloned().collect::<String>();
     if !rewritten.is_empty() {
@@ -81,5 +100,6 @@ fn by(source: Source) -> &'static str {
     match source {
         Source::Specification => "",
         Source::Default => " (default)",
+        Source::Policy => " (policy)",
     }
 }

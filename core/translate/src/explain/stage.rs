@@ -1,8 +1,10 @@
 //! One table's decision about a request, joined with where its parts come from.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use selvedge_model::policy::{PolicyKind, PolicySpec};
 use selvedge_model::{DnsResponseType, Key, Kind, RouteSpec, ServiceDiscovery, Snapshot, VirtualNode};
 use selvedge_traffic::explain::{ForwardDecision, Share};
 use selvedge_traffic::matching::PlainRequest;
@@ -12,7 +14,7 @@ use serde::Serialize;
 use super::Outcome;
 use crate::names;
 use crate::timeout::IDLE_DEFAULT;
-use crate::translation::Translation;
+use crate::translation::{Governed, Translation};
 
 /// A resource of the mesh.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,7 +48,20 @@ pub struct Stage {
     pub path: Option<String>,
     /// The host name that is sent on, if it changes.
     pub host: Option<String>,
+    /// The policies that had a part in it.
+    pub policies: Vec<AppliedPolicy>,
+    /// The answer's status, where the proxy answers or redirects by itself.
+    pub status: Option<u16>,
     pub result: StageResult,
+}
+
+/// A policy that had a part in a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AppliedPolicy {
+    pub name: String,
+    pub kind: &'static str,
+    /// What it is attached to.
+    pub target: Named,
 }
 
 /// How a stage ends.
@@ -54,6 +69,10 @@ pub struct Stage {
 #[serde(rename_all = "snake_case")]
 pub enum StageResult {
     Forwarded,
+    /// A policy redirects the client.
+    Redirected,
+    /// A policy answers at once.
+    Answered,
     /// No virtual service has this host name.
     UnknownHost,
     /// No route takes the request.
@@ -95,6 +114,8 @@ pub struct Timeout {
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     Specification,
+    /// A policy, which overrides it.
+    Policy,
     /// App Mesh's, which its API never showed.
     Default,
 }
@@ -113,6 +134,8 @@ impl Stage {
     pub(super) fn outcome(&self) -> Outcome {
         match self.result {
             StageResult::Forwarded => Outcome::Forwarded,
+            StageResult::Redirected => Outcome::Redirected,
+            StageResult::Answered => Outcome::Answered,
             StageResult::UnknownHost | StageResult::NoRoute => Outcome::NoRoute,
         }
     }
@@ -132,6 +155,8 @@ impl Stage {
             retries: None,
             path: None,
             host: None,
+            policies: Vec::new(),
+            status: None,
             result,
         }
     }
@@ -166,9 +191,31 @@ pub(super) fn stage(
         stage.provider = join.provider_of_first();
     }
     stage.tried = join.tried(&decision);
-    let Decision { result: DecisionResult::Forward(forward), .. } = decision else { return stage };
+    let index = stage.tried.len().checked_sub(1);
+    let chosen = index.and_then(|index| join.origin(index));
+    let governed = index.map(|index| Governed::Route(table.name.clone(), host.clone(), index));
+    let forward = match decision.result {
+        DecisionResult::Forward(forward) => forward,
+        DecisionResult::Redirect { status, location } => {
+            stage.result = StageResult::Redirected;
+            stage.status = Some(status);
+            stage.path = Some(location);
+            stage.route = chosen.as_ref().map(|key| named(snapshot, key));
+            stage.policies = join.policies(governed);
+            return stage;
+        }
+        DecisionResult::Respond { status } => {
+            stage.result = StageResult::Answered;
+            stage.status = Some(status);
+            stage.route = chosen.as_ref().map(|key| named(snapshot, key));
+            stage.policies = join.policies(governed);
+            return stage;
+        }
+        DecisionResult::NoVirtualHost | DecisionResult::NoRoute => return stage,
+    };
     stage.result = StageResult::Forwarded;
-    let chosen = stage.tried.len().checked_sub(1).and_then(|index| join.origin(index));
+    let clusters = forward.targets.iter().map(|share| Governed::Cluster(share.cluster.clone()));
+    stage.policies = join.policies(governed.into_iter().chain(clusters));
     join.terms(&mut stage, chosen.as_ref(), &forward);
     stage.targets = forward.targets.iter().filter_map(|share| join.target(share)).collect();
     stage.path = forward.path;
@@ -196,23 +243,7 @@ pub(super) fn tcp(
 
 /// A resource by its key.
 pub(super) fn named(snapshot: &Snapshot, key: &Key) -> Named {
-    let parent = key.parent.as_deref().unwrap_or_default();
-    let arn = match key.kind {
-        Kind::Mesh => Some(&snapshot.mesh.metadata.arn),
-        Kind::VirtualNode => snapshot.virtual_nodes.get(&key.name).map(|one| &one.metadata.arn),
-        Kind::VirtualService => snapshot.virtual_services.get(&key.name).map(|one| &one.metadata.arn),
-        Kind::VirtualRouter => snapshot.virtual_routers.get(&key.name).map(|one| &one.metadata.arn),
-        Kind::VirtualGateway => snapshot.virtual_gateways.get(&key.name).map(|one| &one.metadata.arn),
-        Kind::Route => {
-            snapshot.routes.get(parent).and_then(|all| all.get(&key.name)).map(|one| &one.metadata.arn)
-        }
-        Kind::GatewayRoute => snapshot
-            .gateway_routes
-            .get(parent)
-            .and_then(|all| all.get(&key.name))
-            .map(|one| &one.metadata.arn),
-    };
-    let arn = arn.cloned().unwrap_or_else(|| key.to_string());
+    let arn = snapshot.arn(key).map_or_else(|| key.to_string(), str::to_owned);
     Named { kind: key.kind.as_str(), name: key.name.clone(), arn }
 }
 
@@ -274,21 +305,48 @@ impl Join<'_> {
         stage.route = chosen.map(|key| named(self.snapshot, key));
         let spec = chosen.and_then(|key| self.route_spec(key));
         let set = spec.map_or((false, false, false), said);
-        let timeout = |bound: Option<Duration>, set: bool| Timeout {
+        let by_policy = |kind: PolicyKind| {
+            let mut applied = stage.policies.iter().filter(|one| one.kind == kind.as_str());
+            applied.find_map(|one| self.snapshot.policies.get(&one.name)).map(|policy| &policy.spec)
+        };
+        let (request, idle) = match by_policy(PolicyKind::Timeout) {
+            Some(PolicySpec::Timeout(spec)) => (spec.request.is_some(), spec.idle.is_some()),
+            _ => (false, false),
+        };
+        let retry = by_policy(PolicyKind::Retry).is_some();
+        let source = |set: bool, policy: bool| match (policy, set) {
+            (true, _) => Source::Policy,
+            (false, true) => Source::Specification,
+            (false, false) => Source::Default,
+        };
+        let timeout = |bound: Option<Duration>, source: Source| Timeout {
             millis: bound
                 .filter(|bound| !bound.is_zero())
                 .map(|bound| u64::try_from(bound.as_millis()).unwrap_or(u64::MAX)),
-            source: source(set),
+            source,
         };
-        stage.timeout = Some(timeout(forward.timeout, set.0));
-        stage.idle_timeout = Some(timeout(forward.idle_timeout.or(Some(IDLE_DEFAULT)), set.1));
-        stage.per_try_timeout = forward.per_try_timeout.map(|bound| timeout(Some(bound), set.2));
-        stage.retries = forward.retry.as_ref().map(|retry| Retries {
-            max: retry.retries_max,
-            on: retry.on.clone(),
-            status_codes: retry.status_codes.clone(),
-            source: source(set.2),
+        stage.timeout = Some(timeout(forward.timeout, source(set.0, request)));
+        stage.idle_timeout = Some(timeout(forward.idle_timeout.or(Some(IDLE_DEFAULT)), source(set.1, idle)));
+        stage.per_try_timeout =
+            forward.per_try_timeout.map(|bound| timeout(Some(bound), source(set.2, retry)));
+        stage.retries = forward.retry.as_ref().map(|made| Retries {
+            max: made.retries_max,
+            on: made.on.clone(),
+            status_codes: made.status_codes.clone(),
+            source: source(set.2, retry),
         });
+    }
+
+    /// The policies that had a part in any of these.
+    fn policies(&self, governed: impl IntoIterator<Item = Governed>) -> Vec<AppliedPolicy> {
+        let of = |governed: Governed| self.translation.origins.policies.get(&governed);
+        let names: BTreeSet<&String> = governed.into_iter().filter_map(of).flatten().collect();
+        let applied = |name: &String| {
+            let policy = self.snapshot.policies.get(name)?;
+            let (kind, target) = (policy.kind().as_str(), named(self.snapshot, &policy.target.key));
+            Some(AppliedPolicy { name: name.clone(), kind, target })
+        };
+        names.into_iter().filter_map(applied).collect()
     }
 
     fn target(&self, share: &Share) -> Option<TargetShare> {
@@ -328,10 +386,6 @@ fn said(spec: &RouteSpec) -> (bool, bool, bool) {
         }
         _ => (false, false, false),
     }
-}
-
-fn source(set: bool) -> Source {
-    if set { Source::Specification } else { Source::Default }
 }
 
 fn found_by(node: &VirtualNode) -> String {

@@ -158,7 +158,7 @@ fn destination(
     } else {
         format!("{name}:{}", chosen.port.port)
     };
-    let timeouts = route::timeouts(&chosen.port);
+    let timeouts = route::timeouts(context, chosen.service, &chosen.port);
     let longest = timeouts.iter().copied().max().unwrap_or(PER_REQUEST_DEFAULT).max(PER_REQUEST_DEFAULT);
     let timeout = if timeouts.iter().any(Duration::is_zero) { Duration::ZERO } else { longest };
     Some((authority, timeout))

@@ -17,7 +17,8 @@ use crate::egress::http_connection;
 use crate::ingress::chains;
 use crate::names;
 use crate::order::rank;
-use crate::timeout::CONNECT_LOCAL;
+use crate::policy;
+use crate::timeout::{CONNECT_LOCAL, Requests};
 use crate::tls;
 
 /// Makes the listener, its routes, and its way into the egress listener.
@@ -122,7 +123,9 @@ fn ingress_table(
         context.origin(&table, entry.own);
         let place = (table.clone(), names::SELF_REDIRECT.to_owned(), index);
         context.made.origins.routes.insert(place, entry.own.key.clone());
-        routes.push(ingress_route(entry, cluster));
+        let (route, policies) = ingress_route(context, entry, cluster);
+        policy::note_route(context, &table, names::SELF_REDIRECT, index, policies);
+        routes.push(route);
     }
     context.origin(&table, gateway);
     let host = VirtualHost {
@@ -135,19 +138,25 @@ fn ingress_table(
     table
 }
 
-fn ingress_route(entry: &Entry<'_>, cluster: &str) -> Route {
-    let header = HeaderEdit::Overwrite {
-        name: names::VIRTUAL_SERVICE_HEADER.to_owned(),
-        value: entry.authority.clone(),
-    };
+/// The route with the policies that had a part in it. The header that leads on to the virtual service has the last word.
+fn ingress_route(context: &mut Context<'_>, entry: &Entry<'_>, cluster: &str) -> (Route, Vec<String>) {
+    let levels = policy::levels_of_gateway(&entry.own.key);
+    let said = Requests { per_request: Some(entry.timeout), idle: None };
+    let timeouts = policy::timeouts(context, &levels, said);
     let forward = Forward {
-        timeout: Some(entry.timeout),
+        timeout: timeouts.per_request,
+        idle_timeout: timeouts.idle,
         path_rewrite: entry.rewrite.clone(),
         host_rewrite: (!entry.keeps_host).then(|| HostRewrite::Literal(entry.authority.clone())),
         ..Forward::to(vec![WeightedCluster::new(cluster, 1)])
     };
-    Route {
-        request_headers: if entry.keeps_host { vec![header] } else { Vec::new() },
-        ..Route::new(&entry.own.key.name, entry.matches.clone(), Action::Forward(forward))
+    let mut route = Route::new(&entry.own.key.name, entry.matches.clone(), Action::Forward(forward));
+    let policies = policy::govern(context, &levels, &mut route);
+    if entry.keeps_host {
+        route.request_headers.push(HeaderEdit::Overwrite {
+            name: names::VIRTUAL_SERVICE_HEADER.to_owned(),
+            value: entry.authority.clone(),
+        });
     }
+    (route, policies)
 }

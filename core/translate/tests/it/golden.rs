@@ -15,6 +15,8 @@ struct Golden<'a> {
     diagnostics: Vec<String>,
     endpoints: BTreeMap<&'a str, String>,
     origins: BTreeMap<&'a str, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    policies: BTreeMap<String, String>,
     resources: &'a [Resource],
 }
 
@@ -63,6 +65,14 @@ fn yaml(document: &Value) -> String {
             .map(|(name, arns)| {
                 let paths = arns.iter().filter_map(|arn| arn.rsplit(':').next()).collect::<Vec<_>>();
                 (name.as_str(), paths.join(" "))
+            })
+            .collect(),
+        policies: translation
+            .origins
+            .policies
+            .iter()
+            .map(|(governed, names)| {
+                (format!("{governed:?}"), names.iter().cloned().collect::<Vec<_>>().join(" "))
             })
             .collect(),
         resources: &translation.resources,

@@ -1,6 +1,7 @@
 //! Meshes from documents.
 
-use selvedge_model::{Key, Kind, Resource, Snapshot};
+use selvedge_model::policy::PolicyDraft;
+use selvedge_model::{Key, Kind, Policy, Resource, Snapshot, Timestamp, Violations};
 use selvedge_translate::Proxy;
 use serde_json::{Value, json};
 
@@ -22,7 +23,31 @@ pub(crate) fn snapshot(document: &Value) -> Snapshot {
             put(&mut snapshot, &key, spec);
         }
     }
+    for (name, policy) in document["policy"].as_object().into_iter().flatten() {
+        put_policy(&mut snapshot, name, policy);
+    }
     snapshot
+}
+
+/// Attaches a policy: `{"target": "mesh/m/…", "kind": …, "spec": …}`.
+pub(crate) fn put_policy(snapshot: &mut Snapshot, name: &str, document: &Value) {
+    try_put_policy(snapshot, name, document).unwrap_or_else(|found| panic!("{document}: {found}"));
+}
+
+/// Attaches a policy unless there is something wrong with it.
+pub(crate) fn try_put_policy(
+    snapshot: &mut Snapshot,
+    name: &str,
+    document: &Value,
+) -> Result<(), Violations> {
+    let mut document = document.clone();
+    let target = document["target"].as_str().expect("a target").to_owned();
+    document["target"] = format!("arn:aws:appmesh:eu-west-1:123456789012:{target}").into();
+    let PolicyDraft { target, spec, sent } = PolicyDraft::parse(name, &document)?;
+    let (created_at, last_updated_at) = (Timestamp(0), Timestamp(0));
+    let name = name.to_owned();
+    snapshot.policies.put(Policy { name, target, spec, sent, created_at, last_updated_at, version: 1 });
+    Ok(())
 }
 
 pub(crate) fn put(snapshot: &mut Snapshot, key: &Key, spec: &Value) {

@@ -218,6 +218,38 @@ fn gateway_route() -> impl Strategy<Value = Value> {
     )
 }
 
+/// A target, a kind and a spec; most fit, some do not and are left out.
+fn policy() -> impl Strategy<Value = Value> {
+    let spec = prop::sample::select(vec![
+        json!({"kind": "timeout", "spec": {"request": "0s", "idle": "1s"}}),
+        json!({"kind": "timeout", "spec": {"request": "87600h"}}),
+        json!({"kind": "retry", "spec": {"on": ["5xx"], "maxRetries": 2, "backOff": {"base": "1ms"}}}),
+        json!({"kind": "headers", "spec": {"request": {"set": [{"name": "A", "value": "%"}]}, "response": {"remove": ["b"]}}}),
+        json!({"kind": "redirect", "spec": {"path": "/x?y"}}),
+        json!({"kind": "directResponse", "spec": {"status": 200}}),
+        json!({"kind": "rewrite", "spec": {"path": {"full": "/x"}, "host": {"literal": "h"}}}),
+        json!({"kind": "rewrite", "spec": {"path": {"prefix": "/x"}, "host": {"auto": true}}}),
+        json!({"kind": "loadBalancing", "spec": {"algorithm": "random"}}),
+        json!({"kind": "circuitBreaking", "spec": {"maxConnections": 0, "outlier": {"maxEjectionTime": "1ms"}}}),
+        json!({"kind": "accessLog", "spec": {"path": "/dev/stdout", "json": [{"key": "k", "value": "%RESPONSE_CODE%"}]}}),
+        json!({"kind": "egress", "spec": {"allow": [{"host": "*.amazonaws.com"}, {"host": "A.b", "port": 80}, {"host": "*.b"}]}}),
+    ]);
+    let target = prop_oneof![
+        Just("mesh/m".to_owned()),
+        name().prop_map(|name| format!("mesh/m/virtualNode/{name}")),
+        name().prop_map(|name| format!("mesh/m/virtualService/{name}")),
+        name().prop_map(|name| format!("mesh/m/virtualRouter/{name}")),
+        name().prop_map(|name| format!("mesh/m/virtualGateway/{name}")),
+        (name(), name()).prop_map(|(router, name)| format!("mesh/m/virtualRouter/{router}/route/{name}")),
+        (name(), name())
+            .prop_map(|(gateway, name)| format!("mesh/m/virtualGateway/{gateway}/gatewayRoute/{name}")),
+    ];
+    (target, spec).prop_map(|(target, mut policy)| {
+        policy["target"] = target.into();
+        policy
+    })
+}
+
 fn named(spec: impl Strategy<Value = Value>, count: usize) -> impl Strategy<Value = Vec<(String, Value)>> {
     prop::collection::vec((name(), spec), 0..count)
 }
@@ -241,8 +273,10 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
     let nested = (
         prop::collection::vec((name(), name(), route()), 0..8),
         prop::collection::vec((name(), name(), gateway_route()), 0..6),
+        prop::collection::vec(policy(), 0..6),
     );
-    (mesh, flat, nested).prop_map(|(mesh, (nodes, routers, services, gateways), (routes, gateway_routes))| {
+    (mesh, flat, nested).prop_map(|(mesh, (nodes, routers, services, gateways), nested)| {
+        let (routes, gateway_routes, policies) = nested;
         let mut snapshot = mesh::snapshot(&json!({ "mesh": mesh }));
         for (kind, specs) in [
             (Kind::VirtualNode, nodes),
@@ -258,6 +292,9 @@ fn snapshot() -> impl Strategy<Value = Snapshot> {
             for (parent, name, spec) in specs {
                 try_put(&mut snapshot, &Key::below("m", parent, kind, name), &spec);
             }
+        }
+        for (index, policy) in policies.iter().enumerate() {
+            let _ = mesh::try_put_policy(&mut snapshot, &format!("p{index}"), policy);
         }
         snapshot
     })
@@ -401,6 +438,19 @@ proptest! {
                 let mut without = snapshot.clone();
                 without.remove(key);
                 prop_assert_eq!(&translate(&without, &proxy).resources, &before.resources, "{}", key);
+            }
+        }
+    }
+
+    /// A policy whose target was not looked at does not change it.
+    #[test]
+    fn policies_of_what_is_not_looked_at_do_not_matter(snapshot in snapshot()) {
+        for proxy in proxies(&snapshot) {
+            let before = translate(&snapshot, &proxy);
+            for policy in snapshot.policies.iter().filter(|policy| !before.depends_on(&policy.target.key)) {
+                let mut without = snapshot.clone();
+                without.policies.remove(&policy.name);
+                prop_assert_eq!(&translate(&without, &proxy), &before, "{}", policy.path());
             }
         }
     }

@@ -6,6 +6,9 @@
 //! appmesh/route/M/R/X                     a route of router R; likewise gatewayRoute
 //! appmesh-tags/…                          the tags of the resource at appmesh/…
 //! appmesh-count/virtualNode/M/            how many there are
+//! selvedge-policies/M/P                   a policy whose target is in mesh M
+//! selvedge-policy-mesh/P                  the mesh of policy P: names of policies are unique
+//! selvedge-policy-count/M                 how many there are
 //! ```
 //!
 //! The kind comes first, so that a list is one scan. The name of a virtual service may contain a slash; it is stored as the
@@ -14,7 +17,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use selvedge_model::{Key, Kind, Rejected, Resource, Snapshot, Spec, Status, Value, json};
+use selvedge_model::{Key, Kind, Policy, Rejected, Resource, Snapshot, Spec, Status, Value, json};
 use selvedge_store::{Document, Error as StoreError, PAGE_MAX, Read};
 
 /// What every key of a resource begins with. Watch the change feed for it.
@@ -106,7 +109,33 @@ pub fn load_mesh(view: &dyn Read, mesh: &str) -> Result<Option<Snapshot>, StoreE
             snapshot.put(kind, &value).map_err(unreadable)?;
         }
     }
+    for stored in view.scan_all(&policies_in_mesh(mesh))? {
+        snapshot.policies.put(read_policy(&stored)?);
+    }
     Ok(Some(snapshot))
+}
+
+/// What the keys of policies begin with.
+pub const POLICIES_PREFIX: &str = "selvedge-policies/";
+
+/// What the keys of a mesh's policies begin with.
+pub fn policies_in_mesh(mesh: &str) -> String {
+    format!("{POLICIES_PREFIX}{mesh}/")
+}
+
+/// The mesh and the name of the policy whose document stands under that key.
+pub fn parse_policy_key(key: &str) -> Option<(&str, &str)> {
+    key.strip_prefix(POLICIES_PREFIX)?.split_once('/')
+}
+
+/// A policy from its document.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] for a document that is not a policy.
+pub fn read_policy(stored: &Document) -> Result<Policy, StoreError> {
+    let corrupt = |reason: String| StoreError::Corrupt(format!("{}: {reason}", stored.key));
+    let value = json::parse(&stored.value).map_err(|error| corrupt(error.to_string()))?;
+    Policy::from_wire(&value).ok_or_else(|| corrupt("it is not a policy".to_owned()))
 }
 
 /// The names of all meshes, in order.

@@ -24,6 +24,7 @@ pub struct Quotas {
     pub virtual_gateways_per_mesh: u64,
     pub gateway_routes_per_virtual_gateway: u64,
     pub backends_per_virtual_node: usize,
+    pub policies_per_mesh: u64,
 }
 
 impl Default for Quotas {
@@ -37,6 +38,7 @@ impl Default for Quotas {
             virtual_gateways_per_mesh: 1_000,
             gateway_routes_per_virtual_gateway: 1_000,
             backends_per_virtual_node: 1_000,
+            policies_per_mesh: 1_000,
         }
     }
 }
@@ -74,7 +76,7 @@ pub enum SettingError {
 
 impl Setting {
     /// The quotas that there are.
-    pub const NAMES: [&'static str; 8] = [
+    pub const NAMES: [&'static str; 9] = [
         "meshes",
         "virtual-nodes-per-mesh",
         "virtual-services-per-mesh",
@@ -83,6 +85,7 @@ impl Setting {
         "virtual-gateways-per-mesh",
         "gateway-routes-per-virtual-gateway",
         "backends-per-virtual-node",
+        "policies-per-mesh",
     ];
 }
 
@@ -110,6 +113,7 @@ impl Quotas {
                 "virtual-routers-per-mesh" => self.virtual_routers_per_mesh = *number,
                 "routes-per-virtual-router" => self.routes_per_virtual_router = *number,
                 "virtual-gateways-per-mesh" => self.virtual_gateways_per_mesh = *number,
+                "policies-per-mesh" => self.policies_per_mesh = *number,
                 "gateway-routes-per-virtual-gateway" => self.gateway_routes_per_virtual_gateway = *number,
                 _ => self.backends_per_virtual_node = usize::try_from(*number).unwrap_or(usize::MAX),
             }
@@ -162,7 +166,7 @@ mod tests {
             Setting::NAMES.iter().map(|name| format!("{name}=7").parse().expect("a quota")).collect();
         let quotas = Quotas::default().with(&settings);
         assert!(Kind::ALL.into_iter().all(|kind| quotas.of(kind) == 7));
-        assert_eq!(quotas.backends_per_virtual_node, 7);
+        assert_eq!((quotas.backends_per_virtual_node, quotas.policies_per_mesh), (7, 7));
         for text in ["", "meshes", "meshes=", "meshes=-1", "nodes=1"] {
             assert!(text.parse::<Setting>().is_err(), "{text}");
         }

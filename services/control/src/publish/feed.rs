@@ -125,12 +125,17 @@ impl Feed {
         let view = &*view;
         let keys = changed_keys(store, position, view.revision())?;
         let mut meshes: BTreeMap<String, (Vec<Key>, Revision)> = BTreeMap::new();
+        let mut policies: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut events = Vec::new();
         for (stored_key, revision) in keys {
             if let Some(key) = document::parse_key(&stored_key) {
                 let (changed, last) = meshes.entry(key.mesh.clone()).or_default();
                 changed.push(key);
                 *last = (*last).max(revision);
+            } else if let Some((mesh, policy)) = document::parse_policy_key(&stored_key) {
+                let (_, last) = meshes.entry(mesh.to_owned()).or_default();
+                *last = (*last).max(revision);
+                policies.entry(mesh.to_owned()).or_default().push(policy.to_owned());
             } else if let Some(place) = registry::place_of(&stored_key) {
                 let owner = view.get(&stored_key)?.and_then(|stored| registry::owner(&stored.value));
                 match owner {
@@ -147,8 +152,13 @@ impl Feed {
         let mut fresh = Vec::new();
         for (name, (mut changed, last)) in meshes {
             let was_damaged = self.damaged.contains(&name);
-            let refreshed = self.refreshed(view, &name, &changed, last);
+            let policies = policies.remove(&name).unwrap_or_default();
+            changed.extend(policies.iter().filter_map(|policy| self.governed(&name, policy)));
+            let refreshed = self.refreshed(view, &name, &changed, &policies, last);
             let Some(snapshot) = self.unless_damaged(&name, refreshed)? else { continue };
+            let governed =
+                |policy: &String| snapshot.as_ref()?.policies.get(policy).map(|one| one.target.key.clone());
+            changed.extend(policies.iter().filter_map(governed));
             if was_damaged {
                 changed.extend(all_keys(self.meshes.get(&name)).chain(all_keys(snapshot.as_ref())));
             }
@@ -187,12 +197,18 @@ impl Feed {
         }
     }
 
-    /// A mesh with some of its resources read anew.
+    /// What a policy governed before it changed.
+    fn governed(&self, mesh: &str, policy: &str) -> Option<Key> {
+        self.meshes.get(mesh)?.policies.get(policy).map(|one| one.target.key.clone())
+    }
+
+    /// A mesh with some of its resources and policies read anew.
     fn refreshed(
         &self,
         view: &dyn Read,
         name: &str,
         changed: &[Key],
+        policies: &[String],
         revision: Revision,
     ) -> Result<Option<Snapshot>, Error> {
         let Some(known) = self.meshes.get(name).filter(|_| !self.damaged.contains(name)) else {
@@ -203,6 +219,13 @@ impl Feed {
         }
         let mut snapshot = known.clone();
         snapshot.revision = revision.number();
+        for policy in policies {
+            let key = format!("{}{policy}", document::policies_in_mesh(name));
+            match view.get(&key)? {
+                None => drop(snapshot.policies.remove(policy)),
+                Some(stored) => snapshot.policies.put(document::read_policy(&stored)?),
+            }
+        }
         for key in changed {
             match view.get(&document::key_of(key))? {
                 None => snapshot.remove(key),

@@ -59,7 +59,11 @@ pub(super) fn assess<'a>(
             continue;
         }
         condition = condition.max(match (diagnostic.severity, diagnostic.code.as_str()) {
-            (Severity::Error, "PROVIDER_MISSING" | "ROUTE_DROPPED" | "WEIGHTS_ZERO") => Condition::Inactive,
+            (
+                Severity::Error,
+                "PROVIDER_MISSING" | "ROUTE_DROPPED" | "WEIGHTS_ZERO" | "POLICY_TARGET_MISSING",
+            ) => Condition::Inactive,
+            (_, "POLICY_SHADOWED") => Condition::Inactive,
             (Severity::Error, _) => Condition::Degraded,
             _ => Condition::Active,
         });
@@ -74,6 +78,12 @@ pub(super) fn assess<'a>(
         reasons.push(reason);
     }
     Assessment { condition, reasons }
+}
+
+/// The condition that diagnostics alone make, and their reasons.
+pub(crate) fn judge<'a>(diagnostics: impl Iterator<Item = &'a Diagnostic>) -> (Condition, Vec<Value>) {
+    let Assessment { condition, reasons } = assess(None, diagnostics, std::iter::empty());
+    (condition, reasons)
 }
 
 #[cfg(test)]

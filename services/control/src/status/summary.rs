@@ -7,6 +7,18 @@ use selvedge_model::{
 
 use super::ConnectedProxy;
 
+/// `virtualRouter` as `virtual router`.
+pub(super) fn words(segment: &str) -> String {
+    let mut words = String::with_capacity(segment.len() + 1);
+    for one in segment.chars() {
+        if one.is_ascii_uppercase() {
+            words.push(' ');
+        }
+        words.push(one.to_ascii_lowercase());
+    }
+    words
+}
+
 /// `-> virtual router colors`
 pub(super) fn service(spec: &VirtualServiceSpec) -> String {
     match spec.provider.as_ref().map(|provider| provider.target()) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use selvedge_model::{Key, Kind, Resource, Snapshot, Spec, VirtualServiceSpec};
+use selvedge_model::{Key, Kind, Policy, Resource, Snapshot, Spec, VirtualServiceSpec};
 use selvedge_translate::Diagnostic;
 use serde_json::{Map, Value, json};
 
@@ -73,7 +73,8 @@ impl<'a> Tree<'a> {
         let routers = snapshot.virtual_routers.values().map(|router| self.router(router)).collect::<Vec<_>>();
         let gateways =
             snapshot.virtual_gateways.values().map(|gateway| self.gateway(gateway)).collect::<Vec<_>>();
-        let children = [services, routers, nodes, gateways].concat();
+        let policies = snapshot.policies.iter().map(|policy| self.policy(policy)).collect::<Vec<_>>();
+        let children = [services, routers, nodes, gateways, policies].concat();
         let summary = format!(
             "{}, {}",
             count(snapshot.virtual_nodes.len(), "virtual node"),
@@ -107,6 +108,26 @@ impl<'a> Tree<'a> {
         let ports = gateway.spec.listeners.iter().map(|listener| &listener.port_mapping);
         let summary = summary::listeners(ports, Some(self.connected(&gateway.key)));
         self.entry(gateway, None, summary, routes.collect())
+    }
+
+    fn policy(&self, policy: &Policy) -> Value {
+        let path = policy.path();
+        let diagnostics = self.diagnostics.get(path.as_str()).into_iter().flatten().copied();
+        let rejections = self.rejections.get(path.as_str()).into_iter().flatten().copied();
+        let Assessment { condition, reasons } = assess(None, diagnostics, rejections);
+        let target = &policy.target.key;
+        let mut shown = json!({
+            "kind": "policy",
+            "name": policy.name,
+            "version": policy.version,
+            "condition": condition.as_str(),
+            "summary": format!("{} of {} {}", policy.kind(), summary::words(target.kind.segment()), target.name),
+            "target": policy.target.to_string(),
+        });
+        if !reasons.is_empty() {
+            shown["reasons"] = reasons.into();
+        }
+        shown
     }
 
     /// What is missing for a virtual service to be answered, in words.
@@ -175,7 +196,8 @@ fn paths(snapshot: &Snapshot) -> BTreeSet<String> {
     let gateway_routes = snapshot.gateway_routes.values().flat_map(BTreeMap::values).map(|route| &route.key);
     let keys =
         mesh.chain(nodes).chain(services).chain(routers).chain(routes).chain(gateways).chain(gateway_routes);
-    keys.map(ToString::to_string).collect()
+    let policies = snapshot.policies.iter().map(|policy| policy.path());
+    keys.map(ToString::to_string).chain(policies).collect()
 }
 
 /// The path of a resource: what follows the account in its ARN.

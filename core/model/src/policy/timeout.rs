@@ -1,0 +1,23 @@
+//! How long requests may take.
+
+use super::{Rules, Span};
+use crate::structure::structure;
+use crate::violation::Violations;
+
+structure! {
+    /// How long requests may take; `"0s"` is no bound, and what is absent stays as the spec has it.
+    pub struct Timeout {
+        /// From the end of the request to the end of the response, over all tries.
+        optional request "request": Span,
+        /// How long a request may make no progress.
+        optional idle "idle": Span,
+    }
+}
+
+impl Rules for Timeout {
+    fn check(&self, found: &mut Violations) {
+        if *self == (Self { request: None, idle: None }) {
+            found.rule("spec", "it sets no time-out");
+        }
+    }
+}

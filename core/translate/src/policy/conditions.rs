@@ -1,0 +1,89 @@
+//! What is wrong with policies as such, whoever's proxy it is about.
+
+use std::collections::BTreeMap;
+
+use selvedge_model::policy::{PolicyKind, PolicySpec};
+use selvedge_model::{Key, Kind, Policy, PortProtocol, Snapshot};
+use selvedge_traffic::rewrite::Rewriter;
+
+use super::rewrite;
+use crate::diagnostic::{Code, Diagnostic, Severity};
+
+/// What there is to say about the policies of a mesh: which govern nothing, and why.
+pub fn conditions(snapshot: &Snapshot) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let mut first: BTreeMap<(&Key, PolicyKind), &Policy> = BTreeMap::new();
+    for policy in snapshot.policies.iter() {
+        let mut say = |severity, code, text: String| {
+            found.push(Diagnostic {
+                severity,
+                code,
+                subject: policy.path(),
+                path: "target".to_owned(),
+                text,
+            });
+        };
+        let target = &policy.target;
+        match snapshot.arn(&target.key) {
+            None => {
+                say(Severity::Error, Code::PolicyTargetMissing, format!("there is no {}", target.key));
+                continue;
+            }
+            Some(arn) if arn != target.to_string() => {
+                say(Severity::Error, Code::PolicyTargetMissing, format!("{} has the ARN {arn}", target.key));
+                continue;
+            }
+            Some(_) => {}
+        }
+        if let Some(text) = misfit(snapshot, policy) {
+            say(Severity::Error, Code::PolicyMisfit, text);
+        }
+        match first.get(&(&target.key, policy.kind())) {
+            Some(other) => {
+                let text =
+                    format!("the {} policy {} holds there: its name comes first", policy.kind(), other.name);
+                say(Severity::Warning, Code::PolicyShadowed, text);
+            }
+            None => drop(first.insert((&target.key, policy.kind()), policy)),
+        }
+    }
+    found
+}
+
+/// Why a policy can do nothing at what it governs, if so.
+fn misfit(snapshot: &Snapshot, policy: &Policy) -> Option<String> {
+    let key = &policy.target.key;
+    let is_http = |protocol: PortProtocol| protocol != PortProtocol::Tcp;
+    let http_only = !matches!(
+        policy.kind(),
+        PolicyKind::AccessLog | PolicyKind::CircuitBreaking | PolicyKind::Egress | PolicyKind::LoadBalancing
+    );
+    match key.kind {
+        Kind::Route if http_only => {
+            let route = snapshot.routes.get(key.parent.as_deref()?)?.get(&key.name)?;
+            (!route.spec.protocol().is_some_and(is_http))
+                .then(|| format!("a {} policy means nothing to a TCP route", policy.kind()))
+        }
+        Kind::VirtualNode if http_only => {
+            let node = snapshot.virtual_nodes.get(&key.name)?;
+            let spoken = node.spec.listeners.iter().any(|one| is_http(one.port_mapping.protocol));
+            (!spoken).then(|| {
+                format!("a {} policy means nothing to a node without an HTTP listener", policy.kind())
+            })
+        }
+        _ => None,
+    }
+}
+
+/// What is wrong with a policy by itself that its shape does not tell: the path of the member, and why.
+pub fn check(spec: &PolicySpec) -> Result<(), (String, String)> {
+    match spec {
+        PolicySpec::Rewrite(spec) => match &spec.path {
+            Some(path) => Rewriter::new(&rewrite::of_path(path))
+                .map(drop)
+                .map_err(|error| ("spec.path.regex.pattern".to_owned(), error.to_string())),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
