@@ -13,6 +13,7 @@ mod histogram;
 mod registry;
 mod scrape;
 mod shard;
+pub mod sink;
 pub mod stats;
 
 pub use access_log::{AccessLogger, AccessLogs, HeaderSource, Protocol, Record, RecordKind, iso_time};
@@ -21,7 +22,10 @@ pub use counter::{Counter, Gauge};
 pub use flags::{FLAGS_MAX, Flag, ResponseFlags};
 pub use histogram::Histogram;
 pub use registry::Registry;
-pub use scrape::Filter;
-pub use scrape::prometheus::FixedTags;
+pub use scrape::prometheus::{Exposition, FixedTags, Scrape, Shape};
+pub use scrape::{Buckets, Filter, StatisticKind};
 pub use shard::{Sharded, enter_worker, worker};
-pub use stats::{ClusterStats, HttpStats, ListenerHttpStats, ListenerStats, ServerStats, TcpStats};
+pub use stats::{
+    ClusterStats, Dimensions, Extension, HttpStats, ListenerHttpStats, ListenerStats, ServerStats,
+    SidecarStats, TargetStats, TcpStats,
+};

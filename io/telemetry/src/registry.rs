@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use crate::Sharded;
 use crate::scrape::Intervals;
-use crate::stats::{ClusterStats, HttpStats, ListenerHttpStats, ListenerStats, ServerStats, TcpStats};
+use crate::stats::{
+    ClusterStats, Dimensions, Extension, HttpStats, ListenerHttpStats, ListenerStats, ServerStats, TcpStats,
+};
 
 /// A cheap handle to all statistics of a process.
 ///
@@ -22,6 +24,8 @@ struct Inner {
     workers: usize,
     server: Sharded<ServerStats>,
     groups: Mutex<Groups>,
+    texts: Mutex<BTreeMap<String, String>>,
+    extension: OnceLock<Arc<Extension>>,
     pub(crate) intervals: Mutex<Intervals>,
 }
 
@@ -44,6 +48,8 @@ impl Registry {
                 workers,
                 server: Sharded::new(workers),
                 groups: Mutex::default(),
+                texts: Mutex::default(),
+                extension: OnceLock::new(),
                 intervals: Mutex::default(),
             }),
         }
@@ -71,6 +77,36 @@ impl Registry {
 
     pub fn server(&self) -> &Sharded<ServerStats> {
         &self.inner.server
+    }
+
+    /// Counts from now on what App Mesh's metrics extension counted.
+    pub fn enable_extension(&self, dimensions: Dimensions) -> &Arc<Extension> {
+        let workers = self.inner.workers;
+        self.inner.extension.get_or_init(|| Arc::new(Extension::new(dimensions, workers)))
+    }
+
+    /// The metrics extension, if it is enabled.
+    pub fn extension(&self) -> Option<&Arc<Extension>> {
+        self.inner.extension.get()
+    }
+
+    /// The tags of the extension's series.
+    pub(crate) fn dimensions(&self) -> Option<&Dimensions> {
+        self.extension().map(|extension| &extension.dimensions)
+    }
+
+    /// Sets a statistic that is a text, such as the version of a configuration. For a handful of fixed names.
+    pub fn set_text(&self, name: &str, text: &str) {
+        let mut texts = self.inner.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        match texts.get_mut(name) {
+            Some(known) if known == text => {}
+            Some(known) => text.clone_into(known),
+            None => drop(texts.insert(name.to_owned(), text.to_owned())),
+        }
+    }
+
+    pub(crate) fn texts(&self) -> BTreeMap<String, String> {
+        self.inner.texts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The group of that name: the one that somebody holds, or a new one.

@@ -1,13 +1,16 @@
 //! Reading all statistics at one moment, and the forms in which they are shown.
 
+pub(crate) mod buckets;
 pub(crate) mod filter;
 pub(crate) mod json;
 pub(crate) mod prometheus;
+pub(crate) mod tags;
 pub(crate) mod text;
 
 use std::collections::BTreeMap;
 
-pub use filter::Filter;
+pub use buckets::Buckets;
+pub use filter::{Filter, StatisticKind};
 
 use crate::Sharded;
 use crate::codes::Code;
@@ -27,6 +30,13 @@ pub(crate) enum Scope {
     ListenerHttp(String, String),
     /// What one worker has of a listener.
     ListenerWorker(String, usize),
+    /// What App Mesh's metrics extension counted for the whole proxy.
+    Sidecar,
+    /// What App Mesh's metrics extension counted for one target.
+    Target {
+        service: String,
+        node: String,
+    },
 }
 
 impl Scope {
@@ -39,6 +49,8 @@ impl Scope {
             Self::Listener(address) => format!("listener.{address}."),
             Self::ListenerWorker(address, worker) => format!("listener.{address}.worker_{worker}."),
             Self::ListenerHttp(address, prefix) => format!("listener.{address}.http.{prefix}."),
+            Self::Sidecar => "appmesh.".to_owned(),
+            Self::Target { service, node } => format!("appmesh.{service}.{node}."),
         }
     }
 }
@@ -123,14 +135,18 @@ impl Registry {
         held.tcp.iter().for_each(|(_, group)| reset(group));
         held.listeners.iter().for_each(|(_, group)| reset(group));
         held.listener_http.iter().for_each(|(_, group)| reset(group));
+        if let Some(extension) = self.extension() {
+            reset(&extension.sidecar);
+            extension.targets().iter().for_each(|(_, _, group)| reset(group));
+        }
     }
 
     /// Calls `show` with the full name and the parts of every statistic that `filter` lets through, unsorted; the
     /// histograms' intervals are filled in. Nothing is gathered: a scrape of thousands of clusters stays small.
     pub(crate) fn for_each(&self, filter: &Filter, mut show: impl FnMut(&str, &Scope, &Name, &Value)) {
         let intervals = self.intervals().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.visit_all(&mut |scope, name, mut value| {
-            if filter.used_only && !value.is_used() {
+        self.visit_all(filter.used_only, &mut |scope, name, mut value| {
+            if filter.used_only && !value.is_used() || !filter.takes(&value) {
                 return;
             }
             let full_name = scope.prefix() + &name.text();
@@ -146,11 +162,24 @@ impl Registry {
         });
     }
 
-    fn visit_all(&self, visit: &mut Visit<'_>) {
+    /// The texts that `filter` lets through, by name.
+    pub(crate) fn texts_shown(&self, filter: &Filter) -> BTreeMap<String, String> {
+        if !filter.takes_texts() {
+            return BTreeMap::new();
+        }
+        let mut texts = self.texts();
+        texts.retain(|name, text| filter.matches(name) && !(filter.used_only && text.is_empty()));
+        texts
+    }
+
+    /// `used_only`: clusters without traffic may be left out.
+    fn visit_all(&self, used_only: bool, visit: &mut Visit<'_>) {
         let held = self.held();
         visit_group(&Scope::Server, self.server(), visit);
         for (name, group) in held.clusters {
-            visit_group(&Scope::Cluster(name), &group, visit);
+            if !used_only || cluster::is_noteworthy(&group) {
+                visit_group(&Scope::Cluster(name), &group, visit);
+            }
         }
         for (prefix, group) in held.http {
             visit_group(&Scope::Http(prefix), &group, visit);
@@ -164,6 +193,12 @@ impl Registry {
         }
         for ((address, prefix), group) in held.listener_http {
             visit_group(&Scope::ListenerHttp(address_text(address), prefix), &group, visit);
+        }
+        if let Some(extension) = self.extension() {
+            visit_group(&Scope::Sidecar, &extension.sidecar, visit);
+            for (service, node, group) in extension.targets() {
+                visit_group(&Scope::Target { service, node }, &group, visit);
+            }
         }
     }
 
@@ -180,6 +215,11 @@ impl Registry {
         }
         for (address, group) in held.listeners {
             collect_histograms(&Scope::Listener(address_text(address)), &group, &mut found);
+        }
+        if let Some(extension) = self.extension() {
+            for (service, node, group) in extension.targets() {
+                collect_histograms(&Scope::Target { service, node }, &group, &mut found);
+            }
         }
         found
     }

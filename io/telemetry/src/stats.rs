@@ -1,12 +1,14 @@
 //! The groups of statistics, each field under Envoy's name for it.
 
 pub mod cluster;
+pub mod extension;
 pub mod http;
 pub mod listener;
 pub mod server;
 pub mod tcp;
 
 pub use cluster::ClusterStats;
+pub use extension::{Dimensions, Extension, SidecarStats, TargetStats};
 pub use http::HttpStats;
 pub use listener::{ListenerHttpStats, ListenerStats};
 pub use server::ServerStats;

@@ -7,11 +7,14 @@
 mod clusters;
 mod command;
 mod config_dump;
+mod explain;
 mod host;
 mod listeners;
+mod logging;
 mod process;
 mod query;
 mod reply;
+mod runtime;
 mod server;
 mod server_info;
 mod statistics;
@@ -25,10 +28,10 @@ use crate::bootstrap::Bootstrap;
 use crate::discovery::ProxyState;
 use crate::lifecycle::Lifecycle;
 
+pub use logging::{Levels, SetLogLevel};
+pub use runtime::Runtime;
 pub use server::{Admin, Error};
-
-/// Changes how much this process logs; gives the reason if the level is none.
-pub type SetLogLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+pub(crate) use statistics::refresh;
 
 /// What the commands show and change.
 #[derive(Clone)]
@@ -39,7 +42,8 @@ pub struct Subject {
     pub discovery: Arc<Mutex<ProxyState>>,
     pub lifecycle: Arc<Lifecycle>,
     pub access_logs: Arc<AccessLogs>,
-    pub set_log_level: Option<SetLogLevel>,
+    pub levels: Arc<Levels>,
+    pub runtime: Arc<Runtime>,
 }
 
 impl Subject {

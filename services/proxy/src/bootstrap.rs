@@ -12,6 +12,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use selvedge_telemetry::Dimensions;
+use selvedge_telemetry::sink::Dialect;
 use serde_json::{Map, Value};
 
 pub use envoy::envoy_bootstrap;
@@ -37,8 +39,26 @@ pub struct Bootstrap {
     pub stats_flush_interval: Duration,
     /// Labels on every series.
     pub stats_tags: Vec<(String, String)>,
+    /// Where statistics are sent to, besides being asked for.
+    pub stats_sink: Option<StatsSink>,
+    /// The metrics of App Mesh's own Envoy build are counted.
+    pub metrics_extension: Option<Dimensions>,
     pub state: StateFolder,
     pub drain: Drain,
+}
+
+/// A statsd daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatsSink {
+    pub dialect: Dialect,
+    pub target: SinkTarget,
+}
+
+/// Where a statsd daemon listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkTarget {
+    Udp { host: String, port: u16 },
+    Unix(PathBuf),
 }
 
 /// Where the control plane speaks xDS.

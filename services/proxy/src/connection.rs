@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use selvedge_telemetry::{Gauge, HttpStats, Sharded};
+use selvedge_telemetry::Gauge;
 use selvedge_wire::channel::Channel;
 use selvedge_wire::deadline::Deadline;
 
@@ -39,7 +39,7 @@ pub(crate) async fn first_words<F: Future>(
 
 /// A connection's place in the statistics of its manager; dropping it is the connection's end.
 pub(crate) struct HttpConnectionStats {
-    stats: Arc<Sharded<HttpStats>>,
+    manager: Arc<HttpManager>,
     http2: bool,
     since: Instant,
     counted: (u64, u64),
@@ -47,29 +47,35 @@ pub(crate) struct HttpConnectionStats {
 }
 
 impl HttpConnectionStats {
-    pub(crate) fn http1(manager: &HttpManager) -> Self {
+    pub(crate) fn http1(manager: &Arc<HttpManager>) -> Self {
         Self::new(manager, false)
     }
 
-    pub(crate) fn http2(manager: &HttpManager) -> Self {
+    pub(crate) fn http2(manager: &Arc<HttpManager>) -> Self {
         Self::new(manager, true)
     }
 
-    fn new(manager: &HttpManager, http2: bool) -> Self {
-        let stats = Arc::clone(&manager.stats);
+    fn new(manager: &Arc<HttpManager>, http2: bool) -> Self {
+        let stats = &manager.stats;
         stats.downstream_cx_total.inc();
         stats.downstream_cx_active.inc();
         if http2 { &stats.downstream_cx_http2_total } else { &stats.downstream_cx_http1_total }.inc();
-        let connection = Self { stats, http2, since: Instant::now(), counted: (0, 0), local: false };
+        let connection = Self {
+            manager: Arc::clone(manager),
+            http2,
+            since: Instant::now(),
+            counted: (0, 0),
+            local: false,
+        };
         connection.active().inc();
         connection
     }
 
     fn active(&self) -> &Gauge {
         if self.http2 {
-            &self.stats.downstream_cx_http2_active
+            &self.manager.stats.downstream_cx_http2_active
         } else {
-            &self.stats.downstream_cx_http1_active
+            &self.manager.stats.downstream_cx_http1_active
         }
     }
 
@@ -77,8 +83,11 @@ impl HttpConnectionStats {
     pub(crate) fn passed(&mut self, channel: &Channel) {
         if let Channel::Http1(http) = channel {
             let (read, written) = (http.io.bytes_read, http.io.bytes_written);
-            self.stats.downstream_cx_rx_bytes_total.add(read - self.counted.0);
-            self.stats.downstream_cx_tx_bytes_total.add(written - self.counted.1);
+            self.manager.stats.downstream_cx_rx_bytes_total.add(read - self.counted.0);
+            self.manager.stats.downstream_cx_tx_bytes_total.add(written - self.counted.1);
+            if let Some(extension) = self.manager.extension.as_ref().filter(|_| self.manager.inbound) {
+                extension.sidecar().processed_bytes.add(read + written - self.counted.0 - self.counted.1);
+            }
             self.counted = (read, written);
         }
     }
@@ -92,7 +101,7 @@ impl HttpConnectionStats {
 impl Drop for HttpConnectionStats {
     fn drop(&mut self) {
         self.active().dec();
-        let stats = &self.stats;
+        let stats = &self.manager.stats;
         stats.downstream_cx_active.dec();
         stats.downstream_cx_destroy.inc();
         if self.local { &stats.downstream_cx_destroy_local } else { &stats.downstream_cx_destroy_remote }

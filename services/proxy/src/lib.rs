@@ -12,13 +12,14 @@ pub mod persist;
 mod request;
 mod run;
 pub mod serve;
+mod sinks;
 mod snapshot;
 mod tcp;
 mod websocket;
 
 pub use bootstrap::{
-    Bootstrap, BootstrapError, Drain, ResourceKind, ResourceName, ResourceNameInvalid, StateFolder,
-    XdsEndpoint, envoy_bootstrap,
+    Bootstrap, BootstrapError, Drain, ResourceKind, ResourceName, ResourceNameInvalid, SinkTarget,
+    StateFolder, StatsSink, XdsEndpoint, envoy_bootstrap,
 };
 pub use run::{Error, run};
 pub use snapshot::{ActiveListener, ConfigSnapshot};

@@ -44,6 +44,17 @@ impl ServerState {
     }
 }
 
+/// How `/drain_listeners` drains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerDrain {
+    /// Connections are still accepted for a while.
+    pub graceful: bool,
+    /// They are accepted to the end: connections are drained, listeners stay.
+    pub skip_exit: bool,
+    /// Outbound listeners serve on.
+    pub inbound_only: bool,
+}
+
 /// Moves a proxy through its life; shared by signals, admin endpoint and discovery.
 #[derive(Debug)]
 pub struct Lifecycle {
@@ -111,8 +122,12 @@ impl Lifecycle {
 
     /// `/drain_listeners`: as [`Lifecycle::begin_drain`], but the process stays. Not `graceful`: no connection is
     /// accepted from this moment on.
-    pub fn drain_listeners(&self, graceful: bool, now: Instant) {
-        let accept = if graceful { self.settings.accept } else { Duration::ZERO };
+    pub fn drain_listeners(&self, drain: ListenerDrain, now: Instant) {
+        let accept = match drain {
+            ListenerDrain { skip_exit: true, .. } => WITHOUT_END,
+            ListenerDrain { graceful: true, .. } => self.settings.accept,
+            ListenerDrain { .. } => Duration::ZERO,
+        };
         self.drain.send_if_modified(|state| {
             let begins = !state.is_draining();
             if begins {
@@ -187,7 +202,7 @@ mod tests {
     #[test]
     fn listeners_that_were_drained_get_a_deadline_when_the_process_ends() {
         let (_phase, lifecycle, now) = lifecycle();
-        lifecycle.drain_listeners(false, now);
+        lifecycle.drain_listeners(ListenerDrain::default(), now);
         assert!(lifecycle.deadline().is_some_and(|at| at > now + Duration::from_secs(3600)));
         lifecycle.begin_drain(now);
         assert_eq!(lifecycle.deadline(), Some(now + Duration::from_secs(20)));

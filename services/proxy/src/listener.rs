@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use selvedge_telemetry::{ListenerStats, Record, RecordKind, Sharded};
+use selvedge_telemetry::{Record, RecordKind};
 use selvedge_traffic::Codec;
 use selvedge_wire::detect::{self, Protocol};
 use selvedge_wire::io::Io;
@@ -44,15 +44,31 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, current: Cur
 
 /// A connection's place in the listener's statistics.
 struct Accepted {
-    stats: Arc<Sharded<ListenerStats>>,
+    listener: Arc<CompiledListener>,
     since: Instant,
+}
+
+impl Accepted {
+    fn new(listener: Arc<CompiledListener>) -> Self {
+        listener.stats.downstream_cx_total.inc();
+        listener.stats.downstream_cx_active.inc();
+        if let Some(extension) = &listener.extension {
+            extension.sidecar().new_connections.inc();
+            extension.sidecar().active_connections.inc();
+        }
+        Self { listener, since: Instant::now() }
+    }
 }
 
 impl Drop for Accepted {
     fn drop(&mut self) {
-        self.stats.downstream_cx_active.dec();
-        self.stats.downstream_cx_destroy.inc();
-        self.stats.downstream_cx_length_ms.record(self.since.elapsed().as_millis() as u64);
+        let stats = &self.listener.stats;
+        stats.downstream_cx_active.dec();
+        if let Some(extension) = &self.listener.extension {
+            extension.sidecar().active_connections.dec();
+        }
+        stats.downstream_cx_destroy.inc();
+        stats.downstream_cx_length_ms.record(self.since.elapsed().as_millis() as u64);
         if std::thread::panicking() {
             // The runtime catches it: one connection ends, the worker goes on.
             tracing::error!("serving a connection panicked");
@@ -67,9 +83,7 @@ async fn connection(
     remote: SocketAddr,
 ) {
     let stats = &listener.stats;
-    stats.downstream_cx_total.inc();
-    stats.downstream_cx_active.inc();
-    let accepted = Accepted { stats: Arc::clone(stats), since: Instant::now() };
+    let accepted = Accepted::new(Arc::clone(&listener));
     let Ok(local) = stream.local_addr() else { return };
     let original_dst = if listener.config.original_dst { original_dst::of(&stream) } else { None };
     let Some(chain) = listener.chain(original_dst.unwrap_or(local)).map(Arc::clone) else {

@@ -21,13 +21,14 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::admin::{self, Admin, SetLogLevel, Subject};
+use crate::admin::{self, Admin, Levels, Runtime, SetLogLevel, Subject};
 use crate::bootstrap::{Bootstrap, StateFolder};
 use crate::discovery::driver::Driver;
 use crate::discovery::{Phase, ProxyState};
 use crate::lifecycle::Lifecycle;
 use crate::persist::{self, Store};
 use crate::serve::{ListenerStatus, Serve, Serving};
+use crate::sinks;
 
 /// Access logs reach their files at least this often. (Envoy lets ten seconds pass.)
 const LOG_FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -85,6 +86,9 @@ impl Proxy {
         let interrupt = signal(SignalKind::interrupt()).map_err(Error::Thread)?;
         let store = open_store(&bootstrap)?;
         let registry = Registry::new(bootstrap.concurrency);
+        if let Some(dimensions) = bootstrap.metrics_extension.clone() {
+            registry.enable_extension(dimensions);
+        }
         let access_logs = AccessLogs::start(bootstrap.concurrency, registry.clone(), LOG_FLUSH_INTERVAL);
         let access_logs = access_logs.map_err(Error::Thread)?;
         let clusters = Clusters::new(registry.clone(), Resolver::from_system(), control.clone());
@@ -110,6 +114,17 @@ impl Proxy {
             Arc::clone(&watched.state),
             Arc::clone(&lifecycle),
         ));
+        if let Some(sink) = bootstrap.stats_sink.clone() {
+            let (tags, interval) = (bootstrap.stats_tags.clone(), bootstrap.stats_flush_interval);
+            let (registry, lifecycle, concurrency) =
+                (registry.clone(), Arc::clone(&lifecycle), bootstrap.concurrency);
+            let refresh = {
+                let registry = registry.clone();
+                move || admin::refresh(&registry, &lifecycle, concurrency)
+            };
+            control.spawn(sinks::run(sink, tags, registry, interval, refresh));
+        }
+        let levels = Arc::new(Levels::new(&bootstrap.log_level, set_log_level));
         let admin = Admin::start(Subject {
             bootstrap: Arc::new(bootstrap),
             registry,
@@ -117,7 +132,8 @@ impl Proxy {
             discovery: watched.state,
             lifecycle: Arc::clone(&lifecycle),
             access_logs: Arc::clone(&access_logs),
-            set_log_level,
+            levels,
+            runtime: Arc::new(Runtime::default()),
         })?;
         tracing::info!(admin = %admin.address, "proxy started");
         control.spawn(driver.run(lifecycle.drain()));

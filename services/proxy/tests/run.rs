@@ -242,6 +242,37 @@ fn a_proxy_starts_from_disk_without_a_control_plane_serves_and_ends_cleanly() {
     {
         assert!(dump.contains(member), "{member}");
     }
+    let explained = page(&format!("/explain?path=/a?b=c&host=any&port={}", listen.port()));
+    for line in [
+        "listener: ingress",
+        "virtual_host: all",
+        "result: forwarded",
+        "cluster: app",
+        &format!("address: {app}"),
+    ] {
+        assert!(
+            explained.lines().any(|found| found.trim_start_matches([' ', '-']) == line),
+            "{line}\nin\n{explained}"
+        );
+    }
+    let (status, answer) = get(proxy.admin, "/explain?path=nowhere").expect("answered");
+    assert!(status == 400 && answer.contains("usage: /explain"), "{answer}");
+    assert_eq!(get(proxy.admin, "/explain?path=/&listener=none").expect("answered").0, 404);
+    let explained = page("/explain?path=/&format=json");
+    assert!(explained.contains("\"health\": \"healthy\""), "{explained}");
+
+    assert!(page("/clusters?filter=^app$").contains("app::added_via_api"));
+    assert!(!page("/clusters?filter=^other$").contains("app::"));
+    assert_eq!(get(proxy.admin, "/stats?type=Bogus").expect("answered").0, 400);
+    assert_eq!(get(proxy.admin, "/stats?histogram_buckets=bogus").expect("answered").0, 400);
+    assert!(!page("/stats?type=Gauges").contains("upstream_rq_total"));
+    let accept = "GET /stats/prometheus HTTP/1.1\r\nhost: localhost\r\naccept: application/openmetrics-text\r\nconnection: close\r\n\r\n";
+    let openmetrics = ask(proxy.admin, accept).expect("answered").1;
+    assert!(
+        openmetrics.contains("content-type: application/openmetrics-text") && openmetrics.contains("# EOF")
+    );
+    assert_eq!(post(proxy.admin, "/runtime_modify?a=1").expect("answered").0, 200);
+    assert!(page("/runtime").contains("\"final_value\": \"1\""));
     until("the log is written", || {
         std::fs::read_to_string(&log).ok().filter(|text| text == "GET /a?b=c 200 app\n")
     });

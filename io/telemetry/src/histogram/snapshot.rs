@@ -72,6 +72,14 @@ impl Snapshot {
             .sum()
     }
 
+    /// Lower end, width and count of each occupied bucket, rising.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = (f64, f64, u64)> {
+        self.buckets.iter().map(|(&key, &count)| {
+            let (left, width) = span(key);
+            (left, width, count)
+        })
+    }
+
     /// What was recorded since `earlier`.
     #[must_use]
     pub(crate) fn since(&self, earlier: &Self) -> Self {
@@ -110,13 +118,10 @@ impl Snapshot {
         value
     }
 
-    /// How many recorded values lie in buckets that end at or below `bound` (circllhist's `approx_count_below`).
+    /// How many recorded values count as at most `bound`: those of every bucket that begins at or below it, as measured
+    /// on Envoy 1.40 with values that are bounds themselves.
     pub(crate) fn count_below(&self, bound: f64) -> u64 {
-        let ends_below = |key: u16| {
-            let (left, width) = span(key);
-            left + width <= bound
-        };
-        self.buckets.iter().filter(|(key, _)| ends_below(**key)).map(|(_, count)| count).sum()
+        self.buckets.iter().filter(|(key, _)| span(**key).0 <= bound).map(|(_, count)| count).sum()
     }
 }
 
@@ -187,9 +192,9 @@ mod tests {
     }
 
     #[test]
-    fn prometheus_counts_the_buckets_that_end_at_or_below_the_bound() {
+    fn a_value_that_is_a_bound_counts_below_it() {
         let snapshot = snapshot(&[0, 1, 9, 10, 99, 250]);
-        let rows = [(0.5, 1), (1.0, 1), (5.0, 2), (10.0, 3), (25.0, 4), (100.0, 5), (250.0, 5), (500.0, 6)];
+        let rows = [(0.5, 1), (1.0, 2), (5.0, 2), (10.0, 4), (25.0, 4), (100.0, 5), (250.0, 6), (500.0, 6)];
         for (bound, expected) in rows {
             assert_eq!(snapshot.count_below(bound), expected, "{bound}");
         }

@@ -2,15 +2,44 @@
 
 use regex::{Regex, RegexBuilder};
 
+use super::Value;
+
 /// A compiled expression may not grow beyond this many bytes.
 const EXPRESSION_BYTES_MAX: usize = 1 << 20;
 
-/// The `filter`, `invert_filter` and `usedonly` parameters of `/stats`.
+/// The `filter`, `invert_filter`, `usedonly` and `type` parameters of `/stats`.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     pub name: Option<Regex>,
     pub inverted: bool,
+    /// Only what has moved, and of the clusters only those with traffic or with hosts that are not well.
     pub used_only: bool,
+    pub kind: StatisticKind,
+}
+
+/// The `type` parameter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StatisticKind {
+    #[default]
+    All,
+    Counters,
+    Gauges,
+    Histograms,
+    TextReadouts,
+}
+
+impl StatisticKind {
+    /// Envoy's word, of any case.
+    pub fn parse(word: &str) -> Option<Self> {
+        Some(match word.to_ascii_lowercase().as_str() {
+            "all" => Self::All,
+            "counters" => Self::Counters,
+            "gauges" => Self::Gauges,
+            "histograms" => Self::Histograms,
+            "textreadouts" => Self::TextReadouts,
+            _ => return None,
+        })
+    }
 }
 
 impl Filter {
@@ -23,7 +52,22 @@ impl Filter {
         Ok(self)
     }
 
-    pub(crate) fn matches(&self, name: &str) -> bool {
+    /// Whether a name is let through.
+    pub fn matches(&self, name: &str) -> bool {
         self.name.as_ref().is_none_or(|regex| regex.is_match(name) != self.inverted)
+    }
+
+    pub(crate) fn takes(&self, value: &Value) -> bool {
+        match self.kind {
+            StatisticKind::All => true,
+            StatisticKind::Counters => matches!(value, Value::Counter(_)),
+            StatisticKind::Gauges => matches!(value, Value::Gauge(_)),
+            StatisticKind::Histograms => matches!(value, Value::Histogram { .. }),
+            StatisticKind::TextReadouts => false,
+        }
+    }
+
+    pub(crate) fn takes_texts(&self) -> bool {
+        matches!(self.kind, StatisticKind::All | StatisticKind::TextReadouts)
     }
 }

@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use super::{Filter, Value};
-use crate::histogram::Snapshot;
-use crate::histogram::snapshot::QUANTILES;
+use super::{Buckets, Filter, Value};
 use crate::registry::Registry;
 
 impl Registry {
     /// All statistics that `filter` lets through in Envoy's JSON shape.
-    pub fn json(&self, filter: &Filter) -> Json {
+    pub fn json(&self, filter: &Filter, buckets: Buckets) -> Json {
         let mut numbers = BTreeMap::new();
         let mut histograms = BTreeMap::new();
         self.for_each(filter, |name, _, _, value| match value {
@@ -22,35 +20,18 @@ impl Registry {
                 numbers.insert(name.to_owned(), u64::try_from(*value).unwrap_or(0));
             }
             Value::Histogram { cumulative, interval } => {
-                histograms.insert(name.to_owned(), quantile_pairs(cumulative, interval));
+                histograms.insert(name.to_owned(), buckets.json(name, cumulative, interval));
             }
         });
+        let texts = self.texts_shown(filter);
         let mut stats: Vec<Json> =
-            numbers.into_iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
-        let computed: Vec<Json> =
-            histograms.into_iter().map(|(name, values)| json!({ "name": name, "values": values })).collect();
-        if !computed.is_empty() {
-            let supported: Vec<f64> =
-                QUANTILES.iter().map(|quantile| super::text::percent(*quantile)).collect();
-            stats.push(
-                json!({ "histograms": { "supported_quantiles": supported, "computed_quantiles": computed } }),
-            );
+            texts.into_iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+        stats.extend(numbers.into_iter().map(|(name, value)| json!({ "name": name, "value": value })));
+        if !histograms.is_empty() {
+            stats.push(buckets.frame(histograms.into_values().collect()));
         }
         json!({ "stats": stats })
     }
-}
-
-fn quantile_pairs(cumulative: &Snapshot, interval: &Snapshot) -> Vec<Json> {
-    let cumulative = cumulative.quantiles();
-    let interval = interval.quantiles();
-    (0..QUANTILES.len())
-        .map(|index| {
-            json!({
-                "interval": interval.map(|values| values[index]),
-                "cumulative": cumulative.map(|values| values[index]),
-            })
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -63,7 +44,7 @@ mod tests {
         let http = registry.http("ingress");
         http.downstream_rq_total.inc();
         http.downstream_rq_time.record(0);
-        let json = registry.json(&Filter { used_only: true, ..Filter::default() });
+        let json = registry.json(&Filter { used_only: true, ..Filter::default() }, Buckets::Summary);
         assert_eq!(json["stats"][0], json!({ "name": "http.ingress.downstream_rq_total", "value": 1 }));
         let histogram = &json["stats"][1]["histograms"]["computed_quantiles"][0];
         assert_eq!(histogram["name"], "http.ingress.downstream_rq_time");

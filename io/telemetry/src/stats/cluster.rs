@@ -1,10 +1,40 @@
 //! `cluster.<name>.…`
 
+use super::{Group, Statistic};
+use crate::Sharded;
+
 /// Statistics that Envoy makes only with the feature behind them, or at their first use: hidden while zero.
 pub(crate) fn is_lazy(name: &str) -> bool {
     name.starts_with("health_check.")
         || name.starts_with("outlier_detection.")
         || name.ends_with("upstream_rq_time")
+}
+
+/// Statistics that tell of configuration: they move without any traffic.
+fn is_configuration(name: &str) -> bool {
+    name.starts_with("membership_")
+        || name.starts_with("update_")
+        || name.starts_with("assignment_")
+        || matches!(name, "max_host_weight" | "version" | "warming_state" | "init_fetch_timeout")
+}
+
+/// Whether a reader who asked only for what has been used wants to hear of a cluster: it has had traffic, or not all of
+/// its hosts are well. A configuration of thousands of idle clusters is worth no series.
+pub(crate) fn is_noteworthy(group: &Sharded<ClusterStats>) -> bool {
+    let (mut total, mut healthy, mut moved) = (0, 0, false);
+    for shard in group.shards() {
+        total += shard.membership_total.value();
+        healthy += shard.membership_healthy.value();
+        shard.visit(&mut |name, statistic| {
+            moved |= !is_configuration(name)
+                && match statistic {
+                    Statistic::Counter(counter) | Statistic::Code(_, counter) => counter.value() > 0,
+                    Statistic::Gauge(gauge) => gauge.value() != 0,
+                    Statistic::Histogram(histogram) => !histogram.is_empty(),
+                };
+        });
+    }
+    moved || healthy != total
 }
 
 super::stat_group! {

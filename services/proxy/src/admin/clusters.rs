@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use selvedge_telemetry::Filter;
 use selvedge_traffic::circuit::Bounded;
 use selvedge_traffic::{Discovery, Thresholds};
 use selvedge_upstream::{Cluster, HealthFlag, Member};
@@ -13,7 +14,14 @@ use super::query::Query;
 use super::reply::Reply;
 
 pub(super) fn show(subject: &Subject, query: &Query) -> Reply {
-    let clusters = subject.clusters.list();
+    let mut clusters = subject.clusters.list();
+    if let Some(expression) = query.get("filter").filter(|expression| !expression.is_empty()) {
+        let filter = match Filter::default().with_name(expression) {
+            Ok(filter) => filter,
+            Err(error) => return Reply::bad_request(format!("Invalid re2 regex: {error}\n")),
+        };
+        clusters.retain(|cluster| filter.matches(&cluster.name));
+    }
     if query.wants_json() {
         let statuses: Vec<Value> = clusters.iter().map(|cluster| status(cluster)).collect();
         return Reply::json(&json!({ "cluster_statuses": statuses }));

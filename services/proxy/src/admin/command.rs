@@ -7,7 +7,8 @@ use http::{Method, StatusCode};
 
 use super::query::Query;
 use super::reply::Reply;
-use super::{Subject, clusters, config_dump, listeners, process, server_info, statistics};
+use super::{Subject, clusters, config_dump, explain, listeners, process, server_info, statistics};
+use crate::lifecycle::ListenerDrain;
 
 /// One command.
 struct Command {
@@ -31,10 +32,23 @@ const COMMANDS: &[Command] = &[
     shows("/certs", "print certs on machine", |_, _| process::certs()),
     shows("/clusters", "upstream cluster status", clusters::show),
     shows("/config_dump", "dump current configs", config_dump::show),
-    changes("/drain_listeners", "drain listeners", |subject, query| {
-        subject.lifecycle.drain_listeners(query.has("graceful"), Instant::now());
+    shows("/contention", "dump current mutex contention stats (if enabled)", |_, _| {
+        Reply::text("Mutex contention tracing is not supported.\n")
+    }),
+    changes("/cpuprofiler", "enable/disable the CPU profiler", |_, _| not_supported()),
+    changes("/drain_listeners", "drain listeners: graceful, skip_exit, inboundonly", |subject, query| {
+        let drain = ListenerDrain {
+            graceful: query.has("graceful"),
+            skip_exit: query.has("skip_exit"),
+            inbound_only: query.has("inboundonly"),
+        };
+        if drain.skip_exit && !drain.graceful {
+            return Reply::bad_request("skip_exit requires graceful\n");
+        }
+        subject.lifecycle.drain_listeners(drain, Instant::now());
         Reply::ok()
     }),
+    shows("/explain", "tell what would become of a request: path, host, method, header, port", explain::show),
     changes("/healthcheck/fail", "cause the server to fail health checks", |subject, _| {
         subject.lifecycle.fail(true);
         Reply::ok()
@@ -44,12 +58,15 @@ const COMMANDS: &[Command] = &[
         Reply::ok()
     }),
     shows("/help", "print out list of admin commands", |_, _| Reply::text(help())),
+    changes("/heapprofiler", "enable/disable the heap profiler", |_, _| not_supported()),
     shows("/hot_restart_version", "print the hot restart compatibility version", |_, _| {
         Reply::text("disabled")
     }),
     shows("/init_dump", "dump what is still warming", config_dump::init_dump),
     shows("/listeners", "print listener info", listeners::show),
-    changes("/logging", "change the log level: level=<trace|debug|info|warning|error>", logging),
+    changes("/logging", "query/change logging levels: level, paths, <name>=<level>", |subject, query| {
+        subject.levels.handle(query)
+    }),
     shows("/memory", "print current memory usage", |_, _| process::memory()),
     changes("/quitquitquit", "exit the server", |subject, _| {
         subject.lifecycle.quit();
@@ -64,14 +81,21 @@ const COMMANDS: &[Command] = &[
         subject.registry.reset_counters();
         Reply::ok()
     }),
-    shows("/runtime", "print runtime values", |_, _| process::runtime()),
+    shows("/runtime", "print runtime values", |subject, _| subject.runtime.show()),
+    changes("/runtime_modify", "add, modify or remove runtime values", |subject, query| {
+        subject.runtime.modify(query)
+    }),
     shows("/server_info", "print server version/status information", server_info::show),
     shows("/stats", "print server stats", statistics::show),
     shows("/stats/prometheus", "print server stats in prometheus format", statistics::prometheus),
+    shows("/stats/recentlookups", "show recent stat-name lookups", statistics::recent_lookups),
+    changes("/stats/recentlookups/clear", "clear list of stat-name lookups", |_, _| Reply::ok()),
+    changes("/stats/recentlookups/disable", "disable recording of stat-name lookups", |_, _| Reply::ok()),
+    changes("/stats/recentlookups/enable", "enable recording of stat-name lookups", |_, _| Reply::ok()),
 ];
 
 /// Runs the command that `path` names.
-pub(super) fn run(subject: &Subject, method: &Method, path: &str, query: &str) -> Reply {
+pub(super) fn run(subject: &Subject, method: &Method, path: &str, query: &Query) -> Reply {
     let Some(command) = COMMANDS.iter().find(|command| command.path == path) else {
         return Reply::status(StatusCode::NOT_FOUND, format!("invalid path. {}", help()));
     };
@@ -84,7 +108,7 @@ pub(super) fn run(subject: &Subject, method: &Method, path: &str, query: &str) -
             format!("Method {method} not allowed, {required} required.\n"),
         );
     }
-    (command.run)(subject, &Query::parse(query))
+    (command.run)(subject, query)
 }
 
 fn ready(subject: &Subject, _: &Query) -> Reply {
@@ -93,27 +117,9 @@ fn ready(subject: &Subject, _: &Query) -> Reply {
     Reply::status(status, text)
 }
 
-fn logging(subject: &Subject, query: &Query) -> Reply {
-    let Some(level) = query.get("level") else {
-        return Reply::bad_request("usage: /logging?level=<trace|debug|info|warning|error|off>\n");
-    };
-    // Envoy knows three more words.
-    let meant = match level {
-        "warning" => "warn",
-        "critical" => "error",
-        level => level,
-    };
-    let set = match &subject.set_log_level {
-        _ if !["trace", "debug", "info", "warn", "error", "off"].contains(&meant) => {
-            Err("unknown log level".to_owned())
-        }
-        Some(set) => set(meant),
-        None => Err("this process's log level is fixed".to_owned()),
-    };
-    match set {
-        Ok(()) => Reply::text(format!("active loggers:\n  all: {level}\n")),
-        Err(reason) => Reply::bad_request(format!("error: {reason}\n")),
-    }
+/// What a profiler would answer.
+fn not_supported() -> Reply {
+    Reply::status(StatusCode::NOT_IMPLEMENTED, "The current build does not support this profiler.\n")
 }
 
 fn help() -> String {

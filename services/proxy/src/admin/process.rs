@@ -40,7 +40,3 @@ pub(super) fn memory() -> Reply {
 pub(super) fn certs() -> Reply {
     Reply::json(&json!({ "certificates": [] }))
 }
-
-pub(super) fn runtime() -> Reply {
-    Reply::json(&json!({ "layers": ["static_layer_0", "admin_layer"], "entries": {} }))
-}

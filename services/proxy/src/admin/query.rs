@@ -7,22 +7,42 @@ const PARAMETERS_MAX: usize = 64;
 
 /// Parameters in order, decoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Query(Vec<(String, String)>);
+pub(super) struct Query {
+    pairs: Vec<(String, String)>,
+    /// The request's Accept header.
+    accept: String,
+}
 
 impl Query {
     pub(super) fn parse(query: &str) -> Self {
         let pairs = query.split('&').filter(|pair| !pair.is_empty()).take(PARAMETERS_MAX);
-        Self(
-            pairs
-                .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-                .map(|(k, v)| (decode(k), decode(v)))
-                .collect(),
-        )
+        let pairs = pairs
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .map(|(k, v)| (decode(k), decode(v)))
+            .collect();
+        Self { pairs, accept: String::new() }
+    }
+
+    /// With what the client's Accept header says.
+    #[must_use]
+    pub(super) fn accepting(mut self, accept: &str) -> Self {
+        accept.clone_into(&mut self.accept);
+        self
+    }
+
+    /// What `judge` says of the Accept header.
+    pub(super) fn accepts(&self, judge: impl FnOnce(&str) -> bool) -> bool {
+        judge(&self.accept)
+    }
+
+    /// All parameters, in order.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The value of the first parameter of that name; one without a value is empty.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.pairs().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
     pub(super) fn has(&self, name: &str) -> bool {

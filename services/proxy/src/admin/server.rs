@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use thiserror::Error;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::reply::Reply;
+use super::query::Query;
+use super::reply::{Body, Reply};
 use super::{Subject, command, host};
 
 /// More connections than this wait until one ends.
@@ -120,16 +122,26 @@ async fn serve(listener: TcpListener, subject: Subject) {
     }
 }
 
-fn answer(subject: &Subject, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn answer(subject: &Subject, request: &Request<Incoming>) -> Response<BoxBody<Bytes, Infallible>> {
     let name = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
     let reply = if host::is_trusted(name) {
         let uri = request.uri();
-        command::run(subject, request.method(), uri.path(), uri.query().unwrap_or_default())
+        let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        let query = Query::parse(uri.query().unwrap_or_default()).accepting(accept.unwrap_or_default());
+        command::run(subject, request.method(), uri.path(), &query)
     } else {
         Reply::status(StatusCode::FORBIDDEN, "the Host header must be localhost or an address\n")
     };
-    let body = if request.method() == Method::HEAD { String::new() } else { reply.body };
-    let mut response = Response::new(Full::from(body));
+    let body = match reply.body {
+        _ if request.method() == Method::HEAD => Empty::new().boxed(),
+        Body::Whole(text) => Full::from(text).boxed(),
+        // Each piece is made when the client has room for it.
+        Body::Pieces(pieces) => {
+            let frames = pieces.map(|piece| Ok(Frame::data(Bytes::from(piece))));
+            StreamBody::new(tokio_stream::iter(frames)).boxed()
+        }
+    };
+    let mut response = Response::new(body);
     *response.status_mut() = reply.status;
     let headers = response.headers_mut();
     let fixed = header::HeaderValue::from_static;

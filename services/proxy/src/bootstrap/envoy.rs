@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
+use selvedge_telemetry::sink::Dialect;
 use serde_json::{Map, Value, json};
 
-use super::{Bootstrap, XdsEndpoint};
+use super::{Bootstrap, SinkTarget, StatsSink, XdsEndpoint};
 
 /// The static cluster behind which the control plane is found.
 const XDS_CLUSTER: &str = "selvedge_xds";
@@ -14,7 +15,7 @@ const XDS_CLUSTER: &str = "selvedge_xds";
 pub fn envoy_bootstrap(bootstrap: &Bootstrap) -> Value {
     let mut source = json!({ "ads": {}, "resource_api_version": "V3" });
     source["initial_fetch_timeout"] = duration(bootstrap.initial_fetch_timeout.unwrap_or_default());
-    json!({
+    let mut envoy = json!({
         "node": {
             "id": bootstrap.resource.given,
             "cluster": bootstrap.cluster,
@@ -41,6 +42,28 @@ pub fn envoy_bootstrap(bootstrap: &Bootstrap) -> Value {
                 { "name": "static_layer_0", "static_layer": { "re2.max_program_size.error_level": 1000 } },
                 { "name": "admin_layer", "admin_layer": {} },
             ],
+        },
+    });
+    if let Some(sink) = &bootstrap.stats_sink {
+        envoy["stats_sinks"] = json!([stats_sink(sink)]);
+    }
+    envoy
+}
+
+fn stats_sink(sink: &StatsSink) -> Value {
+    let (name, message) = match sink.dialect {
+        Dialect::DogStatsd => ("envoy.stat_sinks.dog_statsd", "DogStatsdSink"),
+        Dialect::Statsd => ("envoy.stat_sinks.statsd", "StatsdSink"),
+    };
+    let address = match &sink.target {
+        SinkTarget::Unix(path) => json!({ "pipe": { "path": path.display().to_string() } }),
+        SinkTarget::Udp { host, port } => socket(host, *port),
+    };
+    json!({
+        "name": name,
+        "typed_config": {
+            "@type": format!("type.googleapis.com/envoy.config.metrics.v3.{message}"),
+            "address": address,
         },
     })
 }
@@ -103,6 +126,8 @@ mod tests {
             ("SELVEDGE_INTERCEPTION", "none"),
             ("ENABLE_ENVOY_STATS_TAGS", "1"),
             ("ENVOY_STATS_FLUSH_INTERVAL", "500ms"),
+            ("ENABLE_ENVOY_DOG_STATSD", "1"),
+            ("STATSD_PORT", "18125"),
         ];
         let env = BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let yaml = envoy_bootstrap(&Bootstrap::from_env(&env, 1).expect("valid"));
@@ -115,6 +140,7 @@ mod tests {
             ("/static_resources/clusters/0/type", json!("STRICT_DNS")),
             ("/stats_flush_interval", json!("0.5s")),
             ("/stats_config/stats_tags/0/fixed_value", json!("m")),
+            ("/stats_sinks/0/typed_config/address/socket_address/port_value", json!(18125)),
         ];
         for (path, expected) in rows {
             assert_eq!(yaml.pointer(path), Some(&expected), "{path}");

@@ -1,5 +1,6 @@
 //! The name of the resource that a proxy stands for.
 
+use selvedge_telemetry::Dimensions;
 use thiserror::Error;
 
 /// `mesh/<mesh>/<kind>/<name>`, as given by itself or within an ARN.
@@ -56,6 +57,20 @@ impl ResourceName {
             ResourceKind::VirtualGateway => "virtualGateway",
         };
         format!("mesh/{}/{kind}/{}", self.mesh, self.name)
+    }
+
+    /// How the metrics of App Mesh's own Envoy build are told apart.
+    pub(super) fn dimensions(&self) -> Dimensions {
+        let kind = match self.kind {
+            ResourceKind::VirtualNode => "VirtualNode",
+            ResourceKind::VirtualGateway => "VirtualGateway",
+        };
+        Dimensions {
+            identity: vec![("Mesh", self.mesh.clone()), (kind, self.name.clone())],
+            target_node: "TargetVirtualNode",
+            target_service: "TargetVirtualService",
+            target_prefix: format!("cds_egress_{}_", self.mesh),
+        }
     }
 
     /// The tags that App Mesh's image puts on every statistic.

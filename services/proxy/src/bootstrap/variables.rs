@@ -9,7 +9,11 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::{Bootstrap, Drain, ResourceName, ResourceNameInvalid, StateFolder, XdsEndpoint};
+use selvedge_telemetry::sink::Dialect;
+
+use super::{
+    Bootstrap, Drain, ResourceName, ResourceNameInvalid, SinkTarget, StateFolder, StatsSink, XdsEndpoint,
+};
 
 /// Where `selvedge up` listens unless told otherwise.
 const XDS_ENDPOINT_DEFAULT: &str = "127.0.0.1:7070";
@@ -59,10 +63,31 @@ impl Bootstrap {
                 .duration("ENVOY_STATS_FLUSH_INTERVAL", Duration::from_millis(1), Duration::from_secs(5))?
                 .max(Duration::from_millis(1)),
             stats_tags: if tagged { resource.tags() } else { Vec::new() },
+            stats_sink: stats_sink(env)?,
+            metrics_extension: env.flag("APPMESH_METRIC_EXTENSION_VERSION")?.then(|| resource.dimensions()),
             drain: drain(env)?,
             resource,
         })
     }
+}
+
+/// DogStatsD as the image has it; `SELVEDGE_ENABLE_STATSD` speaks the older protocol, without tags.
+fn stats_sink(env: Env<'_>) -> Result<Option<StatsSink>, BootstrapError> {
+    let dialect = if env.flag("ENABLE_ENVOY_DOG_STATSD")? {
+        Dialect::DogStatsd
+    } else if env.flag("SELVEDGE_ENABLE_STATSD")? {
+        Dialect::Statsd
+    } else {
+        return Ok(None);
+    };
+    let target = match env.get("STATSD_SOCKET_PATH") {
+        Some(path) => SinkTarget::Unix(PathBuf::from(path)),
+        None => SinkTarget::Udp {
+            host: env.get("STATSD_ADDRESS").unwrap_or("127.0.0.1").to_owned(),
+            port: env.parsed("STATSD_PORT", "a port")?.unwrap_or(8125),
+        },
+    };
+    Ok(Some(StatsSink { dialect, target }))
 }
 
 /// The variable that is meant, then its elder names.

@@ -212,6 +212,7 @@ impl<'a> Exchange<'a> {
         let routes = self.routes;
         let matched = routes.compiled.find(&Request(&self.heads.request)).ok().filter(|_| !tunnel);
         self.log.route = matched.map(|matched| matched.route);
+        self.log.virtual_host = matched.map(|matched| matched.virtual_host.name.as_str());
         self.share = match matched.map(|matched| &matched.route.action) {
             Some(Action::Forward(forward)) => weights::place(&forward.clusters, random::next()),
             _ => None,

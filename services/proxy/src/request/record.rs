@@ -6,9 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use selvedge_http::grpc;
 use selvedge_http::head::Version;
 use selvedge_http::known::HeaderId;
-use selvedge_telemetry::{Protocol, Record, RecordKind, ResponseFlags};
+use selvedge_telemetry::{Extension, Protocol, Record, RecordKind, ResponseFlags};
 use selvedge_traffic::Route;
 use selvedge_upstream::pool::{self, UpstreamStream};
 use selvedge_upstream::{Cluster, Host};
@@ -34,6 +35,7 @@ pub(crate) struct Log<'a> {
     pub(crate) response_first: Option<Duration>,
     pub(crate) pool_ready: Option<Duration>,
     pub(crate) route: Option<&'a Route>,
+    pub(crate) virtual_host: Option<&'a str>,
     pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) host: Option<Arc<Host>>,
     pub(crate) upstream_failure: Option<Rc<str>>,
@@ -60,6 +62,7 @@ impl Log<'_> {
             response_first: None,
             pool_ready: None,
             route: None,
+            virtual_host: None,
             cluster: None,
             host: None,
             upstream_failure: None,
@@ -98,6 +101,25 @@ impl Log<'_> {
 }
 
 impl Exchange<'_> {
+    /// Counts the request under App Mesh's own metrics.
+    fn count_for(&self, extension: &Extension) {
+        let log = &self.log;
+        if self.manager.inbound {
+            let sidecar = extension.sidecar();
+            sidecar.requests.inc();
+            if grpc::is_grpc(&self.heads.request.fields) {
+                sidecar.grpc_requests.inc();
+            }
+        }
+        if let (Some(service), Some(cluster)) = (log.virtual_host, &log.cluster)
+            && let Some(target) = extension.target(service, &cluster.name)
+        {
+            let took = log.response_first.unwrap_or_else(|| log.since_start());
+            let status = if log.response_first.is_some() { log.status } else { 0 };
+            target.record(status, log.bytes_received + log.bytes_sent, took.as_millis() as u64);
+        }
+    }
+
     /// Whether anything of this request will be logged.
     pub(super) fn is_logged(&self) -> bool {
         !self.manager.loggers.is_empty()
@@ -112,6 +134,9 @@ impl Exchange<'_> {
             self.manager.listener_stats.response(self.log.status);
         }
         stats.downstream_rq_time.record(duration.as_millis() as u64);
+        if let Some(extension) = &self.manager.extension {
+            self.count_for(extension);
+        }
         if self.manager.loggers.is_empty() {
             return;
         }

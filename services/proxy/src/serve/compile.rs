@@ -9,11 +9,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use selvedge_http::refusal::Admission;
 use selvedge_telemetry::{
-    AccessLogger, AccessLogs, HttpStats, ListenerHttpStats, ListenerStats, Registry, Sharded, TcpStats,
+    AccessLogger, AccessLogs, Extension, HttpStats, ListenerHttpStats, ListenerStats, Registry, Sharded,
+    TcpStats,
 };
 use selvedge_traffic::compiled::{CompiledRoutes, TableInvalid};
 use selvedge_traffic::{
-    AccessLog, FilterChain, HttpConnection, Listener, Network, RouteSource, RouteTable, TcpProxy, Transport,
+    AccessLog, Direction, FilterChain, HttpConnection, Listener, Network, RouteSource, RouteTable, TcpProxy,
+    Transport,
 };
 
 use crate::request::filter::{Chains, Filters};
@@ -37,6 +39,8 @@ pub(crate) struct CompiledListener {
     default_chain: Option<Arc<Chain>>,
     pub(crate) stats: Arc<Sharded<ListenerStats>>,
     pub(crate) loggers: Vec<AccessLogger>,
+    /// Of an inbound listener, if App Mesh's metrics are counted.
+    pub(crate) extension: Option<Arc<Extension>>,
 }
 
 /// A filter chain.
@@ -69,6 +73,10 @@ pub(crate) struct HttpManager {
     pub(crate) stream_idle_timeout: Option<Duration>,
     pub(crate) headers_timeout: Option<Duration>,
     pub(crate) drain_timeout: Duration,
+    /// Of an inbound listener; outbound ones serve on while the application goes.
+    pub(crate) inbound: bool,
+    /// App Mesh's metrics are counted.
+    pub(crate) extension: Option<Arc<Extension>>,
     retired: AtomicBool,
 }
 
@@ -124,6 +132,7 @@ impl CompiledListener {
             default_chain: config.default_chain.as_ref().map(compile).transpose()?,
             stats: telemetry.registry.listener(config.address),
             loggers: telemetry.loggers(&config.access_logs)?,
+            extension: telemetry.registry.extension().filter(|_| is_inbound(&config)).map(Arc::clone),
             config,
         })
     }
@@ -221,9 +230,16 @@ fn http_manager(
         stream_idle_timeout: or(http.stream_idle_timeout, STREAM_IDLE_TIMEOUT_DEFAULT),
         headers_timeout: or(http.request_headers_timeout, HEADERS_TIMEOUT_DEFAULT),
         drain_timeout: http.drain_timeout.unwrap_or(DRAIN_TIMEOUT_DEFAULT),
+        inbound: is_inbound(&active.config),
+        extension: telemetry.registry.extension().map(Arc::clone),
         retired: AtomicBool::new(false),
         config: http.clone(),
     })
+}
+
+/// Towards the application; a listener that does not say counts as such.
+fn is_inbound(listener: &Listener) -> bool {
+    listener.direction != Direction::Outbound
 }
 
 fn table<'a>(active: &'a ActiveListener, name: &str) -> Result<&'a Arc<RouteTable>, CompileError> {

@@ -235,7 +235,7 @@ impl Mesh {
 
     /// A statistic's value; 0 if it is not there.
     pub(crate) fn stat(&self, name: &str) -> i64 {
-        let text = self.registry.text(&Filter::default());
+        let text = self.registry.text(&Filter::default(), selvedge_telemetry::Buckets::default());
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         line.and_then(|value| value.parse().ok()).unwrap_or(0)
     }
