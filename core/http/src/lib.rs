@@ -12,6 +12,7 @@ pub mod encode;
 pub mod fields;
 pub mod framing;
 pub mod grpc;
+pub mod h2;
 pub mod head;
 pub mod hop;
 pub mod known;

@@ -1,12 +1,15 @@
 //! HTTP/2: settings, streams as channels, and header lists as heads.
 
+mod guarded;
 mod headers;
 mod stream;
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use selvedge_http::h2::meter::Side;
 
+pub use guarded::{Guarded, Watch};
 pub use headers::{request_head, request_message, response_head, response_message};
 pub use stream::Http2Stream;
 
@@ -33,18 +36,20 @@ const LOCAL_RESETS_MAX: usize = 1024;
 const RESET_MEMORY: Duration = Duration::from_secs(5);
 
 /// The server half of a connection; drive it by accepting.
-pub type Server = h2::server::Connection<Io, Bytes>;
+pub type Server = h2::server::Connection<Guarded, Bytes>;
 /// The sending half of a client connection; cheap to clone.
 pub type Client = h2::client::SendRequest<Bytes>;
 /// The other half of a client connection; a task must drive it.
-pub type ClientConnection = h2::client::Connection<Io, Bytes>;
+pub type ClientConnection = h2::client::Connection<Guarded, Bytes>;
 
-/// Takes a connection that begins with the HTTP/2 preface.
+/// Takes a connection that begins with the HTTP/2 preface. Look at the watch whenever the connection was polled.
 ///
 /// # Errors
 /// When the preface or the first SETTINGS are wrong.
-pub async fn serve(io: Io) -> Result<Server, h2::Error> {
-    h2::server::Builder::new()
+pub async fn serve(io: Io) -> Result<(Server, Watch), h2::Error> {
+    let io = Guarded::new(io, Side::Client);
+    let watch = io.watch();
+    let server = h2::server::Builder::new()
         .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -55,7 +60,8 @@ pub async fn serve(io: Io) -> Result<Server, h2::Error> {
         .max_local_error_reset_streams(Some(LOCAL_RESETS_MAX))
         .reset_stream_duration(RESET_MEMORY)
         .handshake(io)
-        .await
+        .await?;
+    Ok((server, watch))
 }
 
 /// Opens HTTP/2 on a connection by prior knowledge.
@@ -72,6 +78,6 @@ pub async fn connect(io: Io) -> Result<(Client, ClientConnection), h2::Error> {
         .max_local_error_reset_streams(Some(LOCAL_RESETS_MAX))
         .enable_push(false)
         .reset_stream_duration(RESET_MEMORY)
-        .handshake(io)
+        .handshake(Guarded::new(io, Side::Server))
         .await
 }

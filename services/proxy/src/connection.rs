@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use selvedge_telemetry::Gauge;
 use selvedge_wire::channel::Channel;
 use selvedge_wire::deadline::Deadline;
+use selvedge_wire::io::Io;
 
 use crate::serve::compile::HttpManager;
 use crate::serve::worker::{Place, Worker};
@@ -35,6 +36,34 @@ pub(crate) async fn first_words<F: Future>(
         deadline.poll(cx).map(|()| None)
     })
     .await
+}
+
+/// How long bytes are still read after the last response, so that closing does not reset it away (Envoy's
+/// `delayed_close_timeout`).
+pub(crate) const DELAYED_CLOSE: Duration = Duration::from_secs(1);
+/// How many: whoever sends more has not listened.
+const DISCARDED_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Says that nothing more will come, and hears the client out for a moment.
+pub(crate) async fn linger(io: &mut Io, deadline: &mut Deadline) {
+    if poll_fn(|cx| io.poll_shutdown(cx)).await.is_err() {
+        return;
+    }
+    deadline.set(Some(tokio::time::Instant::now() + DELAYED_CLOSE));
+    let until = io.bytes_read + DISCARDED_BYTES_MAX;
+    poll_fn(|cx| {
+        while io.bytes_read < until {
+            let unread = io.unread().len();
+            io.consume(unread);
+            match io.poll_fill(cx) {
+                Poll::Ready(Ok(read)) if read > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return deadline.poll(cx),
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
 }
 
 /// A connection's place in the statistics of its manager; dropping it is the connection's end.

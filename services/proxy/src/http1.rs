@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use selvedge_http::parse::{RequestError, RequestFacts};
 use selvedge_wire::channel::Channel;
@@ -14,14 +13,10 @@ use selvedge_wire::h1::{Http1, ReadError};
 use selvedge_wire::io::Io;
 use tokio::time::Instant;
 
-use crate::connection::HttpConnectionStats;
+use crate::connection::{DELAYED_CLOSE, HttpConnectionStats, linger};
 use crate::request::{self, After, Exchange, Peer, Reply};
 use crate::serve::compile::HttpManager;
 use crate::serve::worker::{Heads, Place, Worker};
-
-/// How long bytes are still read after the last response, so that closing does not reset it away (Envoy's
-/// `delayed_close_timeout`).
-const DELAYED_CLOSE: Duration = Duration::from_secs(1);
 
 /// What the wait for a request brought.
 enum Next {
@@ -54,7 +49,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: R
             After::Keep => {}
             After::Close => {
                 stats.closed_locally();
-                Box::pin(connection.linger()).await;
+                if let Channel::Http1(http) = &mut connection.channel {
+                    Box::pin(linger(&mut http.io, &mut connection.deadline)).await;
+                }
                 break;
             }
             After::Cut => break,
@@ -179,28 +176,5 @@ impl Connection {
     fn refuse(&self, error: RequestError) -> Reply {
         self.manager.stats.downstream_cx_protocol_error.inc();
         Reply::refusal(error.refusal())
-    }
-
-    /// Says that nothing more will come, and hears the client out for a moment.
-    async fn linger(&mut self) {
-        let Channel::Http1(http) = &mut self.channel else { return };
-        let io = &mut http.io;
-        if poll_fn(|cx| io.poll_shutdown(cx)).await.is_err() {
-            return;
-        }
-        self.deadline.set(Some(Instant::now() + DELAYED_CLOSE));
-        let deadline = &mut self.deadline;
-        poll_fn(|cx| {
-            loop {
-                let unread = io.unread().len();
-                io.consume(unread);
-                match io.poll_fill(cx) {
-                    Poll::Ready(Ok(read)) if read > 0 => {}
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => return deadline.poll(cx),
-                }
-            }
-        })
-        .await;
     }
 }

@@ -9,17 +9,20 @@ use std::time::Duration;
 
 use selvedge_http::authority;
 use selvedge_http::framing::{self, Framing};
+use selvedge_http::h2::frames::kind;
+use selvedge_http::h2::meter::Flood;
 use selvedge_http::known::HeaderId;
 use selvedge_http::parse::{RequestError, RequestFacts};
 use selvedge_http::refusal::Refusal;
 use selvedge_http::scan::HEADERS_MAX;
+use selvedge_telemetry::ServerStats;
 use selvedge_wire::channel::Channel;
 use selvedge_wire::deadline::Deadline;
-use selvedge_wire::h2::{self, Http2Stream};
+use selvedge_wire::h2::{self, Http2Stream, Watch};
 use selvedge_wire::io::Io;
 use tokio::time::Instant;
 
-use crate::connection::{HttpConnectionStats, first_words};
+use crate::connection::{HttpConnectionStats, first_words, linger};
 use crate::request::{self, After, Exchange, Peer, Reply};
 use crate::serve::compile::HttpManager;
 use crate::serve::worker::{Heads, Place, Worker};
@@ -31,6 +34,9 @@ const PREMATURE: Duration = Duration::from_secs(1);
 /// `premature_reset_total_stream_count`). The codec's own guard counts only streams that were reset before they were
 /// accepted, and here they are accepted at once (rapid reset, CVE-2023-44487).
 const PREMATURE_OF_STREAMS: u64 = 500;
+/// Streams that may come to nothing on one connection, and one more each second: their headers were too many for the
+/// codec, which answers those itself.
+const UNSERVED_MAX: u64 = 250;
 /// How long the announcement of an end may take to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -40,13 +46,16 @@ type Accepted = (http::Request<::h2::RecvStream>, ::h2::server::SendResponse<byt
 pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: Rc<Peer>, io: Io) {
     let _stats = HttpConnectionStats::http2(&manager);
     let place = worker.place();
-    let server = match first_words(&worker, &place, manager.idle_timeout, h2::serve(io)).await {
-        Some(Ok(server)) => server,
+    let (server, watch) = match first_words(&worker, &place, manager.idle_timeout, h2::serve(io)).await {
+        Some(Ok(served)) => served,
         Some(Err(_)) => return manager.stats.downstream_cx_protocol_error.inc(),
         None => return,
     };
     let mut connection = Connection {
         server,
+        watch,
+        since: Instant::now(),
+        accepted: 0,
         streams: Rc::default(),
         idle: Deadline::default(),
         announced: false,
@@ -59,25 +68,57 @@ pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: R
             Next::Stream(accepted) => connection.spawn(&peer, accepted),
             Next::Abuse => {
                 connection.manager.stats.downstream_rq_too_many_premature_resets.inc();
-                connection.server.abrupt_shutdown(::h2::Reason::ENHANCE_YOUR_CALM);
-                let farewell = poll_fn(|cx| connection.server.poll_closed(cx));
-                let _ = tokio::time::timeout(FAREWELL, farewell).await;
-                return;
+                return connection.send_away().await;
             }
+            Next::Flood(flood) => {
+                connection.manager.stats.downstream_cx_protocol_error.inc();
+                count(flood, connection.manager.registry.server());
+                return connection.send_away().await;
+            }
+            Next::Overflow => {
+                connection.manager.stats.downstream_cx_protocol_error.inc();
+                connection.manager.registry.server().http2_header_overflow.inc();
+                return connection.send_away().await;
+            }
+            Next::Broken => return connection.part().await,
             Next::Over => return,
         }
     }
+}
+
+/// Counts a flood under Envoy's name for it, where it has one.
+fn count(flood: Flood, stats: &ServerStats) {
+    match flood {
+        // Each would have been answered.
+        Flood::Ping | Flood::Settings => &stats.http2_outbound_control_flood,
+        Flood::Priority => &stats.http2_inbound_priority_frames_flood,
+        Flood::WindowUpdate => &stats.http2_inbound_window_update_frames_flood,
+        Flood::Empty => &stats.http2_inbound_empty_frames_flood,
+        Flood::Reset => &stats.http2_rx_reset_flood,
+        Flood::Unknown | Flood::Headers => &stats.http2_inbound_unknown_frames_flood,
+        Flood::MadeReset | Flood::Refused => &stats.http2_tx_reset_flood,
+    }
+    .inc();
 }
 
 #[expect(clippy::large_enum_variant, reason = "taken apart where it is returned, never kept")]
 enum Next {
     Stream(Accepted),
     Abuse,
+    Flood(Flood),
+    /// The codec has answered too many requests itself: their headers were more than it takes.
+    Overflow,
+    /// It has been told why.
+    Broken,
     Over,
 }
 
 struct Connection {
     server: h2::Server,
+    watch: Watch,
+    since: Instant,
+    /// Streams that came through the codec.
+    accepted: u32,
     streams: Rc<Streams>,
     /// Runs while no stream is open.
     idle: Deadline,
@@ -101,13 +142,17 @@ impl Connection {
             match self.server.poll_accept(cx) {
                 Poll::Ready(Some(Ok(accepted))) => return Poll::Ready(Next::Stream(accepted)),
                 Poll::Ready(Some(Err(error))) => {
-                    if !error.is_io() && !error.is_remote() {
-                        self.manager.stats.downstream_cx_protocol_error.inc();
-                    }
-                    return Poll::Ready(Next::Over);
+                    self.broken(&error);
+                    return Poll::Ready(if error.is_io() { Next::Over } else { Next::Broken });
                 }
                 Poll::Ready(None) => return Poll::Ready(Next::Over),
                 Poll::Pending => {}
+            }
+            if let Some(flood) = self.watch.flood() {
+                return Poll::Ready(Next::Flood(flood));
+            }
+            if self.unserved() > UNSERVED_MAX + self.since.elapsed().as_secs() {
+                return Poll::Ready(Next::Overflow);
             }
             if self.streams.open.get() > 0 {
                 self.idle.set(None);
@@ -137,8 +182,49 @@ impl Connection {
         }
     }
 
+    /// Streams that never came through the codec: it has answered or reset them itself.
+    fn unserved(&self) -> u64 {
+        // A stream may come through whose frames the guard has not counted: those of the handshake.
+        u64::from(self.watch.opened().wrapping_sub(self.accepted).cast_signed().max(0).cast_unsigned())
+    }
+
+    /// Counts the end of a connection that the codec would not go on with.
+    fn broken(&self, error: &::h2::Error) {
+        if error.is_io() || error.is_remote() {
+            return;
+        }
+        let stats = &self.manager.stats;
+        stats.downstream_cx_protocol_error.inc();
+        if error.reason() == Some(::h2::Reason::ENHANCE_YOUR_CALM) {
+            let server = self.manager.registry.server();
+            match self.watch.last_kind() {
+                kind::HEADERS | kind::CONTINUATION => &server.http2_header_overflow,
+                kind::DATA => &server.http2_inbound_empty_frames_flood,
+                _ => &server.http2_rx_reset_flood,
+            }
+            .inc();
+        }
+    }
+
+    /// Tells the client why, if it listens, and is done with it.
+    async fn send_away(mut self) {
+        self.server.abrupt_shutdown(::h2::Reason::ENHANCE_YOUR_CALM);
+        let farewell = poll_fn(|cx| self.server.poll_closed(cx));
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        self.part().await;
+    }
+
+    /// Lets what has been said arrive.
+    async fn part(mut self) {
+        drop(self.server);
+        if let Some(mut io) = self.watch.take_io() {
+            linger(&mut io, &mut self.idle).await;
+        }
+    }
+
     fn spawn(&mut self, peer: &Rc<Peer>, accepted: Accepted) {
         self.idle.set(None);
+        self.accepted = self.accepted.wrapping_add(1);
         let open = OpenStream::new(&self.streams);
         let (worker, manager, peer) = (Rc::clone(&self.worker), Arc::clone(&self.manager), Rc::clone(peer));
         tokio::task::spawn_local(async move {

@@ -204,6 +204,8 @@ impl Http2Stream {
 pub(crate) fn channel_error(error: h2::Error) -> ChannelError {
     match error.reason() {
         _ if error.is_io() => match error.into_io() {
+            // The guard's word for a peer that floods us.
+            Some(error) if error.kind() == std::io::ErrorKind::InvalidData => ChannelError::Protocol("flood"),
             Some(error) => ChannelError::Io(error),
             None => ChannelError::Closed,
         },

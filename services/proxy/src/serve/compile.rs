@@ -62,6 +62,8 @@ pub(crate) enum Serving {
 #[derive(Debug)]
 pub(crate) struct HttpManager {
     pub(crate) config: HttpConnection,
+    /// For what is counted once for the process.
+    pub(crate) registry: Registry,
     pub(crate) stats: Arc<Sharded<HttpStats>>,
     pub(crate) listener_stats: Arc<Sharded<ListenerHttpStats>>,
     pub(crate) loggers: Vec<AccessLogger>,
@@ -215,6 +217,7 @@ fn http_manager(
     let routes = Routes::new(table, &filters, telemetry)?;
     let or = |timeout: Option<Duration>, default| Some(timeout.unwrap_or(default)).filter(|t| !t.is_zero());
     Ok(HttpManager {
+        registry: telemetry.registry.clone(),
         stats: telemetry.registry.http(&http.stat_prefix),
         listener_stats: telemetry.registry.listener_http(active.config.address, &http.stat_prefix),
         loggers: telemetry.loggers(&http.access_logs)?,

@@ -2,8 +2,11 @@
 //! configuration given by hand.
 
 mod filters;
+mod floods;
 mod forwarding;
+mod frames;
 mod framing;
+mod h2spec;
 mod hostile;
 mod http2;
 mod interception;
