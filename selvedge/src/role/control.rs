@@ -13,6 +13,7 @@ use selvedge_control::explain::ExplainRoute;
 use selvedge_control::operations;
 use selvedge_control::policies::{PoliciesRoute, PolicyKindsRoute};
 use selvedge_control::publish;
+use selvedge_control::registry;
 use selvedge_control::server::{self, Server};
 use selvedge_control::status::StatusRoute;
 use selvedge_control::xds;
@@ -50,6 +51,9 @@ pub(crate) struct ControlArgs {
     /// How long SIGTERM waits for what is in flight
     #[arg(long, value_name = "SECONDS", env = "SELVEDGE_DRAIN_SECONDS", default_value_t = DRAIN_DEFAULT.as_secs())]
     drain_seconds: u64,
+    /// How long an instance that is deregistered is drained before it is gone
+    #[arg(long, value_name = "SECONDS", env = "SELVEDGE_DEREGISTRATION_DRAIN_SECONDS", default_value_t = registry::Settings::default().drain.as_secs())]
+    deregistration_drain_seconds: u64,
     /// A public host name under which clients call, such as mesh.example.com; may be given again
     #[arg(long = "allowed-host", value_name = "NAME")]
     allowed_hosts: Vec<String>,
@@ -89,6 +93,10 @@ impl ControlArgs {
             region: self.region.clone(),
             strictness,
             quotas: operations::Quotas::default().with(&self.quotas),
+            registry: registry::Settings {
+                loopback: listen.ip().is_loopback(),
+                drain: Duration::from_secs(self.deregistration_drain_seconds),
+            },
             ..operations::Settings::default()
         };
         let drain = Duration::from_secs(self.drain_seconds);
@@ -163,6 +171,7 @@ pub(crate) struct Running {
     address: SocketAddr,
     drain: watch::Sender<bool>,
     server: JoinHandle<()>,
+    sweeper: JoinHandle<()>,
     publisher: publish::run::Running,
 }
 
@@ -187,12 +196,14 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
         .with_extension(policies)
         .with_extension(PolicyKindsRoute)
         .with_extension(StatusRoute::new(Arc::clone(&store), Arc::new(publisher.handle())))
-        .with_extension(ExplainRoute::new(store, Arc::new(publisher.handle())));
+        .with_extension(ExplainRoute::new(Arc::clone(&store), Arc::new(publisher.handle())));
+    let sweeper = registry::sweep::run(store, api.registry(), Arc::new(System), draining.clone());
+    let sweeper = tokio::spawn(sweeper);
     let server = Server::new(Arc::new(api), Some(xds::routes(&publisher.handle(), &draining)));
     let server = tokio::spawn(server.run(listener, draining, settings.drain));
     wait_until_loaded(&publisher.handle()).await;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ready");
-    Ok(Running { address, drain, server, publisher })
+    Ok(Running { address, drain, server, sweeper, publisher })
 }
 
 /// Waits for the first reading of the store; `/readyz` tells those who cannot wait.
@@ -226,6 +237,7 @@ impl Running {
     pub(crate) async fn stop(self) -> Result<(), Failure> {
         self.drain.send_replace(true);
         self.server.await.context("the server failed")?;
+        self.sweeper.await.context("sweeping the registry failed")?;
         let publisher = self.publisher;
         tokio::task::spawn_blocking(|| publisher.stop()).await.context("the publisher failed")?;
         Ok(())

@@ -18,6 +18,8 @@ use selvedge_aws::{CredentialScope, dispatch};
 use selvedge_store::Store;
 
 use crate::operations::{self, Settings};
+use crate::registry::lease::Leases;
+use crate::registry::{self, Mirror};
 
 pub use extension::{Extension, json};
 pub use health::{Check, Readiness};
@@ -32,6 +34,7 @@ pub struct Api {
     readiness: Readiness,
     hosts: Hosts,
     extensions: Vec<Box<dyn Extension>>,
+    registry: Arc<Mirror>,
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -45,8 +48,20 @@ impl Api {
         readiness: Readiness,
         hosts: Hosts,
     ) -> Self {
-        let extensions: Vec<Box<dyn Extension>> = vec![Box::new(model::Model)];
-        Self { store, settings, surroundings, readiness, hosts, extensions }
+        let registry = Arc::new(Mirror::new(Arc::clone(&store)));
+        let leases = Leases {
+            store: Arc::clone(&store),
+            mirror: Arc::clone(&registry),
+            settings: settings.clone(),
+            surroundings: Arc::clone(&surroundings),
+        };
+        let extensions: Vec<Box<dyn Extension>> = vec![Box::new(model::Model), Box::new(leases)];
+        Self { store, settings, surroundings, readiness, hosts, extensions, registry }
+    }
+
+    /// The registry as this API reads it.
+    pub fn registry(&self) -> Arc<Mirror> {
+        Arc::clone(&self.registry)
     }
 
     /// Adds a route below `/selvedge/v1/`.
@@ -102,7 +117,12 @@ impl Api {
             region: scope.map(|scope| scope.region).filter(|region| is_region(region)).map(str::to_owned),
         };
         let operation = call.operation.name;
-        match operations::perform(&*self.store, &self.settings, &context, call) {
+        let (store, settings) = (&*self.store, &self.settings);
+        let performed = match call.service.name {
+            "servicediscovery" => registry::perform(store, &self.registry, settings, &context, call),
+            _ => operations::perform(store, settings, &context, call),
+        };
+        match performed {
             Ok(output) => {
                 tracing::debug!(operation, request_id, "performed");
                 Ok(output)

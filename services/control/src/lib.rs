@@ -5,6 +5,7 @@ pub mod explain;
 pub mod operations;
 pub mod policies;
 pub mod publish;
+pub mod registry;
 pub mod server;
 pub mod status;
 pub mod xds;

@@ -22,7 +22,7 @@ mod virtual_router;
 mod virtual_service;
 
 pub use document::{load, load_mesh, mesh_names};
-pub use perform::{Context, perform};
+pub use perform::{Context, Unperformed, perform};
 pub use quota::Quotas;
 pub use settings::Settings;
 pub use token::RETENTION_MILLIS as CLIENT_TOKEN_RETENTION_MILLIS;

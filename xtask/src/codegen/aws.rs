@@ -170,7 +170,8 @@ impl<'a> Table<'a> {
     }
 
     fn operation(&mut self, name: &str, operation: &Value) -> Result<()> {
-        let side = |side: &str| operation[side]["shape"].as_str().map_or_else(|| "NOTHING".to_owned(), screaming);
+        let side =
+            |side: &str| operation[side]["shape"].as_str().map_or_else(|| "NOTHING".to_owned(), screaming);
         let members =
             operation["input"]["shape"].as_str().map(|input| &self.model["shapes"][input]["members"]);
         let members = members.and_then(Value::as_object);

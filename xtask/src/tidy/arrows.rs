@@ -32,6 +32,7 @@ const ROOMS: &[Room] = &[
     room("selvedge-http", &[]),
     room("selvedge-xds-proto", &[]),
     room("selvedge-aws", &["selvedge-model"]),
+    room("selvedge-registry", &[]),
     room("selvedge-translate", &["selvedge-model", "selvedge-traffic"]),
     room("selvedge-xds", &["selvedge-xds-proto", "selvedge-traffic"]),
     // === io ===
@@ -47,6 +48,7 @@ const ROOMS: &[Room] = &[
         &[
             "selvedge-model",
             "selvedge-aws",
+            "selvedge-registry",
             "selvedge-translate",
             "selvedge-traffic",
             "selvedge-xds",

@@ -19,7 +19,7 @@ pub struct Hosts {
     allowed: Vec<String>,
 }
 
-/// Names under which AWS's clients look for App Mesh.
+/// Names under which AWS's clients look for its services.
 const AWS_SUFFIXES: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"];
 
 impl Hosts {
@@ -49,12 +49,14 @@ impl Hosts {
 
     fn is_answered(&self, named: &str) -> bool {
         let host = without_port(named).to_ascii_lowercase();
+        // Clients of Cloud Map put this before the name for some operations.
+        let host = host.strip_prefix("data-").unwrap_or(&host);
         let address = host.trim_start_matches('[').trim_end_matches(']');
         address.parse::<IpAddr>().is_ok()
             || !host.contains('.')
             || host.ends_with(".localhost")
             || AWS_SUFFIXES.iter().any(|suffix| host.ends_with(suffix))
-            || self.allowed.contains(&host)
+            || self.allowed.iter().any(|allowed| allowed == host)
     }
 }
 
@@ -83,6 +85,10 @@ mod tests {
             ("rebound.example.org:7070", false),
             ("amazonaws.com.example.org", false),
             ("127.0.0.1.example.org", false),
+            ("data-127.0.0.1:7070", true),
+            ("data-servicediscovery.eu-west-1.amazonaws.com", true),
+            ("data-mesh.example.com", true),
+            ("data-rebound.example.org", false),
         ] {
             assert_eq!(hosts.is_answered(named), is_answered, "{named}");
         }

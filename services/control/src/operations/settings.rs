@@ -3,6 +3,7 @@
 use selvedge_model::Strictness;
 
 use super::quota::Quotas;
+use crate::registry;
 
 /// The settings of the App Mesh API.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub struct Settings {
     /// Whether to refuse what App Mesh refused but its own tutorials rely on.
     pub strictness: Strictness,
     pub quotas: Quotas,
+    /// What concerns Cloud Map.
+    pub registry: registry::Settings,
 }
 
 impl Default for Settings {
@@ -26,6 +29,7 @@ impl Default for Settings {
             partition: "aws".into(),
             strictness: Strictness::Lenient,
             quotas: Quotas::default(),
+            registry: registry::Settings::default(),
         }
     }
 }
