@@ -9,7 +9,7 @@ use crate::output::{self, Color, Format};
 /// Print the exports that point the AWS command line and SDKs at this server
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  eval \"$(selvedge env)\"                  App Mesh calls go to http://127.0.0.1:7070
+  eval \"$(selvedge env)\"                  App Mesh and Cloud Map calls go to http://127.0.0.1:7070
   eval \"$(selvedge env --all)\"            every AWS service's calls go there
   selvedge env --unset                    what takes it back
   selvedge env -o json
@@ -20,10 +20,10 @@ pub(crate) struct Args {
     /// The server's address; else AWS_ENDPOINT_URL_APP_MESH, AWS_ENDPOINT_URL, http://127.0.0.1:7070
     #[arg(long, value_name = "URL")]
     endpoint_url: Option<String>,
-    /// Redirect only this service; `appmesh` is the only one so far, and the default
-    #[arg(long, value_name = "SERVICE", value_parser = ["appmesh"])]
+    /// Redirect only this service; both when left out
+    #[arg(long, value_name = "SERVICE", value_parser = ["appmesh", "servicediscovery"])]
     only: Option<String>,
-    /// Redirect every AWS service, not only App Mesh
+    /// Redirect every AWS service, not only App Mesh and Cloud Map
     #[arg(long, conflicts_with = "only")]
     all: bool,
     /// The region to suggest when the environment names none
@@ -39,11 +39,16 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let endpoint = endpoint::resolve(args.endpoint_url.as_deref())?.to_string();
-    let variable = if args.all { "AWS_ENDPOINT_URL" } else { "AWS_ENDPOINT_URL_APP_MESH" };
+    let variables: &[&'static str] = match args.only.as_deref() {
+        _ if args.all => &["AWS_ENDPOINT_URL"],
+        Some("appmesh") => &[APP_MESH],
+        Some(_) => &[CLOUD_MAP],
+        None => &[APP_MESH, CLOUD_MAP],
+    };
     if args.unset {
-        return Ok(output::emit(&format!("unset {variable}\n"))?);
+        return Ok(output::emit(&format!("unset {} {HOST_PREFIX}\n", variables.join(" ")))?);
     }
-    let exports = exports(variable, &endpoint, &args.region, |name| std::env::var_os(name).is_some());
+    let exports = exports(variables, &endpoint, &args.region, |name| std::env::var_os(name).is_some());
     if let Some(format) = args.output {
         let document = exports
             .into_iter()
@@ -56,14 +61,23 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     Ok(output::emit(&lines.concat())?)
 }
 
+const APP_MESH: &str = "AWS_ENDPOINT_URL_APP_MESH";
+const CLOUD_MAP: &str = "AWS_ENDPOINT_URL_SERVICEDISCOVERY";
+
+/// Some of Cloud Map's operations would be called under `data-` and the host's name, which is no name of an address.
+const HOST_PREFIX: &str = "AWS_DISABLE_HOST_PREFIX_INJECTION";
+
 /// The variables to set, given which ones the environment has.
 fn exports(
-    variable: &'static str,
+    variables: &[&'static str],
     endpoint: &str,
     region: &str,
     is_set: impl Fn(&str) -> bool,
 ) -> Vec<(&'static str, String)> {
-    let mut exports = vec![(variable, endpoint.to_owned())];
+    let mut exports: Vec<_> = variables.iter().map(|variable| (*variable, endpoint.to_owned())).collect();
+    if variables != [APP_MESH] {
+        exports.push((HOST_PREFIX, "true".to_owned()));
+    }
     if !["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().any(&is_set) {
         exports.push(("AWS_DEFAULT_REGION", region.to_owned()));
     }
@@ -96,17 +110,27 @@ mod tests {
     #[test]
     fn what_the_environment_has_is_not_set_again() {
         let names = |is_set: &dyn Fn(&str) -> bool| {
-            exports("AWS_ENDPOINT_URL_APP_MESH", "http://x", "r", is_set)
+            exports(&[APP_MESH, CLOUD_MAP], "http://x", "r", is_set)
                 .into_iter()
                 .map(|(name, _)| name)
                 .collect::<Vec<_>>()
         };
         assert_eq!(
             names(&|_| false),
-            ["AWS_ENDPOINT_URL_APP_MESH", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+            [
+                APP_MESH,
+                CLOUD_MAP,
+                HOST_PREFIX,
+                "AWS_DEFAULT_REGION",
+                "AWS_ACCESS_KEY_ID",
+                "AWS_SECRET_ACCESS_KEY"
+            ]
         );
-        assert_eq!(names(&|_| true), ["AWS_ENDPOINT_URL_APP_MESH"]);
-        assert_eq!(names(&|name| name == "AWS_PROFILE"), ["AWS_ENDPOINT_URL_APP_MESH", "AWS_DEFAULT_REGION"]);
+        assert_eq!(names(&|_| true), [APP_MESH, CLOUD_MAP, HOST_PREFIX]);
+        assert_eq!(
+            names(&|name| name == "AWS_PROFILE"),
+            [APP_MESH, CLOUD_MAP, HOST_PREFIX, "AWS_DEFAULT_REGION"]
+        );
     }
 
     #[test]

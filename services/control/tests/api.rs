@@ -568,7 +568,7 @@ fn health_is_answered_whatever_the_host() {
 #[test]
 fn a_service_that_is_not_here_is_an_error_in_its_own_protocol() {
     let world = World::new(Settings::default());
-    let request = Request::post("/").header("x-amz-target", "Route53AutoNaming_v20170314.ListNamespaces");
+    let request = Request::post("/").header("x-amz-target", "DynamoDB_20120810.ListTables");
     let response = world.api.handle(&request.body(Bytes::from("{}")).expect("a request"));
     assert_eq!(response.status(), 400);
     assert!(response.body().starts_with(br#"{"__type":"UnknownOperationException""#));

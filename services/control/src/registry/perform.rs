@@ -114,7 +114,8 @@ impl Scope<'_> {
             && name == "servicediscovery"
             && account == self.api.account;
         let id = resource.strip_prefix(sort)?.strip_prefix('/')?;
-        (is_ours && !id.contains('/')).then(|| id.to_owned())
+        let start = if sort == "service" { "srv-" } else { "ns-" };
+        (is_ours && id.starts_with(start) && !id.contains('/')).then(|| id.to_owned())
     }
 
     /// Sixteen letters and digits that nobody has seen.
