@@ -85,7 +85,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
 }
 
 /// Runs a client's few calls: one thread is enough.
-fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(future)
 }

@@ -105,6 +105,16 @@ impl Client {
         self.read(response, path_and_query)
     }
 
+    /// Asks for a text, such as a proxy's admin endpoint answers with, and gives it back with the status, whatever that is.
+    ///
+    /// # Errors
+    /// When no answer could be had.
+    pub async fn text(&self, method: Method, path_and_query: &str) -> Result<(u16, String), Error> {
+        let request = request::plain(&self.endpoint, method, path_and_query, Bytes::new());
+        let response = self.exchange(request).await?;
+        Ok((response.status().as_u16(), String::from_utf8_lossy(response.body()).into_owned()))
+    }
+
     async fn exchange(
         &self,
         request: http::Request<http_body_util::Full<Bytes>>,

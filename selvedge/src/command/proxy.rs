@@ -1,10 +1,16 @@
 //! `selvedge proxy`: the sidecar, or gateway, of one resource.
 
+pub(crate) mod admin;
+pub(crate) mod user;
+
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
 use selvedge_proxy::{Bootstrap, envoy_bootstrap};
+
+use admin::Action;
+use user::User;
 
 use crate::exit::Failure;
 use crate::output;
@@ -15,23 +21,32 @@ pub(crate) const END_WITH_PARENT: &str = "SELVEDGE_END_WITH_PARENT";
 
 /// Start a sidecar or gateway, configured by the variables of AWS's Envoy image
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
   APPMESH_RESOURCE_ARN=mesh/my-mesh/virtualNode/colors-v1 selvedge proxy
   APPMESH_RESOURCE_ARN=mesh/my-mesh/virtualGateway/front selvedge proxy
   APPMESH_RESOURCE_ARN=mesh/my-mesh/virtualNode/colors-v1 selvedge proxy --print-envoy-bootstrap > envoy.yaml
+  selvedge proxy wait && ./my-app      beside one that is starting
 
 Variables:
   APPMESH_RESOURCE_ARN        the node or gateway that it stands for
   APPMESH_XDS_ENDPOINT        the control plane, 127.0.0.1:7070 unless it says otherwise
   ENVOY_ADMIN_ACCESS_PORT     the admin endpoint on loopback, 9901 unless it says otherwise
   SELVEDGE_INTERCEPTION=none  take no redirected connections; see docs/guide/sidecars.md
-  and more in docs/guide/configuration.md")]
+  and more in docs/guide/configuration.md"
+)]
 pub(crate) struct Args {
     /// Print the bootstrap with which a real Envoy does the same, and end
     #[arg(long)]
     print_envoy_bootstrap: bool,
+    /// Give up root and run as this user, whose connections interception leaves alone
+    #[arg(long, value_name = "UID[:GID]", env = "SELVEDGE_USER")]
+    user: Option<User>,
     #[command(flatten)]
     log: LogArgs,
+    #[command(subcommand)]
+    action: Option<Action>,
 }
 
 /// Starts the proxy and serves until SIGTERM or SIGINT.
@@ -39,12 +54,18 @@ pub(crate) struct Args {
 /// # Errors
 /// [`Failure::Usage`] when the environment says something that cannot be meant.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(action) = &args.action {
+        return crate::cli::block_on(admin::run(action));
+    }
     let bootstrap = bootstrap()?;
     if args.print_envoy_bootstrap {
         return Ok(output::emit(&output::yaml::write(&envoy_bootstrap(&bootstrap)))?);
     }
     if std::env::var_os(END_WITH_PARENT).is_some_and(|value| value == "1") {
         nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).context("failed to follow the parent process")?;
+    }
+    if let Some(user) = args.user {
+        user.become_it()?;
     }
     let set_level = logging::start(&args.log, &bootstrap.log_level)?;
     selvedge_proxy::run(bootstrap, Some(set_level)).context("the proxy could not be started")?;
