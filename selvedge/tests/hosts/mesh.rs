@@ -71,11 +71,6 @@ impl Mesh {
         self.make("create-virtual-node", json!({"virtualNodeName": name, "spec": spec}));
     }
 
-    pub(crate) fn service(&self, name: &str, node: &str) {
-        let spec = json!({"provider": {"virtualNode": {"virtualNodeName": node}}});
-        self.make("create-virtual-service", json!({"virtualServiceName": name, "spec": spec}));
-    }
-
     pub(crate) fn host(&self, number: u8, names: &[&str]) -> Host {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         self.network.host(number, self.folder.path(), &names)

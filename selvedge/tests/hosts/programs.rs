@@ -30,7 +30,7 @@ print("ok")
 const SMTP_CLIENT: &str = r#"
 import smtplib, time
 begun = time.monotonic()
-with smtplib.SMTP("smtp.mesh", 2525, timeout=30) as client:
+with smtplib.SMTP("smtp.mesh", 2525, local_hostname="client", timeout=30) as client:
     client.sendmail("a@example.com", ["b@example.com"], "Subject: s\r\n\r\nhello")
 print("ok %d" % (1000 * (time.monotonic() - begun)))
 "#;
@@ -139,9 +139,9 @@ fn passed_both(client: &Host, server: &Host, called: Plane) {
         lines.filter_map(|line| line.rsplit_once(": ")?.1.trim().parse::<u64>().ok()).sum()
     };
     let (out, back) = (stats(client), stats(server));
-    assert!(count(&out, "http.egress.") >= 11 && count(&out, "tcp.egress.") >= 6, "{out}");
+    assert!(count(&out, "http.egress.") >= 11 && count(&out, "tcp.egress.") >= 4, "{out}");
     let ingress = count(&back, "http.ingress.") + count(&back, "tcp.ingress.");
-    assert!(ingress >= 8, "{called:?}: {back}");
+    assert!(ingress >= 6, "{called:?}: {back}");
 }
 
 fn apart(test: impl FnOnce() + Send + 'static) {

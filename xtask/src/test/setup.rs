@@ -33,6 +33,27 @@ const PACKAGES: &[Package] = &[
     Package { name: "iproute2", probe: &["ip", "-V"], used_for: "network namespaces" },
     Package { name: "iptables", probe: &["iptables", "--version"], used_for: "transparent interception" },
     Package { name: "nftables", probe: &["nft", "--version"], used_for: "transparent interception" },
+    Package { name: "util-linux", probe: &["nsenter", "--version"], used_for: "hosts of their own" },
+    Package {
+        name: "postgresql",
+        probe: &["sh", "-c", "ls /usr/lib/postgresql/*/bin/postgres && psql --version"],
+        used_for: "programs behind sidecars",
+    },
+    Package {
+        name: "redis-server",
+        probe: &["redis-server", "--version"],
+        used_for: "programs behind sidecars",
+    },
+    Package {
+        name: "mariadb-server-core",
+        probe: &["mariadbd", "--version"],
+        used_for: "a server that speaks first",
+    },
+    Package {
+        name: "mariadb-client-core",
+        probe: &["mariadb", "--version"],
+        used_for: "a server that speaks first",
+    },
     Package { name: "nginx-light", probe: &["nginx", "-v"], used_for: "the bench" },
     Package { name: "haproxy", probe: &["haproxy", "-v"], used_for: "the bench" },
 ];
@@ -132,7 +153,7 @@ fn install_script(names: &[&str]) -> String {
          trap 'rm -f {SERVICE_POLICY}' EXIT\n\
          fi\n\
          {install} {names} || {{ apt-get update -qq; {install} {names}; }}\n\
-         for unit in nginx haproxy; do systemctl disable --now $unit >/dev/null 2>&1 || true; done\n",
+         for unit in nginx haproxy postgresql redis-server; do systemctl disable --now $unit >/dev/null 2>&1 || true; done\n",
         names = names.join(" "),
     )
 }
