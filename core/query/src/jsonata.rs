@@ -1,0 +1,199 @@
+//! JSONata, by a library, behind bounds of our own.
+//!
+//! The States Language adds functions (`$partition`, `$range`, `$hash`, `$random`, `$uuid`, `$parse`) and takes one away
+//! (`$eval`). The library can be interrupted between the steps of an expression, not inside a built-in function, so what a
+//! single built-in could blow up is held by a check around it: see [`guard`].
+
+mod function;
+mod guard;
+mod value;
+
+use jsonata_core::ast::AstNode;
+use jsonata_core::evaluator::{Context, Evaluator, EvaluatorOptions};
+use jsonata_core::parser;
+use jsonata_core::value::JValue;
+use serde_json::Value;
+
+use crate::Entropy;
+
+/// The longest expression, in bytes.
+pub const EXPRESSION_BYTES_MAX: usize = 64 * 1024;
+/// The time that one evaluation may take, in milliseconds.
+pub const TIME_MAX: u64 = 100;
+/// How deep an evaluation nests.
+pub const DEPTH_MAX: usize = 1000;
+/// The longest sequence that an expression makes.
+pub const SEQUENCE_MAX: usize = 100_000;
+/// The largest text that an expression makes, and the largest result as JSON, in bytes.
+pub const BYTES_MAX: usize = 4 << 20;
+
+/// A parsed expression.
+///
+/// ```
+/// use selvedge_query::{Bounds, Expression};
+/// let expression = Expression::parse("$sum($states.input.orders.total)").unwrap();
+/// let states = serde_json::json!({"input": {"orders": [{"total": 1}, {"total": 2}]}});
+/// let sum = expression.evaluate(&[("states", &states)], 0, &mut || 0, Bounds::default()).unwrap();
+/// assert_eq!(sum, Some(serde_json::json!(3)));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Expression {
+    text: Box<str>,
+    tree: AstNode,
+}
+
+/// What one evaluation may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Milliseconds.
+    pub time_ms: u64,
+    /// Levels.
+    pub depth: usize,
+    /// Items of one sequence.
+    pub sequence: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { time_ms: TIME_MAX, depth: DEPTH_MAX, sequence: SEQUENCE_MAX }
+    }
+}
+
+/// Why an expression was not understood, or has no value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExpressionError {
+    /// It does not parse, or uses what the States Language does not offer.
+    #[error("{0}")]
+    Syntax(String),
+    /// It failed, or went past a bound.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Expression {
+    /// Parses an expression without its braces.
+    ///
+    /// # Errors
+    /// [`ExpressionError::Syntax`].
+    pub fn parse(text: &str) -> Result<Self, ExpressionError> {
+        if text.len() > EXPRESSION_BYTES_MAX {
+            return Err(ExpressionError::Syntax(format!("the expression has more than {EXPRESSION_BYTES_MAX} bytes")));
+        }
+        let mut tree = parser::parse(text).map_err(|error| ExpressionError::Syntax(error.to_string()))?;
+        guard::insert(&mut tree)?;
+        Ok(Self { text: text.into(), tree })
+    }
+
+    /// Its value, or none where it selects nothing. `names` are visible with a `$` before each; `now_ms` is the time that
+    /// `$now` and `$millis` tell, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// [`ExpressionError::Failed`].
+    pub fn evaluate(
+        &self,
+        names: &[(&str, &Value)],
+        now_ms: i64,
+        entropy: &mut dyn Entropy,
+        bounds: Bounds,
+    ) -> Result<Option<Value>, ExpressionError> {
+        let mut context = Context::new();
+        for (name, value) in names {
+            context.bind((*name).to_owned(), JValue::from((*value).clone()));
+        }
+        let options = EvaluatorOptions {
+            timeout_ms: Some(bounds.time_ms),
+            max_stack_depth: Some(bounds.depth),
+            max_sequence_length: Some(bounds.sequence),
+            cancel: None,
+        };
+        let mut evaluator = Evaluator::with_options(context, options);
+        function::register(&mut evaluator, now_ms, entropy.draw());
+        let failed = |error: jsonata_core::evaluator::EvaluatorError| ExpressionError::Failed(error.to_string());
+        let found = evaluator.evaluate(&self.tree, &JValue::Undefined).map_err(failed)?;
+        value::json(&found)
+    }
+}
+
+/// As it was written.
+impl std::fmt::Display for Expression {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn run(text: &str) -> Result<Option<Value>, ExpressionError> {
+        let states = json!({"input": {"name": "Foo", "list": [1, 2, 3], "big": "x".repeat(1000), "n": 2.5}});
+        let who = json!("me");
+        let names = [("states", &states), ("who", &who)];
+        Expression::parse(text)?.evaluate(&names, 1_000, &mut || 7, Bounds::default())
+    }
+
+    #[test]
+    fn names_and_values() {
+        for (text, expected) in [
+            ("$states.input.name & ' by ' & $who", json!("Foo by me")),
+            ("$sum($states.input.list)", json!(6)),
+            ("$states.input.n * 2", json!(5)),
+            ("$states.input.n", json!(2.5)),
+            ("[$states.input.list[$ > 1]]", json!([2, 3])),
+            ("{'a': $states.input.list[0]}", json!({"a": 1})),
+            ("$partition([1..5], 2)", json!([[1, 2], [3, 4], [5]])),
+            ("$range(0, 10, 5)", json!([0, 5, 10])),
+            ("$hash('', 'MD5')", json!("d41d8cd98f00b204e9800998ecf8427e")),
+            ("$parse('{\"a\": [1]}')", json!({"a": [1]})),
+            ("$uuid() != $uuid()", json!(true)),
+            ("$random(3) = $random(3)", json!(true)),
+            ("$millis()", json!(1000)),
+            ("$now()", json!("1970-01-01T00:00:01.000Z")),
+            ("$pad('x', -3, '-')", json!("--x")),
+            ("$join(['a', 'b'], ',')", json!("a,b")),
+            ("'a-b' ~> $replace('-', '+')", json!("a+b")),
+        ] {
+            assert_eq!(run(text).unwrap_or_else(|error| panic!("{text}: {error}")), Some(expected), "{text}");
+        }
+        assert_eq!(run("$states.input.nothing").unwrap(), None);
+    }
+
+    #[test]
+    fn what_would_blow_up_ends() {
+        for text in [
+            "$pad('x', 2000000000)",
+            "( $f := function($s, $n) { $n = 0 ? $s : $f($s & $s, $n - 1) }; $f($states.input.big, 40) )",
+            "( $f := function($n) { $f($n + 1) + 1 }; $f(0) )",
+            "( $f := function($n) { $f($n + 1) }; $f(0) )",
+            "[1..1000000000]",
+            "$join([1..100000].($states.input.big))",
+            "$string([1..100000].($states.input.big))",
+            "[1..100000].($states.input.big)",
+            "$replace($states.input.big, 'x', $pad('y', 100000))",
+            "$range(0, 1000000000, 1)",
+            "[1..100000].($states.input.big) ~> $string()",
+            "[1..100000].($states.input.big) ~> $join()",
+            "$states.input.big ~> $replace('x', $pad('y', 100000))",
+        ] {
+            assert!(matches!(run(text), Err(ExpressionError::Failed(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_offered_is_refused() {
+        for text in ["$eval('1')", "( $e := $eval; $e('1') )", "1 +", "$pad.x ~> $eval", "(((("] {
+            let outcome = run(text);
+            assert!(outcome.is_err(), "{text}: {outcome:?}");
+        }
+        let deep = format!("{}1{}", "(".repeat(20_000), ")".repeat(20_000));
+        assert!(run(&deep).is_err());
+    }
+
+    #[test]
+    fn a_function_is_no_value() {
+        assert!(matches!(run("function($x) { $x }"), Err(ExpressionError::Failed(_))));
+        assert!(matches!(run("{'f': $sum}"), Err(ExpressionError::Failed(_))));
+    }
+}

@@ -1,0 +1,160 @@
+//! Checks around what a single step could blow up, put into the tree of an expression once, when it is parsed.
+//!
+//! A concatenation doubles a text at most, so checking each result bounds them all. `$string` and `$join` write out what
+//! the library shares, so what they are given is measured first. `$replace` multiplies the lengths of its arguments, so
+//! both are bounded. Built-in functions that are checked may be called, not passed on as values: a call cannot be
+//! checked where nobody sees it.
+
+use jsonata_core::ast::{AstNode, BinaryOp, PathStep, Stage};
+
+use super::ExpressionError;
+
+/// The host function that lets a text of acceptable length pass.
+pub(super) const BOUNDED: &str = "__bounded";
+/// The host function that lets a value pass whose JSON has an acceptable length.
+pub(super) const MEASURED: &str = "__measured";
+/// The host function that lets a text pass in which `$replace` may search.
+pub(super) const SOURCE: &str = "__source";
+/// The host function that lets a text pass that is short enough to stand in another many times.
+pub(super) const SHORT: &str = "__short";
+/// The host function that joins texts.
+pub(super) const JOIN: &str = "__join";
+
+/// Functions that only a call may name.
+const CALLED_ONLY: &[&str] = &["eval", "join", "string", "replace", "pad"];
+
+pub(super) fn insert(node: &mut AstNode) -> Result<(), ExpressionError> {
+    if let AstNode::Variable(name) = node
+        && CALLED_ONLY.contains(&name.as_str())
+    {
+        return Err(ExpressionError::Syntax(format!("${name} can be called, not passed on")));
+    }
+    for_each_child(node, &mut insert)?;
+    match node {
+        AstNode::Binary { op: BinaryOp::Concatenate, .. } => wrap(node, BOUNDED),
+        AstNode::Binary { op: BinaryOp::ChainPipe, lhs, rhs } => chain(lhs, rhs),
+        AstNode::Function { name, args, is_builtin: true } => match name.as_str() {
+            "eval" => return Err(ExpressionError::Syntax("$eval is not offered; $parse reads JSON".into())),
+            "string" => args.iter_mut().take(1).for_each(|argument| wrap(argument, MEASURED)),
+            "join" => JOIN.clone_into(name),
+            "replace" => {
+                args.iter_mut().take(1).for_each(|source| wrap(source, SOURCE));
+                replacing(args, 1);
+                wrap(node, BOUNDED);
+            }
+            _ => {}
+        },
+        _ => {}
+    }
+    Ok(())
+}
+
+fn wrap(node: &mut AstNode, function: &str) {
+    let inner = std::mem::replace(node, AstNode::Null);
+    *node = AstNode::Function { name: function.to_owned(), args: vec![inner], is_builtin: true };
+}
+
+type Visit<'v> = dyn FnMut(&mut AstNode) -> Result<(), ExpressionError> + 'v;
+
+/// Calls `f` for each node right below this one. Every kind is named, so that a new one does not slip by.
+fn for_each_child(node: &mut AstNode, f: &mut Visit<'_>) -> Result<(), ExpressionError> {
+    match node {
+        AstNode::String(_)
+        | AstNode::Name(_)
+        | AstNode::Number(_)
+        | AstNode::Boolean(_)
+        | AstNode::Null
+        | AstNode::Undefined
+        | AstNode::Placeholder
+        | AstNode::Regex { .. }
+        | AstNode::Variable(_)
+        | AstNode::ParentVariable(_)
+        | AstNode::Wildcard
+        | AstNode::Descendant
+        | AstNode::Parent(_) => Ok(()),
+        AstNode::Path { steps } => steps.iter_mut().try_for_each(|step| path_step(step, f)),
+        AstNode::Binary { op: BinaryOp::ChainPipe, lhs, rhs } => {
+            f(lhs)?;
+            chained(rhs, f)
+        }
+        AstNode::Binary { lhs, rhs, .. } => {
+            f(lhs)?;
+            f(rhs)
+        }
+        AstNode::Unary { operand, .. } => f(operand),
+        AstNode::Function { args, .. } => args.iter_mut().try_for_each(f),
+        AstNode::Call { procedure, args } => {
+            f(procedure)?;
+            args.iter_mut().try_for_each(f)
+        }
+        AstNode::Lambda { body, .. } => f(body),
+        AstNode::Array(items) | AstNode::ArrayGroup(items) | AstNode::Block(items) => items.iter_mut().try_for_each(f),
+        AstNode::Object(pairs) => pairs_of(pairs, f),
+        AstNode::ObjectTransform { input, pattern } => {
+            f(input)?;
+            pairs_of(pattern, f)
+        }
+        AstNode::Conditional { condition, then_branch, else_branch } => {
+            f(condition)?;
+            f(then_branch)?;
+            else_branch.as_mut().map_or(Ok(()), |branch| f(branch))
+        }
+        AstNode::FunctionApplication(inner) => f(inner),
+        AstNode::Sort { input, terms } => {
+            f(input)?;
+            terms.iter_mut().try_for_each(|(term, _)| f(term))
+        }
+        AstNode::Transform { location, update, delete } => {
+            f(location)?;
+            f(update)?;
+            delete.as_mut().map_or(Ok(()), |delete| f(delete))
+        }
+    }
+}
+
+/// A call on the right of a chain gets its first argument from the left, and must stay a call.
+fn chained(node: &mut AstNode, f: &mut Visit<'_>) -> Result<(), ExpressionError> {
+    match node {
+        AstNode::Function { name, args, is_builtin: true } if name != "eval" => args.iter_mut().try_for_each(f),
+        node => f(node),
+    }
+}
+
+/// The checks of [`chained`] calls.
+fn chain(left: &mut AstNode, right: &mut AstNode) {
+    if let AstNode::Function { name, args, is_builtin: true } = right {
+        match name.as_str() {
+            "string" => wrap(left, MEASURED),
+            "join" => JOIN.clone_into(name),
+            "replace" => {
+                wrap(left, SOURCE);
+                replacing(args, 0);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What `$replace` searches for and puts in, from `first` on.
+fn replacing(arguments: &mut [AstNode], first: usize) {
+    for argument in arguments.iter_mut().skip(first) {
+        if !matches!(argument, AstNode::Regex { .. } | AstNode::Lambda { .. }) {
+            wrap(argument, SHORT);
+        }
+    }
+}
+
+fn pairs_of(pairs: &mut [(AstNode, AstNode)], f: &mut Visit<'_>) -> Result<(), ExpressionError> {
+    pairs.iter_mut().try_for_each(|(key, value)| {
+        f(key)?;
+        f(value)
+    })
+}
+
+fn path_step(step: &mut PathStep, f: &mut Visit<'_>) -> Result<(), ExpressionError> {
+    f(&mut step.node)?;
+    step.stages.iter_mut().try_for_each(|stage| match stage {
+        Stage::Filter(inner) => f(inner),
+        Stage::KeepArray | Stage::Index(_) => Ok(()),
+    })
+}

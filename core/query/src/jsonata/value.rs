@@ -1,0 +1,69 @@
+//! The library's values as JSON, and how large that JSON would be.
+
+use jsonata_core::value::JValue;
+use serde_json::{Map, Number, Value};
+
+use super::{BYTES_MAX, ExpressionError};
+
+/// The value as JSON; none for what is undefined.
+///
+/// # Errors
+/// For a function, a number that JSON does not have, or more than [`BYTES_MAX`].
+pub(super) fn json(value: &JValue) -> Result<Option<Value>, ExpressionError> {
+    if value.is_undefined() {
+        return Ok(None);
+    }
+    if size(value, BYTES_MAX).is_none() {
+        return Err(ExpressionError::Failed(format!("the result has more than {BYTES_MAX} bytes")));
+    }
+    convert(value).map(Some)
+}
+
+fn convert(value: &JValue) -> Result<Value, ExpressionError> {
+    Ok(match value {
+        JValue::Null | JValue::Undefined => Value::Null,
+        JValue::Bool(value) => Value::Bool(*value),
+        JValue::Number(number) => Value::Number(self::number(*number)?),
+        JValue::String(text) => Value::String(text.to_string()),
+        JValue::Array(items) => Value::Array(items.iter().map(convert).collect::<Result<_, _>>()?),
+        JValue::Object(members) => {
+            let members = members.iter().filter(|(_, member)| !member.is_undefined());
+            let members = members.map(|(name, member)| Ok((name.clone(), convert(member)?)));
+            Value::Object(members.collect::<Result<Map<_, _>, ExpressionError>>()?)
+        }
+        _ => return Err(ExpressionError::Failed("a function is no value".into())),
+    })
+}
+
+/// Whole numbers are written without a fraction, as they came in.
+fn number(number: f64) -> Result<Number, ExpressionError> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if number.fract() == 0.0 && number.abs() <= EXACT {
+        return Ok(Number::from(number as i64));
+    }
+    Number::from_f64(number).ok_or_else(|| ExpressionError::Failed(format!("{number} is no number of JSON")))
+}
+
+/// About how many bytes the JSON has, unless it is more than `most`.
+pub(super) fn size(value: &JValue, most: usize) -> Option<usize> {
+    let mut sum = 0usize;
+    let mut pending = vec![value];
+    while let Some(value) = pending.pop() {
+        sum += match value {
+            JValue::String(text) => text.len() + 2,
+            JValue::Array(items) => {
+                pending.extend(items.iter());
+                items.len() + 2
+            }
+            JValue::Object(members) => {
+                pending.extend(members.values());
+                members.keys().map(|name| name.len() + 4).sum::<usize>() + 2
+            }
+            _ => 4,
+        };
+        if sum > most {
+            return None;
+        }
+    }
+    Some(sum)
+}

@@ -1,0 +1,153 @@
+//! Filters: `[?(@.price < 10 && @.kind in ['a','b'])]`.
+
+use std::cmp::Ordering;
+
+use regex::Regex;
+use serde_json::Value;
+
+use super::{Path, PathError};
+
+/// A condition on one item.
+#[derive(Clone, Debug)]
+pub(super) enum Filter {
+    Or(Vec<Filter>),
+    And(Vec<Filter>),
+    Not(Box<Filter>),
+    /// A path alone: it selects something.
+    Exists(Operand),
+    Compare(Operand, Operator, Operand),
+    Matches(Operand, Regex),
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Operand {
+    Literal(Value),
+    /// `@…`
+    Item(Path),
+    /// `$…`
+    Root(Path),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operator {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    In,
+    NotIn,
+    SubsetOf,
+    AnyOf,
+    NoneOf,
+    Size,
+    Empty,
+}
+
+impl Filter {
+    pub(super) fn accepts(&self, item: &Value, root: &Value) -> Result<bool, PathError> {
+        Ok(match self {
+            Self::Or(parts) => {
+                for part in parts {
+                    if part.accepts(item, root)? {
+                        return Ok(true);
+                    }
+                }
+                false
+            }
+            Self::And(parts) => {
+                for part in parts {
+                    if !part.accepts(item, root)? {
+                        return Ok(false);
+                    }
+                }
+                true
+            }
+            Self::Not(part) => !part.accepts(item, root)?,
+            Self::Exists(operand) => match operand.value(item, root)? {
+                Some(Value::Array(items)) => operand.is_definite() || !items.is_empty(),
+                found => found.is_some(),
+            },
+            Self::Matches(operand, expression) => match operand.value(item, root)? {
+                Some(Value::String(text)) => expression.is_match(&text),
+                _ => false,
+            },
+            Self::Compare(left, operator, right) => {
+                let (left, right) = (left.value(item, root)?, right.value(item, root)?);
+                operator.holds(left.as_ref(), right.as_ref())
+            }
+        })
+    }
+}
+
+impl Operand {
+    fn value(&self, item: &Value, root: &Value) -> Result<Option<Value>, PathError> {
+        let selected = match self {
+            Self::Literal(value) => return Ok(Some(value.clone())),
+            Self::Item(path) => path.select(item),
+            Self::Root(path) => path.select(root),
+        };
+        match selected {
+            Ok(value) => Ok(Some(value)),
+            Err(PathError::TooMuch) => Err(PathError::TooMuch),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn is_definite(&self) -> bool {
+        match self {
+            Self::Literal(_) => true,
+            Self::Item(path) | Self::Root(path) => path.is_definite(),
+        }
+    }
+}
+
+impl Operator {
+    fn holds(self, left: Option<&Value>, right: Option<&Value>) -> bool {
+        match self {
+            Self::Equal => equal(left, right),
+            Self::NotEqual => !equal(left, right),
+            Self::Less => order(left, right) == Some(Ordering::Less),
+            Self::LessOrEqual => order(left, right).is_some_and(Ordering::is_le),
+            Self::Greater => order(left, right) == Some(Ordering::Greater),
+            Self::GreaterOrEqual => order(left, right).is_some_and(Ordering::is_ge),
+            Self::In => items(right).iter().any(|item| equal(left, Some(item))),
+            Self::NotIn => !items(right).iter().any(|item| equal(left, Some(item))),
+            Self::SubsetOf => items(left).iter().all(|item| items(right).contains(item)),
+            Self::AnyOf => items(left).iter().any(|item| items(right).contains(item)),
+            Self::NoneOf => !items(left).iter().any(|item| items(right).contains(item)),
+            Self::Size => size(left).is_some() && size(left) == right.and_then(Value::as_u64),
+            Self::Empty => right.and_then(Value::as_bool).is_some_and(|empty| size(left).is_some_and(|size| (size == 0) == empty)),
+        }
+    }
+}
+
+fn equal(left: Option<&Value>, right: Option<&Value>) -> bool {
+    match (left, right) {
+        (Some(Value::Number(left)), Some(Value::Number(right))) => left.as_f64() == right.as_f64(),
+        (left, right) => left == right,
+    }
+}
+
+fn order(left: Option<&Value>, right: Option<&Value>) -> Option<Ordering> {
+    match (left?, right?) {
+        (Value::Number(left), Value::Number(right)) => left.as_f64()?.partial_cmp(&right.as_f64()?),
+        (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
+        _ => None,
+    }
+}
+
+fn items(value: Option<&Value>) -> &[Value] {
+    value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn size(value: Option<&Value>) -> Option<u64> {
+    let size = match value? {
+        Value::Array(items) => items.len(),
+        Value::String(text) => text.chars().count(),
+        Value::Object(members) => members.len(),
+        _ => return None,
+    };
+    u64::try_from(size).ok()
+}
