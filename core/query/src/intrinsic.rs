@@ -64,6 +64,7 @@ pub enum IntrinsicError {
 macro_rules! functions {
     ($($name:ident($fewest:literal..=$most:expr) => $run:path;)*) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[expect(clippy::upper_case_acronyms, reason = "the functions have the language's names")]
         enum Function { $($name,)* }
 
         impl Function {
@@ -244,7 +245,11 @@ mod tests {
             "States.MathRandom(5, 5)",
             "States.StringSplit(1, 2)",
         ] {
-            assert!(matches!(run(text), Err(Failure::Intrinsic(IntrinsicError::Refused { .. }))), "{text}: {:?}", run(text));
+            assert!(
+                matches!(run(text), Err(Failure::Intrinsic(IntrinsicError::Refused { .. }))),
+                "{text}: {:?}",
+                run(text)
+            );
         }
         assert!(matches!(run("States.Format('{}', $.nothing)"), Err(Failure::Path { .. })));
     }
@@ -252,13 +257,26 @@ mod tests {
     #[test]
     fn what_is_no_call_says_where() {
         for text in [
-            "", "States", "States.Nothing()", "States.Format(", "States.Format('a", "States.Format('a',)", "States.UUID(1)",
-            "States.UUID() x", "States.Format('a' 'b')", "Format('a')", r"States.Format('\x')", "States.MathAdd(1)",
+            "",
+            "States",
+            "States.Nothing()",
+            "States.Format(",
+            "States.Format('a",
+            "States.Format('a',)",
+            "States.UUID(1)",
+            "States.UUID() x",
+            "States.Format('a' 'b')",
+            "Format('a')",
+            r"States.Format('\x')",
+            "States.MathAdd(1)",
         ] {
             assert!(matches!(Intrinsic::parse(text), Err(IntrinsicError::Syntax { .. })), "{text}");
         }
         let nested = |levels: usize| format!("{}1{}", "States.Array(".repeat(levels), ")".repeat(levels));
         assert!(Intrinsic::parse(&nested(INTRINSIC_NESTING_MAX)).is_ok());
-        assert_eq!(Intrinsic::parse(&nested(INTRINSIC_NESTING_MAX + 1)).unwrap_err(), IntrinsicError::TooDeep);
+        assert_eq!(
+            Intrinsic::parse(&nested(INTRINSIC_NESTING_MAX + 1)).unwrap_err(),
+            IntrinsicError::TooDeep
+        );
     }
 }

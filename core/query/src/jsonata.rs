@@ -40,6 +40,7 @@ pub const BYTES_MAX: usize = 4 << 20;
 pub struct Expression {
     text: Box<str>,
     tree: AstNode,
+    free_names: Box<[Box<str>]>,
 }
 
 /// What one evaluation may use.
@@ -77,11 +78,19 @@ impl Expression {
     /// [`ExpressionError::Syntax`].
     pub fn parse(text: &str) -> Result<Self, ExpressionError> {
         if text.len() > EXPRESSION_BYTES_MAX {
-            return Err(ExpressionError::Syntax(format!("the expression has more than {EXPRESSION_BYTES_MAX} bytes")));
+            return Err(ExpressionError::Syntax(format!(
+                "the expression has more than {EXPRESSION_BYTES_MAX} bytes"
+            )));
         }
         let mut tree = parser::parse(text).map_err(|error| ExpressionError::Syntax(error.to_string()))?;
+        let free_names = guard::free_names(&mut tree);
         guard::insert(&mut tree)?;
-        Ok(Self { text: text.into(), tree })
+        Ok(Self { text: text.into(), tree, free_names })
+    }
+
+    /// The names that it reads and does not bind itself, without their `$`; `states` is not among them.
+    pub fn free_names(&self) -> impl Iterator<Item = Box<str>> + '_ {
+        self.free_names.iter().cloned()
     }
 
     /// Its value, or none where it selects nothing. `names` are visible with a `$` before each; `now_ms` is the time that
@@ -108,7 +117,8 @@ impl Expression {
         };
         let mut evaluator = Evaluator::with_options(context, options);
         function::register(&mut evaluator, now_ms, entropy.draw());
-        let failed = |error: jsonata_core::evaluator::EvaluatorError| ExpressionError::Failed(error.to_string());
+        let failed =
+            |error: jsonata_core::evaluator::EvaluatorError| ExpressionError::Failed(error.to_string());
         let found = evaluator.evaluate(&self.tree, &JValue::Undefined).map_err(failed)?;
         value::json(&found)
     }
@@ -179,6 +189,14 @@ mod tests {
         ] {
             assert!(matches!(run(text), Err(ExpressionError::Failed(_))), "{text}");
         }
+    }
+
+    #[test]
+    fn free_names_are_those_that_nobody_binds() {
+        let expression =
+            Expression::parse("( $a := $b; function($c) { $c + $a + $states.input.x + $ + $d } )").unwrap();
+        let names: Vec<String> = expression.free_names().map(String::from).collect();
+        assert_eq!(names, ["b", "d"]);
     }
 
     #[test]

@@ -212,7 +212,11 @@ mod tests {
     #[track_caller]
     fn check(path: &str, expected: &Value) {
         let parsed = Path::parse(path).unwrap_or_else(|error| panic!("{path}: {error}"));
-        assert_eq!(&parsed.select(&store()).unwrap_or_else(|error| panic!("{path}: {error}")), expected, "{path}");
+        assert_eq!(
+            &parsed.select(&store()).unwrap_or_else(|error| panic!("{path}: {error}")),
+            expected,
+            "{path}"
+        );
     }
 
     #[test]
@@ -278,7 +282,10 @@ mod tests {
             assert_eq!(error.to_string(), text, "{path}");
         }
         let error = Path::parse("$.foo.b-c.z").unwrap().select(&store()).unwrap_err();
-        assert!(error.to_string().contains("$['foo']['b-c']") && error.to_string().contains("number"), "{error}");
+        assert!(
+            error.to_string().contains("$['foo']['b-c']") && error.to_string().contains("number"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -293,7 +300,9 @@ mod tests {
 
     #[test]
     fn what_does_not_parse_says_where() {
-        for bad in ["", "a", "$.", "$.a[", "$.a[?(@.b]", "$['a", "$.a b", "$.a[x]", "$.a..", "$.a[?(@.b ~ 1)]"] {
+        for bad in
+            ["", "a", "$.", "$.a[", "$.a[?(@.b]", "$['a", "$.a b", "$.a[x]", "$.a..", "$.a[?(@.b ~ 1)]"]
+        {
             assert!(matches!(Path::parse(bad), Err(PathError::Syntax { .. })), "{bad}");
         }
         let long = format!("$.{}", "a".repeat(PATH_BYTES_MAX));

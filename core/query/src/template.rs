@@ -14,8 +14,8 @@ pub struct Template(Node);
 #[derive(Clone, Debug)]
 enum Node {
     Constant(Value),
-    Object(Vec<(Box<str>, Node)>),
-    Array(Vec<Node>),
+    Object(Vec<(Box<str>, Self)>),
+    Array(Vec<Self>),
     Path(Path),
     Intrinsic(Intrinsic),
 }
@@ -34,7 +34,9 @@ pub struct TemplateError {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Fault {
     /// A key in `.$` has something else than a string.
-    #[error("the value of a field whose name ends in '.$' must be a string with a path or an intrinsic function")]
+    #[error(
+        "the value of a field whose name ends in '.$' must be a string with a path or an intrinsic function"
+    )]
     NotText,
     /// `a` and `a.$` in one object.
     #[error("the field '{0}' is there twice, with and without '.$'")]
@@ -131,7 +133,8 @@ fn fill(node: &Node, scope: &Scope<'_>, entropy: &mut dyn Entropy) -> Result<Val
             Value::Object(members)
         }
         Node::Array(items) => {
-            let items: Result<Vec<Value>, Failure> = items.iter().map(|item| fill(item, scope, entropy)).collect();
+            let items: Result<Vec<Value>, Failure> =
+                items.iter().map(|item| fill(item, scope, entropy)).collect();
             Value::Array(items?)
         }
         Node::Path(path) => {

@@ -33,6 +33,8 @@ const ROOMS: &[Room] = &[
     room("selvedge-xds-proto", &[]),
     room("selvedge-aws", &["selvedge-model"]),
     room("selvedge-registry", &[]),
+    room("selvedge-query", &[]),
+    room("selvedge-asl", &["selvedge-query"]),
     room("selvedge-translate", &["selvedge-model", "selvedge-traffic"]),
     room("selvedge-xds", &["selvedge-xds-proto", "selvedge-traffic"]),
     // === io ===

@@ -22,7 +22,9 @@ pub(super) fn base64_encode(arguments: Vec<Value>, _: &mut dyn Entropy) -> Resul
 }
 
 pub(super) fn base64_decode(arguments: Vec<Value>, _: &mut dyn Entropy) -> Result<Value, String> {
-    let bytes = STANDARD.decode(bounded(&arguments[0])?).map_err(|error| format!("the text is no Base64: {error}"))?;
+    let bytes = STANDARD
+        .decode(bounded(&arguments[0])?)
+        .map_err(|error| format!("the text is no Base64: {error}"))?;
     String::from_utf8(bytes).map(Value::String).map_err(|_| "what was decoded is no UTF-8".into())
 }
 

@@ -11,9 +11,10 @@ pub(super) fn integer(value: &Value) -> Result<i64, String> {
         return Ok(integer);
     }
     let rounded = number.as_f64().map(|number| (number + 0.5).floor());
+    // 2^63 as a double is one too many.
+    let range = -(2f64.powi(63))..2f64.powi(63);
     match rounded {
-        // 2^63 as a double is one too many.
-        Some(rounded) if rounded >= -9.223_372_036_854_775_8e18 && rounded < 9.223_372_036_854_775_8e18 => Ok(rounded as i64),
+        Some(rounded) if range.contains(&rounded) => Ok(rounded as i64),
         _ => Err(format!("{number} is out of the range of integers")),
     }
 }

@@ -48,10 +48,13 @@ impl Parser<'_> {
         }
         let start = self.at;
         let rest = self.rest();
-        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '_')).unwrap_or(rest.len());
+        let end =
+            rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '_')).unwrap_or(rest.len());
         let function = rest[..end].strip_prefix("States.").and_then(Function::by_name);
         let Some(function) = function else {
-            return Err(self.expected("a path that begins with '$' or one of the functions States.Format, States.Array, …"));
+            return Err(self.expected(
+                "a path that begins with '$' or one of the functions States.Format, States.Array, …",
+            ));
         };
         self.at += end;
         if !self.take('(') {
@@ -102,9 +105,13 @@ impl Parser<'_> {
             "true" => Value::Bool(true),
             "false" => Value::Bool(false),
             "null" => Value::Null,
-            number => serde_json::from_str::<serde_json::Number>(number)
-                .map(Value::Number)
-                .map_err(|_| self.expected("a text in single quotes, a number, true, false, null, a path or a function"))?,
+            number => {
+                serde_json::from_str::<serde_json::Number>(number).map(Value::Number).map_err(|_| {
+                    self.expected(
+                        "a text in single quotes, a number, true, false, null, a path or a function",
+                    )
+                })?
+            }
         };
         self.at += end;
         Ok(Argument::Constant(value))

@@ -34,7 +34,9 @@ pub(super) fn format(arguments: Vec<Value>, _: &mut dyn Entropy) -> Result<Value
 
 pub(super) fn string_to_json(arguments: Vec<Value>, _: &mut dyn Entropy) -> Result<Value, String> {
     match &arguments[..] {
-        [Value::String(text)] => serde_json::from_str(text).map_err(|error| format!("the text is no JSON: {error}")),
+        [Value::String(text)] => {
+            serde_json::from_str(text).map_err(|error| format!("the text is no JSON: {error}"))
+        }
         _ => Err("the argument must be a text".into()),
     }
 }

@@ -17,6 +17,7 @@ const SOURCE_BYTES_MAX: usize = 256 * 1024;
 const SHORT_BYTES_MAX: usize = 1024;
 
 type Outcome = Result<JValue, EvaluatorError>;
+type Host = Box<dyn Fn(&[JValue]) -> Outcome>;
 
 pub(super) fn register(evaluator: &mut Evaluator, now_ms: i64, seed: u64) {
     let chance = Rc::new(Cell::new(seed));
@@ -25,8 +26,9 @@ pub(super) fn register(evaluator: &mut Evaluator, now_ms: i64, seed: u64) {
         split_mix(chance.get())
     };
     let number = draw.clone();
-    let host = |evaluator: &mut Evaluator, name: &str, function: Box<dyn Fn(&[JValue]) -> Outcome>| {
-        let registered = evaluator.register_fn_override(name, move |arguments: &[JValue]| function(arguments));
+    let host = |evaluator: &mut Evaluator, name: &str, function: Host| {
+        let registered =
+            evaluator.register_fn_override(name, move |arguments: &[JValue]| function(arguments));
         debug_assert!(registered.is_ok(), "{name} is part of the compiled fast path");
     };
     host(evaluator, "millis", Box::new(move |_| Ok(JValue::from_i64(now_ms))));
@@ -93,8 +95,10 @@ fn partition(arguments: &[JValue]) -> Outcome {
         JValue::Array(items) => items,
         _ => return Err(failed("T0410: the first argument of $partition must be an array")),
     };
-    let size = arguments.get(1).and_then(JValue::as_f64).filter(|size| *size >= 1.0 && *size <= SEQUENCE_MAX as f64);
-    let size = size.ok_or_else(|| failed("T0410: the second argument of $partition must be a positive number"))?;
+    let size =
+        arguments.get(1).and_then(JValue::as_f64).filter(|size| *size >= 1.0 && *size <= SEQUENCE_MAX as f64);
+    let size =
+        size.ok_or_else(|| failed("T0410: the second argument of $partition must be a positive number"))?;
     let chunks = items.chunks(size as usize).map(|chunk| JValue::array(chunk.to_vec()));
     Ok(JValue::array(chunks.collect()))
 }
@@ -121,10 +125,13 @@ fn hash(arguments: &[JValue]) -> Outcome {
     let text = match &data {
         JValue::Undefined => return Ok(JValue::Undefined),
         JValue::String(text) => text.to_string(),
-        other => value::json(other).map_err(|error| failed(error.to_string()))?.unwrap_or_default().to_string(),
+        other => {
+            value::json(other).map_err(|error| failed(error.to_string()))?.unwrap_or_default().to_string()
+        }
     };
     let algorithm = argument(arguments, 1);
-    let algorithm = algorithm.as_str().ok_or_else(|| failed("T0410: the second argument of $hash must be a text"))?;
+    let algorithm =
+        algorithm.as_str().ok_or_else(|| failed("T0410: the second argument of $hash must be a text"))?;
     digest(text.as_bytes(), algorithm).map(JValue::string).map_err(failed)
 }
 
@@ -177,7 +184,8 @@ fn join(arguments: &[JValue]) -> Outcome {
     let mut joined = String::new();
     for (index, item) in items.iter().enumerate() {
         let text = item.as_str();
-        let text = text.ok_or_else(|| failed("T0412: the first argument of $join must be an array of texts"))?;
+        let text =
+            text.ok_or_else(|| failed("T0412: the first argument of $join must be an array of texts"))?;
         if index > 0 {
             joined.push_str(separator);
         }

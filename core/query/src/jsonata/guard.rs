@@ -5,6 +5,8 @@
 //! both are bounded. Built-in functions that are checked may be called, not passed on as values: a call cannot be
 //! checked where nobody sees it.
 
+use std::collections::BTreeSet;
+
 use jsonata_core::ast::{AstNode, BinaryOp, PathStep, Stage};
 
 use super::ExpressionError;
@@ -49,6 +51,35 @@ pub(super) fn insert(node: &mut AstNode) -> Result<(), ExpressionError> {
     Ok(())
 }
 
+/// The names that an expression reads, sorted, but those that it binds anywhere and the reserved ones.
+pub(super) fn free_names(tree: &mut AstNode) -> Box<[Box<str>]> {
+    let (mut read, mut bound) = (BTreeSet::new(), BTreeSet::new());
+    collect(tree, &mut read, &mut bound);
+    read.difference(&bound).filter(|name| !matches!(&***name, "" | "$" | "states")).cloned().collect()
+}
+
+fn collect(node: &mut AstNode, read: &mut BTreeSet<Box<str>>, bound: &mut BTreeSet<Box<str>>) {
+    match node {
+        AstNode::Variable(name) => {
+            read.insert(name.as_str().into());
+        }
+        AstNode::Binary { op: BinaryOp::ColonEqual, lhs, .. } => {
+            if let AstNode::Variable(name) = &**lhs {
+                bound.insert(name.as_str().into());
+            }
+        }
+        AstNode::Lambda { params, .. } => {
+            bound.extend(params.iter().map(|name| name.trim_start_matches('$').into()))
+        }
+        _ => {}
+    }
+    let walked = for_each_child(node, &mut |child| {
+        collect(child, read, bound);
+        Ok(())
+    });
+    debug_assert!(walked.is_ok(), "collecting refuses nothing");
+}
+
 fn wrap(node: &mut AstNode, function: &str) {
     let inner = std::mem::replace(node, AstNode::Null);
     *node = AstNode::Function { name: function.to_owned(), args: vec![inner], is_builtin: true };
@@ -88,7 +119,9 @@ fn for_each_child(node: &mut AstNode, f: &mut Visit<'_>) -> Result<(), Expressio
             args.iter_mut().try_for_each(f)
         }
         AstNode::Lambda { body, .. } => f(body),
-        AstNode::Array(items) | AstNode::ArrayGroup(items) | AstNode::Block(items) => items.iter_mut().try_for_each(f),
+        AstNode::Array(items) | AstNode::ArrayGroup(items) | AstNode::Block(items) => {
+            items.iter_mut().try_for_each(f)
+        }
         AstNode::Object(pairs) => pairs_of(pairs, f),
         AstNode::ObjectTransform { input, pattern } => {
             f(input)?;
@@ -115,7 +148,9 @@ fn for_each_child(node: &mut AstNode, f: &mut Visit<'_>) -> Result<(), Expressio
 /// A call on the right of a chain gets its first argument from the left, and must stay a call.
 fn chained(node: &mut AstNode, f: &mut Visit<'_>) -> Result<(), ExpressionError> {
     match node {
-        AstNode::Function { name, args, is_builtin: true } if name != "eval" => args.iter_mut().try_for_each(f),
+        AstNode::Function { name, args, is_builtin: true } if name != "eval" => {
+            args.iter_mut().try_for_each(f)
+        }
         node => f(node),
     }
 }

@@ -32,7 +32,11 @@ pub(super) fn select(steps: &[Step], start: &Value) -> Result<Value, PathError> 
 fn pick(steps: &[Step], start: &Value, names: &[Box<str>]) -> Result<Value, PathError> {
     let target = walk(steps, start)?;
     let Value::Object(members) = &target else {
-        return Err(PathError::NotObject { name: names[0].clone(), path: written(steps), found: kind(&target) });
+        return Err(PathError::NotObject {
+            name: names[0].clone(),
+            path: written(steps),
+            found: kind(&target),
+        });
     };
     let mut picked = Map::new();
     for name in names {
@@ -51,7 +55,9 @@ fn walk(steps: &[Step], start: &Value) -> Result<Value, PathError> {
             Step::Indices(indices) => indexed(steps, depth, value, indices[0])?,
             Step::FromEnd(distance) => indexed(steps, depth, value, -distance)?,
             Step::Function(function) => return apply(*function, value, &steps[..depth]),
-            Step::Slice(..) | Step::All | Step::Descend | Step::Filter(_) => unreachable!("only definite paths walk"),
+            Step::Slice(..) | Step::All | Step::Descend | Step::Filter(_) => {
+                unreachable!("only definite paths walk")
+            }
         };
         value = next;
     }
@@ -211,7 +217,9 @@ impl Search {
                 found.extend(indices.iter().filter_map(|index| at(items, *index)));
             }
             (Step::FromEnd(distance), Value::Array(items)) => found.extend(at(items, -distance)),
-            (Step::Slice(from, to), Value::Array(items)) => found.extend(&items[bounds(*from, *to, items.len())]),
+            (Step::Slice(from, to), Value::Array(items)) => {
+                found.extend(&items[bounds(*from, *to, items.len())])
+            }
             (Step::All, Value::Array(items)) => {
                 self.visit(items.len())?;
                 found.extend(items);

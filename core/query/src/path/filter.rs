@@ -10,9 +10,9 @@ use super::{Path, PathError};
 /// A condition on one item.
 #[derive(Clone, Debug)]
 pub(super) enum Filter {
-    Or(Vec<Filter>),
-    And(Vec<Filter>),
-    Not(Box<Filter>),
+    Or(Vec<Self>),
+    And(Vec<Self>),
+    Not(Box<Self>),
     /// A path alone: it selects something.
     Exists(Operand),
     Compare(Operand, Operator, Operand),
@@ -118,7 +118,9 @@ impl Operator {
             Self::AnyOf => items(left).iter().any(|item| items(right).contains(item)),
             Self::NoneOf => !items(left).iter().any(|item| items(right).contains(item)),
             Self::Size => size(left).is_some() && size(left) == right.and_then(Value::as_u64),
-            Self::Empty => right.and_then(Value::as_bool).is_some_and(|empty| size(left).is_some_and(|size| (size == 0) == empty)),
+            Self::Empty => right
+                .and_then(Value::as_bool)
+                .is_some_and(|empty| size(left).is_some_and(|size| (size == 0) == empty)),
         }
     }
 }

@@ -198,7 +198,7 @@ impl<'t> Parser<'t> {
                 self.need(")", "')' after a filter")?;
                 Step::Filter(Box::new(filter))
             }
-            Some('(') => self.from_end()?,
+            Some('(') => self.end_distance()?,
             _ => self.positions()?,
         };
         self.blanks();
@@ -219,9 +219,8 @@ impl<'t> Parser<'t> {
     }
 
     fn quoted(&mut self) -> Result<String, PathError> {
-        let quote = match self.peek() {
-            Some(quote @ ('\'' | '"')) => quote,
-            _ => return Err(self.expected("a name in quotes")),
+        let Some(quote @ ('\'' | '"')) = self.peek() else {
+            return Err(self.expected("a name in quotes"));
         };
         self.at += 1;
         let mut text = String::new();
@@ -240,7 +239,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    fn from_end(&mut self) -> Result<Step, PathError> {
+    fn end_distance(&mut self) -> Result<Step, PathError> {
         let expected = "(@.length-N)";
         self.need("(", expected)?;
         self.blanks();
@@ -265,7 +264,8 @@ impl<'t> Parser<'t> {
             let last = self.integer()?;
             return Ok(Step::Slice(first, last));
         }
-        let mut indices = vec![first.ok_or_else(|| self.expected("an index, a name in quotes, '*', ':' or '?'"))?];
+        let mut indices =
+            vec![first.ok_or_else(|| self.expected("an index, a name in quotes, '*', ':' or '?'"))?];
         while self.take(",") {
             self.blanks();
             indices.push(self.integer()?.ok_or_else(|| self.expected("an index"))?);
@@ -402,12 +402,16 @@ impl<'t> Parser<'t> {
             }
             _ => {
                 let rest = self.rest();
-                let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "+-.".contains(c))).unwrap_or(rest.len());
+                let end = rest
+                    .find(|c: char| !(c.is_ascii_alphanumeric() || "+-.".contains(c)))
+                    .unwrap_or(rest.len());
                 let value = match &rest[..end] {
                     "true" => Value::Bool(true),
                     "false" => Value::Bool(false),
                     "null" => Value::Null,
-                    number => serde_json::from_str(number).map_err(|_| self.expected("a value to compare with"))?,
+                    number => {
+                        serde_json::from_str(number).map_err(|_| self.expected("a value to compare with"))?
+                    }
                 };
                 self.at += end;
                 Ok(value)
@@ -440,6 +444,9 @@ impl<'t> Parser<'t> {
             .case_insensitive(insensitive)
             .size_limit(EXPRESSION_BYTES_MAX)
             .build()
-            .map_err(|_| PathError::Syntax { at: start, message: "an expression of acceptable size and form" })
+            .map_err(|_| PathError::Syntax {
+                at: start,
+                message: "an expression of acceptable size and form",
+            })
     }
 }

@@ -1,0 +1,251 @@
+//! Computing a state's fields, in either language.
+
+use selvedge_query::{Bounds, Entropy, Expression, Path, Scope, Variables};
+use serde_json::{Map, Value, json};
+
+use super::branch::{BranchId, Run, Visible};
+use super::event::Failure;
+use super::{At, Execution};
+use crate::syntax::FailText;
+use crate::{Number, Payload, State, format_timestamp};
+
+/// What the fields of one state are computed from.
+pub(super) struct Evaluation<'a> {
+    pub(super) state: &'a State,
+    pub(super) entered_event: u64,
+    pub(super) input: &'a Value,
+    pub(super) result: Option<&'a Value>,
+    pub(super) error_output: Option<&'a Value>,
+    pub(super) context: Value,
+    pub(super) variables: &'a dyn Variables,
+    pub(super) now_ms: i64,
+    pub(super) entropy: &'a mut dyn Entropy,
+}
+
+/// Why a field has no value, and for JSONata which one: it is an event of its own.
+#[derive(Debug)]
+pub(super) struct Unevaluated {
+    pub(super) failure: Failure,
+    pub(super) location: Option<Box<str>>,
+}
+
+impl From<Failure> for Unevaluated {
+    fn from(failure: Failure) -> Self {
+        Self { failure, location: None }
+    }
+}
+
+impl Evaluation<'_> {
+    /// How every error of the machine's own begins.
+    fn cause(&self, detail: &str) -> String {
+        cause(&self.state.name, self.entered_event, detail)
+    }
+
+    pub(super) fn runtime(&self, detail: impl AsRef<str>) -> Failure {
+        Failure::new("States.Runtime", self.cause(detail.as_ref()))
+    }
+
+    /// A payload; in JSONPath mode `$` is `subject`.
+    pub(super) fn payload(
+        &mut self,
+        field: &str,
+        payload: &Payload,
+        subject: &Value,
+    ) -> Result<Value, Unevaluated> {
+        match payload {
+            Payload::Template(template) => {
+                let scope = Scope { input: subject, context: &self.context, variables: self.variables };
+                let filled = template.fill(&scope, self.entropy);
+                filled.map_err(|failure| self.runtime(failure.to_string()).into())
+            }
+            Payload::Expressions(node) => node.fill(&mut |expression| self.expression(field, expression)),
+        }
+    }
+
+    pub(super) fn path(&self, path: &Path, subject: &Value) -> Result<Value, Failure> {
+        let scope = Scope { input: subject, context: &self.context, variables: self.variables };
+        path.evaluate(&scope).map_err(|error| self.runtime(format!("Invalid path '{path}' : {error}")))
+    }
+
+    /// `InputPath` or `OutputPath`: none is an empty object.
+    pub(super) fn shaped(&self, path: Option<&Path>, subject: &Value) -> Result<Value, Failure> {
+        match path {
+            None => Ok(Value::Object(Map::new())),
+            Some(path) if path.is_root() && *path.root() == selvedge_query::Root::Input => {
+                Ok(subject.clone())
+            }
+            Some(path) => self.path(path, subject),
+        }
+    }
+
+    pub(super) fn expression(&mut self, field: &str, expression: &Expression) -> Result<Value, Unevaluated> {
+        let mut states = Map::new();
+        states.insert("input".into(), self.input.clone());
+        if let Some(result) = self.result {
+            states.insert("result".into(), result.clone());
+        }
+        if let Some(error_output) = self.error_output {
+            states.insert("errorOutput".into(), error_output.clone());
+        }
+        states.insert("context".into(), self.context.clone());
+        let states = Value::Object(states);
+        let names: Vec<Box<str>> = expression.free_names().collect();
+        let mut bound: Vec<(&str, &Value)> = vec![("states", &states)];
+        bound.extend(names.iter().filter_map(|name| Some((&**name, self.variables.variable(name)?))));
+        let evaluated = expression.evaluate(&bound, self.now_ms, self.entropy, Bounds::default());
+        let detail = match evaluated {
+            Ok(Some(value)) => return Ok(value),
+            Ok(None) => format!(
+                "The JSONata expression '{expression}' specified for the field '{field}' returned nothing (undefined)."
+            ),
+            Err(error) => format!(
+                "The JSONata expression '{expression}' specified for the field '{field}' threw an error during evaluation. {error}"
+            ),
+        };
+        Err(self.query(field, &detail))
+    }
+
+    /// An error of an expression.
+    pub(super) fn query(&self, field: &str, detail: &str) -> Unevaluated {
+        let failure = Failure::new("States.QueryEvaluationError", self.cause(detail));
+        Unevaluated { failure, location: Some(field.into()) }
+    }
+
+    /// A number of at most `most`.
+    pub(super) fn number(
+        &mut self,
+        field: &str,
+        number: &Number,
+        subject: &Value,
+        most: u64,
+    ) -> Result<u64, Unevaluated> {
+        let value = match number {
+            Number::Constant(number) => return Ok(*number),
+            Number::Path(path) => self.path(path, subject)?,
+            Number::Expression(expression) => self.expression(field, expression)?,
+        };
+        if let Some(number) = value.as_u64().filter(|number| *number <= most) {
+            return Ok(number);
+        }
+        let detail =
+            format!("The field '{field}' needs an integer from 0 to {most}, and its value is {value}.");
+        match number {
+            Number::Expression(_) => Err(self.query(field, &detail)),
+            _ => Err(self.runtime(detail).into()),
+        }
+    }
+
+    /// A text of a Fail state.
+    pub(super) fn text(
+        &mut self,
+        field: &str,
+        text: &FailText,
+        subject: &Value,
+    ) -> Result<String, Unevaluated> {
+        let value = match text {
+            FailText::Constant(text) => return Ok(text.to_string()),
+            FailText::Path(path) => self.path(path, subject)?,
+            FailText::Intrinsic(intrinsic) => {
+                let scope = Scope { input: subject, context: &self.context, variables: self.variables };
+                let computed = intrinsic.evaluate(&scope, self.entropy);
+                computed.map_err(|failure| self.runtime(failure.to_string()))?
+            }
+            FailText::Expression(expression) => self.expression(field, expression)?,
+        };
+        match value {
+            Value::String(text) => Ok(text),
+            other => {
+                let detail = format!("The field '{field}' needs a text, and its value is {other}.");
+                match text {
+                    FailText::Expression(_) => Err(self.query(field, &detail)),
+                    _ => Err(self.runtime(detail).into()),
+                }
+            }
+        }
+    }
+}
+
+/// How every error of the machine's own begins.
+pub(super) fn cause(state: &str, entered_event: u64, detail: &str) -> String {
+    format!(
+        "An error occurred while executing the state '{state}' (entered at the event id #{entered_event}). {detail}"
+    )
+}
+
+impl Execution {
+    /// Calls `f` with what the fields of the state of branch `id` see.
+    pub(super) fn evaluate<T>(
+        &self,
+        id: BranchId,
+        seen: Seen<'_>,
+        at: &mut At<'_>,
+        f: impl FnOnce(&mut Evaluation<'_>) -> T,
+    ) -> T {
+        let run = &self.branches[&id];
+        let state =
+            at.definition.state(run.scope, &run.state).expect("a branch is in a state of its definition");
+        let context = if state.uses_context { self.context(run, seen) } else { Value::Null };
+        let mut evaluation = Evaluation {
+            state,
+            entered_event: run.entered_event,
+            input: &run.input,
+            result: seen.result,
+            error_output: seen.error_output,
+            context,
+            variables: &Visible { branches: &self.branches, id },
+            now_ms: at.now_ms,
+            entropy: &mut *at.entropy,
+        };
+        f(&mut evaluation)
+    }
+
+    /// The context object.
+    fn context(&self, run: &Run, seen: Seen<'_>) -> Value {
+        let identity = &self.identity;
+        let mut context = json!({
+            "Execution": {
+                "Id": identity.arn,
+                "Input": self.input,
+                "Name": identity.name,
+                "RoleArn": identity.role_arn,
+                "StartTime": format_timestamp(self.started_ms),
+                "RedriveCount": self.redrive_count,
+            },
+            "State": {
+                "EnteredTime": format_timestamp(run.entered_ms),
+                "Name": run.state,
+                "RetryCount": run.retry_count,
+            },
+            "StateMachine": { "Id": identity.machine_arn, "Name": identity.machine_name },
+        });
+        if let Some(token) = seen.token {
+            context["Task"] = json!({ "Token": token });
+        }
+        let mut branch = Some(run);
+        let item = std::iter::from_fn(|| {
+            let current = branch?;
+            branch = current.parent.and_then(|(parent, _)| self.branches.get(&parent));
+            Some(current)
+        })
+        .find_map(|run| run.item.as_ref());
+        if let Some((index, value, key)) =
+            seen.item.or_else(|| item.map(|item| (item.index, &item.value, item.key.as_deref())))
+        {
+            let mut member = json!({ "Index": index, "Value": value });
+            if let Some(key) = key {
+                member["Key"] = Value::from(key);
+            }
+            context["Map"] = json!({ "Item": member });
+        }
+        context
+    }
+}
+
+/// What a moment in a state adds to what its fields see.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Seen<'a> {
+    pub(super) result: Option<&'a Value>,
+    pub(super) error_output: Option<&'a Value>,
+    pub(super) token: Option<&'a str>,
+    pub(super) item: Option<(u64, &'a Value, Option<&'a str>)>,
+}

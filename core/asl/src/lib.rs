@@ -1,0 +1,37 @@
+//! The Amazon States Language.
+//!
+//! - [`Definition`]: a state machine as written, and [`parse`], which finds everything that is wrong with it at once, each
+//!   with its place.
+//! - [`Execution`]: one run of a machine, without clock, chance or I/O. Inputs are [`Execution::handle_start`] and its
+//!   siblings; outputs are polled: [`Execution::poll_event`] for the history and [`Execution::poll_command`] for what the
+//!   world has to do. It is a value that can be stored and read back: a checkpoint.
+//!
+//! Source: the Amazon States Language specification and its developer guide; where the two differ from what the service
+//! was seen to do, the latter holds.
+
+mod condition;
+mod diagnostic;
+mod execution;
+mod json;
+mod payload;
+mod resource;
+mod retry;
+mod syntax;
+mod time;
+
+pub use condition::Condition;
+pub use diagnostic::{Code, Diagnostic, Severity};
+pub use execution::{
+    At, Command, Detail, Event, Execution, Failure, HISTORY_EVENTS_MAX, Identity, ItemSource, MapRunOutcome,
+    MapRunRequest, Options, PAYLOAD_BYTES_MAX, Patience, StateType, Status, TRANSITIONS_MAX, TaskId,
+    TaskName, TaskOutcome, TaskRequest, VARIABLE_BYTES_MAX, VARIABLES_BYTES_MAX,
+};
+pub use json::{JSON_DEPTH_MAX, JsonError, Places};
+pub use payload::Payload;
+pub use resource::{Pattern, Resource};
+pub use retry::{Catcher, Jitter, Retrier};
+pub use syntax::{
+    Branch, ChoiceRule, ChoiceTest, DEFINITION_BYTES_MAX, Definition, DistributedMap, FailText, Flow, Kind,
+    MapState, NAME_CHARACTERS_MAX, Number, QueryLanguage, ScopeId, State, TaskState, Until, parse,
+};
+pub use time::{Timestamp, format_timestamp, parse_timestamp};

@@ -1,0 +1,26 @@
+//! Task.
+
+use serde_json::Value;
+
+use crate::Resource;
+use crate::syntax::field::Fields;
+use crate::syntax::{Number, TaskState};
+
+const SECONDS_MAX: u64 = 99_999_999;
+
+pub(super) fn read(fields: &mut Fields<'_, '_, '_>) -> Option<TaskState> {
+    let text = fields.need("Resource").and_then(Value::as_str);
+    let resource = text.and_then(Resource::parse);
+    if resource.is_none() && fields.has("Resource") {
+        fields.fault("Resource", "the ARN of a function, an activity or a service integration is expected");
+    }
+    let timeout = fields.number_or_path("TimeoutSeconds", "TimeoutSecondsPath", 1..=SECONDS_MAX);
+    let heartbeat = fields.number_or_path("HeartbeatSeconds", "HeartbeatSecondsPath", 1..=SECONDS_MAX);
+    if let (Some(Number::Constant(timeout)), Some(Number::Constant(heartbeat))) = (&timeout, &heartbeat)
+        && heartbeat >= timeout
+    {
+        fields.fault("HeartbeatSeconds", "it must be less than TimeoutSeconds");
+    }
+    let credentials = fields.payload("Credentials");
+    Some(TaskState { resource: resource?, resource_text: text?.into(), timeout, heartbeat, credentials })
+}

@@ -1,0 +1,10 @@
+//! Executions in a world that answers by a script.
+
+mod errors;
+mod histories;
+mod parallel_and_map;
+mod properties;
+mod redrive;
+mod states;
+mod validation;
+mod world;
