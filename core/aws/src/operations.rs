@@ -4,6 +4,7 @@ pub mod appmesh;
 mod generated;
 mod patterns;
 pub mod servicediscovery;
+pub mod stepfunctions;
 
 use selvedge_model::{Member, Shape};
 

@@ -55,6 +55,10 @@ pub enum Form {
     Long {
         range: Bounds,
     },
+    /// A number with a fraction.
+    Float {
+        range: Bounds,
+    },
     Boolean,
     /// Seconds since the epoch, with a fraction.
     Timestamp,
@@ -214,6 +218,12 @@ impl Shape {
             Form::Long { range } => {
                 check_number("a 64-bit integer", i64::MIN, i64::MAX, range, value, path, found);
             }
+            Form::Float { range } => match value.as_f64() {
+                None => found.add(path, wrong_type("a number", value)),
+                // The bounds are whole numbers: what lies beyond one does so too when it is rounded outwards.
+                Some(number) if number < 0.0 => check_range(number.floor() as i64, range, path, found),
+                Some(number) => check_range(number.ceil() as i64, range, path, found),
+            },
             Form::Boolean => {
                 if !value.is_boolean() {
                     found.add(path, wrong_type("true or false", value));
@@ -301,6 +311,10 @@ fn check_number(
     let Some(number) = number else {
         return found.add(path, wrong_type(expected, value));
     };
+    check_range(number, range, path, found);
+}
+
+fn check_range(number: i64, range: Bounds, path: &Path, found: &mut Violations) {
     if let Some(min) = range.min.filter(|min| number < *min) {
         found.add(path, Fault::TooSmall { value: number, min });
     }

@@ -43,7 +43,9 @@ pub(super) fn declare(member: &'static Member) -> Arg {
         Form::Structure { .. } | Form::Union { .. } => arg
             .value_name("JSON|SHORTHAND")
             .help(format!("{} A {}, as JSON, shorthand or file://PATH.", member.doc, member.shape.name)),
-        Form::Integer { .. } | Form::Long { .. } => arg.value_name("NUMBER").help(member.doc),
+        Form::Integer { .. } | Form::Long { .. } | Form::Float { .. } => {
+            arg.value_name("NUMBER").help(member.doc)
+        }
         Form::Enum { values } => {
             arg.value_name("WORD").help(format!("{} One of {}.", member.doc, values.join(", ")))
         }

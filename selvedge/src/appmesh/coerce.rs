@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// A word where a number was wanted.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: expected a whole number, received '{text}'")]
+#[error("{path}: expected a number, received '{text}'")]
 pub(super) struct Error {
     path: String,
     text: String,
@@ -37,6 +37,13 @@ pub(super) fn coerce(value: &mut Value, shape: &Shape, path: &str) -> Result<(),
         Form::Integer { .. } | Form::Long { .. } => {
             if let Value::String(text) = value {
                 let number: i64 =
+                    text.trim().parse().map_err(|_| Error { path: path.to_owned(), text: text.clone() })?;
+                *value = number.into();
+            }
+        }
+        Form::Float { .. } => {
+            if let Value::String(text) = value {
+                let number: f64 =
                     text.trim().parse().map_err(|_| Error { path: path.to_owned(), text: text.clone() })?;
                 *value = number.into();
             }
@@ -93,7 +100,7 @@ mod tests {
         let error = coerce(&mut value, VirtualNodeSpec::SHAPE, "spec").expect_err("not a number");
         assert_eq!(
             error.to_string(),
-            "spec.listeners[0].portMapping.port: expected a whole number, received 'http'"
+            "spec.listeners[0].portMapping.port: expected a number, received 'http'"
         );
     }
 }

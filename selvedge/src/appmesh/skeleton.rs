@@ -33,7 +33,7 @@ fn value(shape: &Shape, name: &str, style: Style) -> Value {
         Form::Enum { values } if style == Style::Empty => json!(values.first().copied().unwrap_or_default()),
         Form::String { .. } if style == Style::Empty => json!(""),
         Form::String { .. } | Form::Enum { .. } => json!(name),
-        Form::Integer { .. } | Form::Long { .. } => json!(0),
+        Form::Integer { .. } | Form::Long { .. } | Form::Float { .. } => json!(0),
         Form::Boolean => json!(true),
         Form::Timestamp => json!("1970-01-01T00:00:00"),
     }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 /// The services whose tables are generated; App Mesh's is written by hand.
-const SERVICES: &[&str] = &["servicediscovery"];
+const SERVICES: &[&str] = &["servicediscovery", "stepfunctions"];
 
 /// Where the tables stand, relative to the root.
 const FOLDER: &str = "core/aws/src/operations/generated";
@@ -19,6 +19,9 @@ const FOLDER: &str = "core/aws/src/operations/generated";
 /// The functions of `core/aws/src/operations/patterns.rs` that decide the models' patterns, which are written for engines
 /// with look-ahead.
 const PATTERNS: &[(&str, &str)] = &[
+    ("^(?=.*[a-zA-Z_\\-\\.])[a-zA-Z0-9_\\-\\.]+$", "is_alias_name"),
+    ("[!-~]+", "is_visible"),
+    ("\\p{ASCII}*", "is_ascii"),
     ("^[a-zA-Z0-9!-~]+$", "is_visible"),
     ("^([a-zA-Z0-9!-~][ \\ta-zA-Z0-9!-~]*){0,1}[a-zA-Z0-9!-~]{0,1}$", "is_visible_with_inner_blanks"),
     ("^[0-9a-zA-Z_/:.@-]+$", "is_instance_id"),
@@ -101,9 +104,12 @@ impl<'a> Table<'a> {
                 }
             }
         }
-        table.text.push_str(
-            "static NOTHING: Shape = Shape { name: \"\", form: Form::Structure { members: &[] } };\n\n",
-        );
+        if operations.values().any(|operation| operation["input"].is_null() || operation["output"].is_null())
+        {
+            table.text.push_str(
+                "static NOTHING: Shape = Shape { name: \"\", form: Form::Structure { members: &[] } };\n\n",
+            );
+        }
         table.text.push_str("pub static OPERATIONS: &[Operation] = &[\n");
         for (name, operation) in operations {
             table.operation(name, operation)?;
@@ -142,6 +148,7 @@ impl<'a> Table<'a> {
             },
             "integer" => format!("Integer {{ range: {} }}", bounds(shape)),
             "long" => format!("Long {{ range: {} }}", bounds(shape)),
+            "float" => format!("Float {{ range: {} }}", bounds(shape)),
             "boolean" => "Boolean".to_owned(),
             "timestamp" => "Timestamp".to_owned(),
             other => bail!("{name}: shapes of type {other} are not generated yet"),

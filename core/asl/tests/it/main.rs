@@ -1,6 +1,6 @@
 //! Executions in a world that answers by a script.
 
-mod errors;
+mod handlers;
 mod histories;
 mod parallel_and_map;
 mod properties;

@@ -57,6 +57,17 @@ pub(super) fn is_service_name(text: &str) -> bool {
     text == "." || (text.len() <= 127 && text.split('.').all(is_label))
 }
 
+/// Letters, digits, `_`, `-` and `.`, and not digits alone.
+pub(super) fn is_alias_name(text: &str) -> bool {
+    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    text.bytes().all(is_fine) && text.bytes().any(|byte| !byte.is_ascii_digit())
+}
+
+/// `\p{ASCII}*`
+pub(super) fn is_ascii(text: &str) -> bool {
+    text.is_ascii()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

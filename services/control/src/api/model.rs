@@ -90,6 +90,10 @@ fn describe_shape(shape: &Shape) -> Value {
             bound(range, &mut out);
             "long"
         }
+        Form::Float { range } => {
+            bound(range, &mut out);
+            "float"
+        }
         Form::Boolean => "boolean",
         Form::Timestamp => "timestamp",
     };

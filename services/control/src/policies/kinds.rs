@@ -50,6 +50,7 @@ fn of_shape(shape: &Shape) -> Value {
         Form::Integer { range } | Form::Long { range } => {
             json!({ "type": "integer", "min": range.min, "max": range.max })
         }
+        Form::Float { range } => json!({ "type": "number", "min": range.min, "max": range.max }),
         Form::Boolean => json!({ "type": "boolean" }),
         Form::Timestamp => json!({ "type": "timestamp" }),
     }
