@@ -24,6 +24,7 @@ pub(crate) fn mesh(port: u16) -> Mesh {
         virtual_services: Default::default(),
         virtual_gateways: Default::default(),
         gateway_routes: Default::default(),
+        policies: Default::default(),
     };
     let mut backends = Vec::new();
     for number in 0..SERVICES {

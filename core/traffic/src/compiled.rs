@@ -1,12 +1,15 @@
 //! Route tables ready to decide: indexed, compiled, checked.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::matching::header::PatternInvalid;
 use crate::matching::host::DomainTaken;
 use crate::matching::{HostIndex, RequestView, Target};
-use crate::rewrite::Rewriter;
-use crate::{Action, Forward, RetryPolicy, Route, RouteTable, VirtualHost, weights};
+use crate::rewrite::{Rewriter, Substitution};
+use crate::{
+    Action, Forward, HostRewrite, PathRewrite, RetryPolicy, Route, RouteTable, VirtualHost, weights,
+};
 
 /// A route table with its index. Shared by all workers; a new configuration is a new one.
 #[derive(Clone, Debug)]
@@ -14,7 +17,7 @@ pub struct CompiledRoutes {
     table: Arc<RouteTable>,
     hosts: HostIndex,
     /// For each virtual host, for each of its routes.
-    rewriters: Vec<Vec<Option<Rewriter>>>,
+    rewriters: Vec<Vec<Rewriters>>,
 }
 
 /// A table that cannot be used; the last good one stays.
@@ -39,7 +42,15 @@ pub struct Matched<'a> {
     pub route: &'a Route,
     /// The places of both: of the host in the table, and of the route in the host.
     pub position: (usize, usize),
-    rewriter: Option<&'a Rewriter>,
+    rewriters: &'a Rewriters,
+}
+
+/// What a route rewrites.
+#[derive(Clone, Debug, Default)]
+struct Rewriters {
+    path: Option<Rewriter>,
+    /// The host, from the path.
+    host: Option<Substitution>,
 }
 
 /// Why a request goes nowhere. Both are a 404 with the flag `NR`.
@@ -84,24 +95,38 @@ impl CompiledRoutes {
         let position = self.hosts.find(request.authority()).ok_or(NoRoute::VirtualHost)?;
         let virtual_host = &self.table.virtual_hosts[position];
         let target = Target::parse(request.path());
-        let (index, (route, rewriter)) = virtual_host
+        let (index, (route, rewriters)) = virtual_host
             .routes
             .iter()
             .zip(&self.rewriters[position])
             .enumerate()
             .find(|(_, (route, _))| route.matches.check(request, &target).is_ok())
             .ok_or(NoRoute::Route(&virtual_host.name))?;
-        Ok(Matched { virtual_host, route, position: (position, index), rewriter: rewriter.as_ref() })
+        Ok(Matched { virtual_host, route, position: (position, index), rewriters })
     }
 }
 
-fn compile(route: &Route) -> Result<Option<Rewriter>, TableInvalid> {
-    let Action::Forward(forward) = &route.action else { return Ok(None) };
-    if weights::total(&forward.clusters) == 0 {
-        return Err(TableInvalid::WeightSum { route: route.name.clone() });
-    }
+fn compile(route: &Route) -> Result<Rewriters, TableInvalid> {
     let invalid = |source| TableInvalid::Rewrite { route: route.name.clone(), source };
-    forward.path_rewrite.as_ref().map(|rewrite| Rewriter::new(rewrite).map_err(invalid)).transpose()
+    let path = |rewrite: &Option<PathRewrite>| {
+        rewrite.as_ref().map(|rewrite| Rewriter::new(rewrite).map_err(invalid)).transpose()
+    };
+    match &route.action {
+        Action::Forward(forward) if weights::total(&forward.clusters) == 0 => {
+            Err(TableInvalid::WeightSum { route: route.name.clone() })
+        }
+        Action::Forward(forward) => {
+            let host = match &forward.host_rewrite {
+                Some(HostRewrite::PathRegex { pattern, substitution }) => {
+                    Some(Substitution::new(pattern, substitution).map_err(invalid)?)
+                }
+                _ => None,
+            };
+            Ok(Rewriters { path: path(&forward.path_rewrite)?, host })
+        }
+        Action::Redirect(redirect) => Ok(Rewriters { path: path(&redirect.path_rewrite)?, host: None }),
+        Action::Respond(_) => Ok(Rewriters::default()),
+    }
 }
 
 impl<'a> Matched<'a> {
@@ -110,17 +135,36 @@ impl<'a> Matched<'a> {
         forward.retry.as_ref().or(self.virtual_host.retry.as_ref())
     }
 
-    /// The upstream's request target, if it differs; `x-envoy-original-path` then carries the old one.
+    /// The authority for the upstream's request, if it differs and does not depend on the endpoint.
+    pub fn rewritten_host<'b>(
+        &'b self,
+        forward: &'b Forward,
+        request: &'b impl RequestView,
+    ) -> Option<Cow<'b, str>> {
+        match forward.host_rewrite.as_ref()? {
+            HostRewrite::Literal(host) => Some(Cow::Borrowed(host.as_str())),
+            HostRewrite::Header(name) => {
+                request.first_value(name).filter(|host| !host.is_empty()).map(Cow::Borrowed)
+            }
+            HostRewrite::PathRegex { .. } => {
+                Some(Cow::Owned(self.rewriters.host.as_ref()?.apply(request.path())))
+            }
+            HostRewrite::Auto => None,
+        }
+    }
+
+    /// The upstream's request target, or the path of a redirection, if it differs; `x-envoy-original-path` then carries the old one.
     pub fn rewritten_path(&self, request: &impl RequestView) -> Option<String> {
-        self.rewriter.map(|rewriter| rewriter.apply(&self.route.matches.path, request.path()))
+        let rewriter = self.rewriters.path.as_ref()?;
+        Some(rewriter.apply(&self.route.matches.path, request.path()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::WeightedCluster;
     use crate::matching::{PlainRequest, RouteMatch};
-    use crate::{PathRewrite, WeightedCluster};
 
     fn forward(cluster: &str) -> Forward {
         Forward::to(vec![WeightedCluster::new(cluster, 1)])

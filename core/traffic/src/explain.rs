@@ -103,9 +103,10 @@ fn result(matched: &Matched<'_>, request: &impl RequestView) -> DecisionResult {
         Action::Forward(forward) => {
             DecisionResult::Forward(Box::new(explain_forward(matched, forward, request)))
         }
-        Action::Redirect(redirect) => {
-            DecisionResult::Redirect { status: redirect.status, location: redirect.location(request) }
-        }
+        Action::Redirect(redirect) => DecisionResult::Redirect {
+            status: redirect.status,
+            location: redirect.location(request, matched.rewritten_path(request).as_deref()),
+        },
         Action::Respond(response) => DecisionResult::Respond { status: response.status },
     }
 }
@@ -128,6 +129,7 @@ fn explain_forward(matched: &Matched<'_>, forward: &Forward, request: &impl Requ
         host: match &forward.host_rewrite {
             Some(HostRewrite::Literal(host)) => Some(host.clone()),
             Some(HostRewrite::Auto) => Some("the endpoint's hostname".to_owned()),
+            Some(_) => matched.rewritten_host(forward, request).map(|host| host.into_owned()),
             None => None,
         },
     }

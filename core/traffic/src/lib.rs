@@ -42,7 +42,8 @@ pub use resource::{Resource, ResourceKind};
 pub use retry::{RateLimitedBackoff, ResetFormat, ResetHeader, Retrier, RetryBackoff, RetryOn, RetryPolicy};
 pub use rewrite::{HostRewrite, PathRewrite};
 pub use route::{
-    Action, DirectResponse, Forward, HeaderEdit, Redirect, Route, RouteTable, VirtualHost, WeightedCluster,
+    Action, DirectResponse, Forward, HeaderEdit, HeaderEdits, Redirect, Route, RouteTable, VirtualHost,
+    WeightedCluster,
 };
 pub use tcp::TcpProxy;
 pub use timeout::Timeouts;

@@ -7,14 +7,20 @@ impl Redirect {
     /// The `Location` of the answer.
     ///
     /// A port that belonged to the old scheme (80 for http, 443 for https) is dropped where the scheme changes; every
-    /// other port stays unless the redirection sets host or port. A new path that brings a query keeps its own.
-    pub fn location(&self, request: &impl RequestView) -> String {
+    /// other port stays unless the redirection sets host or port. A new path that brings a query keeps its own. `rewritten`
+    /// is the target that [`Redirect::path_rewrite`] made.
+    pub fn location(&self, request: &impl RequestView, rewritten: Option<&str>) -> String {
         let scheme = self.scheme.as_deref().unwrap_or_else(|| request.scheme());
         let mut location = String::with_capacity(request.path().len() + request.authority().len() + 16);
         location.extend([scheme, "://"]);
         location.push_str(self.host.as_deref().unwrap_or_else(|| self.kept_host(request, scheme)));
         if let Some(port) = self.port {
             location.extend([":", &port.to_string()]);
+        }
+        if let Some(rewritten) = rewritten {
+            let bare = rewritten.split_once('?').map_or(rewritten, |(path, _)| path);
+            location.push_str(if self.strip_query { bare } else { rewritten });
+            return location;
         }
         let (path, query) = request.path().split_once('?').unwrap_or_else(|| (request.path(), ""));
         let keep_query = !self.strip_query && !query.is_empty();
@@ -60,7 +66,7 @@ mod tests {
             (&host, "h.x:80", "/z?b=1", "http://hh/z?b=1"),
             (&query, "h.x:1", "/q?b=1", "http://h.x:1/n?z=1"),
         ] {
-            assert_eq!(redirect.location(&PlainRequest::new("GET", authority, path)), location);
+            assert_eq!(redirect.location(&PlainRequest::new("GET", authority, path), None), location);
         }
     }
 }

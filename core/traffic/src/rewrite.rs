@@ -23,15 +23,50 @@ pub enum HostRewrite {
     Literal(String),
     /// The hostname of the chosen endpoint.
     Auto,
+    /// The value of a request header; where it is missing or empty, the host stays.
+    Header(String),
+    /// What the expression makes of the path.
+    PathRegex {
+        pattern: String,
+        substitution: String,
+    },
 }
 
 impl HostRewrite {
-    /// The new authority; `None` leaves the request's own, as for an endpoint without a hostname.
+    /// The new authority where it depends on the endpoint at most; `None` leaves the request's own, as for an endpoint without a hostname.
     pub fn apply<'a>(&'a self, endpoint_hostname: Option<&'a str>) -> Option<&'a str> {
         match self {
             Self::Literal(host) => Some(host),
             Self::Auto => endpoint_hostname.filter(|hostname| !hostname.is_empty()),
+            Self::Header(_) | Self::PathRegex { .. } => None,
         }
+    }
+}
+
+/// An expression with its substitution, ready to be applied.
+#[derive(Clone, Debug)]
+pub struct Substitution {
+    regex: Box<Regex>,
+    replacement: String,
+}
+
+impl Substitution {
+    /// Compiles an expression (RE2) with its substitution (`\\1` is the first group).
+    ///
+    /// # Errors
+    /// When the expression cannot be used.
+    pub fn new(pattern: &str, substitution: &str) -> Result<Self, PatternInvalid> {
+        let invalid = |reason| PatternInvalid { source_text: pattern.to_owned(), reason };
+        re2::check(pattern).map_err(invalid)?;
+        let built = regex::RegexBuilder::new(pattern).size_limit(PATTERN_SIZE_MAX).build();
+        let regex = built.map_err(|error| invalid(reason(&error)))?;
+        Ok(Self { regex: Box::new(regex), replacement: from_re2(substitution) })
+    }
+
+    /// What it makes of the path of a request target; the query is not looked at.
+    pub fn apply(&self, request_target: &str) -> String {
+        let Target { path, .. } = Target::parse(request_target);
+        self.regex.replace_all(path, self.replacement.as_str()).into_owned()
     }
 }
 
@@ -40,7 +75,7 @@ impl HostRewrite {
 pub enum Rewriter {
     Prefix(String),
     Full(String),
-    Regex { regex: Box<Regex>, replacement: String },
+    Regex(Substitution),
 }
 
 impl Rewriter {
@@ -53,11 +88,7 @@ impl Rewriter {
             PathRewrite::Prefix(prefix) => Self::Prefix(prefix.clone()),
             PathRewrite::Full(path) => Self::Full(path.clone()),
             PathRewrite::Regex { pattern, substitution } => {
-                let invalid = |reason| PatternInvalid { source_text: pattern.clone(), reason };
-                re2::check(pattern).map_err(invalid)?;
-                let built = regex::RegexBuilder::new(pattern).size_limit(PATTERN_SIZE_MAX).build();
-                let regex = built.map_err(|error| invalid(reason(&error)))?;
-                Self::Regex { regex: Box::new(regex), replacement: from_re2(substitution) }
+                Self::Regex(Substitution::new(pattern, substitution)?)
             }
         })
     }
@@ -76,9 +107,7 @@ impl Rewriter {
                 [prefix.as_str(), &request_target[matched_len..]].concat()
             }
             Self::Full(full) => [full.as_str(), rest].concat(),
-            Self::Regex { regex, replacement } => {
-                [&regex.replace_all(path, replacement.as_str()), rest].concat()
-            }
+            Self::Regex(substitution) => [&substitution.apply(path), rest].concat(),
         }
     }
 }

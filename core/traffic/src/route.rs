@@ -14,6 +14,12 @@ pub struct RouteTable {
     pub virtual_hosts: Vec<VirtualHost>,
     /// The port of the host header is left out of the match.
     pub ignore_port_in_host_matching: bool,
+    /// For all its virtual hosts.
+    #[serde(skip_serializing_if = "HeaderEdits::is_empty")]
+    pub headers: HeaderEdits,
+    /// Where levels edit the same header the route has the last word, not the table.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub most_specific_headers_win: bool,
     /// Sorted by filter, as in every list of overrides; one for each filter at most.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<FilterOverride>,
@@ -31,6 +37,9 @@ pub struct VirtualHost {
     pub retry: Option<RetryPolicy>,
     /// The upstream sees `x-envoy-attempt-count`.
     pub include_attempt_count: bool,
+    /// For all its routes.
+    #[serde(skip_serializing_if = "HeaderEdits::is_empty")]
+    pub headers: HeaderEdits,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<FilterOverride>,
 }
@@ -67,6 +76,9 @@ pub struct Forward {
     pub retry: Option<RetryPolicy>,
     pub path_rewrite: Option<PathRewrite>,
     pub host_rewrite: Option<HostRewrite>,
+    /// The host that is rewritten is appended to `x-forwarded-host`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub append_forwarded_host: bool,
     /// Status when the cluster is unknown; Envoy's default is 503.
     pub cluster_not_found_status: u16,
 }
@@ -95,6 +107,7 @@ impl Forward {
             retry: None,
             path_rewrite: None,
             host_rewrite: None,
+            append_forwarded_host: false,
             cluster_not_found_status: CLUSTER_NOT_FOUND_STATUS_DEFAULT,
         }
     }
@@ -124,12 +137,15 @@ impl WeightedCluster {
 }
 
 /// Answer with a redirection.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Redirect {
     pub scheme: Option<String>,
     pub host: Option<String>,
     pub port: Option<u16>,
     pub path: Option<String>,
+    /// In place of `path`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_rewrite: Option<PathRewrite>,
     /// 301, 302, 303, 307 or 308.
     pub status: u16,
     pub strip_query: bool,
@@ -142,10 +158,26 @@ pub struct DirectResponse {
     pub body: String,
 }
 
-/// A change to the headers.
+/// Changes to the headers of requests and of responses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HeaderEdits {
+    pub request: Vec<HeaderEdit>,
+    pub response: Vec<HeaderEdit>,
+}
+
+impl HeaderEdits {
+    pub fn is_empty(&self) -> bool {
+        self.request.is_empty() && self.response.is_empty()
+    }
+}
+
+/// A change to the headers. Values may hold the operators of access logs (`%REQ(x)%`; `%%` is a percent sign); one that
+/// comes out empty changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum HeaderEdit {
     Append { name: String, value: String },
+    AddIfAbsent { name: String, value: String },
     Overwrite { name: String, value: String },
+    OverwriteIfExists { name: String, value: String },
     Remove { name: String },
 }

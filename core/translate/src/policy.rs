@@ -117,6 +117,7 @@ fn redirection(spec: &policy::Redirect) -> Redirect {
         host: spec.host.clone(),
         port: spec.port,
         path: spec.path.clone(),
+        path_rewrite: spec.path_rewrite.as_ref().map(rewrite::of_path),
         status: spec.status.unwrap_or(301),
         strip_query: spec.strip_query.unwrap_or(false),
     }

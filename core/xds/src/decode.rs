@@ -9,6 +9,7 @@ mod cluster;
 mod duration;
 mod endpoint;
 mod filter;
+mod headers;
 mod health;
 mod http;
 mod listener;

@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 mod duration;
 mod endpoint;
 mod filter;
+mod headers;
 mod health;
 mod http;
 mod listener;

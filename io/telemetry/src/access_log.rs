@@ -8,12 +8,14 @@ mod format;
 mod json;
 mod operator;
 mod record;
+mod template;
 mod time;
 mod value;
 
 pub use file::{AccessLogs, BUFFER_BYTES_MAX};
 pub use format::FormatError;
 pub use record::{HeaderSource, Protocol, Record, RecordKind};
+pub use template::Template;
 pub use time::iso_time;
 
 use std::sync::Arc;

@@ -16,7 +16,9 @@ mod shard;
 pub mod sink;
 pub mod stats;
 
-pub use access_log::{AccessLogger, AccessLogs, HeaderSource, Protocol, Record, RecordKind, iso_time};
+pub use access_log::{
+    AccessLogger, AccessLogs, HeaderSource, Protocol, Record, RecordKind, Template, iso_time,
+};
 pub use codes::ResponseCodes;
 pub use counter::{Counter, Gauge};
 pub use flags::{FLAGS_MAX, Flag, ResponseFlags};

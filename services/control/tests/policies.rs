@@ -168,6 +168,26 @@ fn what_is_wrong_with_a_policy_is_told_with_its_path() {
             policy(route, "rewrite", json!({"path": {"regex": {"pattern": "(", "substitution": ""}}})),
             "'spec.path.regex.pattern'",
         ),
+        (
+            "p",
+            policy(route, "headers", json!({"request": {"add": [{"name": "a", "value": "%NONSENSE%"}]}})),
+            "'spec.request.add[0].value'",
+        ),
+        (
+            "p",
+            policy(route, "headers", json!({"request": {"add": [{"name": "Host", "value": "x"}]}})),
+            "rewrite",
+        ),
+        ("p", policy("mesh/m", "accessLog", json!({"path": "/dev/stdout", "text": "100 %"})), "'spec.text'"),
+        (
+            "p",
+            policy(
+                route,
+                "redirect",
+                json!({"pathRewrite": {"regex": {"pattern": "(", "substitution": ""}}}),
+            ),
+            "'spec.pathRewrite.regex.pattern'",
+        ),
         ("p", policy("mesh/m/virtualRouter/r/route", "timeout", json!({"request": "1s"})), "'target'"),
         (
             "p",

@@ -5,6 +5,7 @@
 
 mod attempt;
 mod body;
+pub(crate) mod edit;
 mod exchange;
 pub(crate) mod filter;
 mod forward;
@@ -53,19 +54,24 @@ async fn run<'a>(x: &mut Exchange<'a>) -> Result<After, Ended> {
         }
     }
     let matched = x.routed(matched)?;
+    x.edits = x.routes.edits.of(&matched);
     match &matched.route.action {
         Action::Forward(forward) => forward::forward(x, matched, forward, body).await,
         Action::Redirect(redirect) => {
             x.manager.stats.rq_direct_response.inc();
-            let location = redirect.location(&Request(&x.heads.request));
+            let rewritten = matched.rewritten_path(&Request(&x.heads.request));
+            let location = redirect.location(&Request(&x.heads.request), rewritten.as_deref());
             let reply = Reply::new(redirect.status, None, details::DIRECT_RESPONSE, "");
             let headers = vec![("location".into(), location.into_bytes())];
-            Err(Ended::Reply(Reply { headers, ..reply }))
+            if let Some(rewritten) = rewritten {
+                forward::set_path(x, &rewritten);
+            }
+            Err(Ended::Reply(Reply { headers, edited: true, ..reply }))
         }
         Action::Respond(direct) => {
             x.manager.stats.rq_direct_response.inc();
             let reply = Reply::new(direct.status, None, details::DIRECT_RESPONSE, "");
-            Err(Ended::Reply(Reply { body: direct.body.clone().into(), ..reply }))
+            Err(Ended::Reply(Reply { body: direct.body.clone().into(), edited: true, ..reply }))
         }
     }
 }

@@ -43,6 +43,7 @@ fn routes(name: &str, clusters: &[&str]) -> Resource {
         retry: None,
         path_rewrite: None,
         host_rewrite: None,
+        append_forwarded_host: false,
         cluster_not_found_status: 503,
     };
     let route = Route {

@@ -104,6 +104,7 @@ fn configuration(listen: SocketAddr, app: SocketAddr, access_log: &Path) -> Vec<
         retry: None,
         path_rewrite: None,
         host_rewrite: None,
+        append_forwarded_host: false,
         cluster_not_found_status: 503,
     };
     let matches = RouteMatch {

@@ -111,13 +111,19 @@ impl Control {
             let collection = format!("{items}/virtualGateway/{gateway}/gatewayRoutes");
             put(collection, json!({"gatewayRouteName": name, "spec": spec})).await?;
         }
+        for (name, policy) in &mesh.policies {
+            let mut policy = policy.clone();
+            let target = policy["target"].as_str().context("a policy has a target")?;
+            policy["target"] = format!("arn:aws:appmesh:us-east-1:123456789012:mesh/{MESH}{target}").into();
+            put(format!("/selvedge/v1/policies/{name}"), policy).await?;
+        }
         Ok(())
     }
 
     /// One call of the API.
     ///
     /// # Errors
-    /// When it does not answer 200.
+    /// When it does not answer 200 or 201.
     pub async fn call(&self, method: &str, path: &str, body: &Value) -> Result<()> {
         let body = body.to_string();
         let mut connection = Connection::new(TcpStream::connect(self.address).await?);
@@ -131,7 +137,11 @@ impl Control {
         let head = connection.read_head().await?.context("the API closed without an answer")?;
         let answer = connection.read_body(head.response_framing(method)).await?;
         let text = String::from_utf8_lossy(&answer.bytes);
-        ensure!(head.status() == Some(200), "{method} {path}: {} {text}\nsent {body}", head.first_line);
+        ensure!(
+            matches!(head.status(), Some(200 | 201)),
+            "{method} {path}: {} {text}\nsent {body}",
+            head.first_line
+        );
         Ok(())
     }
 

@@ -71,6 +71,9 @@ pub struct Mesh {
     /// By `gateway/route`.
     #[serde(default)]
     pub gateway_routes: IndexMap<String, Value>,
+    /// By name; a `target` is what follows the mesh in an ARN, with its slash.
+    #[serde(default)]
+    pub policies: IndexMap<String, Value>,
 }
 
 /// A proxy of the plane under test.

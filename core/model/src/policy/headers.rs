@@ -21,12 +21,17 @@ structure! {
 }
 
 structure! {
-    /// First headers are removed, then set, then added.
+    /// First headers are removed, then set, then added. Values may hold access-log operators, as in `%REQ(:path)%`; `%%` is
+    /// a percent sign, and a value that comes out empty changes nothing.
     pub struct HeaderChanges {
         /// These have one value, this one.
         many set "set": HeaderValue => &VALUES,
         /// These have this value besides those that they have.
         many add "add": HeaderValue => &VALUES,
+        /// These have this value unless they have one.
+        many add_if_absent "addIfAbsent": HeaderValue => &VALUES,
+        /// These have one value, this one, if they have any.
+        many set_if_present "setIfPresent": HeaderValue => &VALUES,
         /// These are taken out.
         many remove "remove": String => &NAMES,
     }
@@ -46,7 +51,7 @@ impl Rules for Headers {
     fn check(&self, found: &mut Violations) {
         for (member, changes) in [("request", &self.request), ("response", &self.response)] {
             let Some(changes) = changes else { continue };
-            for (list, values) in [("set", &changes.set), ("add", &changes.add)] {
+            for (list, values) in changes.lists() {
                 for (index, one) in values.iter().enumerate() {
                     let path = format!("spec.{member}.{list}[{index}]");
                     check_name(&format!("{path}.name"), &one.name, found);
@@ -56,11 +61,34 @@ impl Rules for Headers {
             for (index, name) in changes.remove.iter().enumerate() {
                 let path = format!("spec.{member}.remove[{index}]");
                 check_name(&path, name, found);
-                if name.eq_ignore_ascii_case("host") {
-                    found.rule(path, "the host cannot be removed");
-                }
             }
         }
+    }
+}
+
+impl Headers {
+    /// Every value with its path.
+    pub fn values(&self) -> impl Iterator<Item = (String, &str)> {
+        let sides = [("request", &self.request), ("response", &self.response)];
+        sides.into_iter().filter_map(|(side, changes)| Some((side, changes.as_ref()?))).flat_map(
+            |(side, changes)| {
+                changes.lists().into_iter().flat_map(move |(list, values)| {
+                    let path = move |index: usize| format!("spec.{side}.{list}[{index}].value");
+                    values.iter().enumerate().map(move |(index, one)| (path(index), one.value.as_str()))
+                })
+            },
+        )
+    }
+}
+
+impl HeaderChanges {
+    fn lists(&self) -> [(&'static str, &Vec<HeaderValue>); 4] {
+        [
+            ("set", &self.set),
+            ("add", &self.add),
+            ("addIfAbsent", &self.add_if_absent),
+            ("setIfPresent", &self.set_if_present),
+        ]
     }
 }
 
@@ -71,6 +99,9 @@ pub(super) fn check_name(path: &str, name: &str, found: &mut Violations) {
         found.rule(path, format!("{name:?} is not a header's name"));
     }
     let lower = name.to_ascii_lowercase();
+    if lower == "host" {
+        found.rule(path, "the host has a policy of its own: rewrite");
+    }
     if ["connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer"]
         .contains(&lower.as_str())
     {

@@ -1,6 +1,6 @@
 //! An answer that sends the client elsewhere.
 
-use super::Rules;
+use super::{PathRewrite, Rules};
 use crate::listener::PORT_NUMBER;
 use crate::shape::Shape;
 use crate::structure::structure;
@@ -20,6 +20,8 @@ structure! {
         optional port "port": u16 => &PORT_NUMBER,
         /// The path.
         optional path "path": String => &PATH,
+        /// A part of the path, in place of `path`.
+        optional path_rewrite "pathRewrite": PathRewrite,
         /// 301, 302, 303, 307 or 308; 301 unless told otherwise.
         optional status "status": u16,
         /// The query is left out.
@@ -38,13 +40,24 @@ impl Rules for Redirect {
         if self.path.as_deref().is_some_and(|path| !path.starts_with('/')) {
             found.rule("spec.path", "it must begin with /");
         }
+        if self.path.is_some() && self.path_rewrite.is_some() {
+            found.rule("spec.pathRewrite", "it stands in place of path, not beside it");
+        }
+        if let Some(rewrite) = &self.path_rewrite {
+            rewrite.check("spec.pathRewrite", found);
+        }
         for (member, text) in [("host", &self.host), ("path", &self.path)] {
             let unprintable = |text: &String| text.chars().any(|one| one.is_control() || one == ' ');
             if text.as_ref().is_some_and(unprintable) {
                 found.rule(format!("spec.{member}"), "it holds no spaces or control characters");
             }
         }
-        if self.scheme.is_none() && self.host.is_none() && self.port.is_none() && self.path.is_none() {
+        if self.scheme.is_none()
+            && self.host.is_none()
+            && self.port.is_none()
+            && self.path.is_none()
+            && self.path_rewrite.is_none()
+        {
             found.rule("spec", "it leads back to where the request came from");
         }
     }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use selvedge_model::policy::{PolicyKind, PolicySpec};
+use selvedge_model::policy::{HostRewrite, PathRewrite, PolicyKind, PolicySpec};
 use selvedge_model::{Key, Kind, Policy, PortProtocol, Snapshot};
-use selvedge_traffic::rewrite::Rewriter;
+use selvedge_traffic::rewrite::{Rewriter, Substitution};
 
 use super::rewrite;
 use crate::diagnostic::{Code, Diagnostic, Severity};
@@ -76,14 +76,28 @@ fn misfit(snapshot: &Snapshot, policy: &Policy) -> Option<String> {
 }
 
 /// What is wrong with a policy by itself that its shape does not tell: the path of the member, and why.
+///
+/// # Errors
+/// The path and the reason.
 pub fn check(spec: &PolicySpec) -> Result<(), (String, String)> {
+    let usable = |at: &str, rewrite: &PathRewrite| match Rewriter::new(&rewrite::of_path(rewrite)) {
+        Ok(_) => Ok(()),
+        Err(error) => Err((format!("{at}.regex.pattern"), error.to_string())),
+    };
     match spec {
-        PolicySpec::Rewrite(spec) => match &spec.path {
-            Some(path) => Rewriter::new(&rewrite::of_path(path))
-                .map(drop)
-                .map_err(|error| ("spec.path.regex.pattern".to_owned(), error.to_string())),
-            None => Ok(()),
-        },
+        PolicySpec::Rewrite(spec) => {
+            if let Some(path) = &spec.path {
+                usable("spec.path", path)?;
+            }
+            if let Some(HostRewrite::PathRegex(regex)) = &spec.host {
+                Substitution::new(&regex.pattern, &regex.substitution)
+                    .map_err(|error| ("spec.host.pathRegex.pattern".to_owned(), error.to_string()))?;
+            }
+            Ok(())
+        }
+        PolicySpec::Redirect(spec) => {
+            spec.path_rewrite.as_ref().map_or(Ok(()), |rewrite| usable("spec.pathRewrite", rewrite))
+        }
         _ => Ok(()),
     }
 }

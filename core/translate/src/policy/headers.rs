@@ -19,5 +19,13 @@ fn edits(changes: &HeaderChanges) -> Vec<HeaderEdit> {
         .add
         .iter()
         .map(|one| HeaderEdit::Append { name: one.name.to_ascii_lowercase(), value: one.value.clone() });
-    remove.chain(set).chain(add).collect()
+    let absent = changes
+        .add_if_absent
+        .iter()
+        .map(|one| HeaderEdit::AddIfAbsent { name: one.name.to_ascii_lowercase(), value: one.value.clone() });
+    let present = changes.set_if_present.iter().map(|one| HeaderEdit::OverwriteIfExists {
+        name: one.name.to_ascii_lowercase(),
+        value: one.value.clone(),
+    });
+    remove.chain(set).chain(present).chain(add).chain(absent).collect()
 }

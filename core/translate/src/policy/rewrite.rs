@@ -17,6 +17,7 @@ pub(super) fn apply(
     if let Some(path) = &spec.path {
         forward.path_rewrite = Some(of_path(path));
     }
+    forward.append_forwarded_host = spec.append_forwarded_host.unwrap_or(false);
     match &spec.host {
         Some(_) if at_gateway => {
             let text = "a gateway route finds its virtual service by the host: rewrite it at that service";
@@ -26,6 +27,13 @@ pub(super) fn apply(
             forward.host_rewrite = Some(HostRewrite::Literal(host.clone()));
         }
         Some(policy::HostRewrite::Auto(_)) => forward.host_rewrite = Some(HostRewrite::Auto),
+        Some(policy::HostRewrite::Header(name)) => {
+            forward.host_rewrite = Some(HostRewrite::Header(name.to_ascii_lowercase()));
+        }
+        Some(policy::HostRewrite::PathRegex(regex)) => {
+            let (pattern, substitution) = (regex.pattern.clone(), regex.substitution.clone());
+            forward.host_rewrite = Some(HostRewrite::PathRegex { pattern, substitution });
+        }
         None => {}
     }
 }

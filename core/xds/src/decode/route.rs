@@ -1,11 +1,10 @@
 //! Route tables.
 
 use selvedge_traffic::{
-    Action, DirectResponse, Forward, HeaderEdit, HostRewrite, PathRewrite, Redirect, Route, RouteTable,
+    Action, DirectResponse, Forward, HeaderEdits, HostRewrite, PathRewrite, Redirect, Route, RouteTable,
     VirtualHost, WeightedCluster,
 };
-use selvedge_xds_proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
-use selvedge_xds_proto::envoy::config::core::v3::{DataSource, HeaderValueOption, data_source};
+use selvedge_xds_proto::envoy::config::core::v3::{DataSource, data_source};
 use selvedge_xds_proto::envoy::config::route::v3 as proto;
 use selvedge_xds_proto::envoy::config::route::v3::redirect_action::{
     PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
@@ -14,8 +13,10 @@ use selvedge_xds_proto::envoy::config::route::v3::route_action::{
     ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier,
 };
 
+use selvedge_xds_proto::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
+
 use super::bounds::{known, not_empty, port, status};
-use super::{Reason, duration, filter, matching, retry};
+use super::{Reason, duration, filter, headers, matching, retry};
 use crate::encode::route::WHOLE_PATH;
 
 pub(super) fn table(message: proto::RouteConfiguration) -> Result<RouteTable, Reason> {
@@ -26,6 +27,11 @@ pub(super) fn table(message: proto::RouteConfiguration) -> Result<RouteTable, Re
         name: message.name,
         virtual_hosts,
         ignore_port_in_host_matching: message.ignore_port_in_host_matching,
+        headers: HeaderEdits {
+            request: headers::decode(message.request_headers_to_add, message.request_headers_to_remove)?,
+            response: headers::decode(message.response_headers_to_add, message.response_headers_to_remove)?,
+        },
+        most_specific_headers_win: message.most_specific_header_mutations_wins,
         filters: filter::overrides(message.typed_per_filter_config)?,
     })
 }
@@ -55,6 +61,10 @@ fn virtual_host(message: proto::VirtualHost) -> Result<VirtualHost, Reason> {
         routes: message.routes.into_iter().map(route).collect::<Result<_, _>>()?,
         retry: message.retry_policy.map(retry::decode).transpose()?,
         include_attempt_count: message.include_request_attempt_count,
+        headers: HeaderEdits {
+            request: headers::decode(message.request_headers_to_add, message.request_headers_to_remove)?,
+            response: headers::decode(message.response_headers_to_add, message.response_headers_to_remove)?,
+        },
         filters: filter::overrides(message.typed_per_filter_config)?,
     })
 }
@@ -70,8 +80,11 @@ fn route(message: proto::Route) -> Result<Route, Reason> {
         name: message.name,
         matches: matching::decode(message.r#match.ok_or(Reason::Missing("routes.match"))?)?,
         action,
-        request_headers: header_edits(message.request_headers_to_add, message.request_headers_to_remove)?,
-        response_headers: header_edits(message.response_headers_to_add, message.response_headers_to_remove)?,
+        request_headers: headers::decode(message.request_headers_to_add, message.request_headers_to_remove)?,
+        response_headers: headers::decode(
+            message.response_headers_to_add,
+            message.response_headers_to_remove,
+        )?,
         filters: filter::overrides(message.typed_per_filter_config)?,
     })
 }
@@ -89,11 +102,8 @@ fn forward(message: proto::RouteAction) -> Result<Forward, Reason> {
         idle_timeout: duration::optional("route.idle_timeout", message.idle_timeout)?,
         retry: message.retry_policy.map(retry::decode).transpose()?,
         path_rewrite: path_rewrite(message.prefix_rewrite, message.regex_rewrite)?,
-        host_rewrite: match message.host_rewrite_specifier {
-            Some(HostRewriteSpecifier::HostRewriteLiteral(host)) => Some(HostRewrite::Literal(host)),
-            Some(HostRewriteSpecifier::AutoHostRewrite(true)) => Some(HostRewrite::Auto),
-            Some(HostRewriteSpecifier::AutoHostRewrite(false)) | None => None,
-        },
+        host_rewrite: message.host_rewrite_specifier.map(host_rewrite).transpose()?.flatten(),
+        append_forwarded_host: message.append_x_forwarded_host,
         cluster_not_found_status: status,
     })
 }
@@ -128,9 +138,34 @@ fn clusters(specifier: Option<ClusterSpecifier>) -> Result<Vec<WeightedCluster>,
     Ok(clusters)
 }
 
+fn host_rewrite(specifier: HostRewriteSpecifier) -> Result<Option<HostRewrite>, Reason> {
+    Ok(match specifier {
+        HostRewriteSpecifier::HostRewriteLiteral(host) => Some(HostRewrite::Literal(host)),
+        HostRewriteSpecifier::AutoHostRewrite(auto) => auto.then_some(HostRewrite::Auto),
+        HostRewriteSpecifier::HostRewriteHeader(name) => {
+            Some(HostRewrite::Header(not_empty("route.host_rewrite_header", name)?.to_ascii_lowercase()))
+        }
+        HostRewriteSpecifier::HostRewritePathRegex(regex) => {
+            let (pattern, substitution) = substitution("route.host_rewrite_path_regex.pattern", regex)?;
+            Some(HostRewrite::PathRegex { pattern, substitution })
+        }
+    })
+}
+
+/// A usable expression, and what comes in its place.
+fn substitution(field: &'static str, regex: RegexMatchAndSubstitute) -> Result<(String, String), Reason> {
+    let pattern = regex.pattern.ok_or(Reason::Missing(field))?.regex;
+    selvedge_traffic::matching::header::Pattern::new(&pattern).map_err(|error| Reason::Invalid {
+        field,
+        value: error.to_string(),
+        expected: "is no usable expression",
+    })?;
+    Ok((pattern, regex.substitution))
+}
+
 fn path_rewrite(
     prefix: String,
-    regex: Option<selvedge_xds_proto::envoy::r#type::matcher::v3::RegexMatchAndSubstitute>,
+    regex: Option<RegexMatchAndSubstitute>,
 ) -> Result<Option<PathRewrite>, Reason> {
     let Some(regex) = regex else {
         return Ok((!prefix.is_empty()).then_some(PathRewrite::Prefix(prefix)));
@@ -141,18 +176,17 @@ fn path_rewrite(
             value: "beside prefix_rewrite".to_owned(),
         });
     }
-    let pattern = regex.pattern.ok_or(Reason::Missing("route.regex_rewrite.pattern"))?.regex;
+    regex_rewrite(regex).map(Some)
+}
+
+fn regex_rewrite(regex: RegexMatchAndSubstitute) -> Result<PathRewrite, Reason> {
+    let (pattern, substitution) = substitution("route.regex_rewrite.pattern", regex)?;
     if pattern == WHOLE_PATH
-        && let Some(path) = literal(&regex.substitution)
+        && let Some(path) = literal(&substitution)
     {
-        return Ok(Some(PathRewrite::Full(path)));
+        return Ok(PathRewrite::Full(path));
     }
-    selvedge_traffic::matching::header::Pattern::new(&pattern).map_err(|error| Reason::Invalid {
-        field: "route.regex_rewrite.pattern",
-        value: error.to_string(),
-        expected: "is no usable expression",
-    })?;
-    Ok(Some(PathRewrite::Regex { pattern, substitution: regex.substitution }))
+    Ok(PathRewrite::Regex { pattern, substitution })
 }
 
 /// The text of a substitution without groups; `\\` stands for a backslash.
@@ -169,6 +203,14 @@ fn literal(substitution: &str) -> Option<String> {
 }
 
 fn redirect(message: proto::RedirectAction) -> Result<Redirect, Reason> {
+    let (path, path_rewrite) = match message.path_rewrite_specifier {
+        None => (None, None),
+        Some(PathRewriteSpecifier::PathRedirect(path)) => (Some(path), None),
+        Some(PathRewriteSpecifier::PrefixRewrite(prefix)) => {
+            (None, (!prefix.is_empty()).then_some(PathRewrite::Prefix(prefix)))
+        }
+        Some(PathRewriteSpecifier::RegexRewrite(regex)) => (None, Some(regex_rewrite(regex)?)),
+    };
     Ok(Redirect {
         scheme: match message.scheme_rewrite_specifier {
             Some(SchemeRewriteSpecifier::SchemeRedirect(scheme)) => Some(scheme),
@@ -180,7 +222,8 @@ fn redirect(message: proto::RedirectAction) -> Result<Redirect, Reason> {
             0 => None,
             value => Some(port("redirect.port_redirect", value)?),
         },
-        path: message.path_rewrite_specifier.map(|PathRewriteSpecifier::PathRedirect(path)| path),
+        path,
+        path_rewrite,
         status: match known("redirect.response_code", message.response_code)? {
             RedirectResponseCode::MovedPermanently => 301,
             RedirectResponseCode::Found => 302,
@@ -212,24 +255,4 @@ pub(super) fn inline_text(field: &'static str, source: DataSource) -> Result<Str
             .map_err(|_| Reason::Unsupported { field, value: "bytes that are not UTF-8".to_owned() }),
         Some(data_source::Specifier::Filename(path)) => Err(Reason::Unsupported { field, value: path }),
     }
-}
-
-/// Removals come first: that is the order in which Envoy acts.
-fn header_edits(added: Vec<HeaderValueOption>, removed: Vec<String>) -> Result<Vec<HeaderEdit>, Reason> {
-    let mut edits: Vec<HeaderEdit> = removed.into_iter().map(|name| HeaderEdit::Remove { name }).collect();
-    for option in added {
-        let header = option.header.ok_or(Reason::Missing("headers_to_add.header"))?;
-        let (name, value) = (not_empty("headers_to_add.header.key", header.key)?, header.value);
-        edits.push(match known("headers_to_add.append_action", option.append_action)? {
-            HeaderAppendAction::AppendIfExistsOrAdd => HeaderEdit::Append { name, value },
-            HeaderAppendAction::OverwriteIfExistsOrAdd => HeaderEdit::Overwrite { name, value },
-            other => {
-                return Err(Reason::Unsupported {
-                    field: "headers_to_add.append_action",
-                    value: other.as_str_name().to_owned(),
-                });
-            }
-        });
-    }
-    Ok(edits)
 }

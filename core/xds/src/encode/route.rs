@@ -1,11 +1,9 @@
 //! Route tables.
 
 use selvedge_traffic::{
-    Action, DirectResponse, Forward, HeaderEdit, HostRewrite, PathRewrite, Redirect, Route, RouteTable,
-    VirtualHost,
+    Action, DirectResponse, Forward, HostRewrite, PathRewrite, Redirect, Route, RouteTable, VirtualHost,
 };
-use selvedge_xds_proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
-use selvedge_xds_proto::envoy::config::core::v3::{DataSource, HeaderValue, HeaderValueOption, data_source};
+use selvedge_xds_proto::envoy::config::core::v3::{DataSource, data_source};
 use selvedge_xds_proto::envoy::config::route::v3 as proto;
 use selvedge_xds_proto::envoy::config::route::v3::redirect_action::{
     PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
@@ -15,25 +13,38 @@ use selvedge_xds_proto::envoy::config::route::v3::route_action::{
 };
 use selvedge_xds_proto::envoy::r#type::matcher::v3::{RegexMatchAndSubstitute, RegexMatcher};
 
-use super::{duration, filter, matching, retry};
+use super::{duration, filter, headers, matching, retry};
 
 /// A whole path, as the pattern of a rewrite: how [`PathRewrite::Full`] travels.
 pub(crate) const WHOLE_PATH: &str = "^.*$";
 
 pub(super) fn table(table: &RouteTable) -> proto::RouteConfiguration {
+    let (request_headers_to_add, request_headers_to_remove) = headers::encode(&table.headers.request);
+    let (response_headers_to_add, response_headers_to_remove) = headers::encode(&table.headers.response);
     proto::RouteConfiguration {
         name: table.name.clone(),
         virtual_hosts: table.virtual_hosts.iter().map(virtual_host).collect(),
         ignore_port_in_host_matching: table.ignore_port_in_host_matching,
+        request_headers_to_add,
+        request_headers_to_remove,
+        response_headers_to_add,
+        response_headers_to_remove,
+        most_specific_header_mutations_wins: table.most_specific_headers_win,
         typed_per_filter_config: filter::overrides(&table.filters),
     }
 }
 
 fn virtual_host(host: &VirtualHost) -> proto::VirtualHost {
+    let (request_headers_to_add, request_headers_to_remove) = headers::encode(&host.headers.request);
+    let (response_headers_to_add, response_headers_to_remove) = headers::encode(&host.headers.response);
     proto::VirtualHost {
         name: host.name.clone(),
         domains: host.domains.clone(),
         routes: host.routes.iter().map(route).collect(),
+        request_headers_to_add,
+        request_headers_to_remove,
+        response_headers_to_add,
+        response_headers_to_remove,
         include_request_attempt_count: host.include_attempt_count,
         retry_policy: host.retry.as_ref().map(retry::encode),
         typed_per_filter_config: filter::overrides(&host.filters),
@@ -46,8 +57,8 @@ fn route(route: &Route) -> proto::Route {
         Action::Redirect(redirect) => proto::route::Action::Redirect(redirect_action(redirect)),
         Action::Respond(response) => proto::route::Action::DirectResponse(respond_action(response)),
     };
-    let (request_headers_to_add, request_headers_to_remove) = header_edits(&route.request_headers);
-    let (response_headers_to_add, response_headers_to_remove) = header_edits(&route.response_headers);
+    let (request_headers_to_add, request_headers_to_remove) = headers::encode(&route.request_headers);
+    let (response_headers_to_add, response_headers_to_remove) = headers::encode(&route.response_headers);
     proto::Route {
         name: route.name.clone(),
         r#match: Some(matching::encode(&route.matches)),
@@ -78,7 +89,12 @@ fn forward_action(forward: &Forward) -> proto::RouteAction {
         host_rewrite_specifier: forward.host_rewrite.as_ref().map(|rewrite| match rewrite {
             HostRewrite::Literal(host) => HostRewriteSpecifier::HostRewriteLiteral(host.clone()),
             HostRewrite::Auto => HostRewriteSpecifier::AutoHostRewrite(true),
+            HostRewrite::Header(name) => HostRewriteSpecifier::HostRewriteHeader(name.clone()),
+            HostRewrite::PathRegex { pattern, substitution } => {
+                HostRewriteSpecifier::HostRewritePathRegex(substitute(pattern, substitution.clone()))
+            }
         }),
+        append_x_forwarded_host: forward.append_forwarded_host,
     }
 }
 
@@ -98,11 +114,11 @@ fn clusters(forward: &Forward) -> ClusterSpecifier {
     }
 }
 
+fn substitute(pattern: &str, substitution: String) -> RegexMatchAndSubstitute {
+    RegexMatchAndSubstitute { pattern: Some(RegexMatcher { regex: pattern.to_owned() }), substitution }
+}
+
 fn path_rewrite(rewrite: Option<&PathRewrite>) -> (String, Option<RegexMatchAndSubstitute>) {
-    let substitute = |pattern: &str, substitution: String| RegexMatchAndSubstitute {
-        pattern: Some(RegexMatcher { regex: pattern.to_owned() }),
-        substitution,
-    };
     match rewrite {
         None => (String::new(), None),
         Some(PathRewrite::Prefix(prefix)) => (prefix.clone(), None),
@@ -129,7 +145,11 @@ fn redirect_action(redirect: &Redirect) -> proto::RedirectAction {
         .into(),
         strip_query: redirect.strip_query,
         scheme_rewrite_specifier: redirect.scheme.clone().map(SchemeRewriteSpecifier::SchemeRedirect),
-        path_rewrite_specifier: redirect.path.clone().map(PathRewriteSpecifier::PathRedirect),
+        path_rewrite_specifier: match path_rewrite(redirect.path_rewrite.as_ref()) {
+            (_, Some(regex)) => Some(PathRewriteSpecifier::RegexRewrite(regex)),
+            (prefix, None) if !prefix.is_empty() => Some(PathRewriteSpecifier::PrefixRewrite(prefix)),
+            _ => redirect.path.clone().map(PathRewriteSpecifier::PathRedirect),
+        },
     }
 }
 
@@ -140,27 +160,4 @@ fn respond_action(response: &DirectResponse) -> proto::DirectResponseAction {
             specifier: Some(data_source::Specifier::InlineString(response.body.clone())),
         }),
     }
-}
-
-/// Envoy removes before it adds, whatever the order in which the edits stand here.
-fn header_edits(edits: &[HeaderEdit]) -> (Vec<HeaderValueOption>, Vec<String>) {
-    let mut added = Vec::new();
-    let mut removed = Vec::new();
-    for edit in edits {
-        let (name, value, action) = match edit {
-            HeaderEdit::Append { name, value } => (name, value, HeaderAppendAction::AppendIfExistsOrAdd),
-            HeaderEdit::Overwrite { name, value } => {
-                (name, value, HeaderAppendAction::OverwriteIfExistsOrAdd)
-            }
-            HeaderEdit::Remove { name } => {
-                removed.push(name.clone());
-                continue;
-            }
-        };
-        added.push(HeaderValueOption {
-            header: Some(HeaderValue { key: name.clone(), value: value.clone() }),
-            append_action: action.into(),
-        });
-    }
-    (added, removed)
 }

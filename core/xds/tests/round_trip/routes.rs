@@ -8,8 +8,8 @@ use selvedge_traffic::matching::{
 };
 use selvedge_traffic::retry::{RateLimitedBackoff, ResetFormat, ResetHeader};
 use selvedge_traffic::{
-    Action, DirectResponse, Forward, HeaderEdit, HostRewrite, PathRewrite, Redirect, RetryBackoff, RetryOn,
-    RetryPolicy, Route, RouteTable, VirtualHost, WeightedCluster,
+    Action, DirectResponse, Forward, HeaderEdit, HeaderEdits, HostRewrite, PathRewrite, Redirect,
+    RetryBackoff, RetryOn, RetryPolicy, Route, RouteTable, VirtualHost, WeightedCluster,
 };
 
 use super::filters::overrides;
@@ -98,21 +98,31 @@ fn shares() -> BoxedStrategy<Vec<WeightedCluster>> {
         .boxed()
 }
 
-fn forward() -> BoxedStrategy<Forward> {
-    let path = prop_oneof![
+fn path_rewrite() -> BoxedStrategy<PathRewrite> {
+    prop_oneof![
         some_text().prop_map(PathRewrite::Prefix),
         text().prop_map(PathRewrite::Full),
         text().prop_map(|substitution| PathRewrite::Regex { pattern: "/a/(.*)".to_owned(), substitution }),
+    ]
+    .boxed()
+}
+
+fn forward() -> BoxedStrategy<Forward> {
+    let host = prop_oneof![
+        text().prop_map(HostRewrite::Literal),
+        Just(HostRewrite::Auto),
+        word().prop_map(HostRewrite::Header),
+        text()
+            .prop_map(|substitution| HostRewrite::PathRegex { pattern: "^/(.*)$".to_owned(), substitution }),
     ];
-    let host = prop_oneof![text().prop_map(HostRewrite::Literal), Just(HostRewrite::Auto)];
     let status = prop::sample::select(vec![503u16, 404, 500]);
     (
         shares(),
         option::of(duration()),
         option::of(duration()),
         option::of(retry()),
-        option::of(path),
-        option::of(host),
+        option::of(path_rewrite()),
+        (option::of(host), any::<bool>()),
         status,
     )
         .prop_map(
@@ -122,7 +132,7 @@ fn forward() -> BoxedStrategy<Forward> {
                 idle_timeout,
                 retry,
                 path_rewrite,
-                host_rewrite,
+                (host_rewrite, append_forwarded_host),
                 cluster_not_found_status,
             )| Forward {
                 clusters,
@@ -131,6 +141,7 @@ fn forward() -> BoxedStrategy<Forward> {
                 retry,
                 path_rewrite,
                 host_rewrite,
+                append_forwarded_host,
                 cluster_not_found_status,
             },
         )
@@ -143,7 +154,7 @@ fn redirect() -> BoxedStrategy<Redirect> {
         option::of(word()),
         option::of(word()),
         option::of(1u16..),
-        option::of(some_text()),
+        option::of(prop_oneof![some_text().prop_map(Ok), path_rewrite().prop_map(Err)]),
         status,
         any::<bool>(),
     )
@@ -151,7 +162,8 @@ fn redirect() -> BoxedStrategy<Redirect> {
             scheme,
             host,
             port,
-            path,
+            path_rewrite: path.clone().and_then(Result::err),
+            path: path.and_then(Result::ok),
             status,
             strip_query,
         })
@@ -163,10 +175,16 @@ fn edits() -> BoxedStrategy<Vec<HeaderEdit>> {
     let added = prop_oneof![
         (word(), text()).prop_map(|(name, value)| HeaderEdit::Append { name, value }),
         (word(), text()).prop_map(|(name, value)| HeaderEdit::Overwrite { name, value }),
+        (word(), text()).prop_map(|(name, value)| HeaderEdit::AddIfAbsent { name, value }),
+        (word(), text()).prop_map(|(name, value)| HeaderEdit::OverwriteIfExists { name, value }),
     ];
     (vec(word().prop_map(|name| HeaderEdit::Remove { name }), 0..2), vec(added, 0..2))
         .prop_map(|(removed, added)| removed.into_iter().chain(added).collect())
         .boxed()
+}
+
+fn header_edits() -> BoxedStrategy<HeaderEdits> {
+    (edits(), edits()).prop_map(|(request, response)| HeaderEdits { request, response }).boxed()
 }
 
 fn route() -> BoxedStrategy<Route> {
@@ -188,25 +206,34 @@ fn route() -> BoxedStrategy<Route> {
 }
 
 pub(crate) fn table() -> BoxedStrategy<RouteTable> {
-    let host = (word(), vec(route(), 0..3), option::of(retry()), any::<bool>(), overrides());
-    (word(), vec(host, 0..3), any::<bool>(), overrides())
-        .prop_map(|(name, hosts, ignore_port_in_host_matching, filters)| RouteTable {
-            name,
-            filters,
-            virtual_hosts: hosts
-                .into_iter()
-                .enumerate()
-                .map(|(at, (name, routes, retry, include_attempt_count, filters))| VirtualHost {
-                    // A domain stands once in a table.
-                    domains: vec![format!("{name}-{at}.local"), format!("{name}-{at}.local:80")],
+    let host = (word(), vec(route(), 0..3), option::of(retry()), any::<bool>(), header_edits(), overrides());
+    (word(), vec(host, 0..3), any::<bool>(), header_edits(), any::<bool>(), overrides())
+        .prop_map(
+            |(name, hosts, ignore_port_in_host_matching, headers, most_specific_headers_win, filters)| {
+                RouteTable {
                     name,
-                    routes,
-                    retry,
-                    include_attempt_count,
+                    headers,
+                    most_specific_headers_win,
                     filters,
-                })
-                .collect(),
-            ignore_port_in_host_matching,
-        })
+                    virtual_hosts: hosts
+                        .into_iter()
+                        .enumerate()
+                        .map(|(at, (name, routes, retry, include_attempt_count, headers, filters))| {
+                            VirtualHost {
+                                // A domain stands once in a table.
+                                domains: vec![format!("{name}-{at}.local"), format!("{name}-{at}.local:80")],
+                                name,
+                                routes,
+                                retry,
+                                include_attempt_count,
+                                headers,
+                                filters,
+                            }
+                        })
+                        .collect(),
+                    ignore_port_in_host_matching,
+                }
+            },
+        )
         .boxed()
 }

@@ -77,7 +77,7 @@ impl Format {
 }
 
 impl Template {
-    fn compile(text: &str) -> Result<Self, FormatError> {
+    pub(super) fn compile(text: &str) -> Result<Self, FormatError> {
         let unbalanced = || FormatError::Unbalanced(text.to_owned());
         let mut segments = Vec::new();
         let mut literal = String::new();
@@ -112,6 +112,27 @@ impl Template {
                     if value::write(operator, record, out) == Written::Missing {
                         out.push(b'-');
                     }
+                }
+            }
+        }
+    }
+
+    /// The whole text, if it holds no operator.
+    pub(super) fn literal(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [] => Some(""),
+            [Segment::Literal(literal)] => Some(literal),
+            _ => None,
+        }
+    }
+
+    /// As for a header: what is missing is nothing, not a dash.
+    pub(super) fn write_present(&self, record: &Record<'_>, out: &mut Vec<u8>) {
+        for segment in &self.0 {
+            match segment {
+                Segment::Literal(literal) => out.extend_from_slice(literal.as_bytes()),
+                Segment::Operator(operator) => {
+                    let _ = value::write(operator, record, out);
                 }
             }
         }

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use selvedge_model::policy::{POLICY_BYTES_MAX, PolicyDraft};
+use selvedge_model::policy::{POLICY_BYTES_MAX, PolicyDraft, PolicySpec};
 use selvedge_model::{Policy, Value, Violations, json as strict_json};
 use selvedge_store::{Error as StoreError, Transaction, WriteError};
+use selvedge_telemetry::Template;
 
 use super::{
     PoliciesRoute, Refusal, check_parameters, find, key_of, look_up, mesh_key, with_condition, would_be,
@@ -120,12 +121,30 @@ fn draft(name: &str, body: &Bytes) -> Result<PolicyDraft, Refusal> {
     let document = strict_json::parse(body).map_err(|error| Refusal::Malformed(error.to_string()))?;
     let violations = |found: Violations| Refusal::Malformed(found.to_string());
     let draft = PolicyDraft::parse(name, &document).map_err(violations)?;
-    selvedge_translate::policy::check(&draft.spec).map_err(|(path, reason)| {
+    let texts = operators(&draft.spec).and_then(|()| selvedge_translate::policy::check(&draft.spec));
+    texts.map_err(|(path, reason)| {
         let mut found = Violations::default();
         found.rule(path, reason);
         violations(found)
     })?;
     Ok(draft)
+}
+
+/// Texts with access-log operators: what a proxy would refuse is refused here, with the path of the member.
+fn operators(spec: &PolicySpec) -> Result<(), (String, String)> {
+    let texts: Vec<(String, &str)> = match spec {
+        PolicySpec::Headers(headers) => headers.values().collect(),
+        PolicySpec::AccessLog(log) => {
+            let json = log.json.iter().enumerate();
+            let json = json.map(|(index, one)| (format!("spec.json[{index}].value"), one.value.as_str()));
+            log.text.iter().map(|text| ("spec.text".to_owned(), text.as_str())).chain(json).collect()
+        }
+        _ => Vec::new(),
+    };
+    for (path, text) in texts {
+        Template::compile(text).map_err(|error| (path, error.to_string()))?;
+    }
+    Ok(())
 }
 
 /// Takes a policy's document out of its mesh.

@@ -12,6 +12,7 @@ use selvedge_traffic::{
 use thiserror::Error;
 
 use super::references::chains;
+use crate::request::edit::{Edits, HeaderInvalid};
 
 /// Why a decoded resource is not accepted.
 #[derive(Debug, Error)]
@@ -24,6 +25,8 @@ pub(super) enum Invalid {
     AccessLog(#[from] FormatError),
     #[error("routes: {0}")]
     Routes(#[from] TableInvalid),
+    #[error("routes: {0}")]
+    Headers(#[from] HeaderInvalid),
     #[error("has duplicate address '{address}' as existing listener '{listener}'")]
     AddressTaken { address: std::net::SocketAddr, listener: String },
 }
@@ -37,6 +40,7 @@ pub(super) fn cluster(cluster: &Cluster) -> Result<(), Invalid> {
 
 pub(super) fn routes(table: &Arc<RouteTable>) -> Result<(), Invalid> {
     CompiledRoutes::new(Arc::clone(table))?;
+    Edits::new(table)?;
     Ok(())
 }
 

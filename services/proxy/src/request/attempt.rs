@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::body::{Broken, RequestBody};
 use super::exchange::{Ended, Exchange, Interrupt};
-use super::forward::{Plan, attempt_over, note_progress, set_millis};
+use super::forward::{Plan, attempt_over, note_progress, set_host, set_millis};
 use super::limits::Expired;
 use super::reply::{Reply, UpstreamReset};
 
@@ -143,11 +143,11 @@ fn prepare(x: &mut Exchange<'_>, plan: &Plan<'_>, host: &Host) {
     if let Some(rewrite @ HostRewrite::Auto) = &plan.forward.host_rewrite
         && let Some(name) = rewrite.apply(host.hostname.as_deref())
     {
-        if !head.fields.contains(HeaderId::XEnvoyOriginalHost) {
-            let before = head.authority().unwrap_or_default().to_owned();
-            head.fields.set_id(HeaderId::XEnvoyOriginalHost, before.as_bytes());
+        if x.log.attempts == 1 {
+            set_host(head, name, plan.forward.append_forwarded_host);
+        } else {
+            head.set_authority(name);
         }
-        head.set_authority(name);
     }
 }
 

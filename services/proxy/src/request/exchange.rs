@@ -22,6 +22,7 @@ use selvedge_wire::channel::Channel;
 use selvedge_wire::deadline::Deadline;
 use tokio::time::Instant;
 
+use super::edit::OfRoute;
 use super::filter::Filter;
 use super::limits::{Expired, Limits};
 use super::record::Log;
@@ -87,6 +88,8 @@ pub(crate) struct Exchange<'a> {
     pub(super) chain: &'a [Arc<Filter>],
     /// The place of the weighted cluster that was picked.
     pub(super) share: Option<usize>,
+    /// The header edits of the route.
+    pub(super) edits: &'a OfRoute,
     /// A filter changed what the route was found by.
     pub(super) rerouted: bool,
     active: ActiveRequest,
@@ -128,6 +131,7 @@ impl<'a> Exchange<'a> {
             log: Log::new(now, SystemTime::now()),
             chain: &[],
             share: None,
+            edits: OfRoute::none(),
             rerouted: false,
             active: ActiveRequest(Arc::clone(&manager.stats)),
         }

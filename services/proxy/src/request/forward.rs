@@ -1,20 +1,23 @@
 //! A request on its way to a cluster: tried, retried, and answered with what came of it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use selvedge_http::head::RequestHead;
 use selvedge_http::known::HeaderId;
 use selvedge_telemetry::Flag;
 use selvedge_traffic::compiled::Matched;
 use selvedge_traffic::retry::{self, Retrier, Verdict, Wait};
 use selvedge_traffic::timeout::Timeouts;
-use selvedge_traffic::{Forward, HeaderEdit, HostRewrite, RetryPolicy};
+use selvedge_traffic::{Forward, RetryPolicy};
 use selvedge_upstream::{Cluster, Guard, Host, Priority, random};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::attempt::{Attempt, attempt};
 use super::body::RequestBody;
+use super::edit::{self, Side};
 use super::exchange::{After, Ended, Exchange};
 use super::reply::Reply;
 use super::respond;
@@ -66,8 +69,7 @@ pub(super) async fn forward<'a>(
                 again
             }
             (None, Attempt::Response(stream, framing)) => {
-                return respond::pass_on(x, stream, framing, &mut body, &matched.route.response_headers)
-                    .await;
+                return respond::pass_on(x, stream, framing, &mut body).await;
             }
             (None, Attempt::Reset(reset, _)) => {
                 x.log.flags.set(reset.flag());
@@ -113,7 +115,8 @@ fn find_cluster(x: &mut Exchange<'_>, forward: &Forward) -> Result<Arc<Cluster>,
         }
         None => {
             x.manager.stats.no_cluster.inc();
-            Err(Ended::Reply(Reply::no_cluster(forward.cluster_not_found_status)))
+            let reply = Reply::no_cluster(forward.cluster_not_found_status);
+            Err(Ended::Reply(Reply { edited: true, ..reply }))
         }
     }
 }
@@ -121,32 +124,41 @@ fn find_cluster(x: &mut Exchange<'_>, forward: &Forward) -> Result<Arc<Cluster>,
 /// The changes that the route makes to the request, the same for every try.
 fn rewrite(x: &mut Exchange<'_>, matched: &Matched<'_>, plan: &Plan<'_>) {
     let path = matched.rewritten_path(&Request(&x.heads.request));
+    edit::apply(x, &x.edits.request, Side::Request);
+    let host = matched.rewritten_host(plan.forward, &Request(&x.heads.request)).map(Cow::into_owned);
     let head = &mut x.heads.request;
-    edit(&mut head.fields, &matched.route.request_headers);
     if let Some(expected) = plan.timeouts.expected(Duration::ZERO) {
         set_millis(&mut head.fields, HeaderId::XEnvoyExpectedRqTimeoutMs, expected);
     }
-    if let Some(HostRewrite::Literal(host)) = &plan.forward.host_rewrite {
-        let before = head.authority().unwrap_or_default().to_owned();
-        head.fields.set_id(HeaderId::XEnvoyOriginalHost, before.as_bytes());
-        head.set_authority(host);
+    if let Some(host) = host {
+        set_host(head, &host, plan.forward.append_forwarded_host);
     }
     if let Some(path) = path {
-        let before = head.path().to_owned();
-        head.fields.set_id(HeaderId::XEnvoyOriginalPath, before.as_bytes());
-        head.set_path(&path);
+        set_path(x, &path);
     }
 }
 
-/// Applies header edits in order.
-pub(super) fn edit(fields: &mut selvedge_http::fields::Fields, edits: &[HeaderEdit]) {
-    for edit in edits {
-        match edit {
-            HeaderEdit::Append { name, value } => fields.append(name.as_bytes(), value.as_bytes()),
-            HeaderEdit::Overwrite { name, value } => fields.set(&name.to_ascii_lowercase(), value.as_bytes()),
-            HeaderEdit::Remove { name } => fields.remove_named(&name.to_ascii_lowercase()),
+/// Gives the request another host; the upstream also learns the old one.
+pub(super) fn set_host(head: &mut RequestHead, host: &str, append_forwarded_host: bool) {
+    let before = head.authority().unwrap_or_default().to_owned();
+    if append_forwarded_host && !before.is_empty() {
+        let listed: Vec<&[u8]> = head.fields.all(HeaderId::XForwardedHost).collect();
+        let latest = listed.last().and_then(|last| last.rsplit(|byte| *byte == b',').next());
+        if latest.is_none_or(|latest| latest != before.as_bytes()) {
+            let joined = listed.into_iter().chain([before.as_bytes()]).collect::<Vec<_>>().join(&b","[..]);
+            head.fields.set_id(HeaderId::XForwardedHost, &joined);
         }
     }
+    head.fields.set_id(HeaderId::XEnvoyOriginalHost, before.as_bytes());
+    head.set_authority(host);
+}
+
+/// Gives the request another path; whoever reads it later also learns the old one.
+pub(super) fn set_path(x: &mut Exchange<'_>, path: &str) {
+    let head = &mut x.heads.request;
+    let before = head.path().to_owned();
+    head.fields.set_id(HeaderId::XEnvoyOriginalPath, before.as_bytes());
+    head.set_path(path);
 }
 
 /// Sets a header to a number of milliseconds.

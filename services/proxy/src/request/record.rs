@@ -140,6 +140,15 @@ impl Exchange<'_> {
         if self.manager.loggers.is_empty() {
             return;
         }
+        self.with_facts(|record| {
+            for logger in &self.manager.loggers {
+                logger.log(record);
+            }
+        });
+    }
+
+    /// Hands out what is known of the request so far.
+    pub(super) fn with_facts<R>(&self, use_them: impl FnOnce(&Record<'_>) -> R) -> R {
         let log = &self.log;
         let (request, response) = (Request(&self.heads.request), Response(&self.heads.response));
         let protocol = match self.heads.request.version {
@@ -154,7 +163,7 @@ impl Exchange<'_> {
         let record = Record {
             kind: RecordKind::Http,
             start: Some(log.start),
-            duration: Some(duration),
+            duration: Some(log.since_start()),
             request_received: log.request_received,
             request_sent: log.request_sent,
             response_first: log.response_first,
@@ -189,8 +198,6 @@ impl Exchange<'_> {
             downstream_direct_local: Some(self.peer.local),
             ..Record::default()
         };
-        for logger in &self.manager.loggers {
-            logger.log(&record);
-        }
+        use_them(&record)
     }
 }

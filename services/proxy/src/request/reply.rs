@@ -20,6 +20,8 @@ pub(crate) struct Reply {
     pub(crate) close: bool,
     /// It stands for an answer that the cluster owed, and counts as one.
     pub(crate) charged: bool,
+    /// The route's edits are made to it, as to every answer that the cluster owed.
+    pub(crate) edited: bool,
 }
 
 impl Reply {
@@ -33,6 +35,7 @@ impl Reply {
             headers: Vec::new(),
             close: false,
             charged: false,
+            edited: false,
         }
     }
 
@@ -108,6 +111,7 @@ impl Reply {
             headers: Vec::new(),
             close: false,
             charged: true,
+            edited: true,
         }
     }
 }

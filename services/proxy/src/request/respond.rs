@@ -12,15 +12,15 @@ use selvedge_http::hop;
 use selvedge_http::known::HeaderId;
 use selvedge_http::parse::Upgrade;
 use selvedge_telemetry::{Flag, details};
-use selvedge_traffic::HeaderEdit;
 use selvedge_upstream::pool::UpstreamStream;
 use selvedge_wire::channel::{Channel, ChannelError};
 use tokio::time::Instant;
 
 use super::body::{Broken, RequestBody, poll_relay};
+use super::edit::{self, Side};
 use super::exchange::{After, Ended, Exchange, Interrupt};
 use super::filter;
-use super::forward::{edit, note_progress, set_millis};
+use super::forward::{note_progress, set_millis};
 use super::limits::Expired;
 use super::reply::{Reply, UpstreamReset};
 use crate::websocket;
@@ -39,7 +39,6 @@ pub(super) async fn pass_on(
     mut stream: UpstreamStream,
     framing: Framing,
     body: &mut RequestBody,
-    edits: &[HeaderEdit],
 ) -> Result<After, Ended> {
     let upgraded = x.heads.response.status == 101;
     let asked = x.facts.upgrade == Upgrade::WebSocket;
@@ -60,7 +59,8 @@ pub(super) async fn pass_on(
     if let Some(whole) = x.limits.whole_at() {
         set_millis(&mut response.fields, HeaderId::XEnvoyUpstreamServiceTime, whole.elapsed());
     }
-    edit(&mut response.fields, edits);
+    x.log.status = x.heads.response.status;
+    edit::apply(x, &x.edits.response, Side::Response);
     filter::response(x);
     stamp(x);
     x.log.charge(x.heads.response.status);
@@ -213,10 +213,18 @@ pub(super) async fn reply(x: &mut Exchange<'_>, reply: Reply) -> After {
     let head = &mut x.heads.response;
     head.clear();
     head.version = Version::Http11;
+    head.status = if is_grpc { 200 } else { reply.status };
+    for (name, value) in &reply.headers {
+        head.fields.append(name.as_bytes(), value);
+    }
+    x.log.details = reply.details;
+    if reply.edited || reply.charged {
+        edit::apply(x, &x.edits.response, Side::Response);
+    }
+    let head = &mut x.heads.response;
     let mut body = &*reply.body;
     if is_grpc {
-        head.status = 200;
-        head.fields.append_id(HeaderId::ContentType, b"application/grpc");
+        head.fields.set_id(HeaderId::ContentType, b"application/grpc");
         let status = grpc::status_of_http(reply.status);
         head.fields.append_id(HeaderId::GrpcStatus, itoa::Buffer::new().format(status).as_bytes());
         if !body.is_empty() {
@@ -225,14 +233,12 @@ pub(super) async fn reply(x: &mut Exchange<'_>, reply: Reply) -> After {
         x.log.grpc_status = Some(u32::from(status));
         body = "";
     } else {
-        head.status = reply.status;
         if !body.is_empty() {
-            head.fields.append_id(HeaderId::ContentLength, itoa::Buffer::new().format(body.len()).as_bytes());
-            head.fields.append_id(HeaderId::ContentType, b"text/plain");
+            head.fields.set_id(HeaderId::ContentLength, itoa::Buffer::new().format(body.len()).as_bytes());
+            if !head.fields.contains(HeaderId::ContentType) {
+                head.fields.append_id(HeaderId::ContentType, b"text/plain");
+            }
         }
-    }
-    for (name, value) in &reply.headers {
-        head.fields.append(name.as_bytes(), value);
     }
     if reply.overloaded {
         head.fields.append_id(HeaderId::XEnvoyOverloaded, b"true");
@@ -251,7 +257,6 @@ pub(super) async fn reply(x: &mut Exchange<'_>, reply: Reply) -> After {
     };
     x.log.bytes_sent = (body.len() - content.len()) as u64;
     let body = reply.body;
-    x.log.details = reply.details;
     x.log.local_body = Some(body);
     match sent {
         Err(()) => x.gone(),

@@ -18,6 +18,7 @@ use selvedge_traffic::{
     Transport,
 };
 
+use crate::request::edit::{Edits, HeaderInvalid};
 use crate::request::filter::{Chains, Filters};
 use crate::snapshot::ActiveListener;
 
@@ -87,6 +88,7 @@ pub(crate) struct HttpManager {
 pub(crate) struct Routes {
     pub(crate) compiled: CompiledRoutes,
     pub(crate) chains: Chains,
+    pub(crate) edits: Edits,
 }
 
 /// A TCP proxy.
@@ -114,6 +116,8 @@ pub enum CompileError {
         #[source]
         source: selvedge_telemetry::access_log::FormatError,
     },
+    #[error(transparent)]
+    Header(#[from] HeaderInvalid),
     #[error("TLS is not served: chain {0:?}")]
     Tls(String),
 }
@@ -252,9 +256,10 @@ fn table<'a>(active: &'a ActiveListener, name: &str) -> Result<&'a Arc<RouteTabl
 impl Routes {
     fn new(table: Arc<RouteTable>, filters: &Filters, telemetry: &Telemetry) -> Result<Self, CompileError> {
         let chains = Chains::new(filters, &table, telemetry)?;
+        let edits = Edits::new(&table)?;
         let name = table.name.clone();
         let compiled = CompiledRoutes::new(table).map_err(|source| CompileError::Routes { name, source })?;
-        Ok(Self { compiled, chains })
+        Ok(Self { compiled, chains, edits })
     }
 }
 

@@ -7,6 +7,7 @@ mod forwarding;
 mod frames;
 mod framing;
 mod h2spec;
+mod headers;
 mod hostile;
 mod http2;
 mod interception;

@@ -7,6 +7,22 @@ pub struct VirtualHost {
     pub domains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, repeated, tag = "3")]
     pub routes: ::prost::alloc::vec::Vec<Route>,
+    #[prost(message, repeated, tag = "7")]
+    pub request_headers_to_add: ::prost::alloc::vec::Vec<
+        super::super::core::v3::HeaderValueOption,
+    >,
+    #[prost(string, repeated, tag = "13")]
+    pub request_headers_to_remove: ::prost::alloc::vec::Vec<
+        ::prost::alloc::string::String,
+    >,
+    #[prost(message, repeated, tag = "10")]
+    pub response_headers_to_add: ::prost::alloc::vec::Vec<
+        super::super::core::v3::HeaderValueOption,
+    >,
+    #[prost(string, repeated, tag = "11")]
+    pub response_headers_to_remove: ::prost::alloc::vec::Vec<
+        ::prost::alloc::string::String,
+    >,
     #[prost(bool, tag = "14")]
     pub include_request_attempt_count: bool,
     #[prost(message, optional, tag = "16")]
@@ -197,6 +213,8 @@ pub struct RouteAction {
     pub regex_rewrite: ::core::option::Option<
         super::super::super::r#type::matcher::v3::RegexMatchAndSubstitute,
     >,
+    #[prost(bool, tag = "38")]
+    pub append_x_forwarded_host: bool,
     #[prost(message, optional, tag = "8")]
     pub timeout: ::core::option::Option<::prost_types::Duration>,
     #[prost(message, optional, tag = "24")]
@@ -205,7 +223,7 @@ pub struct RouteAction {
     pub retry_policy: ::core::option::Option<RetryPolicy>,
     #[prost(oneof = "route_action::ClusterSpecifier", tags = "1, 3")]
     pub cluster_specifier: ::core::option::Option<route_action::ClusterSpecifier>,
-    #[prost(oneof = "route_action::HostRewriteSpecifier", tags = "6, 7")]
+    #[prost(oneof = "route_action::HostRewriteSpecifier", tags = "6, 7, 29, 35")]
     pub host_rewrite_specifier: ::core::option::Option<
         route_action::HostRewriteSpecifier,
     >,
@@ -264,6 +282,12 @@ pub mod route_action {
         HostRewriteLiteral(::prost::alloc::string::String),
         #[prost(message, tag = "7")]
         AutoHostRewrite(bool),
+        #[prost(string, tag = "29")]
+        HostRewriteHeader(::prost::alloc::string::String),
+        #[prost(message, tag = "35")]
+        HostRewritePathRegex(
+            super::super::super::super::r#type::matcher::v3::RegexMatchAndSubstitute,
+        ),
     }
 }
 impl ::prost::Name for RouteAction {
@@ -438,7 +462,7 @@ pub struct RedirectAction {
     pub scheme_rewrite_specifier: ::core::option::Option<
         redirect_action::SchemeRewriteSpecifier,
     >,
-    #[prost(oneof = "redirect_action::PathRewriteSpecifier", tags = "2")]
+    #[prost(oneof = "redirect_action::PathRewriteSpecifier", tags = "2, 5, 9")]
     pub path_rewrite_specifier: ::core::option::Option<
         redirect_action::PathRewriteSpecifier,
     >,
@@ -501,6 +525,12 @@ pub mod redirect_action {
     pub enum PathRewriteSpecifier {
         #[prost(string, tag = "2")]
         PathRedirect(::prost::alloc::string::String),
+        #[prost(string, tag = "5")]
+        PrefixRewrite(::prost::alloc::string::String),
+        #[prost(message, tag = "9")]
+        RegexRewrite(
+            super::super::super::super::r#type::matcher::v3::RegexMatchAndSubstitute,
+        ),
     }
 }
 impl ::prost::Name for RedirectAction {
@@ -601,6 +631,24 @@ pub struct RouteConfiguration {
     pub name: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "2")]
     pub virtual_hosts: ::prost::alloc::vec::Vec<VirtualHost>,
+    #[prost(message, repeated, tag = "4")]
+    pub response_headers_to_add: ::prost::alloc::vec::Vec<
+        super::super::core::v3::HeaderValueOption,
+    >,
+    #[prost(string, repeated, tag = "5")]
+    pub response_headers_to_remove: ::prost::alloc::vec::Vec<
+        ::prost::alloc::string::String,
+    >,
+    #[prost(message, repeated, tag = "6")]
+    pub request_headers_to_add: ::prost::alloc::vec::Vec<
+        super::super::core::v3::HeaderValueOption,
+    >,
+    #[prost(string, repeated, tag = "8")]
+    pub request_headers_to_remove: ::prost::alloc::vec::Vec<
+        ::prost::alloc::string::String,
+    >,
+    #[prost(bool, tag = "10")]
+    pub most_specific_header_mutations_wins: bool,
     #[prost(bool, tag = "14")]
     pub ignore_port_in_host_matching: bool,
     #[prost(btree_map = "string, message", tag = "16")]
