@@ -43,7 +43,7 @@ pub enum Discovery {
 }
 
 /// Which addresses of a name are used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub enum DnsLookupFamily {
     /// IPv6 if there is any, else IPv4.
     #[default]

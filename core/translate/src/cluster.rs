@@ -229,13 +229,14 @@ fn discovery(context: &mut Context<'_>, node: &VirtualNode, port: u16, name: &st
             };
         }
         Some(ServiceDiscovery::AwsCloudMap(map)) => {
-            let text = "there is no registry yet: its instances are the sidecars that connect as it";
+            let text = "its instances are those of the registry; while that has no such service, the sidecars that connect as it";
             let path = "spec.serviceDiscovery.awsCloudMap";
             context.report(Severity::Note, Code::CloudMapBySidecar, node, path, text);
             Found::ByCloudMap {
                 namespace: map.namespace_name.clone(),
                 service: map.service_name.clone(),
                 attributes: map.attributes.iter().map(|one| (one.key.clone(), one.value.clone())).collect(),
+                family,
             }
         }
         None => Found::BySidecar,

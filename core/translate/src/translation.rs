@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use selvedge_model::{Key, Snapshot};
-use selvedge_traffic::{Resource, ResourceKind};
+use selvedge_traffic::{DnsLookupFamily, Resource, ResourceKind};
 
 use crate::context::Context;
 use crate::proxy::{Proxy, ProxyKind};
@@ -39,8 +39,15 @@ pub struct EndpointSource {
 pub enum Found {
     /// They are the sidecars that are connected as this node.
     BySidecar,
-    /// They are registered with Cloud Map; only those with all attributes count.
-    ByCloudMap { namespace: String, service: String, attributes: Vec<(String, String)> },
+    /// They are registered with Cloud Map; only those with all attributes count. While there is no such service, they are the
+    /// sidecars that are connected as this node.
+    ByCloudMap {
+        namespace: String,
+        service: String,
+        attributes: Vec<(String, String)>,
+        /// Which of an instance's addresses is called.
+        family: DnsLookupFamily,
+    },
 }
 
 /// Which of App Mesh's resources a proxy's resource comes from.

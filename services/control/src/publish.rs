@@ -9,6 +9,7 @@
 //! ([`run`]), the simulation in virtual time. A *target* is a proxy's description (all sidecars of a node that intercept
 //! share one); it is translated again only when something that its translation looked at has changed.
 
+mod directory;
 mod endpoints;
 pub mod feed;
 mod intern;
@@ -33,6 +34,7 @@ pub use feed::{Feed, FeedEvent};
 pub use registry::Write;
 pub use report::Report;
 
+use endpoints::Sources;
 use intern::Intern;
 use mesh::Mesh;
 use registry::{Place, Registry};
@@ -82,9 +84,13 @@ pub struct Publisher {
     meshes: BTreeMap<String, Mesh>,
     streams: BTreeMap<StreamId, Stream>,
     registry: Registry,
+    registered: selvedge_registry::Snapshot,
     intern: Intern,
     timers: BTreeMap<StreamId, Instant>,
-    /// Targets to be translated anew, each before the output after it.
+    /// Targets of which registered endpoints came, went or changed, each served before the output after it.
+    moved: BTreeSet<(String, Proxy)>,
+    moved_since: Option<Instant>,
+    /// Targets to be translated anew, likewise.
     pending: BTreeSet<(String, Proxy)>,
     pending_since: Option<Instant>,
     outputs: VecDeque<Output>,
@@ -99,8 +105,11 @@ impl Publisher {
             meshes: BTreeMap::new(),
             streams: BTreeMap::new(),
             registry,
+            registered: selvedge_registry::Snapshot::default(),
             intern: Intern::default(),
             timers: BTreeMap::new(),
+            moved: BTreeSet::new(),
+            moved_since: None,
             pending: BTreeSet::new(),
             pending_since: None,
             outputs: VecDeque::new(),
@@ -118,6 +127,24 @@ impl Publisher {
             FeedEvent::Mesh { name, snapshot, changed } => self.handle_mesh(now, &name, snapshot, &changed),
             FeedEvent::Endpoint { place, owner } => self.registry.handle_document(now, place, owner),
             FeedEvent::Beat { replica } => self.registry.handle_beat(now, replica),
+            FeedEvent::Registry(snapshot) => {
+                self.registered = *snapshot;
+                let all = self.meshes.iter().flat_map(|(name, mesh)| {
+                    mesh.targets.keys().map(move |proxy| (name.clone(), proxy.clone()))
+                });
+                self.moved.extend(all);
+                self.moved_since = Some(now);
+            }
+            FeedEvent::Registered { key, value, revision } => {
+                let mut services = directory::services(&self.registered, &key);
+                self.registered.apply(&key, value.as_deref(), revision);
+                services.extend(directory::services(&self.registered, &key));
+                for (name, mesh) in &self.meshes {
+                    let callers = mesh.callers_of(&services).into_iter();
+                    self.moved.extend(callers.map(|proxy| (name.clone(), proxy)));
+                }
+                self.moved_since = Some(now);
+            }
             FeedEvent::Loaded => {
                 self.loaded = true;
                 self.refresh_endpoints(now);
@@ -197,6 +224,10 @@ impl Publisher {
     /// last.
     pub fn poll_output(&mut self) -> Option<Output> {
         while self.outputs.is_empty() {
+            if let (Some((mesh, proxy)), Some(since)) = (self.moved.pop_first(), self.moved_since) {
+                self.refresh(since, &mesh, &proxy);
+                continue;
+            }
             let (mesh, proxy) = self.pending.pop_first()?;
             let since = self.pending_since?;
             self.republish(since, &mesh, &proxy);
@@ -240,7 +271,8 @@ impl Publisher {
             }
             return;
         }
-        if let Some((view, streams)) = mesh.retranslate(proxy, &self.registry, &mut self.intern) {
+        let sources = Sources { sidecars: &self.registry, registered: &self.registered };
+        if let Some((view, streams)) = mesh.retranslate(proxy, sources, &mut self.intern) {
             self.show(now, &view, &streams);
         }
     }
@@ -251,13 +283,19 @@ impl Publisher {
             if !self.loaded {
                 continue;
             }
-            let Some(mesh) = self.meshes.get_mut(&mesh_name) else { continue };
+            let Some(mesh) = self.meshes.get(&mesh_name) else { continue };
             for proxy in mesh.users_of(&node) {
-                let Some(mesh) = self.meshes.get_mut(&mesh_name) else { break };
-                if let Some((view, streams)) = mesh.refresh(&proxy, &self.registry, &mut self.intern) {
-                    self.show(now, &view, &streams);
-                }
+                self.refresh(now, &mesh_name, &proxy);
             }
+        }
+    }
+
+    /// Tells a target's streams of its endpoints, if they are others than before.
+    fn refresh(&mut self, now: Instant, mesh: &str, proxy: &Proxy) {
+        let Some(mesh) = self.meshes.get_mut(mesh) else { return };
+        let sources = Sources { sidecars: &self.registry, registered: &self.registered };
+        if let Some((view, streams)) = mesh.refresh(proxy, sources, &mut self.intern) {
+            self.show(now, &view, &streams);
         }
     }
 
@@ -304,7 +342,8 @@ impl Publisher {
         if let Some(place) = &place {
             self.registry.connect(now, place);
         }
-        let view = mesh.attach(&proxy, id, &self.registry, &mut self.intern);
+        let sources = Sources { sidecars: &self.registry, registered: &self.registered };
+        let view = mesh.attach(&proxy, id, sources, &mut self.intern);
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.attachment = Some(Attachment { mesh: key.mesh, proxy });
             stream.place = place;

@@ -422,3 +422,73 @@ fn a_rejection_is_reported_on_the_resources_that_it_came_from() {
     assert!(rejection.message.contains("not that"), "{rejection:?}");
     assert!(report.connected.iter().any(|proxy| !proxy.up_to_date));
 }
+
+/// Calls an operation of Cloud Map.
+fn registry_call(world: &World, operation: &str, input: &Value) -> Value {
+    let target = format!("Route53AutoNaming_v20170314.{operation}");
+    let request = Request::post("/").header("host", "localhost").header("x-amz-target", target);
+    let response = world.api.handle(&request.body(Bytes::from(input.to_string())).expect("a request"));
+    let document = serde_json::from_slice(response.body()).expect("JSON");
+    assert_eq!(response.status(), 200, "{operation}: {document}");
+    document
+}
+
+#[test]
+fn registered_instances_are_the_endpoints_of_nodes_that_cloud_map_discovers() {
+    let (mut world, _, two) = world();
+    let map = json!({
+        "namespaceName": "Shop", "serviceName": "one", "attributes": [{ "key": "stage", "value": "live" }],
+    });
+    let listener = json!({ "portMapping": { "protocol": "http", "port": 8080 } });
+    let spec = json!({ "listeners": [listener], "serviceDiscovery": { "awsCloudMap": map } });
+    world.put("meshes/m/virtualNodes/one", json!({ "spec": spec }));
+    let one = world.connect("caller-of-one", 1003);
+    world.connect("one", 9001);
+    world.publish();
+    assert_eq!(world.endpoints(one, "one"), BTreeSet::from([9001]), "the registry has no such service yet");
+
+    registry_call(&world, "CreateHttpNamespace", &json!({ "Name": "shop" }));
+    let space = registry_call(&world, "ListNamespaces", &json!({}))["Namespaces"][0]["Id"].clone();
+    let created = json!({ "Name": "one", "NamespaceId": space, "HealthCheckCustomConfig": {} });
+    let service = registry_call(&world, "CreateService", &created)["Service"]["Id"].clone();
+    world.publish();
+    assert_eq!(world.endpoints(one, "one"), BTreeSet::new(), "it has one, and nobody is registered");
+    let register = |world: &World, id: &str, port: &str, stage: &str| {
+        let attributes =
+            json!({ "AWS_INSTANCE_IPV4": "10.0.0.1", "AWS_INSTANCE_PORT": port, "stage": stage });
+        let input = json!({ "ServiceId": service, "InstanceId": id, "Attributes": attributes });
+        registry_call(world, "RegisterInstance", &input);
+    };
+    register(&world, "a", "81", "live");
+    register(&world, "b", "82", "live");
+    register(&world, "c", "83", "test");
+    world.publish();
+    assert_eq!(world.endpoints(one, "one"), BTreeSet::from([81, 82]));
+    let ill = json!({ "ServiceId": service, "InstanceId": "a", "Status": "UNHEALTHY" });
+    registry_call(&world, "UpdateInstanceCustomHealthStatus", &ill);
+    world.publish();
+    assert_eq!(world.endpoints(one, "one"), BTreeSet::from([82]));
+    assert!(
+        !world.arrived(two).iter().any(|name| name.contains("_one_")),
+        "who does not call it does not hear of it"
+    );
+
+    registry_call(&world, "DeregisterInstance", &json!({ "ServiceId": service, "InstanceId": "b" }));
+    world.publish();
+    assert_eq!(world.endpoints(one, "one"), BTreeSet::from([82]));
+    let healths = world.proxies[&one].resources.values().filter_map(|resource| match resource {
+        Resource::Endpoints(one) if one.cluster.contains("_one_") => {
+            Some(one.localities[0].endpoints[0].health)
+        }
+        _ => None,
+    });
+    assert_eq!(healths.collect::<Vec<_>>(), [selvedge_traffic::EndpointHealth::Draining]);
+
+    world.restart("second", true);
+    world.pass(Duration::from_secs(10));
+    let again =
+        *world.proxies.keys().find(|id| world.endpoints(**id, "one").contains(&82)).expect("it came back");
+    register(&world, "b", "82", "live");
+    world.publish();
+    assert_eq!(world.endpoints(again, "one"), BTreeSet::from([82]), "registrations outlive a control plane");
+}

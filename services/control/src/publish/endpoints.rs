@@ -1,25 +1,85 @@
-//! The endpoints of a cluster, from the registry.
+//! The endpoints of a cluster, from what is registered and who is connected.
 
-use selvedge_traffic::{Address, Endpoint, EndpointHealth, LoadAssignment, LocalityEndpoints, Resource};
-use selvedge_translate::EndpointSource;
+use std::net::{IpAddr, SocketAddr};
+
+use selvedge_registry::{Instance, ServiceState, Snapshot};
+use selvedge_traffic::{
+    Address, DnsLookupFamily, Endpoint, EndpointHealth, LoadAssignment, LocalityEndpoints, Resource,
+};
+use selvedge_translate::{EndpointSource, Found};
 
 use super::registry::Registry;
 
-/// What endpoint discovery answers under `name`. Nodes that are registered with Cloud Map are found by their sidecars too.
-pub(super) fn assignment(mesh: &str, name: &str, source: &EndpointSource, registry: &Registry) -> Resource {
-    let endpoints: Vec<Endpoint> = registry
-        .places(mesh, &source.node)
-        .map(|place| Endpoint {
-            address: Address::Socket(place.address(source.port)),
-            weight: 1,
-            health: EndpointHealth::Healthy,
-            hostname: String::new(),
-        })
-        .collect();
+/// Who knows where instances are.
+#[derive(Clone, Copy)]
+pub(super) struct Sources<'a> {
+    /// The sidecars that are connected.
+    pub(super) sidecars: &'a Registry,
+    /// What is registered with Cloud Map.
+    pub(super) registered: &'a Snapshot,
+}
+
+/// What endpoint discovery answers under `name`.
+///
+/// Nodes that Cloud Map discovers have its healthy instances, and those that are being taken away as draining. While the
+/// registry has no such service they have their sidecars, as nodes without discovery do.
+pub(super) fn assignment(mesh: &str, name: &str, source: &EndpointSource, sources: Sources<'_>) -> Resource {
+    let registered = match &source.found {
+        Found::BySidecar => None,
+        Found::ByCloudMap { namespace, service, attributes, family } => {
+            let state = sources.registered.service_named(namespace, service);
+            state.map(|state| registered(state, attributes, *family, source.port))
+        }
+    };
+    let connected = || {
+        let places = sources.sidecars.places(mesh, &source.node);
+        places.map(|place| endpoint(place.address(source.port), EndpointHealth::Healthy)).collect()
+    };
+    let endpoints: Vec<Endpoint> = registered.unwrap_or_else(connected);
     let localities = if endpoints.is_empty() {
         Vec::new()
     } else {
         vec![LocalityEndpoints { endpoints, ..LocalityEndpoints::default() }]
     };
     Resource::Endpoints(LoadAssignment { cluster: name.to_owned(), localities })
+}
+
+fn registered(
+    state: ServiceState<'_>,
+    attributes: &[(String, String)],
+    family: DnsLookupFamily,
+    port: u16,
+) -> Vec<Endpoint> {
+    let check = state.service.health_check;
+    let instances = state.instances.iter().map(|(_, instance)| &**instance);
+    let usable = instances.filter(|instance| instance.health(check).is_usable());
+    let fitting = usable.filter(|one| one.has_all(attributes.iter().map(|(key, value)| (key, value))));
+    let mut endpoints: Vec<Endpoint> = fitting
+        .filter_map(|instance| {
+            let address = SocketAddr::new(address(instance, family)?, instance.port().unwrap_or(port));
+            let health =
+                if instance.is_draining() { EndpointHealth::Draining } else { EndpointHealth::Healthy };
+            Some(endpoint(address, health))
+        })
+        .collect();
+    // Two instances may name one address; it is there as long as one of them is.
+    let rank = |endpoint: &Endpoint| (endpoint.address.clone(), endpoint.health == EndpointHealth::Draining);
+    endpoints.sort_by_key(rank);
+    endpoints.dedup_by(|after, before| after.address == before.address);
+    endpoints
+}
+
+/// The address of an instance that is called.
+fn address(instance: &Instance, family: DnsLookupFamily) -> Option<IpAddr> {
+    let (v4, v6) = (instance.ipv4().map(IpAddr::V4), instance.ipv6().map(IpAddr::V6));
+    match family {
+        DnsLookupFamily::V4Only => v4,
+        DnsLookupFamily::V6Only => v6,
+        DnsLookupFamily::V4Preferred => v4.or(v6),
+        DnsLookupFamily::Auto | DnsLookupFamily::All => v6.or(v4),
+    }
+}
+
+fn endpoint(address: SocketAddr, health: EndpointHealth) -> Endpoint {
+    Endpoint { address: Address::Socket(address), weight: 1, health, hostname: String::new() }
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use selvedge_model::{Key, Kind, Snapshot, json};
+use selvedge_registry::document as document_of;
 use selvedge_store::{Error, PAGE_MAX, Read, Revision, Store};
 
 use super::registry::{self, ENDPOINTS_PREFIX, Place, REPLICAS_PREFIX};
@@ -27,6 +29,10 @@ pub enum FeedEvent {
     Endpoint { place: Place, owner: Option<String> },
     /// A replica lives.
     Beat { replica: String },
+    /// What is registered with Cloud Map, all of it.
+    Registry(Box<selvedge_registry::Snapshot>),
+    /// One document of that; no value when it is gone.
+    Registered { key: document_of::Key, value: Option<Bytes>, revision: u64 },
     /// All that was there at the start has been told.
     Loaded,
 }
@@ -112,6 +118,13 @@ impl Feed {
             let replica = stored.key[REPLICAS_PREFIX.len()..].to_owned();
             events.push(FeedEvent::Beat { replica });
         }
+        let mut registered = selvedge_registry::Snapshot::at(view.revision().number());
+        for stored in view.scan_all(document_of::PREFIX)? {
+            if let Some(key) = discovered(&stored.key) {
+                registered.apply(&key, Some(&stored.value), stored.modified.number());
+            }
+        }
+        events.push(FeedEvent::Registry(Box::new(registered)));
         events.push(FeedEvent::Loaded);
         self.position = Some(view.revision());
         self.meshes = meshes;
@@ -143,6 +156,9 @@ impl Feed {
                     None => drop(self.places.remove(&place)),
                 }
                 events.push(FeedEvent::Endpoint { place, owner });
+            } else if let Some(key) = discovered(&stored_key) {
+                let value = view.get(&stored_key)?.map(|stored| stored.value);
+                events.push(FeedEvent::Registered { key, value, revision: revision.number() });
             } else if let Some(replica) = stored_key.strip_prefix(REPLICAS_PREFIX)
                 && view.get(&stored_key)?.is_some()
             {
@@ -239,6 +255,12 @@ impl Feed {
         }
         Ok(Some(snapshot))
     }
+}
+
+/// A key of the registry, if what it holds is of use to proxies.
+fn discovered(key: &str) -> Option<document_of::Key> {
+    use document_of::Key::{Instance, Namespace, Service};
+    document_of::Key::parse(key).filter(|key| matches!(key, Namespace(_) | Service(_) | Instance(..)))
 }
 
 /// The keys that changed after `position` and up to `until`, each with its last revision.

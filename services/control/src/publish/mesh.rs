@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use selvedge_model::{Key, Snapshot};
-use selvedge_translate::{Proxy, ProxyKind};
+use selvedge_translate::{EndpointSource, Found, Proxy, ProxyKind};
 use selvedge_xds::View;
 
 use super::StreamId;
+use super::endpoints::Sources;
 use super::intern::Intern;
-use super::registry::Registry;
 use super::target::Target;
 
 pub(super) struct Mesh {
@@ -19,11 +19,19 @@ pub(super) struct Mesh {
     dependents: BTreeMap<Key, BTreeSet<Proxy>>,
     /// Who uses the endpoints of a node.
     users: BTreeMap<String, BTreeSet<Proxy>>,
+    /// Who uses the instances of a service of Cloud Map, by the lower-case names of namespace and service.
+    callers: BTreeMap<(String, String), BTreeSet<Proxy>>,
 }
 
 impl Mesh {
     pub(super) fn new(snapshot: Snapshot) -> Self {
-        Self { snapshot, targets: BTreeMap::new(), dependents: BTreeMap::new(), users: BTreeMap::new() }
+        Self {
+            snapshot,
+            targets: BTreeMap::new(),
+            dependents: BTreeMap::new(),
+            users: BTreeMap::new(),
+            callers: BTreeMap::new(),
+        }
     }
 
     /// Whether the resource that a proxy stands for exists.
@@ -73,16 +81,21 @@ impl Mesh {
         self.users.get(node).into_iter().flatten().cloned().collect()
     }
 
+    /// The targets with a cluster of the instances of one of these services of Cloud Map.
+    pub(super) fn callers_of(&self, services: &BTreeSet<(String, String)>) -> BTreeSet<Proxy> {
+        services.iter().filter_map(|service| self.callers.get(service)).flatten().cloned().collect()
+    }
+
     /// Serves a stream from a target; what it is to have.
     pub(super) fn attach(
         &mut self,
         proxy: &Proxy,
         stream: StreamId,
-        registry: &Registry,
+        sources: Sources<'_>,
         intern: &mut Intern,
     ) -> Arc<View> {
         if !self.targets.contains_key(proxy) {
-            let target = Target::new(&self.snapshot, proxy, registry, intern);
+            let target = Target::new(&self.snapshot, proxy, sources, intern);
             self.targets.insert(proxy.clone(), target);
             self.index(proxy);
         }
@@ -105,12 +118,12 @@ impl Mesh {
     pub(super) fn retranslate(
         &mut self,
         proxy: &Proxy,
-        registry: &Registry,
+        sources: Sources<'_>,
         intern: &mut Intern,
     ) -> Option<(Arc<View>, Vec<StreamId>)> {
         self.unindex(proxy);
         let target = self.targets.get_mut(proxy)?;
-        let changed = target.retranslate(&self.snapshot, proxy, registry, intern);
+        let changed = target.retranslate(&self.snapshot, proxy, sources, intern);
         let result = changed.then(|| (target.view.clone(), target.streams.iter().copied().collect()));
         self.index(proxy);
         result
@@ -120,11 +133,11 @@ impl Mesh {
     pub(super) fn refresh(
         &mut self,
         proxy: &Proxy,
-        registry: &Registry,
+        sources: Sources<'_>,
         intern: &mut Intern,
     ) -> Option<(Arc<View>, Vec<StreamId>)> {
         let target = self.targets.get_mut(proxy)?;
-        let changed = target.refresh(&self.snapshot, registry, intern);
+        let changed = target.refresh(&self.snapshot, sources, intern);
         changed.then(|| (target.view.clone(), target.streams.iter().copied().collect()))
     }
 
@@ -135,6 +148,9 @@ impl Mesh {
         }
         for source in target.translation.endpoints.values() {
             self.users.entry(source.node.clone()).or_default().insert(proxy.clone());
+            if let Some(service) = registered(source) {
+                self.callers.entry(service).or_default().insert(proxy.clone());
+            }
         }
     }
 
@@ -145,6 +161,19 @@ impl Mesh {
         }
         for source in target.translation.endpoints.values() {
             remove(&mut self.users, &source.node, proxy);
+            if let Some(service) = registered(source) {
+                remove(&mut self.callers, &service, proxy);
+            }
+        }
+    }
+}
+
+/// The names of namespace and service under which Cloud Map knows the instances, if it does.
+fn registered(source: &EndpointSource) -> Option<(String, String)> {
+    match &source.found {
+        Found::BySidecar => None,
+        Found::ByCloudMap { namespace, service, .. } => {
+            Some((namespace.to_ascii_lowercase(), service.to_ascii_lowercase()))
         }
     }
 }

@@ -9,9 +9,8 @@ use selvedge_translate::{Proxy, Translation, translate};
 use selvedge_xds::{Encoded, View};
 
 use super::StreamId;
-use super::endpoints;
+use super::endpoints::{self, Sources};
 use super::intern::Intern;
-use super::registry::Registry;
 
 /// A translation that is in use, with the streams that are served from it.
 pub(super) struct Target {
@@ -23,14 +22,14 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn new(snapshot: &Snapshot, proxy: &Proxy, registry: &Registry, intern: &mut Intern) -> Self {
+    pub(super) fn new(snapshot: &Snapshot, proxy: &Proxy, sources: Sources<'_>, intern: &mut Intern) -> Self {
         let mut target = Self {
             translation: Translation::default(),
             resources: Vec::new(),
             view: Arc::default(),
             streams: BTreeSet::new(),
         };
-        target.retranslate(snapshot, proxy, registry, intern);
+        target.retranslate(snapshot, proxy, sources, intern);
         target
     }
 
@@ -39,7 +38,7 @@ impl Target {
         &mut self,
         snapshot: &Snapshot,
         proxy: &Proxy,
-        registry: &Registry,
+        sources: Sources<'_>,
         intern: &mut Intern,
     ) -> bool {
         let before = std::mem::replace(&mut self.translation, translate(snapshot, proxy));
@@ -55,17 +54,17 @@ impl Target {
             _ => intern.encode(resource),
         };
         self.resources = self.translation.resources.iter().map(encode).collect();
-        self.refresh(snapshot, registry, intern)
+        self.refresh(snapshot, sources, intern)
     }
 
     /// Takes the endpoints as they are; whether the view changed.
-    pub(super) fn refresh(&mut self, snapshot: &Snapshot, registry: &Registry, intern: &mut Intern) -> bool {
+    pub(super) fn refresh(&mut self, snapshot: &Snapshot, sources: Sources<'_>, intern: &mut Intern) -> bool {
         let mesh = snapshot.name();
         let endpoints = self
             .translation
             .endpoints
             .iter()
-            .map(|(name, source)| intern.encode(&endpoints::assignment(mesh, name, source, registry)));
+            .map(|(name, source)| intern.encode(&endpoints::assignment(mesh, name, source, sources)));
         let resources: Vec<Arc<Encoded>> = self.resources.iter().cloned().chain(endpoints).collect();
         let view = View::new(snapshot.revision, resources);
         let changed = !view.same_content(&self.view);
