@@ -39,6 +39,8 @@ struct SharedState {
     idle_since: Cell<Instant>,
     /// Cleared when the connection's task has ended.
     alive: Cell<bool>,
+    /// The host broke the protocol here: what it says next on this connection is nobody's answer.
+    distrusted: Cell<bool>,
     /// Wakes the task to end the connection once no stream is left.
     retire: RefCell<Option<oneshot::Sender<()>>>,
 }
@@ -54,6 +56,11 @@ impl Slot {
 
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {
         self.0.local
+    }
+
+    /// No other stream is opened here; the connection ends with the last one.
+    pub(super) fn distrust(&self) {
+        self.0.distrusted.set(true);
     }
 }
 
@@ -129,6 +136,7 @@ impl HostPool {
             requests: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
             alive: Cell::new(true),
+            distrusted: Cell::new(false),
             retire: RefCell::new(Some(retire)),
         });
         tokio::task::spawn_local(drive(connection, Rc::clone(&state), opened, retired, Rc::clone(self)));
@@ -178,6 +186,7 @@ impl Http2Pool {
         let mut connections = self.connections.borrow_mut();
         connections.iter_mut().find_map(|shared| {
             let room = shared.state.alive.get()
+                && !shared.state.distrusted.get()
                 && shared.state.streams.get() < shared.client.current_max_send_streams().max(1);
             let ready = room && is_ready(&mut shared.client);
             ready.then(|| (shared.client.clone(), shared.state.take()))
@@ -205,7 +214,7 @@ impl Http2Pool {
             let state = &shared.state;
             let expired = !timeout.is_zero() && now.duration_since(state.idle_since.get()) >= timeout;
             if state.streams.get() == 0
-                && (removed || expired)
+                && (removed || expired || state.distrusted.get())
                 && let Some(retire) = state.retire.borrow_mut().take()
             {
                 if expired {

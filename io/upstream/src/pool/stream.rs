@@ -235,6 +235,13 @@ impl UpstreamStream {
         }
     }
 
+    /// Notes that the peer broke the protocol: no later request travels with this connection.
+    pub fn distrust(&mut self) {
+        if let Some(Carrier::Http2 { slot, .. }) = &self.carrier {
+            slot.distrust();
+        }
+    }
+
     fn take_http1(&mut self) -> Option<Carrier> {
         self.count_bytes();
         if matches!(self.carrier, Some(Carrier::Http1 { .. })) { self.carrier.take() } else { None }

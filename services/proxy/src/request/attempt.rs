@@ -313,6 +313,7 @@ fn failed(plan: &Plan<'_>, host: &Host, mut stream: UpstreamStream, failure: &St
             Attempt::Reset(UpstreamReset::RemoteReset, Reset::Broken { request_started })
         }
         StreamFailure::Protocol | StreamFailure::Request => {
+            stream.distrust();
             // An HTTP/2 connection counts for itself.
             if stream.protocol() == Protocol::Http1 {
                 stats.upstream_cx_protocol_error.inc();

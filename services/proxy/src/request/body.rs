@@ -205,7 +205,12 @@ pub(crate) fn poll_relay(
 ) -> Poll<Result<(), Broken>> {
     while !*ended {
         let content = match from.poll_content(cx) {
-            Poll::Ready(content) => content.map_err(Broken::Source)?,
+            Poll::Ready(Ok(content)) => content,
+            Poll::Ready(Err(error)) => {
+                // The client learns what there was, and that something is missing.
+                let _ = to.poll_flush(cx).map_err(sink)?;
+                return Poll::Ready(Err(Broken::Source(error)));
+            }
             Poll::Pending => {
                 let _ = to.poll_flush(cx).map_err(sink)?;
                 return Poll::Pending;

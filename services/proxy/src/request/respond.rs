@@ -161,6 +161,9 @@ fn upstream_broke(x: &mut Exchange<'_>, mut stream: UpstreamStream, error: &Chan
         cluster.stats.upstream_cx_protocol_error.inc();
     }
     stream.closed_by_peer();
+    if reset == UpstreamReset::Protocol {
+        stream.distrust();
+    }
     x.log.flags.set(reset.flag());
     x.log.details = details::upstream_reset_after_response(reset.words(), None).into();
     x.manager.stats.rq_reset_after_downstream_response_started.inc();

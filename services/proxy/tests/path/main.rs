@@ -1,6 +1,7 @@
 //! The request path over real sockets: clients and upstreams are plain threads, the proxy is the whole data plane with a
 //! configuration given by hand.
 
+mod downgrade;
 mod filters;
 mod floods;
 mod forwarding;
@@ -11,6 +12,7 @@ mod headers;
 mod hostile;
 mod http2;
 mod interception;
+mod lies;
 mod mesh;
 mod refusals;
 mod retries;
