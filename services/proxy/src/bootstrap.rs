@@ -20,6 +20,8 @@ pub use envoy::envoy_bootstrap;
 pub use resource::{ResourceKind, ResourceName, ResourceNameInvalid};
 pub use variables::BootstrapError;
 
+use crate::patience::Patience;
+
 /// All that a proxy is told before its control plane tells it more.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bootstrap {
@@ -45,6 +47,8 @@ pub struct Bootstrap {
     pub metrics_extension: Option<Dimensions>,
     pub state: StateFolder,
     pub drain: Drain,
+    /// What is asked of clients.
+    pub patience: Patience,
 }
 
 /// A statsd daemon.

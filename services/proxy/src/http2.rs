@@ -80,6 +80,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: R
                 connection.manager.registry.server().http2_header_overflow.inc();
                 return connection.send_away().await;
             }
+            Next::Panicked => return connection.say(::h2::Reason::INTERNAL_ERROR).await,
             Next::Broken => return connection.part().await,
             Next::Over => return,
         }
@@ -110,6 +111,7 @@ enum Next {
     Overflow,
     /// It has been told why.
     Broken,
+    Panicked,
     Over,
 }
 
@@ -134,6 +136,9 @@ impl Connection {
         self.place.park(cx);
         if self.streams.are_abuse() {
             return Poll::Ready(Next::Abuse);
+        }
+        if self.streams.panicked.get() {
+            return Poll::Ready(Next::Panicked);
         }
         if self.worker.is_draining() || self.manager.is_retired() {
             self.announce();
@@ -207,8 +212,12 @@ impl Connection {
     }
 
     /// Tells the client why, if it listens, and is done with it.
-    async fn send_away(mut self) {
-        self.server.abrupt_shutdown(::h2::Reason::ENHANCE_YOUR_CALM);
+    async fn send_away(self) {
+        self.say(::h2::Reason::ENHANCE_YOUR_CALM).await;
+    }
+
+    async fn say(mut self, reason: ::h2::Reason) {
+        self.server.abrupt_shutdown(reason);
         let farewell = poll_fn(|cx| self.server.poll_closed(cx));
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
         self.part().await;
@@ -225,14 +234,14 @@ impl Connection {
     fn spawn(&mut self, peer: &Rc<Peer>, accepted: Accepted) {
         self.idle.set(None);
         self.accepted = self.accepted.wrapping_add(1);
-        let open = OpenStream::new(&self.streams);
+        let open = OpenStream { streams: Rc::clone(&self.streams), manager: Arc::clone(&self.manager) };
+        self.streams.open.set(self.streams.open.get() + 1);
         let (worker, manager, peer) = (Rc::clone(&self.worker), Arc::clone(&self.manager), Rc::clone(peer));
         tokio::task::spawn_local(async move {
             let begin = Instant::now();
             let taken_back = one(&worker, &manager, &peer, accepted).await;
-            open.0
-                .premature
-                .set(open.0.premature.get() + u64::from(taken_back && begin.elapsed() <= PREMATURE));
+            let premature = &open.streams.premature;
+            premature.set(premature.get() + u64::from(taken_back && begin.elapsed() <= PREMATURE));
             drop(open);
         });
     }
@@ -244,6 +253,8 @@ struct Streams {
     open: Cell<u64>,
     closed: Cell<u64>,
     premature: Cell<u64>,
+    /// Serving one of them panicked.
+    panicked: Cell<bool>,
 }
 
 impl Streams {
@@ -254,19 +265,21 @@ impl Streams {
 }
 
 /// A stream's place in the count of open ones.
-struct OpenStream(Rc<Streams>);
-
-impl OpenStream {
-    fn new(streams: &Rc<Streams>) -> Self {
-        streams.open.set(streams.open.get() + 1);
-        Self(Rc::clone(streams))
-    }
+struct OpenStream {
+    streams: Rc<Streams>,
+    manager: Arc<HttpManager>,
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get().saturating_sub(1));
-        self.0.closed.set(self.0.closed.get() + 1);
+        self.streams.open.set(self.streams.open.get().saturating_sub(1));
+        self.streams.closed.set(self.streams.closed.get() + 1);
+        if std::thread::panicking() {
+            // The runtime catches it: the connection ends, the worker goes on.
+            self.streams.panicked.set(true);
+            self.manager.registry.server().envoy_bug_failures.inc();
+            tracing::error!("serving a stream panicked");
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod http1;
 mod http2;
 pub mod lifecycle;
 mod listener;
+pub mod patience;
 pub mod persist;
 mod request;
 mod run;

@@ -1,6 +1,7 @@
 //! Accepting connections, and handing each to the chain that takes it.
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use selvedge_wire::{listen, original_dst};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::connection::first_words;
+use crate::patience::Places;
 use crate::request::Peer;
 use crate::serve::compile::{Chain, CompiledListener, Serving};
 use crate::serve::worker::{CONNECTIONS_MAX, Worker};
@@ -28,11 +30,22 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, current: Cur
         match listen::accept(&socket).await {
             Ok((stream, remote)) => {
                 let listener = Arc::clone(&current.borrow());
-                if worker.connections() >= CONNECTIONS_MAX {
+                let patience = &worker.patience;
+                if !worker.places.take(patience.connections_max) {
+                    listener.stats.downstream_global_cx_overflow.inc();
+                    continue;
+                }
+                if worker.connections() >= CONNECTIONS_MAX
+                    || !listener.places.take(patience.listener_connections_max)
+                {
+                    worker.places.give_back();
                     listener.stats.downstream_cx_overflow.inc();
                     continue;
                 }
-                tokio::task::spawn_local(connection(Rc::clone(&worker), listener, stream, remote));
+                let accepted = Accepted::new(listener, worker.places.clone());
+                if let Some(connection) = connection(Rc::clone(&worker), accepted, stream, remote) {
+                    tokio::task::spawn_local(connection);
+                }
             }
             Err(error) => {
                 tracing::error!(%error, "a listening socket failed");
@@ -46,22 +59,26 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, current: Cur
 struct Accepted {
     listener: Arc<CompiledListener>,
     since: Instant,
+    /// Where it has one among all; it has one among the listener's as well.
+    places: Places,
 }
 
 impl Accepted {
-    fn new(listener: Arc<CompiledListener>) -> Self {
+    fn new(listener: Arc<CompiledListener>, places: Places) -> Self {
         listener.stats.downstream_cx_total.inc();
         listener.stats.downstream_cx_active.inc();
         if let Some(extension) = &listener.extension {
             extension.sidecar().new_connections.inc();
             extension.sidecar().active_connections.inc();
         }
-        Self { listener, since: Instant::now() }
+        Self { listener, since: Instant::now(), places }
     }
 }
 
 impl Drop for Accepted {
     fn drop(&mut self) {
+        self.places.give_back();
+        self.listener.places.give_back();
         let stats = &self.listener.stats;
         stats.downstream_cx_active.dec();
         if let Some(extension) = &self.listener.extension {
@@ -71,24 +88,25 @@ impl Drop for Accepted {
         stats.downstream_cx_length_ms.record(self.since.elapsed().as_millis() as u64);
         if std::thread::panicking() {
             // The runtime catches it: one connection ends, the worker goes on.
+            self.listener.registry.server().envoy_bug_failures.inc();
             tracing::error!("serving a connection panicked");
         }
     }
 }
 
-async fn connection(
+/// What becomes of a connection. What is known at once is settled here, so that the task does not carry it.
+fn connection(
     worker: Rc<Worker>,
-    listener: Arc<CompiledListener>,
+    accepted: Accepted,
     stream: TcpStream,
     remote: SocketAddr,
-) {
-    let stats = &listener.stats;
-    let accepted = Accepted::new(Arc::clone(&listener));
-    let Ok(local) = stream.local_addr() else { return };
+) -> Option<impl Future<Output = ()>> {
+    let listener = &accepted.listener;
+    let local = stream.local_addr().ok()?;
     let original_dst = if listener.config.original_dst { original_dst::of(&stream) } else { None };
     let Some(chain) = listener.chain(original_dst.unwrap_or(local)).map(Arc::clone) else {
-        stats.no_filter_chain_match.inc();
-        return;
+        listener.stats.no_filter_chain_match.inc();
+        return None;
     };
     let peer = Rc::new(Peer {
         remote,
@@ -97,13 +115,14 @@ async fn connection(
         connection_id: worker.connection_id(),
         chain: chain.name.as_str().into(),
     });
-    let (start, logged) = (SystemTime::now(), !listener.loggers.is_empty());
-    let kept = logged.then(|| Rc::clone(&peer));
+    let kept = (!listener.loggers.is_empty()).then(|| (SystemTime::now(), Rc::clone(&peer)));
     let io = Io::new(stream, worker.buffers.clone());
-    serve(worker, &chain, peer, io).await;
-    if let Some(peer) = kept {
-        record(&listener, &peer, start, accepted.since);
-    }
+    Some(async move {
+        serve(worker, &chain, peer, io).await;
+        if let Some((start, peer)) = kept {
+            record(&accepted.listener, &peer, start, accepted.since);
+        }
+    })
 }
 
 async fn serve(worker: Rc<Worker>, chain: &Chain, peer: Rc<Peer>, mut io: Io) {
@@ -158,18 +177,32 @@ mod tests {
     use selvedge_upstream::dns::Resolver;
 
     use super::*;
+    use crate::patience::Patience;
     use crate::serve::compile::Telemetry;
     use crate::snapshot::ActiveListener;
 
     /// The memory of an idle connection is mostly that of its task.
     const TASK_BYTES_MAX: usize = 1024;
 
-    #[tokio::test]
-    async fn the_task_of_a_connection_is_small() {
+    /// A worker, and a connection that it has accepted.
+    fn accepted() -> (Registry, Rc<Worker>, Accepted) {
         let registry = Registry::new(1);
         let access_logs = AccessLogs::start(1, registry.clone(), Duration::from_secs(1)).unwrap();
         let clusters =
             Clusters::new(registry.clone(), Resolver::from_system(), tokio::runtime::Handle::current());
+        let tcp = selvedge_traffic::TcpProxy {
+            stat_prefix: "t".into(),
+            clusters: Vec::new(),
+            idle_timeout: None,
+            connect_attempts_max: 1,
+            access_logs: Vec::new(),
+        };
+        let chain = selvedge_traffic::FilterChain {
+            name: "c".into(),
+            matches: selvedge_traffic::ChainMatch::default(),
+            transport: selvedge_traffic::Transport::Plain,
+            network: selvedge_traffic::Network::Tcp(tcp),
+        };
         let config = Listener {
             name: "l".into(),
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -178,17 +211,47 @@ mod tests {
             original_dst: false,
             tls_inspector: false,
             chains: Vec::new(),
-            default_chain: None,
+            default_chain: Some(chain),
             access_logs: Vec::new(),
         };
         let active = ActiveListener { config: Arc::new(config), routes: BTreeMap::new() };
-        let listener =
-            Arc::new(CompiledListener::new(&active, &Telemetry { registry, access_logs }).unwrap());
-        let worker = Worker::new(0, clusters, None);
+        let listener = Arc::new(
+            CompiledListener::new(&active, &Telemetry { registry: registry.clone(), access_logs }).unwrap(),
+        );
+        let places = Places::default();
+        assert!(places.take(1) && listener.places.take(1));
+        let accepted = Accepted::new(listener, places.clone());
+        let worker = Worker::new(0, clusters, None, Patience::with_neighbours(), places);
+        (registry, worker, accepted)
+    }
+
+    #[tokio::test]
+    async fn the_task_of_a_connection_is_small() {
+        let (_registry, worker, accepted) = accepted();
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
         let remote = stream.peer_addr().unwrap();
-        let bytes = size_of_val(&connection(worker, listener, stream, remote));
+        let task = connection(worker, accepted, stream, remote).unwrap();
+        let bytes = size_of_val(&task);
         assert!(bytes <= TASK_BYTES_MAX, "{bytes} bytes");
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_one_connection_and_is_counted() {
+        let (registry, _worker, accepted) = accepted();
+        let listener = Arc::clone(&accepted.listener);
+        let tasks = tokio::task::LocalSet::new();
+        let query_of_death = tasks.spawn_local(async move {
+            let _accepted = accepted;
+            panic!("a bug of ours");
+        });
+        let next = tasks.spawn_local(async { "served" });
+        tasks.await;
+        assert!(query_of_death.await.is_err());
+        assert_eq!(next.await.unwrap(), "served");
+        let text =
+            registry.text(&selvedge_telemetry::Filter::default(), selvedge_telemetry::Buckets::default());
+        assert!(text.contains("server.envoy_bug_failures: 1"));
+        assert!(listener.places.take(1), "its place is free again");
     }
 }

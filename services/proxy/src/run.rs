@@ -54,11 +54,11 @@ pub enum Error {
 /// # Errors
 /// It could not be started; once it runs, nothing ends it but being asked to.
 pub fn run(bootstrap: Bootstrap, set_log_level: Option<SetLogLevel>) -> Result<(), Error> {
-    raise_descriptor_limit();
+    let descriptors = raise_descriptor_limit();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
     runtime.block_on(async {
-        let mut proxy = Proxy::start(bootstrap, set_log_level)?;
+        let mut proxy = Proxy::start(bootstrap, set_log_level, descriptors)?;
         proxy.until_told().await;
         proxy.leave().await;
         Ok(())
@@ -79,7 +79,11 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn start(bootstrap: Bootstrap, set_log_level: Option<SetLogLevel>) -> Result<Self, Error> {
+    fn start(
+        bootstrap: Bootstrap,
+        set_log_level: Option<SetLogLevel>,
+        descriptors: u64,
+    ) -> Result<Self, Error> {
         let started = Instant::now();
         let control = Handle::current();
         let terminate = signal(SignalKind::terminate()).map_err(Error::Thread)?;
@@ -104,6 +108,7 @@ impl Proxy {
             config: watched.snapshot,
             drain: lifecycle.drain(),
             node_address: node_address(),
+            patience: bootstrap.patience.within(descriptors),
         };
         let serving = serve.start(&control).map_err(Error::Thread)?;
         registry.server().workers_started.set(1);
@@ -215,13 +220,15 @@ async fn watch_listeners(
 }
 
 /// As many descriptors as the system lets us have: each connection takes one, each request through us two.
-fn raise_descriptor_limit() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
+fn raise_descriptor_limit() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return u64::MAX };
+    if soft < hard
         && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
     {
         tracing::warn!(%error, soft, hard, "failed to raise the limit of open files");
+        return soft;
     }
+    hard
 }
 
 /// This machine's address towards the world, by the routing table alone: connecting a UDP socket sends nothing.

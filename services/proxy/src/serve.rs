@@ -29,6 +29,7 @@ pub use apply::ListenerStatus;
 pub use compile::CompileError;
 
 use crate::listener::{self, Current};
+use crate::patience::{Patience, Places};
 use crate::snapshot::ConfigSnapshot;
 use apply::{Apply, Command};
 use compile::Telemetry;
@@ -49,6 +50,7 @@ pub struct Serve {
     pub drain: watch::Receiver<DrainState>,
     /// Stands for a loopback client in `x-forwarded-for`.
     pub node_address: Option<IpAddr>,
+    pub patience: Patience,
 }
 
 /// The data plane at work.
@@ -67,15 +69,16 @@ impl Serve {
     pub fn start(self, control: &Handle) -> std::io::Result<Serving> {
         let (alive, ended) = mpsc::channel(1);
         let mut commands = Vec::new();
+        let places = Places::default();
         for index in 0..self.workers.max(1) {
             let (sender, receiver) = mpsc::unbounded_channel();
             commands.push(sender);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (clusters, drain, alive) = (Arc::clone(&self.clusters), self.drain.clone(), alive.clone());
-            let node_address = self.node_address;
+            let (node_address, patience, places) = (self.node_address, self.patience, places.clone());
             std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 selvedge_telemetry::enter_worker(index);
-                let worker = Worker::new(index, clusters, node_address);
+                let worker = Worker::new(index, clusters, node_address, patience, places);
                 LocalSet::new().block_on(&runtime, run(worker, receiver, drain));
                 drop(alive);
             })?;

@@ -11,8 +11,11 @@ use thiserror::Error;
 
 use selvedge_telemetry::sink::Dialect;
 
+use crate::patience::Patience;
+
 use super::{
-    Bootstrap, Drain, ResourceName, ResourceNameInvalid, SinkTarget, StateFolder, StatsSink, XdsEndpoint,
+    Bootstrap, Drain, ResourceKind, ResourceName, ResourceNameInvalid, SinkTarget, StateFolder, StatsSink,
+    XdsEndpoint,
 };
 
 /// Where `selvedge up` listens unless told otherwise.
@@ -66,6 +69,7 @@ impl Bootstrap {
             stats_sink: stats_sink(env)?,
             metrics_extension: env.flag("APPMESH_METRIC_EXTENSION_VERSION")?.then(|| resource.dimensions()),
             drain: drain(env)?,
+            patience: patience(env, resource.kind)?,
             resource,
         })
     }
@@ -170,6 +174,31 @@ fn drain(env: Env<'_>) -> Result<Drain, BootstrapError> {
     Ok(Drain {
         accept: env.duration("SELVEDGE_DRAIN_ACCEPT_S", second, default.accept)?.min(deadline),
         deadline,
+    })
+}
+
+/// A gateway has strangers for clients, a node its neighbours.
+fn patience(env: Env<'_>, kind: ResourceKind) -> Result<Patience, BootstrapError> {
+    let default = match kind {
+        ResourceKind::VirtualNode => Patience::with_neighbours(),
+        ResourceKind::VirtualGateway => Patience::with_strangers(),
+    };
+    let rate = env.parsed("SELVEDGE_BODY_RATE_MIN", "a number of bytes a second")?;
+    let stall = env.duration(
+        "SELVEDGE_WRITE_STALL_S",
+        Duration::from_secs(1),
+        default.write_stall.unwrap_or(Duration::ZERO),
+    )?;
+    Ok(Patience {
+        body_rate: rate.or(default.body_rate).filter(|rate| *rate > 0),
+        write_stall: Some(stall).filter(|stall| !stall.is_zero()),
+        connections_max: env
+            .parsed("SELVEDGE_CONNECTIONS_MAX", "a number")?
+            .unwrap_or(default.connections_max),
+        listener_connections_max: env
+            .parsed("SELVEDGE_LISTENER_CONNECTIONS_MAX", "a number")?
+            .unwrap_or(default.listener_connections_max),
+        ..default
     })
 }
 

@@ -186,7 +186,7 @@ async fn acquire(
             let before = body.received;
             let ahead = body.poll_ahead(cx, x.channel);
             note_progress(x, before, body.received);
-            x.log.bytes_received = body.received;
+            x.note_received(body.received);
             match ahead {
                 Poll::Ready(Ok(())) => {
                     x.request_arrived(Instant::now());
@@ -251,7 +251,7 @@ async fn send(x: &mut Exchange<'_>, stream: &mut UpstreamStream, body: &mut Requ
                 x.request_arrived(Instant::now());
                 x.arm();
             }
-            x.log.bytes_received = body.received;
+            x.note_received(body.received);
             match polled {
                 Poll::Ready(Ok(())) => x.log.request_sent = Some(x.log.since_start()),
                 Poll::Ready(Err(Broken::Source(error))) if error.is_protocol() => {

@@ -195,14 +195,17 @@ fn sink(_: ChannelError) -> Broken {
     Broken::Sink
 }
 
-/// Sends a response's body on, with its trailers, until all of it has left; `sent` counts its bytes.
+/// Sends a response's body on, with its trailers, until all of it has left; `sent` counts its bytes. `stalled` tells
+/// whether it is the receiver who is waited for.
 pub(crate) fn poll_relay(
     cx: &mut Context<'_>,
     from: &mut Channel,
     to: &mut Channel,
     ended: &mut bool,
     sent: &mut u64,
+    stalled: &mut bool,
 ) -> Poll<Result<(), Broken>> {
+    *stalled = false;
     while !*ended {
         let content = match from.poll_content(cx) {
             Poll::Ready(Ok(content)) => content,
@@ -212,7 +215,7 @@ pub(crate) fn poll_relay(
                 return Poll::Ready(Err(Broken::Source(error)));
             }
             Poll::Pending => {
-                let _ = to.poll_flush(cx).map_err(sink)?;
+                *stalled = to.poll_flush(cx).map_err(sink)?.is_pending();
                 return Poll::Pending;
             }
         };
@@ -223,9 +226,15 @@ pub(crate) fn poll_relay(
             }
             Content::Bytes => {
                 let last = from.is_last() && from.trailers().is_none();
-                *sent += ready!(to.poll_send_from(cx, from, last)).map_err(sink)? as u64;
+                let Poll::Ready(taken) = to.poll_send_from(cx, from, last) else {
+                    *stalled = true;
+                    return Poll::Pending;
+                };
+                *sent += taken.map_err(sink)? as u64;
             }
         }
     }
-    to.poll_flush(cx).map_err(sink)
+    let flushed = to.poll_flush(cx).map_err(sink);
+    *stalled = flushed.is_pending();
+    flushed
 }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 use selvedge_http::encode;
+use selvedge_http::grpc;
 use selvedge_http::hop;
 use selvedge_http::known::HeaderId;
 use selvedge_http::parse::{RequestFacts, Upgrade};
@@ -149,6 +150,14 @@ impl<'a> Exchange<'a> {
             Channel::Http1(_) => stats.downstream_rq_http1_total.inc(),
             Channel::Http2(_) | Channel::Over => stats.downstream_rq_http2_total.inc(),
         }
+        let patience = self.worker.patience;
+        if patience.body_rate.is_some() || patience.write_stall.is_some() {
+            self.limits.set_patience(patience);
+            if grpc::is_grpc(&self.heads.request.fields) {
+                // A stream of messages has no rate.
+                self.limits.set_patient();
+            }
+        }
         // What follows an upgrade belongs to the request: it has no end before the connection's.
         if self.channel.is_read() && self.facts.upgrade != Upgrade::WebSocket {
             self.request_arrived(self.log.started);
@@ -238,6 +247,12 @@ impl<'a> Exchange<'a> {
     pub(super) fn request_arrived(&mut self, now: Instant) {
         self.limits.request_arrived(now);
         self.log.request_received = Some(now - self.log.started);
+    }
+
+    /// So much of the request's body has come.
+    pub(super) fn note_received(&mut self, bytes: u64) {
+        self.log.bytes_received = bytes;
+        self.limits.received(bytes);
     }
 
     /// Whether the connection ends with this response. It does so too when a wish for another protocol is not granted:

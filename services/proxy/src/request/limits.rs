@@ -6,6 +6,8 @@ use tokio::time::Instant;
 
 use selvedge_traffic::timeout::Timeouts;
 
+use crate::patience::Patience;
+
 /// Which time-out has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expired {
@@ -31,6 +33,13 @@ pub(crate) struct Limits {
     per_try: Option<Duration>,
     idle: Option<Duration>,
     request: Option<Duration>,
+    /// The least rate of the body, in bytes a second, and what has come of it.
+    rate: Option<u32>,
+    grace: Duration,
+    received: u64,
+    /// The client takes nothing since then, and may for so long.
+    stalled: Option<Instant>,
+    stall: Option<Duration>,
 }
 
 impl Limits {
@@ -45,7 +54,37 @@ impl Limits {
             per_try: None,
             idle,
             request: request.filter(|timeout| !timeout.is_zero()),
+            rate: None,
+            grace: Duration::ZERO,
+            received: 0,
+            stalled: None,
+            stall: None,
         }
+    }
+
+    /// Asks of the client what is asked of strangers.
+    pub(crate) fn set_patience(&mut self, patience: Patience) {
+        self.rate = patience.body_rate.filter(|rate| *rate > 0);
+        (self.grace, self.stall) = (patience.body_grace, patience.write_stall);
+    }
+
+    /// The body may take its time from here on.
+    pub(crate) fn set_patient(&mut self) {
+        self.rate = None;
+    }
+
+    /// So much of the body has come.
+    pub(crate) fn received(&mut self, bytes: u64) {
+        self.received = bytes;
+    }
+
+    /// The client takes nothing (`true`), or does again. Whether that is news.
+    pub(crate) fn stalled(&mut self, stalled: bool, now: impl FnOnce() -> Instant) -> bool {
+        let news = self.stall.is_some() && stalled != self.stalled.is_some();
+        if news {
+            self.stalled = stalled.then(now);
+        }
+        news
     }
 
     /// Takes the route's time-outs.
@@ -60,6 +99,7 @@ impl Limits {
     /// From here on there are none but idleness: the connection changed its protocol.
     pub(crate) fn set_opaque(&mut self) {
         (self.global, self.per_try, self.request) = (None, None, None);
+        (self.rate, self.stall) = (None, None);
     }
 
     /// The whole request has arrived.
@@ -91,7 +131,7 @@ impl Limits {
         self.all().into_iter().flatten().find(|(at, _)| *at <= now).map(|(_, which)| which)
     }
 
-    fn all(&self) -> [Option<(Instant, Expired)>; 4] {
+    fn all(&self) -> [Option<(Instant, Expired)>; 6] {
         let at = |since: Option<Instant>, timeout: Option<Duration>, which| {
             Some((since?.checked_add(timeout?)?, which))
         };
@@ -99,10 +139,19 @@ impl Limits {
         let incomplete = self.whole.is_none().then_some(self.started);
         [
             at(incomplete, self.request, Expired::Request),
+            at(incomplete, self.rate.map(|rate| self.paid_for(rate)), Expired::Request),
+            at(self.stalled, self.stall, Expired::Idle),
             at(self.whole, self.global, Expired::Global),
             at(try_since, self.per_try, Expired::PerTry),
             at(Some(self.moved), self.idle, Expired::Idle),
         ]
+    }
+}
+
+impl Limits {
+    /// How long the bytes that have come may have taken.
+    fn paid_for(&self, rate: u32) -> Duration {
+        self.grace + Duration::from_secs(self.received / u64::from(rate))
     }
 }
 
@@ -125,8 +174,32 @@ mod tests {
         limits.connected(None);
         assert_eq!(limits.next(), Some(start + s(25)), "between tries the route's clock alone");
         assert_eq!(limits.expired(start + s(25)), Some(Expired::Global));
+        limits.stalled(true, || start + s(16));
+        assert_eq!(limits.next(), Some(start + s(25)), "nobody minds a slow reader");
         limits.set_opaque();
         limits.moved(start + s(100));
         assert_eq!(limits.next(), Some(start + s(400)));
+    }
+
+    #[test]
+    fn strangers_must_keep_going() {
+        let start = Instant::now();
+        let s = Duration::from_secs;
+        let mut limits = Limits::new(start, Some(s(300)), None);
+        limits.set_patience(Patience::with_strangers());
+        assert_eq!(limits.expired(start + s(9)), None);
+        assert_eq!(limits.expired(start + s(10)), Some(Expired::Request));
+        limits.received(500 * 60);
+        limits.moved(start + s(60));
+        assert_eq!(limits.expired(start + s(69)), None, "a minute's worth has come");
+        assert_eq!(limits.expired(start + s(70)), Some(Expired::Request));
+        limits.request_arrived(start + s(70));
+        assert_eq!(limits.expired(start + s(71)), None);
+        assert!(limits.stalled(true, || start + s(80)));
+        assert!(!limits.stalled(true, || start + s(90)));
+        assert_eq!(limits.expired(start + s(109)), None);
+        assert_eq!(limits.expired(start + s(110)), Some(Expired::Idle));
+        assert!(limits.stalled(false, || start + s(109)));
+        assert_eq!(limits.expired(start + s(111)), None);
     }
 }

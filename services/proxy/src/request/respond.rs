@@ -94,13 +94,14 @@ pub(super) async fn pass_on(
 
 /// Moves the response's body, and what is left of the request's.
 async fn relay(x: &mut Exchange<'_>, stream: &mut UpstreamStream, body: &mut RequestBody) -> Passed {
-    let (mut ended, mut sent, mut deaf) = (false, 0, false);
+    let (mut ended, mut sent, mut deaf, mut stalled) = (false, 0, false, false);
+    x.limits.set_patient();
     x.arm();
     poll_fn(|cx| {
         let before = sent + body.received;
         if !body.is_sent() && !deaf {
             let polled = body.poll_send(cx, x.channel, &mut stream.channel);
-            x.log.bytes_received = body.received;
+            x.note_received(body.received);
             match polled {
                 Poll::Ready(Err(Broken::Source(_))) => return Poll::Ready(Passed::ClientGone),
                 // The upstream has said what it had to say, and listens no more.
@@ -113,14 +114,21 @@ async fn relay(x: &mut Exchange<'_>, stream: &mut UpstreamStream, body: &mut Req
                 Poll::Pending => {}
             }
         }
-        let polled = poll_relay(cx, &mut stream.channel, x.channel, &mut ended, &mut sent);
+        let taken = sent;
+        let polled = poll_relay(cx, &mut stream.channel, x.channel, &mut ended, &mut sent, &mut stalled);
         x.log.bytes_sent = sent;
         note_progress(x, before, sent + body.received);
         match polled {
             Poll::Ready(Ok(())) => Poll::Ready(Passed::Whole),
             Poll::Ready(Err(Broken::Source(error))) => Poll::Ready(Passed::Upstream(error)),
             Poll::Ready(Err(Broken::Sink)) => Poll::Ready(Passed::ClientGone),
-            Poll::Pending => x.poll_interrupt(cx).map(Passed::Interrupted),
+            Poll::Pending => {
+                let again = sent != taken && x.limits.stalled(false, Instant::now);
+                if x.limits.stalled(stalled, Instant::now) || again {
+                    x.arm();
+                }
+                x.poll_interrupt(cx).map(Passed::Interrupted)
+            }
         }
     })
     .await

@@ -18,6 +18,7 @@ use selvedge_traffic::{
     Transport,
 };
 
+use crate::patience::Places;
 use crate::request::edit::{Edits, HeaderInvalid};
 use crate::request::filter::{Chains, Filters};
 use crate::snapshot::ActiveListener;
@@ -42,6 +43,10 @@ pub(crate) struct CompiledListener {
     pub(crate) loggers: Vec<AccessLogger>,
     /// Of an inbound listener, if App Mesh's metrics are counted.
     pub(crate) extension: Option<Arc<Extension>>,
+    /// For what is counted once for the process.
+    pub(crate) registry: Registry,
+    /// Its connections, those of all workers.
+    pub(crate) places: Places,
 }
 
 /// A filter chain.
@@ -139,6 +144,8 @@ impl CompiledListener {
             stats: telemetry.registry.listener(config.address),
             loggers: telemetry.loggers(&config.access_logs)?,
             extension: telemetry.registry.extension().filter(|_| is_inbound(&config)).map(Arc::clone),
+            registry: telemetry.registry.clone(),
+            places: Places::default(),
             config,
         })
     }

@@ -14,6 +14,8 @@ use selvedge_upstream::pool::Pools;
 use selvedge_wire::buffer::Buffers;
 use selvedge_wire::drain::DrainState;
 
+use crate::patience::{Patience, Places};
+
 /// Message heads that are kept for the next request of this worker.
 const HEADS_KEPT_MAX: usize = 64;
 /// Connections from clients that one worker holds at once; those beyond are closed as soon as they are accepted.
@@ -29,6 +31,9 @@ pub(crate) struct Worker {
     pub(crate) clusters: Arc<Clusters>,
     /// This node's own address, for `x-forwarded-for` in place of loopback.
     pub(crate) node_address: Option<IpAddr>,
+    pub(crate) patience: Patience,
+    /// Those of all workers.
+    pub(crate) places: Places,
     drain: Cell<DrainState>,
     date: Cell<(u64, [u8; DATE_BYTES])>,
     #[expect(
@@ -48,13 +53,21 @@ pub(crate) struct Heads {
 }
 
 impl Worker {
-    pub(crate) fn new(index: usize, clusters: Arc<Clusters>, node_address: Option<IpAddr>) -> Rc<Self> {
+    pub(crate) fn new(
+        index: usize,
+        clusters: Arc<Clusters>,
+        node_address: Option<IpAddr>,
+        patience: Patience,
+        places: Places,
+    ) -> Rc<Self> {
         let buffers = Buffers::default();
         Rc::new(Self {
             pools: Pools::new(buffers.clone()),
             buffers,
             clusters,
             node_address,
+            patience,
+            places,
             drain: Cell::default(),
             date: Cell::new((0, date::imf_fixdate(0))),
             heads: RefCell::default(),

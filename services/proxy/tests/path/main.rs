@@ -17,5 +17,6 @@ mod mesh;
 mod refusals;
 mod retries;
 mod shutdown;
+mod slow;
 mod tunnels;
 mod upstream;

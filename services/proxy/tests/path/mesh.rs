@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use selvedge_proxy::patience::Patience;
 use selvedge_proxy::serve::{Serve, Serving};
 use selvedge_proxy::{ActiveListener, ConfigSnapshot};
 use selvedge_telemetry::{AccessLogs, Filter, Registry};
@@ -134,7 +135,15 @@ impl Mesh {
             path: log.to_str().unwrap().into(),
             format: traffic::AccessLogFormat::Text(LOG.into()),
         });
-        Self::start(workers, listener(Network::Http(Box::new(http))), clusters, folder, log)
+        let patience = Patience::with_neighbours();
+        Self::start(workers, listener(Network::Http(Box::new(http))), clusters, folder, log, patience)
+    }
+
+    /// One that asks something of its clients, and keeps no log.
+    pub(crate) fn bearing(patience: Patience, http: HttpConnection, clusters: Vec<traffic::Cluster>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("access.log");
+        Self::start(1, listener(Network::Http(Box::new(http))), clusters, folder, log, patience)
     }
 
     pub(crate) fn tcp(mut tcp: traffic::TcpProxy, clusters: Vec<traffic::Cluster>) -> Self {
@@ -146,14 +155,14 @@ impl Mesh {
                 "%RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %UPSTREAM_CLUSTER%\n".into(),
             ),
         });
-        Self::start(1, listener(Network::Tcp(tcp)), clusters, folder, log)
+        Self::start(1, listener(Network::Tcp(tcp)), clusters, folder, log, Patience::with_neighbours())
     }
 
     /// With a listener of its own making, and no log.
     pub(crate) fn listening(listener: traffic::Listener, clusters: Vec<traffic::Cluster>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("access.log");
-        Self::start(1, listener, clusters, folder, log)
+        Self::start(1, listener, clusters, folder, log, Patience::with_neighbours())
     }
 
     fn start(
@@ -162,6 +171,7 @@ impl Mesh {
         definitions: Vec<traffic::Cluster>,
         folder: tempfile::TempDir,
         log: PathBuf,
+        patience: Patience,
     ) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -185,6 +195,7 @@ impl Mesh {
             config: receiver,
             drain: draining,
             node_address: None,
+            patience,
         };
         let mut serving = serve.start(runtime.handle()).unwrap();
         let address = runtime.block_on(async {

@@ -143,6 +143,11 @@ fn reply(stream: &mut TcpStream, head: &str, path: &str, body: &[u8], nth: usize
         say("HTTP/1.1 200 OK\r\ncontent-length: 3000000\r\n\r\n")?;
         return stream.write_all(&vec![b'x'; 3_000_000]).ok();
     }
+    if path.contains("huge") {
+        // More than sockets hold.
+        say("HTTP/1.1 200 OK\r\ncontent-length: 64000000\r\n\r\n")?;
+        return (0..64).try_for_each(|_| stream.write_all(&vec![b'x'; 1_000_000])).ok();
+    }
     if path.contains("websocket") {
         say(
             "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec: 1\r\n\r\n",

@@ -21,7 +21,7 @@ pub(super) async fn gather(
         let (before, whole) = (body.received, body.is_whole());
         let polled = body.poll_gather(cx, x.channel, bytes_max);
         note_progress(x, before, body.received);
-        x.log.bytes_received = body.received;
+        x.note_received(body.received);
         if body.is_whole() && !whole {
             x.request_arrived(Instant::now());
         }
