@@ -67,8 +67,11 @@ fn asked(mesh: &Mesh) -> (u16, bool) {
     (status, whole)
 }
 
+/// What an upstream does, says, whether it then hangs up, and the status that comes of it and whether it ends whole.
+type Row = (&'static str, Vec<u8>, bool, (u16, bool));
+
 /// Asks twice, and expects the same on two connections.
-fn check(protocol: HttpProtocol, rows: Vec<(&'static str, Vec<u8>, bool, (u16, bool))>) {
+fn check(protocol: HttpProtocol, rows: Vec<Row>) {
     let mut wrong = Vec::new();
     for (what, answer, hangs_up, expected) in rows {
         let up = selvedge_traffic::Cluster { protocol, ..cluster("up", &[saying(answer, hangs_up)]) };
@@ -253,7 +256,7 @@ fn http2_upstreams_that_lie() {
             ),
             (
                 "a head without end",
-                says(&[first.clone(), frame(kind::CONTINUATION, 0, 1, &field("x", "y")).repeat(2000)]),
+                says(&[first, frame(kind::CONTINUATION, 0, 1, &field("x", "y")).repeat(2000)]),
                 false,
                 (502, true),
             ),

@@ -114,6 +114,7 @@ fn a_head_that_trickles_in_is_cut_off() {
     };
     let mesh = Mesh::http(http, vec![cluster("up", &[Upstream::start().address])]);
     let mut client = mesh.connect();
+    client.send("GET / HTTP/1.1\r\nhost: h\r\nx: ");
     let mut other = client.stream.try_clone().unwrap();
     let trickle = std::thread::spawn(move || {
         let begin = Instant::now();
@@ -121,7 +122,6 @@ fn a_head_that_trickles_in_is_cut_off() {
             std::thread::sleep(Duration::from_millis(20));
         }
     });
-    client.send("GET / HTTP/1.1\r\nhost: h\r\nx: ");
     assert_eq!(client.answer(false).status, 408);
     drop(client);
     trickle.join().unwrap();
