@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{AccessLog, FilterEntry, RouteTable};
+use crate::{AccessLog, FilterEntry, RouteTable, Tracing};
 
 /// Envoy's `HttpConnectionManager`, the parts that are spoken.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -36,6 +36,9 @@ pub struct HttpConnection {
     pub idle_timeout: Option<Duration>,
     /// Between announcement and close; `None` is 5 s.
     pub drain_timeout: Option<Duration>,
+    /// `None` traces nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<Tracing>,
 }
 
 /// The versions accepted.

@@ -25,9 +25,10 @@ pub mod route;
 pub mod tcp;
 pub mod timeout;
 pub mod tls;
+pub mod tracing;
 pub mod weights;
 
-pub use access_log::{AccessLog, AccessLogFormat};
+pub use access_log::{AccessLog, AccessLogFormat, JsonTemplate, LogFilter};
 pub use circuit::{Bounded, CircuitBreakers, Thresholds};
 pub use cluster::{Cluster, Discovery, DnsLookupFamily, HttpProtocol, LoadBalancing};
 pub use compiled::{CompiledRoutes, Matched, NoRoute, TableInvalid};
@@ -48,3 +49,4 @@ pub use route::{
 pub use tcp::TcpProxy;
 pub use timeout::Timeouts;
 pub use tls::{Transport, UpstreamTransport};
+pub use tracing::Tracing;

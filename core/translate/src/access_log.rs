@@ -15,5 +15,5 @@ pub(crate) fn access_logs(logging: Option<&Logging>) -> Vec<selvedge_traffic::Ac
             AccessLogFormat::Json(members.iter().map(|one| (one.key.clone(), one.value.clone())).collect())
         }
     };
-    vec![selvedge_traffic::AccessLog { path: file.path.clone(), format }]
+    vec![selvedge_traffic::AccessLog::new(&*file.path, format)]
 }

@@ -84,6 +84,7 @@ pub(crate) fn http_connection(
         request_headers_timeout: None,
         idle_timeout: None,
         drain_timeout: None,
+        tracing: None,
     }
 }
 

@@ -216,7 +216,7 @@ pub(crate) fn access_logs(context: &mut Context<'_>, own: &Key, said: Vec<Access
             spec.json.iter().map(|member| (member.key.clone(), member.value.clone())).collect(),
         ),
     };
-    vec![AccessLog { path: spec.path.clone(), format }]
+    vec![AccessLog::new(&*spec.path, format)]
 }
 
 /// By port, the names that a node may call beside its backends. AWS's own are allowed already.

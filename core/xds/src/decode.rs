@@ -18,6 +18,7 @@ mod retry;
 mod route;
 mod tcp;
 mod tls;
+mod tracing;
 
 use prost::Message;
 use selvedge_traffic::{Resource, ResourceKind};

@@ -15,6 +15,7 @@ pub(crate) mod route;
 mod source;
 mod tcp;
 mod tls;
+mod tracing;
 
 use std::sync::Arc;
 

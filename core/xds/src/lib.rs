@@ -8,6 +8,7 @@ pub mod client;
 pub mod decode;
 pub mod encode;
 mod node;
+pub mod otlp;
 pub mod rejected;
 pub mod server;
 pub mod type_url;

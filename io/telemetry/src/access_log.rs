@@ -3,6 +3,8 @@
 //! A format is compiled once. A record is written into a buffer of the calling worker; one thread of its own empties
 //! the buffers into the files, so that a slow disk delays nobody, and what does not fit is dropped and counted.
 
+mod escape;
+mod facts;
 mod file;
 mod format;
 mod json;
@@ -20,18 +22,29 @@ pub use time::iso_time;
 
 use std::sync::Arc;
 
+use facts::Facts;
 use format::Format;
+use selvedge_traffic::LogFilter;
+
+use crate::runtime::Runtime;
 
 /// Writes records to one file in one format; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AccessLogger {
     format: Arc<Format>,
+    filter: Option<Arc<LogFilter>>,
+    runtime: Runtime,
     file: Arc<file::LogFile>,
 }
 
 impl AccessLogger {
     /// Formats `record` into the calling worker's buffer. Never waits for a disk.
     pub fn log(&self, record: &Record<'_>) {
+        if let Some(filter) = &self.filter
+            && !filter.takes(&Facts { record, runtime: &self.runtime })
+        {
+            return;
+        }
         self.file.append(|line| self.format.write(record, line));
     }
 }

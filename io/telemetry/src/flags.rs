@@ -70,7 +70,45 @@ const NAMES: [(&str, &str); 30] = [
     ("UDO", "UnconditionalDropOverload"),
 ];
 
+const ALL: [Flag; 30] = [
+    Flag::FailedLocalHealthCheck,
+    Flag::NoHealthyUpstream,
+    Flag::UpstreamRequestTimeout,
+    Flag::LocalReset,
+    Flag::UpstreamRemoteReset,
+    Flag::UpstreamConnectionFailure,
+    Flag::UpstreamConnectionTermination,
+    Flag::UpstreamOverflow,
+    Flag::NoRouteFound,
+    Flag::DelayInjected,
+    Flag::FaultInjected,
+    Flag::RateLimited,
+    Flag::UnauthorizedExternalService,
+    Flag::RateLimitServiceError,
+    Flag::DownstreamConnectionTermination,
+    Flag::UpstreamRetryLimitExceeded,
+    Flag::StreamIdleTimeout,
+    Flag::InvalidEnvoyRequestHeaders,
+    Flag::DownstreamProtocolError,
+    Flag::UpstreamMaxStreamDurationReached,
+    Flag::ResponseFromCacheFilter,
+    Flag::NoFilterConfigFound,
+    Flag::DurationTimeout,
+    Flag::UpstreamProtocolError,
+    Flag::NoClusterFound,
+    Flag::OverloadManagerTerminated,
+    Flag::DnsResolutionFailed,
+    Flag::DropOverload,
+    Flag::DownstreamRemoteReset,
+    Flag::UnconditionalDropOverload,
+];
+
 impl Flag {
+    /// The flag of a short name.
+    pub fn of(short: &str) -> Option<Self> {
+        ALL.into_iter().find(|flag| flag.short() == short)
+    }
+
     /// `UH`, `UF`, …
     pub fn short(self) -> &'static str {
         NAMES[self as usize].0
@@ -125,6 +163,8 @@ mod tests {
         );
         assert_eq!(Flag::UnconditionalDropOverload.short(), "UDO");
         assert_eq!(Flag::UpstreamRetryLimitExceeded.long(), "UpstreamRetryLimitExceeded");
+        assert!(ALL.into_iter().enumerate().all(|(index, flag)| flag as usize == index));
+        assert_eq!((Flag::of("URX"), Flag::of("XX")), (Some(Flag::UpstreamRetryLimitExceeded), None));
         for (_, long) in NAMES {
             assert_eq!(NAMES.iter().filter(|(_, other)| *other == long).count(), 1, "{long}");
         }

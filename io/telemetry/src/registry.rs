@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use crate::Sharded;
+use crate::runtime::Runtime;
 use crate::scrape::Intervals;
 use crate::stats::{
     ClusterStats, Dimensions, Extension, HttpStats, ListenerHttpStats, ListenerStats, ServerStats, TcpStats,
@@ -26,6 +27,7 @@ struct Inner {
     groups: Mutex<Groups>,
     texts: Mutex<BTreeMap<String, String>>,
     extension: OnceLock<Arc<Extension>>,
+    runtime: Runtime,
     pub(crate) intervals: Mutex<Intervals>,
 }
 
@@ -50,6 +52,7 @@ impl Registry {
                 groups: Mutex::default(),
                 texts: Mutex::default(),
                 extension: OnceLock::new(),
+                runtime: Runtime::default(),
                 intervals: Mutex::default(),
             }),
         }
@@ -93,6 +96,11 @@ impl Registry {
     /// The tags of the extension's series.
     pub(crate) fn dimensions(&self) -> Option<&Dimensions> {
         self.extension().map(|extension| &extension.dimensions)
+    }
+
+    /// What was set while the process runs.
+    pub fn runtime(&self) -> &Runtime {
+        &self.inner.runtime
     }
 
     /// Sets a statistic that is a text, such as the version of a configuration. For a handful of fixed names.

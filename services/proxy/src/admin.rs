@@ -29,7 +29,6 @@ use crate::discovery::ProxyState;
 use crate::lifecycle::Lifecycle;
 
 pub use logging::{Levels, SetLogLevel};
-pub use runtime::Runtime;
 pub use server::{Admin, Error};
 pub(crate) use statistics::refresh;
 
@@ -43,7 +42,6 @@ pub struct Subject {
     pub lifecycle: Arc<Lifecycle>,
     pub access_logs: Arc<AccessLogs>,
     pub levels: Arc<Levels>,
-    pub runtime: Arc<Runtime>,
 }
 
 impl Subject {

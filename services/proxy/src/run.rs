@@ -21,7 +21,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::admin::{self, Admin, Levels, Runtime, SetLogLevel, Subject};
+use crate::admin::{self, Admin, Levels, SetLogLevel, Subject};
 use crate::bootstrap::{Bootstrap, StateFolder};
 use crate::discovery::driver::Driver;
 use crate::discovery::{Phase, ProxyState};
@@ -138,7 +138,6 @@ impl Proxy {
             lifecycle: Arc::clone(&lifecycle),
             access_logs: Arc::clone(&access_logs),
             levels,
-            runtime: Arc::new(Runtime::default()),
         })?;
         tracing::info!(admin = %admin.address, "proxy started");
         control.spawn(driver.run(lifecycle.drain()));

@@ -85,6 +85,7 @@ fn listener(name: &str, port: u16, table: &str) -> Resource {
         request_headers_timeout: None,
         idle_timeout: None,
         drain_timeout: None,
+        tracing: None,
     };
     Resource::Listener(Listener {
         name: name.to_owned(),

@@ -132,12 +132,12 @@ fn configuration(listen: SocketAddr, app: SocketAddr, access_log: &Path) -> Vec<
         stat_prefix: "ingress".to_owned(),
         codec: Codec::Auto,
         routes: RouteSource::Rds("routes".to_owned()),
-        access_logs: vec![AccessLog {
-            path: access_log.display().to_string(),
-            format: AccessLogFormat::Text(
+        access_logs: vec![AccessLog::new(
+            access_log.display().to_string(),
+            AccessLogFormat::Text(
                 "%REQ(:METHOD)% %REQ(:PATH)% %RESPONSE_CODE% %UPSTREAM_CLUSTER%\n".to_owned(),
             ),
-        }],
+        )],
         filters: Vec::new(),
         normalize_path: true,
         merge_slashes: true,
@@ -149,6 +149,7 @@ fn configuration(listen: SocketAddr, app: SocketAddr, access_log: &Path) -> Vec<
         request_headers_timeout: None,
         idle_timeout: None,
         drain_timeout: None,
+        tracing: None,
     };
     let chain = FilterChain {
         name: String::new(),

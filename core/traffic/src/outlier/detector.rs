@@ -212,7 +212,7 @@ mod tests {
                 detector.handle_detected(1, Detection::Consecutive5xx, now, 1, 0),
                 Ejection::AlreadyOut
             );
-            assert_eq!(detector.handle_interval(now + (seconds - 1) * SECOND), [], "{seconds}");
+            assert!(detector.handle_interval(now + (seconds - 1) * SECOND).is_empty(), "{seconds}");
             now += seconds * SECOND;
             assert_eq!(detector.handle_interval(now), [1]);
             assert!(!detector.is_ejected(&1));
@@ -224,7 +224,7 @@ mod tests {
         let (mut detector, now) = (detector(100), start());
         detector.handle_detected(1, Detection::Consecutive5xx, now, 1, 0);
         assert_eq!(detector.handle_interval(now + 30 * SECOND), [1]);
-        assert_eq!(detector.handle_interval(now + 40 * SECOND), []);
+        assert!(detector.handle_interval(now + 40 * SECOND).is_empty());
         let later = now + 41 * SECOND;
         detector.handle_detected(1, Detection::Consecutive5xx, later, 1, 0);
         assert_eq!(detector.handle_interval(later + 30 * SECOND), [1], "as long as the first time");
@@ -257,9 +257,9 @@ mod tests {
             rates.iter().enumerate().map(|(host, rate)| (host, 100, *rate)).collect::<Vec<_>>()
         };
         assert_eq!(success_rate_outliers(&buckets(&[50, 100, 100, 100, 100])), [0]);
-        assert_eq!(success_rate_outliers(&buckets(&[50, 100, 100, 100])), [], "too few hosts");
-        assert_eq!(success_rate_outliers(&buckets(&[90, 91, 92, 93, 94])), []);
+        assert!(success_rate_outliers(&buckets(&[50, 100, 100, 100])).is_empty(), "too few hosts");
+        assert!(success_rate_outliers(&buckets(&[90, 91, 92, 93, 94])).is_empty());
         let quiet: Vec<_> = (0..9).map(|host| (host, 99, 0)).collect();
-        assert_eq!(success_rate_outliers(&quiet), [], "too few requests");
+        assert!(success_rate_outliers(&quiet).is_empty(), "too few requests");
     }
 }

@@ -12,4 +12,4 @@
 #[path = "generated/mod.rs"]
 mod generated;
 
-pub use generated::{envoy, google};
+pub use generated::{envoy, google, opentelemetry};

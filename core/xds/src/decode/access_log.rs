@@ -1,18 +1,28 @@
 //! Access logs.
 
+use prost_types::Value;
 use prost_types::value::Kind;
-use selvedge_traffic::{AccessLog, AccessLogFormat};
+use selvedge_traffic::access_log::filter::Operator;
+use selvedge_traffic::access_log::{Comparison, LogFilter};
+use selvedge_traffic::{AccessLog, AccessLogFormat, JsonTemplate};
 use selvedge_xds_proto::envoy::config::accesslog::v3 as proto;
+use selvedge_xds_proto::envoy::config::accesslog::v3::access_log_filter::FilterSpecifier;
+use selvedge_xds_proto::envoy::config::accesslog::v3::comparison_filter::Op;
 use selvedge_xds_proto::envoy::config::core::v3::{SubstitutionFormatString, substitution_format_string};
 use selvedge_xds_proto::envoy::extensions::access_loggers::file::v3::{FileAccessLog, file_access_log};
 use selvedge_xds_proto::envoy::extensions::access_loggers::stream::v3::{
     StderrAccessLog, StdoutAccessLog, stderr_access_log, stdout_access_log,
 };
+use selvedge_xds_proto::envoy::r#type::v3::fractional_percent::DenominatorType;
 
 use super::Reason;
-use super::bounds::{not_empty, unknown, unpack};
+use super::bounds::{known, not_empty, unknown, unpack};
+use super::matching;
 use super::route::inline_text;
 use crate::any::holds;
+
+/// Objects and lists within a JSON format, at most.
+const DEPTH_MAX: usize = 16;
 
 pub(super) fn all(logs: Vec<proto::AccessLog>) -> Result<Vec<AccessLog>, Reason> {
     logs.into_iter().map(decode).collect()
@@ -39,7 +49,9 @@ fn decode(log: proto::AccessLog) -> Result<AccessLog, Reason> {
     } else {
         return Err(unknown(&log.name, Some(&any)));
     };
-    Ok(AccessLog { path, format: format(substitution)? })
+    let omit_empty = substitution.as_ref().is_some_and(|format| format.omit_empty_values);
+    let filter = log.filter.map(|message| filter(message, 0)).transpose()?;
+    Ok(AccessLog { path, format: format(substitution)?, filter, omit_empty })
 }
 
 /// Members of a JSON format are ordered by key: protobuf's maps know no other order.
@@ -50,17 +62,104 @@ fn format(format: Option<SubstitutionFormatString>) -> Result<AccessLogFormat, R
         Some(substitution_format_string::Format::TextFormatSource(source)) => {
             inline_text("log_format.text_format_source", source).map(AccessLogFormat::Text)
         }
-        Some(substitution_format_string::Format::JsonFormat(members)) => members
-            .fields
-            .into_iter()
-            .map(|(key, value)| match value.kind {
-                Some(Kind::StringValue(text)) => Ok((key, text)),
-                other => Err(Reason::Unsupported {
-                    field: "log_format.json_format",
-                    value: format!("{key}: {other:?}"),
-                }),
-            })
-            .collect::<Result<_, _>>()
-            .map(AccessLogFormat::Json),
+        Some(substitution_format_string::Format::JsonFormat(members)) => {
+            let members: Vec<(String, JsonTemplate)> = members
+                .fields
+                .into_iter()
+                .map(|(key, value)| Ok((key, template(value, 0)?)))
+                .collect::<Result<_, Reason>>()?;
+            let texts = members.iter().map(|(key, value)| match value {
+                JsonTemplate::Text(text) => Some((key.clone(), text.clone())),
+                _ => None,
+            });
+            match texts.collect::<Option<Vec<_>>>() {
+                Some(texts) => Ok(AccessLogFormat::Json(texts)),
+                None => Ok(AccessLogFormat::JsonTree(members)),
+            }
+        }
     }
+}
+
+fn template(value: Value, depth: usize) -> Result<JsonTemplate, Reason> {
+    let unsupported =
+        |value: &str| Reason::Unsupported { field: "log_format.json_format", value: value.to_owned() };
+    if depth > DEPTH_MAX {
+        return Err(unsupported("such a depth"));
+    }
+    Ok(match value.kind {
+        Some(Kind::StringValue(text)) => JsonTemplate::Text(text),
+        Some(Kind::NumberValue(number)) => JsonTemplate::Number(number),
+        Some(Kind::BoolValue(value)) => JsonTemplate::Bool(value),
+        Some(Kind::StructValue(members)) => JsonTemplate::Object(
+            members
+                .fields
+                .into_iter()
+                .map(|(key, value)| Ok((key, template(value, depth + 1)?)))
+                .collect::<Result<_, Reason>>()?,
+        ),
+        Some(Kind::ListValue(list)) => JsonTemplate::List(
+            list.values.into_iter().map(|value| template(value, depth + 1)).collect::<Result<_, Reason>>()?,
+        ),
+        Some(Kind::NullValue(_)) | None => return Err(unsupported("null")),
+    })
+}
+
+fn filter(message: proto::AccessLogFilter, depth: usize) -> Result<LogFilter, Reason> {
+    if depth > selvedge_traffic::access_log::filter::DEPTH_MAX {
+        return Err(Reason::Unsupported { field: "access_log.filter", value: "such a depth".to_owned() });
+    }
+    let several = |filters: Vec<proto::AccessLogFilter>| match filters.len() {
+        0 | 1 => Err(Reason::Missing("access_log.filter.filters: at least two")),
+        _ => filters.into_iter().map(|one| filter(one, depth + 1)).collect::<Result<Vec<_>, _>>(),
+    };
+    Ok(match message.filter_specifier {
+        None => return Err(Reason::Missing("access_log.filter.filter_specifier")),
+        Some(FilterSpecifier::StatusCodeFilter(filter)) => LogFilter::Status(comparison(filter.comparison)?),
+        Some(FilterSpecifier::DurationFilter(filter)) => LogFilter::Duration(comparison(filter.comparison)?),
+        Some(FilterSpecifier::NotHealthCheckFilter(_)) => LogFilter::NotHealthCheck,
+        Some(FilterSpecifier::TraceableFilter(_)) => LogFilter::Traceable,
+        Some(FilterSpecifier::RuntimeFilter(filter)) => {
+            let percent = filter.percent_sampled.unwrap_or_default();
+            LogFilter::Sampled {
+                key: not_empty("access_log.filter.runtime_key", filter.runtime_key)?,
+                numerator: percent.numerator,
+                denominator: match known("access_log.filter.percent_sampled", percent.denominator)? {
+                    DenominatorType::Hundred => 100,
+                    DenominatorType::TenThousand => 10_000,
+                    DenominatorType::Million => 1_000_000,
+                },
+                independent: filter.use_independent_randomness,
+            }
+        }
+        Some(FilterSpecifier::AndFilter(filter)) => LogFilter::And(several(filter.filters)?),
+        Some(FilterSpecifier::OrFilter(filter)) => LogFilter::Or(several(filter.filters)?),
+        Some(FilterSpecifier::HeaderFilter(filter)) => {
+            let header = filter.header.ok_or(Reason::Missing("access_log.filter.header"))?;
+            LogFilter::Header(matching::header(header)?)
+        }
+        Some(FilterSpecifier::ResponseFlagFilter(filter)) => LogFilter::Flags(filter.flags),
+        Some(FilterSpecifier::GrpcStatusFilter(filter)) => LogFilter::GrpcStatus {
+            statuses: filter
+                .statuses
+                .into_iter()
+                .map(|status| {
+                    known("access_log.filter.statuses", status)
+                        .map(|status: proto::grpc_status_filter::Status| status as i32 as u32)
+                })
+                .collect::<Result<_, _>>()?,
+            exclude: filter.exclude,
+        },
+    })
+}
+
+fn comparison(message: Option<proto::ComparisonFilter>) -> Result<Comparison, Reason> {
+    let message = message.ok_or(Reason::Missing("access_log.filter.comparison"))?;
+    let value = message.value.unwrap_or_default();
+    let operator = match known("access_log.filter.comparison.op", message.op)? {
+        Op::Eq => Operator::Equal,
+        Op::Ge => Operator::AtLeast,
+        Op::Le => Operator::AtMost,
+        Op::Ne => Operator::NotEqual,
+    };
+    Ok(Comparison { operator, value: value.default_value, key: value.runtime_key })
 }

@@ -10,7 +10,7 @@ use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_man
 };
 
 use super::bounds::{known, not_empty, unknown};
-use super::{Reason, access_log, duration, filter, route};
+use super::{Reason, access_log, duration, filter, route, tracing};
 use crate::any::holds;
 
 pub(super) fn decode(message: HttpConnectionManager) -> Result<HttpConnection, Reason> {
@@ -43,6 +43,7 @@ pub(super) fn decode(message: HttpConnectionManager) -> Result<HttpConnection, R
         )?,
         idle_timeout: duration::optional("common_http_protocol_options.idle_timeout", idle)?,
         drain_timeout: duration::optional("drain_timeout", message.drain_timeout)?,
+        tracing: message.tracing.map(tracing::decode).transpose()?,
     })
 }
 

@@ -32,7 +32,7 @@ pub(super) fn decode(message: proto::RouteMatch) -> Result<RouteMatch, Reason> {
     })
 }
 
-fn header(message: proto::HeaderMatcher) -> Result<HeaderMatch, Reason> {
+pub(super) fn header(message: proto::HeaderMatcher) -> Result<HeaderMatch, Reason> {
     let mut invert = message.invert_match;
     let condition = match message.header_match_specifier {
         None => HeaderCondition::Present,

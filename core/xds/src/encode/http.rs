@@ -10,7 +10,7 @@ use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_man
     HttpConnectionManager, HttpFilter, Rds, http_filter,
 };
 
-use super::{access_log, duration, filter, route, source};
+use super::{access_log, duration, filter, route, source, tracing};
 use crate::any::pack;
 
 pub(super) fn encode(connection: &HttpConnection) -> HttpConnectionManager {
@@ -43,6 +43,7 @@ pub(super) fn encode(connection: &HttpConnection) -> HttpConnectionManager {
         normalize_path: Some(connection.normalize_path),
         merge_slashes: connection.merge_slashes,
         route_specifier: Some(routes),
+        tracing: connection.tracing.as_ref().map(tracing::encode),
         ..HttpConnectionManager::default()
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn encode(matches: &RouteMatch) -> proto::RouteMatch {
     }
 }
 
-fn header(matches: &HeaderMatch) -> proto::HeaderMatcher {
+pub(super) fn header(matches: &HeaderMatch) -> proto::HeaderMatcher {
     let specifier = match &matches.condition {
         HeaderCondition::Present => HeaderMatchSpecifier::PresentMatch(true),
         HeaderCondition::Exact(text) => string(MatchPattern::Exact(text.clone())),

@@ -5,9 +5,12 @@ use std::time::Duration;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
+use selvedge_traffic::access_log::filter::{Comparison, Operator};
 use selvedge_traffic::matching::header::Pattern;
 use selvedge_traffic::tls::{Certificate, DownstreamTls, Trust, UpstreamTls, Validation};
-use selvedge_traffic::{AccessLog, AccessLogFormat, Transport, UpstreamTransport, WeightedCluster};
+use selvedge_traffic::{
+    AccessLog, AccessLogFormat, JsonTemplate, LogFilter, Transport, UpstreamTransport, WeightedCluster,
+};
 
 pub(crate) fn word() -> BoxedStrategy<String> {
     "[a-z][a-z0-9_-]{0,12}".boxed()
@@ -45,13 +48,77 @@ fn members() -> BoxedStrategy<Vec<(String, String)>> {
     btree_map(word(), text(), 0..4).prop_map(|map| map.into_iter().collect()).boxed()
 }
 
+/// At least one value that is no text, or it is the plainer variant.
+fn tree() -> BoxedStrategy<Vec<(String, JsonTemplate)>> {
+    let leaf = prop_oneof![
+        text().prop_map(JsonTemplate::Text),
+        any::<i32>().prop_map(|number| JsonTemplate::Number(number.into())),
+        any::<bool>().prop_map(JsonTemplate::Bool),
+    ];
+    let value = leaf.prop_recursive(3, 12, 4, |inner| {
+        let members = btree_map(word(), inner.clone(), 0..3);
+        prop_oneof![
+            members.prop_map(|map| JsonTemplate::Object(map.into_iter().collect())),
+            vec(inner, 0..3).prop_map(JsonTemplate::List),
+        ]
+    });
+    (btree_map(word(), value, 0..4), any::<bool>())
+        .prop_map(|(mut map, flag)| {
+            map.insert("zz".to_owned(), JsonTemplate::Bool(flag));
+            map.into_iter().collect()
+        })
+        .boxed()
+}
+
+fn log_filter() -> BoxedStrategy<LogFilter> {
+    let operator =
+        prop::sample::select(vec![Operator::Equal, Operator::AtLeast, Operator::AtMost, Operator::NotEqual]);
+    let comparison = (operator, any::<u32>(), text()).prop_map(|(operator, value, key)| Comparison {
+        operator,
+        value,
+        key,
+    });
+    let denominator = prop::sample::select(vec![100, 10_000, 1_000_000]);
+    let leaf = prop_oneof![
+        comparison.clone().prop_map(LogFilter::Status),
+        comparison.prop_map(LogFilter::Duration),
+        Just(LogFilter::NotHealthCheck),
+        Just(LogFilter::Traceable),
+        (word(), any::<u32>(), denominator, any::<bool>()).prop_map(
+            |(key, numerator, denominator, independent)| LogFilter::Sampled {
+                key,
+                numerator,
+                denominator,
+                independent
+            }
+        ),
+        vec(word(), 0..3).prop_map(LogFilter::Flags),
+        (vec(0..17u32, 0..3), any::<bool>())
+            .prop_map(|(statuses, exclude)| LogFilter::GrpcStatus { statuses, exclude }),
+    ];
+    leaf.prop_recursive(3, 8, 3, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 2..4).prop_map(LogFilter::And),
+            vec(inner, 2..4).prop_map(LogFilter::Or),
+        ]
+    })
+    .boxed()
+}
+
 pub(crate) fn access_logs() -> BoxedStrategy<Vec<AccessLog>> {
     let format = prop_oneof![
         Just(AccessLogFormat::Default),
         text().prop_map(AccessLogFormat::Text),
         members().prop_map(AccessLogFormat::Json),
+        tree().prop_map(AccessLogFormat::JsonTree),
     ];
-    vec((some_text(), format).prop_map(|(path, format)| AccessLog { path, format }), 0..2).boxed()
+    let log = (some_text(), format, option::of(log_filter()), any::<bool>());
+    let log = log.prop_map(|(path, format, filter, omit_empty)| {
+        // The default line has no format that could say so.
+        let omit_empty = omit_empty && format != AccessLogFormat::Default;
+        AccessLog { path, format, filter, omit_empty }
+    });
+    vec(log, 0..2).boxed()
 }
 
 pub(crate) fn weighted(weight_min: u32) -> BoxedStrategy<Vec<WeightedCluster>> {

@@ -13,6 +13,7 @@ use selvedge_traffic::{
 use super::filters::filters;
 use super::leaves::{access_logs, downstream_transport, duration, some_text, weighted, word};
 use super::routes;
+use super::tracing::tracing;
 
 fn http() -> BoxedStrategy<HttpConnection> {
     let codec = prop::sample::select(vec![Codec::Auto, Codec::Http1, Codec::Http2]);
@@ -24,26 +25,30 @@ fn http() -> BoxedStrategy<HttpConnection> {
         option::of(duration()),
         option::of(duration()),
     ];
-    (word(), codec, routes, filters(), access_logs(), any::<[bool; 4]>(), option::of(some_text()), times)
-        .prop_map(|(stat_prefix, codec, routes, filters, access_logs, flags, server_name, times)| {
-            HttpConnection {
-                stat_prefix,
-                codec,
-                routes,
-                filters,
-                access_logs,
-                normalize_path: flags[0],
-                merge_slashes: flags[1],
-                websocket: flags[2],
-                use_remote_address: flags[3],
-                server_name,
-                stream_idle_timeout: times[0],
-                request_timeout: times[1],
-                request_headers_timeout: times[2],
-                idle_timeout: times[3],
-                drain_timeout: times[4],
-            }
-        })
+    let names = (word(), option::of(some_text()));
+    (names, codec, routes, filters(), access_logs(), any::<[bool; 4]>(), times, option::of(tracing()))
+        .prop_map(
+            |((stat_prefix, server_name), codec, routes, filters, access_logs, flags, times, tracing)| {
+                HttpConnection {
+                    stat_prefix,
+                    codec,
+                    routes,
+                    filters,
+                    access_logs,
+                    normalize_path: flags[0],
+                    merge_slashes: flags[1],
+                    websocket: flags[2],
+                    use_remote_address: flags[3],
+                    server_name,
+                    stream_idle_timeout: times[0],
+                    request_timeout: times[1],
+                    request_headers_timeout: times[2],
+                    idle_timeout: times[3],
+                    drain_timeout: times[4],
+                    tracing,
+                }
+            },
+        )
         .boxed()
 }
 

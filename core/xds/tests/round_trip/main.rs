@@ -5,6 +5,7 @@ mod filters;
 mod leaves;
 mod listeners;
 mod routes;
+mod tracing;
 
 use proptest::prelude::*;
 use selvedge_traffic::Resource;

@@ -31,6 +31,7 @@ fn listener(name: &str, table: &str) -> Arc<Encoded> {
         request_headers_timeout: None,
         idle_timeout: None,
         drain_timeout: None,
+        tracing: None,
     };
     Arc::new(encode(&Resource::Listener(Listener {
         name: name.to_owned(),

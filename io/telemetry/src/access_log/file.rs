@@ -135,7 +135,8 @@ impl AccessLogs {
     /// # Errors
     /// The format has an operator that is not known.
     pub fn open(&self, log: &AccessLog) -> Result<AccessLogger, FormatError> {
-        let format = Arc::new(Format::compile(&log.format)?);
+        let format = Arc::new(Format::compile(log)?);
+        let filter = log.filter.clone().map(Arc::new);
         let mut files = lock(&self.files);
         let file = files.entry(log.path.clone()).or_insert_with(|| {
             Arc::new(LogFile {
@@ -145,7 +146,8 @@ impl AccessLogs {
                 signal: Arc::clone(&self.signal),
             })
         });
-        Ok(AccessLogger { format, file: Arc::clone(file) })
+        let runtime = self.registry.runtime().clone();
+        Ok(AccessLogger { format, filter, runtime, file: Arc::clone(file) })
     }
 
     /// Whether a format compiles, without opening anything.
@@ -153,7 +155,7 @@ impl AccessLogs {
     /// # Errors
     /// As [`AccessLogs::open`].
     pub fn validate(log: &AccessLog) -> Result<(), FormatError> {
-        Format::compile(&log.format).map(drop)
+        Format::compile(log).map(drop)
     }
 
     /// Files are opened anew before the next write (`/reopen_logs`, after a rotation).
@@ -289,7 +291,7 @@ mod tests {
     const NEVER: Duration = Duration::from_secs(3600);
 
     fn log_to(path: &std::path::Path, format: &str) -> AccessLog {
-        AccessLog { path: path.display().to_string(), format: AccessLogFormat::Text(format.to_owned()) }
+        AccessLog::new(path.display().to_string(), AccessLogFormat::Text(format.to_owned()))
     }
 
     #[test]

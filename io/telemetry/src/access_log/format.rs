@@ -1,12 +1,15 @@
 //! A compiled format: literal text and operators, as a line or as the members of a JSON object.
 
-use selvedge_traffic::AccessLogFormat;
+use selvedge_traffic::access_log::LogFilterInvalid;
+use selvedge_traffic::{AccessLog, AccessLogFormat, JsonTemplate};
 use thiserror::Error;
 
+use super::escape::escape;
 use super::json::write_string;
 use super::operator::{self, Operator};
 use super::record::Record;
 use super::value::{self, Written};
+use crate::Flag;
 
 /// Envoy's default line.
 const DEFAULT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" \
@@ -21,12 +24,33 @@ pub enum FormatError {
     UnknownOperator(String),
     #[error("access log format has a percent sign without its partner: {0}")]
     Unbalanced(String),
+    #[error("access log filter cannot be used: {0}")]
+    Filter(#[from] LogFilterInvalid),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) struct Format {
+    shape: Shape,
+    /// What is missing is left out.
+    omit_empty: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Shape {
     Line(Template),
-    Json(Vec<(Vec<u8>, Template)>),
+    Json(Vec<Member>),
+}
+
+/// A quoted key and what belongs to it.
+type Member = (Vec<u8>, Node);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Node {
+    Template(Template),
+    /// A number or a truth value, as JSON.
+    Fixed(String),
+    Object(Vec<Member>),
+    List(Vec<Self>),
 }
 
 /// Literals and operators in order.
@@ -40,40 +64,105 @@ enum Segment {
 }
 
 impl Format {
-    pub(super) fn compile(format: &AccessLogFormat) -> Result<Self, FormatError> {
-        Ok(match format {
-            AccessLogFormat::Default => Self::Line(Template::compile(DEFAULT)?),
-            AccessLogFormat::Text(line) => Self::Line(Template::compile(line)?),
-            AccessLogFormat::Json(members) => Self::Json(
+    pub(super) fn compile(log: &AccessLog) -> Result<Self, FormatError> {
+        if let Some(filter) = &log.filter {
+            filter.validate(|flag| Flag::of(flag).is_some())?;
+        }
+        let text = |text: &String| Template::compile(text).map(Node::Template);
+        let shape = match &log.format {
+            AccessLogFormat::Default => Shape::Line(Template::compile(DEFAULT)?),
+            AccessLogFormat::Text(line) => Shape::Line(Template::compile(line)?),
+            AccessLogFormat::Json(members) => Shape::Json(
                 members
                     .iter()
-                    .map(|(key, value)| {
-                        let mut quoted = Vec::new();
-                        write_string(key.as_bytes(), &mut quoted);
-                        Ok((quoted, Template::compile(value)?))
-                    })
+                    .map(|(key, value)| Ok((quote(key), text(value)?)))
                     .collect::<Result<_, FormatError>>()?,
             ),
-        })
+            AccessLogFormat::JsonTree(members) => Shape::Json(self::members(members)?),
+        };
+        Ok(Self { shape, omit_empty: log.omit_empty })
     }
 
     /// Appends one record.
     pub(super) fn write(&self, record: &Record<'_>, out: &mut Vec<u8>) {
-        match self {
-            Self::Line(template) => template.write(record, out),
-            Self::Json(members) => {
-                let mut scratch = Vec::new();
-                for (index, (key, template)) in members.iter().enumerate() {
-                    out.push(if index == 0 { b'{' } else { b',' });
-                    out.extend_from_slice(key);
-                    out.push(b':');
-                    scratch.clear();
-                    template.write_json(record, &mut scratch, out);
-                }
-                out.extend_from_slice(if members.is_empty() { b"{}\n" } else { b"}\n" });
+        match &self.shape {
+            Shape::Line(template) => {
+                template.write(record, if self.omit_empty { b"" } else { b"-" }, true, out);
+            }
+            Shape::Json(members) => {
+                self.write_object(members, record, &mut Vec::new(), out);
+                out.push(b'\n');
             }
         }
     }
+
+    fn write_object(
+        &self,
+        members: &[Member],
+        record: &Record<'_>,
+        scratch: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) {
+        out.push(b'{');
+        let mut first = true;
+        for (key, node) in members {
+            let start = out.len();
+            if !first {
+                out.push(b',');
+            }
+            out.extend_from_slice(key);
+            out.push(b':');
+            if self.write_node(node, record, scratch, out) || !self.omit_empty {
+                first = false;
+            } else {
+                out.truncate(start);
+            }
+        }
+        out.push(b'}');
+    }
+
+    /// Whether there was anything to write.
+    fn write_node(&self, node: &Node, record: &Record<'_>, scratch: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
+        match node {
+            Node::Template(template) => {
+                scratch.clear();
+                return template.write_json(record, scratch, out);
+            }
+            Node::Fixed(text) => out.extend_from_slice(text.as_bytes()),
+            Node::Object(members) => self.write_object(members, record, scratch, out),
+            Node::List(nodes) => {
+                out.push(b'[');
+                for (index, node) in nodes.iter().enumerate() {
+                    if index > 0 {
+                        out.push(b',');
+                    }
+                    self.write_node(node, record, scratch, out);
+                }
+                out.push(b']');
+            }
+        }
+        true
+    }
+}
+
+fn quote(key: &str) -> Vec<u8> {
+    let mut quoted = Vec::new();
+    write_string(key.as_bytes(), &mut quoted);
+    quoted
+}
+
+fn members(members: &[(String, JsonTemplate)]) -> Result<Vec<Member>, FormatError> {
+    members.iter().map(|(key, value)| Ok((quote(key), node(value)?))).collect()
+}
+
+fn node(template: &JsonTemplate) -> Result<Node, FormatError> {
+    Ok(match template {
+        JsonTemplate::Text(text) => Node::Template(Template::compile(text)?),
+        JsonTemplate::Number(number) => Node::Fixed(number.to_string()),
+        JsonTemplate::Bool(value) => Node::Fixed(value.to_string()),
+        JsonTemplate::Object(members) => Node::Object(self::members(members)?),
+        JsonTemplate::List(items) => Node::List(items.iter().map(node).collect::<Result<_, _>>()?),
+    })
 }
 
 impl Template {
@@ -104,13 +193,17 @@ impl Template {
         Ok(Self(segments))
     }
 
-    fn write(&self, record: &Record<'_>, out: &mut Vec<u8>) {
+    /// `missing` stands for what has no value; what a stranger sent is escaped in a `line`.
+    fn write(&self, record: &Record<'_>, missing: &[u8], line: bool, out: &mut Vec<u8>) {
         for segment in &self.0 {
             match segment {
                 Segment::Literal(literal) => out.extend_from_slice(literal.as_bytes()),
                 Segment::Operator(operator) => {
-                    if value::write(operator, record, out) == Written::Missing {
-                        out.push(b'-');
+                    let start = out.len();
+                    match value::write(operator, record, out) {
+                        Written::Missing => out.extend_from_slice(missing),
+                        Written::Text if line => escape(out, start),
+                        Written::Text | Written::Number => {}
                     }
                 }
             }
@@ -138,18 +231,23 @@ impl Template {
         }
     }
 
-    /// A lone operator keeps its type – a number stays one, what is missing is `null` – all else is a string.
-    fn write_json(&self, record: &Record<'_>, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
+    /// A lone operator keeps its type – a number stays one, what is missing is `null` – all else is a string. Gives whether
+    /// there was a value.
+    fn write_json(&self, record: &Record<'_>, scratch: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
         if let [Segment::Operator(operator)] = self.0.as_slice() {
             match value::write(operator, record, scratch) {
-                Written::Missing => out.extend_from_slice(b"null"),
+                Written::Missing => {
+                    out.extend_from_slice(b"null");
+                    return false;
+                }
                 Written::Number => out.extend_from_slice(scratch),
                 Written::Text => write_string(scratch, out),
             }
-            return;
+            return true;
         }
-        self.write(record, scratch);
+        self.write(record, b"-", false, scratch);
         write_string(scratch, out);
+        true
     }
 }
 
@@ -217,7 +315,8 @@ mod tests {
 
     fn line(format: &AccessLogFormat) -> String {
         let mut out = Vec::new();
-        Format::compile(format).expect("a known format").write(&record(), &mut out);
+        let log = AccessLog::new("x", format.clone());
+        Format::compile(&log).expect("a known format").write(&record(), &mut out);
         String::from_utf8(out).expect("the sample is text")
     }
 
@@ -269,6 +368,56 @@ mod tests {
     }
 
     #[test]
+    fn a_tree_keeps_its_shape_and_what_is_missing_can_be_left_out() {
+        let text = |text: &str| JsonTemplate::Text(text.to_owned());
+        let inner =
+            vec![("code".to_owned(), text("%RESPONSE_CODE%")), ("none".to_owned(), text("%REQ(X-NONE)%"))];
+        let members = vec![
+            ("absent".to_owned(), text("%REQ(X-NONE)%")),
+            ("list".to_owned(), JsonTemplate::List(vec![JsonTemplate::Number(1.5), text("%PROTOCOL%")])),
+            ("object".to_owned(), JsonTemplate::Object(inner)),
+            ("yes".to_owned(), JsonTemplate::Bool(true)),
+        ];
+        let log = AccessLog::new("x", AccessLogFormat::JsonTree(members));
+        let write = |log: &AccessLog| {
+            let mut out = Vec::new();
+            Format::compile(log).expect("a known format").write(&record(), &mut out);
+            String::from_utf8(out).expect("text")
+        };
+        assert_eq!(
+            write(&log),
+            "{\"absent\":null,\"list\":[1.5,\"HTTP/1.1\"],\"object\":{\"code\":503,\"none\":null},\"yes\":true}\n"
+        );
+        let log = AccessLog { omit_empty: true, ..log };
+        assert_eq!(write(&log), "{\"list\":[1.5,\"HTTP/1.1\"],\"object\":{\"code\":503},\"yes\":true}\n");
+        let line = AccessLogFormat::Text("[%REQ(X-NONE)%]".to_owned());
+        assert_eq!(write(&AccessLog { omit_empty: true, ..AccessLog::new("x", line) }), "[]");
+    }
+
+    #[test]
+    fn a_strangers_header_neither_ends_a_line_nor_colours_it() {
+        struct Evil;
+        impl HeaderSource for Evil {
+            fn header(&self, _: &str) -> Option<&[u8]> {
+                Some(b"a\r\nGET / 200\x1b[31m\xe2\x80\xae")
+            }
+        }
+        let record =
+            Record { request: Some(&Evil), trace_id: Some(0xab), span_id: Some(1), ..Record::default() };
+        let write = |format: AccessLogFormat| {
+            let mut out = Vec::new();
+            Format::compile(&AccessLog::new("x", format)).expect("a known format").write(&record, &mut out);
+            String::from_utf8(out).expect("text")
+        };
+        assert_eq!(
+            write(AccessLogFormat::Text("%REQ(X)% %TRACE_ID% %SPAN_ID%\n".to_owned())),
+            "a\\x0d\\x0aGET / 200\\x1b[31m\\u202e 000000000000000000000000000000ab 0000000000000001\n"
+        );
+        let json = write(AccessLogFormat::Json(vec![("x".to_owned(), "%REQ(X)%".to_owned())]));
+        assert_eq!(json, "{\"x\":\"a\\r\\nGET / 200\\u001b[31m\\u202e\"}\n");
+    }
+
+    #[test]
     fn what_envoy_refuses_is_refused() {
         for format in [
             "%VIRTUAL_HOST_NAME%",
@@ -279,10 +428,12 @@ mod tests {
             "%PROTOCOL:x%",
             "%START_TIME(%Q)%",
         ] {
-            let error = Format::compile(&AccessLogFormat::Text(format.to_owned())).expect_err(format);
+            let error = Format::compile(&AccessLog::new("x", AccessLogFormat::Text(format.to_owned())))
+                .expect_err(format);
             assert!(matches!(error, FormatError::UnknownOperator(_)), "{format}: {error}");
         }
-        let error = Format::compile(&AccessLogFormat::Text("50%".to_owned())).expect_err("no partner");
+        let error = Format::compile(&AccessLog::new("x", AccessLogFormat::Text("50%".to_owned())))
+            .expect_err("no partner");
         assert_eq!(error, FormatError::Unbalanced("50%".to_owned()));
     }
 
@@ -297,7 +448,7 @@ mod tests {
         };
         for operator in list.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
             let format = AccessLogFormat::Text(format!("%{operator}%"));
-            assert!(Format::compile(&format).is_ok(), "{operator}");
+            assert!(Format::compile(&AccessLog::new("x", format)).is_ok(), "{operator}");
         }
     }
 }

@@ -1,23 +1,27 @@
 //! JSON strings from whatever bytes a header holds.
 
+use super::escape::turns;
+
 /// Appends `bytes` as a JSON string; what is not UTF-8 becomes U+FFFD.
 pub(super) fn write_string(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     for chunk in bytes.utf8_chunks() {
-        for byte in chunk.valid().bytes() {
-            match byte {
-                b'"' => out.extend_from_slice(b"\\\""),
-                b'\\' => out.extend_from_slice(b"\\\\"),
-                b'\n' => out.extend_from_slice(b"\\n"),
-                b'\r' => out.extend_from_slice(b"\\r"),
-                b'\t' => out.extend_from_slice(b"\\t"),
-                0..0x20 | 0x7f => {
-                    const HEX: &[u8; 16] = b"0123456789abcdef";
-                    out.extend_from_slice(b"\\u00");
-                    out.push(HEX[usize::from(byte >> 4)]);
-                    out.push(HEX[usize::from(byte & 15)]);
+        for character in chunk.valid().chars() {
+            match character {
+                '"' => out.extend_from_slice(b"\\\""),
+                '\\' => out.extend_from_slice(b"\\\\"),
+                '\n' => out.extend_from_slice(b"\\n"),
+                '\r' => out.extend_from_slice(b"\\r"),
+                '\t' => out.extend_from_slice(b"\\t"),
+                '\0'..' ' | '\x7f' => {
+                    out.extend_from_slice(format!("\\u{:04x}", character as u32).as_bytes());
                 }
-                _ => out.push(byte),
+                character if character.is_ascii() => out.push(character as u8),
+                // Text that turns its reader round is legal JSON, and a trap in a terminal.
+                character if turns(character) => {
+                    out.extend_from_slice(format!("\\u{:04x}", character as u32).as_bytes());
+                }
+                character => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
         if !chunk.invalid().is_empty() {

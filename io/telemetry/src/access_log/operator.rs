@@ -143,10 +143,12 @@ plain! {
     "ACCESS_LOG_TYPE" => AccessLogType,
     "GRPC_STATUS_NUMBER" => GrpcStatusNumber,
     "GRPC_STATUS" => GrpcStatus,
+    "TRACE_ID" => TraceId,
+    "SPAN_ID" => SpanId,
 }
 
 /// Operators of TLS, tracing, metadata and filters that this proxy does not run: known, without a value.
-const ABSENT: [&str; 47] = [
+const ABSENT: [&str; 45] = [
     "UPSTREAM_TLS_CIPHER",
     "UPSTREAM_TLS_VERSION",
     "UPSTREAM_TLS_SESSION_ID",
@@ -180,8 +182,6 @@ const ABSENT: [&str; 47] = [
     "TLS_JA3_FINGERPRINT",
     "TLS_JA4_FINGERPRINT",
     "VIRTUAL_CLUSTER_NAME",
-    "TRACE_ID",
-    "SPAN_ID",
     "CUSTOM_FLAGS",
     "DYNAMIC_METADATA",
     "CLUSTER_METADATA",

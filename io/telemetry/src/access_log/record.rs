@@ -10,6 +10,11 @@ pub trait HeaderSource {
     /// The first value of a header; `name` is lower case, pseudo-headers are `:method`, `:path`, `:authority`,
     /// `:scheme`, `:status`.
     fn header(&self, name: &str) -> Option<&[u8]>;
+
+    /// Calls `test` with each value until it answers true, and gives its last answer; `None` without the header.
+    fn any_value(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> Option<bool> {
+        self.header(name).map(test)
+    }
 }
 
 /// What is logged.
@@ -95,6 +100,14 @@ pub struct Record<'a> {
     pub local_close_reason: Option<&'a str>,
     pub stream_id: Option<&'a str>,
     pub connection_id: Option<u64>,
+    /// The request is traced; the ids are those of its span.
+    pub traced: bool,
+    pub trace_id: Option<u128>,
+    pub span_id: Option<u64>,
+    /// The request was answered as a health check of this proxy.
+    pub health_check: bool,
+    /// Any number, for filters that draw.
+    pub random: u32,
 
     pub cluster: Option<&'a str>,
     pub upstream_host: Option<SocketAddr>,

@@ -130,6 +130,14 @@ fn write_plain(plain: Plain, record: &Record<'_>, out: &mut Vec<u8>) -> Written 
             out,
         ),
         Plain::GrpcStatusNumber => number(record.grpc_status.map(u64::from), out),
+        Plain::TraceId => match record.trace_id {
+            Some(id) => hex(format_args!("{id:032x}"), out),
+            None => Written::Missing,
+        },
+        Plain::SpanId => match record.span_id {
+            Some(id) => hex(format_args!("{id:016x}"), out),
+            None => Written::Missing,
+        },
         Plain::GrpcStatus => match record.grpc_status {
             Some(status) => match grpc::name(status) {
                 Some(name) => string(Some(name), out),
@@ -157,6 +165,11 @@ fn string(value: Option<&str>, out: &mut Vec<u8>) -> Written {
 fn text(value: Option<&[u8]>, out: &mut Vec<u8>) -> Written {
     let Some(value) = value else { return Written::Missing };
     out.extend_from_slice(value);
+    Written::Text
+}
+
+fn hex(id: std::fmt::Arguments<'_>, out: &mut Vec<u8>) -> Written {
+    let _ = out.write_fmt(id);
     Written::Text
 }
 

@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 
 use super::query::Query;
 use super::reply::Reply;
-use super::{Subject, clusters, config_dump, explain, listeners, process, server_info, statistics};
+use super::{Subject, clusters, config_dump, explain, listeners, process, runtime, server_info, statistics};
 use crate::lifecycle::ListenerDrain;
 
 /// One command.
@@ -81,10 +81,8 @@ const COMMANDS: &[Command] = &[
         subject.registry.reset_counters();
         Reply::ok()
     }),
-    shows("/runtime", "print runtime values", |subject, _| subject.runtime.show()),
-    changes("/runtime_modify", "add, modify or remove runtime values", |subject, query| {
-        subject.runtime.modify(query)
-    }),
+    shows("/runtime", "print runtime values", runtime::show),
+    changes("/runtime_modify", "add, modify or remove runtime values", runtime::modify),
     shows("/server_info", "print server version/status information", server_info::show),
     shows("/stats", "print server stats", statistics::show),
     shows("/stats/prometheus", "print server stats in prometheus format", statistics::prometheus),

@@ -54,6 +54,10 @@ impl HeaderSource for Request<'_> {
         };
         (!text.is_empty()).then_some(text.as_bytes())
     }
+
+    fn any_value(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> Option<bool> {
+        RequestView::any_value(self, name, test)
+    }
 }
 
 /// A response's head.

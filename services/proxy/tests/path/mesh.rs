@@ -56,6 +56,7 @@ pub(crate) fn http(routes: Vec<Route>) -> HttpConnection {
         request_headers_timeout: None,
         idle_timeout: None,
         drain_timeout: None,
+        tracing: None,
     }
 }
 
@@ -131,10 +132,8 @@ impl Mesh {
     pub(crate) fn http_on(workers: usize, mut http: HttpConnection, clusters: Vec<traffic::Cluster>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("access.log");
-        http.access_logs.push(traffic::AccessLog {
-            path: log.to_str().unwrap().into(),
-            format: traffic::AccessLogFormat::Text(LOG.into()),
-        });
+        http.access_logs
+            .push(traffic::AccessLog::new(log.to_str().unwrap(), traffic::AccessLogFormat::Text(LOG.into())));
         let patience = Patience::with_neighbours();
         Self::start(workers, listener(Network::Http(Box::new(http))), clusters, folder, log, patience)
     }
@@ -149,12 +148,12 @@ impl Mesh {
     pub(crate) fn tcp(mut tcp: traffic::TcpProxy, clusters: Vec<traffic::Cluster>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("access.log");
-        tcp.access_logs.push(traffic::AccessLog {
-            path: log.to_str().unwrap().into(),
-            format: traffic::AccessLogFormat::Text(
+        tcp.access_logs.push(traffic::AccessLog::new(
+            log.to_str().unwrap(),
+            traffic::AccessLogFormat::Text(
                 "%RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %UPSTREAM_CLUSTER%\n".into(),
             ),
-        });
+        ));
         Self::start(1, listener(Network::Tcp(tcp)), clusters, folder, log, Patience::with_neighbours())
     }
 

@@ -223,6 +223,23 @@ impl ::prost::Name for TransportSocket {
         "type.googleapis.com/envoy.config.core.v3.TransportSocket".into()
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RuntimeUInt32 {
+    #[prost(uint32, tag = "2")]
+    pub default_value: u32,
+    #[prost(string, tag = "3")]
+    pub runtime_key: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RuntimeUInt32 {
+    const NAME: &'static str = "RuntimeUInt32";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.RuntimeUInt32".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.RuntimeUInt32".into()
+    }
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum RoutingPriority {
@@ -729,6 +746,48 @@ impl ::prost::Name for TypedExtensionConfig {
         "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig".into()
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HttpUri {
+    #[prost(string, tag = "1")]
+    pub uri: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+    #[prost(oneof = "http_uri::HttpUpstreamType", tags = "2")]
+    pub http_upstream_type: ::core::option::Option<http_uri::HttpUpstreamType>,
+}
+/// Nested message and enum types in `HttpUri`.
+pub mod http_uri {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum HttpUpstreamType {
+        #[prost(string, tag = "2")]
+        Cluster(::prost::alloc::string::String),
+    }
+}
+impl ::prost::Name for HttpUri {
+    const NAME: &'static str = "HttpUri";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.HttpUri".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.HttpUri".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HttpService {
+    #[prost(message, optional, tag = "1")]
+    pub http_uri: ::core::option::Option<HttpUri>,
+}
+impl ::prost::Name for HttpService {
+    const NAME: &'static str = "HttpService";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.HttpService".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.HttpService".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HttpProtocolOptions {
     #[prost(message, optional, tag = "1")]
@@ -770,6 +829,8 @@ impl ::prost::Name for Http2ProtocolOptions {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubstitutionFormatString {
+    #[prost(bool, tag = "3")]
+    pub omit_empty_values: bool,
     #[prost(oneof = "substitution_format_string::Format", tags = "2, 5")]
     pub format: ::core::option::Option<substitution_format_string::Format>,
 }

@@ -18,35 +18,6 @@ impl ::prost::Name for SemanticVersion {
         "type.googleapis.com/envoy.type.v3.SemanticVersion".into()
     }
 }
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum CodecClientType {
-    Http1 = 0,
-    Http2 = 1,
-    Http3 = 2,
-}
-impl CodecClientType {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Http1 => "HTTP1",
-            Self::Http2 => "HTTP2",
-            Self::Http3 => "HTTP3",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "HTTP1" => Some(Self::Http1),
-            "HTTP2" => Some(Self::Http2),
-            "HTTP3" => Some(Self::Http3),
-            _ => None,
-        }
-    }
-}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Int64Range {
     #[prost(int64, tag = "1")]
@@ -77,5 +48,93 @@ impl ::prost::Name for Percent {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "type.googleapis.com/envoy.type.v3.Percent".into()
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FractionalPercent {
+    #[prost(uint32, tag = "1")]
+    pub numerator: u32,
+    #[prost(enumeration = "fractional_percent::DenominatorType", tag = "2")]
+    pub denominator: i32,
+}
+/// Nested message and enum types in `FractionalPercent`.
+pub mod fractional_percent {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum DenominatorType {
+        Hundred = 0,
+        TenThousand = 1,
+        Million = 2,
+    }
+    impl DenominatorType {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Hundred => "HUNDRED",
+                Self::TenThousand => "TEN_THOUSAND",
+                Self::Million => "MILLION",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "HUNDRED" => Some(Self::Hundred),
+                "TEN_THOUSAND" => Some(Self::TenThousand),
+                "MILLION" => Some(Self::Million),
+                _ => None,
+            }
+        }
+    }
+}
+impl ::prost::Name for FractionalPercent {
+    const NAME: &'static str = "FractionalPercent";
+    const PACKAGE: &'static str = "envoy.type.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.type.v3.FractionalPercent".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.type.v3.FractionalPercent".into()
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CodecClientType {
+    Http1 = 0,
+    Http2 = 1,
+    Http3 = 2,
+}
+impl CodecClientType {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Http1 => "HTTP1",
+            Self::Http2 => "HTTP2",
+            Self::Http3 => "HTTP3",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HTTP1" => Some(Self::Http1),
+            "HTTP2" => Some(Self::Http2),
+            "HTTP3" => Some(Self::Http3),
+            _ => None,
+        }
     }
 }

@@ -31,6 +31,11 @@ pub mod envoy {
                 include!("envoy.config.route.v3.rs");
             }
         }
+        pub mod trace {
+            pub mod v3 {
+                include!("envoy.config.trace.v3.rs");
+            }
+        }
     }
     pub mod extensions {
         pub mod access_loggers {
@@ -118,6 +123,11 @@ pub mod envoy {
                 include!("envoy.r#type.matcher.v3.rs");
             }
         }
+        pub mod tracing {
+            pub mod v3 {
+                include!("envoy.r#type.tracing.v3.rs");
+            }
+        }
         pub mod v3 {
             include!("envoy.r#type.v3.rs");
         }
@@ -133,5 +143,10 @@ pub mod envoy {
 pub mod google {
     pub mod rpc {
         include!("google.rpc.rs");
+    }
+}
+pub mod opentelemetry {
+    pub mod proto {
+        include!("opentelemetry.proto.rs");
     }
 }
