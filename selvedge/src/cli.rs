@@ -3,7 +3,9 @@
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::appmesh;
-use crate::command::{completions, env, explain, help, policy, proxy, redirect, serve, status, up, version};
+use crate::command::{
+    completions, env, explain, help, policy, proxy, redirect, run, serve, status, up, version,
+};
 use crate::demo;
 use crate::ecs;
 use crate::exit::Failure;
@@ -38,6 +40,7 @@ enum Command {
     Serve(serve::Args),
     Proxy(proxy::Args),
     Redirect(redirect::Args),
+    Run(run::Args),
     Ecs(ecs::Args),
     Status(status::Args),
     Explain(explain::Args),
@@ -73,7 +76,8 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Command::Serve(args) => block_on_all(serve::run(&args)),
         Command::Proxy(args) => proxy::run(&args),
         Command::Redirect(args) => redirect::run(&args),
-        Command::Ecs(args) => ecs::run(&args),
+        Command::Run(args) => block_on(run::run(&args)).and_then(ended),
+        Command::Ecs(args) => ecs::execute(&args),
         Command::Status(args) => block_on(status::run(&args)),
         Command::Explain(args) => block_on(explain::run(&args)),
         Command::Policy(args) => block_on(policy::run(&args)),
@@ -82,6 +86,11 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Command::Version(args) => version::run(&args),
         Command::Help(args) => help::run(&args),
     }
+}
+
+/// Ends as the program did that was run.
+fn ended(code: u8) -> Result<(), Failure> {
+    if code == 0 { Ok(()) } else { Err(Failure::Program(code)) }
 }
 
 /// Runs a client's few calls: one thread is enough.

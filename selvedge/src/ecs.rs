@@ -3,6 +3,8 @@
 mod document;
 mod inject;
 mod lint;
+mod run;
+mod task;
 
 use crate::exit::Failure;
 
@@ -11,6 +13,7 @@ use crate::exit::Failure;
 #[command(after_help = "Examples:
   selvedge ecs inject task-definition.json --node mesh/my-mesh/virtualNode/user-service-v1
   selvedge ecs lint task-definition.json
+  sudo selvedge ecs run meshed.json --command user-service=./user-service
 
 See docs/guide/ecs.md.")]
 pub(crate) struct Args {
@@ -22,11 +25,13 @@ pub(crate) struct Args {
 enum Action {
     Inject(Box<inject::Args>),
     Lint(lint::Args),
+    Run(Box<run::Args>),
 }
 
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+pub(crate) fn execute(args: &Args) -> Result<(), Failure> {
     match &args.action {
         Action::Inject(args) => inject::run(args),
         Action::Lint(args) => lint::run(args),
+        Action::Run(args) => run::run(args),
     }
 }

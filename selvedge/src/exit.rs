@@ -14,6 +14,9 @@ pub(crate) enum Failure {
     /// A check that ran found what it looks for: 1, with its own report already printed.
     #[error("{0}")]
     Check(String),
+    /// A program that was run for somebody ended so; it has said itself what there was to say.
+    #[error("the program ended with {0}")]
+    Program(u8),
     /// Anything else: 1.
     #[error("{0:#}")]
     Other(#[from] anyhow::Error),
@@ -25,12 +28,14 @@ impl Failure {
             Self::Check(_) | Self::Other(_) => 1,
             Self::Usage(_) => 2,
             Self::Refused(_) => 254,
+            Self::Program(code) => *code,
         }
     }
 
     /// Says what happened, in the words of the AWS command line where it has some, and answers the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         match self {
+            Self::Program(_) => {}
             Self::Refused(message) => eprintln!("\n{message}"),
             Self::Usage(message) => eprintln!("error: {message}\n\nFor more information, try '--help'."),
             other => eprintln!("selvedge: {other}"),

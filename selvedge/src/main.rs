@@ -9,6 +9,7 @@ mod endpoint;
 mod exit;
 mod output;
 mod role;
+mod supervise;
 
 use std::process::ExitCode;
 

@@ -91,6 +91,9 @@ fn owners(rules: &mut Vec<String>, chain: &str, settings: &Settings) {
     if let Some(gid) = settings.ignore_gid {
         rules.push(format!("-A {chain} -m owner --gid-owner {gid} -j RETURN"));
     }
+    if let Some(uid) = settings.only_uid {
+        rules.push(format!("-A {chain} -m owner ! --uid-owner {uid} -j RETURN"));
+    }
 }
 
 fn list(ports: &[u16]) -> String {

@@ -61,11 +61,12 @@ fn dns_rules(settings: &Settings, port: u16) -> Vec<String> {
     rules
 }
 
-/// The sidecar's own connections.
+/// The sidecar's own connections, and those of users who are not meant.
 fn owners(settings: &Settings) -> Vec<String> {
+    let only = settings.only_uid.map(|uid| format!("meta skuid != {uid} return"));
     let uid = settings.ignore_uid.map(|uid| format!("meta skuid {uid} return"));
     let gid = settings.ignore_gid.map(|gid| format!("meta skgid {gid} return"));
-    uid.into_iter().chain(gid).collect()
+    uid.into_iter().chain(gid).chain(only).collect()
 }
 
 fn set(ports: &[u16]) -> String {

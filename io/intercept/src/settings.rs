@@ -33,6 +33,8 @@ pub struct Settings {
     pub ignore_uid: Option<u32>,
     /// … or group.
     pub ignore_gid: Option<u32>,
+    /// Of this user alone the outgoing connections are led away; `None` is of everybody.
+    pub only_uid: Option<u32>,
     /// Where the application listens; connections to other ports pass by the sidecar.
     pub app_ports: Vec<u16>,
     pub ingress_port: u16,
@@ -52,6 +54,7 @@ impl Default for Settings {
             switch: Switch::On,
             ignore_uid: Some(1337),
             ignore_gid: None,
+            only_uid: None,
             app_ports: Vec::new(),
             ingress_port: 15000,
             egress_port: 15001,
@@ -74,6 +77,11 @@ impl Settings {
             return Some(
                 "neither a user nor a group is ignored: the sidecar's own connections would be led back to it for ever"
                     .to_owned(),
+            );
+        }
+        if self.only_uid.is_some() && self.only_uid == self.ignore_uid {
+            return Some(
+                "the user whose connections are led away is the one whose are left alone".to_owned(),
             );
         }
         let ports = [Some(self.ingress_port), Some(self.egress_port), self.dns_port];
@@ -189,6 +197,7 @@ mod tests {
         assert_eq!(default.contradiction(), None);
         let rows = [
             (Settings { ignore_uid: None, ..default.clone() }, "neither a user nor a group"),
+            (Settings { only_uid: Some(1337), ..default.clone() }, "left alone"),
             (Settings { egress_port: 15000, ..default.clone() }, "15000"),
             (Settings { dns_port: Some(15001), ..default.clone() }, "15001"),
             (Settings { ingress_port: 0, ..default.clone() }, "port 0"),

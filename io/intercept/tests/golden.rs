@@ -8,6 +8,7 @@ use selvedge_intercept::{Backend, Settings, Switch, nft};
 fn full() -> Settings {
     Settings {
         ignore_gid: Some(1338),
+        only_uid: Some(1000),
         // More than one rule of iptables can list.
         app_ports: (8080..8098).chain([443, 8080]).collect(),
         egress_ignored_ips: ["169.254.169.254", "10.0.0.0/8", "fd00:ec2::254"]

@@ -4,6 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod user;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
@@ -15,6 +16,7 @@ use user::User;
 use crate::exit::Failure;
 use crate::output;
 use crate::role::logging::{self, LogArgs};
+use crate::supervise::notify;
 
 /// Set to 1 by a program that starts proxies for itself, such as the demo: they end when it ends, however it ends.
 pub(crate) const END_WITH_PARENT: &str = "SELVEDGE_END_WITH_PARENT";
@@ -61,15 +63,33 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if args.print_envoy_bootstrap {
         return Ok(output::emit(&output::yaml::write(&envoy_bootstrap(&bootstrap)))?);
     }
+    if let Some(user) = args.user {
+        user.become_it()?;
+    }
+    // After that: the kernel forgets it when a process becomes another user.
     if std::env::var_os(END_WITH_PARENT).is_some_and(|value| value == "1") {
         nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).context("failed to follow the parent process")?;
     }
-    if let Some(user) = args.user {
-        user.become_it()?;
+    if notify::is_wanted() {
+        tell_when_ready(&bootstrap);
     }
     let set_level = logging::start(&args.log, &bootstrap.log_level)?;
     selvedge_proxy::run(bootstrap, Some(set_level)).context("the proxy could not be started")?;
     Ok(())
+}
+
+/// Tells systemd when the sidecar serves. A thread of its own: the sidecar knows nothing of systemd.
+fn tell_when_ready(bootstrap: &Bootstrap) {
+    let url = format!("http://{}", bootstrap.admin);
+    std::thread::spawn(move || {
+        crate::cli::block_on(async {
+            let sidecar = admin::Sidecar::at(&url)?;
+            // systemd has a patience of its own, and ends what does not come to serve.
+            while sidecar.wait(Duration::from_secs(3600)).await.is_err() {}
+            notify::ready();
+            Ok(())
+        })
+    });
 }
 
 fn bootstrap() -> Result<Bootstrap, Failure> {

@@ -59,6 +59,9 @@ struct Install {
     /// The group that the sidecar runs as; nothing to ignore none
     #[arg(long, value_name = "GID", env = "APPMESH_IGNORE_GID", default_value = "")]
     ignore_gid: Optional,
+    /// Lead away the outgoing connections of this user alone, on a host where others work, too
+    #[arg(long, value_name = "UID")]
+    only_uid: Option<u32>,
     /// Where the sidecar takes incoming connections
     #[arg(long, value_name = "PORT", env = "APPMESH_ENVOY_INGRESS_PORT", default_value_t = 15000)]
     ingress_port: u16,
@@ -134,6 +137,7 @@ impl Install {
             switch: self.start_enabled.0,
             ignore_uid: self.ignore_uid.0,
             ignore_gid: self.ignore_gid.0,
+            only_uid: self.only_uid,
             app_ports: self.app_ports.0.clone(),
             ingress_port: self.ingress_port,
             egress_port: self.egress_port,

@@ -26,6 +26,7 @@ use super::address;
 use super::signal::Shutdown;
 use crate::endpoint;
 use crate::exit::Failure;
+use crate::supervise::notify;
 
 /// How long SIGTERM waits for what is in flight, unless told otherwise.
 const DRAIN_DEFAULT: Duration = Duration::from_secs(20);
@@ -145,6 +146,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     // Whoever started it may not listen; it serves all the same.
     let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
     drop(out);
+    notify::ready();
     shutdown.wait().await;
     tracing::info!("draining");
     tokio::select! {
