@@ -3,10 +3,20 @@
 //! Adding one takes three files: its configuration here, its messages in `selvedge-xds`, its acts in the proxy.
 
 pub mod buffer;
+pub mod ext_authz;
+pub mod jwt;
+pub mod local_rate_limit;
+pub mod rate_limit;
+pub mod rbac;
 
 use serde::Serialize;
 
 pub use buffer::{Buffer, BufferRoute};
+pub use ext_authz::{AuthzBody, AuthzHttp, AuthzService, ExtAuthz, ExtAuthzRoute};
+pub use jwt::{Jwt, JwtHeader, JwtKeys, JwtProvider, JwtRoute, JwtRule, Requirement, RuleRequirement};
+pub use local_rate_limit::{LocalDescriptor, LocalRateLimit};
+pub use rate_limit::{GlobalRateLimit, GlobalRateLimitRoute, RequestType};
+pub use rbac::Rbac;
 
 /// A filter in its place among those of an HTTP connection manager.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -22,6 +32,11 @@ pub struct FilterEntry {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum HttpFilter {
     Buffer(Buffer),
+    Rbac(Rbac),
+    LocalRateLimit(Box<LocalRateLimit>),
+    GlobalRateLimit(Box<GlobalRateLimit>),
+    Jwt(Box<Jwt>),
+    ExtAuthz(Box<ExtAuthz>),
 }
 
 /// What a route table, a virtual host, a route or a weighted cluster says about one filter.
@@ -46,6 +61,12 @@ pub enum FilterSetting {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum RouteFilter {
     Buffer(BufferRoute),
+    /// `None`: everything passes.
+    Rbac(Option<Rbac>),
+    LocalRateLimit(Box<LocalRateLimit>),
+    GlobalRateLimit(Box<GlobalRateLimitRoute>),
+    Jwt(JwtRoute),
+    ExtAuthz(ExtAuthzRoute),
 }
 
 /// The settings of the filter `name`, from the most specific level that has one to the least. `levels` are the overrides

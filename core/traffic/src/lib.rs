@@ -4,6 +4,7 @@
 //! proxy executes them. Nothing here knows App Mesh, protobuf or sockets, and everything is deterministic: time and
 //! randomness are arguments.
 
+pub mod access;
 pub mod access_log;
 pub mod balance;
 pub mod circuit;
@@ -12,11 +13,14 @@ pub mod compiled;
 pub mod endpoint;
 pub mod explain;
 pub mod filter;
+pub mod fraction;
 pub mod health;
 pub mod http;
 pub mod listener;
 pub mod matching;
+pub mod metadata;
 pub mod outlier;
+pub mod rate_limit;
 pub mod redirect;
 pub mod resource;
 pub mod retry;
@@ -35,10 +39,13 @@ pub use compiled::{CompiledRoutes, Matched, NoRoute, TableInvalid};
 pub use endpoint::{Address, Endpoint, EndpointHealth, LoadAssignment, Locality, LocalityEndpoints};
 pub use explain::{Decision, DecisionResult, ForwardDecision};
 pub use filter::{FilterEntry, FilterOverride, FilterSetting, HttpFilter, RouteFilter};
+pub use fraction::Fraction;
 pub use health::{HealthCheck, HealthProbe};
 pub use http::{Codec, HttpConnection, RouteSource};
 pub use listener::{ChainMatch, Direction, FilterChain, Listener, Network};
+pub use metadata::{Metadata, MetadataMatch, ValueMatch};
 pub use outlier::OutlierDetection;
+pub use rate_limit::RateLimit;
 pub use resource::{Resource, ResourceKind};
 pub use retry::{RateLimitedBackoff, ResetFormat, ResetHeader, Retrier, RetryBackoff, RetryOn, RetryPolicy};
 pub use rewrite::{HostRewrite, PathRewrite};

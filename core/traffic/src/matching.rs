@@ -1,19 +1,23 @@
 //! Conditions on a request. Every condition of a [`RouteMatch`] must hold.
 
+pub mod cidr;
 pub mod header;
 pub mod host;
 pub mod path;
 pub mod query;
 pub mod re2;
 pub mod request;
+pub mod text;
 
 use serde::Serialize;
 
+pub use cidr::Cidr;
 pub use header::{HeaderCondition, HeaderMatch};
 pub use host::HostIndex;
 pub use path::PathMatch;
 pub use query::{QueryCondition, QueryMatch};
 pub use request::{PlainRequest, RequestView, Target};
+pub use text::{TextCondition, TextMatch};
 
 /// Which requests a route takes. Method, scheme and host conditions are header conditions on `:method`, `:scheme` and
 /// `:authority`, as in Envoy.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::matching::RouteMatch;
-use crate::{FilterOverride, HostRewrite, PathRewrite, RetryPolicy};
+use crate::{FilterOverride, HostRewrite, PathRewrite, RateLimit, RetryPolicy};
 
 /// A route configuration (RDS resource).
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -35,6 +35,9 @@ pub struct VirtualHost {
     pub routes: Vec<Route>,
     /// For routes that have none of their own.
     pub retry: Option<RetryPolicy>,
+    /// For routes that have none of their own, unless they or a filter say otherwise.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<RateLimit>,
     /// The upstream sees `x-envoy-attempt-count`.
     pub include_attempt_count: bool,
     /// For all its routes.
@@ -81,6 +84,11 @@ pub struct Forward {
     pub append_forwarded_host: bool,
     /// Status when the cluster is unknown; Envoy's default is 503.
     pub cluster_not_found_status: u16,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<RateLimit>,
+    /// The virtual host's rate limits count beside its own.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub include_host_rate_limits: bool,
 }
 
 impl Route {
@@ -109,6 +117,8 @@ impl Forward {
             host_rewrite: None,
             append_forwarded_host: false,
             cluster_not_found_status: CLUSTER_NOT_FOUND_STATUS_DEFAULT,
+            rate_limits: Vec::new(),
+            include_host_rate_limits: false,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Strict about what cannot be honoured: an extension that is not known, a value out of bounds, a missing part. A field
 //! that is not known is skipped, as Envoy skips it in dynamic configuration.
 
+mod access;
 mod access_log;
 mod bounds;
 mod cluster;
@@ -14,9 +15,11 @@ mod health;
 mod http;
 mod listener;
 mod matching;
+mod rate_limit;
 mod retry;
 mod route;
 mod tcp;
+mod text;
 mod tls;
 mod tracing;
 

@@ -1,5 +1,6 @@
 //! From traffic types to Envoy's messages.
 
+mod access;
 mod access_log;
 pub(crate) mod cluster;
 mod duration;
@@ -10,10 +11,12 @@ mod health;
 mod http;
 mod listener;
 mod matching;
+mod rate_limit;
 mod retry;
 pub(crate) mod route;
 mod source;
 mod tcp;
+mod text;
 mod tls;
 mod tracing;
 

@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use crate::Sharded;
 use crate::runtime::Runtime;
 use crate::scrape::Intervals;
+use crate::stats::filter::{FilterCounters, FilterKey};
 use crate::stats::{
     ClusterStats, Dimensions, Extension, HttpStats, ListenerHttpStats, ListenerStats, ServerStats, TcpStats,
 };
+use crate::stats::{FilterStats, Owner};
 
 /// A cheap handle to all statistics of a process.
 ///
@@ -38,6 +40,7 @@ struct Groups {
     tcp: Named<String, TcpStats>,
     listeners: Named<SocketAddr, ListenerStats>,
     listener_http: Named<(SocketAddr, String), ListenerHttpStats>,
+    filters: Named<FilterKey, FilterCounters>,
 }
 
 type Named<K, T> = BTreeMap<K, Weak<Sharded<T>>>;
@@ -76,6 +79,13 @@ impl Registry {
 
     pub fn listener_http(&self, address: SocketAddr, stat_prefix: &str) -> Arc<Sharded<ListenerHttpStats>> {
         self.hold(|groups| &mut groups.listener_http, (address, stat_prefix.to_owned()))
+    }
+
+    /// A filter's counters: `<owner's prefix><part><name>`, at most [`FILTER_COUNTERS`](crate::FILTER_COUNTERS)
+    /// names.
+    pub fn filter(&self, owner: Owner, part: &str, names: &'static [&'static str]) -> FilterStats {
+        let key = FilterKey { owner, part: part.to_owned(), names };
+        FilterStats { group: self.hold(|groups| &mut groups.filters, key) }
     }
 
     pub fn server(&self) -> &Sharded<ServerStats> {
@@ -143,6 +153,7 @@ impl Registry {
             tcp: alive(&groups.tcp),
             listeners: alive(&groups.listeners),
             listener_http: alive(&groups.listener_http),
+            filters: alive(&groups.filters),
         }
     }
 
@@ -161,6 +172,7 @@ pub(crate) struct Held {
     pub(crate) tcp: Alive<String, TcpStats>,
     pub(crate) listeners: Alive<SocketAddr, ListenerStats>,
     pub(crate) listener_http: Alive<(SocketAddr, String), ListenerHttpStats>,
+    pub(crate) filters: Alive<FilterKey, FilterCounters>,
 }
 
 fn alive<K: Clone, T>(named: &Named<K, T>) -> Alive<K, T> {

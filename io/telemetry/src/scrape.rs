@@ -16,6 +16,7 @@ use crate::Sharded;
 use crate::codes::Code;
 use crate::histogram::Snapshot;
 use crate::registry::Registry;
+use crate::stats::filter::{FilterCounters, FilterKey, Owner};
 use crate::stats::{Group, ListenerStats, Statistic, cluster};
 
 /// What a statistic belongs to, and so the first part of its name and the labels that stand for it.
@@ -30,6 +31,8 @@ pub(crate) enum Scope {
     ListenerHttp(String, String),
     /// What one worker has of a listener.
     ListenerWorker(String, usize),
+    /// A filter's, with the part of the name that follows its owner's.
+    Filter(Owner, String),
     /// What App Mesh's metrics extension counted for the whole proxy.
     Sidecar,
     /// What App Mesh's metrics extension counted for one target.
@@ -49,6 +52,7 @@ impl Scope {
             Self::Listener(address) => format!("listener.{address}."),
             Self::ListenerWorker(address, worker) => format!("listener.{address}.worker_{worker}."),
             Self::ListenerHttp(address, prefix) => format!("listener.{address}.http.{prefix}."),
+            Self::Filter(owner, part) => owner.prefix() + part,
             Self::Sidecar => "appmesh.".to_owned(),
             Self::Target { service, node } => format!("appmesh.{service}.{node}."),
         }
@@ -135,6 +139,9 @@ impl Registry {
         held.tcp.iter().for_each(|(_, group)| reset(group));
         held.listeners.iter().for_each(|(_, group)| reset(group));
         held.listener_http.iter().for_each(|(_, group)| reset(group));
+        for (_, group) in &held.filters {
+            group.shards().flat_map(|shard| &shard.counters).for_each(crate::Counter::reset);
+        }
         if let Some(extension) = self.extension() {
             reset(&extension.sidecar);
             extension.targets().iter().for_each(|(_, _, group)| reset(group));
@@ -193,6 +200,9 @@ impl Registry {
         }
         for ((address, prefix), group) in held.listener_http {
             visit_group(&Scope::ListenerHttp(address_text(address), prefix), &group, visit);
+        }
+        for (key, group) in held.filters {
+            visit_filter(key, &group, visit);
         }
         if let Some(extension) = self.extension() {
             visit_group(&Scope::Sidecar, &extension.sidecar, visit);
@@ -259,6 +269,18 @@ fn visit_workers(address: &str, group: &Sharded<ListenerStats>, visit: &mut Visi
         };
         visit(&scope, Name::Plain("downstream_cx_active"), Value::Gauge(active));
         visit(&scope, Name::Plain("downstream_cx_total"), Value::Counter(total));
+    }
+}
+
+fn visit_filter(key: FilterKey, group: &Sharded<FilterCounters>, visit: &mut Visit<'_>) {
+    let scope = Scope::Filter(key.owner, key.part);
+    for (position, name) in key.names.iter().enumerate() {
+        let of_shard = |shard: &FilterCounters| shard.counters.get(position).map_or(0, crate::Counter::value);
+        let sum = group.shards().map(of_shard).sum();
+        // What concerns a cluster is there from its first use on, as the cluster's own rarer statistics are.
+        if sum > 0 || !matches!(scope, Scope::Filter(Owner::Cluster(_), _)) {
+            visit(&scope, Name::Plain(name), Value::Counter(sum));
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod extension;
+pub mod filter;
 pub mod http;
 pub mod listener;
 pub mod server;
@@ -9,6 +10,7 @@ pub mod tcp;
 
 pub use cluster::ClusterStats;
 pub use extension::{Dimensions, Extension, SidecarStats, TargetStats};
+pub use filter::{FilterStats, Owner};
 pub use http::HttpStats;
 pub use listener::{ListenerHttpStats, ListenerStats};
 pub use server::ServerStats;

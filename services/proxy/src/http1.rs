@@ -147,7 +147,7 @@ impl Connection {
     }
 
     /// Reads a head within its time. `None` if the client went away.
-    async fn read_head(&mut self, heads: &mut Heads) -> Result<Option<RequestFacts>, Reply> {
+    async fn read_head(&mut self, heads: &mut Heads) -> Result<Option<RequestFacts>, Box<Reply>> {
         let Channel::Http1(http) = &mut self.channel else { return Ok(None) };
         let (deadline, timeout) = (&mut self.deadline, self.manager.headers_timeout);
         let mut armed = false;
@@ -168,13 +168,13 @@ impl Connection {
             Some(Err(ReadError::Io(_) | ReadError::Closed { .. })) => Ok(None),
             None => {
                 self.manager.stats.downstream_rq_header_timeout.inc();
-                Err(Reply::header_timeout())
+                Err(Box::new(Reply::header_timeout()))
             }
         }
     }
 
-    fn refuse(&self, error: RequestError) -> Reply {
+    fn refuse(&self, error: RequestError) -> Box<Reply> {
         self.manager.stats.downstream_cx_protocol_error.inc();
-        Reply::refusal(error.refusal())
+        Box::new(Reply::refusal(error.refusal()))
     }
 }

@@ -295,7 +295,7 @@ async fn one(
     let receive = request.into_body();
     let (framing, refused) = match judge(&mut heads, receive.is_end_stream()) {
         Ok(framing) => (framing, None),
-        Err(refusal) => (Framing::None, Some(Reply::refusal(refusal))),
+        Err(refusal) => (Framing::None, Some(Box::new(Reply::refusal(refusal)))),
     };
     let mut channel = Channel::Http2(Box::new(Http2Stream::server(receive, respond)));
     let mut deadline = Deadline::default();

@@ -114,6 +114,7 @@ fn connection(
         original_dst,
         connection_id: worker.connection_id(),
         chain: chain.name.as_str().into(),
+        kept: RefCell::default(),
     });
     let kept = (!listener.loggers.is_empty()).then(|| (SystemTime::now(), Rc::clone(&peer)));
     let io = Io::new(stream, worker.buffers.clone());
@@ -216,7 +217,11 @@ mod tests {
         };
         let active = ActiveListener { config: Arc::new(config), routes: BTreeMap::new() };
         let listener = Arc::new(
-            CompiledListener::new(&active, &Telemetry { registry: registry.clone(), access_logs }).unwrap(),
+            CompiledListener::new(
+                &active,
+                &Telemetry { registry: registry.clone(), access_logs, node_cluster: "".into() },
+            )
+            .unwrap(),
         );
         let places = Places::default();
         assert!(places.take(1) && listener.places.take(1));

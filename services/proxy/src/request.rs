@@ -25,10 +25,10 @@ use selvedge_traffic::Action;
 use view::Request;
 
 /// Serves one request whose head has been read. `refused` is the answer to a head that was not understood.
-pub(crate) async fn serve(mut x: Exchange<'_>, refused: Option<Reply>) -> After {
+pub(crate) async fn serve(mut x: Exchange<'_>, refused: Option<Box<Reply>>) -> After {
     x.begin();
     let ended = match refused {
-        Some(reply) => Err(Ended::Reply(reply)),
+        Some(reply) => Err(Ended::Reply(*reply)),
         None => run(&mut x).await,
     };
     let after = match ended {
@@ -45,15 +45,17 @@ async fn run<'a>(x: &mut Exchange<'a>) -> Result<After, Ended> {
     x.admit().await?;
     x.admit_upgrade()?;
     let mut body = RequestBody::new(x.facts.framing);
-    let mut matched = x.find_route();
+    x.find_route();
     if !x.chain.is_empty() {
         // The way through filters is long; boxed, it costs nothing to those who have none.
         Box::pin(filter::request(x, &mut body)).await?;
         if x.rerouted {
-            matched = x.find_route();
+            let chain = x.chain;
+            x.find_route();
+            x.chain = chain;
         }
     }
-    let matched = x.routed(matched)?;
+    let matched = x.routed()?;
     x.edits = x.routes.edits.of(&matched);
     match &matched.route.action {
         Action::Forward(forward) => forward::forward(x, matched, forward, body).await,

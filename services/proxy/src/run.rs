@@ -109,6 +109,7 @@ impl Proxy {
             drain: lifecycle.drain(),
             node_address: node_address(),
             patience: bootstrap.patience.within(descriptors),
+            node_cluster: bootstrap.cluster.as_str().into(),
         };
         let serving = serve.start(&control).map_err(Error::Thread)?;
         registry.server().workers_started.set(1);

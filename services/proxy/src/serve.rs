@@ -51,6 +51,8 @@ pub struct Serve {
     /// Stands for a loopback client in `x-forwarded-for`.
     pub node_address: Option<IpAddr>,
     pub patience: Patience,
+    /// The cluster that this node belongs to, for rate limits by it.
+    pub node_cluster: Arc<str>,
 }
 
 /// The data plane at work.
@@ -83,7 +85,11 @@ impl Serve {
                 drop(alive);
             })?;
         }
-        let telemetry = Telemetry { registry: self.registry, access_logs: self.access_logs };
+        let telemetry = Telemetry {
+            registry: self.registry,
+            access_logs: self.access_logs,
+            node_cluster: self.node_cluster,
+        };
         let (apply, listeners) = Apply::new(commands, telemetry);
         control.spawn(apply.run(self.config));
         Ok(Serving { listeners, ended })

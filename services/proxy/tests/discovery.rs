@@ -45,6 +45,8 @@ fn routes(name: &str, clusters: &[&str]) -> Resource {
         host_rewrite: None,
         append_forwarded_host: false,
         cluster_not_found_status: 503,
+        rate_limits: Vec::new(),
+        include_host_rate_limits: false,
     };
     let route = Route {
         name: String::new(),

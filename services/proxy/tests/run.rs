@@ -106,6 +106,8 @@ fn configuration(listen: SocketAddr, app: SocketAddr, access_log: &Path) -> Vec<
         host_rewrite: None,
         append_forwarded_host: false,
         cluster_not_found_status: 503,
+        rate_limits: Vec::new(),
+        include_host_rate_limits: false,
     };
     let matches = RouteMatch {
         path: PathMatch::Prefix("/".to_owned()),

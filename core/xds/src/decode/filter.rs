@@ -1,22 +1,46 @@
 //! HTTP filters, told apart by the type URL of their configuration.
 
 mod buffer;
+mod ext_authz;
+mod jwt;
+mod local_rate_limit;
+mod rate_limit;
+mod rbac;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use prost_types::Any;
 use selvedge_traffic::{FilterOverride, FilterSetting, HttpFilter, RouteFilter};
+use selvedge_xds_proto::envoy::config::core::v3::grpc_service::TargetSpecifier;
+use selvedge_xds_proto::envoy::config::core::v3::{ApiVersion, GrpcService};
 use selvedge_xds_proto::envoy::config::route::v3::FilterConfig;
 use selvedge_xds_proto::envoy::extensions::filters::http;
+use selvedge_xds_proto::envoy::r#type::v3::HttpStatus;
 
-use super::Reason;
-use super::bounds::{unknown, unpack};
+use super::bounds::{self, unknown, unpack};
+use super::{Reason, duration};
 use crate::any::holds;
 
 /// The filter, or `None` if nobody here knows the type.
 pub(super) fn decode(any: &Any) -> Result<Option<HttpFilter>, Reason> {
     if holds::<http::buffer::v3::Buffer>(any) {
         return Ok(Some(HttpFilter::Buffer(buffer::filter(&unpack(any)?)?)));
+    }
+    if holds::<http::rbac::v3::Rbac>(any) {
+        return Ok(Some(HttpFilter::Rbac(rbac::filter(unpack(any)?)?)));
+    }
+    if holds::<http::local_ratelimit::v3::LocalRateLimit>(any) {
+        return Ok(Some(HttpFilter::LocalRateLimit(Box::new(local_rate_limit::filter(unpack(any)?)?))));
+    }
+    if holds::<http::ratelimit::v3::RateLimit>(any) {
+        return Ok(Some(HttpFilter::GlobalRateLimit(Box::new(rate_limit::filter(unpack(any)?)?))));
+    }
+    if holds::<http::jwt_authn::v3::JwtAuthentication>(any) {
+        return Ok(Some(HttpFilter::Jwt(Box::new(jwt::filter(unpack(any)?)?))));
+    }
+    if holds::<http::ext_authz::v3::ExtAuthz>(any) {
+        return Ok(Some(HttpFilter::ExtAuthz(Box::new(ext_authz::filter(unpack(any)?)?))));
     }
     Ok(None)
 }
@@ -25,6 +49,21 @@ pub(super) fn decode(any: &Any) -> Result<Option<HttpFilter>, Reason> {
 fn decode_route(any: &Any) -> Result<Option<RouteFilter>, Reason> {
     if holds::<http::buffer::v3::BufferPerRoute>(any) {
         return Ok(Some(RouteFilter::Buffer(buffer::route(unpack(any)?)?)));
+    }
+    if holds::<http::rbac::v3::RbacPerRoute>(any) {
+        return Ok(Some(RouteFilter::Rbac(rbac::route(unpack(any)?)?)));
+    }
+    if holds::<http::local_ratelimit::v3::LocalRateLimit>(any) {
+        return Ok(Some(RouteFilter::LocalRateLimit(Box::new(local_rate_limit::filter(unpack(any)?)?))));
+    }
+    if holds::<http::ratelimit::v3::RateLimitPerRoute>(any) {
+        return Ok(Some(RouteFilter::GlobalRateLimit(Box::new(rate_limit::route(unpack(any)?)?))));
+    }
+    if holds::<http::jwt_authn::v3::PerRouteConfig>(any) {
+        return Ok(Some(RouteFilter::Jwt(jwt::route(unpack(any)?)?)));
+    }
+    if holds::<http::ext_authz::v3::ExtAuthzPerRoute>(any) {
+        return Ok(Some(RouteFilter::ExtAuthz(ext_authz::route(unpack(any)?)?)));
     }
     Ok(None)
 }
@@ -60,5 +99,40 @@ fn bare(filter: &str, any: &Any, is_optional: bool) -> Result<FilterSetting, Rea
         Some(config) => Ok(FilterSetting::Config(config)),
         None if is_optional => Ok(FilterSetting::Enabled),
         None => Err(unknown(filter, Some(any))),
+    }
+}
+
+/// A status with which a filter refuses; Envoy takes one below 400 for none.
+fn refusal_status(field: &'static str, message: Option<&HttpStatus>, default: u16) -> Result<u16, Reason> {
+    match message.map(|message| message.code) {
+        None | Some(..400) => Ok(default),
+        Some(code) => bounds::status(field, code.unsigned_abs()),
+    }
+}
+
+/// The cluster and the authority of a gRPC service, and its time-out.
+fn grpc_service(
+    field: &'static str,
+    message: Option<GrpcService>,
+) -> Result<(String, String, Option<Duration>), Reason> {
+    let message = message.ok_or(Reason::Missing(field))?;
+    if !message.initial_metadata.is_empty() {
+        return Err(Reason::Unsupported { field, value: "initial_metadata".to_owned() });
+    }
+    let timeout = duration::optional(field, message.timeout)?;
+    match message.target_specifier {
+        Some(TargetSpecifier::EnvoyGrpc(envoy)) => {
+            Ok((bounds::not_empty(field, envoy.cluster_name)?, envoy.authority, timeout))
+        }
+        None => Err(Reason::Missing(field)),
+    }
+}
+
+/// The protocol's only version.
+fn transport_version(field: &'static str, version: i32) -> Result<(), Reason> {
+    match bounds::known(field, version)? {
+        // Envoy refuses v2, and takes what is not said for v3.
+        ApiVersion::V3 | ApiVersion::Auto => Ok(()),
+        ApiVersion::V2 => Err(Reason::Unsupported { field, value: "V2".to_owned() }),
     }
 }

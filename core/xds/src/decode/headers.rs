@@ -20,6 +20,15 @@ pub(super) fn decode(added: Vec<HeaderValueOption>, removed: Vec<String>) -> Res
             let (field, value) = ("headers_to_add.keep_empty_value", "true".to_owned());
             return Err(Reason::Unsupported { field, value });
         }
+        if let Some(append) = option.append {
+            // How it was said before there were actions.
+            edits.push(if append {
+                HeaderEdit::Append { name, value }
+            } else {
+                HeaderEdit::Overwrite { name, value }
+            });
+            continue;
+        }
         edits.push(match known("headers_to_add.append_action", option.append_action)? {
             HeaderAppendAction::AppendIfExistsOrAdd => HeaderEdit::Append { name, value },
             HeaderAppendAction::OverwriteIfExistsOrAdd => HeaderEdit::Overwrite { name, value },

@@ -33,12 +33,24 @@ pub(super) fn decode(message: proto::RouteMatch) -> Result<RouteMatch, Reason> {
 }
 
 pub(super) fn header(message: proto::HeaderMatcher) -> Result<HeaderMatch, Reason> {
+    if message.treat_missing_header_as_empty {
+        let field = "headers.treat_missing_header_as_empty";
+        return Err(Reason::Unsupported { field, value: "true".to_owned() });
+    }
     let mut invert = message.invert_match;
     let condition = match message.header_match_specifier {
         None => HeaderCondition::Present,
         Some(HeaderMatchSpecifier::PresentMatch(present)) => {
             invert ^= !present;
             HeaderCondition::Present
+        }
+        // How conditions on texts were written before there was a matcher for them.
+        Some(HeaderMatchSpecifier::ExactMatch(text)) => HeaderCondition::Exact(text),
+        Some(HeaderMatchSpecifier::PrefixMatch(text)) => HeaderCondition::Prefix(text),
+        Some(HeaderMatchSpecifier::SuffixMatch(text)) => HeaderCondition::Suffix(text),
+        Some(HeaderMatchSpecifier::ContainsMatch(text)) => HeaderCondition::Contains(text),
+        Some(HeaderMatchSpecifier::SafeRegexMatch(regex)) => {
+            HeaderCondition::Regex(pattern("headers.safe_regex_match", &regex)?)
         }
         Some(HeaderMatchSpecifier::RangeMatch(range)) => {
             HeaderCondition::Range { start: range.start, end: range.end }
@@ -56,7 +68,7 @@ pub(super) fn header(message: proto::HeaderMatcher) -> Result<HeaderMatch, Reaso
     Ok(HeaderMatch { name: not_empty("headers.name", message.name)?.to_ascii_lowercase(), condition, invert })
 }
 
-fn query(message: proto::QueryParameterMatcher) -> Result<QueryMatch, Reason> {
+pub(super) fn query(message: proto::QueryParameterMatcher) -> Result<QueryMatch, Reason> {
     let condition = match message.query_parameter_match_specifier {
         None | Some(QueryParameterMatchSpecifier::PresentMatch(true)) => QueryCondition::Present,
         Some(QueryParameterMatchSpecifier::PresentMatch(false)) => {
@@ -87,7 +99,7 @@ fn string(field: &'static str, matcher: StringMatcher) -> Result<MatchPattern, R
     matcher.match_pattern.ok_or(Reason::Missing(field))
 }
 
-fn pattern(field: &'static str, regex: &RegexMatcher) -> Result<Pattern, Reason> {
+pub(super) fn pattern(field: &'static str, regex: &RegexMatcher) -> Result<Pattern, Reason> {
     Pattern::new(&regex.regex).map_err(|error| Reason::Invalid {
         field,
         value: error.to_string(),

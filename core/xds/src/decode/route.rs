@@ -16,7 +16,7 @@ use selvedge_xds_proto::envoy::config::route::v3::route_action::{
 use selvedge_xds_proto::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 
 use super::bounds::{known, not_empty, port, status};
-use super::{Reason, duration, filter, headers, matching, retry};
+use super::{Reason, duration, filter, headers, matching, rate_limit, retry};
 use crate::encode::route::WHOLE_PATH;
 
 pub(super) fn table(message: proto::RouteConfiguration) -> Result<RouteTable, Reason> {
@@ -65,6 +65,7 @@ fn virtual_host(message: proto::VirtualHost) -> Result<VirtualHost, Reason> {
             request: headers::decode(message.request_headers_to_add, message.request_headers_to_remove)?,
             response: headers::decode(message.response_headers_to_add, message.response_headers_to_remove)?,
         },
+        rate_limits: rate_limit::all(message.rate_limits)?,
         filters: filter::overrides(message.typed_per_filter_config)?,
     })
 }
@@ -105,6 +106,8 @@ fn forward(message: proto::RouteAction) -> Result<Forward, Reason> {
         host_rewrite: message.host_rewrite_specifier.map(host_rewrite).transpose()?.flatten(),
         append_forwarded_host: message.append_x_forwarded_host,
         cluster_not_found_status: status,
+        rate_limits: rate_limit::all(message.rate_limits)?,
+        include_host_rate_limits: message.include_vh_rate_limits.unwrap_or_default(),
     })
 }
 

@@ -1,24 +1,44 @@
 //! HTTP filters.
 
 mod buffer;
+mod ext_authz;
+mod jwt;
+mod local_rate_limit;
+mod rate_limit;
+mod rbac;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use prost_types::Any;
 use selvedge_traffic::{FilterOverride, FilterSetting, HttpFilter, RouteFilter};
+use selvedge_xds_proto::envoy::config::core::v3::GrpcService;
+use selvedge_xds_proto::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
 use selvedge_xds_proto::envoy::config::route::v3::FilterConfig;
+use selvedge_xds_proto::envoy::r#type::v3::HttpStatus;
 
+use super::duration;
 use crate::any::pack;
 
 pub(super) fn encode(filter: &HttpFilter) -> Any {
     match filter {
         HttpFilter::Buffer(buffer) => pack(&buffer::filter(buffer)),
+        HttpFilter::Rbac(rbac) => pack(&rbac::filter(rbac)),
+        HttpFilter::LocalRateLimit(limit) => pack(&local_rate_limit::filter(limit)),
+        HttpFilter::GlobalRateLimit(limit) => pack(&rate_limit::filter(limit)),
+        HttpFilter::Jwt(jwt) => pack(&jwt::filter(jwt)),
+        HttpFilter::ExtAuthz(authz) => pack(&ext_authz::filter(authz)),
     }
 }
 
 fn encode_route(filter: &RouteFilter) -> Any {
     match filter {
         RouteFilter::Buffer(buffer) => pack(&buffer::route(buffer)),
+        RouteFilter::Rbac(rbac) => pack(&rbac::route(rbac.as_ref())),
+        RouteFilter::LocalRateLimit(limit) => pack(&local_rate_limit::filter(limit)),
+        RouteFilter::GlobalRateLimit(limit) => pack(&rate_limit::route(limit)),
+        RouteFilter::Jwt(jwt) => pack(&jwt::route(jwt)),
+        RouteFilter::ExtAuthz(authz) => pack(&ext_authz::route(authz)),
     }
 }
 
@@ -34,5 +54,20 @@ fn setting(setting: &FilterSetting) -> Any {
             pack(&FilterConfig { config: Some(Any::default()), ..FilterConfig::default() })
         }
         FilterSetting::Config(filter) => encode_route(filter),
+    }
+}
+
+fn http_status(status: u16) -> HttpStatus {
+    HttpStatus { code: status.into() }
+}
+
+fn grpc_service(cluster: &str, authority: &str, timeout: Option<Duration>) -> GrpcService {
+    GrpcService {
+        target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
+            cluster_name: cluster.to_owned(),
+            authority: authority.to_owned(),
+        })),
+        timeout: timeout.map(duration::encode),
+        initial_metadata: Vec::new(),
     }
 }

@@ -25,6 +25,7 @@ pub(super) fn encode(edits: &[HeaderEdit]) -> (Vec<HeaderValueOption>, Vec<Strin
         };
         added.push(HeaderValueOption {
             header: Some(HeaderValue { key: name.clone(), value: value.clone() }),
+            append: None,
             append_action: action.into(),
             keep_empty_value: false,
         });

@@ -41,11 +41,12 @@ pub(super) fn header(matches: &HeaderMatch) -> proto::HeaderMatcher {
     proto::HeaderMatcher {
         name: matches.name.clone(),
         invert_match: matches.invert,
+        treat_missing_header_as_empty: false,
         header_match_specifier: Some(specifier),
     }
 }
 
-fn query(matches: &QueryMatch) -> proto::QueryParameterMatcher {
+pub(super) fn query(matches: &QueryMatch) -> proto::QueryParameterMatcher {
     let pattern = match &matches.condition {
         QueryCondition::Present => None,
         QueryCondition::Exact(text) => Some(MatchPattern::Exact(text.clone())),

@@ -13,7 +13,7 @@ use selvedge_xds_proto::envoy::config::route::v3::route_action::{
 };
 use selvedge_xds_proto::envoy::r#type::matcher::v3::{RegexMatchAndSubstitute, RegexMatcher};
 
-use super::{duration, filter, headers, matching, retry};
+use super::{duration, filter, headers, matching, rate_limit, retry};
 
 /// A whole path, as the pattern of a rewrite: how [`PathRewrite::Full`] travels.
 pub(crate) const WHOLE_PATH: &str = "^.*$";
@@ -47,6 +47,7 @@ fn virtual_host(host: &VirtualHost) -> proto::VirtualHost {
         response_headers_to_remove,
         include_request_attempt_count: host.include_attempt_count,
         retry_policy: host.retry.as_ref().map(retry::encode),
+        rate_limits: rate_limit::all(&host.rate_limits),
         typed_per_filter_config: filter::overrides(&host.filters),
     }
 }
@@ -85,6 +86,8 @@ fn forward_action(forward: &Forward) -> proto::RouteAction {
         timeout: forward.timeout.map(duration::encode),
         idle_timeout: forward.idle_timeout.map(duration::encode),
         retry_policy: forward.retry.as_ref().map(retry::encode),
+        rate_limits: rate_limit::all(&forward.rate_limits),
+        include_vh_rate_limits: forward.include_host_rate_limits.then_some(true),
         cluster_specifier: Some(clusters(forward)),
         host_rewrite_specifier: forward.host_rewrite.as_ref().map(|rewrite| match rewrite {
             HostRewrite::Literal(host) => HostRewriteSpecifier::HostRewriteLiteral(host.clone()),

@@ -21,7 +21,10 @@ pub(super) fn ads() -> ConfigSource {
 /// The local secret discovery socket.
 pub(super) fn sds() -> ConfigSource {
     let service = GrpcService {
+        timeout: None,
+        initial_metadata: Vec::new(),
         target_specifier: Some(grpc_service::TargetSpecifier::EnvoyGrpc(grpc_service::EnvoyGrpc {
+            authority: String::new(),
             cluster_name: SDS_CLUSTER.to_owned(),
         })),
     };

@@ -12,10 +12,10 @@ use selvedge_traffic::{
     RetryBackoff, RetryOn, RetryPolicy, Route, RouteTable, VirtualHost, WeightedCluster,
 };
 
-use super::filters::overrides;
+use super::filters::{overrides, rate_limits};
 use super::leaves::{duration, pattern, some_text, text, weighted, word};
 
-fn header() -> BoxedStrategy<HeaderMatch> {
+pub(crate) fn header() -> BoxedStrategy<HeaderMatch> {
     let condition = prop_oneof![
         Just(HeaderCondition::Present),
         text().prop_map(HeaderCondition::Exact),
@@ -30,7 +30,7 @@ fn header() -> BoxedStrategy<HeaderMatch> {
         .boxed()
 }
 
-fn query() -> BoxedStrategy<QueryMatch> {
+pub(crate) fn query() -> BoxedStrategy<QueryMatch> {
     let condition = prop_oneof![
         Just(QueryCondition::Present),
         text().prop_map(QueryCondition::Exact),
@@ -42,7 +42,7 @@ fn query() -> BoxedStrategy<QueryMatch> {
     (word(), condition).prop_map(|(name, condition)| QueryMatch { name, condition }).boxed()
 }
 
-fn matches() -> BoxedStrategy<RouteMatch> {
+pub(crate) fn matches() -> BoxedStrategy<RouteMatch> {
     let path = prop_oneof![
         text().prop_map(PathMatch::Prefix),
         text().prop_map(PathMatch::Exact),
@@ -124,6 +124,7 @@ fn forward() -> BoxedStrategy<Forward> {
         option::of(path_rewrite()),
         (option::of(host), any::<bool>()),
         status,
+        (rate_limits(), any::<bool>()),
     )
         .prop_map(
             |(
@@ -134,7 +135,10 @@ fn forward() -> BoxedStrategy<Forward> {
                 path_rewrite,
                 (host_rewrite, append_forwarded_host),
                 cluster_not_found_status,
+                (rate_limits, include_host_rate_limits),
             )| Forward {
+                rate_limits,
+                include_host_rate_limits,
                 clusters,
                 timeout,
                 idle_timeout,
@@ -170,15 +174,20 @@ fn redirect() -> BoxedStrategy<Redirect> {
         .boxed()
 }
 
-/// Removals first: an order that Envoy keeps.
-fn edits() -> BoxedStrategy<Vec<HeaderEdit>> {
+/// Additions alone.
+pub(crate) fn added() -> BoxedStrategy<Vec<HeaderEdit>> {
     let added = prop_oneof![
         (word(), text()).prop_map(|(name, value)| HeaderEdit::Append { name, value }),
         (word(), text()).prop_map(|(name, value)| HeaderEdit::Overwrite { name, value }),
         (word(), text()).prop_map(|(name, value)| HeaderEdit::AddIfAbsent { name, value }),
         (word(), text()).prop_map(|(name, value)| HeaderEdit::OverwriteIfExists { name, value }),
     ];
-    (vec(word().prop_map(|name| HeaderEdit::Remove { name }), 0..2), vec(added, 0..2))
+    vec(added, 0..2).boxed()
+}
+
+/// Removals first: an order that Envoy keeps.
+fn edits() -> BoxedStrategy<Vec<HeaderEdit>> {
+    (vec(word().prop_map(|name| HeaderEdit::Remove { name }), 0..2), added())
         .prop_map(|(removed, added)| removed.into_iter().chain(added).collect())
         .boxed()
 }
@@ -206,7 +215,15 @@ fn route() -> BoxedStrategy<Route> {
 }
 
 pub(crate) fn table() -> BoxedStrategy<RouteTable> {
-    let host = (word(), vec(route(), 0..3), option::of(retry()), any::<bool>(), header_edits(), overrides());
+    let host = (
+        word(),
+        vec(route(), 0..3),
+        option::of(retry()),
+        any::<bool>(),
+        header_edits(),
+        overrides(),
+        rate_limits(),
+    );
     (word(), vec(host, 0..3), any::<bool>(), header_edits(), any::<bool>(), overrides())
         .prop_map(
             |(name, hosts, ignore_port_in_host_matching, headers, most_specific_headers_win, filters)| {
@@ -218,18 +235,27 @@ pub(crate) fn table() -> BoxedStrategy<RouteTable> {
                     virtual_hosts: hosts
                         .into_iter()
                         .enumerate()
-                        .map(|(at, (name, routes, retry, include_attempt_count, headers, filters))| {
-                            VirtualHost {
-                                // A domain stands once in a table.
-                                domains: vec![format!("{name}-{at}.local"), format!("{name}-{at}.local:80")],
-                                name,
-                                routes,
-                                retry,
-                                include_attempt_count,
-                                headers,
-                                filters,
-                            }
-                        })
+                        .map(
+                            |(
+                                at,
+                                (name, routes, retry, include_attempt_count, headers, filters, rate_limits),
+                            )| {
+                                VirtualHost {
+                                    rate_limits,
+                                    // A domain stands once in a table.
+                                    domains: vec![
+                                        format!("{name}-{at}.local"),
+                                        format!("{name}-{at}.local:80"),
+                                    ],
+                                    name,
+                                    routes,
+                                    retry,
+                                    include_attempt_count,
+                                    headers,
+                                    filters,
+                                }
+                            },
+                        )
                         .collect(),
                     ignore_port_in_host_matching,
                 }

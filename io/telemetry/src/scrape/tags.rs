@@ -3,6 +3,7 @@
 use super::{Name, Scope};
 use crate::codes::Code;
 use crate::stats::Dimensions;
+use crate::stats::Owner;
 
 /// A statistic's name without its tags, and the tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,10 @@ pub(crate) fn split(scope: &Scope, name: &Name) -> Tagged {
         Scope::Listener(_) => "listener.",
         Scope::ListenerWorker(..) => "listener.worker_",
         Scope::ListenerHttp(..) => "listener.http.",
+        Scope::Filter(Owner::Http(_), part) => &format!("http.{part}"),
+        Scope::Filter(Owner::Cluster(_), part) => &format!("cluster.{part}"),
+        Scope::Filter(Owner::LocalRateLimit(_), part) => &format!("http_local_rate_limit.{part}"),
+        Scope::Filter(Owner::Network(prefix), part) => &format!("{prefix}{part}"),
         Scope::Sidecar | Scope::Target { .. } => "appmesh.",
     };
     match name {
@@ -58,8 +63,16 @@ pub(crate) fn of_scope(scope: &Scope, dimensions: Option<&Dimensions>) -> Vec<(&
     match scope {
         Scope::Server => Vec::new(),
         Scope::Sidecar => dimensions.map(|it| it.identity.clone()).unwrap_or_default(),
-        Scope::Cluster(name) => vec![("envoy.cluster_name", name.clone())],
-        Scope::Http(prefix) => manager("envoy.http_conn_manager_prefix", prefix),
+        Scope::Cluster(name) | Scope::Filter(Owner::Cluster(name), _) => {
+            vec![("envoy.cluster_name", name.clone())]
+        }
+        Scope::Filter(Owner::LocalRateLimit(prefix), _) => {
+            vec![("envoy.local_http_ratelimit_prefix", prefix.clone())]
+        }
+        Scope::Filter(Owner::Network(_), _) => Vec::new(),
+        Scope::Http(prefix) | Scope::Filter(Owner::Http(prefix), _) => {
+            manager("envoy.http_conn_manager_prefix", prefix)
+        }
         Scope::Tcp(prefix) => manager("envoy.tcp_prefix", prefix),
         Scope::Listener(address) => vec![("envoy.listener_address", address.clone())],
         Scope::ListenerWorker(address, worker) => {

@@ -6,8 +6,8 @@ use selvedge_telemetry::AccessLogs;
 use selvedge_telemetry::access_log::FormatError;
 use selvedge_traffic::compiled::TableInvalid;
 use selvedge_traffic::{
-    AccessLog, Cluster, CompiledRoutes, Listener, Network, RouteSource, RouteTable, Transport,
-    UpstreamTransport,
+    AccessLog, Cluster, CompiledRoutes, FilterEntry, HttpFilter, Listener, Network, RouteSource, RouteTable,
+    Transport, UpstreamTransport,
 };
 use thiserror::Error;
 
@@ -21,6 +21,8 @@ pub(super) enum Invalid {
     UpstreamTls,
     #[error("filter chain {0:?}: TLS termination is not supported by this version")]
     DownstreamTls(String),
+    #[error("filter {0:?} is not supported by this version")]
+    Filter(String),
     #[error(transparent)]
     AccessLog(#[from] FormatError),
     #[error("routes: {0}")]
@@ -53,6 +55,7 @@ pub(super) fn listener(listener: &Listener) -> Result<(), Invalid> {
         match &chain.network {
             Network::Http(connection) => {
                 access_logs(&connection.access_logs)?;
+                connection.filters.iter().try_for_each(filter)?;
                 if let RouteSource::Inline(table) = &connection.routes {
                     routes(&Arc::new(table.clone()))?;
                 }
@@ -61,6 +64,15 @@ pub(super) fn listener(listener: &Listener) -> Result<(), Invalid> {
         }
     }
     Ok(())
+}
+
+fn filter(entry: &FilterEntry) -> Result<(), Invalid> {
+    match entry.filter {
+        HttpFilter::GlobalRateLimit(_) | HttpFilter::Jwt(_) | HttpFilter::ExtAuthz(_) => {
+            Err(Invalid::Filter(entry.name.clone()))
+        }
+        HttpFilter::Buffer(_) | HttpFilter::Rbac(_) | HttpFilter::LocalRateLimit(_) => Ok(()),
+    }
 }
 
 fn access_logs(logs: &[AccessLog]) -> Result<(), Invalid> {

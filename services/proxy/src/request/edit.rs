@@ -105,6 +105,11 @@ fn merged(table: &RouteTable, host: &VirtualHost, route: &Route) -> Result<OfRou
     })
 }
 
+/// Edits of a filter, made ready.
+pub(super) fn compile_all(edits: &[HeaderEdit]) -> Result<Box<[Edit]>, HeaderInvalid> {
+    edits.iter().map(compile).collect()
+}
+
 fn compile(edit: &HeaderEdit) -> Result<Edit, HeaderInvalid> {
     let (name, value, act): (_, _, fn(Value) -> Act) = match edit {
         HeaderEdit::Remove { name } => {

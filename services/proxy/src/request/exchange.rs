@@ -1,5 +1,6 @@
 //! One request and its response, with everything that is needed to serve them.
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -17,14 +18,15 @@ use selvedge_http::refusal;
 use selvedge_http::sanitize::{self, Origin};
 use selvedge_telemetry::{Flag, HttpStats, Sharded, details};
 use selvedge_traffic::compiled::Matched;
-use selvedge_traffic::{Action, weights};
+use selvedge_traffic::rate_limit::LocalLimiter;
+use selvedge_traffic::{Action, Metadata, weights};
 use selvedge_upstream::random;
 use selvedge_wire::channel::Channel;
 use selvedge_wire::deadline::Deadline;
 use tokio::time::Instant;
 
 use super::edit::OfRoute;
-use super::filter::Filter;
+use super::filter::{Filter, FilterId, Kept};
 use super::limits::{Expired, Limits};
 use super::record::Log;
 use super::reply::Reply;
@@ -42,6 +44,8 @@ pub(crate) struct Peer {
     pub(crate) original_dst: Option<SocketAddr>,
     pub(crate) connection_id: u64,
     pub(crate) chain: Rc<str>,
+    /// What filters keep for the connection.
+    pub(crate) kept: RefCell<Vec<(FilterId, Rc<LocalLimiter>)>>,
 }
 
 /// What becomes of the connection.
@@ -85,6 +89,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) facts: RequestFacts,
     pub(crate) limits: Limits,
     pub(crate) log: Log<'a>,
+    /// The route, once it has been looked for.
+    pub(super) matched: Option<Matched<'a>>,
     /// The filters that the request passes, known with its route.
     pub(super) chain: &'a [Arc<Filter>],
     /// The place of the weighted cluster that was picked.
@@ -93,6 +99,10 @@ pub(crate) struct Exchange<'a> {
     pub(super) edits: &'a OfRoute,
     /// A filter changed what the route was found by.
     pub(super) rerouted: bool,
+    /// What filters tell each other.
+    pub(super) metadata: Metadata,
+    /// What filters keep from the request for its response.
+    pub(super) kept: Vec<(FilterId, Kept)>,
     active: ActiveRequest,
 }
 
@@ -130,10 +140,13 @@ impl<'a> Exchange<'a> {
             facts,
             limits: Limits::new(now, manager.stream_idle_timeout, manager.config.request_timeout),
             log: Log::new(now, SystemTime::now()),
+            matched: None,
             chain: &[],
             share: None,
             edits: OfRoute::none(),
             rerouted: false,
+            metadata: Metadata::default(),
+            kept: Vec::new(),
             active: ActiveRequest(Arc::clone(&manager.stats)),
         }
     }
@@ -218,7 +231,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Finds the route, its cluster and its filters. Filters pass judgement on requests without a route, too.
-    pub(super) fn find_route(&mut self) -> Option<Matched<'a>> {
+    pub(super) fn find_route(&mut self) {
         // A wish for a tunnel has no path, and no route to a service means one: an expression that takes the empty path
         // must not send it there.
         let tunnel = self.heads.request.method() == "CONNECT";
@@ -231,13 +244,13 @@ impl<'a> Exchange<'a> {
             _ => None,
         };
         self.chain = routes.chains.of(matched.as_ref(), self.share);
-        matched
+        self.matched = matched;
     }
 
     /// Ends a request without a route.
-    pub(super) fn routed(&self, matched: Option<Matched<'a>>) -> Result<Matched<'a>, Ended> {
+    pub(super) fn routed(&self) -> Result<Matched<'a>, Ended> {
         self.manager.stats.rq_total.inc();
-        matched.ok_or_else(|| {
+        self.matched.ok_or_else(|| {
             self.manager.stats.no_route.inc();
             Ended::Reply(Reply::no_route())
         })

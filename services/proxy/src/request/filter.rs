@@ -6,10 +6,16 @@
 
 mod buffer;
 pub(crate) mod chain;
+mod descriptors;
 mod gather;
+mod local_rate_limit;
+mod rbac;
+mod subject;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use selvedge_traffic::rate_limit::Bucket;
 use selvedge_traffic::{HttpFilter, RouteFilter};
 
 use super::body::RequestBody;
@@ -23,45 +29,74 @@ pub(crate) use chain::{Chains, Filters};
 #[derive(Debug)]
 pub(crate) enum Filter {
     Buffer(buffer::Buffer),
+    Rbac(rbac::Rbac),
+    LocalRateLimit(local_rate_limit::LocalRateLimit),
 }
 
 /// What a filter is made with.
 #[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "filters that count come")]
 pub(crate) struct Scope<'a> {
-    /// The filter's name.
-    pub(crate) name: &'a str,
-    /// Its connection manager's.
+    /// The connection manager's.
     pub(crate) stat_prefix: &'a str,
     pub(crate) telemetry: &'a Telemetry,
 }
 
 impl Filter {
-    pub(crate) fn new(filter: &HttpFilter, _scope: Scope<'_>) -> Result<Self, CompileError> {
+    pub(crate) fn new(filter: &HttpFilter, scope: Scope<'_>) -> Result<Self, CompileError> {
         Ok(match filter {
             HttpFilter::Buffer(config) => Self::Buffer(buffer::Buffer::new(config)),
+            HttpFilter::Rbac(config) => Self::Rbac(rbac::Rbac::new(config, scope)),
+            HttpFilter::GlobalRateLimit(_) | HttpFilter::Jwt(_) | HttpFilter::ExtAuthz(_) => {
+                return Err(CompileError::Filter("it is not served yet".to_owned()));
+            }
+            HttpFilter::LocalRateLimit(config) => {
+                Self::LocalRateLimit(local_rate_limit::LocalRateLimit::new(config, scope)?)
+            }
         })
     }
 
     /// The filter as a route wants it. `configs` are its own configurations, the most specific first; one of another
     /// filter's type says nothing.
-    fn for_route(&self, configs: &[&RouteFilter], _scope: Scope<'_>) -> Result<Self, CompileError> {
+    fn for_route(&self, configs: &[&RouteFilter], scope: Scope<'_>) -> Result<Self, CompileError> {
         Ok(match self {
             Self::Buffer(buffer) => Self::Buffer(buffer.for_route(configs)),
+            Self::Rbac(rbac) => Self::Rbac(rbac.for_route(configs, scope)),
+            Self::LocalRateLimit(limit) => Self::LocalRateLimit(limit.for_route(configs, scope)?),
         })
     }
 
     async fn request(&self, x: &mut Exchange<'_>, body: &mut RequestBody) -> Result<(), Ended> {
         match self {
             Self::Buffer(buffer) => buffer.request(x, body).await,
+            Self::Rbac(rbac) => rbac.request(x),
+            Self::LocalRateLimit(limit) => limit.request(x),
         }
     }
 
-    fn response(&self, _x: &mut Exchange<'_>) {
+    fn response(&self, x: &mut Exchange<'_>) {
         match self {
-            Self::Buffer(_) => {}
+            Self::Buffer(_) | Self::Rbac(_) => {}
+            Self::LocalRateLimit(limit) => limit.response(x),
         }
     }
+}
+
+/// Tells filters apart that keep something with a request or a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FilterId(u64);
+
+impl FilterId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// What a filter keeps from the request for its response.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    /// The bucket that the request was counted by, if it is to be shown; whether the request was refused.
+    Limit { bucket: Option<Arc<Bucket>>, refused: bool },
 }
 
 /// Takes the request through its filters, in order.

@@ -16,6 +16,8 @@ pub(crate) struct Reply {
     pub(crate) overloaded: bool,
     /// More of the head, names in lower case.
     pub(crate) headers: Vec<(Cow<'static, str>, Vec<u8>)>,
+    /// For gRPC, where it is not the one that stands for the status.
+    pub(crate) grpc_status: Option<u8>,
     /// The connection ends with the answer.
     pub(crate) close: bool,
     /// It stands for an answer that the cluster owed, and counts as one.
@@ -33,6 +35,7 @@ impl Reply {
             body: body.into(),
             overloaded: false,
             headers: Vec::new(),
+            grpc_status: None,
             close: false,
             charged: false,
             edited: false,
@@ -109,6 +112,7 @@ impl Reply {
             .into(),
             overloaded: *reset == UpstreamReset::Overflow,
             headers: Vec::new(),
+            grpc_status: None,
             close: false,
             charged: true,
             edited: true,

@@ -236,7 +236,7 @@ pub(super) async fn reply(x: &mut Exchange<'_>, reply: Reply) -> After {
     let mut body = &*reply.body;
     if is_grpc {
         head.fields.set_id(HeaderId::ContentType, b"application/grpc");
-        let status = grpc::status_of_http(reply.status);
+        let status = reply.grpc_status.unwrap_or_else(|| grpc::status_of_http(reply.status));
         head.fields.append_id(HeaderId::GrpcStatus, itoa::Buffer::new().format(status).as_bytes());
         if !body.is_empty() {
             head.fields.append_id(HeaderId::GrpcMessage, grpc::encode_message(body).as_bytes());

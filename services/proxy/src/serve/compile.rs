@@ -123,6 +123,8 @@ pub enum CompileError {
     },
     #[error(transparent)]
     Header(#[from] HeaderInvalid),
+    #[error("a filter cannot be used: {0}")]
+    Filter(String),
     #[error("TLS is not served: chain {0:?}")]
     Tls(String),
 }
@@ -132,6 +134,7 @@ pub enum CompileError {
 pub(crate) struct Telemetry {
     pub(crate) registry: Registry,
     pub(crate) access_logs: Arc<AccessLogs>,
+    pub(crate) node_cluster: Arc<str>,
 }
 
 impl CompiledListener {

@@ -1,6 +1,7 @@
 //! The request path over real sockets: clients and upstreams are plain threads, the proxy is the whole data plane with a
 //! configuration given by hand.
 
+mod access;
 mod downgrade;
 mod filters;
 mod floods;
@@ -14,6 +15,7 @@ mod http2;
 mod interception;
 mod lies;
 mod mesh;
+mod rate_limits;
 mod refusals;
 mod retries;
 mod shutdown;

@@ -195,6 +195,7 @@ impl Mesh {
             drain: draining,
             node_address: None,
             patience,
+            node_cluster: "here".into(),
         };
         let mut serving = serve.start(runtime.handle()).unwrap();
         let address = runtime.block_on(async {

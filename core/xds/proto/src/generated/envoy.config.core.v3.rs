@@ -111,6 +111,8 @@ impl ::prost::Name for HeaderValue {
 pub struct HeaderValueOption {
     #[prost(message, optional, tag = "1")]
     pub header: ::core::option::Option<HeaderValue>,
+    #[prost(message, optional, tag = "2")]
+    pub append: ::core::option::Option<bool>,
     #[prost(enumeration = "header_value_option::HeaderAppendAction", tag = "3")]
     pub append_action: i32,
     #[prost(bool, tag = "4")]
@@ -240,6 +242,59 @@ impl ::prost::Name for RuntimeUInt32 {
         "type.googleapis.com/envoy.config.core.v3.RuntimeUInt32".into()
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RuntimeFractionalPercent {
+    #[prost(message, optional, tag = "1")]
+    pub default_value: ::core::option::Option<
+        super::super::super::r#type::v3::FractionalPercent,
+    >,
+    #[prost(string, tag = "2")]
+    pub runtime_key: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RuntimeFractionalPercent {
+    const NAME: &'static str = "RuntimeFractionalPercent";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.RuntimeFractionalPercent".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.RuntimeFractionalPercent".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RuntimeFeatureFlag {
+    #[prost(message, optional, tag = "1")]
+    pub default_value: ::core::option::Option<bool>,
+    #[prost(string, tag = "2")]
+    pub runtime_key: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RuntimeFeatureFlag {
+    const NAME: &'static str = "RuntimeFeatureFlag";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.RuntimeFeatureFlag".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.RuntimeFeatureFlag".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryParameter {
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+}
+impl ::prost::Name for QueryParameter {
+    const NAME: &'static str = "QueryParameter";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.QueryParameter".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.QueryParameter".into()
+    }
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum RoutingPriority {
@@ -295,8 +350,12 @@ impl TrafficDirection {
         }
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GrpcService {
+    #[prost(message, optional, tag = "3")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, repeated, tag = "5")]
+    pub initial_metadata: ::prost::alloc::vec::Vec<HeaderValue>,
     #[prost(oneof = "grpc_service::TargetSpecifier", tags = "1")]
     pub target_specifier: ::core::option::Option<grpc_service::TargetSpecifier>,
 }
@@ -306,6 +365,8 @@ pub mod grpc_service {
     pub struct EnvoyGrpc {
         #[prost(string, tag = "1")]
         pub cluster_name: ::prost::alloc::string::String,
+        #[prost(string, tag = "2")]
+        pub authority: ::prost::alloc::string::String,
     }
     impl ::prost::Name for EnvoyGrpc {
         const NAME: &'static str = "EnvoyGrpc";

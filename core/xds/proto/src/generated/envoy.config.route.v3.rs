@@ -32,6 +32,8 @@ pub struct VirtualHost {
         ::prost::alloc::string::String,
         ::prost_types::Any,
     >,
+    #[prost(message, repeated, tag = "6")]
+    pub rate_limits: ::prost::alloc::vec::Vec<RateLimit>,
 }
 impl ::prost::Name for VirtualHost {
     const NAME: &'static str = "VirtualHost";
@@ -221,6 +223,10 @@ pub struct RouteAction {
     pub idle_timeout: ::core::option::Option<::prost_types::Duration>,
     #[prost(message, optional, tag = "9")]
     pub retry_policy: ::core::option::Option<RetryPolicy>,
+    #[prost(message, repeated, tag = "13")]
+    pub rate_limits: ::prost::alloc::vec::Vec<RateLimit>,
+    #[prost(message, optional, tag = "14")]
+    pub include_vh_rate_limits: ::core::option::Option<bool>,
     #[prost(oneof = "route_action::ClusterSpecifier", tags = "1, 3")]
     pub cluster_specifier: ::core::option::Option<route_action::ClusterSpecifier>,
     #[prost(oneof = "route_action::HostRewriteSpecifier", tags = "6, 7, 29, 35")]
@@ -566,7 +572,12 @@ pub struct HeaderMatcher {
     pub name: ::prost::alloc::string::String,
     #[prost(bool, tag = "8")]
     pub invert_match: bool,
-    #[prost(oneof = "header_matcher::HeaderMatchSpecifier", tags = "6, 7, 13")]
+    #[prost(bool, tag = "14")]
+    pub treat_missing_header_as_empty: bool,
+    #[prost(
+        oneof = "header_matcher::HeaderMatchSpecifier",
+        tags = "4, 11, 9, 10, 12, 6, 7, 13"
+    )]
     pub header_match_specifier: ::core::option::Option<
         header_matcher::HeaderMatchSpecifier,
     >,
@@ -575,6 +586,16 @@ pub struct HeaderMatcher {
 pub mod header_matcher {
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum HeaderMatchSpecifier {
+        #[prost(string, tag = "4")]
+        ExactMatch(::prost::alloc::string::String),
+        #[prost(message, tag = "11")]
+        SafeRegexMatch(super::super::super::super::r#type::matcher::v3::RegexMatcher),
+        #[prost(string, tag = "9")]
+        PrefixMatch(::prost::alloc::string::String),
+        #[prost(string, tag = "10")]
+        SuffixMatch(::prost::alloc::string::String),
+        #[prost(string, tag = "12")]
+        ContainsMatch(::prost::alloc::string::String),
         #[prost(message, tag = "6")]
         RangeMatch(super::super::super::super::r#type::v3::Int64Range),
         #[prost(bool, tag = "7")]
@@ -623,6 +644,310 @@ impl ::prost::Name for QueryParameterMatcher {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "type.googleapis.com/envoy.config.route.v3.QueryParameterMatcher".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RateLimit {
+    #[prost(message, optional, tag = "1")]
+    pub stage: ::core::option::Option<u32>,
+    #[prost(string, tag = "2")]
+    pub disable_key: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "3")]
+    pub actions: ::prost::alloc::vec::Vec<rate_limit::Action>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub limit: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "5")]
+    pub hits_addend: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    #[prost(bool, tag = "6")]
+    pub apply_on_stream_done: bool,
+}
+/// Nested message and enum types in `RateLimit`.
+pub mod rate_limit {
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Action {
+        #[prost(
+            oneof = "action::ActionSpecifier",
+            tags = "1, 2, 3, 12, 4, 5, 6, 8, 10, 11"
+        )]
+        pub action_specifier: ::core::option::Option<action::ActionSpecifier>,
+    }
+    /// Nested message and enum types in `Action`.
+    pub mod action {
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct SourceCluster {}
+        impl ::prost::Name for SourceCluster {
+            const NAME: &'static str = "SourceCluster";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RateLimit.Action.SourceCluster".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RateLimit.Action.SourceCluster"
+                    .into()
+            }
+        }
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct DestinationCluster {}
+        impl ::prost::Name for DestinationCluster {
+            const NAME: &'static str = "DestinationCluster";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RateLimit.Action.DestinationCluster".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RateLimit.Action.DestinationCluster"
+                    .into()
+            }
+        }
+        #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct RequestHeaders {
+            #[prost(string, tag = "1")]
+            pub header_name: ::prost::alloc::string::String,
+            #[prost(string, tag = "2")]
+            pub descriptor_key: ::prost::alloc::string::String,
+            #[prost(bool, tag = "3")]
+            pub skip_if_absent: bool,
+        }
+        impl ::prost::Name for RequestHeaders {
+            const NAME: &'static str = "RequestHeaders";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RateLimit.Action.RequestHeaders".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RateLimit.Action.RequestHeaders"
+                    .into()
+            }
+        }
+        #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct QueryParameters {
+            #[prost(string, tag = "1")]
+            pub query_parameter_name: ::prost::alloc::string::String,
+            #[prost(string, tag = "2")]
+            pub descriptor_key: ::prost::alloc::string::String,
+            #[prost(bool, tag = "3")]
+            pub skip_if_absent: bool,
+        }
+        impl ::prost::Name for QueryParameters {
+            const NAME: &'static str = "QueryParameters";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RateLimit.Action.QueryParameters".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RateLimit.Action.QueryParameters"
+                    .into()
+            }
+        }
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct RemoteAddress {}
+        impl ::prost::Name for RemoteAddress {
+            const NAME: &'static str = "RemoteAddress";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RateLimit.Action.RemoteAddress".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RateLimit.Action.RemoteAddress"
+                    .into()
+            }
+        }
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct MaskedRemoteAddress {
+            #[prost(message, optional, tag = "1")]
+            pub v4_prefix_mask_len: ::core::option::Option<u32>,
+            #[prost(message, optional, tag = "2")]
+            pub v6_prefix_mask_len: ::core::option::Option<u32>,
+        }
+        impl ::prost::Name for MaskedRemoteAddress {
+            const NAME: &'static str = "MaskedRemoteAddress";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RateLimit.Action.MaskedRemoteAddress".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RateLimit.Action.MaskedRemoteAddress"
+                    .into()
+            }
+        }
+        #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct GenericKey {
+            #[prost(string, tag = "1")]
+            pub descriptor_value: ::prost::alloc::string::String,
+            #[prost(string, tag = "2")]
+            pub descriptor_key: ::prost::alloc::string::String,
+        }
+        impl ::prost::Name for GenericKey {
+            const NAME: &'static str = "GenericKey";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RateLimit.Action.GenericKey".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RateLimit.Action.GenericKey"
+                    .into()
+            }
+        }
+        #[derive(Clone, PartialEq, ::prost::Message)]
+        pub struct HeaderValueMatch {
+            #[prost(string, tag = "1")]
+            pub descriptor_value: ::prost::alloc::string::String,
+            #[prost(message, optional, tag = "2")]
+            pub expect_match: ::core::option::Option<bool>,
+            #[prost(message, repeated, tag = "3")]
+            pub headers: ::prost::alloc::vec::Vec<super::super::HeaderMatcher>,
+            #[prost(string, tag = "4")]
+            pub descriptor_key: ::prost::alloc::string::String,
+        }
+        impl ::prost::Name for HeaderValueMatch {
+            const NAME: &'static str = "HeaderValueMatch";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RateLimit.Action.HeaderValueMatch".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RateLimit.Action.HeaderValueMatch"
+                    .into()
+            }
+        }
+        #[derive(Clone, PartialEq, ::prost::Message)]
+        pub struct MetaData {
+            #[prost(string, tag = "1")]
+            pub descriptor_key: ::prost::alloc::string::String,
+            #[prost(message, optional, tag = "2")]
+            pub metadata_key: ::core::option::Option<
+                super::super::super::super::super::r#type::metadata::v3::MetadataKey,
+            >,
+            #[prost(string, tag = "3")]
+            pub default_value: ::prost::alloc::string::String,
+            #[prost(enumeration = "meta_data::Source", tag = "4")]
+            pub source: i32,
+            #[prost(bool, tag = "5")]
+            pub skip_if_absent: bool,
+        }
+        /// Nested message and enum types in `MetaData`.
+        pub mod meta_data {
+            #[derive(
+                Clone,
+                Copy,
+                Debug,
+                PartialEq,
+                Eq,
+                Hash,
+                PartialOrd,
+                Ord,
+                ::prost::Enumeration
+            )]
+            #[repr(i32)]
+            pub enum Source {
+                Dynamic = 0,
+                RouteEntry = 1,
+                ClusterEntry = 2,
+                ClusterLocalityEntry = 3,
+            }
+            impl Source {
+                /// String value of the enum field names used in the ProtoBuf definition.
+                ///
+                /// The values are not transformed in any way and thus are considered stable
+                /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+                pub fn as_str_name(&self) -> &'static str {
+                    match self {
+                        Self::Dynamic => "DYNAMIC",
+                        Self::RouteEntry => "ROUTE_ENTRY",
+                        Self::ClusterEntry => "CLUSTER_ENTRY",
+                        Self::ClusterLocalityEntry => "CLUSTER_LOCALITY_ENTRY",
+                    }
+                }
+                /// Creates an enum from field names used in the ProtoBuf definition.
+                pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+                    match value {
+                        "DYNAMIC" => Some(Self::Dynamic),
+                        "ROUTE_ENTRY" => Some(Self::RouteEntry),
+                        "CLUSTER_ENTRY" => Some(Self::ClusterEntry),
+                        "CLUSTER_LOCALITY_ENTRY" => Some(Self::ClusterLocalityEntry),
+                        _ => None,
+                    }
+                }
+            }
+        }
+        impl ::prost::Name for MetaData {
+            const NAME: &'static str = "MetaData";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RateLimit.Action.MetaData".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RateLimit.Action.MetaData"
+                    .into()
+            }
+        }
+        #[derive(Clone, PartialEq, ::prost::Message)]
+        pub struct QueryParameterValueMatch {
+            #[prost(string, tag = "1")]
+            pub descriptor_value: ::prost::alloc::string::String,
+            #[prost(message, optional, tag = "2")]
+            pub expect_match: ::core::option::Option<bool>,
+            #[prost(message, repeated, tag = "3")]
+            pub query_parameters: ::prost::alloc::vec::Vec<
+                super::super::QueryParameterMatcher,
+            >,
+            #[prost(string, tag = "4")]
+            pub descriptor_key: ::prost::alloc::string::String,
+        }
+        impl ::prost::Name for QueryParameterValueMatch {
+            const NAME: &'static str = "QueryParameterValueMatch";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RateLimit.Action.QueryParameterValueMatch".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RateLimit.Action.QueryParameterValueMatch"
+                    .into()
+            }
+        }
+        #[derive(Clone, PartialEq, ::prost::Oneof)]
+        pub enum ActionSpecifier {
+            #[prost(message, tag = "1")]
+            SourceCluster(SourceCluster),
+            #[prost(message, tag = "2")]
+            DestinationCluster(DestinationCluster),
+            #[prost(message, tag = "3")]
+            RequestHeaders(RequestHeaders),
+            #[prost(message, tag = "12")]
+            QueryParameters(QueryParameters),
+            #[prost(message, tag = "4")]
+            RemoteAddress(RemoteAddress),
+            #[prost(message, tag = "5")]
+            GenericKey(GenericKey),
+            #[prost(message, tag = "6")]
+            HeaderValueMatch(HeaderValueMatch),
+            #[prost(message, tag = "8")]
+            Metadata(MetaData),
+            #[prost(message, tag = "10")]
+            MaskedRemoteAddress(MaskedRemoteAddress),
+            #[prost(message, tag = "11")]
+            QueryParameterValueMatch(QueryParameterValueMatch),
+        }
+    }
+    impl ::prost::Name for Action {
+        const NAME: &'static str = "Action";
+        const PACKAGE: &'static str = "envoy.config.route.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.route.v3.RateLimit.Action".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.route.v3.RateLimit.Action".into()
+        }
+    }
+}
+impl ::prost::Name for RateLimit {
+    const NAME: &'static str = "RateLimit";
+    const PACKAGE: &'static str = "envoy.config.route.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.route.v3.RateLimit".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.route.v3.RateLimit".into()
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]

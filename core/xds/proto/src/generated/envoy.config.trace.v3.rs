@@ -61,7 +61,7 @@ impl ::prost::Name for Tracing {
         "type.googleapis.com/envoy.config.trace.v3.Tracing".into()
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct OpenTelemetryConfig {
     #[prost(message, optional, tag = "1")]
     pub grpc_service: ::core::option::Option<super::super::core::v3::GrpcService>,

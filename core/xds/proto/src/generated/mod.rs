@@ -26,6 +26,16 @@ pub mod envoy {
                 include!("envoy.config.listener.v3.rs");
             }
         }
+        pub mod ratelimit {
+            pub mod v3 {
+                include!("envoy.config.ratelimit.v3.rs");
+            }
+        }
+        pub mod rbac {
+            pub mod v3 {
+                include!("envoy.config.rbac.v3.rs");
+            }
+        }
         pub mod route {
             pub mod v3 {
                 include!("envoy.config.route.v3.rs");
@@ -50,11 +60,43 @@ pub mod envoy {
                 }
             }
         }
+        pub mod common {
+            pub mod ratelimit {
+                pub mod v3 {
+                    include!("envoy.extensions.common.ratelimit.v3.rs");
+                }
+            }
+        }
         pub mod filters {
             pub mod http {
                 pub mod buffer {
                     pub mod v3 {
                         include!("envoy.extensions.filters.http.buffer.v3.rs");
+                    }
+                }
+                pub mod ext_authz {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.ext_authz.v3.rs");
+                    }
+                }
+                pub mod jwt_authn {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.jwt_authn.v3.rs");
+                    }
+                }
+                pub mod local_ratelimit {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.local_ratelimit.v3.rs");
+                    }
+                }
+                pub mod ratelimit {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.ratelimit.v3.rs");
+                    }
+                }
+                pub mod rbac {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.rbac.v3.rs");
                     }
                 }
                 pub mod router {
@@ -79,6 +121,11 @@ pub mod envoy {
                 pub mod http_connection_manager {
                     pub mod v3 {
                         include!("envoy.extensions.filters.network.http_connection_manager.v3.rs");
+                    }
+                }
+                pub mod rbac {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.network.rbac.v3.rs");
                     }
                 }
                 pub mod tcp_proxy {
@@ -123,6 +170,11 @@ pub mod envoy {
                 include!("envoy.r#type.matcher.v3.rs");
             }
         }
+        pub mod metadata {
+            pub mod v3 {
+                include!("envoy.r#type.metadata.v3.rs");
+            }
+        }
         pub mod tracing {
             pub mod v3 {
                 include!("envoy.r#type.tracing.v3.rs");
@@ -133,9 +185,19 @@ pub mod envoy {
         }
     }
     pub mod service {
+        pub mod auth {
+            pub mod v3 {
+                include!("envoy.service.auth.v3.rs");
+            }
+        }
         pub mod discovery {
             pub mod v3 {
                 include!("envoy.service.discovery.v3.rs");
+            }
+        }
+        pub mod ratelimit {
+            pub mod v3 {
+                include!("envoy.service.ratelimit.v3.rs");
             }
         }
     }

@@ -24,7 +24,6 @@ impl Buffer {
         let own = configs.iter().find_map(|config| match config {
             RouteFilter::Buffer(BufferRoute::Disabled) => Some(Self { bytes_max: None }),
             RouteFilter::Buffer(BufferRoute::Buffer(config)) => Some(Self::new(config)),
-            #[expect(unreachable_patterns, reason = "filters come")]
             _ => None,
         });
         own.unwrap_or(Self { bytes_max: self.bytes_max })

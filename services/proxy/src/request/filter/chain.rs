@@ -48,7 +48,7 @@ impl Filters {
         let entries = entries
             .iter()
             .map(|entry| {
-                let filter = Filter::new(&entry.filter, Scope { name: &entry.name, stat_prefix, telemetry })?;
+                let filter = Filter::new(&entry.filter, Scope { stat_prefix, telemetry })?;
                 Ok((entry.clone(), Arc::new(filter)))
             })
             .collect::<Result<Vec<_>, CompileError>>()?;
@@ -153,9 +153,8 @@ impl Making<'_> {
         if let Some(made) = self.filter.get(&key) {
             return Ok(Arc::clone(made));
         }
-        let (entry, filter) = &self.filters.entries[place];
-        let scope =
-            Scope { name: &entry.name, stat_prefix: &self.filters.stat_prefix, telemetry: self.telemetry };
+        let (_, filter) = &self.filters.entries[place];
+        let scope = Scope { stat_prefix: &self.filters.stat_prefix, telemetry: self.telemetry };
         let made = Arc::new(filter.for_route(configs, scope)?);
         self.filter.insert(key, Arc::clone(&made));
         Ok(made)
