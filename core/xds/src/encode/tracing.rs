@@ -107,8 +107,8 @@ fn extension<M: Message + Name>(name: &str, config: &M) -> proto::tracing::Http 
 }
 
 fn grpc(cluster: &str) -> GrpcService {
-    let target = EnvoyGrpc { cluster_name: cluster.to_owned() };
-    GrpcService { target_specifier: Some(TargetSpecifier::EnvoyGrpc(target)) }
+    let target = EnvoyGrpc { cluster_name: cluster.to_owned(), ..EnvoyGrpc::default() };
+    GrpcService { target_specifier: Some(TargetSpecifier::EnvoyGrpc(target)), ..GrpcService::default() }
 }
 
 fn http(cluster: &str, uri: &str) -> HttpService {
