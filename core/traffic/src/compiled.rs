@@ -8,7 +8,7 @@ use crate::matching::host::DomainTaken;
 use crate::matching::{HostIndex, RequestView, Target};
 use crate::rewrite::{Rewriter, Substitution};
 use crate::{
-    Action, Forward, HostRewrite, PathRewrite, RetryPolicy, Route, RouteTable, VirtualHost, weights,
+    Action, Forward, Hedge, HostRewrite, PathRewrite, RetryPolicy, Route, RouteTable, VirtualHost, weights,
 };
 
 /// A route table with its index. Shared by all workers; a new configuration is a new one.
@@ -133,6 +133,11 @@ impl<'a> Matched<'a> {
     /// The retry policy in force for a route's forwarding: its own, else its virtual host's.
     pub fn retry(&self, forward: &'a Forward) -> Option<&'a RetryPolicy> {
         forward.retry.as_ref().or(self.virtual_host.retry.as_ref())
+    }
+
+    /// The hedging in force, likewise.
+    pub fn hedge(&self, forward: &'a Forward) -> Option<&'a Hedge> {
+        forward.hedge.as_ref().or(self.virtual_host.hedge.as_ref())
     }
 
     /// The authority for the upstream's request, if it differs and does not depend on the endpoint.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::matching::{RequestView, Target};
-use crate::{Action, CompiledRoutes, Forward, HostRewrite, Matched, RetryPolicy, Timeouts, weights};
+use crate::timeout::{Around, Timeouts};
+use crate::{Action, CompiledRoutes, Forward, HostRewrite, Matched, RetryPolicy, weights};
 
 /// What a route table does with a request, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -113,7 +114,8 @@ fn result(matched: &Matched<'_>, request: &impl RequestView) -> DecisionResult {
 
 fn explain_forward(matched: &Matched<'_>, forward: &Forward, request: &impl RequestView) -> ForwardDecision {
     let retry = matched.retry(forward);
-    let timeouts = Timeouts::resolve(forward, retry, request);
+    let around = Around { retry, hedge: matched.hedge(forward), stream_duration_max: None };
+    let timeouts = Timeouts::resolve(forward, around, request);
     let share = |cluster: &crate::WeightedCluster| Share {
         cluster: cluster.name.clone(),
         weight: cluster.weight,

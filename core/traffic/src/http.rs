@@ -39,6 +39,42 @@ pub struct HttpConnection {
     /// `None` traces nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tracing: Option<Tracing>,
+    /// A stream may last so long; `None` and zero are none.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub stream_duration_max: Option<Duration>,
+    /// A connection is drained after this; `None` and zero are none.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub connection_duration_max: Option<Duration>,
+    /// … or after so many requests; `None` and 0 are no bound.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub requests_per_connection_max: Option<u32>,
+}
+
+impl HttpConnection {
+    /// A manager as Envoy has it when nothing else is said.
+    pub fn new(stat_prefix: &str, routes: RouteSource) -> Self {
+        Self {
+            stat_prefix: stat_prefix.to_owned(),
+            codec: Codec::default(),
+            routes,
+            filters: Vec::new(),
+            access_logs: Vec::new(),
+            normalize_path: false,
+            merge_slashes: false,
+            websocket: false,
+            use_remote_address: false,
+            server_name: None,
+            stream_idle_timeout: None,
+            request_timeout: None,
+            request_headers_timeout: None,
+            idle_timeout: None,
+            drain_timeout: None,
+            stream_duration_max: None,
+            connection_duration_max: None,
+            requests_per_connection_max: None,
+            tracing: None,
+        }
+    }
 }
 
 /// The versions accepted.

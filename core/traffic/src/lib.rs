@@ -7,6 +7,7 @@
 pub mod access;
 pub mod access_log;
 pub mod balance;
+pub mod breaker;
 pub mod circuit;
 pub mod cluster;
 pub mod compiled;
@@ -14,6 +15,7 @@ pub mod endpoint;
 pub mod explain;
 pub mod filter;
 pub mod fraction;
+pub mod hash;
 pub mod health;
 pub mod http;
 pub mod listener;
@@ -33,27 +35,39 @@ pub mod tracing;
 pub mod weights;
 
 pub use access_log::{AccessLog, AccessLogFormat, JsonTemplate, LogFilter};
-pub use circuit::{Bounded, CircuitBreakers, Thresholds};
-pub use cluster::{Cluster, Discovery, DnsLookupFamily, HttpProtocol, LoadBalancing};
+pub use breaker::{BreakerConfig, BreakerPolicy};
+pub use circuit::{Bounded, CircuitBreakers, Priority, RetryBudget, Thresholds};
+pub use cluster::{
+    Cluster, Discovery, DnsLookupFamily, HttpProtocol, LoadBalancing, LocalityRouting, Placement,
+    RingHashFunction, SlowStart, SubsetFallback, SubsetSelector, Subsets,
+};
 pub use compiled::{CompiledRoutes, Matched, NoRoute, TableInvalid};
-pub use endpoint::{Address, Endpoint, EndpointHealth, LoadAssignment, Locality, LocalityEndpoints};
+pub use endpoint::{
+    Address, Endpoint, EndpointHealth, Label, Labels, LoadAssignment, Locality, LocalityEndpoints,
+};
 pub use explain::{Decision, DecisionResult, ForwardDecision};
 pub use filter::{FilterEntry, FilterOverride, FilterSetting, HttpFilter, RouteFilter};
 pub use fraction::Fraction;
+pub use hash::{HashPolicy, HashSource};
 pub use health::{HealthCheck, HealthProbe};
 pub use http::{Codec, HttpConnection, RouteSource};
 pub use listener::{ChainMatch, Direction, FilterChain, Listener, Network};
 pub use metadata::{Metadata, MetadataMatch, ValueMatch};
-pub use outlier::OutlierDetection;
+pub use outlier::{FailurePercentage, OutlierDetection, SuccessRate};
 pub use rate_limit::RateLimit;
 pub use resource::{Resource, ResourceKind};
 pub use retry::{RateLimitedBackoff, ResetFormat, ResetHeader, Retrier, RetryBackoff, RetryOn, RetryPolicy};
 pub use rewrite::{HostRewrite, PathRewrite};
 pub use route::{
-    Action, DirectResponse, Forward, HeaderEdit, HeaderEdits, Redirect, Route, RouteTable, VirtualHost,
-    WeightedCluster,
+    Action, DirectResponse, Forward, HeaderEdit, HeaderEdits, Hedge, Redirect, Route, RouteTable,
+    StreamDuration, VirtualHost, WeightedCluster,
 };
 pub use tcp::TcpProxy;
 pub use timeout::Timeouts;
 pub use tls::{Transport, UpstreamTransport};
 pub use tracing::Tracing;
+
+/// Whether a field says nothing, so that what is printed of a configuration stays short.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

@@ -20,6 +20,10 @@ impl ResourceKind {
 
 /// One resource of a proxy's configuration.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made and taken apart at a change of configuration, never kept in number"
+)]
 pub enum Resource {
     Cluster(Cluster),
     Endpoints(LoadAssignment),

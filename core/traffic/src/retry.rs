@@ -11,15 +11,27 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::endpoint::Labels;
+use crate::matching::HeaderMatch;
+
 /// Envoy's `config.route.v3.RetryPolicy`, the parts that are spoken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RetryPolicy {
     pub on: RetryOn,
     /// Tries after the first.
     pub retries_max: u32,
     /// Bound of each try; `None` leaves the route's time-out alone.
     pub per_try_timeout: Option<Duration>,
+    /// … as long as nothing comes; it holds on while the response streams.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub per_try_idle_timeout: Option<Duration>,
     pub retriable_status_codes: Vec<u16>,
+    /// Any of these in a response, with [`RetryOn::RETRIABLE_HEADERS`].
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub retriable_headers: Vec<HeaderMatch>,
+    /// Only requests with one of these are retried; empty is every request.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub retriable_request_headers: Vec<HeaderMatch>,
     pub backoff: RetryBackoff,
     /// An answer may say how long to wait; it then replaces the exponential wait.
     pub rate_limited_backoff: Option<RateLimitedBackoff>,
@@ -27,6 +39,15 @@ pub struct RetryPolicy {
     pub avoid_previous_hosts: bool,
     /// … drawing at most this many times for a fresh one.
     pub host_selection_attempts_max: u32,
+    /// A retry avoids canaries.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub avoid_canaries: bool,
+    /// A retry avoids hosts with all of these labels; empty is none.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub avoid_labels: Labels,
+    /// A retry avoids priorities that were tried, looked at anew after so many tries; `None` draws as for the first.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub avoid_priorities_every: Option<u32>,
 }
 
 impl Default for RetryPolicy {
@@ -36,11 +57,17 @@ impl Default for RetryPolicy {
             on: RetryOn::default(),
             retries_max: 1,
             per_try_timeout: None,
+            per_try_idle_timeout: None,
             retriable_status_codes: Vec::new(),
+            retriable_headers: Vec::new(),
+            retriable_request_headers: Vec::new(),
             backoff: RetryBackoff::default(),
             rate_limited_backoff: None,
             avoid_previous_hosts: false,
             host_selection_attempts_max: 1,
+            avoid_canaries: false,
+            avoid_labels: Labels::default(),
+            avoid_priorities_every: None,
         }
     }
 }
@@ -108,9 +135,10 @@ impl RetryOn {
     pub const GRPC_RESOURCE_EXHAUSTED: Self = Self(1 << 11);
     pub const GRPC_UNAVAILABLE: Self = Self(1 << 12);
     pub const RESET_BEFORE_REQUEST: Self = Self(1 << 13);
+    pub const RETRIABLE_HEADERS: Self = Self(1 << 14);
 
     /// Every condition with Envoy's word for it.
-    pub const NAMES: [(Self, &'static str); 14] = [
+    pub const NAMES: [(Self, &'static str); 15] = [
         (Self::FIVE_XX, "5xx"),
         (Self::GATEWAY_ERROR, "gateway-error"),
         (Self::RESET, "reset"),
@@ -125,10 +153,11 @@ impl RetryOn {
         (Self::GRPC_RESOURCE_EXHAUSTED, "resource-exhausted"),
         (Self::GRPC_UNAVAILABLE, "unavailable"),
         (Self::RESET_BEFORE_REQUEST, "reset-before-request"),
+        (Self::RETRIABLE_HEADERS, "retriable-headers"),
     ];
 
-    /// The conditions of a comma-separated list; words that are no condition (`retriable-headers`,
-    /// `http3-post-connect-failure`, typing errors) are left out, as Envoy leaves them out of its headers.
+    /// The conditions of a comma-separated list; words that are no condition
+    /// (`http3-post-connect-failure`, typing errors) are left out, as Envoy leaves them out of its headers.
     pub fn parse(list: &str) -> Self {
         let known = |word: &str| Self::NAMES.iter().find(|(_, name)| *name == word).map(|(one, _)| *one);
         list.split(',').filter_map(|word| known(word.trim())).fold(Self::default(), Self::with)

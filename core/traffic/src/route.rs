@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::circuit::Priority;
+use crate::endpoint::Labels;
+use crate::hash::HashPolicy;
 use crate::matching::RouteMatch;
 use crate::{FilterOverride, HostRewrite, PathRewrite, RateLimit, RetryPolicy};
 
@@ -38,8 +41,14 @@ pub struct VirtualHost {
     /// For routes that have none of their own, unless they or a filter say otherwise.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rate_limits: Vec<RateLimit>,
+    /// For routes that have none of their own.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub hedge: Option<Hedge>,
     /// The upstream sees `x-envoy-attempt-count`.
     pub include_attempt_count: bool,
+    /// The client sees it.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub include_attempt_count_in_response: bool,
     /// For all its routes.
     #[serde(skip_serializing_if = "HeaderEdits::is_empty")]
     pub headers: HeaderEdits,
@@ -61,6 +70,10 @@ pub struct Route {
 
 /// What happens to a matched request.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every route forwards; a box would cost each request a jump"
+)]
 pub enum Action {
     Forward(Forward),
     Redirect(Redirect),
@@ -77,6 +90,20 @@ pub struct Forward {
     /// A stream without progress ends after this; zero is none, `None` inherits the connection's.
     pub idle_timeout: Option<Duration>,
     pub retry: Option<RetryPolicy>,
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub hedge: Option<Hedge>,
+    /// How long the whole stream may last.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub stream_duration: StreamDuration,
+    /// Which of the cluster's thresholds count.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub priority: Priority,
+    /// What a request's hash is made of, for the policies that hash; empty draws at random.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub hash: Vec<HashPolicy>,
+    /// The hosts that may be asked, where the cluster has subsets; empty is any.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub labels: Labels,
     pub path_rewrite: Option<PathRewrite>,
     pub host_rewrite: Option<HostRewrite>,
     /// The host that is rewritten is appended to `x-forwarded-host`.
@@ -113,6 +140,11 @@ impl Forward {
             timeout: None,
             idle_timeout: None,
             retry: None,
+            hedge: None,
+            stream_duration: StreamDuration::default(),
+            priority: Priority::default(),
+            hash: Vec::new(),
+            labels: Labels::default(),
             path_rewrite: None,
             host_rewrite: None,
             append_forwarded_host: false,
@@ -120,6 +152,31 @@ impl Forward {
             rate_limits: Vec::new(),
             include_host_rate_limits: false,
         }
+    }
+}
+
+/// Asking a second host before the first has answered (Envoy's `HedgePolicy`, the part that Envoy implements).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Hedge {
+    /// A try that takes too long is not given up: the retry runs beside it, and the first good answer wins.
+    pub on_per_try_timeout: bool,
+}
+
+/// Bounds of a stream from its first byte to its last (Envoy's `MaxStreamDuration`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StreamDuration {
+    /// 504, details `max_duration_timeout`; zero is none, `None` inherits the connection's.
+    pub max: Option<Duration>,
+    /// A request's `grpc-timeout` counts, up to this (zero is without bound).
+    pub grpc_timeout_max: Option<Duration>,
+    /// Taken off `grpc-timeout`, so that we give up before the client does.
+    pub grpc_timeout_offset: Option<Duration>,
+}
+
+impl StreamDuration {
+    /// Whether anything is said; then the route's own time-out does not count, as in Envoy.
+    pub const fn is_set(&self) -> bool {
+        self.max.is_some() || self.grpc_timeout_max.is_some() || self.grpc_timeout_offset.is_some()
     }
 }
 

@@ -15,5 +15,26 @@ pub struct TcpProxy {
     /// No byte either way closes the connection; `None` is an hour.
     pub idle_timeout: Option<Duration>,
     pub connect_attempts_max: u32,
+    /// The client's address is the hash, for the policies that hash.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub hash_source_ip: bool,
+    /// The connection ends after this; `None` is none.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub connection_duration_max: Option<Duration>,
     pub access_logs: Vec<AccessLog>,
+}
+
+impl TcpProxy {
+    /// One attempt to one of these, everything else at its default.
+    pub fn to(stat_prefix: &str, clusters: Vec<WeightedCluster>) -> Self {
+        Self {
+            stat_prefix: stat_prefix.to_owned(),
+            clusters,
+            idle_timeout: None,
+            connect_attempts_max: 1,
+            hash_source_ip: false,
+            connection_duration_max: None,
+            access_logs: Vec::new(),
+        }
+    }
 }

@@ -8,9 +8,9 @@ use selvedge_model::{
     PortProtocol, ServiceDiscovery, VirtualNode,
 };
 use selvedge_traffic::{
-    Address, CircuitBreakers, Cluster, Discovery, DnsLookupFamily, Endpoint, EndpointHealth, HealthCheck,
-    HealthProbe, HttpProtocol, LoadAssignment, LoadBalancing, LocalityEndpoints, OutlierDetection,
-    Thresholds, UpstreamTransport,
+    Address, CircuitBreakers, Cluster, Discovery, DnsLookupFamily, Endpoint, HealthCheck, HealthProbe,
+    HttpProtocol, LoadAssignment, LocalityEndpoints, OutlierDetection, SuccessRate, Thresholds,
+    UpstreamTransport,
 };
 
 use crate::context::Context;
@@ -26,18 +26,10 @@ use crate::translation::{EndpointSource, Found};
 /// A cluster with everything at what App Mesh gave it.
 pub(crate) fn base(name: String, discovery: Discovery, connect_timeout: Duration) -> Cluster {
     Cluster {
-        name,
-        discovery,
         connect_timeout,
-        balancing: LoadBalancing::RoundRobin,
-        protocol: HttpProtocol::Http1,
-        transport: UpstreamTransport::Plain,
         circuit_breakers: breakers(Thresholds::UNLIMITED),
-        outlier_detection: None,
-        health_checks: Vec::new(),
-        idle_timeout: None,
         ignore_health_on_host_removal: true,
-        close_connections_on_host_removal: false,
+        ..Cluster::new(&name, discovery)
     }
 }
 
@@ -71,10 +63,9 @@ pub(crate) fn pool(pool: Option<&ConnectionPool>) -> CircuitBreakers {
 
 /// One fixed address.
 pub(crate) fn one_address(name: &str, address: Address, hostname: &str) -> LoadAssignment {
-    let endpoint =
-        Endpoint { address, weight: 1, health: EndpointHealth::Healthy, hostname: hostname.to_owned() };
+    let endpoint = Endpoint { hostname: hostname.to_owned(), ..Endpoint::new(address) };
     let locality = LocalityEndpoints { endpoints: vec![endpoint], ..LocalityEndpoints::default() };
-    LoadAssignment { cluster: name.to_owned(), localities: vec![locality] }
+    LoadAssignment { cluster: name.to_owned(), localities: vec![locality], ..LoadAssignment::default() }
 }
 
 /// The loopback address of the preferred family.
@@ -149,7 +140,7 @@ pub(crate) fn egress(
 
 /// No address at all: whoever asks for one is told that there is none.
 fn nobody(name: &str) -> LoadAssignment {
-    LoadAssignment { cluster: name.to_owned(), localities: Vec::new() }
+    LoadAssignment { cluster: name.to_owned(), ..LoadAssignment::default() }
 }
 
 fn is_closed(cluster: &Cluster) -> bool {
@@ -257,7 +248,7 @@ fn outlier_detection(outlier: &selvedge_model::OutlierDetection) -> OutlierDetec
             .max(positive(&outlier.base_ejection_duration).unwrap_or(default.base_ejection_time)),
         max_ejection_percent: outlier.max_ejection_percent,
         // App Mesh knows one criterion: server errors in a row.
-        enforcing_success_rate: 0,
+        success_rate: SuccessRate { enforcing: 0, ..default.success_rate },
         ..default
     }
 }

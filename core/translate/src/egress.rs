@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use selvedge_model::{ClientPolicyTls, IpPreference, PortProtocol, VirtualService};
 use selvedge_traffic::listener::DetectedTransport;
 use selvedge_traffic::{
-    AccessLog, ChainMatch, Codec, Direction, Discovery, FilterChain, HttpConnection, Listener, Network,
-    RouteSource, RouteTable, TcpProxy, Transport, VirtualHost, WeightedCluster,
+    AccessLog, ChainMatch, Direction, Discovery, FilterChain, HttpConnection, Listener, Network, RouteSource,
+    RouteTable, TcpProxy, Transport, VirtualHost, WeightedCluster,
 };
 
 use crate::cluster;
@@ -69,22 +69,11 @@ pub(crate) fn http_connection(
     access_logs: Vec<AccessLog>,
 ) -> HttpConnection {
     HttpConnection {
-        stat_prefix,
-        codec: Codec::Auto,
-        routes: RouteSource::Rds(routes),
         access_logs,
-        filters: Vec::new(),
         normalize_path: true,
         merge_slashes: true,
         websocket: true,
-        use_remote_address: false,
-        server_name: None,
-        stream_idle_timeout: None,
-        request_timeout: None,
-        request_headers_timeout: None,
-        idle_timeout: None,
-        drain_timeout: None,
-        tracing: None,
+        ..HttpConnection::new(&stat_prefix, RouteSource::Rds(routes))
     }
 }
 
@@ -266,13 +255,8 @@ pub(crate) fn intercepting(
         context.cluster(cluster);
         let mesh = context.snapshot.mesh.as_ref();
         context.origin(name, mesh);
-        let proxy = TcpProxy {
-            stat_prefix: names::EGRESS_STAT_PREFIX.to_owned(),
-            clusters: vec![WeightedCluster::new(name, 1)],
-            idle_timeout: None,
-            connect_attempts_max: 1,
-            access_logs: Vec::new(),
-        };
+        let clusters = vec![WeightedCluster::new(name, 1)];
+        let proxy = TcpProxy::to(names::EGRESS_STAT_PREFIX, clusters);
         let network = Network::Tcp(proxy);
         FilterChain { name: name.to_owned(), matches, transport: Transport::Plain, network }
     };

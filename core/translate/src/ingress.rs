@@ -175,11 +175,9 @@ fn network(
     let clusters = vec![WeightedCluster::new(cluster, 1)];
     if protocol == PortProtocol::Tcp {
         return Network::Tcp(TcpProxy {
-            stat_prefix,
-            clusters,
             idle_timeout: tcp_idle(listener),
-            connect_attempts_max: 1,
             access_logs: access_logs.to_vec(),
+            ..TcpProxy::to(&stat_prefix, clusters)
         });
     }
     let timeouts = policy::timeouts_of_node(context, &node.key.name, Requests::of_listener(listener));

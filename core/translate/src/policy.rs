@@ -194,9 +194,11 @@ pub(crate) fn govern_cluster(context: &mut Context<'_>, node: &str, cluster: &mu
 fn balancing(spec: &policy::LoadBalancing) -> LoadBalancing {
     match spec.algorithm {
         policy::Algorithm::RoundRobin => LoadBalancing::RoundRobin,
-        policy::Algorithm::LeastRequest => {
-            LoadBalancing::LeastRequest { choice_count: spec.choice_count.unwrap_or(2) }
-        }
+        policy::Algorithm::LeastRequest => LoadBalancing::LeastRequest {
+            choice_count: spec.choice_count.unwrap_or(2),
+            active_request_bias: 1.0,
+            full_scan: false,
+        },
         policy::Algorithm::Random => LoadBalancing::Random,
     }
 }

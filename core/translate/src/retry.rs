@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use selvedge_model::{Duration as ModelDuration, GrpcRetryPolicy, GrpcRetryPolicyEvent, HttpRetryPolicy};
-use selvedge_traffic::{RetryBackoff, RetryOn, RetryPolicy};
+use selvedge_traffic::{RetryOn, RetryPolicy};
 
 use crate::timeout::standard;
 
@@ -33,14 +33,10 @@ pub(crate) fn default_policy() -> RetryPolicy {
 
 fn empty() -> RetryPolicy {
     RetryPolicy {
-        on: RetryOn::default(),
         retries_max: 0,
-        per_try_timeout: None,
-        retriable_status_codes: Vec::new(),
-        backoff: RetryBackoff::default(),
-        rate_limited_backoff: None,
         avoid_previous_hosts: true,
         host_selection_attempts_max: HOST_SELECTION_ATTEMPTS_MAX,
+        ..RetryPolicy::default()
     }
 }
 

@@ -213,13 +213,7 @@ pub(crate) fn tcp(
         Rules::Tcp(_, tcp) => tcp.timeout.as_ref().and_then(|timeout| standard(timeout.idle.as_ref())),
         _ => None,
     };
-    let proxy = TcpProxy {
-        stat_prefix: names::EGRESS_STAT_PREFIX.to_owned(),
-        clusters,
-        idle_timeout,
-        connect_attempts_max: 1,
-        access_logs: Vec::new(),
-    };
+    let proxy = TcpProxy { idle_timeout, ..TcpProxy::to(names::EGRESS_STAT_PREFIX, clusters) };
     Some((proxy, first.key.clone()))
 }
 

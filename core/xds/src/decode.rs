@@ -5,6 +5,7 @@
 
 mod access;
 mod access_log;
+mod balancing;
 mod bounds;
 mod cluster;
 mod duration;
@@ -15,6 +16,7 @@ mod health;
 mod http;
 mod listener;
 mod matching;
+mod metadata;
 mod rate_limit;
 mod retry;
 mod route;

@@ -2,7 +2,8 @@
 
 mod access;
 mod access_log;
-pub(crate) mod cluster;
+mod balancing;
+mod cluster;
 mod duration;
 mod endpoint;
 mod filter;
@@ -11,6 +12,7 @@ mod health;
 mod http;
 mod listener;
 mod matching;
+pub(crate) mod metadata;
 mod rate_limit;
 mod retry;
 pub(crate) mod route;

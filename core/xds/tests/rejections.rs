@@ -198,7 +198,7 @@ fn a_cluster_that_cannot_be_honoured_is_refused() {
         (Cluster { cluster_discovery_type: typed(99), ..Cluster::default() }, "type: 99 is not supported"),
         (
             Cluster { cluster_discovery_type: typed(4), lb_policy: 7, ..Cluster::default() },
-            "LOAD_BALANCING_POLICY_CONFIG",
+            "load_balancing_policy is missing",
         ),
         (
             Cluster { cluster_discovery_type: typed(4), connect_timeout: negative, ..Cluster::default() },

@@ -10,6 +10,10 @@ pub const UPSTREAM_PER_TRY_TIMEOUT: &str = "upstream_per_try_timeout";
 pub const UPSTREAM_MAX_STREAM_DURATION_REACHED: &str = "upstream_max_stream_duration_reached";
 pub const DOWNSTREAM_REMOTE_DISCONNECT: &str = "downstream_remote_disconnect";
 pub const STREAM_IDLE_TIMEOUT: &str = "stream_idle_timeout";
+/// Ours: a breaker with states stands before every host that was drawn.
+pub const BREAKER_OPEN_ENDPOINT: &str = "breaker_open{endpoint}";
+/// Ours: … before the cluster.
+pub const BREAKER_OPEN_CLUSTER: &str = "breaker_open{cluster}";
 pub const MAX_DURATION_TIMEOUT: &str = "max_duration_timeout";
 pub const REQUEST_OVERALL_TIMEOUT: &str = "request_overall_timeout";
 pub const REQUEST_HEADER_TIMEOUT: &str = "request_header_timeout";

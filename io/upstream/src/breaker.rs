@@ -1,19 +1,11 @@
 //! Circuit breakers at work: counts that workers share, and guards that give back what they took.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use selvedge_telemetry::{ClusterStats, Gauge, Sharded};
 use selvedge_traffic::Thresholds;
-use selvedge_traffic::circuit::Bounded;
-
-/// Which of a cluster's two sets of thresholds a request falls under.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Priority {
-    #[default]
-    Default,
-    High,
-}
+use selvedge_traffic::circuit::{Bounded, Priority};
 
 /// What one priority of a cluster has in use.
 ///
@@ -27,6 +19,9 @@ pub struct Breaker {
     pending: AtomicU32,
     requests: AtomicU32,
     retries: AtomicU32,
+    pools: AtomicU32,
+    /// Whether the gauge says that no retry fits: under a budget the bound moves.
+    budget_open: AtomicBool,
     stats: Arc<Sharded<ClusterStats>>,
 }
 
@@ -44,6 +39,8 @@ impl Breaker {
             pending: zero(),
             requests: zero(),
             retries: zero(),
+            pools: zero(),
+            budget_open: AtomicBool::new(false),
             stats,
         })
     }
@@ -82,13 +79,43 @@ impl Breaker {
         &self.thresholds
     }
 
+    /// Room for one more host with connections of its own.
+    pub fn try_pool(self: &Arc<Self>) -> Option<Guard> {
+        self.acquire(Bounded::Pools)
+    }
+
     fn acquire(self: &Arc<Self>, bounded: Bounded) -> Option<Guard> {
-        self.thresholds.admits(bounded, self.current(bounded)).then(|| self.count(bounded))
+        (self.current(bounded) < self.bound(bounded)).then(|| self.count(bounded))
+    }
+
+    /// The bound of this moment.
+    fn bound(&self, bounded: Bounded) -> u32 {
+        match (bounded, &self.thresholds.retry_budget) {
+            (Bounded::Retries, Some(budget)) => {
+                let active = self.current(Bounded::Requests);
+                budget.bound(active.saturating_add(self.current(Bounded::PendingRequests)))
+            }
+            _ => self.thresholds.bound(bounded),
+        }
+    }
+
+    fn show_budget(&self) {
+        let open = self.current(Bounded::Retries) >= self.bound(Bounded::Retries);
+        if self.budget_open.swap(open, Ordering::Relaxed) != open {
+            let gauge = self.open_gauge(Bounded::Retries);
+            if open { gauge.inc() } else { gauge.dec() }
+        }
+    }
+
+    fn is_budgeted(&self, bounded: Bounded) -> bool {
+        bounded == Bounded::Retries && self.thresholds.retry_budget.is_some()
     }
 
     fn count(self: &Arc<Self>, bounded: Bounded) -> Guard {
         let before = self.counter(bounded).fetch_add(1, Ordering::Relaxed);
-        if before + 1 == self.thresholds.bound(bounded) {
+        if self.is_budgeted(bounded) {
+            self.show_budget();
+        } else if before + 1 == self.thresholds.bound(bounded) {
             self.open_gauge(bounded).inc();
         }
         Guard { breaker: Arc::clone(self), bounded }
@@ -96,7 +123,9 @@ impl Breaker {
 
     fn release(&self, bounded: Bounded) {
         let before = self.counter(bounded).fetch_sub(1, Ordering::Relaxed);
-        if before == self.thresholds.bound(bounded) {
+        if self.is_budgeted(bounded) {
+            self.show_budget();
+        } else if before == self.thresholds.bound(bounded) {
             self.open_gauge(bounded).dec();
         }
     }
@@ -107,6 +136,7 @@ impl Breaker {
             Bounded::PendingRequests => &self.pending,
             Bounded::Requests => &self.requests,
             Bounded::Retries => &self.retries,
+            Bounded::Pools => &self.pools,
         }
     }
 
@@ -117,6 +147,8 @@ impl Breaker {
             (Priority::Default, Bounded::PendingRequests) => &stats.default_rq_pending_open,
             (Priority::Default, Bounded::Requests) => &stats.default_rq_open,
             (Priority::Default, Bounded::Retries) => &stats.default_rq_retry_open,
+            (Priority::Default, Bounded::Pools) => &stats.default_cx_pool_open,
+            (Priority::High, Bounded::Pools) => &stats.high_cx_pool_open,
             (Priority::High, Bounded::Connections) => &stats.high_cx_open,
             (Priority::High, Bounded::PendingRequests) => &stats.high_rq_pending_open,
             (Priority::High, Bounded::Requests) => &stats.high_rq_open,
@@ -146,6 +178,7 @@ impl Drop for Guard {
 #[cfg(test)]
 mod tests {
     use selvedge_telemetry::Registry;
+    use selvedge_traffic::RetryBudget;
 
     use super::*;
 
@@ -167,8 +200,13 @@ mod tests {
 
     #[test]
     fn each_bound_has_its_own_count() {
-        let thresholds =
-            Thresholds { connections_max: 1, pending_requests_max: 1, requests_max: 1, retries_max: 0 };
+        let thresholds = Thresholds {
+            connections_max: 1,
+            pending_requests_max: 1,
+            requests_max: 1,
+            retries_max: 0,
+            ..Thresholds::default()
+        };
         let breaker = Breaker::new(thresholds, Priority::High, Registry::new(0).cluster("c"));
         let guards = [breaker.try_connection(), breaker.try_pending(), breaker.try_request()];
         assert!(guards.iter().all(Option::is_some));
@@ -176,5 +214,21 @@ mod tests {
         assert!(breaker.try_connection().is_none());
         let _forced = breaker.force_connection();
         assert_eq!(breaker.current(Bounded::Connections), 2);
+    }
+
+    #[test]
+    fn a_budget_bounds_retries_by_the_requests_in_flight() {
+        let budget = RetryBudget { percent: 50.0, retries_min: 1 };
+        let thresholds = Thresholds { retry_budget: Some(budget), retries_max: 0, ..Thresholds::default() };
+        let stats = Registry::new(0).cluster("c");
+        let breaker = Breaker::new(thresholds, Priority::Default, Arc::clone(&stats));
+        let first = breaker.try_retry().expect("one is always allowed");
+        assert!(breaker.try_retry().is_none());
+        assert_eq!(stats.default_rq_retry_open.value(), 1);
+        let _requests: Vec<_> = (0..4).map(|_| breaker.try_request().expect("room")).collect();
+        let _second = breaker.try_retry().expect("half of four");
+        assert!(breaker.try_retry().is_none());
+        drop(first);
+        assert_eq!(stats.default_rq_retry_open.value(), 0);
     }
 }

@@ -4,23 +4,34 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use selvedge_telemetry::{ClusterStats, Registry, Sharded};
-use selvedge_traffic::balance::{HostHealth, Pick, pick_avoiding};
+use selvedge_traffic::balance::locality::Drawn;
+use selvedge_traffic::balance::{Balancer, HostHealth, NoHost, Pick, Picked, ZoneProblem, pick_avoiding};
+use selvedge_traffic::breaker::BreakerState;
+use selvedge_traffic::circuit::Priority;
 use selvedge_traffic::outlier::Detection;
-use selvedge_traffic::{Discovery, EndpointHealth, LoadAssignment};
+use selvedge_traffic::{Discovery, EndpointHealth, Labels, LoadAssignment, Locality, LocalityRouting};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
-use crate::breaker::{Breaker, Priority};
+use crate::breaker::Breaker;
 use crate::dns::Resolver;
 use crate::found::{Found, found};
 use crate::host::{HealthFlag, Host, HostOutlier};
 use crate::hosts::{HostSet, Member};
 use crate::original_dst::OriginalDst;
+use crate::state_breaker::{Leave, Scope, StateBreaker};
+use crate::subsets::Chosen;
+use crate::zones::LocalZones;
 use crate::{ejection, probe, random, resolve};
+
+/// How often the choice is made anew during slow start.
+const WARMING_STEP_MIN: Duration = Duration::from_millis(100);
+const WARMING_STEP_MAX: Duration = Duration::from_secs(1);
 
 /// Detections that wait for the cluster's detector.
 const DETECTIONS_MAX: usize = 256;
@@ -44,6 +55,10 @@ pub struct Cluster {
     default: Arc<Breaker>,
     high: Arc<Breaker>,
     original_dst: Option<OriginalDst>,
+    /// Stands before all hosts together.
+    state_breaker: Option<Arc<StateBreaker>>,
+    /// Where the proxy's own cluster has hosts.
+    zones: watch::Receiver<Arc<LocalZones>>,
     /// What the control thread alone changes; workers never lock it.
     control: Mutex<Control>,
     /// The first endpoints are known and, where hosts are probed, every one of them has been.
@@ -62,6 +77,10 @@ struct Control {
     /// Hosts, by id, whose first probe has not ended.
     unchecked: HashSet<u64>,
     endpoints_known: bool,
+    /// Makes the choice anew while hosts are in slow start.
+    warming: Option<AbortHandle>,
+    /// This is the proxy's own cluster: whom to tell where its hosts stand.
+    told: Option<(Locality, watch::Sender<Arc<LocalZones>>)>,
 }
 
 /// What a pick is given.
@@ -69,12 +88,16 @@ struct Control {
 pub struct PickContext<'a> {
     /// For the policies that hash.
     pub hash: Option<u64>,
-    /// 0 for the first try.
-    pub attempt: u32,
-    /// Hosts of earlier tries, to be avoided …
+    /// The hosts that may be asked, where the cluster has subsets; `None` is any.
+    pub labels: Option<&'a Labels>,
+    /// Hosts of earlier tries, canaries, and hosts with all of these labels are to be avoided …
     pub tried: &'a [Arc<Host>],
+    pub avoid_canaries: bool,
+    pub avoid_labels: Option<&'a Labels>,
     /// … by drawing again so many times at most.
     pub reselect_max: u32,
+    /// Priorities of earlier tries, as bits, to be passed over.
+    pub priorities_avoided: u64,
     /// Where an intercepted connection wanted to go; for clusters whose hosts are just that.
     pub original_dst: Option<SocketAddr>,
 }
@@ -83,7 +106,20 @@ pub struct PickContext<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PickFailure {
     NoHealthyHost,
+    /// A breaker with states is open, before the cluster or before every host that was drawn.
+    BreakerOpen(Scope),
 }
+
+/// A host, and leave to send it a request.
+#[derive(Debug)]
+pub struct PickedHost {
+    pub host: Arc<Host>,
+    pub priority: u32,
+    pub leave: Leave,
+}
+
+/// Draws that an open breaker may spoil before every host is looked at in turn.
+const BREAKER_DRAWS_MAX: u32 = 8;
 
 impl Cluster {
     /// Starts what the definition asks for: lookups, probes, ejection. `runtime` is the control thread's.
@@ -92,6 +128,7 @@ impl Cluster {
         registry: &Registry,
         resolver: &Resolver,
         runtime: &Handle,
+        zones: watch::Receiver<Arc<LocalZones>>,
     ) -> Arc<Self> {
         let stats = registry.cluster(&config.name);
         let breaker = |thresholds, priority| Breaker::new(thresholds, priority, Arc::clone(&stats));
@@ -99,7 +136,7 @@ impl Cluster {
         let cluster = Arc::new(Self {
             id: next_id(),
             name: config.name.as_str().into(),
-            hosts: ArcSwap::from_pointee(HostSet::new(Vec::new(), config.balancing)),
+            hosts: ArcSwap::from_pointee(HostSet::empty(&config)),
             default: breaker(config.circuit_breakers.default, Priority::Default),
             high: breaker(config.circuit_breakers.high, Priority::High),
             original_dst: matches!(config.discovery, Discovery::OriginalDst).then(OriginalDst::default),
@@ -110,7 +147,14 @@ impl Cluster {
                 probes: HashMap::new(),
                 unchecked: HashSet::new(),
                 endpoints_known: false,
+                warming: None,
+                told: None,
             }),
+            state_breaker: config
+                .breaker
+                .and_then(|policy| policy.cluster)
+                .map(|config| StateBreaker::new(Scope::Cluster, config, Arc::clone(&stats))),
+            zones,
             warm: watch::Sender::new(false),
             removed: AtomicBool::new(false),
             config,
@@ -118,6 +162,9 @@ impl Cluster {
         });
         if let (Some(detection), Some(detected)) = (cluster.config.outlier_detection, detected) {
             cluster.spawn(ejection::run(Arc::downgrade(&cluster), detection, detected));
+        }
+        if matches!(cluster.config.placement.locality, LocalityRouting::ZoneAware { .. }) {
+            cluster.spawn(follow_zones(cluster.weak(), cluster.zones.clone()));
         }
         match &cluster.config.discovery {
             Discovery::Static(assignment) => cluster.update_endpoints(assignment),
@@ -148,26 +195,106 @@ impl Cluster {
         cluster
     }
 
-    /// Picks a host: no lock, no allocation but for the clone of an `Arc`.
+    /// Picks a host: no lock unless a breaker with states stands before it, no allocation but for the clone of an `Arc`.
     ///
     /// # Errors
     /// There is no host that may be used.
-    pub fn pick(&self, context: &PickContext<'_>) -> Result<Arc<Host>, PickFailure> {
+    pub fn pick(&self, context: &PickContext<'_>) -> Result<PickedHost, PickFailure> {
         if let Some(original_dst) = &self.original_dst {
             let host = context.original_dst.and_then(|address| original_dst.host(address));
-            return host.ok_or(PickFailure::NoHealthyHost);
+            let host = host.ok_or(PickFailure::NoHealthyHost)?;
+            let leave = Leave::ask(None, self.state_breaker.as_ref()).map_err(PickFailure::BreakerOpen)?;
+            return Ok(PickedHost { host, priority: 0, leave });
         }
         let set = self.hosts.load();
-        let pick = Pick { hash: context.hash, attempt: context.attempt };
-        let draw = || {
-            let picked = set.balancer.pick(pick, |host| set.members[host].host.active(), random::next)?;
-            if picked.panicked {
-                self.stats.lb_healthy_panic.inc();
-            }
-            Some(&set.members[picked.host].host)
+        let (balancer, some) = self.choosable(&set, context)?;
+        let member = |at: usize| &set.members[some.map_or(at, |some| some[at])];
+        let draw = |number| {
+            let pick =
+                Pick { hash: context.hash, draw: number, priorities_avoided: context.priorities_avoided };
+            let picked = balancer.pick(pick, |at| member(at).host.active(), random::next);
+            self.count_draw(picked);
+            picked.map(|picked| member(picked.host)).map_err(|_| PickFailure::NoHealthyHost)
         };
-        let tried = |host: &&Arc<Host>| context.tried.iter().any(|tried| Arc::ptr_eq(tried, host));
-        pick_avoiding(draw, tried, context.reselect_max).cloned().ok_or(PickFailure::NoHealthyHost)
+        let rejected = |member: &&Member| {
+            context.tried.iter().any(|tried| Arc::ptr_eq(tried, &member.host))
+                || (context.avoid_canaries && member.is_canary())
+                || context.avoid_labels.is_some_and(|labels| member.has_labels(labels))
+        };
+        let picked = pick_avoiding(draw, rejected, context.reselect_max)?;
+        if self.config.breaker.is_none() {
+            let (host, priority) = (Arc::clone(&picked.host), picked.priority);
+            return Ok(PickedHost { host, priority, leave: Leave::default() });
+        }
+        let others = (1..=BREAKER_DRAWS_MAX).filter_map(|number| draw(context.reselect_max + number).ok());
+        let rest = balancer_members(&set, some).filter(|member| member.host.health() == HostHealth::Healthy);
+        self.admitted([picked].into_iter().chain(others).chain(rest))
+    }
+
+    /// The first host whose breaker, and the cluster's, let a request through.
+    fn admitted<'a>(&self, hosts: impl Iterator<Item = &'a Member>) -> Result<PickedHost, PickFailure> {
+        let mut refused = Scope::Endpoint;
+        for member in hosts {
+            match Leave::ask(member.host.breaker.as_ref(), self.state_breaker.as_ref()) {
+                Ok(leave) => {
+                    let (host, priority) = (Arc::clone(&member.host), member.priority);
+                    return Ok(PickedHost { host, priority, leave });
+                }
+                Err(Scope::Cluster) => {
+                    refused = Scope::Cluster;
+                    break;
+                }
+                Err(Scope::Endpoint) => {}
+            }
+        }
+        self.stats.breaker_rejected.inc();
+        Err(PickFailure::BreakerOpen(refused))
+    }
+
+    /// The hosts from which one is drawn: all, or those with the labels that are asked for.
+    fn choosable<'a>(
+        &self,
+        set: &'a HostSet,
+        context: &PickContext<'_>,
+    ) -> Result<(&'a Balancer, Option<&'a [usize]>), PickFailure> {
+        let Some(subsets) = &set.subsets else { return Ok((&set.balancer, None)) };
+        static NO_LABELS: Labels = Labels::new();
+        match subsets.choose(context.labels.unwrap_or(&NO_LABELS)) {
+            Chosen::Group(group) => {
+                self.stats.lb_subsets_selected.inc();
+                Ok((&group.balancer, Some(&group.members)))
+            }
+            Chosen::Any => {
+                self.stats.lb_subsets_fallback.inc();
+                Ok((&set.balancer, None))
+            }
+            Chosen::Nobody => Err(PickFailure::NoHealthyHost),
+        }
+    }
+
+    fn count_draw(&self, picked: Result<Picked, NoHost>) {
+        let (panicked, zone) = match picked {
+            Ok(picked) => (picked.panicked, picked.zone),
+            Err(no_host) => (no_host == NoHost::Panicked, None),
+        };
+        if panicked {
+            self.stats.lb_healthy_panic.inc();
+        }
+        match zone {
+            None | Some(Drawn::Outside) => {}
+            Some(Drawn::Directly) => self.stats.lb_zone_routing_all_directly.inc(),
+            Some(Drawn::Sampled) => self.stats.lb_zone_routing_sampled.inc(),
+            Some(Drawn::CrossZone) => self.stats.lb_zone_routing_cross_zone.inc(),
+            Some(Drawn::NoCapacityLeft) => {
+                self.stats.lb_zone_routing_cross_zone.inc();
+                self.stats.lb_zone_no_capacity_left.inc();
+            }
+        }
+    }
+
+    /// What the breaker before the whole cluster is doing; `None` where there is none.
+    pub fn breaker_state(&self) -> Option<BreakerState> {
+        self.state_breaker.as_ref().map(|breaker| breaker.state())
     }
 
     pub fn breaker(&self, priority: Priority) -> &Arc<Breaker> {
@@ -203,10 +330,10 @@ impl Cluster {
         if found.is_empty() {
             self.stats.update_empty.inc();
         }
-        self.update_members(found);
+        self.update_members(found, assignment.overprovisioning_percent);
     }
 
-    pub(crate) fn update_members(self: &Arc<Self>, found: Vec<Found>) {
+    pub(crate) fn update_members(self: &Arc<Self>, found: Vec<Found>, overprovisioning_percent: Option<u32>) {
         let mut control = self.lock();
         let current = self.hosts.load_full();
         let mut before: HashMap<SocketAddr, &Member> =
@@ -224,8 +351,8 @@ impl Cluster {
             health_changed |= host.set_flag(HealthFlag::FailedEds, is_failed(found.health));
             health_changed |=
                 host.set_flag(HealthFlag::DegradedEds, found.health == EndpointHealth::Degraded);
-            let Found { weight, priority, locality, .. } = found;
-            members.push(Member { host, weight, priority, locality });
+            let Found { weight, priority, place, labels, .. } = found;
+            members.push(Member { host, weight, priority, place, labels });
         }
         let removed = before.len();
         for member in before.into_values() {
@@ -240,19 +367,24 @@ impl Cluster {
             self.stats.membership_change.inc();
         }
         // The same hosts with the same shares: whoever rotates through them goes on where it is.
-        if !health_changed && control.endpoints_known && members == current.members {
+        if !health_changed
+            && control.endpoints_known
+            && members == current.members
+            && overprovisioning_percent == current.overprovisioning_percent
+        {
             self.stats.update_no_rebuild.inc();
         } else {
             control.endpoints_known = true;
-            self.publish(members);
+            self.publish(&mut control, members, overprovisioning_percent);
         }
         self.settle(&mut control);
     }
 
     /// A health flag of a host changed: the choice is made anew.
-    pub(crate) fn health_changed(&self) {
+    pub(crate) fn health_changed(self: &Arc<Self>) {
         let mut control = self.lock();
-        let mut members = self.hosts.load().members.clone();
+        let current = self.hosts.load_full();
+        let mut members = current.members.clone();
         members.retain(|member| {
             let stays = !member.host.has_flag(HealthFlag::PendingRemoval)
                 || !member.host.has_flag(HealthFlag::FailedActiveCheck);
@@ -261,7 +393,13 @@ impl Cluster {
             }
             stays
         });
-        self.publish(members);
+        self.publish(&mut control, members, current.overprovisioning_percent);
+    }
+
+    /// This is the cluster that the proxy belongs to: others learn where its hosts stand.
+    pub(crate) fn tell_zones(self: &Arc<Self>, own: Locality, zones: watch::Sender<Arc<LocalZones>>) {
+        self.lock().told = Some((own, zones));
+        self.health_changed();
     }
 
     /// A host's first probe has ended.
@@ -275,7 +413,8 @@ impl Cluster {
     pub(crate) fn retire(&self) {
         self.removed.store(true, Ordering::Relaxed);
         let mut control = self.lock();
-        control.tasks.drain(..).for_each(|task| task.abort());
+        let warming = control.warming.take();
+        control.tasks.drain(..).chain(warming).for_each(|task| task.abort());
         for member in &self.hosts.load().members {
             Self::drop_host(&mut control, &member.host);
         }
@@ -301,11 +440,18 @@ impl Cluster {
             config,
             streak: Default::default(),
             detections,
+            rates: [(); 2].map(|()| AtomicU64::new((-1.0_f64).to_bits())),
         });
-        let host = Arc::new(Host::new(next_id(), found.address, found.hostname.clone(), outlier));
+        let breaker = self
+            .config
+            .breaker
+            .and_then(|policy| policy.endpoint)
+            .map(|config| StateBreaker::new(Scope::Endpoint, config, Arc::clone(&self.stats)));
+        let host = Arc::new(Host::new(next_id(), found.address, found.hostname.clone(), outlier, breaker));
         // One check a cluster is spoken, as App Mesh has it; the first of several stands for all.
         if let Some(check) = self.config.health_checks.first() {
             host.set_flag(HealthFlag::FailedActiveCheck, true);
+            host.set_unchecked(true);
             control.unchecked.insert(host.id);
             let probes = probe::run(self.weak(), Arc::clone(&host), check.clone());
             control.probes.insert(host.id, control.runtime.spawn(probes).abort_handle());
@@ -335,8 +481,22 @@ impl Cluster {
         }
     }
 
-    fn publish(&self, members: Vec<Member>) {
-        let set = HostSet::new(members, self.config.balancing);
+    fn publish(
+        self: &Arc<Self>,
+        control: &mut Control,
+        members: Vec<Member>,
+        overprovisioning_percent: Option<u32>,
+    ) {
+        let zones = Arc::clone(&self.zones.borrow());
+        let now = Some(Instant::now());
+        let set = HostSet::new(members, &self.config, overprovisioning_percent, &zones, now);
+        self.keep_warming(control, &set);
+        if matches!(self.config.placement.locality, LocalityRouting::ZoneAware { .. }) {
+            self.stats.lb_recalculate_zone_structures.inc();
+            if set.balancer.zone_problem() == Some(ZoneProblem::TooSmall) {
+                self.stats.lb_zone_cluster_too_small.inc();
+            }
+        }
         let gauge = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         self.stats.membership_total.set(gauge(set.members.len()));
         self.stats.membership_healthy.set(gauge(set.count(HostHealth::Healthy)));
@@ -347,7 +507,36 @@ impl Cluster {
         if !self.config.health_checks.is_empty() {
             self.stats.health_check_healthy.set(gauge(set.count(HostHealth::Healthy)));
         }
-        self.hosts.store(Arc::new(set));
+        let set = Arc::new(set);
+        self.hosts.store(Arc::clone(&set));
+        if let Some((own, zones)) = &control.told {
+            let told = LocalZones::new(own.clone(), &set);
+            zones.send_if_modified(|before| {
+                let changed = **before != told;
+                *before = Arc::new(told);
+                changed
+            });
+        }
+    }
+
+    /// While hosts are in slow start the choice is made anew, a twentieth of the window apart.
+    fn keep_warming(self: &Arc<Self>, control: &mut Control, set: &HostSet) {
+        let Some(start) = self.config.placement.slow_start.filter(|_| set.is_warming) else {
+            control.warming = None;
+            return;
+        };
+        let step = (start.window / 20).clamp(WARMING_STEP_MIN, WARMING_STEP_MAX);
+        let cluster = self.weak();
+        let task = control.runtime.spawn(async move {
+            tokio::time::sleep(step).await;
+            if let Some(cluster) = cluster.upgrade() {
+                cluster.health_changed();
+            }
+        });
+        // The one before has fired, or its moment comes anyway.
+        if let Some(before) = control.warming.replace(task.abort_handle()) {
+            before.abort();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Control> {
@@ -358,6 +547,21 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.retire();
+    }
+}
+
+/// All members, or some.
+fn balancer_members<'a>(set: &'a HostSet, some: Option<&'a [usize]>) -> impl Iterator<Item = &'a Member> {
+    let all = if some.is_none() { 0..set.members.len() } else { 0..0 };
+    some.unwrap_or_default().iter().copied().chain(all).map(|at| &set.members[at])
+}
+
+/// Makes the choice anew whenever the proxy's own cluster changes.
+async fn follow_zones(cluster: Weak<Cluster>, mut zones: watch::Receiver<Arc<LocalZones>>) {
+    zones.mark_unchanged();
+    while zones.changed().await.is_ok() {
+        let Some(cluster) = cluster.upgrade() else { return };
+        cluster.health_changed();
     }
 }
 

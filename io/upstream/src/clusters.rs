@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use selvedge_telemetry::Registry;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::cluster::Cluster;
 use crate::dns::Resolver;
+use crate::zones::{LocalCluster, LocalZones};
 
 /// The active clusters by name, swapped whole; workers look one up for each request.
 ///
@@ -20,17 +22,26 @@ pub struct Clusters {
     registry: Registry,
     resolver: Resolver,
     runtime: Handle,
+    local: LocalCluster,
+    zones: watch::Sender<Arc<LocalZones>>,
 }
 
 impl Clusters {
     /// Without clusters. Lookups, probes and ejections run on `runtime`, the control thread's.
     pub fn new(registry: Registry, resolver: Resolver, runtime: Handle) -> Arc<Self> {
+        Self::beside(registry, resolver, runtime, LocalCluster::default())
+    }
+
+    /// Without clusters, for a proxy that belongs to `local` itself: zone-aware routing weighs where its hosts stand.
+    pub fn beside(registry: Registry, resolver: Resolver, runtime: Handle, local: LocalCluster) -> Arc<Self> {
         Arc::new(Self {
             active: ArcSwap::default(),
             generation: AtomicU64::new(0),
             registry,
             resolver,
             runtime,
+            local,
+            zones: watch::Sender::new(Arc::default()),
         })
     }
 
@@ -53,12 +64,15 @@ impl Clusters {
 
     /// Starts a cluster that does not serve yet: it finds and probes its hosts. Dropping it ends that.
     pub fn start(&self, config: Arc<selvedge_traffic::Cluster>) -> Arc<Cluster> {
-        Cluster::start(config, &self.registry, &self.resolver, &self.runtime)
+        Cluster::start(config, &self.registry, &self.resolver, &self.runtime, self.zones.subscribe())
     }
 
     /// Lets a cluster serve, in the place of the one of that name, if there is one.
     pub fn activate(&self, cluster: Arc<Cluster>) {
         let stats = self.registry.server();
+        if *cluster.name == *self.local.name && !self.local.name.is_empty() {
+            cluster.tell_zones(self.local.locality.clone(), self.zones.clone());
+        }
         let mut active = HashMap::clone(&self.active.load());
         match active.insert(Arc::clone(&cluster.name), cluster) {
             Some(replaced) => {

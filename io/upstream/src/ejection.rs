@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use selvedge_telemetry::ClusterStats;
+use selvedge_telemetry::{ClusterStats, Counter};
 use selvedge_traffic::OutlierDetection;
-use selvedge_traffic::outlier::detector::success_rate_outliers;
-use selvedge_traffic::outlier::{Detection, Detector, Ejection};
+use selvedge_traffic::outlier::detector::judge;
+use selvedge_traffic::outlier::{Detection, Detector, Ejection, Interval};
 use tokio::sync::mpsc;
 
 use crate::cluster::Cluster;
@@ -33,38 +33,38 @@ pub(crate) async fn run(
             }
             _ = interval.tick() => {
                 let Some(cluster) = cluster.upgrade() else { return };
-                tick(&cluster, &mut detector);
+                tick(&cluster, &mut detector, &config);
             }
         }
     }
 }
 
-fn detect(cluster: &Cluster, detector: &mut Detector<u64>, id: u64, detection: Detection) {
+fn detect(cluster: &Arc<Cluster>, detector: &mut Detector<u64>, id: u64, detection: Detection) {
     let hosts = hosts(cluster);
     let Some(host) = hosts.get(&id) else { return };
-    let stats: &ClusterStats = &cluster.stats;
-    match detection {
-        Detection::Consecutive5xx => stats.ejections_detected_consecutive_5xx.inc(),
-        Detection::ConsecutiveGatewayFailure => stats.ejections_detected_consecutive_gateway_failure.inc(),
-        Detection::SuccessRate => stats.ejections_detected_success_rate.inc(),
+    if detector.is_ejected(&id) {
+        return;
     }
-    match detector.handle_detected(id, detection, Instant::now(), hosts.len(), random::next()) {
+    let stats: &ClusterStats = &cluster.stats;
+    detected(stats, detection).inc();
+    match detection {
+        Detection::Consecutive5xx => stats.ejections_consecutive_5xx.inc(),
+        Detection::SuccessRate => stats.ejections_success_rate.inc(),
+        _ => {}
+    }
+    if let Some(streak) = host.streak() {
+        streak.clear_row(detection);
+    }
+    let ejection = detector.handle_detected(id, detection, Instant::now(), hosts.len(), random::next());
+    if matches!(ejection, Ejection::Ejected | Ejection::NotEnforced)
+        && matches!(detection, Detection::Consecutive5xx | Detection::SuccessRate)
+    {
+        stats.ejections_total.inc();
+    }
+    match ejection {
         Ejection::Ejected => {
             stats.ejections_enforced_total.inc();
-            stats.ejections_total.inc();
-            match detection {
-                Detection::Consecutive5xx => {
-                    stats.ejections_enforced_consecutive_5xx.inc();
-                    stats.ejections_consecutive_5xx.inc();
-                }
-                Detection::ConsecutiveGatewayFailure => {
-                    stats.ejections_enforced_consecutive_gateway_failure.inc()
-                }
-                Detection::SuccessRate => {
-                    stats.ejections_enforced_success_rate.inc();
-                    stats.ejections_success_rate.inc();
-                }
-            }
+            enforced(stats, detection).inc();
             tracing::info!(cluster = &*cluster.name, host = %host.address, ?detection, "host ejected");
             host.set_flag(HealthFlag::FailedOutlierCheck, true);
             cluster.health_changed();
@@ -75,7 +75,35 @@ fn detect(cluster: &Cluster, detector: &mut Detector<u64>, id: u64, detection: D
     count_active(stats, detector);
 }
 
-fn tick(cluster: &Cluster, detector: &mut Detector<u64>) {
+fn detected(stats: &ClusterStats, detection: Detection) -> &Counter {
+    match detection {
+        Detection::Consecutive5xx => &stats.ejections_detected_consecutive_5xx,
+        Detection::ConsecutiveGatewayFailure => &stats.ejections_detected_consecutive_gateway_failure,
+        Detection::ConsecutiveLocalOriginFailure => {
+            &stats.ejections_detected_consecutive_local_origin_failure
+        }
+        Detection::SuccessRate => &stats.ejections_detected_success_rate,
+        Detection::SuccessRateLocalOrigin => &stats.ejections_detected_local_origin_success_rate,
+        Detection::FailurePercentage => &stats.ejections_detected_failure_percentage,
+        Detection::FailurePercentageLocalOrigin => &stats.ejections_detected_local_origin_failure_percentage,
+    }
+}
+
+fn enforced(stats: &ClusterStats, detection: Detection) -> &Counter {
+    match detection {
+        Detection::Consecutive5xx => &stats.ejections_enforced_consecutive_5xx,
+        Detection::ConsecutiveGatewayFailure => &stats.ejections_enforced_consecutive_gateway_failure,
+        Detection::ConsecutiveLocalOriginFailure => {
+            &stats.ejections_enforced_consecutive_local_origin_failure
+        }
+        Detection::SuccessRate => &stats.ejections_enforced_success_rate,
+        Detection::SuccessRateLocalOrigin => &stats.ejections_enforced_local_origin_success_rate,
+        Detection::FailurePercentage => &stats.ejections_enforced_failure_percentage,
+        Detection::FailurePercentageLocalOrigin => &stats.ejections_enforced_local_origin_failure_percentage,
+    }
+}
+
+fn tick(cluster: &Arc<Cluster>, detector: &mut Detector<u64>, config: &OutlierDetection) {
     let hosts = hosts(cluster);
     detector.retain(|host| hosts.contains_key(host));
     let now = Instant::now();
@@ -90,19 +118,51 @@ fn tick(cluster: &Cluster, detector: &mut Detector<u64>) {
     for host in returned.iter().filter_map(|id| hosts.get(id)) {
         host.set_flag(HealthFlag::FailedOutlierCheck, false);
         host.streak().into_iter().for_each(|streak| streak.clear());
+        host.became_healthy();
+        tracing::info!(cluster = &*cluster.name, host = %host.address, "host returns");
     }
     if !returned.is_empty() {
         cluster.health_changed();
     }
-    let buckets: Vec<(u64, u32, u32)> = hosts
-        .values()
-        .filter_map(|host| host.streak().map(|streak| (host.id, streak.take_bucket())))
-        .map(|(id, (requests, successes))| (id, requests, successes))
-        .collect();
-    for host in success_rate_outliers(&buckets) {
-        detect(cluster, detector, host, Detection::SuccessRate);
-    }
+    judge_interval(cluster, detector, config, &hosts);
     count_active(&cluster.stats, detector);
+}
+
+/// Ejects who did worse than may be in the interval that has ended; who is out already is not judged.
+fn judge_interval(
+    cluster: &Arc<Cluster>,
+    detector: &mut Detector<u64>,
+    config: &OutlierDetection,
+    hosts: &HashMap<u64, Arc<Host>>,
+) {
+    let mut intervals = [Vec::new(), Vec::new()];
+    let volume_min = config.success_rate.requests_min.min(config.failure_percentage.requests_min);
+    for host in hosts.values() {
+        let Some(streak) = host.streak() else { continue };
+        let sides = [streak.take_external(), streak.take_local()];
+        let in_service = !detector.is_ejected(&host.id);
+        let rate =
+            |side: &Interval| side.success_rate().filter(|_| in_service && side.requests >= volume_min);
+        host.set_success_rates([rate(&sides[0]), rate(&sides[1])]);
+        if in_service {
+            for (all, side) in intervals.iter_mut().zip(sides) {
+                all.push((host.id, side));
+            }
+        }
+    }
+    let sorts = [
+        [Detection::SuccessRate, Detection::FailurePercentage],
+        [Detection::SuccessRateLocalOrigin, Detection::FailurePercentageLocalOrigin],
+    ];
+    for (intervals, [success_rate, failure_percentage]) in intervals.iter().zip(sorts) {
+        let judgement = judge(config, intervals);
+        for host in judgement.by_success_rate {
+            detect(cluster, detector, host, success_rate);
+        }
+        for host in judgement.by_failure_percentage {
+            detect(cluster, detector, host, failure_percentage);
+        }
+    }
 }
 
 fn count_active(stats: &ClusterStats, detector: &Detector<u64>) {

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use selvedge_traffic::{Address, EndpointHealth, LoadAssignment, Locality};
+use selvedge_traffic::{
+    Address, Endpoint, EndpointHealth, Labels, LoadAssignment, Locality, LocalityEndpoints,
+};
 
 /// A cluster has at most this many hosts; what discovery sends beyond is ignored, and warned of.
 pub const HOSTS_MAX: usize = 16_384;
@@ -17,7 +19,27 @@ pub(crate) struct Found {
     pub(crate) weight: u32,
     pub(crate) priority: u32,
     pub(crate) health: EndpointHealth,
-    pub(crate) locality: Arc<Locality>,
+    pub(crate) place: Arc<Place>,
+    pub(crate) labels: Option<Arc<Labels>>,
+}
+
+/// A locality with its share among the localities of its priority.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub locality: Locality,
+    /// 0 is none.
+    pub weight: u32,
+}
+
+impl Place {
+    pub(crate) fn of(group: &LocalityEndpoints) -> Arc<Self> {
+        Arc::new(Self { locality: group.locality.clone(), weight: group.weight })
+    }
+}
+
+/// The labels of an endpoint; most have none.
+pub(crate) fn labels(endpoint: &Endpoint) -> Option<Arc<Labels>> {
+    (!endpoint.labels.is_empty()).then(|| Arc::new(endpoint.labels.clone()))
 }
 
 /// The endpoints that have an address; of several with the same address the first counts.
@@ -25,7 +47,7 @@ pub(crate) fn found(assignment: &LoadAssignment) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
     let mut seen = HashSet::new();
     for group in &assignment.localities {
-        let locality = Arc::new(group.locality.clone());
+        let place = Place::of(group);
         for endpoint in &group.endpoints {
             let Address::Socket(address) = endpoint.address else {
                 tracing::warn!(cluster = assignment.cluster, address = ?endpoint.address, "endpoint without a socket address ignored");
@@ -45,7 +67,8 @@ pub(crate) fn found(assignment: &LoadAssignment) -> Vec<Found> {
                     weight: endpoint.weight,
                     priority: group.priority,
                     health: endpoint.health,
-                    locality: Arc::clone(&locality),
+                    place: Arc::clone(&place),
+                    labels: labels(endpoint),
                 });
             }
         }

@@ -2,13 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use selvedge_telemetry::{Counter, Gauge};
 use selvedge_traffic::OutlierDetection;
 use selvedge_traffic::balance::HostHealth;
+use selvedge_traffic::breaker::BreakerState;
 use selvedge_traffic::outlier::{Detection, Outcome, Streak};
 use tokio::sync::mpsc;
+
+use crate::state_breaker::StateBreaker;
 
 /// A host; the same one for as long as discovery names its address, so that what is known of it survives updates.
 #[derive(Debug)]
@@ -23,6 +27,12 @@ pub struct Host {
     removed: AtomicBool,
     requests: AtomicU32,
     outlier: Option<HostOutlier>,
+    pub(crate) breaker: Option<Arc<StateBreaker>>,
+    created: Instant,
+    /// When it last became healthy, in milliseconds after `created`.
+    healthy_since_ms: AtomicU64,
+    /// No probe of it has ended yet.
+    unchecked: AtomicBool,
 }
 
 /// What `/clusters` tells of a host.
@@ -67,6 +77,8 @@ pub(crate) struct HostOutlier {
     pub(crate) streak: Streak,
     /// Towards the detector; when it is full a detection is lost, and the next streak finds the host again.
     pub(crate) detections: mpsc::Sender<(u64, Detection)>,
+    /// Its rates in the last interval, as bits of a float; negative where it had too few requests.
+    pub(crate) rates: [AtomicU64; 2],
 }
 
 impl Host {
@@ -75,6 +87,7 @@ impl Host {
         address: SocketAddr,
         hostname: Option<Arc<str>>,
         outlier: Option<HostOutlier>,
+        breaker: Option<Arc<StateBreaker>>,
     ) -> Self {
         Self {
             id,
@@ -85,6 +98,10 @@ impl Host {
             removed: AtomicBool::new(false),
             requests: AtomicU32::new(0),
             outlier,
+            breaker,
+            created: Instant::now(),
+            healthy_since_ms: AtomicU64::new(0),
+            unchecked: AtomicBool::new(false),
         }
     }
 
@@ -100,9 +117,51 @@ impl Host {
     /// Tells outlier detection how a request or a connection ended. Cheap: atomics, and a message at a threshold.
     pub fn report(&self, outcome: Outcome) {
         let Some(outlier) = &self.outlier else { return };
-        if let Some(detection) = outlier.streak.record(outcome, &outlier.config) {
+        for detection in outlier.streak.record(outcome, &outlier.config).into_iter().flatten() {
             // A full channel means that the detector has plenty to decide already.
             let _ = outlier.detections.try_send((self.id, detection));
+        }
+    }
+
+    /// How long it has been healthy.
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        let since = self.created + Duration::from_millis(self.healthy_since_ms.load(Ordering::Relaxed));
+        now.saturating_duration_since(since)
+    }
+
+    /// It has become healthy: slow start begins.
+    pub(crate) fn became_healthy(&self) {
+        let elapsed = u64::try_from(self.created.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.healthy_since_ms.store(elapsed, Ordering::Relaxed);
+    }
+
+    /// Whether it is to be probed and no probe has ended.
+    pub(crate) fn is_unchecked(&self) -> bool {
+        self.unchecked.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_unchecked(&self, unchecked: bool) {
+        self.unchecked.store(unchecked, Ordering::Relaxed);
+    }
+
+    /// What its breaker is doing; `None` where it has none.
+    pub fn breaker_state(&self) -> Option<BreakerState> {
+        self.breaker.as_ref().map(|breaker| breaker.state())
+    }
+
+    /// The rate of success in the last interval of outlier detection, in percent, of its answers and of local attempts;
+    /// `None` where it had too few.
+    pub fn success_rates(&self) -> [Option<f64>; 2] {
+        let Some(outlier) = &self.outlier else { return [None, None] };
+        let rate =
+            |rate: &AtomicU64| Some(f64::from_bits(rate.load(Ordering::Relaxed))).filter(|rate| *rate >= 0.0);
+        [rate(&outlier.rates[0]), rate(&outlier.rates[1])]
+    }
+
+    pub(crate) fn set_success_rates(&self, rates: [Option<f64>; 2]) {
+        let Some(outlier) = &self.outlier else { return };
+        for (rate, to) in rates.into_iter().zip(&outlier.rates) {
+            to.store(rate.unwrap_or(-1.0).to_bits(), Ordering::Relaxed);
         }
     }
 
@@ -168,7 +227,7 @@ mod tests {
     use super::*;
 
     fn host() -> Host {
-        Host::new(1, SocketAddr::from(([10, 0, 0, 1], 80)), None, None)
+        Host::new(1, SocketAddr::from(([10, 0, 0, 1], 80)), None, None, None)
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl OriginalDst {
         if hosts.len() >= DESTINATIONS_MAX {
             return None;
         }
-        let host = Arc::new(Host::new(next_id(), address, None, None));
+        let host = Arc::new(Host::new(next_id(), address, None, None, None));
         hosts.insert(address, Arc::clone(&host));
         self.hosts.store(Arc::new(hosts));
         Some(host)

@@ -32,7 +32,7 @@ pub(crate) async fn run(cluster: Weak<Cluster>, host: Arc<Host>, check: HealthCh
         let had_traffic = cluster.stats.shards().any(|stats| stats.upstream_cx_total.value() > 0);
         let transition = checker.handle_result(result, &check, had_traffic, Instant::now());
         count(&cluster, result);
-        apply(&cluster, &host, transition, &checker);
+        apply(&cluster, &host, transition, result == ProbeResult::Passed, &checker);
         if first {
             cluster.host_checked(host.id);
         }
@@ -40,9 +40,16 @@ pub(crate) async fn run(cluster: Weak<Cluster>, host: Arc<Host>, check: HealthCh
 }
 
 /// A pass also ends an ejection; the detector sees the cleared flag at its next tick.
-fn apply(cluster: &Cluster, host: &Host, transition: Transition, checker: &Checker) {
-    let mut changed = host.set_flag(HealthFlag::FailedActiveCheck, !checker.is_healthy());
+fn apply(cluster: &Arc<Cluster>, host: &Host, transition: Transition, passed: bool, checker: &Checker) {
+    let unchecked = host.is_unchecked();
+    host.set_unchecked(false);
+    let mut changed = unchecked | host.set_flag(HealthFlag::FailedActiveCheck, !checker.is_healthy());
     if transition == Transition::BecameHealthy {
+        host.became_healthy();
+    }
+    let ends_ejection =
+        cluster.config.outlier_detection.is_some_and(|config| config.unejected_by_health_check);
+    if passed && checker.is_healthy() && ends_ejection {
         changed |= host.set_flag(HealthFlag::FailedOutlierCheck, false);
     }
     if changed {

@@ -5,11 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use selvedge_traffic::{Address, DnsLookupFamily, Endpoint, LoadAssignment, Locality};
+use selvedge_traffic::{Address, DnsLookupFamily, Endpoint, LoadAssignment};
 
 use crate::cluster::Cluster;
 use crate::dns::{DnsError, Resolver};
-use crate::found::{Found, HOSTS_MAX};
+use crate::found::{Found, HOSTS_MAX, Place, labels};
 use crate::random;
 
 /// Names are looked up again no later than this, whatever their time to live: Envoy's `dns_refresh_rate`.
@@ -63,7 +63,7 @@ pub(crate) async fn run(
             }
         }
         let Some(cluster) = cluster.upgrade() else { return };
-        cluster.update_members(found(&assignment, &names));
+        cluster.update_members(found(&assignment, &names), assignment.overprovisioning_percent);
         drop(cluster);
         tokio::time::sleep(jittered(refresh.max(REFRESH_MIN))).await;
     }
@@ -95,7 +95,7 @@ fn name(endpoint: &Endpoint) -> Option<&str> {
 fn found(assignment: &LoadAssignment, names: &HashMap<String, Known>) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
     for group in &assignment.localities {
-        let locality: Arc<Locality> = Arc::new(group.locality.clone());
+        let place = Place::of(group);
         for endpoint in &group.endpoints {
             for (address, hostname) in addresses(endpoint, names) {
                 let duplicate = found.iter().any(|other| other.address == address);
@@ -108,7 +108,8 @@ fn found(assignment: &LoadAssignment, names: &HashMap<String, Known>) -> Vec<Fou
                     weight: endpoint.weight,
                     priority: group.priority,
                     health: endpoint.health,
-                    locality: Arc::clone(&locality),
+                    place: Arc::clone(&place),
+                    labels: labels(endpoint),
                 });
             }
         }
@@ -162,17 +163,13 @@ mod tests {
 
     #[test]
     fn every_address_of_every_name_is_a_host_once() {
-        let endpoint = |name: &str| Endpoint {
-            address: Address::Name(name.to_owned(), 80),
-            weight: 1,
-            health: Default::default(),
-            hostname: String::new(),
-        };
+        let endpoint = |name: &str| Endpoint::new(Address::Name(name.to_owned(), 80));
         let group = selvedge_traffic::LocalityEndpoints {
             endpoints: vec![endpoint("a"), endpoint("b"), endpoint("unknown")],
             ..Default::default()
         };
-        let assignment = LoadAssignment { cluster: "c".to_owned(), localities: vec![group] };
+        let assignment =
+            LoadAssignment { cluster: "c".to_owned(), localities: vec![group], ..Default::default() };
         let names = HashMap::from([
             ("a".to_owned(), known(&["10.0.0.1", "10.0.0.2"])),
             ("b".to_owned(), known(&["10.0.0.2", "::1"])),

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use selvedge_telemetry::Registry;
 use selvedge_traffic::{
-    Address, CircuitBreakers, Cluster as Config, Discovery, DnsLookupFamily, Endpoint, HealthCheck,
-    HealthProbe, HttpProtocol, LoadAssignment, LoadBalancing, LocalityEndpoints, OutlierDetection,
-    UpstreamTransport,
+    Address, Cluster as Config, Discovery, DnsLookupFamily, Endpoint, HealthCheck, HealthProbe,
+    LoadAssignment, LocalityEndpoints, OutlierDetection,
 };
 use selvedge_upstream::dns::Resolver;
 use selvedge_upstream::{Cluster, Clusters, Outcome, PickContext, PickFailure};
@@ -25,23 +24,14 @@ fn clusters(resolver: Resolver) -> Arc<Clusters> {
 
 fn config(discovery: Discovery) -> Config {
     Config {
-        name: "up".to_owned(),
-        discovery,
         connect_timeout: Duration::from_secs(1),
-        balancing: LoadBalancing::RoundRobin,
-        protocol: HttpProtocol::Http1,
-        transport: UpstreamTransport::default(),
-        circuit_breakers: CircuitBreakers::default(),
-        outlier_detection: None,
-        health_checks: Vec::new(),
-        idle_timeout: None,
         ignore_health_on_host_removal: true,
-        close_connections_on_host_removal: false,
+        ..Config::new("up", discovery)
     }
 }
 
 fn endpoint(address: Address) -> Endpoint {
-    Endpoint { address, weight: 1, health: Default::default(), hostname: String::new() }
+    Endpoint::new(address)
 }
 
 fn assignment(addresses: impl IntoIterator<Item = Address>) -> LoadAssignment {
@@ -49,6 +39,7 @@ fn assignment(addresses: impl IntoIterator<Item = Address>) -> LoadAssignment {
     LoadAssignment {
         cluster: "up".to_owned(),
         localities: vec![LocalityEndpoints { endpoints, ..Default::default() }],
+        ..LoadAssignment::default()
     }
 }
 
@@ -61,7 +52,7 @@ fn address(last: u8) -> SocketAddr {
 }
 
 fn picked(cluster: &Cluster) -> Option<SocketAddr> {
-    cluster.pick(&PickContext::default()).ok().map(|host| host.address)
+    cluster.pick(&PickContext::default()).ok().map(|picked| picked.host.address)
 }
 
 fn eds() -> Discovery {
@@ -92,7 +83,7 @@ async fn a_cluster_serves_once_activated_and_is_gone_once_removed() {
     let held = cluster.pick(&PickContext::default()).expect("a host");
     clusters.remove("up");
     assert!(clusters.get("up").is_none());
-    assert!(held.is_removed() && cluster.is_removed());
+    assert!(held.host.is_removed() && cluster.is_removed());
 }
 
 #[tokio::test]
@@ -127,10 +118,9 @@ async fn a_retry_avoids_the_hosts_already_tried() {
     let cluster = clusters.start(Arc::new(config(Discovery::Static(sockets(&[address(1), address(2)])))));
     for _ in 0..20 {
         let first = cluster.pick(&PickContext::default()).expect("a host");
-        let tried = [Arc::clone(&first)];
-        let second =
-            cluster.pick(&PickContext { tried: &tried, reselect_max: 5, attempt: 1, ..Default::default() });
-        assert_ne!(second.expect("a host").address, first.address);
+        let tried = [Arc::clone(&first.host)];
+        let second = cluster.pick(&PickContext { tried: &tried, reselect_max: 5, ..Default::default() });
+        assert_ne!(second.expect("a host").host.address, first.host.address);
     }
 }
 
@@ -140,7 +130,7 @@ async fn an_original_destination_is_its_own_host() {
     let cluster = clusters.start(Arc::new(config(Discovery::OriginalDst)));
     assert!(cluster.is_warm());
     let context = PickContext { original_dst: Some(address(9)), ..Default::default() };
-    assert_eq!(cluster.pick(&context).expect("a host").address, address(9));
+    assert_eq!(cluster.pick(&context).expect("a host").host.address, address(9));
     assert_eq!(picked(&cluster), None, "not intercepted, no destination");
 }
 

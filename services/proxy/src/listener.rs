@@ -191,13 +191,7 @@ mod tests {
         let access_logs = AccessLogs::start(1, registry.clone(), Duration::from_secs(1)).unwrap();
         let clusters =
             Clusters::new(registry.clone(), Resolver::from_system(), tokio::runtime::Handle::current());
-        let tcp = selvedge_traffic::TcpProxy {
-            stat_prefix: "t".into(),
-            clusters: Vec::new(),
-            idle_timeout: None,
-            connect_attempts_max: 1,
-            access_logs: Vec::new(),
-        };
+        let tcp = selvedge_traffic::TcpProxy::to("t", Vec::new());
         let chain = selvedge_traffic::FilterChain {
             name: "c".into(),
             matches: selvedge_traffic::ChainMatch::default(),

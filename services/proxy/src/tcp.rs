@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use selvedge_telemetry::{Flag, Protocol, Record, RecordKind, ResponseFlags};
-use selvedge_traffic::weights;
+use selvedge_traffic::{hash, weights};
 use selvedge_upstream::pool::{AcquireError, Opened};
-use selvedge_upstream::{Cluster, Host, PickContext, Priority, random};
+use selvedge_upstream::{Cluster, Host, PickContext, PickedHost, Priority, random};
 use selvedge_wire::io::Io;
 use selvedge_wire::relay::{self, End};
 use tokio::time::Instant;
@@ -77,10 +77,10 @@ async fn connect(
     };
     log.cluster = Some(Arc::clone(&cluster));
     let stats = &cluster.stats;
+    let hash = manager.config.hash_source_ip.then(|| hash::source_ip(peer.remote.ip()));
     while log.attempts < manager.config.connect_attempts_max.max(1) {
-        let context =
-            PickContext { attempt: log.attempts, original_dst: peer.original_dst, ..PickContext::default() };
-        let Ok(host) = cluster.pick(&context) else {
+        let context = PickContext { hash, original_dst: peer.original_dst, ..PickContext::default() };
+        let Ok(PickedHost { host, mut leave, .. }) = cluster.pick(&context) else {
             stats.upstream_cx_none_healthy.inc();
             log.flags.set(Flag::NoHealthyUpstream);
             return None;
@@ -90,6 +90,7 @@ async fn connect(
         match worker.pools.open(&cluster, &host, Priority::Default).await {
             Ok(connected) => {
                 log.connected = true;
+                leave.ended(true);
                 log.flags = ResponseFlags::default();
                 return Some(connected);
             }
@@ -98,6 +99,7 @@ async fn connect(
                 return None;
             }
             Err(AcquireError::Connect { reason, .. }) => {
+                leave.ended(false);
                 log.flags.set(Flag::UpstreamConnectionFailure);
                 log.failure = Some(reason);
             }

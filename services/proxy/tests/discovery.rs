@@ -14,40 +14,21 @@ use selvedge_xds::client::{Received, Update};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn cluster(name: &str, connect_timeout: Duration) -> Resource {
+    let discovery = Discovery::Eds { service_name: String::new() };
     Resource::Cluster(Cluster {
-        name: name.to_owned(),
-        discovery: Discovery::Eds { service_name: String::new() },
         connect_timeout,
-        balancing: LoadBalancing::RoundRobin,
-        protocol: HttpProtocol::Http1,
-        transport: UpstreamTransport::Plain,
-        circuit_breakers: CircuitBreakers::default(),
-        outlier_detection: None,
-        health_checks: Vec::new(),
-        idle_timeout: None,
         ignore_health_on_host_removal: true,
-        close_connections_on_host_removal: false,
+        ..Cluster::new(name, discovery)
     })
 }
 
 fn endpoints(cluster: &str) -> Resource {
-    Resource::Endpoints(LoadAssignment { cluster: cluster.to_owned(), localities: Vec::new() })
+    Resource::Endpoints(LoadAssignment { cluster: cluster.to_owned(), ..LoadAssignment::default() })
 }
 
 fn routes(name: &str, clusters: &[&str]) -> Resource {
     let clusters = clusters.iter().map(|name| WeightedCluster::new(*name, 1)).collect();
-    let forward = Forward {
-        clusters,
-        timeout: None,
-        idle_timeout: None,
-        retry: None,
-        path_rewrite: None,
-        host_rewrite: None,
-        append_forwarded_host: false,
-        cluster_not_found_status: 503,
-        rate_limits: Vec::new(),
-        include_host_rate_limits: false,
-    };
+    let forward = Forward::to(clusters);
     let route = Route {
         name: String::new(),
         matches: RouteMatch {
@@ -71,24 +52,7 @@ fn routes(name: &str, clusters: &[&str]) -> Resource {
 }
 
 fn listener(name: &str, port: u16, table: &str) -> Resource {
-    let connection = HttpConnection {
-        stat_prefix: "ingress".to_owned(),
-        codec: Codec::Auto,
-        routes: RouteSource::Rds(table.to_owned()),
-        access_logs: Vec::new(),
-        filters: Vec::new(),
-        normalize_path: true,
-        merge_slashes: true,
-        websocket: true,
-        use_remote_address: false,
-        server_name: None,
-        stream_idle_timeout: None,
-        request_timeout: None,
-        request_headers_timeout: None,
-        idle_timeout: None,
-        drain_timeout: None,
-        tracing: None,
-    };
+    let connection = HttpConnection::new("ingress", RouteSource::Rds(table.to_owned()));
     Resource::Listener(Listener {
         name: name.to_owned(),
         address: SocketAddr::from(([127, 0, 0, 1], port)),

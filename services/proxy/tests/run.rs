@@ -76,39 +76,12 @@ fn application() -> SocketAddr {
 
 /// One listener whose only route leads to the application.
 fn configuration(listen: SocketAddr, app: SocketAddr, access_log: &Path) -> Vec<Resource> {
-    let endpoint = Endpoint {
-        address: Address::Socket(app),
-        weight: 1,
-        health: EndpointHealth::Healthy,
-        hostname: String::new(),
-    };
+    let endpoint = Endpoint::new(Address::Socket(app));
     let group = LocalityEndpoints { endpoints: vec![endpoint], weight: 1, ..LocalityEndpoints::default() };
-    let cluster = Cluster {
-        name: "app".to_owned(),
-        discovery: Discovery::Static(LoadAssignment { cluster: "app".to_owned(), localities: vec![group] }),
-        connect_timeout: Duration::from_secs(1),
-        balancing: LoadBalancing::RoundRobin,
-        protocol: HttpProtocol::Http1,
-        transport: UpstreamTransport::Plain,
-        circuit_breakers: CircuitBreakers::default(),
-        outlier_detection: None,
-        health_checks: Vec::new(),
-        idle_timeout: None,
-        ignore_health_on_host_removal: true,
-        close_connections_on_host_removal: false,
-    };
-    let forward = Forward {
-        clusters: vec![WeightedCluster::new("app", 1)],
-        timeout: None,
-        idle_timeout: None,
-        retry: None,
-        path_rewrite: None,
-        host_rewrite: None,
-        append_forwarded_host: false,
-        cluster_not_found_status: 503,
-        rate_limits: Vec::new(),
-        include_host_rate_limits: false,
-    };
+    let assignment =
+        LoadAssignment { cluster: "app".to_owned(), localities: vec![group], ..LoadAssignment::default() };
+    let cluster = Cluster::new("app", Discovery::Static(assignment));
+    let forward = Forward::to(vec![WeightedCluster::new("app", 1)]);
     let matches = RouteMatch {
         path: PathMatch::Prefix("/".to_owned()),
         headers: Vec::new(),
@@ -131,9 +104,6 @@ fn configuration(listen: SocketAddr, app: SocketAddr, access_log: &Path) -> Vec<
     };
     let routes = RouteTable { name: "routes".to_owned(), virtual_hosts: vec![host], ..RouteTable::default() };
     let connection = HttpConnection {
-        stat_prefix: "ingress".to_owned(),
-        codec: Codec::Auto,
-        routes: RouteSource::Rds("routes".to_owned()),
         access_logs: vec![AccessLog::new(
             access_log.display().to_string(),
             AccessLogFormat::Text(
@@ -144,14 +114,7 @@ fn configuration(listen: SocketAddr, app: SocketAddr, access_log: &Path) -> Vec<
         normalize_path: true,
         merge_slashes: true,
         websocket: true,
-        use_remote_address: false,
-        server_name: None,
-        stream_idle_timeout: None,
-        request_timeout: None,
-        request_headers_timeout: None,
-        idle_timeout: None,
-        drain_timeout: None,
-        tracing: None,
+        ..HttpConnection::new("ingress", RouteSource::Rds("routes".to_owned()))
     };
     let chain = FilterChain {
         name: String::new(),

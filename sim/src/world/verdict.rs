@@ -10,7 +10,7 @@ use crate::sidecar::{Disk, Make, Sidecar};
 use selvedge_control::operations::load_mesh;
 use selvedge_model::Snapshot;
 use selvedge_store::{Error, Revision, Store as _};
-use selvedge_traffic::{Address, Endpoint, EndpointHealth, LoadAssignment, LocalityEndpoints, Resource};
+use selvedge_traffic::{Address, Endpoint, LoadAssignment, LocalityEndpoints, Resource};
 use selvedge_translate::{EndpointSource, Proxy, ProxyKind, translate};
 use std::time::Duration;
 
@@ -226,16 +226,11 @@ impl World {
             kind == ProxyKind::VirtualNode && name == source.node && self.config(index).is_some()
         };
         let count = u8::try_from(self.disks.len()).expect("a cast counts in u8");
-        let endpoint = |index| Endpoint {
-            address: Address::Socket((address_of(index), source.port).into()),
-            weight: 1,
-            health: EndpointHealth::Healthy,
-            hostname: String::new(),
-        };
+        let endpoint = |index| Endpoint::new(Address::Socket((address_of(index), source.port).into()));
         let endpoints: Vec<_> = (0..count).filter(|&index| is_instance(index)).map(endpoint).collect();
         let locality = LocalityEndpoints { endpoints, ..LocalityEndpoints::default() };
         let localities = if locality.endpoints.is_empty() { Vec::new() } else { vec![locality] };
-        LoadAssignment { cluster: cluster.to_owned(), localities }
+        LoadAssignment { cluster: cluster.to_owned(), localities, ..LoadAssignment::default() }
     }
 }
 

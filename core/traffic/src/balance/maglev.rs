@@ -2,7 +2,7 @@
 
 use xxhash_rust::xxh64::xxh64;
 
-use super::{Candidate, weight};
+use super::{Candidate, Share};
 
 /// The size of a table that names none.
 pub const TABLE_SIZE_DEFAULT: u64 = 65_537;
@@ -26,18 +26,17 @@ struct Filler {
 
 impl Maglev {
     /// Fills the table; a size that is no prime in `[2, TABLE_SIZE_MAX]` is replaced by the default.
-    pub fn new(hosts: &[Candidate], list: &[usize], table_size: u64) -> Self {
+    pub fn new(hosts: &[Candidate], shares: &[Share], table_size: u64) -> Self {
         let size = if is_usable(table_size) { table_size } else { TABLE_SIZE_DEFAULT };
-        let sum: u64 = list.iter().map(|index| u64::from(weight(&hosts[*index]))).sum();
-        let mut sorted: Vec<usize> = list.to_vec();
-        sorted.sort_by(|a, b| hosts[*a].key.cmp(&hosts[*b].key));
-        let filler = |index: usize| {
+        let mut sorted: Vec<Share> = shares.to_vec();
+        sorted.sort_by(|a, b| hosts[a.host].key.cmp(&hosts[b.host].key));
+        let filler = |Share { host: index, share }: Share| {
             let key = hosts[index].key.as_bytes();
             Filler {
                 host: index as u32,
                 offset: xxh64(key, 0) % size,
                 skip: xxh64(key, 1) % (size - 1) + 1,
-                share: f64::from(weight(&hosts[index])) / sum as f64,
+                share,
                 due: 0.0,
                 next: 0,
             }
@@ -46,9 +45,9 @@ impl Maglev {
         Self { table: if fillers.is_empty() { Vec::new() } else { fill(fillers, size) } }
     }
 
-    /// The place that the hash falls on; each retry looks elsewhere.
-    pub fn pick(&self, hash: u64, attempt: u32) -> Option<usize> {
-        let hash = if attempt > 0 { hash ^ (u64::MAX - u64::from(attempt) + 1) } else { hash };
+    /// The place that the hash falls on; each further draw looks elsewhere.
+    pub fn pick(&self, hash: u64, draw: u32) -> Option<usize> {
+        let hash = if draw > 0 { hash ^ (u64::MAX - u64::from(draw) + 1) } else { hash };
         let place = hash.checked_rem(self.table.len() as u64)?;
         self.table.get(place as usize).map(|host| *host as usize)
     }
@@ -83,20 +82,27 @@ fn fill(mut fillers: Vec<Filler>, size: u64) -> Vec<u32> {
     table
 }
 
-fn is_usable(size: u64) -> bool {
+/// Whether a table may have this size: a prime number up to [`TABLE_SIZE_MAX`].
+pub fn is_usable(size: u64) -> bool {
     (2..=TABLE_SIZE_MAX).contains(&size)
         && (2..).take_while(|n| n * n <= size).all(|n| !size.is_multiple_of(n))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::locality::shares;
     use super::super::tests::hosts;
     use super::*;
+
+    fn table(weights: &[u32], list: &[usize], size: u64) -> Maglev {
+        let hosts = hosts(weights);
+        Maglev::new(&hosts, &shares(&hosts, list, &[]), size)
+    }
 
     #[test]
     fn shares_of_the_table_are_the_weights() {
         for (weights, expected) in [(&[1, 1][..], [126, 125]), (&[1, 3], [63, 188])] {
-            let table = Maglev::new(&hosts(weights), &[0, 1], 251).table;
+            let table = table(weights, &[0, 1], 251).table;
             for (host, share) in expected.into_iter().enumerate() {
                 let places = table.iter().filter(|place| **place as usize == host).count();
                 assert!(places.abs_diff(share) <= 1, "{weights:?}: host {host} holds {places}");
@@ -106,9 +112,8 @@ mod tests {
 
     #[test]
     fn a_lost_host_moves_few_keys_of_the_others() {
-        let hosts = hosts(&[1; 10]);
-        let all = Maglev::new(&hosts, &(0..10).collect::<Vec<_>>(), TABLE_SIZE_DEFAULT);
-        let fewer = Maglev::new(&hosts, &(0..9).collect::<Vec<_>>(), TABLE_SIZE_DEFAULT);
+        let all = table(&[1; 10], &(0..10).collect::<Vec<_>>(), TABLE_SIZE_DEFAULT);
+        let fewer = table(&[1; 10], &(0..9).collect::<Vec<_>>(), TABLE_SIZE_DEFAULT);
         let moved = (0..10_000)
             .filter(|hash| all.pick(*hash, 0) != Some(9) && all.pick(*hash, 0) != fewer.pick(*hash, 0));
         assert!(moved.count() < 1_000);
@@ -116,14 +121,13 @@ mod tests {
 
     #[test]
     fn the_order_of_the_hosts_does_not_matter() {
-        let hosts = hosts(&[1, 2, 3]);
-        let (one, other) = (Maglev::new(&hosts, &[0, 1, 2], 251), Maglev::new(&hosts, &[2, 0, 1], 251));
+        let (one, other) = (table(&[1, 2, 3], &[0, 1, 2], 251), table(&[1, 2, 3], &[2, 0, 1], 251));
         assert_eq!(one.table, other.table);
     }
 
     #[test]
     fn a_retry_looks_elsewhere() {
-        let table = Maglev::new(&hosts(&[1; 7]), &[0, 1, 2, 3, 4, 5, 6], 251);
+        let table = table(&[1; 7], &[0, 1, 2, 3, 4, 5, 6], 251);
         assert_eq!(table.pick(5, 1), table.pick(5 ^ u64::MAX, 0));
     }
 

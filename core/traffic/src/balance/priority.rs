@@ -4,10 +4,6 @@ use std::collections::BTreeMap;
 
 use super::{Candidate, HostHealth};
 
-/// A priority counts as fully available while this many percent of its hosts would carry the load: with 140, up to
-/// 28 % of the hosts may be missing before the next priority is asked.
-const OVERPROVISIONING_PERCENT: u64 = 140;
-
 /// The percentages that each priority takes, healthy and degraded hosts apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PriorityLoads {
@@ -19,6 +15,9 @@ struct TierLoad {
     priority: u32,
     healthy_percent: u64,
     degraded_percent: u64,
+    /// What it could take by itself, before the others are looked at.
+    healthy_available: u64,
+    degraded_available: u64,
     panicked: bool,
 }
 
@@ -38,29 +37,36 @@ struct Count {
 
 impl PriorityLoads {
     /// Spreads 100 % over the priorities in their order: healthy hosts of all priorities first, then degraded ones.
-    pub fn new(hosts: &[Candidate], panic_threshold_percent: u32) -> Self {
+    ///
+    /// A priority counts as fully available while `overprovisioning_percent` of its hosts would carry the load.
+    pub fn new(hosts: &[Candidate], overprovisioning_percent: u32, panic_threshold_percent: u32) -> Self {
         let mut counts: BTreeMap<u32, Count> = BTreeMap::new();
         for host in hosts {
             let count = counts.entry(host.priority).or_default();
-            count.all += 1;
+            count.all += u64::from(host.health != HostHealth::Excluded);
             count.healthy += u64::from(host.health == HostHealth::Healthy);
             count.degraded += u64::from(host.health == HostHealth::Degraded);
         }
-        let available = |part: u64, all: u64| (OVERPROVISIONING_PERCENT * part / all).min(100);
+        let factor = u64::from(overprovisioning_percent);
+        let available = |part: u64, all: u64| (factor * part).checked_div(all).unwrap_or(0).min(100);
         let total: u64 = counts
             .values()
             .map(|count| available(count.healthy, count.all) + available(count.degraded, count.all))
             .sum::<u64>()
             .min(100);
         let threshold = u64::from(panic_threshold_percent);
-        let is_panicked =
-            |count: &Count| total < 100 && 100 * (count.healthy + count.degraded) / count.all < threshold;
+        let is_panicked = |count: &Count| {
+            total < 100
+                && (100 * (count.healthy + count.degraded)).checked_div(count.all).unwrap_or(0) < threshold
+        };
         let mut tiers: Vec<TierLoad> = counts
             .iter()
             .map(|(priority, count)| TierLoad {
                 priority: *priority,
                 healthy_percent: available(count.healthy, count.all),
                 degraded_percent: available(count.degraded, count.all),
+                healthy_available: available(count.healthy, count.all),
+                degraded_available: available(count.degraded, count.all),
                 panicked: is_panicked(count),
             })
             .collect();
@@ -90,8 +96,14 @@ impl PriorityLoads {
         self.tiers[tier].panicked
     }
 
-    /// The priority for a random number (or hash); `None` without hosts.
-    pub fn choose(&self, number: u64) -> Option<Chosen> {
+    /// The priority for a random number (or hash); `None` without hosts. `avoided` are priorities, as bits, that are passed
+    /// over if any other has hosts.
+    pub fn choose(&self, number: u64, avoided: u64) -> Option<Chosen> {
+        if avoided != 0
+            && let Some(chosen) = self.choose_without(number, avoided)
+        {
+            return Some(chosen);
+        }
         let mut point = number % 100;
         let healthy = self.tiers.iter().enumerate().map(|(tier, load)| (tier, false, load.healthy_percent));
         let degraded = self.tiers.iter().enumerate().map(|(tier, load)| (tier, true, load.degraded_percent));
@@ -105,11 +117,27 @@ impl PriorityLoads {
     }
 }
 
+impl PriorityLoads {
+    fn choose_without(&self, number: u64, avoided: u64) -> Option<Chosen> {
+        let kept = |tier: &TierLoad| avoided.checked_shr(tier.priority).is_none_or(|bits| bits & 1 == 0);
+        let tiers = || self.tiers.iter().enumerate().filter(|(_, tier)| kept(tier));
+        let healthy = || tiers().map(|(at, tier)| (at, false, tier.healthy_available));
+        let degraded = || tiers().map(|(at, tier)| (at, true, tier.degraded_available));
+        let total = healthy().chain(degraded()).map(|(_, _, available)| available).sum::<u64>().min(100);
+        let point = (number % 100).checked_mul(total)? / 100;
+        let mut sum = 0;
+        healthy().chain(degraded()).find_map(|(tier, degraded, available)| {
+            sum += available;
+            (point < sum).then_some(Chosen { tier, degraded })
+        })
+    }
+}
+
 /// Everything panics: all hosts of all priorities are equal.
 fn spread_by_size(tiers: &mut [TierLoad], sizes: impl Iterator<Item = u64> + Clone) {
     let all: u64 = sizes.clone().sum();
     for (tier, size) in tiers.iter_mut().zip(sizes) {
-        tier.healthy_percent = 100 * size / all;
+        tier.healthy_percent = (100 * size).checked_div(all).unwrap_or(0);
         tier.degraded_percent = 0;
     }
     give_remainder_to_first(tiers);
@@ -155,10 +183,17 @@ mod tests {
                     number if number < healthy + degraded => HostHealth::Degraded,
                     _ => HostHealth::Unhealthy,
                 };
-                hosts.push(Candidate { key: String::new(), weight: 1, priority: priority as u32, health });
+                hosts.push(Candidate {
+                    key: String::new(),
+                    weight: 1,
+                    warmth: 1.0,
+                    priority: priority as u32,
+                    locality: 0,
+                    health,
+                });
             }
         }
-        let loads = PriorityLoads::new(&hosts, threshold);
+        let loads = PriorityLoads::new(&hosts, 140, threshold);
         loads.tiers.iter().map(|tier| (tier.healthy_percent, tier.degraded_percent, tier.panicked)).collect()
     }
 
@@ -189,14 +224,16 @@ mod tests {
             priority: 0,
             healthy_percent,
             degraded_percent,
+            healthy_available: healthy_percent,
+            degraded_available: degraded_percent,
             panicked: false,
         };
         let loads = PriorityLoads { tiers: vec![tier(60, 10), tier(30, 0)] };
         for (number, tier, degraded) in
             [(0, 0, false), (59, 0, false), (60, 1, false), (89, 1, false), (190, 0, true)]
         {
-            assert_eq!(loads.choose(number), Some(Chosen { tier, degraded }), "{number}");
+            assert_eq!(loads.choose(number, 0), Some(Chosen { tier, degraded }), "{number}");
         }
-        assert_eq!(PriorityLoads::default().choose(0), None);
+        assert_eq!(PriorityLoads::default().choose(0, 0), None);
     }
 }

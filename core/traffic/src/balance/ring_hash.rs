@@ -2,7 +2,9 @@
 
 use xxhash_rust::xxh64::xxh64;
 
-use super::{Candidate, weight};
+use super::murmur::murmur2;
+use super::{Candidate, Share};
+use crate::RingHashFunction;
 
 /// No ring is larger, whatever the configuration says (Envoy's own bound).
 pub const RING_SIZE_MAX: u64 = 8 * 1024 * 1024;
@@ -14,24 +16,32 @@ pub struct RingHash {
 }
 
 impl RingHash {
-    pub fn new(hosts: &[Candidate], list: &[usize], size_min: u64, size_max: u64) -> Self {
+    pub fn new(
+        hosts: &[Candidate],
+        shares: &[Share],
+        size_min: u64,
+        size_max: u64,
+        function: RingHashFunction,
+    ) -> Self {
         let size_max = size_max.clamp(1, RING_SIZE_MAX);
         let size_min = size_min.min(size_max);
-        let sum: u64 = list.iter().map(|index| u64::from(weight(&hosts[*index]))).sum();
-        let share = |index: usize| f64::from(weight(&hosts[index])) / sum as f64;
-        let share_min = list.iter().map(|index| share(*index)).fold(1.0, f64::min);
+        let hash = |text: &[u8]| match function {
+            RingHashFunction::XxHash => xxh64(text, 0),
+            RingHashFunction::Murmur2 => murmur2(text),
+        };
+        let share_min = shares.iter().map(|one| one.share).fold(1.0, f64::min);
         // The smallest share gets a whole number of entries, so that the others come out near their weights.
         let scale = ((share_min * size_min as f64).ceil() / share_min).min(size_max as f64);
         let mut ring = Vec::with_capacity(scale.ceil() as usize);
         let (mut laid, mut due) = (0.0, 0.0);
         let mut text = String::new();
-        for index in list {
-            due += scale * share(*index);
+        for Share { host, share } in shares {
+            due += scale * share;
             let mut entry = 0_u64;
             while laid < due {
                 text.clear();
-                text.extend([hosts[*index].key.as_str(), "_", &entry.to_string()]);
-                ring.push((xxh64(text.as_bytes(), 0), *index as u32));
+                text.extend([hosts[*host].key.as_str(), "_", &entry.to_string()]);
+                ring.push((hash(text.as_bytes()), *host as u32));
                 entry += 1;
                 laid += 1.0;
             }
@@ -40,10 +50,10 @@ impl RingHash {
         Self { ring }
     }
 
-    /// The first entry at or after the hash, around the ring; each retry moves one entry on.
-    pub fn pick(&self, hash: u64, attempt: u32) -> Option<usize> {
+    /// The first entry at or after the hash, around the ring; each further draw moves one entry on.
+    pub fn pick(&self, hash: u64, draw: u32) -> Option<usize> {
         let first = self.ring.partition_point(|(entry, _)| *entry < hash);
-        let position = (first.checked_rem(self.ring.len())? + attempt as usize) % self.ring.len();
+        let position = (first.checked_rem(self.ring.len())? + draw as usize) % self.ring.len();
         self.ring.get(position).map(|(_, host)| *host as usize)
     }
 }
@@ -62,12 +72,10 @@ mod tests {
             (&[1, 1, 1], 10, 7, 7),
             (&[], 1024, 8_388_608, 0),
         ] {
-            let list: Vec<usize> = (0..weights.len()).collect();
-            assert_eq!(
-                RingHash::new(&hosts(weights), &list, min, max).ring.len(),
-                size,
-                "{weights:?} {min} {max}"
-            );
+            let hosts = hosts(weights);
+            let shares = super::super::locality::shares(&hosts, &(0..weights.len()).collect::<Vec<_>>(), &[]);
+            let ring = RingHash::new(&hosts, &shares, min, max, RingHashFunction::XxHash).ring;
+            assert_eq!(ring.len(), size, "{weights:?} {min} {max}");
         }
     }
 
@@ -83,7 +91,8 @@ mod tests {
 
     #[test]
     fn entries_are_hashes_of_key_and_number() {
-        let ring = RingHash::new(&hosts(&[1]), &[0], 2, 2);
+        let whole = [Share { host: 0, share: 1.0 }];
+        let ring = RingHash::new(&hosts(&[1]), &whole, 2, 2, RingHashFunction::XxHash);
         let mut expected = [xxh64(b"10.0.0.0:80_0", 0), xxh64(b"10.0.0.0:80_1", 0)];
         expected.sort_unstable();
         assert_eq!(ring.ring.iter().map(|(hash, _)| *hash).collect::<Vec<_>>(), expected);

@@ -10,6 +10,9 @@ use super::{Candidate, weight};
 /// down to it, so that the memory for a rotation stays below 64 KiB; no share then falls below one turn.
 pub const ROTATION_MAX: u64 = 16_384;
 
+/// How finely slow start divides a weight.
+const WARMTH_STEPS: f64 = 100.0;
+
 /// A fixed rotation through the hosts, shared by all workers.
 ///
 /// Envoy keeps a heap of deadlines for unequal weights. The order in which such a heap gives the hosts out repeats
@@ -23,7 +26,11 @@ pub struct RoundRobin {
 impl RoundRobin {
     /// Lays down the rotation of `list` (positions in `hosts`); it starts where `seed` says.
     pub fn new(hosts: &[Candidate], list: Vec<usize>, seed: u64) -> Self {
-        let weights: Vec<u32> = list.iter().map(|index| weight(&hosts[*index])).collect();
+        let cold = list.iter().any(|index| hosts[*index].warmth < 1.0);
+        // Hosts in slow start have fractions of their weights.
+        let fine = |host: &Candidate| (f64::from(weight(host)) * host.warmth * WARMTH_STEPS).max(1.0) as u32;
+        let weight = |index: &usize| if cold { fine(&hosts[*index]) } else { weight(&hosts[*index]) };
+        let weights: Vec<u32> = list.iter().map(weight).collect();
         let turns = turns(&weights);
         let rotation: Vec<u32> = period(&turns).map(|position| list[position] as u32).collect();
         let start = seed.checked_rem(rotation.len() as u64).unwrap_or(0);
@@ -111,6 +118,15 @@ mod tests {
         let sequence = sequence(&[5, 1, 14], 13, 20);
         let count = |host: usize| sequence.iter().filter(|picked| **picked == host).count();
         assert_eq!([count(0), count(1), count(2)], [5, 1, 14]);
+    }
+
+    #[test]
+    fn a_cold_host_has_its_fraction_of_the_turns() {
+        let mut hosts = hosts(&[1, 1]);
+        hosts[1].warmth = 0.25;
+        let rotation = RoundRobin::new(&hosts, vec![0, 1], 0);
+        let picked: Vec<usize> = (0..100).filter_map(|_| rotation.pick()).collect();
+        assert_eq!(picked.iter().filter(|host| **host == 1).count(), 20, "a quarter of the other's");
     }
 
     #[test]

@@ -59,7 +59,7 @@ fn pseudo(value: &str, mut test: impl FnMut(&[u8]) -> bool) -> Option<bool> {
 
 impl HeaderCondition {
     /// Whether one line of the header satisfies it.
-    fn holds(&self, value: &[u8]) -> bool {
+    pub(crate) fn holds(&self, value: &[u8]) -> bool {
         match self {
             Self::Present => true,
             Self::Exact(exact) => value == exact.as_bytes(),

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::streak::Interval;
 use super::{Detection, OutlierDetection};
 
 /// The ejections of one cluster. `K` names a host.
@@ -39,14 +40,9 @@ struct Standing {
     returned_at: Option<Instant>,
     /// Ejections that still count: the multiple of the base time.
     multiple: u32,
+    jitter: Duration,
+    ejections: u32,
 }
-
-/// Hosts with this many requests in an interval take part in the success rate …
-pub const SUCCESS_RATE_REQUESTS_MIN: u32 = 100;
-/// … if there are this many of them …
-pub const SUCCESS_RATE_HOSTS_MIN: usize = 5;
-/// … and those that fall this many standard deviations below the mean are out.
-const SUCCESS_RATE_DEVIATIONS: f64 = 1.9;
 
 impl<K: Copy + Ord> Detector<K> {
     pub fn new(config: OutlierDetection) -> Self {
@@ -56,6 +52,11 @@ impl<K: Copy + Ord> Detector<K> {
     /// How many hosts are out (`ejections_active`).
     pub fn ejected(&self) -> usize {
         self.ejected
+    }
+
+    /// How often a host has been taken out.
+    pub fn ejections(&self, host: &K) -> u32 {
+        self.hosts.get(host).map_or(0, |standing| standing.ejections)
     }
 
     pub fn is_ejected(&self, host: &K) -> bool {
@@ -83,13 +84,21 @@ impl<K: Copy + Ord> Detector<K> {
         if standing.ejected_at.is_some() {
             return Ejection::AlreadyOut;
         }
-        if 100 * (self.ejected as u64 + 1) > u64::from(config.max_ejection_percent.min(100)) * hosts as u64 {
+        let room = (config.always_eject_one_host && self.ejected == 0)
+            || 100 * (self.ejected as u64 + 1)
+                <= u64::from(config.max_ejection_percent.min(100)) * hosts as u64;
+        if !room {
             return Ejection::Overflow;
         }
         if random % 100 >= u64::from(config.enforcement(detection)) {
             return Ejection::NotEnforced;
         }
         standing.ejected_at = Some(now);
+        standing.ejections = standing.ejections.saturating_add(1);
+        let jitter_ms = u64::try_from(config.ejection_time_jitter.as_millis()).unwrap_or(u64::MAX);
+        // The hundreds decided on enforcement; what is above them is as random.
+        standing.jitter =
+            Duration::from_millis((random / 100).checked_rem(jitter_ms.saturating_add(1)).unwrap_or(0));
         if config.base_ejection_time * standing.multiple < config.time_max() + config.base_ejection_time {
             standing.multiple += 1;
         }
@@ -104,7 +113,9 @@ impl<K: Copy + Ord> Detector<K> {
         let mut returned = Vec::new();
         for (host, standing) in &mut self.hosts {
             match standing.ejected_at {
-                Some(since) if now.duration_since(since) >= config.time(standing.multiple) => {
+                Some(since)
+                    if now.duration_since(since) >= config.time(standing.multiple) + standing.jitter =>
+                {
                     *standing = Standing { ejected_at: None, returned_at: Some(now), ..*standing };
                     returned.push(*host);
                 }
@@ -130,31 +141,55 @@ impl<K: Copy + Ord> Detector<K> {
     }
 }
 
-/// The hosts whose success rate in the last interval was an outlier: more than 1.9 standard deviations below the mean.
-/// `buckets` are requests and successes of each host.
-pub fn success_rate_outliers<K: Copy>(buckets: &[(K, u32, u32)]) -> Vec<K> {
-    let rates: Vec<(K, f64)> = buckets
-        .iter()
-        .filter(|(_, requests, _)| *requests >= SUCCESS_RATE_REQUESTS_MIN)
-        .map(|(host, requests, successes)| (*host, f64::from(*successes) * 100.0 / f64::from(*requests)))
-        .collect();
-    if rates.len() < SUCCESS_RATE_HOSTS_MIN {
-        return Vec::new();
+/// What an interval's counts of all hosts in service come to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement<K> {
+    /// Whose rate of success is too far below the others'.
+    pub by_success_rate: Vec<K>,
+    /// Who failed too large a part.
+    pub by_failure_percentage: Vec<K>,
+    /// The mean of the rates that were compared, and below what a host is out; `None` where there was nothing to compare.
+    pub success_rate: Option<(f64, f64)>,
+}
+
+/// Judges the hosts in service by their last interval. Nobody is judged where the cluster has fewer than `hosts` must be.
+pub fn judge<K: Copy>(config: &OutlierDetection, intervals: &[(K, Interval)]) -> Judgement<K> {
+    let with_volume = |requests_min: u32| {
+        let busy = intervals.iter().filter(move |(_, interval)| interval.requests >= requests_min.max(1));
+        busy.filter_map(|(host, interval)| Some((*host, interval.success_rate()?))).collect::<Vec<_>>()
+    };
+    let mut judgement =
+        Judgement { by_success_rate: Vec::new(), by_failure_percentage: Vec::new(), success_rate: None };
+    let rates = with_volume(config.success_rate.requests_min);
+    if !rates.is_empty() && rates.len() >= config.success_rate.hosts_min as usize {
+        let count = rates.len() as f64;
+        let mean = rates.iter().map(|(_, rate)| rate).sum::<f64>() / count;
+        let variance = rates.iter().map(|(_, rate)| (rate - mean).powi(2)).sum::<f64>() / count;
+        let threshold = mean - f64::from(config.success_rate.deviation_factor) / 1000.0 * variance.sqrt();
+        judgement.success_rate = Some((mean, threshold));
+        let out = rates.iter().filter(|(_, rate)| *rate < threshold);
+        judgement.by_success_rate = out.map(|(host, _)| *host).collect();
     }
-    let count = rates.len() as f64;
-    let mean = rates.iter().map(|(_, rate)| rate).sum::<f64>() / count;
-    let variance = rates.iter().map(|(_, rate)| (rate - mean).powi(2)).sum::<f64>() / count;
-    let threshold = mean - SUCCESS_RATE_DEVIATIONS * variance.sqrt();
-    rates.into_iter().filter(|(_, rate)| *rate < threshold).map(|(host, _)| host).collect()
+    let rates = with_volume(config.failure_percentage.requests_min);
+    if !rates.is_empty() && rates.len() >= config.failure_percentage.hosts_min as usize {
+        let threshold = f64::from(config.failure_percentage.threshold);
+        let out = rates.iter().filter(|(_, rate)| 100.0 - rate >= threshold);
+        judgement.by_failure_percentage = out.map(|(host, _)| *host).collect();
+    }
+    judgement
 }
 
 impl OutlierDetection {
     /// How many of a hundred detections eject.
-    fn enforcement(&self, detection: Detection) -> u32 {
+    pub fn enforcement(&self, detection: Detection) -> u32 {
         match detection {
             Detection::Consecutive5xx => self.enforcing_consecutive_5xx,
             Detection::ConsecutiveGatewayFailure => self.enforcing_consecutive_gateway_failure,
-            Detection::SuccessRate => self.enforcing_success_rate,
+            Detection::ConsecutiveLocalOriginFailure => self.enforcing_consecutive_local_origin_failure,
+            Detection::SuccessRate => self.success_rate.enforcing,
+            Detection::SuccessRateLocalOrigin => self.success_rate.enforcing_local_origin,
+            Detection::FailurePercentage => self.failure_percentage.enforcing,
+            Detection::FailurePercentageLocalOrigin => self.failure_percentage.enforcing_local_origin,
         }
     }
 
@@ -170,6 +205,7 @@ impl OutlierDetection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SuccessRate;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -252,14 +288,63 @@ mod tests {
     }
 
     #[test]
+    fn one_host_may_always_go_where_that_is_asked() {
+        let mut detector = detector(0);
+        detector.config.always_eject_one_host = true;
+        assert_eq!(detector.handle_detected(1, Detection::Consecutive5xx, start(), 3, 0), Ejection::Ejected);
+        assert_eq!(detector.handle_detected(2, Detection::Consecutive5xx, start(), 3, 0), Ejection::Overflow);
+    }
+
+    #[test]
+    fn jitter_lengthens_an_ejection_by_at_most_itself() {
+        let now = start();
+        for (random, millis) in [(0, 30_000), (150_000, 31_500), (500_000, 35_000), (500_100, 30_000)] {
+            let mut detector = detector(100);
+            detector.config.ejection_time_jitter = 5 * SECOND;
+            detector.handle_detected(1, Detection::Consecutive5xx, now, 1, random);
+            let end = now + Duration::from_millis(millis);
+            assert!(detector.handle_interval(end - Duration::from_millis(1)).is_empty(), "{random}");
+            assert_eq!(detector.handle_interval(end), [1], "{random}");
+        }
+    }
+
+    fn intervals(requests: u32, rates: &[u32]) -> Vec<(usize, Interval)> {
+        let interval = |rate: &u32| Interval { requests, successes: requests * rate / 100 };
+        rates.iter().map(interval).enumerate().collect()
+    }
+
+    #[test]
     fn the_host_that_falls_behind_the_others_is_the_outlier() {
-        let buckets = |rates: &[u32]| {
-            rates.iter().enumerate().map(|(host, rate)| (host, 100, *rate)).collect::<Vec<_>>()
-        };
-        assert_eq!(success_rate_outliers(&buckets(&[50, 100, 100, 100, 100])), [0]);
-        assert!(success_rate_outliers(&buckets(&[50, 100, 100, 100])).is_empty(), "too few hosts");
-        assert!(success_rate_outliers(&buckets(&[90, 91, 92, 93, 94])).is_empty());
-        let quiet: Vec<_> = (0..9).map(|host| (host, 99, 0)).collect();
-        assert!(success_rate_outliers(&quiet).is_empty(), "too few requests");
+        let config = OutlierDetection::default();
+        for (requests, rates, out, threshold) in [
+            (100, &[50, 100, 100, 100, 100][..], &[0][..], Some(52.0)),
+            (100, &[50, 100, 100, 100], &[], None),
+            (100, &[90, 91, 92, 93, 94], &[], Some(89.313)),
+            (99, &[0; 9], &[], None),
+        ] {
+            let judgement = judge(&config, &intervals(requests, rates));
+            assert_eq!(judgement.by_success_rate, out, "{requests} {rates:?}");
+            let close = match (judgement.success_rate, threshold) {
+                (Some((_, found)), Some(expected)) => (found - expected).abs() < 0.001,
+                (None, None) => true,
+                _ => false,
+            };
+            assert!(close, "{rates:?}: {:?}", judgement.success_rate);
+        }
+        let strict =
+            SuccessRate { deviation_factor: 500, hosts_min: 3, requests_min: 10, ..config.success_rate };
+        let strict = OutlierDetection { success_rate: strict, ..config };
+        assert_eq!(judge(&strict, &intervals(10, &[80, 100, 100])).by_success_rate, [0]);
+    }
+
+    #[test]
+    fn a_host_that_fails_too_much_is_out_whatever_the_others_do() {
+        let config = OutlierDetection::default();
+        for (requests, rates, out) in
+            [(50, &[15, 16, 15, 100, 100][..], &[0, 2][..]), (50, &[0, 0, 0, 0], &[]), (49, &[0; 5], &[])]
+        {
+            let judgement = judge(&config, &intervals(requests, rates));
+            assert_eq!(judgement.by_failure_percentage, out, "{requests} {rates:?}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Which failures a set of conditions retries.
 
 use super::RetryOn;
+use crate::matching::{HeaderCondition, HeaderMatch};
 
 /// A borrowed view of a response's head.
 pub trait ResponseView {
@@ -30,12 +31,18 @@ pub enum Reset {
 }
 
 impl RetryOn {
-    /// Whether a response is retried. `status_codes` are those of `retriable-status-codes`.
+    /// Whether a response is retried. `status_codes` are those of `retriable-status-codes`, `headers` those of
+    /// `retriable-headers`.
     ///
     /// gRPC conditions look at `grpc-status` among the response's headers, never at trailers. A response with
     /// `x-envoy-ratelimited` is retried only on `envoy-ratelimited`. One with `x-envoy-overloaded` is like any other:
     /// Envoy's documentation says that it is never retried, Envoy 1.40 retries it.
-    pub fn takes_response(self, response: &impl ResponseView, status_codes: &[u16]) -> bool {
+    pub fn takes_response(
+        self,
+        response: &impl ResponseView,
+        status_codes: &[u16],
+        headers: &[HeaderMatch],
+    ) -> bool {
         if response.header("x-envoy-ratelimited").is_some() {
             return self.contains(Self::ENVOY_RATELIMITED);
         }
@@ -44,6 +51,8 @@ impl RetryOn {
             || (self.contains(Self::GATEWAY_ERROR) && matches!(status, 502..=504))
             || (self.contains(Self::RETRIABLE_4XX) && status == 409)
             || (self.contains(Self::RETRIABLE_STATUS_CODES) && status_codes.contains(&status))
+            || (self.contains(Self::RETRIABLE_HEADERS)
+                && headers.iter().any(|header| takes_header(header, response)))
             || (self.intersects(GRPC) && self.takes_grpc(response))
     }
 
@@ -72,6 +81,19 @@ impl RetryOn {
             Reset::Broken { request_started: true } | Reset::PerTryTimeout | Reset::ProtocolError => any,
         };
         self.intersects(conditions)
+    }
+}
+
+/// As for requests, with `:status` for the status.
+fn takes_header(header: &HeaderMatch, response: &impl ResponseView) -> bool {
+    let held = if header.name == ":status" {
+        Some(header.condition.holds(response.status().to_string().as_bytes()))
+    } else {
+        response.header(&header.name).map(|value| header.condition.holds(value.as_bytes()))
+    };
+    match held {
+        Some(held) => held != header.invert,
+        None => header.invert && matches!(header.condition, HeaderCondition::Present),
     }
 }
 
@@ -130,8 +152,28 @@ pub(crate) mod tests {
             ("unavailable", 200, &[("grpc-status", "0")], false),
             ("unavailable", 503, none, false),
         ] {
-            let taken = RetryOn::parse(on).takes_response(&Plain { status, headers }, &[418]);
+            let taken = RetryOn::parse(on).takes_response(&Plain { status, headers }, &[418], &[]);
             assert_eq!(taken, retried, "{on}: {status} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn responses_are_retried_by_any_listed_header() {
+        let header = |name: &str, condition, invert| HeaderMatch { name: name.to_owned(), condition, invert };
+        let headers = [
+            header("x-again", HeaderCondition::Exact("yes".into()), false),
+            header(":status", HeaderCondition::Range { start: 420, end: 430 }, false),
+        ];
+        for (status, sent, retried) in [
+            (200, &[("x-again", "yes")][..], true),
+            (200, &[("x-again", "no")], false),
+            (200, &[], false),
+            (425, &[], true),
+            (430, &[], false),
+        ] {
+            let response = Plain { status, headers: sent };
+            assert_eq!(RetryOn::parse("retriable-headers").takes_response(&response, &[], &headers), retried);
+            assert!(!RetryOn::parse("5xx").takes_response(&response, &[], &headers), "not asked for");
         }
     }
 

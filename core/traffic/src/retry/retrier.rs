@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Reset, ResponseView, RetryOn, RetryPolicy};
-use crate::matching::RequestView;
+use crate::matching::{HeaderCondition, HeaderMatch, RequestView};
 
 /// The retries of one request.
 ///
@@ -14,6 +14,8 @@ pub struct Retrier<'a> {
     policy: Option<&'a RetryPolicy>,
     on: RetryOn,
     header_status_codes: Vec<u16>,
+    /// Those of `x-envoy-retriable-header-names`.
+    header_names: Vec<HeaderMatch>,
     remaining: u32,
     /// Retries so far: the exponent of the back-off.
     retries: u32,
@@ -56,11 +58,18 @@ impl Wait {
 
 /// Request headers that ask for retries. Whoever forwards the request removes them; for a request that is not
 /// internal they are removed before they are read.
-pub const RETRY_HEADERS: [&str; 4] =
-    ["x-envoy-retry-on", "x-envoy-retry-grpc-on", "x-envoy-max-retries", "x-envoy-retriable-status-codes"];
+pub const RETRY_HEADERS: [&str; 5] = [
+    "x-envoy-retry-on",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-max-retries",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retriable-header-names",
+];
 
 /// How many codes `x-envoy-retriable-status-codes` may add.
 pub const HEADER_STATUS_CODES_MAX: usize = 64;
+/// How many names `x-envoy-retriable-header-names` may add.
+pub const HEADER_NAMES_MAX: usize = 16;
 
 impl<'a> Retrier<'a> {
     /// The retries of a request under a policy, together with what its headers ask for: conditions and codes are
@@ -72,9 +81,17 @@ impl<'a> Retrier<'a> {
             .map_or_else(RetryOn::default, |policy| policy.on)
             .with(header_conditions("x-envoy-retry-on"))
             .with(header_conditions("x-envoy-retry-grpc-on"));
-        if on.is_empty() {
+        let limited = policy.map_or(&[][..], |policy| &policy.retriable_request_headers);
+        if on.is_empty() || !(limited.is_empty() || limited.iter().any(|header| header.takes(request))) {
             return None;
         }
+        let names = |list: &str| {
+            let names = list.split(',').map(|name| name.trim_ascii().to_ascii_lowercase());
+            let named = names.filter(|name| !name.is_empty()).take(HEADER_NAMES_MAX);
+            named
+                .map(|name| HeaderMatch { name, condition: HeaderCondition::Present, invert: false })
+                .collect()
+        };
         let number = |text: &str| text.trim_ascii().parse::<u32>().ok();
         let codes = |list: &str| {
             list.split(',')
@@ -88,6 +105,7 @@ impl<'a> Retrier<'a> {
             header_status_codes: request
                 .first_value("x-envoy-retriable-status-codes")
                 .map_or_else(Vec::new, codes),
+            header_names: request.first_value("x-envoy-retriable-header-names").map_or_else(Vec::new, names),
             remaining: request
                 .first_value("x-envoy-max-retries")
                 .and_then(number)
@@ -116,8 +134,10 @@ impl<'a> Retrier<'a> {
         random: u64,
     ) -> Verdict<G> {
         let policy_codes = self.policy.map_or(&[][..], |policy| &policy.retriable_status_codes);
-        let taken = self.on.takes_response(response, policy_codes)
-            || self.on.takes_response(response, &self.header_status_codes);
+        let policy_headers = self.policy.map_or(&[][..], |policy| &policy.retriable_headers);
+        let taken = self.on.takes_response(response, policy_codes, policy_headers)
+            || ((!self.header_status_codes.is_empty() || !self.header_names.is_empty())
+                && self.on.takes_response(response, &self.header_status_codes, &self.header_names));
         let asked = self
             .policy
             .and_then(|policy| policy.rate_limited_backoff.as_ref())
@@ -133,6 +153,11 @@ impl<'a> Retrier<'a> {
         random: u64,
     ) -> Verdict<G> {
         self.decide(self.on.takes_reset(reset), None, breaker, random)
+    }
+
+    /// A try took too long and goes on; the next is to run beside it. The conditions are not asked, as in Envoy.
+    pub fn handle_hedge<G>(&mut self, breaker: impl FnOnce() -> Option<G>, random: u64) -> Verdict<G> {
+        self.decide(true, None, breaker, random)
     }
 
     fn decide<G>(
@@ -232,6 +257,33 @@ mod tests {
         assert!(!retrier.may_retry());
         assert!(Retrier::new(None, &get()).is_none());
         assert!(Retrier::new(None, &get().with_header("x-envoy-retry-grpc-on", "unavailable")).is_some());
+    }
+
+    #[test]
+    fn only_requests_with_a_listed_header_are_retried() {
+        let safe = HeaderMatch { name: "x-safe".into(), condition: HeaderCondition::Present, invert: false };
+        let policy = RetryPolicy { retriable_request_headers: vec![safe], ..policy("5xx", 1) };
+        assert!(Retrier::new(Some(&policy), &get()).is_none());
+        assert!(Retrier::new(Some(&policy), &get().with_header("x-safe", "1")).is_some());
+    }
+
+    #[test]
+    fn a_request_may_name_headers_that_ask_for_another_try() {
+        let request = get()
+            .with_header("x-envoy-retry-on", "retriable-headers")
+            .with_header("x-envoy-retriable-header-names", "X-Again, x-more");
+        let mut retrier = Retrier::new(None, &request).expect("it retries");
+        let again = Plain { status: 200, headers: &[("x-again", "1")] };
+        let verdict = retrier.handle_response(&again, ROOM, Duration::ZERO, 0);
+        assert!(matches!(verdict, Verdict::Retry { .. }));
+    }
+
+    #[test]
+    fn a_hedge_asks_for_retries_left_alone() {
+        let policy = policy("connect-failure", 1);
+        let mut retrier = Retrier::new(Some(&policy), &get()).expect("it retries");
+        assert!(matches!(retrier.handle_hedge(ROOM, 0), Verdict::Retry { .. }));
+        assert_eq!(retrier.handle_hedge(ROOM, 0), Verdict::Stop(Refusal::LimitExceeded));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Bounds towards a node, and when its instances are left out.
 
 use selvedge_model::policy::{CircuitBreaking, Outlier};
-use selvedge_traffic::{CircuitBreakers, Cluster, OutlierDetection, Thresholds};
+use selvedge_traffic::{CircuitBreakers, Cluster, OutlierDetection, SuccessRate, Thresholds};
 
 pub(super) fn apply(spec: &CircuitBreaking, cluster: &mut Cluster) {
     let unlimited = Thresholds::UNLIMITED;
@@ -10,6 +10,7 @@ pub(super) fn apply(spec: &CircuitBreaking, cluster: &mut Cluster) {
         pending_requests_max: spec.max_pending_requests.unwrap_or(unlimited.pending_requests_max),
         requests_max: spec.max_requests.unwrap_or(unlimited.requests_max),
         retries_max: spec.max_retries.unwrap_or(unlimited.retries_max),
+        ..unlimited
     };
     cluster.circuit_breakers = CircuitBreakers { default: bounds, high: bounds };
     if let Some(outlier) = &spec.outlier {
@@ -35,7 +36,7 @@ fn detection(spec: &Outlier) -> OutlierDetection {
         max_ejection_time: spec.max_ejection_time.map_or(default.max_ejection_time, |span| span.0).max(base),
         max_ejection_percent: spec.max_ejection_percent.unwrap_or(default.max_ejection_percent),
         // What a policy does not ask for does not happen.
-        enforcing_success_rate: 0,
+        success_rate: SuccessRate { enforcing: 0, ..default.success_rate },
         ..default
     }
 }

@@ -23,6 +23,7 @@ pub(super) fn policy(spec: &Retry) -> RetryPolicy {
         rate_limited_backoff: spec.rate_limited_back_off.as_ref().map(asked),
         avoid_previous_hosts: spec.avoid_previous_hosts.unwrap_or(true),
         host_selection_attempts_max: spec.host_selection_attempts.unwrap_or(HOST_SELECTION_ATTEMPTS_MAX),
+        ..RetryPolicy::default()
     }
 }
 

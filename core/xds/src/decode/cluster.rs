@@ -1,47 +1,54 @@
 //! Clusters.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use prost_types::Any;
-use prost_types::value::Kind;
+use selvedge_traffic::cluster::CONNECT_TIMEOUT_DEFAULT;
 use selvedge_traffic::{
-    CircuitBreakers, Cluster, Discovery, DnsLookupFamily, HttpProtocol, LoadBalancing, Thresholds,
+    CircuitBreakers, Cluster, Discovery, DnsLookupFamily, HttpProtocol, RetryBudget, Thresholds,
 };
 use selvedge_xds_proto::envoy::config::cluster::v3 as proto;
-use selvedge_xds_proto::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, DiscoveryType, LbConfig, LbPolicy,
-};
-use selvedge_xds_proto::envoy::config::core::v3::{Metadata, RoutingPriority};
+use selvedge_xds_proto::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
+use selvedge_xds_proto::envoy::config::core::v3::{HttpProtocolOptions as CommonOptions, RoutingPriority};
 use selvedge_xds_proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use selvedge_xds_proto::envoy::extensions::upstreams::http::v3::http_protocol_options::{
     UpstreamProtocolOptions, explicit_http_config,
 };
 
 use super::bounds::{expect, known, not_empty};
-use super::{Reason, duration, endpoint, health, tls};
-use crate::encode::cluster::{CLOSE_ON_REMOVAL, METADATA};
-
-/// Envoy's `Cluster.connect_timeout` when none is set.
-const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+use super::{Reason, balancing, duration, endpoint, health, metadata, tls};
 
 pub(super) fn decode(message: proto::Cluster) -> Result<Cluster, Reason> {
     let discovery = discovery(&message)?;
-    let balancing = balancing(&message)?;
-    let (protocol, idle_timeout) = http_options(&message.typed_extension_protocol_options)?;
+    let (balancing, placement) = balancing::decode(&message)?;
+    let (protocol, common) = http_options(&message.typed_extension_protocol_options)?;
     Ok(Cluster {
         name: not_empty("name", message.name)?,
         discovery,
         connect_timeout: duration::or("connect_timeout", message.connect_timeout, CONNECT_TIMEOUT_DEFAULT)?,
         balancing,
+        placement,
+        subsets: message.lb_subset_config.as_ref().map(balancing::subsets).transpose()?,
         protocol,
         transport: tls::upstream(message.transport_socket)?,
         circuit_breakers: circuit_breakers(message.circuit_breakers)?,
         outlier_detection: message.outlier_detection.as_ref().map(health::outlier).transpose()?,
         health_checks: message.health_checks.into_iter().map(health::check).collect::<Result<_, _>>()?,
-        idle_timeout,
+        idle_timeout: duration::optional("common_http_protocol_options.idle_timeout", common.idle_timeout)?,
+        connection_duration_max: duration::optional(
+            "common_http_protocol_options.max_connection_duration",
+            common.max_connection_duration,
+        )?,
+        requests_per_connection_max: common
+            .max_requests_per_connection
+            .or(message.max_requests_per_connection),
+        stream_duration_max: duration::optional(
+            "common_http_protocol_options.max_stream_duration",
+            common.max_stream_duration,
+        )?,
+        breaker: metadata::breaker(message.metadata.as_ref())?,
         ignore_health_on_host_removal: message.ignore_health_on_host_removal,
-        close_connections_on_host_removal: closes_on_removal(message.metadata.as_ref()),
+        close_connections_on_host_removal: metadata::closes_on_removal(message.metadata.as_ref()),
     })
 }
 
@@ -77,43 +84,6 @@ fn lookup_family(family: proto::cluster::DnsLookupFamily) -> DnsLookupFamily {
     }
 }
 
-/// Sizes that are not said are Envoy's defaults.
-fn balancing(message: &proto::Cluster) -> Result<LoadBalancing, Reason> {
-    Ok(match known("lb_policy", message.lb_policy)? {
-        LbPolicy::RoundRobin => LoadBalancing::RoundRobin,
-        LbPolicy::Random => LoadBalancing::Random,
-        LbPolicy::ClusterProvided => LoadBalancing::ClusterProvided,
-        LbPolicy::LeastRequest => LoadBalancing::LeastRequest {
-            choice_count: match message.lb_config {
-                Some(LbConfig::LeastRequestLbConfig(config)) => config.choice_count.unwrap_or(2),
-                _ => 2,
-            },
-        },
-        LbPolicy::RingHash => {
-            let config = match message.lb_config {
-                Some(LbConfig::RingHashLbConfig(config)) => config,
-                _ => proto::cluster::RingHashLbConfig::default(),
-            };
-            LoadBalancing::RingHash {
-                ring_size_min: config.minimum_ring_size.unwrap_or(1 << 10),
-                ring_size_max: config.maximum_ring_size.unwrap_or(1 << 23),
-            }
-        }
-        LbPolicy::Maglev => LoadBalancing::Maglev {
-            table_size: match message.lb_config {
-                Some(LbConfig::MaglevLbConfig(config)) => config.table_size.unwrap_or(65_537),
-                _ => 65_537,
-            },
-        },
-        LbPolicy::LoadBalancingPolicyConfig => {
-            return Err(Reason::Unsupported {
-                field: "lb_policy",
-                value: "LOAD_BALANCING_POLICY_CONFIG".to_owned(),
-            });
-        }
-    })
-}
-
 fn circuit_breakers(message: Option<proto::CircuitBreakers>) -> Result<CircuitBreakers, Reason> {
     let mut breakers = CircuitBreakers::default();
     for thresholds in message.unwrap_or_default().thresholds {
@@ -127,19 +97,30 @@ fn circuit_breakers(message: Option<proto::CircuitBreakers>) -> Result<CircuitBr
             pending_requests_max: thresholds.max_pending_requests.unwrap_or(default.pending_requests_max),
             requests_max: thresholds.max_requests.unwrap_or(default.requests_max),
             retries_max: thresholds.max_retries.unwrap_or(default.retries_max),
+            pools_max: thresholds.max_connection_pools,
+            retry_budget: thresholds.retry_budget.map(retry_budget).transpose()?,
+            track_remaining: thresholds.track_remaining,
         };
     }
     Ok(breakers)
 }
 
-fn http_options(options: &BTreeMap<String, Any>) -> Result<(HttpProtocol, Option<Duration>), Reason> {
-    let Some((name, any)) = options.first_key_value() else { return Ok((HttpProtocol::Http1, None)) };
+fn retry_budget(message: proto::circuit_breakers::thresholds::RetryBudget) -> Result<RetryBudget, Reason> {
+    let default = RetryBudget::default();
+    Ok(RetryBudget {
+        percent: balancing::percent("retry_budget.budget_percent", message.budget_percent, default.percent)?,
+        retries_min: message.min_retry_concurrency.unwrap_or(default.retries_min),
+    })
+}
+
+fn http_options(options: &BTreeMap<String, Any>) -> Result<(HttpProtocol, CommonOptions), Reason> {
+    let Some((name, any)) = options.first_key_value() else {
+        return Ok((HttpProtocol::Http1, CommonOptions::default()));
+    };
     if let Some((name, any)) = options.iter().nth(1) {
         return Err(super::bounds::unknown(name, Some(any)));
     }
     let options: HttpProtocolOptions = expect(name, Some(any))?;
-    let idle = options.common_http_protocol_options.and_then(|common| common.idle_timeout);
-    let idle = duration::optional("common_http_protocol_options.idle_timeout", idle)?;
     let protocol = match options.upstream_protocol_options {
         None => return Err(Reason::Missing("upstream_protocol_options")),
         Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(_)) => HttpProtocol::Downstream,
@@ -149,12 +130,5 @@ fn http_options(options: &BTreeMap<String, Any>) -> Result<(HttpProtocol, Option
             Some(explicit_http_config::ProtocolConfig::Http2ProtocolOptions(_)) => HttpProtocol::Http2,
         },
     };
-    Ok((protocol, idle))
-}
-
-fn closes_on_removal(metadata: Option<&Metadata>) -> bool {
-    metadata
-        .and_then(|metadata| metadata.filter_metadata.get(METADATA))
-        .and_then(|ours| ours.fields.get(CLOSE_ON_REMOVAL))
-        .is_some_and(|value| value.kind == Some(Kind::BoolValue(true)))
+    Ok((protocol, options.common_http_protocol_options.unwrap_or_default()))
 }

@@ -8,11 +8,26 @@ use selvedge_xds_proto::envoy::config::core::v3::HealthStatus;
 use selvedge_xds_proto::envoy::config::core::v3::socket_address::{PortSpecifier, Protocol};
 use selvedge_xds_proto::envoy::config::endpoint::v3 as proto;
 
-use super::Reason;
 use super::bounds::{known, not_empty, port};
+use super::{Reason, metadata};
 
 pub(super) fn assignment(message: proto::ClusterLoadAssignment) -> Result<LoadAssignment, Reason> {
+    let policy = message.policy.unwrap_or_default();
+    if policy.weighted_priority_health {
+        return Err(Reason::Unsupported {
+            field: "policy.weighted_priority_health",
+            value: "true".to_owned(),
+        });
+    }
+    if policy.overprovisioning_factor == Some(0) {
+        return Err(Reason::Invalid {
+            field: "policy.overprovisioning_factor",
+            value: "0".to_owned(),
+            expected: "is not above 0",
+        });
+    }
     Ok(LoadAssignment {
+        overprovisioning_percent: policy.overprovisioning_factor,
         cluster: message.cluster_name,
         localities: message.endpoints.into_iter().map(locality_endpoints).collect::<Result<_, _>>()?,
     })
@@ -61,6 +76,7 @@ fn endpoint(message: proto::LbEndpoint) -> Result<Endpoint, Reason> {
         weight,
         health: health(known("lb_endpoints.health_status", message.health_status)?),
         hostname: host.hostname,
+        labels: metadata::labels(message.metadata.as_ref()),
     })
 }
 

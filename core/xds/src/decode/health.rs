@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use selvedge_traffic::{HealthCheck, HealthProbe, OutlierDetection};
+use selvedge_traffic::{FailurePercentage, HealthCheck, HealthProbe, OutlierDetection, SuccessRate};
 use selvedge_xds_proto::envoy::config::cluster::v3 as cluster;
 use selvedge_xds_proto::envoy::config::core::v3 as proto;
 use selvedge_xds_proto::envoy::config::core::v3::health_check::HealthChecker;
@@ -73,6 +73,25 @@ pub(super) fn outlier(message: &cluster::OutlierDetection) -> Result<OutlierDete
         message.max_ejection_time,
         default.max_ejection_time,
     )?;
+    let success_rate = SuccessRate {
+        enforcing: message.enforcing_success_rate.unwrap_or(default.success_rate.enforcing),
+        enforcing_local_origin: message
+            .enforcing_local_origin_success_rate
+            .unwrap_or(default.success_rate.enforcing_local_origin),
+        hosts_min: message.success_rate_minimum_hosts.unwrap_or(default.success_rate.hosts_min),
+        requests_min: message.success_rate_request_volume.unwrap_or(default.success_rate.requests_min),
+        deviation_factor: message.success_rate_stdev_factor.unwrap_or(default.success_rate.deviation_factor),
+    };
+    let failures = default.failure_percentage;
+    let failure_percentage = FailurePercentage {
+        enforcing: message.enforcing_failure_percentage.unwrap_or(failures.enforcing),
+        enforcing_local_origin: message
+            .enforcing_failure_percentage_local_origin
+            .unwrap_or(failures.enforcing_local_origin),
+        threshold: message.failure_percentage_threshold.unwrap_or(failures.threshold),
+        hosts_min: message.failure_percentage_minimum_hosts.unwrap_or(failures.hosts_min),
+        requests_min: message.failure_percentage_request_volume.unwrap_or(failures.requests_min),
+    };
     Ok(OutlierDetection {
         consecutive_5xx: message.consecutive_5xx.unwrap_or(default.consecutive_5xx),
         consecutive_gateway_failure: message
@@ -88,6 +107,23 @@ pub(super) fn outlier(message: &cluster::OutlierDetection) -> Result<OutlierDete
         enforcing_consecutive_gateway_failure: message
             .enforcing_consecutive_gateway_failure
             .unwrap_or(default.enforcing_consecutive_gateway_failure),
-        enforcing_success_rate: message.enforcing_success_rate.unwrap_or(default.enforcing_success_rate),
+        always_eject_one_host: message.always_eject_one_host.unwrap_or(default.always_eject_one_host),
+        ejection_time_jitter: duration::or(
+            "outlier_detection.max_ejection_time_jitter",
+            message.max_ejection_time_jitter,
+            default.ejection_time_jitter,
+        )?,
+        unejected_by_health_check: message
+            .successful_active_health_check_uneject_host
+            .unwrap_or(default.unejected_by_health_check),
+        split_local_origin: message.split_external_local_origin_errors,
+        consecutive_local_origin_failure: message
+            .consecutive_local_origin_failure
+            .unwrap_or(default.consecutive_local_origin_failure),
+        enforcing_consecutive_local_origin_failure: message
+            .enforcing_consecutive_local_origin_failure
+            .unwrap_or(default.enforcing_consecutive_local_origin_failure),
+        success_rate,
+        failure_percentage,
     })
 }

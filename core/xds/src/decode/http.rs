@@ -23,7 +23,7 @@ pub(super) fn decode(message: HttpConnectionManager) -> Result<HttpConnection, R
         }
         Some(RouteSpecifier::RouteConfig(table)) => RouteSource::Inline(route::table(table)?),
     };
-    let idle = message.common_http_protocol_options.and_then(|common| common.idle_timeout);
+    let common = message.common_http_protocol_options.unwrap_or_default();
     Ok(HttpConnection {
         stat_prefix: not_empty("stat_prefix", message.stat_prefix)?,
         codec: codec(known("codec_type", message.codec_type)?)?,
@@ -41,7 +41,16 @@ pub(super) fn decode(message: HttpConnectionManager) -> Result<HttpConnection, R
             "request_headers_timeout",
             message.request_headers_timeout,
         )?,
-        idle_timeout: duration::optional("common_http_protocol_options.idle_timeout", idle)?,
+        idle_timeout: duration::optional("common_http_protocol_options.idle_timeout", common.idle_timeout)?,
+        stream_duration_max: duration::optional(
+            "common_http_protocol_options.max_stream_duration",
+            common.max_stream_duration,
+        )?,
+        connection_duration_max: duration::optional(
+            "common_http_protocol_options.max_connection_duration",
+            common.max_connection_duration,
+        )?,
+        requests_per_connection_max: common.max_requests_per_connection,
         drain_timeout: duration::optional("drain_timeout", message.drain_timeout)?,
         tracing: message.tracing.map(tracing::decode).transpose()?,
     })

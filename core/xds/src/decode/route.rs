@@ -1,14 +1,16 @@
 //! Route tables.
 
+use selvedge_traffic::hash::HashCookie;
 use selvedge_traffic::{
-    Action, DirectResponse, Forward, HeaderEdits, HostRewrite, PathRewrite, Redirect, Route, RouteTable,
-    VirtualHost, WeightedCluster,
+    Action, DirectResponse, Forward, HashPolicy, HashSource, HeaderEdits, Hedge, HostRewrite, PathRewrite,
+    Priority, Redirect, Route, RouteTable, StreamDuration, VirtualHost, WeightedCluster,
 };
-use selvedge_xds_proto::envoy::config::core::v3::{DataSource, data_source};
+use selvedge_xds_proto::envoy::config::core::v3::{DataSource, RoutingPriority, data_source};
 use selvedge_xds_proto::envoy::config::route::v3 as proto;
 use selvedge_xds_proto::envoy::config::route::v3::redirect_action::{
     PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
 };
+use selvedge_xds_proto::envoy::config::route::v3::route_action::hash_policy::PolicySpecifier;
 use selvedge_xds_proto::envoy::config::route::v3::route_action::{
     ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier,
 };
@@ -16,7 +18,7 @@ use selvedge_xds_proto::envoy::config::route::v3::route_action::{
 use selvedge_xds_proto::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 
 use super::bounds::{known, not_empty, port, status};
-use super::{Reason, duration, filter, headers, matching, rate_limit, retry};
+use super::{Reason, duration, filter, headers, matching, metadata, rate_limit, retry};
 use crate::encode::route::WHOLE_PATH;
 
 pub(super) fn table(message: proto::RouteConfiguration) -> Result<RouteTable, Reason> {
@@ -60,6 +62,7 @@ fn virtual_host(message: proto::VirtualHost) -> Result<VirtualHost, Reason> {
         domains: message.domains,
         routes: message.routes.into_iter().map(route).collect::<Result<_, _>>()?,
         retry: message.retry_policy.map(retry::decode).transpose()?,
+        hedge: message.hedge_policy.as_ref().map(hedge),
         include_attempt_count: message.include_request_attempt_count,
         headers: HeaderEdits {
             request: headers::decode(message.request_headers_to_add, message.request_headers_to_remove)?,
@@ -67,6 +70,7 @@ fn virtual_host(message: proto::VirtualHost) -> Result<VirtualHost, Reason> {
         },
         rate_limits: rate_limit::all(message.rate_limits)?,
         filters: filter::overrides(message.typed_per_filter_config)?,
+        include_attempt_count_in_response: message.include_attempt_count_in_response,
     })
 }
 
@@ -97,7 +101,29 @@ fn forward(message: proto::RouteAction) -> Result<Forward, Reason> {
             ClusterNotFoundResponseCode::NotFound => 404,
             ClusterNotFoundResponseCode::InternalServerError => 500,
         };
+    let durations = message.max_stream_duration.unwrap_or_default();
     Ok(Forward {
+        labels: metadata::labels(message.metadata_match.as_ref()),
+        priority: match known("route.priority", message.priority)? {
+            RoutingPriority::Default => Priority::Default,
+            RoutingPriority::High => Priority::High,
+        },
+        hash: message.hash_policy.into_iter().map(hash_policy).collect::<Result<_, _>>()?,
+        hedge: message.hedge_policy.as_ref().map(hedge),
+        stream_duration: StreamDuration {
+            max: duration::optional(
+                "max_stream_duration.max_stream_duration",
+                durations.max_stream_duration,
+            )?,
+            grpc_timeout_max: duration::optional(
+                "max_stream_duration.grpc_timeout_header_max",
+                durations.grpc_timeout_header_max,
+            )?,
+            grpc_timeout_offset: duration::optional(
+                "max_stream_duration.grpc_timeout_header_offset",
+                durations.grpc_timeout_header_offset,
+            )?,
+        },
         clusters: clusters(message.cluster_specifier)?,
         timeout: duration::optional("route.timeout", message.timeout)?,
         idle_timeout: duration::optional("route.idle_timeout", message.idle_timeout)?,
@@ -109,6 +135,50 @@ fn forward(message: proto::RouteAction) -> Result<Forward, Reason> {
         rate_limits: rate_limit::all(message.rate_limits)?,
         include_host_rate_limits: message.include_vh_rate_limits.unwrap_or_default(),
     })
+}
+
+/// Further requests from the start are not implemented in Envoy either, and passed over as there.
+fn hedge(message: &proto::HedgePolicy) -> Hedge {
+    Hedge { on_per_try_timeout: message.hedge_on_per_try_timeout }
+}
+
+fn hash_policy(message: proto::route_action::HashPolicy) -> Result<HashPolicy, Reason> {
+    let source = match message.policy_specifier {
+        None => return Err(Reason::Missing("hash_policy.policy_specifier")),
+        Some(PolicySpecifier::Header(header)) => {
+            if header.regex_rewrite.is_some() {
+                return Err(Reason::Unsupported {
+                    field: "hash_policy.header.regex_rewrite",
+                    value: header.header_name,
+                });
+            }
+            let name = not_empty("hash_policy.header.header_name", header.header_name)?;
+            HashSource::Header(name.to_ascii_lowercase())
+        }
+        Some(PolicySpecifier::Cookie(cookie)) => HashSource::Cookie(HashCookie {
+            name: not_empty("hash_policy.cookie.name", cookie.name)?,
+            ttl: duration::optional("hash_policy.cookie.ttl", cookie.ttl)?,
+            path: cookie.path,
+            attributes: cookie
+                .attributes
+                .into_iter()
+                .map(|attribute| (attribute.name, attribute.value))
+                .collect(),
+        }),
+        Some(PolicySpecifier::ConnectionProperties(connection)) if connection.source_ip => {
+            HashSource::SourceIp
+        }
+        Some(PolicySpecifier::ConnectionProperties(_)) => {
+            return Err(Reason::Missing("hash_policy.connection_properties.source_ip"));
+        }
+        Some(PolicySpecifier::QueryParameter(parameter)) => {
+            HashSource::QueryParameter(not_empty("hash_policy.query_parameter.name", parameter.name)?)
+        }
+        Some(PolicySpecifier::FilterState(state)) => {
+            return Err(Reason::Unsupported { field: "hash_policy.filter_state", value: state.key });
+        }
+    };
+    Ok(HashPolicy { source, terminal: message.terminal })
 }
 
 fn clusters(specifier: Option<ClusterSpecifier>) -> Result<Vec<WeightedCluster>, Reason> {
@@ -126,6 +196,12 @@ fn clusters(specifier: Option<ClusterSpecifier>) -> Result<Vec<WeightedCluster>,
         .into_iter()
         .map(|cluster| {
             let name = not_empty("weighted_clusters.clusters.name", cluster.name)?;
+            if cluster.metadata_match.is_some() {
+                return Err(Reason::Unsupported {
+                    field: "weighted_clusters.clusters.metadata_match",
+                    value: name,
+                });
+            }
             let filters = filter::overrides(cluster.typed_per_filter_config)?;
             Ok(WeightedCluster { name, weight: cluster.weight.unwrap_or_default(), filters })
         })

@@ -3,6 +3,8 @@
 use selvedge_traffic::{TcpProxy, WeightedCluster};
 use selvedge_xds_proto::envoy::extensions::filters::network::tcp_proxy::v3 as proto;
 use selvedge_xds_proto::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
+use selvedge_xds_proto::envoy::r#type::v3::HashPolicy;
+use selvedge_xds_proto::envoy::r#type::v3::hash_policy::PolicySpecifier;
 
 use super::bounds::not_empty;
 use super::{Reason, access_log, duration};
@@ -23,8 +25,30 @@ pub(super) fn decode(message: proto::TcpProxy) -> Result<TcpProxy, Reason> {
             Some(attempts) => attempts,
             None => 1,
         },
+        hash_source_ip: hash_source_ip(message.hash_policy)?,
+        connection_duration_max: duration::optional(
+            "tcp_proxy.max_downstream_connection_duration",
+            message.max_downstream_connection_duration,
+        )?,
         access_logs: access_log::all(message.access_log)?,
     })
+}
+
+fn hash_source_ip(policies: Vec<HashPolicy>) -> Result<bool, Reason> {
+    let mut source_ip = false;
+    for policy in policies {
+        match policy.policy_specifier {
+            None => return Err(Reason::Missing("tcp_proxy.hash_policy.policy_specifier")),
+            Some(PolicySpecifier::SourceIp(_)) => source_ip = true,
+            Some(PolicySpecifier::FilterState(state)) => {
+                return Err(Reason::Unsupported {
+                    field: "tcp_proxy.hash_policy.filter_state",
+                    value: state.key,
+                });
+            }
+        }
+    }
+    Ok(source_ip)
 }
 
 fn clusters(specifier: Option<ClusterSpecifier>) -> Result<Vec<WeightedCluster>, Reason> {

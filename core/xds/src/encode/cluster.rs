@@ -2,52 +2,43 @@
 
 use std::collections::BTreeMap;
 
-use prost_types::{Any, Struct, Value, value};
-use selvedge_traffic::{
-    CircuitBreakers, Cluster, Discovery, DnsLookupFamily, HttpProtocol, LoadBalancing, Thresholds,
-};
+use prost_types::Any;
+use selvedge_traffic::{CircuitBreakers, Cluster, Discovery, DnsLookupFamily, HttpProtocol, Thresholds};
 use selvedge_xds_proto::envoy::config::cluster::v3 as proto;
+use selvedge_xds_proto::envoy::config::cluster::v3::circuit_breakers::thresholds::RetryBudget;
 use selvedge_xds_proto::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbConfig, LbPolicy, LeastRequestLbConfig,
-    MaglevLbConfig, RingHashLbConfig,
+    ClusterDiscoveryType, DiscoveryType, EdsClusterConfig,
 };
 use selvedge_xds_proto::envoy::config::core::v3::{
-    Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as CommonOptions, Metadata,
-    RoutingPriority,
+    Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as CommonOptions, RoutingPriority,
 };
 use selvedge_xds_proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use selvedge_xds_proto::envoy::extensions::upstreams::http::v3::http_protocol_options::{
     ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig, explicit_http_config,
 };
 
-use super::{duration, endpoint, health, source, tls};
+use selvedge_xds_proto::envoy::r#type::v3::Percent;
+
+use super::{balancing, duration, endpoint, health, metadata, source, tls};
 use crate::any::pack;
 
 /// Under this key stand the HTTP options of a cluster.
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
-/// The metadata of what has no field of its own in Envoy.
-pub(crate) const METADATA: &str = "selvedge";
-
-/// Envoy closes the connections of a removed host without being told.
-pub(crate) const CLOSE_ON_REMOVAL: &str = "close_connections_on_host_removal";
-
 pub(super) fn encode(cluster: &Cluster) -> proto::Cluster {
-    let (lb_policy, lb_config) = balancing(cluster.balancing);
     let mut message = proto::Cluster {
         name: cluster.name.clone(),
         connect_timeout: Some(duration::encode(cluster.connect_timeout)),
-        lb_policy: lb_policy.into(),
-        lb_config,
         health_checks: cluster.health_checks.iter().map(health::check).collect(),
         circuit_breakers: Some(circuit_breakers(&cluster.circuit_breakers)),
         typed_extension_protocol_options: http_options(cluster),
         outlier_detection: cluster.outlier_detection.as_ref().map(health::outlier),
         transport_socket: tls::upstream(&cluster.transport),
         ignore_health_on_host_removal: cluster.ignore_health_on_host_removal,
-        metadata: cluster.close_connections_on_host_removal.then(close_on_removal),
+        metadata: metadata::cluster(cluster),
         ..proto::Cluster::default()
     };
+    balancing::encode(cluster, &mut message);
     discovery(&cluster.discovery, &mut message);
     message
 }
@@ -90,29 +81,6 @@ fn lookup_family(family: DnsLookupFamily) -> proto::cluster::DnsLookupFamily {
     }
 }
 
-fn balancing(balancing: LoadBalancing) -> (LbPolicy, Option<LbConfig>) {
-    match balancing {
-        LoadBalancing::RoundRobin => (LbPolicy::RoundRobin, None),
-        LoadBalancing::LeastRequest { choice_count } => (
-            LbPolicy::LeastRequest,
-            Some(LbConfig::LeastRequestLbConfig(LeastRequestLbConfig { choice_count: Some(choice_count) })),
-        ),
-        LoadBalancing::Random => (LbPolicy::Random, None),
-        LoadBalancing::RingHash { ring_size_min, ring_size_max } => (
-            LbPolicy::RingHash,
-            Some(LbConfig::RingHashLbConfig(RingHashLbConfig {
-                minimum_ring_size: Some(ring_size_min),
-                maximum_ring_size: Some(ring_size_max),
-            })),
-        ),
-        LoadBalancing::Maglev { table_size } => (
-            LbPolicy::Maglev,
-            Some(LbConfig::MaglevLbConfig(MaglevLbConfig { table_size: Some(table_size) })),
-        ),
-        LoadBalancing::ClusterProvided => (LbPolicy::ClusterProvided, None),
-    }
-}
-
 /// The high priority is only mentioned where it differs from Envoy's defaults.
 fn circuit_breakers(breakers: &CircuitBreakers) -> proto::CircuitBreakers {
     let mut all = vec![thresholds(RoutingPriority::Default, &breakers.default)];
@@ -129,11 +97,24 @@ fn thresholds(priority: RoutingPriority, thresholds: &Thresholds) -> proto::circ
         max_pending_requests: Some(thresholds.pending_requests_max),
         max_requests: Some(thresholds.requests_max),
         max_retries: Some(thresholds.retries_max),
+        retry_budget: thresholds.retry_budget.map(|budget| RetryBudget {
+            budget_percent: Some(Percent { value: budget.percent }),
+            min_retry_concurrency: Some(budget.retries_min),
+        }),
+        track_remaining: thresholds.track_remaining,
+        max_connection_pools: thresholds.pools_max,
     }
 }
 
 fn http_options(cluster: &Cluster) -> BTreeMap<String, Any> {
-    if cluster.protocol == HttpProtocol::Http1 && cluster.idle_timeout.is_none() {
+    let common = CommonOptions {
+        idle_timeout: cluster.idle_timeout.map(duration::encode),
+        max_connection_duration: cluster.connection_duration_max.map(duration::encode),
+        max_stream_duration: cluster.stream_duration_max.map(duration::encode),
+        max_requests_per_connection: cluster.requests_per_connection_max,
+    };
+    let is_common = common != CommonOptions::default();
+    if cluster.protocol == HttpProtocol::Http1 && !is_common {
         return BTreeMap::new();
     }
     let explicit = |protocol| {
@@ -154,16 +135,8 @@ fn http_options(cluster: &Cluster) -> BTreeMap<String, Any> {
         }
     };
     let options = HttpProtocolOptions {
-        common_http_protocol_options: cluster
-            .idle_timeout
-            .map(|idle| CommonOptions { idle_timeout: Some(duration::encode(idle)) }),
+        common_http_protocol_options: is_common.then_some(common),
         upstream_protocol_options: Some(protocol),
     };
     BTreeMap::from([(HTTP_OPTIONS.to_owned(), pack(&options))])
-}
-
-fn close_on_removal() -> Metadata {
-    let flag = Value { kind: Some(value::Kind::BoolValue(true)) };
-    let fields = BTreeMap::from([(CLOSE_ON_REMOVAL.to_owned(), flag)]);
-    Metadata { filter_metadata: BTreeMap::from([(METADATA.to_owned(), Struct { fields })]) }
 }

@@ -8,10 +8,16 @@ use selvedge_xds_proto::envoy::config::core::v3::socket_address::PortSpecifier;
 use selvedge_xds_proto::envoy::config::core::v3::{HealthStatus, Pipe, SocketAddress};
 use selvedge_xds_proto::envoy::config::endpoint::v3 as proto;
 
+use super::metadata;
+
 pub(super) fn assignment(assignment: &LoadAssignment) -> proto::ClusterLoadAssignment {
     proto::ClusterLoadAssignment {
         cluster_name: assignment.cluster.clone(),
         endpoints: assignment.localities.iter().map(locality_endpoints).collect(),
+        policy: assignment.overprovisioning_percent.map(|percent| proto::cluster_load_assignment::Policy {
+            overprovisioning_factor: Some(percent),
+            ..Default::default()
+        }),
     }
 }
 
@@ -45,6 +51,7 @@ fn endpoint(endpoint: &Endpoint) -> proto::LbEndpoint {
     proto::LbEndpoint {
         health_status: health(endpoint.health).into(),
         load_balancing_weight: (endpoint.weight != 1).then_some(endpoint.weight),
+        metadata: metadata::labels(&endpoint.labels),
         host_identifier: Some(proto::lb_endpoint::HostIdentifier::Endpoint(host)),
     }
 }

@@ -25,13 +25,17 @@ pub(super) fn encode(connection: &HttpConnection) -> HttpConnectionManager {
     } else {
         Vec::new()
     };
+    let common = HttpProtocolOptions {
+        idle_timeout: connection.idle_timeout.map(duration::encode),
+        max_connection_duration: connection.connection_duration_max.map(duration::encode),
+        max_stream_duration: connection.stream_duration_max.map(duration::encode),
+        max_requests_per_connection: connection.requests_per_connection_max,
+    };
     HttpConnectionManager {
         codec_type: codec(connection.codec).into(),
         stat_prefix: connection.stat_prefix.clone(),
         http_filters: connection.filters.iter().map(http_filter).chain([router()]).collect(),
-        common_http_protocol_options: connection
-            .idle_timeout
-            .map(|idle| HttpProtocolOptions { idle_timeout: Some(duration::encode(idle)) }),
+        common_http_protocol_options: (common != HttpProtocolOptions::default()).then_some(common),
         server_name: connection.server_name.clone().unwrap_or_default(),
         stream_idle_timeout: connection.stream_idle_timeout.map(duration::encode),
         request_timeout: connection.request_timeout.map(duration::encode),

@@ -1,19 +1,22 @@
 //! Route tables.
 
 use selvedge_traffic::{
-    Action, DirectResponse, Forward, HostRewrite, PathRewrite, Redirect, Route, RouteTable, VirtualHost,
+    Action, DirectResponse, Forward, HashPolicy, HashSource, Hedge, HostRewrite, PathRewrite, Priority,
+    Redirect, Route, RouteTable, VirtualHost,
 };
-use selvedge_xds_proto::envoy::config::core::v3::{DataSource, data_source};
+use selvedge_xds_proto::envoy::config::core::v3::{DataSource, RoutingPriority, data_source};
 use selvedge_xds_proto::envoy::config::route::v3 as proto;
 use selvedge_xds_proto::envoy::config::route::v3::redirect_action::{
     PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
 };
+use selvedge_xds_proto::envoy::config::route::v3::route_action::hash_policy::PolicySpecifier;
 use selvedge_xds_proto::envoy::config::route::v3::route_action::{
     ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier,
 };
+use selvedge_xds_proto::envoy::config::route::v3::route_action::{MaxStreamDuration, hash_policy};
 use selvedge_xds_proto::envoy::r#type::matcher::v3::{RegexMatchAndSubstitute, RegexMatcher};
 
-use super::{duration, filter, headers, matching, rate_limit, retry};
+use super::{duration, filter, headers, matching, metadata, rate_limit, retry};
 
 /// A whole path, as the pattern of a rewrite: how [`PathRewrite::Full`] travels.
 pub(crate) const WHOLE_PATH: &str = "^.*$";
@@ -46,9 +49,11 @@ fn virtual_host(host: &VirtualHost) -> proto::VirtualHost {
         response_headers_to_add,
         response_headers_to_remove,
         include_request_attempt_count: host.include_attempt_count,
+        include_attempt_count_in_response: host.include_attempt_count_in_response,
         retry_policy: host.retry.as_ref().map(retry::encode),
         rate_limits: rate_limit::all(&host.rate_limits),
         typed_per_filter_config: filter::overrides(&host.filters),
+        hedge_policy: host.hedge.as_ref().map(hedge),
     }
 }
 
@@ -88,6 +93,19 @@ fn forward_action(forward: &Forward) -> proto::RouteAction {
         retry_policy: forward.retry.as_ref().map(retry::encode),
         rate_limits: rate_limit::all(&forward.rate_limits),
         include_vh_rate_limits: forward.include_host_rate_limits.then_some(true),
+        metadata_match: metadata::labels(&forward.labels),
+        priority: match forward.priority {
+            Priority::Default => RoutingPriority::Default,
+            Priority::High => RoutingPriority::High,
+        }
+        .into(),
+        hash_policy: forward.hash.iter().map(hash_policy).collect(),
+        hedge_policy: forward.hedge.as_ref().map(hedge),
+        max_stream_duration: forward.stream_duration.is_set().then(|| MaxStreamDuration {
+            max_stream_duration: forward.stream_duration.max.map(duration::encode),
+            grpc_timeout_header_max: forward.stream_duration.grpc_timeout_max.map(duration::encode),
+            grpc_timeout_header_offset: forward.stream_duration.grpc_timeout_offset.map(duration::encode),
+        }),
         cluster_specifier: Some(clusters(forward)),
         host_rewrite_specifier: forward.host_rewrite.as_ref().map(|rewrite| match rewrite {
             HostRewrite::Literal(host) => HostRewriteSpecifier::HostRewriteLiteral(host.clone()),
@@ -101,6 +119,38 @@ fn forward_action(forward: &Forward) -> proto::RouteAction {
     }
 }
 
+fn hedge(hedge: &Hedge) -> proto::HedgePolicy {
+    proto::HedgePolicy { hedge_on_per_try_timeout: hedge.on_per_try_timeout, ..proto::HedgePolicy::default() }
+}
+
+fn hash_policy(policy: &HashPolicy) -> proto::route_action::HashPolicy {
+    let specifier = match &policy.source {
+        HashSource::Header(name) => {
+            PolicySpecifier::Header(hash_policy::Header { header_name: name.clone(), regex_rewrite: None })
+        }
+        HashSource::Cookie(cookie) => PolicySpecifier::Cookie(hash_policy::Cookie {
+            name: cookie.name.clone(),
+            ttl: cookie.ttl.map(duration::encode),
+            path: cookie.path.clone(),
+            attributes: cookie
+                .attributes
+                .iter()
+                .map(|(name, value)| hash_policy::CookieAttribute {
+                    name: name.clone(),
+                    value: value.clone(),
+                })
+                .collect(),
+        }),
+        HashSource::SourceIp => {
+            PolicySpecifier::ConnectionProperties(hash_policy::ConnectionProperties { source_ip: true })
+        }
+        HashSource::QueryParameter(name) => {
+            PolicySpecifier::QueryParameter(hash_policy::QueryParameter { name: name.clone() })
+        }
+    };
+    proto::route_action::HashPolicy { policy_specifier: Some(specifier), terminal: policy.terminal }
+}
+
 fn clusters(forward: &Forward) -> ClusterSpecifier {
     match forward.clusters.as_slice() {
         [only] if only.weight == 1 && only.filters.is_empty() => ClusterSpecifier::Cluster(only.name.clone()),
@@ -111,6 +161,7 @@ fn clusters(forward: &Forward) -> ClusterSpecifier {
                     name: cluster.name.clone(),
                     weight: Some(cluster.weight),
                     typed_per_filter_config: filter::overrides(&cluster.filters),
+                    metadata_match: None,
                 })
                 .collect(),
         }),

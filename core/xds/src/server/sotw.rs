@@ -89,7 +89,7 @@ fn part(channel: &Channel, collection: &Collection, gates: Gates) -> Option<Batc
 }
 
 fn no_endpoints(name: &str) -> Encoded {
-    encode(&Resource::Endpoints(LoadAssignment { cluster: name.to_owned(), localities: Vec::new() }))
+    encode(&Resource::Endpoints(LoadAssignment { cluster: name.to_owned(), ..LoadAssignment::default() }))
 }
 
 /// A hash of all that is asked for and there: the same on every replica and after every restart.

@@ -9,7 +9,8 @@ use selvedge_traffic::access_log::filter::{Comparison, Operator};
 use selvedge_traffic::matching::header::Pattern;
 use selvedge_traffic::tls::{Certificate, DownstreamTls, Trust, UpstreamTls, Validation};
 use selvedge_traffic::{
-    AccessLog, AccessLogFormat, JsonTemplate, LogFilter, Transport, UpstreamTransport, WeightedCluster,
+    AccessLog, AccessLogFormat, JsonTemplate, Label, Labels, LogFilter, Transport, UpstreamTransport,
+    WeightedCluster,
 };
 
 pub(crate) fn word() -> BoxedStrategy<String> {
@@ -35,6 +36,11 @@ pub(crate) fn duration() -> BoxedStrategy<Duration> {
 
 pub(crate) fn positive() -> BoxedStrategy<Duration> {
     duration().prop_map(|duration| duration + Duration::from_millis(1)).boxed()
+}
+
+pub(crate) fn labels() -> BoxedStrategy<Labels> {
+    let label = prop_oneof![text().prop_map(Label::Text), any::<bool>().prop_map(Label::Flag)];
+    btree_map(word(), label, 0..3).boxed()
 }
 
 pub(crate) fn pattern() -> BoxedStrategy<Pattern> {

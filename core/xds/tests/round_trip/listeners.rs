@@ -24,11 +24,23 @@ fn http() -> BoxedStrategy<HttpConnection> {
         option::of(duration()),
         option::of(duration()),
         option::of(duration()),
+        option::of(duration()),
+        option::of(duration()),
     ];
     let names = (word(), option::of(some_text()));
+    let times = (times, option::of(any::<u32>()));
     (names, codec, routes, filters(), access_logs(), any::<[bool; 4]>(), times, option::of(tracing()))
         .prop_map(
-            |((stat_prefix, server_name), codec, routes, filters, access_logs, flags, times, tracing)| {
+            |(
+                (stat_prefix, server_name),
+                codec,
+                routes,
+                filters,
+                access_logs,
+                flags,
+                (times, requests_per_connection_max),
+                tracing,
+            )| {
                 HttpConnection {
                     stat_prefix,
                     codec,
@@ -46,6 +58,9 @@ fn http() -> BoxedStrategy<HttpConnection> {
                     idle_timeout: times[3],
                     drain_timeout: times[4],
                     tracing,
+                    stream_duration_max: times[5],
+                    connection_duration_max: times[6],
+                    requests_per_connection_max,
                 }
             },
         )
@@ -53,13 +68,18 @@ fn http() -> BoxedStrategy<HttpConnection> {
 }
 
 fn tcp() -> BoxedStrategy<TcpProxy> {
-    (word(), weighted(1), option::of(duration()), 1u32..9, access_logs())
-        .prop_map(|(stat_prefix, clusters, idle_timeout, connect_attempts_max, access_logs)| TcpProxy {
-            stat_prefix,
-            clusters,
-            idle_timeout,
-            connect_attempts_max,
-            access_logs,
+    let times = (option::of(duration()), option::of(duration()));
+    (word(), weighted(1), times, 1u32..9, access_logs(), any::<bool>())
+        .prop_map(|(stat_prefix, clusters, times, connect_attempts_max, access_logs, hash_source_ip)| {
+            TcpProxy {
+                stat_prefix,
+                clusters,
+                idle_timeout: times.0,
+                connection_duration_max: times.1,
+                hash_source_ip,
+                connect_attempts_max,
+                access_logs,
+            }
         })
         .boxed()
 }

@@ -3,17 +3,19 @@
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use selvedge_traffic::hash::HashCookie;
 use selvedge_traffic::matching::{
     HeaderCondition, HeaderMatch, PathMatch, QueryCondition, QueryMatch, RouteMatch,
 };
 use selvedge_traffic::retry::{RateLimitedBackoff, ResetFormat, ResetHeader};
 use selvedge_traffic::{
-    Action, DirectResponse, Forward, HeaderEdit, HeaderEdits, HostRewrite, PathRewrite, Redirect,
-    RetryBackoff, RetryOn, RetryPolicy, Route, RouteTable, VirtualHost, WeightedCluster,
+    Action, DirectResponse, Forward, HashPolicy, HashSource, HeaderEdit, HeaderEdits, Hedge, HostRewrite,
+    PathRewrite, Priority, Redirect, RetryBackoff, RetryOn, RetryPolicy, Route, RouteTable, StreamDuration,
+    VirtualHost, WeightedCluster,
 };
 
 use super::filters::{overrides, rate_limits};
-use super::leaves::{duration, pattern, some_text, text, weighted, word};
+use super::leaves::{duration, labels, pattern, some_text, text, weighted, word};
 
 pub(crate) fn header() -> BoxedStrategy<HeaderMatch> {
     let condition = prop_oneof![
@@ -64,26 +66,27 @@ fn rate_limited() -> BoxedStrategy<RateLimitedBackoff> {
 fn retry() -> BoxedStrategy<RetryPolicy> {
     let on = (0u32..1 << RetryOn::NAMES.len()).prop_map(RetryOn);
     let backoff = (duration(), duration()).prop_map(|(base, max)| RetryBackoff { base, max });
-    (
-        on,
-        any::<u32>(),
-        option::of(duration()),
-        vec(100u16..600, 0..3),
-        backoff,
-        option::of(rate_limited()),
-        any::<bool>(),
-        any::<u32>(),
-    )
-        .prop_map(|(on, retries_max, per_try_timeout, codes, backoff, rate_limited, avoid, attempts)| {
+    let times = (option::of(duration()), option::of(duration()));
+    let headers = (vec(header(), 0..2), vec(header(), 0..2));
+    let avoid = (any::<[bool; 2]>(), labels(), option::of(1u32..100));
+    let codes = vec![100u16..600; 2];
+    (on, any::<u32>(), times, codes, headers, backoff, option::of(rate_limited()), avoid, any::<u32>())
+        .prop_map(|(on, retries_max, times, codes, headers, backoff, rate_limited, avoid, attempts)| {
             RetryPolicy {
                 on,
                 retries_max,
-                per_try_timeout,
+                per_try_timeout: times.0,
+                per_try_idle_timeout: times.1,
                 retriable_status_codes: codes,
+                retriable_headers: headers.0,
+                retriable_request_headers: headers.1,
                 backoff,
                 rate_limited_backoff: rate_limited,
-                avoid_previous_hosts: avoid,
+                avoid_previous_hosts: avoid.0[0],
                 host_selection_attempts_max: attempts,
+                avoid_canaries: avoid.0[1],
+                avoid_labels: avoid.1,
+                avoid_priorities_every: avoid.2,
             }
         })
         .boxed()
@@ -96,6 +99,33 @@ fn shares() -> BoxedStrategy<Vec<WeightedCluster>> {
             clusters
         })
         .boxed()
+}
+
+fn hedge() -> BoxedStrategy<Hedge> {
+    any::<bool>().prop_map(|on_per_try_timeout| Hedge { on_per_try_timeout }).boxed()
+}
+
+fn stream_duration() -> BoxedStrategy<StreamDuration> {
+    [option::of(duration()), option::of(duration()), option::of(duration())]
+        .prop_map(|[max, grpc_timeout_max, grpc_timeout_offset]| StreamDuration {
+            max,
+            grpc_timeout_max,
+            grpc_timeout_offset,
+        })
+        .boxed()
+}
+
+fn hash_policy() -> BoxedStrategy<HashPolicy> {
+    let cookie = (word(), option::of(duration()), text(), vec((word(), text()), 0..3)).prop_map(
+        |(name, ttl, path, attributes)| HashSource::Cookie(HashCookie { name, ttl, path, attributes }),
+    );
+    let source = prop_oneof![
+        word().prop_map(HashSource::Header),
+        cookie,
+        Just(HashSource::SourceIp),
+        some_text().prop_map(HashSource::QueryParameter),
+    ];
+    (source, any::<bool>()).prop_map(|(source, terminal)| HashPolicy { source, terminal }).boxed()
 }
 
 fn path_rewrite() -> BoxedStrategy<PathRewrite> {
@@ -116,39 +146,37 @@ fn forward() -> BoxedStrategy<Forward> {
             .prop_map(|substitution| HostRewrite::PathRegex { pattern: "^/(.*)$".to_owned(), substitution }),
     ];
     let status = prop::sample::select(vec![503u16, 404, 500]);
+    let times = (option::of(duration()), option::of(duration()), stream_duration());
+    let steer =
+        (prop::sample::select(vec![Priority::Default, Priority::High]), vec(hash_policy(), 0..3), labels());
     (
         shares(),
-        option::of(duration()),
-        option::of(duration()),
+        times,
         option::of(retry()),
+        option::of(hedge()),
+        steer,
         option::of(path_rewrite()),
         (option::of(host), any::<bool>()),
         status,
         (rate_limits(), any::<bool>()),
     )
-        .prop_map(
-            |(
-                clusters,
-                timeout,
-                idle_timeout,
-                retry,
-                path_rewrite,
-                (host_rewrite, append_forwarded_host),
-                cluster_not_found_status,
-                (rate_limits, include_host_rate_limits),
-            )| Forward {
-                rate_limits,
-                include_host_rate_limits,
-                clusters,
-                timeout,
-                idle_timeout,
-                retry,
-                path_rewrite,
-                host_rewrite,
-                append_forwarded_host,
-                cluster_not_found_status,
-            },
-        )
+        .prop_map(|(clusters, times, retry, hedge, steer, path_rewrite, host, status, limits)| Forward {
+            rate_limits: limits.0,
+            include_host_rate_limits: limits.1,
+            clusters,
+            timeout: times.0,
+            idle_timeout: times.1,
+            stream_duration: times.2,
+            retry,
+            hedge,
+            priority: steer.0,
+            hash: steer.1,
+            labels: steer.2,
+            path_rewrite,
+            host_rewrite: host.0,
+            append_forwarded_host: host.1,
+            cluster_not_found_status: status,
+        })
         .boxed()
 }
 
@@ -219,7 +247,7 @@ pub(crate) fn table() -> BoxedStrategy<RouteTable> {
         word(),
         vec(route(), 0..3),
         option::of(retry()),
-        any::<bool>(),
+        any::<(bool, bool)>(),
         header_edits(),
         overrides(),
         rate_limits(),
@@ -235,27 +263,23 @@ pub(crate) fn table() -> BoxedStrategy<RouteTable> {
                     virtual_hosts: hosts
                         .into_iter()
                         .enumerate()
-                        .map(
-                            |(
-                                at,
-                                (name, routes, retry, include_attempt_count, headers, filters, rate_limits),
-                            )| {
-                                VirtualHost {
-                                    rate_limits,
-                                    // A domain stands once in a table.
-                                    domains: vec![
-                                        format!("{name}-{at}.local"),
-                                        format!("{name}-{at}.local:80"),
-                                    ],
-                                    name,
-                                    routes,
-                                    retry,
-                                    include_attempt_count,
-                                    headers,
-                                    filters,
-                                }
-                            },
-                        )
+                        .map(|(at, (name, routes, retry, attempt_counts, headers, filters, rate_limits))| {
+                            VirtualHost {
+                                rate_limits,
+                                // A domain stands once in a table.
+                                domains: vec![format!("{name}-{at}.local"), format!("{name}-{at}.local:80")],
+                                name,
+                                routes,
+                                hedge: retry
+                                    .is_some()
+                                    .then_some(Hedge { on_per_try_timeout: attempt_counts.0 }),
+                                retry,
+                                include_attempt_count: attempt_counts.0,
+                                include_attempt_count_in_response: attempt_counts.1,
+                                headers,
+                                filters,
+                            }
+                        })
                         .collect(),
                     ignore_port_in_host_matching,
                 }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use selvedge_traffic::{
-    ChainMatch, Codec, Direction, FilterChain, HttpConnection, Listener, Network, Resource, RouteSource,
-    Transport,
+    ChainMatch, Direction, FilterChain, HttpConnection, Listener, Network, Resource, RouteSource, Transport,
 };
 use selvedge_xds::client::Refused;
 use selvedge_xds::server::{Event, Form, Scope};
@@ -15,24 +14,7 @@ use crate::world::{CDS, EDS, LDS, RDS, beginning, cluster, endpoints, routes, vi
 
 /// A listener with one chain whose routes are discovered.
 fn listener(name: &str, table: &str) -> Arc<Encoded> {
-    let connection = HttpConnection {
-        stat_prefix: "ingress".to_owned(),
-        codec: Codec::Auto,
-        routes: RouteSource::Rds(table.to_owned()),
-        access_logs: Vec::new(),
-        filters: Vec::new(),
-        normalize_path: true,
-        merge_slashes: true,
-        websocket: true,
-        use_remote_address: false,
-        server_name: None,
-        stream_idle_timeout: None,
-        request_timeout: None,
-        request_headers_timeout: None,
-        idle_timeout: None,
-        drain_timeout: None,
-        tracing: None,
-    };
+    let connection = HttpConnection::new("ingress", RouteSource::Rds(table.to_owned()));
     Arc::new(encode(&Resource::Listener(Listener {
         name: name.to_owned(),
         address: ([127, 0, 0, 1], 1).into(),

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use prost::Message;
 use selvedge_traffic::{
-    CircuitBreakers, Cluster, Discovery, HttpProtocol, Listener, LoadAssignment, LoadBalancing,
-    LocalityEndpoints, Resource, ResourceKind, RouteTable, UpstreamTransport, VirtualHost,
+    Cluster, Discovery, Listener, LoadAssignment, LocalityEndpoints, Resource, ResourceKind, RouteTable,
+    VirtualHost,
 };
 use selvedge_xds::server::{Event, Form, Scope};
 use selvedge_xds::{Encoded, ServerSession, View, encode, type_url};
@@ -24,26 +24,16 @@ pub(crate) const RDS: ResourceKind = ResourceKind::Routes;
 
 /// A cluster whose endpoints are discovered; `seconds` makes versions differ.
 pub(crate) fn cluster(name: &str, seconds: u64) -> Arc<Encoded> {
-    Arc::new(encode(&Resource::Cluster(Cluster {
-        name: name.to_owned(),
-        discovery: Discovery::Eds { service_name: String::new() },
-        connect_timeout: Duration::from_secs(seconds),
-        balancing: LoadBalancing::RoundRobin,
-        protocol: HttpProtocol::Http1,
-        transport: UpstreamTransport::Plain,
-        circuit_breakers: CircuitBreakers::default(),
-        outlier_detection: None,
-        health_checks: Vec::new(),
-        idle_timeout: None,
-        ignore_health_on_host_removal: false,
-        close_connections_on_host_removal: false,
-    })))
+    let discovery = Discovery::Eds { service_name: String::new() };
+    let connect_timeout = Duration::from_secs(seconds);
+    Arc::new(encode(&Resource::Cluster(Cluster { connect_timeout, ..Cluster::new(name, discovery) })))
 }
 
 pub(crate) fn endpoints(name: &str, groups: usize) -> Arc<Encoded> {
     Arc::new(encode(&Resource::Endpoints(LoadAssignment {
         cluster: name.to_owned(),
         localities: vec![LocalityEndpoints::default(); groups],
+        ..LoadAssignment::default()
     })))
 }
 

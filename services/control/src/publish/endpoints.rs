@@ -41,7 +41,7 @@ pub(super) fn assignment(mesh: &str, name: &str, source: &EndpointSource, source
     } else {
         vec![LocalityEndpoints { endpoints, ..LocalityEndpoints::default() }]
     };
-    Resource::Endpoints(LoadAssignment { cluster: name.to_owned(), localities })
+    Resource::Endpoints(LoadAssignment { cluster: name.to_owned(), localities, ..LoadAssignment::default() })
 }
 
 fn registered(
@@ -81,5 +81,5 @@ fn address(instance: &Instance, family: DnsLookupFamily) -> Option<IpAddr> {
 }
 
 fn endpoint(address: SocketAddr, health: EndpointHealth) -> Endpoint {
-    Endpoint { address: Address::Socket(address), weight: 1, health, hostname: String::new() }
+    Endpoint { health, ..Endpoint::new(Address::Socket(address)) }
 }

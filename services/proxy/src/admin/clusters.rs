@@ -45,6 +45,9 @@ fn write_cluster(cluster: &Cluster, out: &mut String) -> std::fmt::Result {
         }
     }
     writeln!(out, "{name}::added_via_api::true")?;
+    if let Some(state) = cluster.breaker_state() {
+        writeln!(out, "{name}::breaker::{}", state.as_str())?;
+    }
     if let Discovery::Eds { service_name } = &cluster.config.discovery
         && !service_name.is_empty()
     {
@@ -62,13 +65,17 @@ fn write_cluster(cluster: &Cluster, out: &mut String) -> std::fmt::Result {
         writeln!(out, "{name}::{address}::hostname::{}", host.hostname.as_deref().unwrap_or_default())?;
         writeln!(out, "{name}::{address}::health_flags::{}", host.flags_text())?;
         writeln!(out, "{name}::{address}::weight::{}", member.weight)?;
-        writeln!(out, "{name}::{address}::region::{}", member.locality.region)?;
-        writeln!(out, "{name}::{address}::zone::{}", member.locality.zone)?;
-        writeln!(out, "{name}::{address}::sub_zone::{}", member.locality.sub_zone)?;
-        writeln!(out, "{name}::{address}::canary::false")?;
+        writeln!(out, "{name}::{address}::region::{}", member.place.locality.region)?;
+        writeln!(out, "{name}::{address}::zone::{}", member.place.locality.zone)?;
+        writeln!(out, "{name}::{address}::sub_zone::{}", member.place.locality.sub_zone)?;
+        writeln!(out, "{name}::{address}::canary::{}", member.is_canary())?;
         writeln!(out, "{name}::{address}::priority::{}", member.priority)?;
-        writeln!(out, "{name}::{address}::success_rate::-1")?;
-        writeln!(out, "{name}::{address}::local_origin_success_rate::-1")?;
+        let [external, local] = host.success_rates().map(|rate| rate.unwrap_or(-1.0));
+        writeln!(out, "{name}::{address}::success_rate::{external}")?;
+        writeln!(out, "{name}::{address}::local_origin_success_rate::{local}")?;
+        if let Some(state) = host.breaker_state() {
+            writeln!(out, "{name}::{address}::breaker::{}", state.as_str())?;
+        }
     }
     Ok(())
 }
@@ -82,7 +89,7 @@ fn status(cluster: &Cluster) -> Value {
         }
         value
     };
-    json!({
+    let mut status = json!({
         "name": &*cluster.name,
         "added_via_api": true,
         "observability_name": &*cluster.name,
@@ -90,7 +97,11 @@ fn status(cluster: &Cluster) -> Value {
         "circuit_breakers": {
             "thresholds": [thresholds("DEFAULT", &breakers.default), thresholds("HIGH", &breakers.high)],
         },
-    })
+    });
+    if let Some(state) = cluster.breaker_state() {
+        status["selvedge_breaker"] = state.as_str().into();
+    }
+    status
 }
 
 fn host_status(member: &Member) -> Value {
@@ -105,7 +116,7 @@ fn host_status(member: &Member) -> Value {
     } else {
         "HEALTHY"
     };
-    json!({
+    let mut status = json!({
         "address": socket_address(host.address),
         "hostname": host.hostname.as_deref().unwrap_or_default(),
         "stats": counters.into_iter().chain(gauges).collect::<Vec<_>>(),
@@ -118,11 +129,19 @@ fn host_status(member: &Member) -> Value {
         "weight": member.weight,
         "priority": member.priority,
         "locality": {
-            "region": member.locality.region,
-            "zone": member.locality.zone,
-            "sub_zone": member.locality.sub_zone,
+            "region": member.place.locality.region,
+            "zone": member.place.locality.zone,
+            "sub_zone": member.place.locality.sub_zone,
         },
-    })
+    });
+    let rates = ["success_rate", "local_origin_success_rate"].into_iter().zip(host.success_rates());
+    for (name, rate) in rates.filter_map(|(name, rate)| Some((name, rate?))) {
+        status[name] = json!({ "value": rate });
+    }
+    if let Some(state) = host.breaker_state() {
+        status["selvedge_breaker"] = state.as_str().into();
+    }
+    status
 }
 
 fn bounds(thresholds: &Thresholds) -> [(&'static str, u32); 4] {

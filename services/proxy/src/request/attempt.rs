@@ -13,7 +13,7 @@ use selvedge_http::parse::Upgrade;
 use selvedge_traffic::retry::Reset;
 use selvedge_traffic::{HostRewrite, HttpProtocol};
 use selvedge_upstream::pool::{AcquireError, Protocol, StreamFailure, UpstreamStream};
-use selvedge_upstream::{Host, Outcome, PickContext, Priority};
+use selvedge_upstream::{Host, Outcome, PickContext, PickFailure, PickedHost};
 use tokio::time::Instant;
 
 use super::body::{Broken, RequestBody};
@@ -61,14 +61,14 @@ pub(super) async fn attempt(
     loop {
         let mut stream = match acquire(x, plan, &host, body, fresh).await? {
             Ok(stream) => stream,
-            Err(error) => return Ok(not_acquired(x, error)),
+            Err(error) => return Ok(not_acquired(x, plan, error)),
         };
         x.limits.connected(Some(Instant::now()));
         let logged = x.is_logged();
         x.log.connected(&stream, logged);
         let failure = match send(x, &mut stream, body).await {
             Sent::Answered(framing) => {
-                answered(x, &host);
+                answered(x, plan, &host);
                 return Ok(Attempt::Response(stream, framing));
             }
             Sent::Interrupted(Interrupt::Expired(Expired::PerTry)) => {
@@ -104,23 +104,30 @@ pub(super) async fn attempt(
 }
 
 fn pick(x: &mut Exchange<'_>, plan: &mut Plan<'_>) -> Result<Arc<Host>, Ended> {
-    let avoid = plan.policy.is_some_and(|policy| policy.avoid_previous_hosts);
+    // Predicates look at retries alone.
+    let retry = plan.policy.filter(|_| x.log.attempts > 1);
     let context = PickContext {
-        hash: None,
-        attempt: x.log.attempts - 1,
-        tried: if avoid { &plan.tried } else { &[] },
-        reselect_max: plan.policy.map_or(0, |policy| policy.host_selection_attempts_max),
+        hash: plan.hash,
+        labels: Some(&plan.forward.labels).filter(|labels| !labels.is_empty()),
+        tried: &plan.tried,
+        avoid_canaries: retry.is_some_and(|policy| policy.avoid_canaries),
+        avoid_labels: retry.map(|policy| &policy.avoid_labels).filter(|labels| !labels.is_empty()),
+        reselect_max: retry.map_or(0, |policy| policy.host_selection_attempts_max),
+        priorities_avoided: plan.priorities.avoided,
         original_dst: x.peer.original_dst,
     };
     match plan.cluster.pick(&context) {
-        Ok(host) => {
-            if avoid {
-                plan.tried.push(Arc::clone(&host));
-            }
+        Ok(PickedHost { host, priority, leave }) => {
+            plan.leave = leave;
+            plan.note_try(&host, priority);
             x.log.host = Some(Arc::clone(&host));
             Ok(host)
         }
-        Err(_) => {
+        Err(PickFailure::BreakerOpen(scope)) => {
+            x.log.host = None;
+            Err(Ended::Reply(Reply::breaker_open(scope)))
+        }
+        Err(PickFailure::NoHealthyHost) => {
             plan.cluster.stats.upstream_cx_none_healthy.inc();
             x.log.host = None;
             Err(Ended::Reply(Reply::no_healthy_upstream()))
@@ -159,7 +166,7 @@ async fn acquire(
     fresh: bool,
 ) -> Result<Result<UpstreamStream, AcquireError>, Ended> {
     let worker = Rc::clone(x.worker);
-    let priority = Priority::Default;
+    let priority = plan.forward.priority;
     let protocol = match plan.cluster.config.protocol {
         // An upgrade is a thing of HTTP/1.
         _ if x.facts.upgrade == Upgrade::WebSocket => Protocol::Http1,
@@ -212,7 +219,10 @@ enum Waited {
     ClientBroken(selvedge_wire::channel::ChannelError),
 }
 
-fn not_acquired(x: &mut Exchange<'_>, error: AcquireError) -> Attempt {
+fn not_acquired(x: &mut Exchange<'_>, plan: &mut Plan<'_>, error: AcquireError) -> Attempt {
+    if matches!(error, AcquireError::Connect { .. }) {
+        plan.leave.ended(false);
+    }
     match error {
         AcquireError::RequestsFull => Attempt::Reset(UpstreamReset::Overflow, Reset::Overflow),
         AcquireError::QueueFull => {
@@ -276,10 +286,11 @@ async fn send(x: &mut Exchange<'_>, stream: &mut UpstreamStream, body: &mut Requ
     .await
 }
 
-fn answered(x: &mut Exchange<'_>, host: &Host) {
+fn answered(x: &mut Exchange<'_>, plan: &mut Plan<'_>, host: &Host) {
     x.log.response_first = Some(x.log.since_start());
     let status = x.heads.response.status;
     host.report(Outcome::Status(status));
+    plan.leave.ended(status < 500);
     if status >= 500 {
         host.stats.rq_error.inc();
     } else {
@@ -287,15 +298,17 @@ fn answered(x: &mut Exchange<'_>, host: &Host) {
     }
 }
 
-fn timed_out(plan: &Plan<'_>, host: &Host, stream: &mut UpstreamStream) {
+fn timed_out(plan: &mut Plan<'_>, host: &Host, stream: &mut UpstreamStream) {
     host.report(Outcome::TimedOut);
+    plan.leave.ended(false);
     host.stats.rq_timeout.inc();
     plan.cluster.stats.upstream_rq_tx_reset.inc();
     stream.channel.reset(h2::Reason::CANCEL);
 }
 
-fn failed(plan: &Plan<'_>, host: &Host, mut stream: UpstreamStream, failure: &StreamFailure) -> Attempt {
-    host.report(Outcome::Reset);
+fn failed(plan: &mut Plan<'_>, host: &Host, mut stream: UpstreamStream, failure: &StreamFailure) -> Attempt {
+    host.report(Outcome::ConnectFailed);
+    plan.leave.ended(false);
     host.stats.rq_error.inc();
     let stats = &plan.cluster.stats;
     let request_started = stream.has_sent();

@@ -103,7 +103,17 @@ pub(crate) struct Exchange<'a> {
     pub(super) metadata: Metadata,
     /// What filters keep from the request for its response.
     pub(super) kept: Vec<(FilterId, Kept)>,
+    pub(crate) extra: Extra,
     active: ActiveRequest,
+}
+
+/// What the router adds to a response.
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
+    /// `set-cookie` lines, for a response of the upstream's.
+    pub(crate) cookies: Vec<String>,
+    /// `x-envoy-attempt-count`, if there was a try.
+    pub(crate) attempt_count: bool,
 }
 
 /// A place in `downstream_rq_active`, given back however the request ends.
@@ -147,6 +157,7 @@ impl<'a> Exchange<'a> {
             rerouted: false,
             metadata: Metadata::default(),
             kept: Vec::new(),
+            extra: Extra::default(),
             active: ActiveRequest(Arc::clone(&manager.stats)),
         }
     }

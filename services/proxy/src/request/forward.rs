@@ -8,10 +8,11 @@ use selvedge_http::head::RequestHead;
 use selvedge_http::known::HeaderId;
 use selvedge_telemetry::Flag;
 use selvedge_traffic::compiled::Matched;
+use selvedge_traffic::hash::{self, Ends};
 use selvedge_traffic::retry::{self, Retrier, Verdict, Wait};
-use selvedge_traffic::timeout::Timeouts;
+use selvedge_traffic::timeout::{Around, Timeouts};
 use selvedge_traffic::{Forward, RetryPolicy};
-use selvedge_upstream::{Cluster, Guard, Host, Priority, random};
+use selvedge_upstream::{Cluster, Guard, Host, Leave, random};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -29,8 +30,50 @@ pub(super) struct Plan<'a> {
     pub(super) forward: &'a Forward,
     pub(super) policy: Option<&'a RetryPolicy>,
     pub(super) timeouts: Timeouts,
+    /// What picks a host, for the policies that hash.
+    pub(super) hash: Option<u64>,
     pub(super) tried: SmallVec<[Arc<Host>; 4]>,
+    pub(super) priorities: TriedPriorities,
+    /// Of the try under way.
+    pub(super) leave: Leave,
     pub(super) include_attempt_count: bool,
+}
+
+/// The priorities that tries were sent to, as far as a policy avoids them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TriedPriorities {
+    tries: u32,
+    tried: u64,
+    /// What the next try passes over; set anew after every so many tries.
+    pub(super) avoided: u64,
+}
+
+impl TriedPriorities {
+    /// Notes a try. One that was sent to an avoided priority found no other: everything starts over.
+    fn note(&mut self, priority: u32, every: u32) {
+        let bit = 1_u64.checked_shl(priority).unwrap_or(0);
+        if self.avoided & bit != 0 {
+            *self = Self::default();
+        }
+        self.tries += 1;
+        self.tried |= bit;
+        if self.tries.is_multiple_of(every.max(1)) {
+            self.avoided = self.tried;
+        }
+    }
+}
+
+impl Plan<'_> {
+    /// Notes whom a try is sent to.
+    pub(super) fn note_try(&mut self, host: &Arc<Host>, priority: u32) {
+        let Some(policy) = self.policy else { return };
+        if policy.avoid_previous_hosts {
+            self.tried.push(Arc::clone(host));
+        }
+        if let Some(every) = policy.avoid_priorities_every {
+            self.priorities.note(priority, every);
+        }
+    }
 }
 
 /// Sends the request on and the response back.
@@ -43,13 +86,34 @@ pub(super) async fn forward<'a>(
     let cluster = find_cluster(x, forward)?;
     let policy = matched.retry(forward);
     let request = Request(&x.heads.request);
-    let timeouts = Timeouts::resolve(forward, policy, &request);
+    let around = Around {
+        retry: policy,
+        hedge: matched.hedge(forward),
+        stream_duration_max: x.manager.config.stream_duration_max,
+    };
+    let timeouts = Timeouts::resolve(forward, around, &request);
+    let hash = if forward.hash.is_empty() {
+        None
+    } else {
+        hash_request(&forward.hash, &request, x.peer, &mut x.extra)
+    };
     let mut retrier = Retrier::new(policy, &request);
     if retrier.as_ref().is_some_and(Retrier::may_retry) {
         body.keep_for_retry();
     }
     let include_attempt_count = matched.virtual_host.include_attempt_count;
-    let mut plan = Plan { cluster, forward, policy, timeouts, tried: SmallVec::new(), include_attempt_count };
+    x.extra.attempt_count = matched.virtual_host.include_attempt_count_in_response;
+    let mut plan = Plan {
+        cluster,
+        forward,
+        policy,
+        timeouts,
+        hash,
+        tried: SmallVec::new(),
+        priorities: TriedPriorities::default(),
+        leave: Leave::default(),
+        include_attempt_count,
+    };
     x.limits.set_route(&plan.timeouts);
     rewrite(x, &matched, &plan);
     let mut _retry: Option<Guard> = None;
@@ -85,6 +149,19 @@ pub(super) async fn forward<'a>(
             return Err(attempt_over(x, &plan, interrupt));
         }
     }
+}
+
+/// What sends the request to the same host again; cookies that this takes are kept for the response.
+fn hash_request(
+    policies: &[selvedge_traffic::HashPolicy],
+    request: &Request<'_>,
+    peer: &super::exchange::Peer,
+    extra: &mut super::exchange::Extra,
+) -> Option<u64> {
+    let ends = Ends { remote: peer.remote, local: peer.original_dst.unwrap_or(peer.local) };
+    let hashed = hash::hash(policies, request, ends);
+    extra.cookies = hashed.cookies;
+    hashed.hash
 }
 
 /// What an interruption between or during tries means to the cluster's statistics.
@@ -177,7 +254,7 @@ fn judge(
 ) -> Option<(Guard, Duration)> {
     let retrier = retrier?;
     let stats = &plan.cluster.stats;
-    let room = || plan.cluster.breaker(Priority::Default).try_retry();
+    let room = || plan.cluster.breaker(plan.forward.priority).try_retry();
     let verdict = match tried {
         // What was not kept cannot be sent again.
         _ if !body.can_replay() => Verdict::Stop(retry::Refusal::NotRetriable),

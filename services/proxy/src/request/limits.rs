@@ -164,7 +164,7 @@ mod tests {
         let start = Instant::now();
         let s = Duration::from_secs;
         let mut limits = Limits::new(start, Some(s(300)), Some(s(20)));
-        limits.set_route(&Timeouts { global: Some(s(15)), per_try: Some(s(2)), idle: None });
+        limits.set_route(&Timeouts { global: Some(s(15)), per_try: Some(s(2)), ..Timeouts::default() });
         assert_eq!(limits.next(), Some(start + s(20)), "the request is incomplete");
         limits.connected(Some(start));
         limits.request_arrived(start + s(10));

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use selvedge_http::refusal::Refusal;
 use selvedge_telemetry::{Flag, details};
+use selvedge_upstream::Scope;
 
 /// An answer of our own.
 #[derive(Debug)]
@@ -58,6 +59,16 @@ impl Reply {
     pub(crate) fn no_healthy_upstream() -> Self {
         let flag = Some(Flag::NoHealthyUpstream);
         Self { charged: true, ..Self::new(503, flag, details::NO_HEALTHY_UPSTREAM, "no healthy upstream") }
+    }
+
+    /// A breaker with states lets nothing through.
+    pub(crate) fn breaker_open(scope: Scope) -> Self {
+        let details = match scope {
+            Scope::Endpoint => details::BREAKER_OPEN_ENDPOINT,
+            Scope::Cluster => details::BREAKER_OPEN_CLUSTER,
+        };
+        let flag = Some(Flag::UpstreamOverflow);
+        Self { overloaded: true, charged: true, ..Self::new(503, flag, details, "circuit breaker open") }
     }
 
     pub(crate) fn response_timeout() -> Self {

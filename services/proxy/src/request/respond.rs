@@ -5,6 +5,7 @@ use std::task::Poll;
 use std::time::SystemTime;
 
 use selvedge_http::encode;
+use selvedge_http::fields::Fields;
 use selvedge_http::framing::Framing;
 use selvedge_http::grpc;
 use selvedge_http::head::Version;
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 
 use super::body::{Broken, RequestBody, poll_relay};
 use super::edit::{self, Side};
-use super::exchange::{After, Ended, Exchange, Interrupt};
+use super::exchange::{After, Ended, Exchange, Extra, Interrupt};
 use super::filter;
 use super::forward::{note_progress, set_millis};
 use super::limits::Expired;
@@ -59,6 +60,7 @@ pub(super) async fn pass_on(
     if let Some(whole) = x.limits.whole_at() {
         set_millis(&mut response.fields, HeaderId::XEnvoyUpstreamServiceTime, whole.elapsed());
     }
+    add_extra(&mut response.fields, &x.extra, x.log.attempts, true);
     x.log.status = x.heads.response.status;
     edit::apply(x, &x.edits.response, Side::Response);
     filter::response(x);
@@ -132,6 +134,18 @@ async fn relay(x: &mut Exchange<'_>, stream: &mut UpstreamStream, body: &mut Req
         }
     })
     .await
+}
+
+/// What the router adds to a response, the upstream's or our own.
+fn add_extra(fields: &mut Fields, extra: &Extra, attempts: u32, from_upstream: bool) {
+    if from_upstream {
+        for cookie in &extra.cookies {
+            fields.append(b"set-cookie", cookie.as_bytes());
+        }
+    }
+    if extra.attempt_count && attempts > 0 {
+        fields.set_id(HeaderId::XEnvoyAttemptCount, itoa::Buffer::new().format(attempts).as_bytes());
+    }
 }
 
 /// A time-out passed in the middle of the response.
@@ -254,6 +268,7 @@ pub(super) async fn reply(x: &mut Exchange<'_>, reply: Reply) -> After {
     if reply.overloaded {
         head.fields.append_id(HeaderId::XEnvoyOverloaded, b"true");
     }
+    add_extra(&mut head.fields, &x.extra, x.log.attempts, false);
     filter::response(x);
     stamp(x);
     if x.heads.request.method() == "HEAD" {

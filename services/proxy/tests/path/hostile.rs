@@ -223,7 +223,13 @@ fn a_client_that_has_said_nothing_does_not_hold_up_a_drain() {
 
 #[test]
 fn a_body_that_waits_for_a_connection_is_read_and_its_time_runs() {
-    let one = Thresholds { connections_max: 1, pending_requests_max: 8, requests_max: 8, retries_max: 1 };
+    let one = Thresholds {
+        connections_max: 1,
+        pending_requests_max: 8,
+        requests_max: 8,
+        retries_max: 1,
+        ..Thresholds::default()
+    };
     let timeout = Some(Duration::from_millis(300));
     let routes = vec![route("/slow", forward("up")), route("/", Forward { timeout, ..forward("up") })];
     let cluster = selvedge_traffic::Cluster {

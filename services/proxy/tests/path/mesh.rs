@@ -41,22 +41,10 @@ pub(crate) fn http(routes: Vec<Route>) -> HttpConnection {
     let host = VirtualHost { name: "v".into(), domains: vec!["*".into()], routes, ..VirtualHost::default() };
     let table = RouteTable { name: "r".into(), virtual_hosts: vec![host], ..RouteTable::default() };
     HttpConnection {
-        stat_prefix: "in".into(),
-        codec: traffic::Codec::Auto,
-        routes: RouteSource::Inline(table),
-        access_logs: Vec::new(),
-        filters: Vec::new(),
         normalize_path: true,
         merge_slashes: true,
         websocket: true,
-        use_remote_address: false,
-        server_name: None,
-        stream_idle_timeout: None,
-        request_timeout: None,
-        request_headers_timeout: None,
-        idle_timeout: None,
-        drain_timeout: None,
-        tracing: None,
+        ..HttpConnection::new("in", RouteSource::Inline(table))
     }
 }
 
@@ -69,33 +57,19 @@ pub(crate) fn route(prefix: &str, forward: Forward) -> Route {
 }
 
 pub(crate) fn cluster(name: &str, hosts: &[SocketAddr]) -> traffic::Cluster {
-    let endpoints = hosts
-        .iter()
-        .map(|address| traffic::Endpoint {
-            address: traffic::Address::Socket(*address),
-            weight: 1,
-            health: traffic::EndpointHealth::Healthy,
-            hostname: String::new(),
-        })
-        .collect();
+    let endpoints =
+        hosts.iter().map(|address| traffic::Endpoint::new(traffic::Address::Socket(*address))).collect();
     let locality =
         traffic::LocalityEndpoints { weight: 1, endpoints, ..traffic::LocalityEndpoints::default() };
+    let assignment = traffic::LoadAssignment {
+        cluster: name.into(),
+        localities: vec![locality],
+        ..traffic::LoadAssignment::default()
+    };
     traffic::Cluster {
-        name: name.into(),
-        discovery: traffic::Discovery::Static(traffic::LoadAssignment {
-            cluster: name.into(),
-            localities: vec![locality],
-        }),
         connect_timeout: Duration::from_secs(2),
-        balancing: traffic::LoadBalancing::RoundRobin,
-        protocol: traffic::HttpProtocol::Http1,
-        transport: traffic::UpstreamTransport::Plain,
-        circuit_breakers: traffic::CircuitBreakers::default(),
-        outlier_detection: None,
-        health_checks: Vec::new(),
-        idle_timeout: None,
         ignore_health_on_host_removal: true,
-        close_connections_on_host_removal: false,
+        ..traffic::Cluster::new(name, traffic::Discovery::Static(assignment))
     }
 }
 

@@ -167,7 +167,13 @@ fn a_stale_connection_is_replaced_without_a_retry_policy() {
 #[test]
 fn circuit_breakers_refuse_what_is_too_much() {
     let upstream = Upstream::start();
-    let one = Thresholds { connections_max: 1, pending_requests_max: 1, requests_max: 1, retries_max: 1 };
+    let one = Thresholds {
+        connections_max: 1,
+        pending_requests_max: 1,
+        requests_max: 1,
+        retries_max: 1,
+        ..Thresholds::default()
+    };
     let mut limited = cluster("up", &[upstream.address]);
     limited.circuit_breakers = CircuitBreakers { default: one, ..CircuitBreakers::default() };
     let mesh = Mesh::http(http(vec![route("/", forward("up"))]), vec![limited]);

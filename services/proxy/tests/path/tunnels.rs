@@ -44,13 +44,7 @@ fn an_upstream_that_does_not_upgrade_answers_and_the_connection_ends() {
 }
 
 fn tcp(cluster: &str) -> TcpProxy {
-    TcpProxy {
-        stat_prefix: "tcp".into(),
-        clusters: vec![WeightedCluster::new(cluster, 1)],
-        idle_timeout: None,
-        connect_attempts_max: 1,
-        access_logs: Vec::new(),
-    }
+    TcpProxy::to("tcp", vec![WeightedCluster::new(cluster, 1)])
 }
 
 #[test]

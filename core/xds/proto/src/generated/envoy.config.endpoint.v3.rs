@@ -16,10 +16,12 @@ impl ::prost::Name for Endpoint {
         "type.googleapis.com/envoy.config.endpoint.v3.Endpoint".into()
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LbEndpoint {
     #[prost(enumeration = "super::super::core::v3::HealthStatus", tag = "2")]
     pub health_status: i32,
+    #[prost(message, optional, tag = "3")]
+    pub metadata: ::core::option::Option<super::super::core::v3::Metadata>,
     #[prost(message, optional, tag = "4")]
     pub load_balancing_weight: ::core::option::Option<u32>,
     #[prost(oneof = "lb_endpoint::HostIdentifier", tags = "1")]
@@ -70,6 +72,29 @@ pub struct ClusterLoadAssignment {
     pub cluster_name: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "2")]
     pub endpoints: ::prost::alloc::vec::Vec<LocalityLbEndpoints>,
+    #[prost(message, optional, tag = "4")]
+    pub policy: ::core::option::Option<cluster_load_assignment::Policy>,
+}
+/// Nested message and enum types in `ClusterLoadAssignment`.
+pub mod cluster_load_assignment {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Policy {
+        #[prost(message, optional, tag = "3")]
+        pub overprovisioning_factor: ::core::option::Option<u32>,
+        #[prost(bool, tag = "6")]
+        pub weighted_priority_health: bool,
+    }
+    impl ::prost::Name for Policy {
+        const NAME: &'static str = "Policy";
+        const PACKAGE: &'static str = "envoy.config.endpoint.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment.Policy"
+                .into()
+        }
+    }
 }
 impl ::prost::Name for ClusterLoadAssignment {
     const NAME: &'static str = "ClusterLoadAssignment";

@@ -25,8 +25,12 @@ pub struct VirtualHost {
     >,
     #[prost(bool, tag = "14")]
     pub include_request_attempt_count: bool,
+    #[prost(bool, tag = "19")]
+    pub include_attempt_count_in_response: bool,
     #[prost(message, optional, tag = "16")]
     pub retry_policy: ::core::option::Option<RetryPolicy>,
+    #[prost(message, optional, tag = "17")]
+    pub hedge_policy: ::core::option::Option<HedgePolicy>,
     #[prost(btree_map = "string, message", tag = "15")]
     pub typed_per_filter_config: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
@@ -134,6 +138,10 @@ pub mod weighted_cluster {
             ::prost::alloc::string::String,
             ::prost_types::Any,
         >,
+        #[prost(message, optional, tag = "3")]
+        pub metadata_match: ::core::option::Option<
+            super::super::super::core::v3::Metadata,
+        >,
     }
     impl ::prost::Name for ClusterWeight {
         const NAME: &'static str = "ClusterWeight";
@@ -227,6 +235,16 @@ pub struct RouteAction {
     pub rate_limits: ::prost::alloc::vec::Vec<RateLimit>,
     #[prost(message, optional, tag = "14")]
     pub include_vh_rate_limits: ::core::option::Option<bool>,
+    #[prost(message, optional, tag = "4")]
+    pub metadata_match: ::core::option::Option<super::super::core::v3::Metadata>,
+    #[prost(enumeration = "super::super::core::v3::RoutingPriority", tag = "11")]
+    pub priority: i32,
+    #[prost(message, repeated, tag = "15")]
+    pub hash_policy: ::prost::alloc::vec::Vec<route_action::HashPolicy>,
+    #[prost(message, optional, tag = "27")]
+    pub hedge_policy: ::core::option::Option<HedgePolicy>,
+    #[prost(message, optional, tag = "36")]
+    pub max_stream_duration: ::core::option::Option<route_action::MaxStreamDuration>,
     #[prost(oneof = "route_action::ClusterSpecifier", tags = "1, 3")]
     pub cluster_specifier: ::core::option::Option<route_action::ClusterSpecifier>,
     #[prost(oneof = "route_action::HostRewriteSpecifier", tags = "6, 7, 29, 35")]
@@ -236,6 +254,168 @@ pub struct RouteAction {
 }
 /// Nested message and enum types in `RouteAction`.
 pub mod route_action {
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct HashPolicy {
+        #[prost(bool, tag = "4")]
+        pub terminal: bool,
+        #[prost(oneof = "hash_policy::PolicySpecifier", tags = "1, 2, 3, 5, 6")]
+        pub policy_specifier: ::core::option::Option<hash_policy::PolicySpecifier>,
+    }
+    /// Nested message and enum types in `HashPolicy`.
+    pub mod hash_policy {
+        #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct Header {
+            #[prost(string, tag = "1")]
+            pub header_name: ::prost::alloc::string::String,
+            #[prost(message, optional, tag = "2")]
+            pub regex_rewrite: ::core::option::Option<
+                super::super::super::super::super::r#type::matcher::v3::RegexMatchAndSubstitute,
+            >,
+        }
+        impl ::prost::Name for Header {
+            const NAME: &'static str = "Header";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RouteAction.HashPolicy.Header".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RouteAction.HashPolicy.Header"
+                    .into()
+            }
+        }
+        #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct CookieAttribute {
+            #[prost(string, tag = "1")]
+            pub name: ::prost::alloc::string::String,
+            #[prost(string, tag = "2")]
+            pub value: ::prost::alloc::string::String,
+        }
+        impl ::prost::Name for CookieAttribute {
+            const NAME: &'static str = "CookieAttribute";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RouteAction.HashPolicy.CookieAttribute".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RouteAction.HashPolicy.CookieAttribute"
+                    .into()
+            }
+        }
+        #[derive(Clone, PartialEq, ::prost::Message)]
+        pub struct Cookie {
+            #[prost(string, tag = "1")]
+            pub name: ::prost::alloc::string::String,
+            #[prost(message, optional, tag = "2")]
+            pub ttl: ::core::option::Option<::prost_types::Duration>,
+            #[prost(string, tag = "3")]
+            pub path: ::prost::alloc::string::String,
+            #[prost(message, repeated, tag = "4")]
+            pub attributes: ::prost::alloc::vec::Vec<CookieAttribute>,
+        }
+        impl ::prost::Name for Cookie {
+            const NAME: &'static str = "Cookie";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RouteAction.HashPolicy.Cookie".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RouteAction.HashPolicy.Cookie"
+                    .into()
+            }
+        }
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct ConnectionProperties {
+            #[prost(bool, tag = "1")]
+            pub source_ip: bool,
+        }
+        impl ::prost::Name for ConnectionProperties {
+            const NAME: &'static str = "ConnectionProperties";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RouteAction.HashPolicy.ConnectionProperties"
+                    .into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RouteAction.HashPolicy.ConnectionProperties"
+                    .into()
+            }
+        }
+        #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct QueryParameter {
+            #[prost(string, tag = "1")]
+            pub name: ::prost::alloc::string::String,
+        }
+        impl ::prost::Name for QueryParameter {
+            const NAME: &'static str = "QueryParameter";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RouteAction.HashPolicy.QueryParameter".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RouteAction.HashPolicy.QueryParameter"
+                    .into()
+            }
+        }
+        #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct FilterState {
+            #[prost(string, tag = "1")]
+            pub key: ::prost::alloc::string::String,
+        }
+        impl ::prost::Name for FilterState {
+            const NAME: &'static str = "FilterState";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RouteAction.HashPolicy.FilterState".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RouteAction.HashPolicy.FilterState"
+                    .into()
+            }
+        }
+        #[derive(Clone, PartialEq, ::prost::Oneof)]
+        pub enum PolicySpecifier {
+            #[prost(message, tag = "1")]
+            Header(Header),
+            #[prost(message, tag = "2")]
+            Cookie(Cookie),
+            #[prost(message, tag = "3")]
+            ConnectionProperties(ConnectionProperties),
+            #[prost(message, tag = "5")]
+            QueryParameter(QueryParameter),
+            #[prost(message, tag = "6")]
+            FilterState(FilterState),
+        }
+    }
+    impl ::prost::Name for HashPolicy {
+        const NAME: &'static str = "HashPolicy";
+        const PACKAGE: &'static str = "envoy.config.route.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.route.v3.RouteAction.HashPolicy".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.route.v3.RouteAction.HashPolicy".into()
+        }
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct MaxStreamDuration {
+        #[prost(message, optional, tag = "1")]
+        pub max_stream_duration: ::core::option::Option<::prost_types::Duration>,
+        #[prost(message, optional, tag = "2")]
+        pub grpc_timeout_header_max: ::core::option::Option<::prost_types::Duration>,
+        #[prost(message, optional, tag = "3")]
+        pub grpc_timeout_header_offset: ::core::option::Option<::prost_types::Duration>,
+    }
+    impl ::prost::Name for MaxStreamDuration {
+        const NAME: &'static str = "MaxStreamDuration";
+        const PACKAGE: &'static str = "envoy.config.route.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.route.v3.RouteAction.MaxStreamDuration".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.route.v3.RouteAction.MaxStreamDuration"
+                .into()
+        }
+    }
     #[derive(
         Clone,
         Copy,
@@ -314,6 +494,10 @@ pub struct RetryPolicy {
     pub num_retries: ::core::option::Option<u32>,
     #[prost(message, optional, tag = "3")]
     pub per_try_timeout: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "13")]
+    pub per_try_idle_timeout: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "4")]
+    pub retry_priority: ::core::option::Option<retry_policy::RetryPriority>,
     #[prost(message, repeated, tag = "5")]
     pub retry_host_predicate: ::prost::alloc::vec::Vec<retry_policy::RetryHostPredicate>,
     #[prost(int64, tag = "6")]
@@ -326,9 +510,38 @@ pub struct RetryPolicy {
     pub rate_limited_retry_back_off: ::core::option::Option<
         retry_policy::RateLimitedRetryBackOff,
     >,
+    #[prost(message, repeated, tag = "9")]
+    pub retriable_headers: ::prost::alloc::vec::Vec<HeaderMatcher>,
+    #[prost(message, repeated, tag = "10")]
+    pub retriable_request_headers: ::prost::alloc::vec::Vec<HeaderMatcher>,
 }
 /// Nested message and enum types in `RetryPolicy`.
 pub mod retry_policy {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct RetryPriority {
+        #[prost(string, tag = "1")]
+        pub name: ::prost::alloc::string::String,
+        #[prost(oneof = "retry_priority::ConfigType", tags = "3")]
+        pub config_type: ::core::option::Option<retry_priority::ConfigType>,
+    }
+    /// Nested message and enum types in `RetryPriority`.
+    pub mod retry_priority {
+        #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+        pub enum ConfigType {
+            #[prost(message, tag = "3")]
+            TypedConfig(::prost_types::Any),
+        }
+    }
+    impl ::prost::Name for RetryPriority {
+        const NAME: &'static str = "RetryPriority";
+        const PACKAGE: &'static str = "envoy.config.route.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.route.v3.RetryPolicy.RetryPriority".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.route.v3.RetryPolicy.RetryPriority".into()
+        }
+    }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct RetryHostPredicate {
         #[prost(string, tag = "1")]
@@ -452,6 +665,27 @@ impl ::prost::Name for RetryPolicy {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "type.googleapis.com/envoy.config.route.v3.RetryPolicy".into()
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HedgePolicy {
+    #[prost(message, optional, tag = "1")]
+    pub initial_requests: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "2")]
+    pub additional_request_chance: ::core::option::Option<
+        super::super::super::r#type::v3::FractionalPercent,
+    >,
+    #[prost(bool, tag = "3")]
+    pub hedge_on_per_try_timeout: bool,
+}
+impl ::prost::Name for HedgePolicy {
+    const NAME: &'static str = "HedgePolicy";
+    const PACKAGE: &'static str = "envoy.config.route.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.route.v3.HedgePolicy".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.route.v3.HedgePolicy".into()
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

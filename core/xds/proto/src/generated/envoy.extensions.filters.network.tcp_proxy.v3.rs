@@ -11,6 +11,14 @@ pub struct TcpProxy {
     >,
     #[prost(message, optional, tag = "7")]
     pub max_connect_attempts: ::core::option::Option<u32>,
+    #[prost(message, repeated, tag = "11")]
+    pub hash_policy: ::prost::alloc::vec::Vec<
+        super::super::super::super::super::r#type::v3::HashPolicy,
+    >,
+    #[prost(message, optional, tag = "13")]
+    pub max_downstream_connection_duration: ::core::option::Option<
+        ::prost_types::Duration,
+    >,
     #[prost(oneof = "tcp_proxy::ClusterSpecifier", tags = "2, 10")]
     pub cluster_specifier: ::core::option::Option<tcp_proxy::ClusterSpecifier>,
 }

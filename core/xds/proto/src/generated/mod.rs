@@ -135,11 +135,40 @@ pub mod envoy {
                 }
             }
         }
+        pub mod load_balancing_policies {
+            pub mod common {
+                pub mod v3 {
+                    include!("envoy.extensions.load_balancing_policies.common.v3.rs");
+                }
+            }
+            pub mod least_request {
+                pub mod v3 {
+                    include!("envoy.extensions.load_balancing_policies.least_request.v3.rs");
+                }
+            }
+        }
         pub mod retry {
             pub mod host {
+                pub mod omit_canary_hosts {
+                    pub mod v3 {
+                        include!("envoy.extensions.retry.host.omit_canary_hosts.v3.rs");
+                    }
+                }
+                pub mod omit_host_metadata {
+                    pub mod v3 {
+                        include!("envoy.extensions.retry.host.omit_host_metadata.v3.rs");
+                    }
+                }
                 pub mod previous_hosts {
                     pub mod v3 {
                         include!("envoy.extensions.retry.host.previous_hosts.v3.rs");
+                    }
+                }
+            }
+            pub mod priority {
+                pub mod previous_priorities {
+                    pub mod v3 {
+                        include!("envoy.extensions.retry.priority.previous_priorities.v3.rs");
                     }
                 }
             }
