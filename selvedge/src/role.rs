@@ -4,3 +4,4 @@ pub(crate) mod address;
 pub(crate) mod control;
 pub(crate) mod logging;
 pub(crate) mod signal;
+pub(crate) mod workflow;

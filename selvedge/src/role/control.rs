@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 
 use super::address;
 use super::signal::Shutdown;
+use super::workflow::States;
 use crate::endpoint;
 use crate::exit::Failure;
 use crate::supervise::notify;
@@ -183,6 +184,7 @@ pub(crate) struct Running {
 /// When the store cannot be opened or the address not be bound.
 pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
     let store = open(&settings.store)?;
+    let states = States::open(&settings.store, &settings.api.account, &settings.api.region)?;
     let listener = server::listen(settings.listen)
         .with_context(|| format!("failed to listen on {}", settings.listen))?;
     let address = listener.local_addr()?;
@@ -195,6 +197,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
     let hosts = Hosts::allowing(settings.allowed_hosts);
     let policies = PoliciesRoute::new(Arc::clone(&store), settings.api.clone(), Arc::new(System));
     let api = Api::new(Arc::clone(&store), settings.api, Arc::new(System), readiness, hosts)
+        .with_service(states)
         .with_extension(policies)
         .with_extension(PolicyKindsRoute)
         .with_extension(StatusRoute::new(Arc::clone(&store), Arc::new(publisher.handle())))

@@ -7,6 +7,7 @@ mod extension;
 mod health;
 mod host;
 mod model;
+mod service;
 mod surroundings;
 
 use std::sync::Arc;
@@ -14,16 +15,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
+use selvedge_aws::error::UNKNOWN_OPERATION;
 use selvedge_aws::{CredentialScope, dispatch};
 use selvedge_store::Store;
 
-use crate::operations::{self, Settings};
+use crate::operations::{self, Settings, Unperformed};
 use crate::registry::lease::Leases;
 use crate::registry::{self, Mirror};
 
 pub use extension::{Extension, json};
 pub use health::{Check, Readiness};
 pub use host::Hosts;
+pub use service::{Answer, Service};
 pub use surroundings::{Surroundings, System};
 
 /// The API over a store.
@@ -35,6 +38,7 @@ pub struct Api {
     hosts: Hosts,
     extensions: Vec<Box<dyn Extension>>,
     registry: Arc<Mirror>,
+    services: Vec<Box<dyn Service>>,
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -56,7 +60,7 @@ impl Api {
             surroundings: Arc::clone(&surroundings),
         };
         let extensions: Vec<Box<dyn Extension>> = vec![Box::new(model::Model), Box::new(leases)];
-        Self { store, settings, surroundings, readiness, hosts, extensions, registry }
+        Self { store, settings, surroundings, readiness, hosts, extensions, registry, services: Vec::new() }
     }
 
     /// The registry as this API reads it.
@@ -71,78 +75,107 @@ impl Api {
         self
     }
 
-    /// Answers a request. May block on the store.
+    /// Adds a service of AWS's that another role performs.
+    #[must_use]
+    pub fn with_service(mut self, service: impl Service + 'static) -> Self {
+        self.services.push(Box::new(service));
+        self
+    }
+
+    /// Answers a request. May block on the store. What takes its time is refused: [`Api::begin`] is for those who can wait.
     pub fn handle(&self, request: &Request<Bytes>) -> Response<Bytes> {
-        let path = request.uri().path();
-        match path {
-            "/healthz" => return health::live(),
-            "/readyz" => return self.readiness.answer(),
-            _ => {}
-        }
-        if let Some(refusal) = self.hosts.refusal(request) {
-            return refusal;
-        }
-        match path.strip_prefix(extension::PREFIX) {
-            Some(rest) if rest.is_empty() || rest.starts_with('/') => {
-                extension::answer(&self.extensions, request)
-            }
-            _ if path == "/" && request.method() == Method::GET => extension::welcome(),
-            _ => self.handle_aws(request),
+        match self.begin(request) {
+            Answer::Now(response) => response,
+            Answer::Later(_) => text(StatusCode::NOT_IMPLEMENTED, "this operation takes its time\n"),
         }
     }
 
-    fn handle_aws(&self, request: &Request<Bytes>) -> Response<Bytes> {
+    /// Answers a request, or begins to. May block on the store.
+    pub fn begin(&self, request: &Request<Bytes>) -> Answer<Response<Bytes>> {
+        let path = request.uri().path();
+        match path {
+            "/healthz" => return Answer::Now(health::live()),
+            "/readyz" => return Answer::Now(self.readiness.answer()),
+            _ => {}
+        }
+        if let Some(refusal) = self.hosts.refusal(request) {
+            return Answer::Now(refusal);
+        }
+        match path.strip_prefix(extension::PREFIX) {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+                Answer::Now(extension::answer(&self.extensions, request))
+            }
+            _ if path == "/" && request.method() == Method::GET => Answer::Now(extension::welcome()),
+            _ => self.begin_aws(request),
+        }
+    }
+
+    fn begin_aws(&self, request: &Request<Bytes>) -> Answer<Response<Bytes>> {
         let request_id = self.surroundings.uuid();
         let view = view(request);
-        let answer = match dispatch::decode(&view) {
-            Ok(call) => match self.perform(&view, &call, &request_id) {
-                Ok(output) => dispatch::encode(&call, &output, &request_id),
-                Err(error) => dispatch::encode_error(call.protocol, &error, &request_id),
-            },
-            Err(refused) => dispatch::encode_error(refused.protocol, &refused.error, &request_id),
+        let call = match dispatch::decode(&view) {
+            Ok(call) => call,
+            Err(refused) => {
+                let answer = dispatch::encode_error(refused.protocol, &refused.error, &request_id);
+                return Answer::Now(to_http(answer, &request_id));
+            }
         };
-        to_http(answer, &request_id)
+        match self.perform(&view, &call) {
+            Answer::Now(performed) => Answer::Now(finish(&call, performed, &request_id)),
+            Answer::Later(performed) => {
+                Answer::Later(Box::pin(async move { finish(&call, performed.await, &request_id) }))
+            }
+        }
     }
 
     fn perform(
         &self,
         view: &selvedge_aws::Request<'_>,
         call: &selvedge_aws::Call,
-        request_id: &str,
-    ) -> Result<selvedge_model::Value, selvedge_aws::ApiError> {
+    ) -> Answer<Result<selvedge_model::Value, Unperformed>> {
         let scope = view.authorization.and_then(CredentialScope::of);
-        let context = operations::Context {
-            now: self.surroundings.now(),
-            uid: self.surroundings.uuid(),
-            region: scope.map(|scope| scope.region).filter(|region| is_region(region)).map(str::to_owned),
-        };
-        let operation = call.operation.name;
-        let (store, settings) = (&*self.store, &self.settings);
-        let performed = match call.service.name {
-            "servicediscovery" => registry::perform(store, &self.registry, settings, &context, call),
-            _ => operations::perform(store, settings, &context, call),
-        };
-        match performed {
-            Ok(output) => {
-                tracing::debug!(operation, request_id, "performed");
-                Ok(output)
-            }
-            Err(failed) => {
-                let code = failed.error.shape.code;
-                match &failed.cause {
-                    Some(cause) => tracing::error!(operation, request_id, code, %cause, "the store failed"),
-                    None => tracing::debug!(
-                        operation,
-                        request_id,
-                        code,
-                        message = failed.error.message,
-                        "refused"
-                    ),
-                }
-                Err(failed.error)
-            }
+        let region = scope.map(|scope| scope.region).filter(|region| is_region(region)).map(str::to_owned);
+        if let Some(service) = self.services.iter().find(|service| service.name() == call.service.name) {
+            return service.perform(region, call);
         }
+        let context =
+            operations::Context { now: self.surroundings.now(), uid: self.surroundings.uuid(), region };
+        let (store, settings) = (&*self.store, &self.settings);
+        Answer::Now(match call.service.name {
+            "appmesh" => operations::perform(store, settings, &context, call),
+            "servicediscovery" => registry::perform(store, &self.registry, settings, &context, call),
+            name => {
+                let error = UNKNOWN_OPERATION.because(format!("the service {name} is not served here"));
+                Err(Unperformed { error, cause: None })
+            }
+        })
     }
+}
+
+/// Logs what became of a call, and writes the answer.
+fn finish(
+    call: &selvedge_aws::Call,
+    performed: Result<selvedge_model::Value, Unperformed>,
+    request_id: &str,
+) -> Response<Bytes> {
+    let operation = call.operation.name;
+    let answer = match performed {
+        Ok(output) => {
+            tracing::debug!(operation, request_id, "performed");
+            dispatch::encode(call, &output, request_id)
+        }
+        Err(failed) => {
+            let code = failed.error.shape.code;
+            match &failed.cause {
+                Some(cause) => tracing::error!(operation, request_id, code, %cause, "the store failed"),
+                None => {
+                    tracing::debug!(operation, request_id, code, message = failed.error.message, "refused");
+                }
+            }
+            dispatch::encode_error(call.protocol, &failed.error, request_id)
+        }
+    };
+    to_http(answer, request_id)
 }
 
 /// What of a request decides which operation is called.

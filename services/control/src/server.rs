@@ -25,7 +25,7 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::transport::server::Connected;
 
-use crate::api::Api;
+use crate::api::{Answer, Api};
 
 /// Connections at a time. Each sidecar keeps one, and clients of the API come and go.
 pub const CONNECTIONS_MAX: usize = 16_384;
@@ -35,6 +35,8 @@ pub const BACKLOG: u32 = 4096;
 pub const CALLS_MAX: usize = 64;
 /// Calls that may wait their turn; more are told to come back.
 pub const CALLS_WAITING_MAX: usize = 1024;
+/// Calls that may wait for something to happen, such as an activity's next task; more are told to come back.
+pub const POLLS_MAX: usize = 8192;
 /// Headers of a request.
 pub const HEADERS_MAX: usize = 100;
 /// Bytes that the head of a request may have.
@@ -74,6 +76,7 @@ pub struct Server {
     connections: Arc<Semaphore>,
     calls: Arc<Semaphore>,
     waiting: Semaphore,
+    polls: Semaphore,
 }
 
 impl Server {
@@ -85,6 +88,7 @@ impl Server {
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             calls: Arc::new(Semaphore::new(CALLS_MAX)),
             waiting: Semaphore::new(CALLS_WAITING_MAX),
+            polls: Semaphore::new(POLLS_MAX),
         }
     }
 
@@ -218,17 +222,29 @@ impl Server {
         let answered = tokio::task::spawn_blocking(move || {
             // A call goes on when its caller hangs up, and keeps its place for as long.
             let _turn = turn;
-            api.handle(&request)
+            api.begin(&request)
         });
-        let answered = answered.await;
-        answered.unwrap_or_else(|error| {
-            tracing::error!(%error, "a call did not come back");
-            refuse(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "InternalServerErrorException",
-                "the request failed for a reason that is in the server's log",
-            )
-        })
+        match answered.await {
+            Ok(Answer::Now(response)) => response,
+            Ok(Answer::Later(response)) => self.wait(response).await,
+            Err(error) => {
+                tracing::error!(%error, "a call did not come back");
+                refuse(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "InternalServerErrorException",
+                    "the request failed for a reason that is in the server's log",
+                )
+            }
+        }
+    }
+
+    /// Waits for an answer that takes its time. It holds nobody else's turn.
+    async fn wait(&self, response: impl Future<Output = Response<Bytes>>) -> Response<Bytes> {
+        let Ok(_place) = self.polls.try_acquire() else {
+            let message = "too many requests are waiting for something to happen; try again";
+            return refuse(StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException", message);
+        };
+        response.await
     }
 }
 

@@ -70,6 +70,10 @@ const ROOMS: &[Room] = &[
             "selvedge-telemetry",
         ],
     ),
+    room(
+        "selvedge-workflow",
+        &["selvedge-model", "selvedge-aws", "selvedge-asl", "selvedge-query", "selvedge-store"],
+    ),
     // === the composition root ===
     room("selvedge", &[EVERY_ROOM]),
     room("selvedge-sim", &[EVERY_ROOM]),

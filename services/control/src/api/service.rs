@@ -1,0 +1,26 @@
+//! Services of AWS's at the same front door that another role performs.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use selvedge_aws::Call;
+use selvedge_model::Value;
+
+use crate::operations::Unperformed;
+
+/// What there is to say, at once or when there is something.
+pub enum Answer<T> {
+    /// There it is.
+    Now(T),
+    /// A long poll, or a wait for something that was begun.
+    Later(Pin<Box<dyn Future<Output = T> + Send>>),
+}
+
+/// A service with operations of its own. The composition root puts a role behind it.
+pub trait Service: Send + Sync {
+    /// As [`Service::name`](selvedge_aws::Service).
+    fn name(&self) -> &str;
+
+    /// Performs a call. `region` is the one that the caller's signature names, if any. May block on a store.
+    fn perform(&self, region: Option<String>, call: &Call) -> Answer<Result<Value, Unperformed>>;
+}

@@ -1,0 +1,272 @@
+//! Running executions, durably.
+//!
+//! One step of an execution – an input handed to it, everything that follows from it without the world – is one
+//! transaction: its events, its checkpoint and its record. Only when that is durable are its commands carried out and its
+//! caller told. A step that cannot be stored did not happen: the execution is read back from its last checkpoint.
+//!
+//! What is alive is in memory; the store is its log. Each execution has one writer, its lock. The store gathers the
+//! transactions of different executions into one commit.
+
+mod activity;
+mod call;
+mod commit;
+mod ended;
+mod live;
+mod recovery;
+mod task;
+mod timer;
+mod token;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use selvedge_asl::{At, Definition, Execution, Failure, Identity, Status, TaskId, TaskOutcome};
+use selvedge_store::{Error as StoreError, Store};
+
+use crate::record::{ExecutionRecord, Revision};
+use crate::{Settings, Surroundings};
+pub(crate) use activity::Poll;
+pub(crate) use commit::StartError;
+pub use live::LIVE_MAX;
+use live::Live;
+pub(crate) use live::LiveKey;
+pub(crate) use task::TokenError;
+
+/// The engine could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store failed.
+    #[error("failed to read the executions that are under way")]
+    Store(#[from] StoreError),
+    /// A thread could not be started.
+    #[error("failed to start the timer")]
+    Thread(#[from] std::io::Error),
+}
+
+/// The engine over a store of its own.
+pub struct Engine {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) settings: Settings,
+    pub(crate) surroundings: Arc<dyn Surroundings>,
+    live: live::Table,
+    tokens: token::Tokens,
+    activities: activity::Queues,
+    timer: timer::Timer,
+    ended: ended::Ended,
+    definitions: Mutex<HashMap<(String, String), Arc<Definition>>>,
+    /// Where calls of services run.
+    runtime: tokio::runtime::Handle,
+    /// For calls, which outlive the step that began them.
+    own: Weak<Self>,
+}
+
+/// What an execution is started from.
+pub(crate) struct Start {
+    pub(crate) identity: Identity,
+    pub(crate) machine: String,
+    pub(crate) name: String,
+    pub(crate) revision: Revision,
+    pub(crate) version_arn: Option<String>,
+    pub(crate) alias_arn: Option<String>,
+    pub(crate) input: String,
+    pub(crate) trace_header: Option<String>,
+}
+
+impl Engine {
+    /// Takes up every execution that was under way, and goes on. Calls of services run on `runtime`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn open(
+        store: Arc<dyn Store>,
+        settings: Settings,
+        surroundings: Arc<dyn Surroundings>,
+        runtime: tokio::runtime::Handle,
+    ) -> Result<Arc<Self>, OpenError> {
+        let engine = Arc::new_cyclic(|own| Self {
+            store,
+            settings,
+            surroundings,
+            live: live::Table::default(),
+            tokens: token::Tokens::default(),
+            activities: activity::Queues::default(),
+            timer: timer::Timer::default(),
+            ended: ended::Ended::default(),
+            definitions: Mutex::default(),
+            runtime,
+            own: Weak::clone(own),
+        });
+        engine.recover()?;
+        timer::start(&engine)?;
+        Ok(engine)
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.surroundings.now_ms()
+    }
+
+    /// The definition of a revision, parsed once.
+    pub(crate) fn definition(
+        &self,
+        machine: &str,
+        revision: &Revision,
+    ) -> Result<Arc<Definition>, StoreError> {
+        const KEPT_MAX: usize = 1024;
+        let key = (machine.to_owned(), revision.id.clone());
+        let mut known = self.definitions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(definition) = known.get(&key) {
+            return Ok(Arc::clone(definition));
+        }
+        let (definition, _) = selvedge_asl::parse(&revision.definition);
+        let definition = definition.ok_or_else(|| {
+            StoreError::Corrupt(format!(
+                "the definition of {machine} at revision {} does not parse",
+                revision.id
+            ))
+        })?;
+        let definition = Arc::new(definition);
+        if known.len() >= KEPT_MAX {
+            known.clear();
+        }
+        known.insert(key, Arc::clone(&definition));
+        Ok(definition)
+    }
+
+    /// Starts an execution; it has run as far as it goes by itself when this returns, and that is durable.
+    pub(crate) fn start(&self, start: Start) -> Result<ExecutionRecord, StartError> {
+        let definition = self.definition(&start.machine, &start.revision)?;
+        let execution = Execution::new(start.identity.clone(), self.settings.execution, &start.input);
+        let mut execution = execution.map_err(StartError::Input)?;
+        let now_ms = self.now_ms();
+        execution.handle_start(&mut At {
+            definition: &definition,
+            now_ms,
+            entropy: &mut || self.surroundings.draw(),
+        });
+        let record = ExecutionRecord {
+            arn: start.identity.arn.to_string(),
+            name: start.name,
+            machine: start.machine,
+            machine_arn: start.identity.machine_arn.to_string(),
+            version_arn: start.version_arn,
+            alias_arn: start.alias_arn,
+            revision: start.revision.id,
+            status: Status::Running,
+            started_ms: now_ms,
+            ended_ms: None,
+            input: start.input,
+            output: None,
+            error: None,
+            cause: None,
+            redrive_count: 0,
+            redriven_ms: None,
+            last_event: 0,
+            redrive_tokens: Vec::new(),
+            trace_header: start.trace_header,
+        };
+        let mut live = Live { execution, definition, record, checkpoint_parts: 0 };
+        let commands = self.commit_new(&mut live)?;
+        let record = live.record.clone();
+        self.keep(live, commands);
+        Ok(record)
+    }
+
+    /// Runs an express execution to its end, in memory. None when it has not come to its end in time.
+    pub(crate) fn run_express(&self, start: &Start) -> Result<Express, StartError> {
+        let definition = self.definition(&start.machine, &start.revision)?;
+        let execution = Execution::new(start.identity.clone(), self.settings.execution, &start.input);
+        let mut execution = execution.map_err(StartError::Input)?;
+        let now_ms = self.now_ms();
+        execution.handle_start(&mut At {
+            definition: &definition,
+            now_ms,
+            entropy: &mut || self.surroundings.draw(),
+        });
+        Ok(Express { execution, definition })
+    }
+
+    /// Hands an input to a live execution. None when it is not alive.
+    pub(crate) fn step<T>(
+        &self,
+        key: &LiveKey,
+        input: impl FnOnce(&mut Execution, &mut At<'_>) -> T,
+    ) -> Result<Option<T>, StoreError> {
+        let Some(cell) = self.live.get(key) else { return Ok(None) };
+        let mut live = cell.lock().unwrap_or_else(PoisonError::into_inner);
+        if live.execution.status() != Status::Running {
+            return Ok(None);
+        }
+        let definition = Arc::clone(&live.definition);
+        let now_ms = self.now_ms();
+        let mut draw = || self.surroundings.draw();
+        let answer =
+            input(&mut live.execution, &mut At { definition: &definition, now_ms, entropy: &mut draw });
+        match self.commit(&mut live) {
+            Ok(commands) => {
+                self.settle(key, &live);
+                drop(live);
+                self.carry_out(key, commands);
+                Ok(Some(answer))
+            }
+            Err(error) => {
+                // It did not happen: what is durable is what counts.
+                match self.read_live(key) {
+                    Ok(Some(durable)) => *live = durable,
+                    Ok(None) => self.live.remove(key),
+                    Err(again) => {
+                        tracing::error!(execution = %key, error = %again, "the execution cannot be read back")
+                    }
+                }
+                self.settle(key, &live);
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads an execution that has ended back, and goes on with it if `f` says so.
+    pub(crate) fn take_up(
+        &self,
+        key: &LiveKey,
+        f: impl FnOnce(&mut Execution, &mut ExecutionRecord, &Definition) -> bool,
+    ) -> Result<bool, StoreError> {
+        if self.live.get(key).is_some() {
+            return Ok(false);
+        }
+        let Some(mut live) = self.read_live(key)? else { return Ok(false) };
+        let definition = Arc::clone(&live.definition);
+        if !f(&mut live.execution, &mut live.record, &definition) {
+            return Ok(false);
+        }
+        let commands = self.commit(&mut live)?;
+        self.keep(live, commands);
+        Ok(true)
+    }
+
+    /// Stops an execution.
+    pub(crate) fn stop(&self, key: &LiveKey, failure: Failure) -> Result<bool, StoreError> {
+        Ok(self.step(key, |execution, at| execution.handle_stop(failure, at))?.is_some())
+    }
+
+    /// Tells what became of a task. False when nobody waits for it any more.
+    pub(crate) fn task(&self, key: &LiveKey, task: TaskId, outcome: TaskOutcome) -> Result<bool, StoreError> {
+        Ok(self.step(key, |execution, at| execution.handle_task(task, outcome, at))?.unwrap_or(false))
+    }
+
+    /// Sees to it that an execution's next time-out is not missed, and forgets one that has ended.
+    fn settle(&self, key: &LiveKey, live: &Live) {
+        if live.execution.status() != Status::Running {
+            self.live.remove(key);
+            self.ended.tell(key);
+            return;
+        }
+        if let Some(due_ms) = live.execution.next_timeout() {
+            self.timer.set(due_ms, key.clone());
+        }
+    }
+}
+
+/// An express execution that is being run.
+pub(crate) struct Express {
+    pub(crate) execution: Execution,
+    pub(crate) definition: Arc<Definition>,
+}

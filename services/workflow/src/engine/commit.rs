@@ -1,0 +1,201 @@
+//! One step, one transaction.
+
+use bytes::Bytes;
+use selvedge_asl::{Command, Event, Status};
+use selvedge_store::{Error as StoreError, Transaction, VALUE_BYTES_MAX, WriteError};
+
+use super::live::{LIVE_MAX, Live};
+use super::{Engine, LiveKey};
+use crate::record::{self, ExecutionRecord, key};
+
+/// A document is at most this long, so that key and value stay within the store's bounds.
+const PART_BYTES_MAX: usize = VALUE_BYTES_MAX - 4096;
+
+/// An execution could not be started.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// The input is no JSON.
+    Input(serde_json::Error),
+    /// The name is taken, by this one.
+    Taken(Box<ExecutionRecord>),
+    /// As many are under way as there may be.
+    Full,
+    Store(StoreError),
+}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// What a step writes.
+struct Writes {
+    puts: Vec<(String, Bytes)>,
+    deletes: Vec<String>,
+}
+
+impl Engine {
+    /// Makes a new execution's first step durable, unless its name is taken.
+    pub(super) fn commit_new(&self, live: &mut Live) -> Result<Vec<Command>, StartError> {
+        if self.live.len() >= LIVE_MAX {
+            return Err(StartError::Full);
+        }
+        let (writes, commands, parts) = self.writes(live, true);
+        let name = key::execution(&live.record.machine, &live.record.name);
+        let written = self.store.write(|tx| {
+            if let Some(found) = tx.get(&name)? {
+                let record: ExecutionRecord = record::decode(&found)?;
+                return Err(WriteError::Refused(Box::new(record)));
+            }
+            write(tx, &writes).map_err(WriteError::Store)
+        });
+        match written {
+            Ok(_) => {
+                live.checkpoint_parts = parts;
+                Ok(commands)
+            }
+            Err(WriteError::Refused(taken)) => Err(StartError::Taken(taken)),
+            Err(WriteError::Store(error)) => Err(StartError::Store(error)),
+        }
+    }
+
+    /// Makes a step durable. On failure the execution in memory is ahead of the store and has to be given up.
+    pub(super) fn commit(&self, live: &mut Live) -> Result<Vec<Command>, StoreError> {
+        let (writes, commands, parts) = self.writes(live, false);
+        if writes.puts.is_empty() {
+            return Ok(commands);
+        }
+        self.store.transact(&mut |tx| write(tx, &writes).map_err(Into::into))?;
+        live.checkpoint_parts = parts;
+        Ok(commands)
+    }
+
+    /// Gathers what happened since the last step, and what the store has to know of it.
+    fn writes(&self, live: &mut Live, is_new: bool) -> (Writes, Vec<Command>, usize) {
+        let mut writes = Writes { puts: Vec::new(), deletes: Vec::new() };
+        let mut events = Vec::new();
+        while let Some(event) = live.execution.poll_event() {
+            events.push(event);
+        }
+        let mut commands = Vec::new();
+        while let Some(command) = live.execution.poll_command() {
+            commands.push(command);
+        }
+        let (machine, name) = (live.record.machine.clone(), live.record.name.clone());
+        let before = live.record.status;
+        refresh(live);
+        history(&mut writes, &machine, &name, &events);
+        let status = live.record.status;
+        if is_new || status != before || live.record.redrive_count > 0 {
+            writes.puts.push((key::execution(&machine, &name), record::encode(&live.record)));
+            let started = key::started(&machine, live.record.started_ms, &name);
+            writes.puts.push((started, record::encode(&live.record.summary())));
+        }
+        if status == Status::Running && (is_new || before != Status::Running) {
+            writes.puts.push((key::live(&machine, &name), Bytes::new()));
+        } else if status != Status::Running && !is_new {
+            writes.deletes.push(key::live(&machine, &name));
+        }
+        // What ended well is never taken up again; what did not may be driven on.
+        let parts =
+            if status == Status::Succeeded { 0 } else { checkpoint(&mut writes, live, &machine, &name) };
+        writes
+            .deletes
+            .extend((parts..live.checkpoint_parts).map(|part| key::checkpoint(&machine, &name, part)));
+        (writes, commands, parts)
+    }
+
+    /// Keeps an execution that goes on, and does what it asks for.
+    pub(super) fn keep(&self, live: Live, commands: Vec<Command>) {
+        let key = live.key();
+        if live.execution.status() == Status::Running {
+            let due_ms = live.execution.next_timeout();
+            self.live.insert(key.clone(), live);
+            if let Some(due_ms) = due_ms {
+                self.timer.set(due_ms, key.clone());
+            }
+        }
+        self.carry_out(&key, commands);
+    }
+
+    pub(super) fn read_live(&self, key: &LiveKey) -> Result<Option<Live>, StoreError> {
+        let view = self.store.snapshot()?;
+        self.read_live_from(&*view, key)
+    }
+
+    pub(super) fn read_live_from(
+        &self,
+        view: &dyn selvedge_store::Read,
+        key: &LiveKey,
+    ) -> Result<Option<Live>, StoreError> {
+        let Some(found) = view.get(&key::execution(&key.machine, &key.name))? else { return Ok(None) };
+        let record: ExecutionRecord = record::decode(&found)?;
+        let parts = view.scan_all(&key::checkpoints(&key.machine, &key.name))?;
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        let text: Vec<u8> = parts.iter().flat_map(|part| part.value.iter().copied()).collect();
+        let execution = serde_json::from_slice(&text)
+            .map_err(|error| StoreError::Corrupt(format!("the checkpoint of {key}: {error}")))?;
+        let Some(found) = view.get(&key::revision(&record.machine, &record.revision))? else {
+            return Err(StoreError::Corrupt(format!("the definition of {key} is gone")));
+        };
+        let definition = self.definition(&record.machine, &record::decode(&found)?)?;
+        Ok(Some(Live { execution, definition, record, checkpoint_parts: parts.len() }))
+    }
+}
+
+/// Brings the record up to what the execution says of itself.
+fn refresh(live: &mut Live) {
+    let (execution, record) = (&live.execution, &mut live.record);
+    record.status = execution.status();
+    record.ended_ms = execution.ended_ms();
+    record.output = execution.output().map(str::to_owned);
+    record.error = execution.failure().and_then(|failure| failure.error.clone());
+    record.cause = execution.failure().and_then(|failure| failure.cause.clone());
+    record.redrive_count = execution.redrive_count();
+    record.last_event = execution.last_event();
+}
+
+/// Events in documents of bounded size; an event's own is bounded by that of a payload.
+fn history(writes: &mut Writes, machine: &str, name: &str, events: &[Event]) {
+    let mut chunk: Vec<u8> = Vec::new();
+    let mut first = None;
+    let mut flush = |first: &mut Option<u64>, chunk: &mut Vec<u8>| {
+        if let Some(first) = first.take() {
+            chunk.push(b']');
+            writes.puts.push((key::history(machine, name, first), std::mem::take(chunk).into()));
+        }
+    };
+    for event in events {
+        let text = record::encode(event);
+        if chunk.len() + text.len() > PART_BYTES_MAX {
+            flush(&mut first, &mut chunk);
+        }
+        first.get_or_insert(event.id);
+        chunk.push(if chunk.is_empty() { b'[' } else { b',' });
+        chunk.extend_from_slice(&text);
+    }
+    flush(&mut first, &mut chunk);
+}
+
+fn checkpoint(writes: &mut Writes, live: &Live, machine: &str, name: &str) -> usize {
+    let text = record::encode(&live.execution);
+    let mut parts = 0;
+    for part in text.chunks(PART_BYTES_MAX) {
+        writes.puts.push((key::checkpoint(machine, name, parts), Bytes::copy_from_slice(part)));
+        parts += 1;
+    }
+    parts
+}
+
+fn write(tx: &mut dyn Transaction, writes: &Writes) -> Result<(), StoreError> {
+    for (key, value) in &writes.puts {
+        tx.put(key, value.clone())?;
+    }
+    for key in &writes.deletes {
+        tx.delete(key)?;
+    }
+    Ok(())
+}

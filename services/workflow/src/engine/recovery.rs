@@ -1,0 +1,53 @@
+//! After a restart: every execution that is under way goes on from its last checkpoint.
+
+use selvedge_asl::Status;
+use selvedge_store::Error as StoreError;
+
+use super::{Engine, LiveKey};
+
+impl Engine {
+    /// Reads what is alive. Its cost is that of what is alive, not of what has ever been.
+    pub(super) fn recover(&self) -> Result<(), StoreError> {
+        let mut taken_up = Vec::new();
+        {
+            let view = self.store.snapshot()?;
+            for found in view.scan_all("live/")? {
+                let Some((machine, name)) =
+                    found.key.strip_prefix("live/").and_then(|rest| rest.split_once('/'))
+                else {
+                    continue;
+                };
+                let key = LiveKey::new(machine, name);
+                match self.read_live_from(&*view, &key) {
+                    Ok(Some(live)) if live.execution.status() == Status::Running => {
+                        taken_up.push((key, live))
+                    }
+                    Ok(_) => {}
+                    // One that is damaged must not keep the others from going on.
+                    Err(error) => {
+                        tracing::error!(execution = %key, %error, "the execution cannot be taken up")
+                    }
+                }
+            }
+        }
+        let count = taken_up.len();
+        for (key, live) in taken_up {
+            let pending: Vec<_> = live
+                .execution
+                .pending_tasks()
+                .map(|(request, is_started)| (request.clone(), is_started))
+                .collect();
+            if let Some(due_ms) = live.execution.next_timeout() {
+                self.timer.set(due_ms, key.clone());
+            }
+            self.live.insert(key.clone(), live);
+            for (request, is_started) in pending {
+                self.resume(&key, request, is_started);
+            }
+        }
+        if count > 0 {
+            tracing::info!(count, "executions go on after the restart");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,118 @@
+//! Carrying out what executions ask for.
+
+use selvedge_asl::{Command, Failure, MapRunOutcome, Pattern, Resource, TaskId, TaskOutcome, TaskRequest};
+use selvedge_store::Error as StoreError;
+
+use super::activity::{Poll, Waiting};
+use super::{Engine, LiveKey};
+
+/// A token could not be used.
+#[derive(Debug)]
+pub(crate) enum TokenError {
+    /// Nobody was given it.
+    Unknown,
+    /// Its task has ended.
+    TimedOut,
+    Store(StoreError),
+}
+
+impl Engine {
+    pub(super) fn carry_out(&self, key: &LiveKey, commands: Vec<Command>) {
+        for command in commands {
+            match command {
+                Command::Schedule(request) => self.schedule(key, *request),
+                Command::Cancel(task) => self.cancel(key, task),
+                Command::RunMap(request) => {
+                    let failure = Failure::new(
+                        "States.Runtime",
+                        "Distributed Map states are not run yet: use the mode INLINE, which runs up to 40 items at a time.",
+                    );
+                    let Some(engine) = self.own.upgrade() else { return };
+                    let key = key.clone();
+                    // Not here: what follows may ask for a map run again.
+                    self.runtime.spawn_blocking(move || {
+                        let outcome = MapRunOutcome::Failed(failure);
+                        log(
+                            &key,
+                            engine.step(&key, |execution, at| {
+                                execution.handle_map_run(request.id, outcome, at)
+                            }),
+                        );
+                    });
+                }
+            }
+        }
+    }
+
+    fn schedule(&self, key: &LiveKey, request: TaskRequest) {
+        if let Some(token) = &request.token {
+            self.tokens.insert(token, key, request.id);
+        }
+        match &request.resource {
+            Resource::Activity(activity) => {
+                let waiting = Waiting {
+                    key: key.clone(),
+                    task: request.id,
+                    token: request.token.clone().unwrap_or_default(),
+                    input: request.parameters.to_string(),
+                };
+                self.activities.push(activity, waiting);
+            }
+            _ => self.call(key, request),
+        }
+    }
+
+    /// A task that was under way when the process ended: whoever holds its token may answer still; what waited for a
+    /// worker waits again; a call whose answer was lost is made once more, with the same idempotency key.
+    pub(super) fn resume(&self, key: &LiveKey, request: TaskRequest, is_started: bool) {
+        let waits_for_token = matches!(
+            &request.resource,
+            Resource::Service { pattern: Pattern::TaskToken, .. } | Resource::Activity(_)
+        );
+        if is_started && waits_for_token {
+            if let Some(token) = &request.token {
+                self.tokens.insert(token, key, request.id);
+            }
+            return;
+        }
+        self.schedule(key, request);
+    }
+
+    fn cancel(&self, key: &LiveKey, task: TaskId) {
+        self.activities.remove(key, task);
+        self.tokens.remove(key, task);
+    }
+
+    /// A worker asks for a task of an activity.
+    pub(crate) fn poll_activity(&self, activity: &str) -> Poll {
+        self.activities.poll(activity)
+    }
+
+    /// The worker `worker` has a task: its time counts from here. False when it has ended meanwhile.
+    pub(crate) fn hand_out(&self, waiting: &Waiting, worker: Option<String>) -> Result<bool, StoreError> {
+        self.task(&waiting.key, waiting.task, TaskOutcome::Started { worker })
+    }
+
+    /// A task that was taken and could not be handed out waits again.
+    pub(crate) fn give_back(&self, activity: &str, waiting: Waiting) {
+        self.activities.give_back(activity, waiting);
+    }
+
+    /// Uses a token.
+    pub(crate) fn answer(&self, token: &str, outcome: TaskOutcome) -> Result<(), TokenError> {
+        let Some((key, task)) = self.tokens.find(token) else { return Err(TokenError::Unknown) };
+        let is_heartbeat = outcome == TaskOutcome::Heartbeat;
+        let is_awaited = self.task(&key, task, outcome).map_err(TokenError::Store)?;
+        if !is_heartbeat || !is_awaited {
+            // It resolves at most once; what was not awaited is over.
+            self.tokens.remove(&key, task);
+        }
+        if is_awaited { Ok(()) } else { Err(TokenError::TimedOut) }
+    }
+}
+
+fn log<T>(key: &LiveKey, told: Result<Option<T>, StoreError>) {
+    if let Err(error) = told {
+        tracing::error!(execution = %key, %error, "a task's outcome could not be stored");
+    }
+}

@@ -1,0 +1,65 @@
+//! Time-outs: one thread that sleeps until the next is due.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use super::{Engine, LiveKey};
+
+/// How long the thread sleeps at the most: the clock may have been set meanwhile.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+pub(super) struct Timer {
+    due: Mutex<BinaryHeap<Reverse<(i64, LiveKey)>>>,
+    earlier: Condvar,
+}
+
+impl Timer {
+    /// Wakes an execution at that time. An entry that has become meaningless costs a look.
+    pub(super) fn set(&self, due_ms: i64, key: LiveKey) {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = due.peek().is_none_or(|Reverse((first, _))| due_ms < *first);
+        due.push(Reverse((due_ms, key)));
+        if is_first {
+            self.earlier.notify_one();
+        }
+    }
+
+    /// Waits for an execution that is due, or for [`SLEEP_MAX`].
+    fn wait(&self, now_ms: i64) -> Option<LiveKey> {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Reverse((first, _))) = due.peek()
+            && *first <= now_ms
+        {
+            return due.pop().map(|Reverse((_, key))| key);
+        }
+        let sleep = due.peek().map_or(SLEEP_MAX, |Reverse((first, _))| {
+            Duration::from_millis(u64::try_from(first - now_ms).unwrap_or(0)).min(SLEEP_MAX)
+        });
+        drop(self.earlier.wait_timeout(due, sleep).unwrap_or_else(PoisonError::into_inner));
+        None
+    }
+}
+
+/// Starts the thread; it ends with the engine.
+pub(super) fn start(engine: &Arc<Engine>) -> std::io::Result<()> {
+    let engine = Arc::downgrade(engine);
+    std::thread::Builder::new().name("workflow-timer".into()).spawn(move || run(&engine)).map(drop)
+}
+
+fn run(engine: &Weak<Engine>) {
+    while let Some(engine) = engine.upgrade() {
+        let Some(key) = engine.timer.wait(engine.now_ms()) else { continue };
+        let handled = engine.step(&key, |execution, at| {
+            if execution.next_timeout().is_some_and(|due| due <= at.now_ms) {
+                execution.handle_timeout(at);
+            }
+        });
+        if let Err(error) = handled {
+            tracing::error!(execution = %key, %error, "a time-out could not be stored; it is tried again");
+            engine.timer.set(engine.now_ms() + 1000, key);
+        }
+    }
+}

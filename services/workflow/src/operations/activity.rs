@@ -1,0 +1,130 @@
+//! Activities, and the workers that ask for their tasks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use selvedge_aws::ApiError;
+use selvedge_aws::operations::stepfunctions::{
+    ACTIVITY_DOES_NOT_EXIST, ACTIVITY_WORKER_LIMIT_EXCEEDED, INVALID_ARN,
+};
+use selvedge_model::Value;
+use selvedge_store::Read;
+use serde_json::json;
+
+use super::{Failed, Outcome, Performed, Refused, Scope, list, name, seconds, tag};
+use crate::Engine;
+use crate::arn::{Arn, Resource};
+use crate::engine::Poll;
+use crate::record::{self, Activity, key};
+
+/// How long a worker waits for a task.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn activity_of(arn: &Arn) -> Result<&str, Failed> {
+    match &arn.resource {
+        Resource::Activity(name) => Ok(name),
+        _ => Err(INVALID_ARN
+            .because(format!("Invalid Arn: 'Resource type not valid in this context: {arn}'"))
+            .into()),
+    }
+}
+
+pub(super) fn find(view: &dyn Read, arn: &Arn) -> Result<Activity, Failed> {
+    let missing =
+        || -> ApiError { ACTIVITY_DOES_NOT_EXIST.because(format!("Activity Does Not Exist: '{arn}'")) };
+    let found = view.get(&key::activity(activity_of(arn)?))?.ok_or_else(missing)?;
+    let activity: Activity = record::decode(&found)?;
+    if activity.arn != arn.to_string() {
+        return Err(missing().into());
+    }
+    Ok(activity)
+}
+
+pub(super) fn create(scope: &Scope<'_>) -> Result<Value, Failed> {
+    let name = scope.text("name");
+    name::check(name)?;
+    let tags = tag::given(scope)?;
+    let arn = scope.arn_of(Resource::Activity(name.into())).to_string();
+    let now_ms = scope.now_ms();
+    let (activity, _) = scope.engine.store.write::<Activity, ApiError>(|tx| {
+        if let Some(found) = tx.get(&key::activity(name))? {
+            return Ok(record::decode(&found)?);
+        }
+        let activity =
+            Activity { arn: arn.clone(), name: name.to_owned(), created_ms: now_ms, tags: tags.clone() };
+        tx.put(&key::activity(name), record::encode(&activity))?;
+        Ok(activity)
+    })?;
+    Ok(json!({ "activityArn": activity.arn, "creationDate": seconds(activity.created_ms) }))
+}
+
+fn shown(activity: &Activity) -> Value {
+    json!({ "activityArn": activity.arn, "name": activity.name, "creationDate": seconds(activity.created_ms) })
+}
+
+pub(super) fn describe(scope: &Scope<'_>) -> Result<Value, Failed> {
+    Ok(shown(&find(&*scope.engine.store.snapshot()?, &scope.arn("activityArn")?)?))
+}
+
+pub(super) fn list(scope: &Scope<'_>) -> Result<Value, Failed> {
+    let view = scope.engine.store.snapshot()?;
+    let page = list::page(scope, &*view, "activities", "activity/", |found| {
+        Ok(Some(shown(&record::decode::<Activity>(found)?)))
+    })?;
+    Ok(Value::Object(page))
+}
+
+pub(super) fn delete(scope: &Scope<'_>) -> Result<Value, Failed> {
+    let arn = scope.arn("activityArn")?;
+    let name = activity_of(&arn)?;
+    let deleted = scope.engine.store.write::<(), ApiError>(|tx| {
+        tx.delete(&key::activity(name))?;
+        Ok(())
+    });
+    deleted?;
+    Ok(json!({}))
+}
+
+/// `GetActivityTask`: a task at once, or as soon as there is one.
+pub(super) fn take(scope: &Scope<'_>) -> Performed {
+    let found = scope.arn("activityArn").and_then(|arn| find(&*scope.engine.store.snapshot()?, &arn));
+    let activity = match found {
+        Ok(activity) => activity.arn,
+        Err(failed) => return Performed::Now(Err(Refused::from(failed))),
+    };
+    let worker = scope.call.text("workerName").map(str::to_owned);
+    let engine = Arc::clone(scope.engine);
+    Performed::Later(Box::pin(async move { wait(engine, activity, worker).await }))
+}
+
+async fn wait(engine: Arc<Engine>, activity: String, worker: Option<String>) -> Outcome {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let waiting = match engine.poll_activity(&activity) {
+            Poll::Task(task) => task,
+            Poll::Wait(receiver) => match tokio::time::timeout_at(deadline, receiver).await {
+                Ok(Ok(task)) => task,
+                // Nothing came, as workers expect it to be told.
+                _ => return Ok(json!({ "taskToken": null })),
+            },
+            Poll::Full => {
+                let message =
+                    "The maximum number of workers concurrently polling for activity tasks has been reached.";
+                return Err(Refused { error: ACTIVITY_WORKER_LIMIT_EXCEEDED.because(message), cause: None });
+            }
+        };
+        let task = waiting.clone();
+        let (own, worker) = (Arc::clone(&engine), worker.clone());
+        let handed = tokio::task::spawn_blocking(move || own.hand_out(&task, worker)).await;
+        match handed {
+            Ok(Ok(true)) => return Ok(json!({ "taskToken": waiting.token, "input": waiting.input })),
+            // Its execution ended while it waited: the next one.
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => {
+                engine.give_back(&activity, waiting);
+                return Err(Refused::from(Failed::Store(error)));
+            }
+            Err(_) => return Ok(json!({ "taskToken": null })),
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! State machines.
+
+use selvedge_aws::ApiError;
+use selvedge_aws::operations::stepfunctions::{
+    CONFLICT_EXCEPTION, INVALID_ARN, INVALID_LOGGING_CONFIGURATION, MISSING_REQUIRED_PARAMETER,
+    STATE_MACHINE_ALREADY_EXISTS, STATE_MACHINE_DOES_NOT_EXIST, VALIDATION_EXCEPTION,
+};
+use selvedge_model::Value;
+use selvedge_store::{Error as StoreError, Read, Transaction, WriteError};
+use serde_json::Map;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::{Failed, Scope, list, name, seconds, tag, validate, version};
+use crate::arn::{Arn, Resource};
+use crate::record::{self, Alias, ExecutionRecord, Machine, Revision, Version, key};
+
+/// A machine as somebody names it: itself, a version or an alias of it.
+pub(crate) struct Named {
+    pub(crate) machine: Machine,
+    pub(crate) revision: Revision,
+    pub(crate) version: Option<Version>,
+    pub(crate) alias: Option<Alias>,
+}
+
+pub(super) fn does_not_exist(arn: &str) -> ApiError {
+    STATE_MACHINE_DOES_NOT_EXIST.because(format!("State Machine Does Not Exist: '{arn}'"))
+}
+
+/// The name and qualifier of a machine's ARN.
+pub(super) fn machine_of(arn: &Arn) -> Result<(&str, Option<&str>), Failed> {
+    match &arn.resource {
+        Resource::Machine { name, qualifier } => Ok((name, qualifier.as_deref())),
+        _ => {
+            let message = format!("Invalid Arn: 'Resource type not valid in this context: {arn}'");
+            Err(INVALID_ARN.because(message).into())
+        }
+    }
+}
+
+pub(super) fn find(view: &dyn Read, arn: &Arn) -> Result<Machine, Failed> {
+    let (name, _) = machine_of(arn)?;
+    let found = view.get(&key::machine(name))?;
+    let found = found.ok_or_else(|| does_not_exist(&arn.to_string()))?;
+    let machine: Machine = record::decode(&found)?;
+    let own = Arn::parse(&machine.arn)?;
+    if own.region != arn.region || own.account != arn.account {
+        return Err(does_not_exist(&arn.to_string()).into());
+    }
+    Ok(machine)
+}
+
+pub(super) fn revision(view: &dyn Read, machine: &str, id: &str) -> Result<Revision, StoreError> {
+    match view.get(&key::revision(machine, id))? {
+        Some(found) => record::decode(&found),
+        None => Err(StoreError::Corrupt(format!("revision {id} of {machine} is gone"))),
+    }
+}
+
+/// Finds what an ARN names; an alias with two versions chooses by `draw`.
+pub(crate) fn named(view: &dyn Read, arn: &Arn, draw: u64) -> Result<Named, Failed> {
+    let machine = find(view, arn)?;
+    let (name, qualifier) = machine_of(arn)?;
+    let Some(qualifier) = qualifier else {
+        let revision = revision(view, name, &machine.revision)?;
+        return Ok(Named { machine, revision, version: None, alias: None });
+    };
+    let missing = || does_not_exist(&arn.to_string());
+    if let Ok(number) = qualifier.parse::<u64>() {
+        let found = view.get(&key::version(name, number))?.ok_or_else(missing)?;
+        let version: Version = record::decode(&found)?;
+        let revision = revision(view, name, &version.revision)?;
+        return Ok(Named { machine, revision, version: Some(version), alias: None });
+    }
+    let found = view.get(&key::alias(name, qualifier))?.ok_or_else(missing)?;
+    let alias: Alias = record::decode(&found)?;
+    let mut share = ((u128::from(draw) * 100) >> 64) as u64;
+    let chosen = alias.routing.iter().find(|(_, weight)| {
+        let is_chosen = share < *weight;
+        share = share.saturating_sub(*weight);
+        is_chosen
+    });
+    let (version_arn, _) = chosen.or_else(|| alias.routing.first()).ok_or_else(missing)?;
+    let number = version::number_of(&Arn::parse(version_arn)?).ok_or_else(missing)?;
+    let found = view.get(&key::version(name, number))?.ok_or_else(missing)?;
+    let version: Version = record::decode(&found)?;
+    let revision = revision(view, name, &version.revision)?;
+    Ok(Named { machine, revision, version: Some(version), alias: Some(alias) })
+}
+
+/// Two equal definitions with equal settings are one revision.
+fn revision_of(
+    definition: &str,
+    role_arn: &str,
+    logging: &Value,
+    tracing: &Value,
+    encryption: &Value,
+    now_ms: i64,
+) -> Revision {
+    let mut digest = Sha256::new();
+    for part in [definition, role_arn, &logging.to_string(), &tracing.to_string(), &encryption.to_string()] {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part.as_bytes());
+    }
+    let hex: String = digest.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let id = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+    Revision {
+        id,
+        definition: definition.to_owned(),
+        role_arn: role_arn.to_owned(),
+        updated_ms: now_ms,
+        logging: logging.clone(),
+        tracing: tracing.clone(),
+        encryption: encryption.clone(),
+    }
+}
+
+fn check_logging(logging: &Value) -> Result<(), Failed> {
+    let level = logging["level"].as_str().unwrap_or("OFF");
+    let destinations = logging["destinations"].as_array().map_or(0, Vec::len);
+    if level != "OFF" && destinations != 1 {
+        let message = "Invalid Logging Configuration: Must specify exactly one Log Destination.";
+        return Err(INVALID_LOGGING_CONFIGURATION.because(message).into());
+    }
+    Ok(())
+}
+
+pub(super) fn create(scope: &Scope<'_>) -> Result<Value, Failed> {
+    let name = scope.text("name");
+    name::check(name)?;
+    let publish = scope.flag("publish").unwrap_or(false);
+    let description = scope.call.text("versionDescription");
+    if description.is_some() && !publish {
+        return Err(VALIDATION_EXCEPTION
+            .because("Version description can only be set when publish is true")
+            .into());
+    }
+    let express = scope.text("type") == "EXPRESS";
+    validate::accept(scope.text("definition"), express)?;
+    let logging = scope.value("loggingConfiguration");
+    check_logging(&logging)?;
+    let tags = tag::given(scope)?;
+    let now_ms = scope.now_ms();
+    let revision = revision_of(
+        scope.text("definition"),
+        scope.text("roleArn"),
+        &logging,
+        &scope.value("tracingConfiguration"),
+        &scope.value("encryptionConfiguration"),
+        now_ms,
+    );
+    let arn = scope.arn_of(Resource::Machine { name: name.into(), qualifier: None }).to_string();
+    let (output, _) = scope.engine.store.write(|tx| {
+        if let Some(found) = tx.get(&key::machine(name))? {
+            let machine: Machine = record::decode(&found)?;
+            let current = self::revision(&*tx, name, &machine.revision)?;
+            let is_same = machine.express == express
+                && current.definition == revision.definition
+                && current.logging == revision.logging
+                && current.tracing == revision.tracing
+                && current.encryption == revision.encryption
+                && machine.arn == arn
+                && publish == (machine.last_version > 0);
+            if !is_same {
+                let message = format!("State Machine Already Exists: '{}'", machine.arn);
+                return Err(WriteError::Refused(STATE_MACHINE_ALREADY_EXISTS.because(message)));
+            }
+            return Ok(created(&machine, machine.last_version));
+        }
+        let mut machine = Machine {
+            arn: arn.clone(),
+            name: name.to_owned(),
+            express,
+            created_ms: now_ms,
+            revision: revision.id.clone(),
+            tags: tags.clone(),
+            last_version: 0,
+        };
+        tx.put(&key::revision(name, &revision.id), record::encode(&revision))?;
+        if publish {
+            version::add(tx, &mut machine, description.map(str::to_owned), now_ms)?;
+        }
+        tx.put(&key::machine(name), record::encode(&machine))?;
+        Ok(created(&machine, machine.last_version))
+    })?;
+    Ok(output)
+}
+
+fn created(machine: &Machine, version: u64) -> Value {
+    let mut output = Map::new();
+    output.insert("stateMachineArn".into(), machine.arn.as_str().into());
+    output.insert("creationDate".into(), seconds(machine.created_ms));
+    if version > 0 {
+        output.insert("stateMachineVersionArn".into(), format!("{}:{version}", machine.arn).into());
+    }
+    Value::Object(output)
+}
+
+pub(super) fn update(scope: &Scope<'_>) -> Result<Value, Failed> {
+    let arn = scope.arn("stateMachineArn")?;
+    let (name, qualifier) = machine_of(&arn)?;
+    if qualifier.is_some() {
+        return Err(INVALID_ARN.because(format!("Invalid Arn: '{arn}' is a version or an alias")).into());
+    }
+    let publish = scope.flag("publish").unwrap_or(false);
+    let description = scope.call.text("versionDescription");
+    if description.is_some() && !publish {
+        return Err(VALIDATION_EXCEPTION
+            .because("Version description can only be set when publish is true")
+            .into());
+    }
+    let given =
+        ["definition", "roleArn", "loggingConfiguration", "tracingConfiguration", "encryptionConfiguration"];
+    if !given.iter().any(|member| scope.call.input.contains_key(*member)) {
+        let message = "Either the definition, the role ARN, the LoggingConfiguration, or the TracingConfiguration must be specified";
+        return Err(MISSING_REQUIRED_PARAMETER.because(message).into());
+    }
+    let now_ms = scope.now_ms();
+    let express = find(&*scope.engine.store.snapshot()?, &arn)?.express;
+    if let Some(definition) = scope.call.text("definition") {
+        validate::accept(definition, express)?;
+    }
+    check_logging(&scope.value("loggingConfiguration"))?;
+    let (output, _) = scope.engine.store.write(|tx| {
+        let mut machine = match find(&*tx, &arn) {
+            Ok(machine) => machine,
+            Err(Failed::Api(error)) => return Err(WriteError::Refused(error)),
+            Err(Failed::Store(error)) => return Err(WriteError::Store(error)),
+        };
+        let current = revision(&*tx, name, &machine.revision)?;
+        let or = |member: &str, current: &Value| {
+            scope.call.input.get(member).cloned().unwrap_or_else(|| current.clone())
+        };
+        let next = revision_of(
+            scope.call.text("definition").unwrap_or(&current.definition),
+            scope.call.text("roleArn").unwrap_or(&current.role_arn),
+            &or("loggingConfiguration", &current.logging),
+            &or("tracingConfiguration", &current.tracing),
+            &or("encryptionConfiguration", &current.encryption),
+            now_ms,
+        );
+        tx.put(&key::revision(name, &next.id), record::encode(&next))?;
+        machine.revision.clone_from(&next.id);
+        let mut output = json!({ "updateDate": seconds(now_ms), "revisionId": next.id });
+        if publish {
+            let arn = version::add(tx, &mut machine, description.map(str::to_owned), now_ms)?;
+            output["stateMachineVersionArn"] = arn.into();
+        }
+        tx.put(&key::machine(name), record::encode(&machine))?;
+        Ok(output)
+    })?;
+    Ok(output)
+}
+
+pub(super) fn describe(scope: &Scope<'_>) -> Result<Value, Failed> {
+    let arn = scope.arn("stateMachineArn")?;
+    let view = scope.engine.store.snapshot()?;
+    let found = named(&*view, &arn, 0)?;
+    if found.alias.is_some() {
+        return Err(does_not_exist(&arn.to_string()).into());
+    }
+    Ok(shown(scope, &found, &arn.to_string()))
+}
+
+fn shown(scope: &Scope<'_>, found: &Named, arn: &str) -> Value {
+    let Named { machine, revision, version, .. } = found;
+    let mut output = json!({
+        "stateMachineArn": arn,
+        "name": machine.name,
+        "status": "ACTIVE",
+        "roleArn": revision.role_arn,
+        "type": if machine.express { "EXPRESS" } else { "STANDARD" },
+        "creationDate": seconds(version.as_ref().map_or(machine.created_ms, |version| version.created_ms)),
+        "revisionId": revision.id,
+        "loggingConfiguration": or(&revision.logging, json!({"level": "OFF", "includeExecutionData": false})),
+        "tracingConfiguration": or(&revision.tracing, json!({"enabled": false})),
+        "encryptionConfiguration": or(&revision.encryption, json!({"type": "AWS_OWNED_KEY"})),
+    });
+    if scope.text("includedData") != "METADATA_ONLY" {
+        output["definition"] = revision.definition.as_str().into();
+        let references = variable_references(&revision.definition);
+        if !references.is_empty() {
+            output["variableReferences"] = Value::Object(references);
+        }
+    }
+    if let Some(description) = version.as_ref().and_then(|version| version.description.as_ref()) {
+        output["description"] = description.as_str().into();
+    }
+    output
+}
+
+fn or(given: &Value, default: Value) -> Value {
+    if given.is_null() { default } else { given.clone() }
+}
+
+fn variable_references(definition: &str) -> Map<String, Value> {
+    let (parsed, _) = selvedge_asl::parse(definition);
+    let references = parsed.map(|parsed| parsed.variable_references).unwrap_or_default();
+    let shown = references.into_iter().map(|(state, names)| {
+        (state.to_string(), Value::from(names.iter().map(|name| name.to_string()).collect::<Vec<_>>()))
+    });
+    shown.collect()
+}
+
+pub(super) fn describe_for_execution(scope: &Scope<'_>) -> Result<Value, Failed> {
+    let arn = scope.arn("executionArn")?;
+    let view = scope.engine.store.snapshot()?;
+    let record: ExecutionRecord = super::execution::find(&*view, &arn)?;
+    let revision = revision(&*view, &record.machine, &record.revision)?;
+    let mut output = json!({
+        "stateMachineArn": record.machine_arn,
+        "name": record.machine,
+        "roleArn": revision.role_arn,
+        "updateDate": seconds(revision.updated_ms),
+        "revisionId": revision.id,
+        "loggingConfiguration": or(&revision.logging, json!({"level": "OFF", "includeExecutionData": false})),
+        "tracingConfiguration": or(&revision.tracing, json!({"enabled": false})),
+        "encryptionConfiguration": or(&revision.encryption, json!({"type": "AWS_OWNED_KEY"})),
+    });
+    if scope.text("includedData") != "METADATA_ONLY" {
+        output["definition"] = revision.definition.as_str().into();
+    }
+    Ok(output)
+}
+
+/// Deletes a machine with its versions and aliases. What runs goes on to its end.
+pub(super) fn delete(scope: &Scope<'_>) -> Result<Value, Failed> {
+    let arn = scope.arn("stateMachineArn")?;
+    let (name, qualifier) = machine_of(&arn)?;
+    if qualifier.is_some() {
+        return Err(INVALID_ARN.because(format!("Invalid Arn: '{arn}' is a version or an alias")).into());
+    }
+    let deleted = scope.engine.store.write::<(), ApiError>(|tx| {
+        match find(&*tx, &arn) {
+            Ok(_) => {}
+            // Deleting what is not there is no failure.
+            Err(Failed::Api(_)) => return Ok(()),
+            Err(Failed::Store(error)) => return Err(WriteError::Store(error)),
+        }
+        tx.delete(&key::machine(name))?;
+        for prefix in [format!("version/{name}/"), format!("alias/{name}/")] {
+            let keys: Vec<String> =
+                tx.scan(&prefix, None, KEYS_MAX)?.into_iter().map(|found| found.key).collect();
+            for key in keys {
+                tx.delete(&key)?;
+            }
+        }
+        Ok(())
+    });
+    deleted?;
+    Ok(json!({}))
+}
+
+/// Versions and aliases of a machine together.
+const KEYS_MAX: usize = 1024;
+
+pub(super) fn list(scope: &Scope<'_>) -> Result<Value, Failed> {
+    let view = scope.engine.store.snapshot()?;
+    let page = list::page(scope, &*view, "stateMachines", "machine/", |found| {
+        let machine: Machine = record::decode(found)?;
+        Ok(Some(json!({
+            "stateMachineArn": machine.arn,
+            "name": machine.name,
+            "type": if machine.express { "EXPRESS" } else { "STANDARD" },
+            "creationDate": seconds(machine.created_ms),
+        })))
+    })?;
+    Ok(Value::Object(page))
+}
+
+/// Changes a machine's document in a transaction.
+pub(super) fn change(
+    scope: &Scope<'_>,
+    arn: &Arn,
+    mut f: impl FnMut(&mut dyn Transaction, &mut Machine) -> Result<Value, WriteError<ApiError>>,
+) -> Result<Value, Failed> {
+    let (name, _) = machine_of(arn)?;
+    let (output, _) = scope.engine.store.write(|tx| {
+        let mut machine = match find(&*tx, arn) {
+            Ok(machine) => machine,
+            Err(Failed::Api(error)) => return Err(WriteError::Refused(error)),
+            Err(Failed::Store(error)) => return Err(WriteError::Store(error)),
+        };
+        let output = f(tx, &mut machine)?;
+        tx.put(&key::machine(name), record::encode(&machine))?;
+        Ok(output)
+    })?;
+    Ok(output)
+}
+
+pub(super) fn conflict(message: impl Into<String>) -> ApiError {
+    CONFLICT_EXCEPTION.because(message)
+}
