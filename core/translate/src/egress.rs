@@ -7,7 +7,7 @@ use selvedge_model::{ClientPolicyTls, IpPreference, PortProtocol, VirtualService
 use selvedge_traffic::listener::DetectedTransport;
 use selvedge_traffic::{
     AccessLog, ChainMatch, Direction, Discovery, FilterChain, HttpConnection, Listener, Network, RouteSource,
-    RouteTable, TcpProxy, Transport, VirtualHost, WeightedCluster,
+    RouteTable, TcpProxy, Tracing, Transport, VirtualHost, WeightedCluster,
 };
 
 use crate::cluster;
@@ -73,6 +73,7 @@ pub(crate) fn http_connection(
         normalize_path: true,
         merge_slashes: true,
         websocket: true,
+        tracing: Some(Tracing::default()),
         ..HttpConnection::new(&stat_prefix, RouteSource::Rds(routes))
     }
 }

@@ -15,6 +15,7 @@ pub mod runtime;
 mod scrape;
 mod shard;
 pub mod sink;
+pub mod spans;
 pub mod stats;
 
 pub use access_log::{

@@ -292,7 +292,11 @@ fn visit_group<T: Group>(scope: &Scope, group: &Sharded<T>, visit: &mut Visit<'_
         shard.visit(&mut |name, statistic| add(&mut values, name, statistic));
     }
     for (name, value) in values {
-        let lazy = matches!((scope, &name), (Scope::Cluster(_), Name::Plain(name)) if cluster::is_lazy(name));
+        let lazy = match (scope, &name) {
+            (Scope::Cluster(_), Name::Plain(name)) => cluster::is_lazy(name),
+            (Scope::Server, Name::Plain(name)) => name.starts_with("tracing."),
+            _ => false,
+        };
         if !lazy || value.is_used() {
             visit(scope, name, value);
         }

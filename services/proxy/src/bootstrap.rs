@@ -6,12 +6,14 @@
 
 mod envoy;
 mod resource;
+mod tracing;
 mod variables;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::tracing::TracingDefault;
 use selvedge_telemetry::Dimensions;
 use selvedge_telemetry::sink::Dialect;
 use serde_json::{Map, Value};
@@ -45,6 +47,8 @@ pub struct Bootstrap {
     pub stats_sink: Option<StatsSink>,
     /// The metrics of App Mesh's own Envoy build are counted.
     pub metrics_extension: Option<Dimensions>,
+    /// Where spans go unless the configuration says.
+    pub tracing: Option<TracingDefault>,
     pub state: StateFolder,
     pub drain: Drain,
     /// What is asked of clients.

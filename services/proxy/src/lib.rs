@@ -16,6 +16,7 @@ pub mod serve;
 mod sinks;
 mod snapshot;
 mod tcp;
+pub mod tracing;
 mod websocket;
 
 pub use bootstrap::{

@@ -213,7 +213,12 @@ mod tests {
         let listener = Arc::new(
             CompiledListener::new(
                 &active,
-                &Telemetry { registry: registry.clone(), access_logs, node_cluster: "".into() },
+                &Telemetry {
+                    registry: registry.clone(),
+                    access_logs,
+                    node_cluster: "".into(),
+                    tracers: None,
+                },
             )
             .unwrap(),
         );

@@ -17,6 +17,7 @@ mod view;
 
 pub(crate) use exchange::{After, Exchange, Peer};
 pub(crate) use reply::Reply;
+pub(crate) use view::Request as RequestHeadView;
 
 use body::RequestBody;
 use exchange::Ended;
@@ -43,6 +44,9 @@ pub(crate) async fn serve(mut x: Exchange<'_>, refused: Option<Box<Reply>>) -> A
 
 async fn run<'a>(x: &mut Exchange<'a>) -> Result<After, Ended> {
     x.admit().await?;
+    if let Some(tracing) = &x.manager.tracing {
+        x.begin_trace(tracing);
+    }
     x.admit_upgrade()?;
     let mut body = RequestBody::new(x.facts.framing);
     x.find_route();

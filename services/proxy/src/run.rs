@@ -29,6 +29,7 @@ use crate::lifecycle::Lifecycle;
 use crate::persist::{self, Store};
 use crate::serve::{ListenerStatus, Serve, Serving};
 use crate::sinks;
+use crate::tracing::Tracers;
 
 /// Access logs reach their files at least this often. (Envoy lets ten seconds pass.)
 const LOG_FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -100,11 +101,21 @@ impl Proxy {
         let (driver, watched) = Driver::new(&bootstrap, Arc::clone(&clusters), registry.clone(), store, seed);
         let left = watched.left;
         let lifecycle = Lifecycle::new(watched.phase.clone(), bootstrap.drain, started);
+        let node = (bootstrap.resource.given.clone(), bootstrap.cluster.clone());
+        let tracers = Tracers::new(
+            Arc::clone(&clusters),
+            registry.clone(),
+            control.clone(),
+            node,
+            node_address(),
+            bootstrap.tracing.clone(),
+        );
         let serve = Serve {
             workers: bootstrap.concurrency,
             clusters: Arc::clone(&clusters),
             registry: registry.clone(),
             access_logs: Arc::clone(&access_logs),
+            tracers: Some(tracers),
             config: watched.snapshot,
             drain: lifecycle.drain(),
             node_address: node_address(),

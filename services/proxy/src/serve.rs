@@ -31,6 +31,7 @@ pub use compile::CompileError;
 use crate::listener::{self, Current};
 use crate::patience::{Patience, Places};
 use crate::snapshot::ConfigSnapshot;
+use crate::tracing::Tracers;
 use apply::{Apply, Command};
 use compile::Telemetry;
 use worker::Worker;
@@ -46,6 +47,8 @@ pub struct Serve {
     pub clusters: Arc<Clusters>,
     pub registry: Registry,
     pub access_logs: Arc<AccessLogs>,
+    /// `None` traces nothing.
+    pub tracers: Option<Arc<Tracers>>,
     pub config: watch::Receiver<Arc<ConfigSnapshot>>,
     pub drain: watch::Receiver<DrainState>,
     /// Stands for a loopback client in `x-forwarded-for`.
@@ -89,6 +92,7 @@ impl Serve {
             registry: self.registry,
             access_logs: self.access_logs,
             node_cluster: self.node_cluster,
+            tracers: self.tracers,
         };
         let (apply, listeners) = Apply::new(commands, telemetry);
         control.spawn(apply.run(self.config));

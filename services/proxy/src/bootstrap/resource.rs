@@ -1,6 +1,7 @@
 //! The name of the resource that a proxy stands for.
 
 use selvedge_telemetry::Dimensions;
+use serde_json::{Value, json};
 use thiserror::Error;
 
 /// `mesh/<mesh>/<kind>/<name>`, as given by itself or within an ARN.
@@ -71,6 +72,20 @@ impl ResourceName {
             target_service: "TargetVirtualService",
             target_prefix: format!("cds_egress_{}_", self.mesh),
         }
+    }
+
+    /// `<mesh>/<name>`
+    pub(super) fn short(&self) -> String {
+        format!("{}/{}", self.mesh, self.name)
+    }
+
+    /// What App Mesh's X-Ray segments say of the proxy.
+    pub(super) fn in_segments(&self) -> Value {
+        let kind = match self.kind {
+            ResourceKind::VirtualNode => "virtual_node_name",
+            ResourceKind::VirtualGateway => "virtual_gateway_name",
+        };
+        json!({ "mesh_name": self.mesh, kind: self.name })
     }
 
     /// The tags that App Mesh's image puts on every statistic.

@@ -67,6 +67,7 @@ impl Bootstrap {
                 .max(Duration::from_millis(1)),
             stats_tags: if tagged { resource.tags() } else { Vec::new() },
             stats_sink: stats_sink(env)?,
+            tracing: super::tracing::tracing(env, &resource)?,
             metrics_extension: env.flag("APPMESH_METRIC_EXTENSION_VERSION")?.then(|| resource.dimensions()),
             drain: drain(env)?,
             patience: patience(env, resource.kind)?,
@@ -243,18 +244,22 @@ fn metadata(env: Env<'_>) -> Result<Map<String, Value>, BootstrapError> {
 
 /// The environment; an empty variable counts as none.
 #[derive(Clone, Copy)]
-struct Env<'a>(&'a BTreeMap<String, String>);
+pub(super) struct Env<'a>(pub(super) &'a BTreeMap<String, String>);
 
 impl<'a> Env<'a> {
-    fn get(self, name: &str) -> Option<&'a str> {
+    pub(super) fn get(self, name: &str) -> Option<&'a str> {
         self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
-    fn parsed<T: FromStr>(self, name: &str, expected: &'static str) -> Result<Option<T>, BootstrapError> {
+    pub(super) fn parsed<T: FromStr>(
+        self,
+        name: &str,
+        expected: &'static str,
+    ) -> Result<Option<T>, BootstrapError> {
         self.get(name).map(|value| value.parse().map_err(|_| self.invalid(name, expected))).transpose()
     }
 
-    fn flag(self, name: &str) -> Result<bool, BootstrapError> {
+    pub(super) fn flag(self, name: &str) -> Result<bool, BootstrapError> {
         match self.get(name) {
             None | Some("0" | "false" | "FALSE" | "False") => Ok(false),
             Some("1" | "true" | "TRUE" | "True") => Ok(true),
@@ -263,7 +268,12 @@ impl<'a> Env<'a> {
     }
 
     /// A number of `unit`s, or a number with `ms` or `s`.
-    fn duration(self, name: &str, unit: Duration, default: Duration) -> Result<Duration, BootstrapError> {
+    pub(super) fn duration(
+        self,
+        name: &str,
+        unit: Duration,
+        default: Duration,
+    ) -> Result<Duration, BootstrapError> {
         let Some(value) = self.get(name) else { return Ok(default) };
         let (digits, unit) = if let Some(digits) = value.strip_suffix("ms") {
             (digits, Duration::from_millis(1))
@@ -277,7 +287,7 @@ impl<'a> Env<'a> {
         Ok(unit * number)
     }
 
-    fn invalid(self, name: &str, expected: &'static str) -> BootstrapError {
+    pub(super) fn invalid(self, name: &str, expected: &'static str) -> BootstrapError {
         let value = self.get(name).unwrap_or_default().to_owned();
         BootstrapError::Variable { name: name.to_owned(), value, expected }
     }

@@ -137,6 +137,7 @@ fn pick(x: &mut Exchange<'_>, plan: &mut Plan<'_>) -> Result<Arc<Host>, Ended> {
 
 /// The headers that differ from try to try.
 fn prepare(x: &mut Exchange<'_>, plan: &Plan<'_>, host: &Host) {
+    x.begin_attempt_span();
     let head = &mut x.heads.request;
     if x.log.attempts > 1
         && let Some(expected) = plan.timeouts.expected(x.log.started.elapsed())

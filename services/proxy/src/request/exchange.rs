@@ -33,6 +33,7 @@ use super::reply::Reply;
 use super::view::Request;
 use crate::serve::compile::{HttpManager, Routes};
 use crate::serve::worker::{Heads, Worker};
+use crate::tracing::ActiveTrace;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
@@ -104,6 +105,10 @@ pub(crate) struct Exchange<'a> {
     /// What filters keep from the request for its response.
     pub(super) kept: Vec<(FilterId, Kept)>,
     pub(crate) extra: Extra,
+    /// The request counts as traced, whether or not its spans are kept.
+    pub(crate) traced: bool,
+    /// Its span, if spans are made.
+    pub(crate) trace: Option<ActiveTrace>,
     active: ActiveRequest,
 }
 
@@ -158,6 +163,8 @@ impl<'a> Exchange<'a> {
             metadata: Metadata::default(),
             kept: Vec::new(),
             extra: Extra::default(),
+            traced: false,
+            trace: None,
             active: ActiveRequest(Arc::clone(&manager.stats)),
         }
     }

@@ -12,7 +12,7 @@ use selvedge_http::known::HeaderId;
 use selvedge_telemetry::{Extension, Protocol, Record, RecordKind, ResponseFlags};
 use selvedge_traffic::Route;
 use selvedge_upstream::pool::{self, UpstreamStream};
-use selvedge_upstream::{Cluster, Host};
+use selvedge_upstream::{Cluster, Host, random};
 use selvedge_wire::channel::Channel;
 use tokio::time::Instant;
 
@@ -72,6 +72,10 @@ impl Log<'_> {
             upstream_connection_id: None,
             upstream_local: None,
         }
+    }
+
+    pub(crate) fn start(&self) -> SystemTime {
+        self.start
     }
 
     pub(crate) fn since_start(&self) -> Duration {
@@ -137,6 +141,9 @@ impl Exchange<'_> {
         if let Some(extension) = &self.manager.extension {
             self.count_for(extension);
         }
+        if let Some(tracing) = &self.manager.tracing {
+            self.end_trace(tracing);
+        }
         if self.manager.loggers.is_empty() {
             return;
         }
@@ -148,7 +155,7 @@ impl Exchange<'_> {
     }
 
     /// Hands out what is known of the request so far.
-    pub(super) fn with_facts<R>(&self, use_them: impl FnOnce(&Record<'_>) -> R) -> R {
+    pub(crate) fn with_facts<R>(&self, use_them: impl FnOnce(&Record<'_>) -> R) -> R {
         let log = &self.log;
         let (request, response) = (Request(&self.heads.request), Response(&self.heads.response));
         let protocol = match self.heads.request.version {
@@ -184,6 +191,10 @@ impl Exchange<'_> {
             local_reply_body: log.local_body.as_deref(),
             stream_id: self.heads.request.fields.get_str(HeaderId::XRequestId),
             connection_id: Some(self.peer.connection_id),
+            traced: self.traced,
+            trace_id: self.trace.map(|trace| trace.begun.context.trace_id),
+            span_id: self.trace.map(|trace| trace.begun.context.span_id),
+            random: random::next() as u32,
             cluster: log.cluster.as_ref().map(|cluster| &*cluster.name),
             upstream_host: log.host.as_ref().map(|host| host.address),
             upstream_host_name: log.host.as_ref().and_then(|host| host.hostname.as_deref()),

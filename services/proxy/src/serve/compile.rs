@@ -22,6 +22,7 @@ use crate::patience::Places;
 use crate::request::edit::{Edits, HeaderInvalid};
 use crate::request::filter::{Chains, Filters};
 use crate::snapshot::ActiveListener;
+use crate::tracing::{ManagerTracing, Tracers};
 
 /// Without progress a stream ends after this (Envoy's `stream_idle_timeout`).
 const STREAM_IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
@@ -85,6 +86,7 @@ pub(crate) struct HttpManager {
     pub(crate) inbound: bool,
     /// App Mesh's metrics are counted.
     pub(crate) extension: Option<Arc<Extension>>,
+    pub(crate) tracing: Option<ManagerTracing>,
     retired: AtomicBool,
 }
 
@@ -135,6 +137,7 @@ pub(crate) struct Telemetry {
     pub(crate) registry: Registry,
     pub(crate) access_logs: Arc<AccessLogs>,
     pub(crate) node_cluster: Arc<str>,
+    pub(crate) tracers: Option<Arc<Tracers>>,
 }
 
 impl CompiledListener {
@@ -249,6 +252,7 @@ fn http_manager(
         drain_timeout: http.drain_timeout.unwrap_or(DRAIN_TIMEOUT_DEFAULT),
         inbound: is_inbound(&active.config),
         extension: telemetry.registry.extension().map(Arc::clone),
+        tracing: telemetry.tracing(http),
         retired: AtomicBool::new(false),
         config: http.clone(),
     })
@@ -274,6 +278,10 @@ impl Routes {
 }
 
 impl Telemetry {
+    fn tracing(&self, http: &HttpConnection) -> Option<ManagerTracing> {
+        Some(self.tracers.as_ref()?.manager(http.tracing.as_ref()?))
+    }
+
     fn loggers(&self, logs: &[AccessLog]) -> Result<Vec<AccessLogger>, CompileError> {
         let open = |log: &AccessLog| {
             let failed = |source| CompileError::AccessLog { path: log.path.clone(), source };

@@ -20,5 +20,6 @@ mod refusals;
 mod retries;
 mod shutdown;
 mod slow;
+mod tracing;
 mod tunnels;
 mod upstream;

@@ -158,6 +158,14 @@ impl Mesh {
             };
             clusters.activate(cluster);
         }
+        let tracers = selvedge_proxy::tracing::Tracers::new(
+            Arc::clone(&clusters),
+            registry.clone(),
+            runtime.handle().clone(),
+            ("node-id".to_owned(), "node-cluster".to_owned()),
+            None,
+            None,
+        );
         let (config, receiver) = watch::channel(snapshot(listener));
         let (drain, draining) = watch::channel(DrainState::Serving);
         let serve = Serve {
@@ -165,6 +173,7 @@ impl Mesh {
             clusters: Arc::clone(&clusters),
             registry: registry.clone(),
             access_logs: Arc::clone(&logs),
+            tracers: Some(tracers),
             config: receiver,
             drain: draining,
             node_address: None,
