@@ -187,7 +187,7 @@ impl Exporter {
                 let cluster = self.clusters.get(name)?;
                 let hosts = cluster.hosts();
                 let well = hosts.members.iter().find(|member| member.host.health() == HostHealth::Healthy);
-                well.or(hosts.members.first()).map(|member| member.host.address)
+                well.or_else(|| hosts.members.first()).map(|member| member.host.address)
             }
         }
     }

@@ -184,7 +184,7 @@ impl Exchange<'_> {
         let header = |id| text(fields.get(id));
         let or_dash = |value: String| if value.is_empty() { "-".to_owned() } else { value };
         let scheme = fields.get_str(HeaderId::XForwardedProto).unwrap_or("http");
-        let path = fields.get_str(HeaderId::XEnvoyOriginalPath).unwrap_or(self.heads.request.path());
+        let path = fields.get_str(HeaderId::XEnvoyOriginalPath).unwrap_or_else(|| self.heads.request.path());
         let limit = tracing.config.path_length_max.map_or(PATH_BYTES_MAX, |limit| limit as usize);
         let mut tags: Vec<(Cow<'static, str>, String)> = vec![
             ("node_id".into(), tracer.node_id.clone()),
