@@ -14,13 +14,13 @@ use selvedge_control::operations;
 use selvedge_control::policies::{PoliciesRoute, PolicyKindsRoute};
 use selvedge_control::publish;
 use selvedge_control::registry;
-use selvedge_control::server::{self, Server};
+use selvedge_control::server::{self, Listener, Server, UnixSocket};
 use selvedge_control::status::StatusRoute;
 use selvedge_control::xds;
 use selvedge_model::Strictness;
 use selvedge_store::{Store, memory::Memory, sqlite::Sqlite};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::address;
 use super::signal::Shutdown;
@@ -59,6 +59,9 @@ pub(crate) struct ControlArgs {
     /// A public host name under which clients call, such as mesh.example.com; may be given again
     #[arg(long = "allowed-host", value_name = "NAME")]
     allowed_hosts: Vec<String>,
+    /// Listen on a socket in the file system as well, for sidecars of this machine: APPMESH_XDS_ENDPOINT=unix://PATH
+    #[arg(long, value_name = "PATH", env = "SELVEDGE_XDS_UNIX")]
+    xds_unix: Option<PathBuf>,
     /// Bind an address that other machines can reach. Requests are not authenticated: whoever reaches it can read and change
     /// every mesh, and connect as any node
     #[arg(long)]
@@ -80,6 +83,7 @@ pub(crate) struct Settings {
     drain: Duration,
     api: operations::Settings,
     allowed_hosts: Vec<String>,
+    xds_unix: Option<PathBuf>,
 }
 
 impl ControlArgs {
@@ -102,7 +106,8 @@ impl ControlArgs {
             ..operations::Settings::default()
         };
         let drain = Duration::from_secs(self.drain_seconds);
-        Ok(Settings { listen, store, drain, api, allowed_hosts: self.allowed_hosts.clone() })
+        let (allowed_hosts, xds_unix) = (self.allowed_hosts.clone(), self.xds_unix.clone());
+        Ok(Settings { listen, store, drain, api, allowed_hosts, xds_unix })
     }
 }
 
@@ -116,6 +121,7 @@ impl Settings {
             drain: Duration::from_secs(2),
             api,
             allowed_hosts: Vec::new(),
+            xds_unix: None,
         }
     }
 }
@@ -173,7 +179,7 @@ fn hint(address: SocketAddr) -> String {
 pub(crate) struct Running {
     address: SocketAddr,
     drain: watch::Sender<bool>,
-    server: JoinHandle<()>,
+    servers: JoinSet<()>,
     sweeper: JoinHandle<()>,
     publisher: publish::run::Running,
 }
@@ -188,6 +194,10 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
     let listener = server::listen(settings.listen)
         .with_context(|| format!("failed to listen on {}", settings.listen))?;
     let address = listener.local_addr()?;
+    let unix = settings.xds_unix.as_deref().map(|path| {
+        UnixSocket::listen(path).with_context(|| format!("failed to listen on {}", path.display()))
+    });
+    let unix = unix.transpose()?;
     let (drain, draining) = watch::channel(false);
     // Replicas over one store tell each other apart by a name that none has had before.
     let replica = uuid::Uuid::new_v4().to_string();
@@ -204,11 +214,15 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
         .with_extension(ExplainRoute::new(Arc::clone(&store), Arc::new(publisher.handle())));
     let sweeper = registry::sweep::run(store, api.registry(), Arc::new(System), draining.clone());
     let sweeper = tokio::spawn(sweeper);
-    let server = Server::new(Arc::new(api), Some(xds::routes(&publisher.handle(), &draining)));
-    let server = tokio::spawn(server.run(listener, draining, settings.drain));
+    let server = Arc::new(Server::new(Arc::new(api), Some(xds::routes(&publisher.handle(), &draining))));
+    let listeners = [Some(Listener::Tcp(listener)), unix.map(Listener::Unix)];
+    let mut servers = JoinSet::new();
+    for listener in listeners.into_iter().flatten() {
+        servers.spawn(Arc::clone(&server).run_on(listener, draining.clone(), settings.drain));
+    }
     wait_until_loaded(&publisher.handle()).await;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ready");
-    Ok(Running { address, drain, server, sweeper, publisher })
+    Ok(Running { address, drain, servers, sweeper, publisher })
 }
 
 /// Waits for the first reading of the store; `/readyz` tells those who cannot wait.
@@ -239,9 +253,11 @@ impl Running {
     ///
     /// # Errors
     /// When the server failed rather than ended.
-    pub(crate) async fn stop(self) -> Result<(), Failure> {
+    pub(crate) async fn stop(mut self) -> Result<(), Failure> {
         self.drain.send_replace(true);
-        self.server.await.context("the server failed")?;
+        while let Some(ended) = self.servers.join_next().await {
+            ended.context("the server failed")?;
+        }
         self.sweeper.await.context("sweeping the registry failed")?;
         let publisher = self.publisher;
         tokio::task::spawn_blocking(|| publisher.stop()).await.context("the publisher failed")?;

@@ -3,8 +3,10 @@
 //! Everything that a stranger can make grow is bounded here: connections, header bytes and count, streams, body bytes, and the time
 //! that each may take.
 
+mod authority;
+mod listener;
+
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,14 +20,18 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use selvedge_aws::BODY_BYTES_MAX;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tonic::body::Body;
 use tonic::service::Routes;
-use tonic::transport::server::Connected;
+use tonic::transport::server::TcpConnectInfo;
 
 use crate::api::{Answer, Api};
+use authority::Mended;
+use listener::Accepted;
+pub use listener::{Listener, UnixSocket, listen};
 
 /// Connections at a time. Each sidecar keeps one, and clients of the API come and go.
 pub const CONNECTIONS_MAX: usize = 16_384;
@@ -57,19 +63,7 @@ pub const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration:
 /// How long an accept that failed for want of resources is not tried again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A listening socket with room for a mesh's sidecars that all come back at once.
-///
-/// # Errors
-/// The system's, when the address cannot be had.
-pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A server that is started anew takes the address over from connections that linger.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// The server of one listening socket.
+/// The server of its listening sockets.
 pub struct Server {
     api: Arc<Api>,
     grpc: Option<Routes>,
@@ -95,16 +89,32 @@ impl Server {
     /// Serves until `drain` turns true, then lets what is in flight finish for at most `deadline`.
     ///
     /// The listener is closed as soon as the drain begins, so that nobody waits in its queue.
-    pub async fn run(self, listener: TcpListener, mut drain: watch::Receiver<bool>, deadline: Duration) {
-        let server = Arc::new(self);
+    pub async fn run(self, listener: TcpListener, drain: watch::Receiver<bool>, deadline: Duration) {
+        Arc::new(self).run_on(Listener::Tcp(listener), drain, deadline).await;
+    }
+
+    /// The same for one of several listening sockets, which share the server's limits.
+    pub async fn run_on(
+        self: Arc<Self>,
+        listener: Listener,
+        mut drain: watch::Receiver<bool>,
+        deadline: Duration,
+    ) {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 biased;
                 () = is_true(&mut drain) => break,
                 Some(_) = connections.join_next() => {}
-                (stream, permit) = server.accept(&listener) => {
-                    connections.spawn(Arc::clone(&server).serve(stream, permit, drain.clone()));
+                (accepted, permit) = self.accept(&listener) => {
+                    let (server, drain) = (Arc::clone(&self), drain.clone());
+                    let peer = accepted.peer();
+                    match accepted {
+                        Accepted::Tcp(stream) => connections.spawn(server.serve(stream, peer, permit, drain)),
+                        Accepted::Unix(stream) => {
+                            connections.spawn(server.serve(Mended::new(stream), peer, permit, drain))
+                        }
+                    };
                 }
             }
         }
@@ -117,16 +127,12 @@ impl Server {
     }
 
     /// The next connection. Waits while there are as many as there may be.
-    async fn accept(&self, listener: &TcpListener) -> (TcpStream, OwnedSemaphorePermit) {
+    async fn accept(&self, listener: &Listener) -> (Accepted, OwnedSemaphorePermit) {
         let permit = Arc::clone(&self.connections).acquire_owned().await;
         let permit = permit.expect("the semaphore is never closed");
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => {
-                    // Answers are written whole, so there is nothing to wait for.
-                    let _ = stream.set_nodelay(true);
-                    return (stream, permit);
-                }
+                Ok(accepted) => return (accepted, permit),
                 Err(error) => {
                     tracing::warn!(%error, "failed to accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -135,16 +141,18 @@ impl Server {
         }
     }
 
-    async fn serve(
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         self: Arc<Self>,
-        stream: TcpStream,
+        stream: S,
+        peer: Option<TcpConnectInfo>,
         _permit: OwnedSemaphorePermit,
         mut drain: watch::Receiver<bool>,
     ) {
-        // The discovery service wants to know where a sidecar is.
-        let peer = stream.connect_info();
         let service = service_fn(|mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer.clone());
+            // The discovery service wants to know where a sidecar is.
+            if let Some(peer) = &peer {
+                request.extensions_mut().insert(peer.clone());
+            }
             Arc::clone(&self).answer(request)
         });
         let builder = builder();

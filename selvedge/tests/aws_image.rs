@@ -1,0 +1,175 @@
+//! What AWS's own Envoy image does to reach its control plane, done by the upstream Envoy: the same bootstrap – state of the
+//! world over ADS, Google's gRPC library, node id, cluster and metadata – by a socket in the file system.
+
+#![allow(dead_code, reason = "each test uses its part of the server module")]
+
+mod server;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use server::{PROGRAM, Server, repository};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn envoy() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("SELVEDGE_ENVOY") {
+        return Some(PathBuf::from(path));
+    }
+    let pythons = std::fs::read_dir(repository().join("target/venv/lib")).ok()?;
+    let inside = |python: std::fs::DirEntry| python.path().join("site-packages/envoy/_bin/envoy");
+    let found = pythons.flatten().map(inside).find(|path| path.is_file());
+    if found.is_none() {
+        eprintln!("SKIPPED: no Envoy in target/venv");
+    }
+    found
+}
+
+/// The bootstrap that the image's agent writes for `APPMESH_XDS_ENDPOINT=unix://…`, with `service` as its way of speaking.
+fn bootstrap(service: &Value, clusters: &Value, admin: u16, ports: [u16; 2]) -> Value {
+    let resource = "arn:aws:appmesh:us-east-1:123456789012:mesh/m/virtualNode/n";
+    let source = json!({"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"});
+    json!({
+        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": admin}}},
+        "node": {
+            "id": resource,
+            "cluster": resource,
+            "metadata": {
+                "aws.appmesh.platformInfo": {"AvailabilityZone": "us-east-1a", "ecsPlatformInfo": {"ecsLaunchType": "FARGATE"}},
+                "aws.appmesh.task.interfaces": {"ipv4": {"lo": ["127.0.0.1/8"], "eth0": ["10.0.0.7/24"]}},
+                // Nothing is redirected here: the sidecar's ports are its own.
+                "selvedge": {"interception": "none", "ingress_port": ports[0], "egress_port": ports[1]},
+            },
+        },
+        "layered_runtime": {"layers": [{"name": "static_layer_0", "static_layer": {
+            // The image turns on runtime guards of its time here, which this version no longer knows.
+            "re2.max_program_size.error_level": 1000,
+        }}]},
+        "dynamic_resources": {
+            "ads_config": {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [service]},
+            "lds_config": source,
+            "cds_config": source,
+        },
+        "static_resources": {"clusters": clusters},
+    })
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    listeners.map(|listener| listener.local_addr().expect("an address").port())
+}
+
+fn curl(url: &str) -> String {
+    let output = Command::new("curl").args(["-sS", "-m", "5", url]).output().expect("curl runs");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Starts Envoy and waits until it has what the control plane gives it.
+fn serves(folder: &Path, name: &str, bootstrap: &Value, admin: u16) {
+    let Some(envoy) = envoy() else { return };
+    let (config, log) = (folder.join(format!("{name}.json")), folder.join(format!("{name}.log")));
+    std::fs::write(&config, bootstrap.to_string()).expect("written");
+    let mut command = Command::new(envoy);
+    command.arg("-c").arg(&config).args([
+        "--disable-hot-restart",
+        "--concurrency",
+        "1",
+        "--log-level",
+        "warning",
+    ]);
+    let file = std::fs::File::create(&log).expect("a log");
+    command.stdin(Stdio::null()).stdout(file.try_clone().expect("a log")).stderr(file);
+    let mut running = Running(command.spawn().expect("it starts"));
+    let begun = Instant::now();
+    while !curl(&format!("http://127.0.0.1:{admin}/ready")).starts_with("LIVE") {
+        let said = || std::fs::read_to_string(&log).unwrap_or_default();
+        assert!(running.0.try_wait().is_ok_and(|ended| ended.is_none()), "{name}: {}", said());
+        assert!(begun.elapsed() < PATIENCE, "{name}: {}", said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let clusters = curl(&format!("http://127.0.0.1:{admin}/clusters"));
+    assert!(clusters.contains("cds_ingress_m_n_http_8080"), "{name}: {clusters}");
+    // The image's own health check, to the letter.
+    let check = format!("curl -s http://localhost:{admin}/server_info | grep state | grep -q LIVE");
+    assert!(Command::new("sh").args(["-c", &check]).status().expect("sh runs").success(), "{name}");
+}
+
+fn mesh(server: &Server) {
+    server.prints(&["appmesh", "create-mesh", "--mesh-name", "m"]);
+    let spec = r#"{"listeners": [{"portMapping": {"port": 8080, "protocol": "http"}}]}"#;
+    let node =
+        ["appmesh", "create-virtual-node", "--mesh-name", "m", "--virtual-node-name", "n", "--spec", spec];
+    server.prints(&node);
+}
+
+#[test]
+fn the_images_bootstrap_reaches_the_control_plane_by_a_socket() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("xds.sock");
+    let server = Server::start(&["--xds-unix", socket.to_str().expect("text")]);
+    mesh(&server);
+    let [admin, ingress, egress, other] = free_ports();
+    let google = json!({"google_grpc": {
+        "target_uri": format!("unix://{}", socket.display()), "stat_prefix": "ads",
+        "channel_args": {"args": {
+            "grpc.http2.max_pings_without_data": {"int_value": 0},
+            "grpc.keepalive_time_ms": {"int_value": 10000},
+            "grpc.keepalive_timeout_ms": {"int_value": 20000},
+        }},
+    }});
+    serves(folder.path(), "google", &bootstrap(&google, &json!([]), admin, [ingress, egress]), admin);
+    // A build without Google's library says the same with Envoy's own.
+    let own = json!({"envoy_grpc": {"cluster_name": "ads"}});
+    let protocol = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let cluster = json!([{
+        "name": "ads", "type": "STATIC",
+        "typed_extension_protocol_options": {protocol: {
+            "@type": format!("type.googleapis.com/{protocol}"), "explicit_http_config": {"http2_protocol_options": {}},
+        }},
+        "load_assignment": {"cluster_name": "ads", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {
+            "pipe": {"path": socket},
+        }}}]}]},
+    }]);
+    serves(folder.path(), "own", &bootstrap(&own, &cluster, other, [ingress, egress]), other);
+}
+
+#[test]
+fn our_sidecar_reaches_the_control_plane_by_a_socket() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("xds.sock");
+    let server = Server::start(&["--xds-unix", socket.to_str().expect("text")]);
+    mesh(&server);
+    let [admin, ingress, egress] = free_ports();
+    let _sidecar = Running(
+        Command::new(PROGRAM)
+            .arg("proxy")
+            .env("APPMESH_RESOURCE_ARN", "mesh/m/virtualNode/n")
+            .env("APPMESH_XDS_ENDPOINT", format!("unix://{}", socket.display()))
+            .env("ENVOY_ADMIN_ACCESS_PORT", admin.to_string())
+            .env("SELVEDGE_INTERCEPTION", "none")
+            .env("SELVEDGE_INGRESS_PORT", ingress.to_string())
+            .env("SELVEDGE_EGRESS_PORT", egress.to_string())
+            .env("SELVEDGE_STATE_DIR", "none")
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts"),
+    );
+    let url = format!("http://127.0.0.1:{admin}");
+    let waited = Command::new(PROGRAM).args(["proxy", "wait", "--admin", &url]).status().expect("it runs");
+    assert!(waited.success());
+    // A server that ends takes its socket along, so that the next one finds the place free.
+    let (status, ..) = server.terminate();
+    assert!(status.success() && !socket.exists());
+}
