@@ -1,6 +1,7 @@
 //! Listeners: an address, and what happens to the connections that it accepts.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -18,12 +19,29 @@ pub struct Listener {
     pub original_dst: bool,
     /// The first bytes are inspected for TLS, so that a chain can match on SNI.
     pub tls_inspector: bool,
+    #[serde(skip_serializing_if = "Inspection::is_default")]
+    pub inspection: Inspection,
     /// The most specific match wins: destination port, then server name, then transport.
     pub chains: Vec<FilterChain>,
     /// For connections that no chain takes; without it they are closed.
     pub default_chain: Option<FilterChain>,
     /// One record a connection.
     pub access_logs: Vec<AccessLog>,
+}
+
+/// How long the first bytes are waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Inspection {
+    /// `None` is 15 s, zero for ever.
+    pub timeout: Option<Duration>,
+    /// When the time is over, go on as if the connection were a plain one, instead of closing it.
+    pub continue_on_timeout: bool,
+}
+
+impl Inspection {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Towards the application, or away from it.
@@ -51,6 +69,9 @@ pub struct ChainMatch {
     /// Exact or `*.suffix`.
     pub server_names: Vec<String>,
     pub transport: Option<DetectedTransport>,
+    /// Any of those that a TLS client offers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub application_protocols: Vec<String>,
 }
 
 /// What the first bytes look like.

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use selvedge_model::{ClientPolicyTls, IpPreference, PortProtocol, VirtualService};
 use selvedge_traffic::listener::DetectedTransport;
 use selvedge_traffic::{
-    AccessLog, ChainMatch, Direction, Discovery, FilterChain, HttpConnection, Listener, Network, RouteSource,
-    RouteTable, TcpProxy, Tracing, Transport, VirtualHost, WeightedCluster,
+    AccessLog, ChainMatch, Direction, Discovery, FilterChain, HttpConnection, Inspection, Listener, Network,
+    RouteSource, RouteTable, TcpProxy, Tracing, Transport, VirtualHost, WeightedCluster,
 };
 
 use crate::cluster;
@@ -277,6 +277,7 @@ pub(crate) fn intercepting(
         direction: Direction::Outbound,
         original_dst: true,
         tls_inspector: true,
+        inspection: Inspection::default(),
         chains,
         default_chain,
         access_logs: Vec::new(),
@@ -286,7 +287,12 @@ pub(crate) fn intercepting(
 const HTTPS_PORT: u16 = 443;
 
 fn by_server_name(port: u16, server_names: Vec<String>) -> ChainMatch {
-    ChainMatch { destination_port: Some(port), server_names, transport: Some(DetectedTransport::Tls) }
+    ChainMatch {
+        destination_port: Some(port),
+        server_names,
+        transport: Some(DetectedTransport::Tls),
+        ..ChainMatch::default()
+    }
 }
 
 /// A listener that is called by its own address, with one chain for everything.
@@ -298,6 +304,7 @@ pub(crate) fn direct(name: String, address: SocketAddr, ipv4_compat: bool, chain
         direction: Direction::Outbound,
         original_dst: false,
         tls_inspector: false,
+        inspection: Inspection::default(),
         chains: Vec::new(),
         default_chain: Some(chain),
         access_logs: Vec::new(),

@@ -91,6 +91,7 @@ fn finish(
         direction: Direction::Inbound,
         original_dst,
         tls_inspector,
+        inspection: selvedge_traffic::Inspection::default(),
         chains,
         default_chain,
         access_logs: Vec::new(),
@@ -132,13 +133,14 @@ pub(crate) fn chains(
         name: if both { format!("{name}_{suffix}") } else { name.clone() },
         matches: ChainMatch {
             destination_port,
-            server_names: Vec::new(),
             transport: both.then_some(detected),
+            ..ChainMatch::default()
         },
         transport,
         network: network.clone(),
     };
-    let encrypted = secured.tls.clone().map(|tls| chain("tls", DetectedTransport::Tls, Transport::Tls(tls)));
+    let encrypted =
+        secured.tls.clone().map(|tls| chain("tls", DetectedTransport::Tls, Transport::Tls(Box::new(tls))));
     let plain = secured.plain.then(|| chain("plain", DetectedTransport::Plain, Transport::Plain));
     encrypted.into_iter().chain(plain).collect()
 }

@@ -5,7 +5,10 @@ use selvedge_model::{
     ListenerTlsMode, ListenerTlsValidationTrust, PortProtocol, SdsCertificate, ServiceDiscovery,
     SubjectAlternativeNames, TlsValidationTrust, VirtualNode,
 };
-use selvedge_traffic::tls::{Certificate, DownstreamTls, Trust, UpstreamTls, Validation};
+use selvedge_traffic::matching::TextMatch;
+use selvedge_traffic::tls::{
+    Certificate, DownstreamTls, NameKind, NameMatch, SecretRef, Trust, UpstreamTls, Validation, Versions,
+};
 
 /// What a listener does with connections.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +32,7 @@ impl Downstream {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Upstream {
     Plain,
-    Tls(UpstreamTls),
+    Tls(Box<UpstreamTls>),
     /// It must be encrypted, and what that takes cannot be had: nobody may be called.
     Closed(Missing),
 }
@@ -58,11 +61,11 @@ pub(crate) fn downstream(tls: Option<&ListenerTls>, protocol: PortProtocol) -> D
         }
     };
     let validation = tls.validation.as_ref().map(|validation| Validation {
-        trust: match &validation.trust {
+        names: name_matches(&names(validation.subject_alternative_names.as_ref())),
+        ..Validation::new(match &validation.trust {
             ListenerTlsValidationTrust::File(file) => Trust::File { chain: file.certificate_chain.clone() },
-            ListenerTlsValidationTrust::Sds(sds) => Trust::Sds { name: sds.secret_name.clone() },
-        },
-        subject_alternative_names: names(validation.subject_alternative_names.as_ref()),
+            ListenerTlsValidationTrust::Sds(sds) => Trust::Sds(SecretRef::of_socket(&sds.secret_name)),
+        })
     });
     if is_nameless(Some(&certificate), validation.as_ref()) {
         return Downstream { tls: None, plain, unavailable: Some(NAMELESS.to_owned()) };
@@ -70,8 +73,12 @@ pub(crate) fn downstream(tls: Option<&ListenerTls>, protocol: PortProtocol) -> D
     let tls = DownstreamTls {
         certificate,
         require_client_certificate: validation.is_some(),
+        require_sni: false,
         validation,
         alpn: alpn(protocol),
+        versions: Versions::default(),
+        without_tickets: false,
+        handshake_timeout: None,
     };
     Downstream { tls: Some(tls), plain, unavailable: None }
 }
@@ -98,7 +105,7 @@ pub(crate) fn upstream(
 fn demanded(policy: &ClientPolicyTls, node: &VirtualNode, listener: &selvedge_model::Listener) -> Upstream {
     let trust = match &policy.validation.trust {
         TlsValidationTrust::File(file) => Trust::File { chain: file.certificate_chain.clone() },
-        TlsValidationTrust::Sds(sds) => Trust::Sds { name: sds.secret_name.clone() },
+        TlsValidationTrust::Sds(sds) => Trust::Sds(SecretRef::of_socket(&sds.secret_name)),
         TlsValidationTrust::Acm(acm) => {
             return Upstream::Closed(Missing::OfCaller(acm.certificate_authority_arns.join(", ")));
         }
@@ -111,16 +118,17 @@ fn demanded(policy: &ClientPolicyTls, node: &VirtualNode, listener: &selvedge_mo
         ClientTlsCertificate::File(file) => of_file(file),
         ClientTlsCertificate::Sds(sds) => of_sds(sds),
     });
-    let validation = Some(Validation { trust, subject_alternative_names: accepted });
+    let validation = Some(Validation { names: name_matches(&accepted), ..Validation::new(trust) });
     if is_nameless(certificate.as_ref(), validation.as_ref()) {
         return Upstream::Closed(Missing::OfCaller(NAMELESS.to_owned()));
     }
-    Upstream::Tls(UpstreamTls {
+    Upstream::Tls(Box::new(UpstreamTls {
         certificate,
         validation,
         sni: server_name(node),
         alpn: alpn(listener.port_mapping.protocol),
-    })
+        versions: Versions::default(),
+    }))
 }
 
 /// No policy: as the listener wishes, unverified unless its certificate comes from a certificate manager.
@@ -130,12 +138,15 @@ fn followed(offered: &ListenerTls, node: &VirtualNode, listener: &selvedge_model
         ListenerTlsCertificate::Acm(acm) => {
             Upstream::Closed(Missing::OfListener(acm.certificate_arn.clone()))
         }
-        ListenerTlsCertificate::File(_) | ListenerTlsCertificate::Sds(_) => Upstream::Tls(UpstreamTls {
-            certificate: None,
-            validation: Some(Validation { trust: Trust::AcceptAny, subject_alternative_names: Vec::new() }),
-            sni: server_name(node),
-            alpn: alpn(listener.port_mapping.protocol),
-        }),
+        ListenerTlsCertificate::File(_) | ListenerTlsCertificate::Sds(_) => {
+            Upstream::Tls(Box::new(UpstreamTls {
+                certificate: None,
+                validation: Some(Validation::new(Trust::AcceptAny)),
+                sni: server_name(node),
+                alpn: alpn(listener.port_mapping.protocol),
+                versions: Versions::default(),
+            }))
+        }
     }
 }
 
@@ -144,8 +155,9 @@ const NAMELESS: &str = "a secret without a name";
 
 /// Whether anything is to come from the secret discovery service under no name: proxies refuse that.
 fn is_nameless(certificate: Option<&Certificate>, validation: Option<&Validation>) -> bool {
-    let certificate = matches!(certificate, Some(Certificate::Sds { name }) if name.is_empty());
-    let trust = validation.is_some_and(|one| matches!(&one.trust, Trust::Sds { name } if name.is_empty()));
+    let certificate = matches!(certificate, Some(Certificate::Sds(secret)) if secret.name.is_empty());
+    let trust =
+        validation.is_some_and(|one| matches!(&one.trust, Trust::Sds(secret) if secret.name.is_empty()));
     certificate || trust
 }
 
@@ -154,11 +166,20 @@ fn of_file(file: &FileCertificate) -> Certificate {
 }
 
 fn of_sds(sds: &SdsCertificate) -> Certificate {
-    Certificate::Sds { name: sds.secret_name.clone() }
+    Certificate::Sds(SecretRef::of_socket(&sds.secret_name))
 }
 
 fn names(names: Option<&SubjectAlternativeNames>) -> Vec<String> {
     names.map(|names| names.matchers.exact.clone()).unwrap_or_default()
+}
+
+/// App Mesh names DNS names and SPIFFE URIs in one list.
+fn name_matches(names: &[String]) -> Vec<NameMatch> {
+    let of = |name: &String| NameMatch {
+        kind: if name.contains("://") { NameKind::Uri } else { NameKind::Dns },
+        text: TextMatch::exact(name),
+    };
+    names.iter().map(of).collect()
 }
 
 /// The name that a node's certificate is expected to carry where a policy names none.

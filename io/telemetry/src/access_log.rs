@@ -12,6 +12,7 @@ mod operator;
 mod record;
 mod template;
 mod time;
+mod tls;
 mod value;
 
 pub use file::{AccessLogs, BUFFER_BYTES_MAX};
@@ -19,6 +20,7 @@ pub use format::FormatError;
 pub use record::{HeaderSource, Protocol, Record, RecordKind};
 pub use template::Template;
 pub use time::iso_time;
+pub use tls::{CertificateFact, TlsSource, Whose};
 
 use std::sync::Arc;
 

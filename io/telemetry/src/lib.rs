@@ -19,7 +19,8 @@ pub mod spans;
 pub mod stats;
 
 pub use access_log::{
-    AccessLogger, AccessLogs, HeaderSource, Protocol, Record, RecordKind, Template, iso_time,
+    AccessLogger, AccessLogs, CertificateFact, HeaderSource, Protocol, Record, RecordKind, Template,
+    TlsSource, Whose, iso_time,
 };
 pub use codes::ResponseCodes;
 pub use counter::{Counter, Gauge};

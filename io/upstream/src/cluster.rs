@@ -13,7 +13,10 @@ use selvedge_traffic::balance::{Balancer, HostHealth, NoHost, Pick, Picked, Zone
 use selvedge_traffic::breaker::BreakerState;
 use selvedge_traffic::circuit::Priority;
 use selvedge_traffic::outlier::Detection;
-use selvedge_traffic::{Discovery, EndpointHealth, Labels, LoadAssignment, Locality, LocalityRouting};
+use selvedge_traffic::{
+    Discovery, EndpointHealth, Labels, LoadAssignment, Locality, LocalityRouting, UpstreamTransport,
+};
+use selvedge_wire::tls::{ClientTls, Secrets};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
@@ -59,6 +62,8 @@ pub struct Cluster {
     state_breaker: Option<Arc<StateBreaker>>,
     /// Where the proxy's own cluster has hosts.
     zones: watch::Receiver<Arc<LocalZones>>,
+    /// How connections to its hosts are encrypted, if they are.
+    pub tls: Option<Arc<ClientTls>>,
     /// What the control thread alone changes; workers never lock it.
     control: Mutex<Control>,
     /// The first endpoints are known and, where hosts are probed, every one of them has been.
@@ -129,6 +134,7 @@ impl Cluster {
         resolver: &Resolver,
         runtime: &Handle,
         zones: watch::Receiver<Arc<LocalZones>>,
+        secrets: &Secrets,
     ) -> Arc<Self> {
         let stats = registry.cluster(&config.name);
         let breaker = |thresholds, priority| Breaker::new(thresholds, priority, Arc::clone(&stats));
@@ -139,6 +145,10 @@ impl Cluster {
             hosts: ArcSwap::from_pointee(HostSet::empty(&config)),
             default: breaker(config.circuit_breakers.default, Priority::Default),
             high: breaker(config.circuit_breakers.high, Priority::High),
+            tls: match &config.transport {
+                UpstreamTransport::Plain => None,
+                UpstreamTransport::Tls(tls) => Some(secrets.client(tls)),
+            },
             original_dst: matches!(config.discovery, Discovery::OriginalDst).then(OriginalDst::default),
             control: Mutex::new(Control {
                 runtime: runtime.clone(),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use selvedge_telemetry::Registry;
+use selvedge_wire::tls::Secrets;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -24,6 +25,7 @@ pub struct Clusters {
     runtime: Handle,
     local: LocalCluster,
     zones: watch::Sender<Arc<LocalZones>>,
+    secrets: Arc<Secrets>,
 }
 
 impl Clusters {
@@ -42,7 +44,13 @@ impl Clusters {
             runtime,
             local,
             zones: watch::Sender::new(Arc::default()),
+            secrets: Secrets::new(),
         })
+    }
+
+    /// The secrets that connections are encrypted by, those of listeners too.
+    pub fn secrets(&self) -> &Arc<Secrets> {
+        &self.secrets
     }
 
     /// The cluster that serves under `name`.
@@ -64,7 +72,8 @@ impl Clusters {
 
     /// Starts a cluster that does not serve yet: it finds and probes its hosts. Dropping it ends that.
     pub fn start(&self, config: Arc<selvedge_traffic::Cluster>) -> Arc<Cluster> {
-        Cluster::start(config, &self.registry, &self.resolver, &self.runtime, self.zones.subscribe())
+        let zones = self.zones.subscribe();
+        Cluster::start(config, &self.registry, &self.resolver, &self.runtime, zones, &self.secrets)
     }
 
     /// Lets a cluster serve, in the place of the one of that name, if there is one.

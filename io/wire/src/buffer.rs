@@ -79,6 +79,24 @@ impl Lease {
         }
     }
 
+    /// The whole buffer, whatever lies in it; for those who keep their own places in it.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The whole buffer, of at least `len` bytes.
+    pub(crate) fn all(&mut self, len: usize) -> &mut [u8] {
+        if self.bytes.len() < len {
+            self.bytes.resize(len, 0);
+        }
+        &mut self.bytes
+    }
+
+    /// The unread bytes, to be changed where they lie.
+    pub(crate) fn unread_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.end]
+    }
+
     /// The free space behind the unread bytes, at least one byte of it unless `limit` unread bytes are there already:
     /// bytes are moved to the front or the buffer is made larger as needed.
     pub fn space(&mut self, limit: usize) -> &mut [u8] {

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
+use crate::io::Io;
+use crate::tls::{self, ClientTls, Failure};
+
 /// A connection that did not come about.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -16,6 +19,11 @@ pub enum ConnectError {
     /// No descriptor, port or memory on this side.
     #[error("no connection could be started")]
     Local(#[source] io::Error),
+    #[error("no encrypted connection")]
+    Tls(#[source] Failure),
+    /// The secrets to encrypt by have not come.
+    #[error("the secrets have not come")]
+    NoSecrets,
 }
 
 impl ConnectError {
@@ -28,6 +36,8 @@ impl ConnectError {
                 let reason = text.split(" (os error").next().unwrap_or_default();
                 format!("delayed connect error: {reason}")
             }
+            Self::Tls(failure) => failure.reason(),
+            Self::NoSecrets => "TLS error: Secret is not supplied by SDS".to_owned(),
         }
     }
 }
@@ -48,4 +58,23 @@ pub async fn connect(address: SocketAddr, timeout: Duration) -> Result<TcpStream
         })?;
     let _ = stream.set_nodelay(true);
     Ok(stream)
+}
+
+/// Encrypts a connection that has just been opened.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn secure(
+    io: &mut Io,
+    tls: &ClientTls,
+    host: SocketAddr,
+    timeout: Duration,
+) -> Result<(), ConnectError> {
+    let context = tls.current().ok_or(ConnectError::NoSecrets)?;
+    // Boxed: a handshake is long and rare, and whoever opens plain connections does not carry its room.
+    let handshake = Box::pin(tls::connect(io, &context, host.ip()));
+    match tokio::time::timeout(timeout, handshake).await {
+        Ok(done) => done.map_err(ConnectError::Tls),
+        Err(_) => Err(ConnectError::Timeout(timeout)),
+    }
 }

@@ -1,4 +1,4 @@
-//! A TCP stream with its unread bytes.
+//! A TCP stream, plain or encrypted, with its unread bytes.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -9,19 +9,29 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::buffer::{Buffers, Lease, Size};
+use crate::tls::{Facts, Session};
 
 /// A stream whose bytes are read into a leased buffer. The lease ends when the last byte is consumed, so that an idle
 /// connection costs no buffer.
 #[derive(Debug)]
 pub struct Io {
     stream: TcpStream,
-    input: Option<Lease>,
+    content: Content,
     buffers: Buffers,
     size: Size,
     eof: bool,
-    /// Bytes read from and written to the socket so far.
+    /// Bytes of content read from and written to the socket so far.
     pub bytes_read: u64,
     pub bytes_written: u64,
+}
+
+/// Where the bytes that were read are.
+#[derive(Debug)]
+enum Content {
+    /// As they came.
+    Plain(Option<Lease>),
+    /// In records; once the handshake is over.
+    Tls(Box<Session>),
 }
 
 /// How many unread bytes one connection may hold: enough for the largest head.
@@ -29,7 +39,15 @@ const UNREAD_BYTES_MAX: usize = 96 * 1024;
 
 impl Io {
     pub fn new(stream: TcpStream, buffers: Buffers) -> Self {
-        Self { stream, input: None, buffers, size: Size::Small, eof: false, bytes_read: 0, bytes_written: 0 }
+        Self {
+            stream,
+            content: Content::Plain(None),
+            buffers,
+            size: Size::Small,
+            eof: false,
+            bytes_read: 0,
+            bytes_written: 0,
+        }
     }
 
     pub fn buffers(&self) -> &Buffers {
@@ -42,15 +60,23 @@ impl Io {
 
     /// The unread bytes.
     pub fn unread(&self) -> &[u8] {
-        self.input.as_ref().map_or(&[], Lease::unread)
+        match &self.content {
+            Content::Plain(input) => input.as_ref().map_or(&[], Lease::unread),
+            Content::Tls(tls) => tls.unread(),
+        }
     }
 
     /// Marks unread bytes as read.
     pub fn consume(&mut self, len: usize) {
-        if let Some(lease) = &mut self.input {
-            lease.consume(len);
-            if lease.unread().is_empty() {
-                self.input = None;
+        match &mut self.content {
+            Content::Tls(tls) => tls.consume(len),
+            Content::Plain(input) => {
+                if let Some(lease) = input {
+                    lease.consume(len);
+                    if lease.unread().is_empty() {
+                        *input = None;
+                    }
+                }
             }
         }
     }
@@ -73,12 +99,21 @@ impl Io {
         if self.eof {
             return Poll::Ready(Ok(0));
         }
-        if self.input.is_none() {
+        let input = match &mut self.content {
+            Content::Tls(tls) => {
+                let read = ready!(tls.poll_fill(cx, &mut self.stream, &self.buffers, self.size))?;
+                self.eof = read == 0;
+                self.bytes_read += read as u64;
+                return Poll::Ready(Ok(read));
+            }
+            Content::Plain(input) => input,
+        };
+        if input.is_none() {
             // Wait first, borrow then: most connections are idle most of the time.
             ready!(self.stream.poll_read_ready(cx))?;
-            self.input = Some(self.buffers.lease(self.size));
+            *input = Some(self.buffers.lease(self.size));
         }
-        let Some(lease) = &mut self.input else { return Poll::Pending };
+        let Some(lease) = input else { return Poll::Pending };
         let space = lease.space(UNREAD_BYTES_MAX);
         if space.is_empty() {
             return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
@@ -88,7 +123,7 @@ impl Io {
         let read = buffer.filled().len();
         lease.filled(read);
         if lease.unread().is_empty() {
-            self.input = None;
+            *input = None;
         }
         ready!(polled)?;
         self.eof = read == 0;
@@ -101,7 +136,10 @@ impl Io {
     /// # Errors
     /// The socket's.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, parts))?;
+        let written = match &mut self.content {
+            Content::Plain(_) => ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, parts))?,
+            Content::Tls(tls) => ready!(tls.poll_write(cx, &mut self.stream, &self.buffers, parts))?,
+        };
         self.bytes_written += written as u64;
         if written == 0 && parts.iter().any(|part| !part.is_empty()) {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -111,7 +149,36 @@ impl Io {
 
     /// Says that nothing more will be written.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        match &mut self.content {
+            Content::Plain(_) => Pin::new(&mut self.stream).poll_shutdown(cx),
+            Content::Tls(tls) => tls.poll_shutdown(cx, &mut self.stream, &self.buffers),
+        }
+    }
+
+    /// What the handshake settled; `None` of a plain connection.
+    pub fn tls(&self) -> Option<&std::rc::Rc<Facts>> {
+        match &self.content {
+            Content::Tls(tls) => Some(&tls.facts),
+            Content::Plain(_) => None,
+        }
+    }
+
+    /// The unread bytes of a connection without TLS, to be changed where they lie.
+    pub(crate) fn unread_mut(&mut self) -> &mut [u8] {
+        match &mut self.content {
+            Content::Plain(Some(lease)) => lease.unread_mut(),
+            _ => &mut [],
+        }
+    }
+
+    /// The socket, for a handshake.
+    pub(crate) fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// The handshake is over: content is what the records hold.
+    pub(crate) fn begin_tls(&mut self, session: Session) {
+        self.content = Content::Tls(Box::new(session));
     }
 
     /// Makes closing send a reset instead of a FIN, as after a failed connect of an opaque proxy.
@@ -140,6 +207,14 @@ impl AsyncRead for Io {
             self.consume(len);
             return Poll::Ready(Ok(()));
         }
+        if matches!(self.content, Content::Tls(_)) {
+            if ready!(self.poll_fill(cx))? > 0 {
+                let len = self.unread().len().min(buf.remaining());
+                buf.put_slice(&self.unread()[..len]);
+                self.consume(len);
+            }
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         self.bytes_read += (buf.filled().len() - before) as u64;
@@ -148,20 +223,16 @@ impl AsyncRead for Io {
 }
 
 impl AsyncWrite for Io {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
-        self.bytes_written += written as u64;
-        Poll::Ready(Ok(written))
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Self::poll_write(self.get_mut(), cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
-        self.bytes_written += written as u64;
-        Poll::Ready(Ok(written))
+        Self::poll_write(self.get_mut(), cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -169,10 +240,23 @@ impl AsyncWrite for Io {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let this = &mut *self;
+        match &mut this.content {
+            Content::Plain(_) => Pin::new(&mut this.stream).poll_flush(cx),
+            Content::Tls(tls) => tls.poll_flush(cx, &mut this.stream),
+        }
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_shutdown(self.get_mut(), cx)
+    }
+}
+
+impl Drop for Io {
+    /// An encrypted connection is not left without a word, where that takes no waiting.
+    fn drop(&mut self) {
+        if let Content::Tls(tls) = &mut self.content {
+            tls.say_goodbye(&mut self.stream, &self.buffers);
+        }
     }
 }

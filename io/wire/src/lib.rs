@@ -1,6 +1,6 @@
 //! The only sockets of the data plane: listening, connecting, and HTTP/1, HTTP/2 and opaque bytes on top.
 //!
-//! Everything here belongs to one worker thread: buffers are shared by `Rc`, and tasks are spawned on the worker's
+//! Everything here belongs to one worker thread, but for what the control thread prepares in [`tls`]: buffers are shared by `Rc`, and tasks are spawned on the worker's
 //! [`tokio::task::LocalSet`]. What a message means is decided in `selvedge-http`.
 
 pub mod buffer;
@@ -15,3 +15,4 @@ pub mod io;
 pub mod listen;
 pub mod original_dst;
 pub mod relay;
+pub mod tls;

@@ -8,6 +8,7 @@ mod http1;
 mod http2;
 pub mod lifecycle;
 mod listener;
+mod opening;
 pub mod patience;
 pub mod persist;
 mod request;

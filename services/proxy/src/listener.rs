@@ -7,14 +7,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use selvedge_telemetry::{Record, RecordKind};
+use selvedge_telemetry::{Record, RecordKind, TlsSource};
 use selvedge_traffic::Codec;
 use selvedge_wire::detect::{self, Protocol};
 use selvedge_wire::io::Io;
-use selvedge_wire::{listen, original_dst};
+use selvedge_wire::listen;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::connection::first_words;
+use crate::opening::{self, Client, Opened};
 use crate::patience::Places;
 use crate::request::Peer;
 use crate::serve::compile::{Chain, CompiledListener, Serving};
@@ -43,7 +44,14 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, current: Cur
                     continue;
                 }
                 let accepted = Accepted::new(listener, worker.places.clone());
-                if let Some(connection) = connection(Rc::clone(&worker), accepted, stream, remote) {
+                if !accepted.listener.opens_at_once {
+                    tokio::task::spawn_local(connection_to_open(
+                        Rc::clone(&worker),
+                        accepted,
+                        stream,
+                        remote,
+                    ));
+                } else if let Some(connection) = connection(Rc::clone(&worker), accepted, stream, remote) {
                     tokio::task::spawn_local(connection);
                 }
             }
@@ -101,29 +109,31 @@ fn connection(
     stream: TcpStream,
     remote: SocketAddr,
 ) -> Option<impl Future<Output = ()>> {
-    let listener = &accepted.listener;
-    let local = stream.local_addr().ok()?;
-    let original_dst = if listener.config.original_dst { original_dst::of(&stream) } else { None };
-    let Some(chain) = listener.chain(original_dst.unwrap_or(local)).map(Arc::clone) else {
-        listener.stats.no_filter_chain_match.inc();
-        return None;
-    };
-    let peer = Rc::new(Peer {
-        remote,
-        local,
-        original_dst,
-        connection_id: worker.connection_id(),
-        chain: chain.name.as_str().into(),
-        kept: RefCell::default(),
-    });
-    let kept = (!listener.loggers.is_empty()).then(|| (SystemTime::now(), Rc::clone(&peer)));
-    let io = Io::new(stream, worker.buffers.clone());
-    Some(async move {
+    let client = Client::of(&accepted.listener, &stream, remote)?;
+    let opened = opening::at_once(&worker, &accepted.listener, client, stream)?;
+    Some(served(worker, accepted, opened))
+}
+
+/// As [`connection`], where something must be waited for first.
+async fn connection_to_open(worker: Rc<Worker>, accepted: Accepted, stream: TcpStream, remote: SocketAddr) {
+    let Some(client) = Client::of(&accepted.listener, &stream, remote) else { return };
+    // Boxed, so that a connection does not carry the room of its beginning for as long as it lasts.
+    let (of_worker, listener) = (Rc::clone(&worker), Arc::clone(&accepted.listener));
+    let opening = Box::pin(opening::open(of_worker, listener, client, stream, accepted.since));
+    if let Some(opened) = opening.await {
+        served(worker, accepted, *opened).await;
+    }
+}
+
+fn served(worker: Rc<Worker>, accepted: Accepted, opened: Opened) -> impl Future<Output = ()> {
+    let Opened { chain, peer, io } = opened;
+    let kept = (!accepted.listener.loggers.is_empty()).then(|| (SystemTime::now(), Rc::clone(&peer)));
+    async move {
         serve(worker, &chain, peer, io).await;
         if let Some((start, peer)) = kept {
-            record(&accepted.listener, &peer, start, accepted.since);
+            record(&accepted.listener, &peer, start, accepted.since, None);
         }
-    })
+    }
 }
 
 async fn serve(worker: Rc<Worker>, chain: &Chain, peer: Rc<Peer>, mut io: Io) {
@@ -134,6 +144,12 @@ async fn serve(worker: Rc<Worker>, chain: &Chain, peer: Rc<Peer>, mut io: Io) {
     let protocol = match manager.config.codec {
         Codec::Http1 => Protocol::Http1,
         Codec::Http2 => Protocol::Http2,
+        Codec::Auto if peer.tls.as_ref().is_some_and(|tls| tls.alpn.as_deref() == Some(b"h2")) => {
+            Protocol::Http2
+        }
+        Codec::Auto if peer.tls.as_ref().is_some_and(|tls| tls.alpn.as_deref() == Some(b"http/1.1")) => {
+            Protocol::Http1
+        }
         Codec::Auto => {
             let place = worker.place();
             let detected = first_words(&worker, &place, manager.idle_timeout, detect::http(&mut io));
@@ -151,7 +167,13 @@ async fn serve(worker: Rc<Worker>, chain: &Chain, peer: Rc<Peer>, mut io: Io) {
     }
 }
 
-fn record(listener: &CompiledListener, peer: &Peer, start: SystemTime, since: Instant) {
+pub(crate) fn record(
+    listener: &CompiledListener,
+    peer: &Peer,
+    start: SystemTime,
+    since: Instant,
+    failure: Option<&str>,
+) {
     let record = Record {
         kind: RecordKind::Connection,
         start: Some(start),
@@ -162,6 +184,9 @@ fn record(listener: &CompiledListener, peer: &Peer, start: SystemTime, since: In
         downstream_direct_remote: Some(peer.remote),
         downstream_local: Some(peer.original_dst.unwrap_or(peer.local)),
         downstream_direct_local: Some(peer.local),
+        server_name: peer.server_name.as_deref(),
+        downstream_failure: failure,
+        downstream_tls: peer.tls.as_deref().map(|tls| tls as &dyn TlsSource),
         ..Record::default()
     };
     listener.loggers.iter().for_each(|logger| logger.log(&record));
@@ -198,6 +223,7 @@ mod tests {
             transport: selvedge_traffic::Transport::Plain,
             network: selvedge_traffic::Network::Tcp(tcp),
         };
+        let secrets = Arc::clone(clusters.secrets());
         let config = Listener {
             name: "l".into(),
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -205,6 +231,7 @@ mod tests {
             direction: selvedge_traffic::Direction::Inbound,
             original_dst: false,
             tls_inspector: false,
+            inspection: selvedge_traffic::Inspection::default(),
             chains: Vec::new(),
             default_chain: Some(chain),
             access_logs: Vec::new(),
@@ -218,6 +245,7 @@ mod tests {
                     access_logs,
                     node_cluster: "".into(),
                     tracers: None,
+                    secrets,
                 },
             )
             .unwrap(),

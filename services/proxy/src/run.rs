@@ -16,6 +16,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use selvedge_telemetry::{AccessLogs, Registry};
 use selvedge_upstream::Clusters;
 use selvedge_upstream::dns::Resolver;
+use selvedge_wire::tls::Secrets;
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -35,6 +36,9 @@ use crate::tracing::Tracers;
 const LOG_FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// After the deadline of a drain the workers get so long to notice.
 const DEADLINE_GRACE: Duration = Duration::from_secs(1);
+
+/// How often the files of certificates are looked at.
+const SECRETS_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The control plane gets so long to hear that the proxy is going.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
@@ -125,6 +129,7 @@ impl Proxy {
         let serving = serve.start(&control).map_err(Error::Thread)?;
         registry.server().workers_started.set(1);
         control.spawn(flush(registry.clone(), bootstrap.stats_flush_interval));
+        control.spawn(refresh_secrets(Arc::clone(clusters.secrets())));
         control.spawn(watch_listeners(
             serving.listeners.clone(),
             watched.phase,
@@ -191,6 +196,16 @@ fn open_store(bootstrap: &Bootstrap) -> Result<Option<Store>, persist::Error> {
         StateFolder::Default(folder) => Ok(Store::open(folder, identity)
             .inspect_err(|error| tracing::warn!(%error, "the last good configuration will not be kept"))
             .ok()),
+    }
+}
+
+/// Takes up certificates, keys and revocation lists that have changed on disk.
+async fn refresh_secrets(secrets: Arc<Secrets>) {
+    let mut interval = tokio::time::interval(SECRETS_REFRESH_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        secrets.refresh();
     }
 }
 

@@ -93,6 +93,7 @@ impl Serve {
             access_logs: self.access_logs,
             node_cluster: self.node_cluster,
             tracers: self.tracers,
+            secrets: Arc::clone(self.clusters.secrets()),
         };
         let (apply, listeners) = Apply::new(commands, telemetry);
         control.spawn(apply.run(self.config));

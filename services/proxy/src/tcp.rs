@@ -4,12 +4,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use selvedge_telemetry::{Flag, Protocol, Record, RecordKind, ResponseFlags};
+use selvedge_telemetry::{Flag, Protocol, Record, RecordKind, ResponseFlags, TlsSource};
 use selvedge_traffic::{hash, weights};
 use selvedge_upstream::pool::{AcquireError, Opened};
 use selvedge_upstream::{Cluster, Host, PickContext, PickedHost, Priority, random};
 use selvedge_wire::io::Io;
 use selvedge_wire::relay::{self, End};
+use selvedge_wire::tls::Facts;
 use tokio::time::Instant;
 
 use crate::request::Peer;
@@ -27,6 +28,7 @@ struct Log {
     host: Option<Arc<Host>>,
     failure: Option<Rc<str>>,
     upstream_local: Option<std::net::SocketAddr>,
+    upstream_tls: Option<Rc<Facts>>,
     attempts: u32,
     connected: bool,
 }
@@ -40,6 +42,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<TcpManager>, peer: Rc
     match connect(&worker, &manager, &peer, &mut log).await {
         Some((mut upstream, opened)) => {
             log.upstream_local = upstream.local_addr();
+            log.upstream_tls = upstream.tls().cloned();
             let idle =
                 Some(manager.config.idle_timeout.unwrap_or(IDLE_TIMEOUT_DEFAULT)).filter(|t| !t.is_zero());
             match relay::relay(&mut io, &mut upstream, idle).await {
@@ -134,6 +137,9 @@ fn record(manager: &TcpManager, peer: &Peer, io: &Io, log: &Log, start: SystemTi
         downstream_direct_remote: Some(peer.remote),
         downstream_local: Some(peer.original_dst.unwrap_or(peer.local)),
         downstream_direct_local: Some(peer.local),
+        server_name: peer.server_name.as_deref(),
+        downstream_tls: peer.tls.as_deref().map(|tls| tls as &dyn TlsSource),
+        upstream_tls: log.upstream_tls.as_deref().map(|tls| tls as &dyn TlsSource),
         ..Record::default()
     };
     manager.loggers.iter().for_each(|logger| logger.log(&record));

@@ -60,6 +60,7 @@ fn listener(name: &str, port: u16, table: &str) -> Resource {
         direction: Direction::Inbound,
         original_dst: false,
         tls_inspector: false,
+        inspection: Inspection::default(),
         chains: Vec::new(),
         default_chain: Some(FilterChain {
             name: String::new(),
@@ -253,18 +254,17 @@ fn a_changed_cluster_replaces_the_old_one_only_when_warm() {
 fn what_cannot_be_served_is_refused_and_the_last_good_stays() {
     let mut proxy = Proxy::live();
     let before = Arc::clone(proxy.state.snapshot());
-    let Resource::Listener(mut tls) = listener("l", 1, "t") else { unreachable!() };
-    let certificate = tls::Certificate::Files { chain: "c".to_owned(), key: "k".to_owned() };
-    let chain = tls.default_chain.as_mut().expect("a chain");
-    chain.transport = Transport::Tls(tls::DownstreamTls {
-        certificate,
-        validation: None,
-        require_client_certificate: false,
-        alpn: Vec::new(),
+    let Resource::Listener(mut logged) = listener("l", 1, "t") else { unreachable!() };
+    let format = AccessLogFormat::Text("%NO_SUCH_OPERATOR%".to_owned());
+    logged.access_logs.push(AccessLog {
+        path: "/dev/null".to_owned(),
+        format,
+        filter: None,
+        omit_empty: false,
     });
     let Resource::Routes(mut twice) = routes("t", &["a"]) else { unreachable!() };
     twice.virtual_hosts.push(twice.virtual_hosts[0].clone());
-    proxy.update(ResourceKind::Listener, vec![Resource::Listener(tls), listener("m", 1, "t")], &[]);
+    proxy.update(ResourceKind::Listener, vec![Resource::Listener(logged), listener("m", 1, "t")], &[]);
     proxy.changed(Resource::Routes(twice));
     assert_eq!(proxy.refused.len(), 3, "{:?}", proxy.refused);
     assert_eq!(proxy.refused[1], "has duplicate address '127.0.0.1:1' as existing listener 'l'");

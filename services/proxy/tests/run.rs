@@ -129,6 +129,7 @@ fn configuration(listen: SocketAddr, app: SocketAddr, access_log: &Path) -> Vec<
         direction: Direction::Inbound,
         original_dst: false,
         tls_inspector: false,
+        inspection: Inspection::default(),
         chains: Vec::new(),
         default_chain: Some(chain),
         access_logs: Vec::new(),
@@ -289,15 +290,16 @@ fn a_proxy_follows_its_control_plane_tells_what_it_rejects_and_takes_leave() {
     let good = resources[1].clone();
     let Resource::Listener(listener) = &mut resources[1] else { panic!("the second is the listener") };
     let chain = listener.default_chain.as_mut().expect("a chain");
-    chain.transport = Transport::Tls(tls::DownstreamTls {
-        certificate: tls::Certificate::Files { chain: "c".to_owned(), key: "k".to_owned() },
-        validation: None,
-        require_client_certificate: false,
-        alpn: Vec::new(),
-    });
+    chain.transport = Transport::Tls(Box::new(tls::DownstreamTls::new(tls::Certificate::Files {
+        chain: "/no/such/chain".to_owned(),
+        key: "/no/such/key".to_owned(),
+    })));
     control_plane.publish(&resources);
     let rejected = until("the rejection is told", || control_plane.seen().rejected.pop());
-    assert!(rejected.0 == "ingress" && rejected.1.contains("TLS"), "{rejected:?}");
+    assert!(
+        rejected.0 == "ingress" && rejected.1.contains("failed to read \"/no/such/chain\""),
+        "{rejected:?}"
+    );
     assert_eq!(get(listen, "/").expect("answered").0, 204, "the last good one stays");
     let dump = get(proxy.admin, "/config_dump?resource=dynamic_listeners").expect("answered").1;
     assert!(dump.contains("error_state"), "{dump}");

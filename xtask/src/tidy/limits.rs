@@ -10,8 +10,17 @@ use super::source::SourceFile;
 /// Where the limits are told.
 const PAGE: &str = "docs/guide/limits.md";
 /// The rooms whose public limits must stand on the page: those that a stranger's bytes reach.
-const ROOMS: &[&str] =
-    &["core/aws", "core/http", "core/model", "core/registry", "core/traffic", "core/xds", "io", "services"];
+const ROOMS: &[&str] = &[
+    "core/aws",
+    "core/http",
+    "core/identity",
+    "core/model",
+    "core/registry",
+    "core/traffic",
+    "core/xds",
+    "io",
+    "services",
+];
 
 /// A row of the page.
 #[derive(Debug, PartialEq)]

@@ -70,6 +70,7 @@ pub(super) fn ingress(
         direction: Direction::Inbound,
         original_dst: false,
         tls_inspector,
+        inspection: selvedge_traffic::Inspection::default(),
         chains,
         default_chain,
         access_logs: Vec::new(),

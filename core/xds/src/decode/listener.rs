@@ -1,7 +1,7 @@
 //! Listeners and their filter chains.
 
 use selvedge_traffic::listener::DetectedTransport;
-use selvedge_traffic::{ChainMatch, Direction, FilterChain, Listener, Network};
+use selvedge_traffic::{ChainMatch, Direction, FilterChain, Inspection, Listener, Network};
 use selvedge_xds_proto::envoy::config::core::v3::TrafficDirection;
 use selvedge_xds_proto::envoy::config::listener::v3 as proto;
 use selvedge_xds_proto::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
@@ -10,7 +10,7 @@ use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_man
 use selvedge_xds_proto::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 
 use super::bounds::{known, not_empty, port, unknown, unpack};
-use super::{Reason, access_log, endpoint, http, tcp, tls};
+use super::{Reason, access_log, duration, endpoint, http, tcp, tls};
 use crate::any::holds;
 
 pub(super) fn decode(message: proto::Listener) -> Result<Listener, Reason> {
@@ -26,6 +26,10 @@ pub(super) fn decode(message: proto::Listener) -> Result<Listener, Reason> {
         chains: message.filter_chains.into_iter().map(chain).collect::<Result<_, _>>()?,
         default_chain: message.default_filter_chain.map(chain).transpose()?,
         access_logs: access_log::all(message.access_log)?,
+        inspection: Inspection {
+            timeout: duration::optional("listener_filters_timeout", message.listener_filters_timeout)?,
+            continue_on_timeout: message.continue_on_listener_filters_timeout,
+        },
     })
 }
 
@@ -59,7 +63,7 @@ fn chain(mut message: proto::FilterChain) -> Result<FilterChain, Reason> {
     Ok(FilterChain {
         name: message.name,
         matches: chain_match(message.filter_chain_match.unwrap_or_default())?,
-        transport: tls::downstream(message.transport_socket)?,
+        transport: tls::downstream(message.transport_socket, message.transport_socket_connect_timeout)?,
         network: network(last)?,
     })
 }
@@ -82,18 +86,13 @@ fn chain_match(message: proto::FilterChainMatch) -> Result<ChainMatch, Reason> {
             value: "a range".to_owned(),
         });
     }
-    if let Some(protocol) = message.application_protocols.into_iter().next() {
-        return Err(Reason::Unsupported {
-            field: "filter_chain_match.application_protocols",
-            value: protocol,
-        });
-    }
     Ok(ChainMatch {
         destination_port: message
             .destination_port
             .map(|value| port("filter_chain_match.destination_port", value))
             .transpose()?,
         server_names: message.server_names,
+        application_protocols: message.application_protocols,
         transport: match message.transport_protocol.as_str() {
             "" => None,
             "raw_buffer" => Some(DetectedTransport::Plain),

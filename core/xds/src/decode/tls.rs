@@ -1,22 +1,32 @@
 //! Transport security.
 
-use selvedge_traffic::tls::{Certificate, DownstreamTls, Trust, UpstreamTls, Validation};
+use selvedge_traffic::tls::{
+    Certificate, DownstreamTls, NameKind, NameMatch, SecretRef, SecretSource, Trust, UpstreamTls, Validation,
+    Version, Versions,
+};
 use selvedge_traffic::{Transport, UpstreamTransport};
-use selvedge_xds_proto::envoy::config::core::v3::{DataSource, TransportSocket, data_source};
+use selvedge_xds_proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
+use selvedge_xds_proto::envoy::config::core::v3::grpc_service::TargetSpecifier;
+use selvedge_xds_proto::envoy::config::core::v3::{ConfigSource, DataSource, TransportSocket, data_source};
 use selvedge_xds_proto::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use selvedge_xds_proto::envoy::extensions::transport_sockets::tls::v3::certificate_validation_context::TrustChainVerification;
 use selvedge_xds_proto::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
+use selvedge_xds_proto::envoy::extensions::transport_sockets::tls::v3::subject_alt_name_matcher::SanType;
+use selvedge_xds_proto::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
 use selvedge_xds_proto::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig,
-    SubjectAltNameMatcher, UpstreamTlsContext,
+    SubjectAltNameMatcher, TlsParameters, UpstreamTlsContext,
 };
-use selvedge_xds_proto::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 
-use super::Reason;
-use super::bounds::{expect, not_empty};
+use super::bounds::{expect, known, not_empty};
+use super::{Reason, duration, text};
 use crate::any::{holds, transport_socket_config};
+use crate::encode::SDS_CLUSTER;
 
-pub(super) fn downstream(socket: Option<TransportSocket>) -> Result<Transport, Reason> {
+pub(super) fn downstream(
+    socket: Option<TransportSocket>,
+    handshake_timeout: Option<prost_types::Duration>,
+) -> Result<Transport, Reason> {
     let Some(socket) = socket else { return Ok(Transport::Plain) };
     let any = transport_socket_config(socket.config_type);
     if any.as_ref().is_some_and(holds::<RawBuffer>) {
@@ -24,12 +34,16 @@ pub(super) fn downstream(socket: Option<TransportSocket>) -> Result<Transport, R
     }
     let context: DownstreamTlsContext = expect(&socket.name, any.as_ref())?;
     let common = context.common_tls_context.unwrap_or_default();
-    Ok(Transport::Tls(DownstreamTls {
+    Ok(Transport::Tls(Box::new(DownstreamTls {
         certificate: certificate(&common)?.ok_or(Reason::Missing("common_tls_context.tls_certificates"))?,
         validation: validation(common.validation_context_type)?,
         require_client_certificate: context.require_client_certificate.unwrap_or_default(),
+        require_sni: context.require_sni.unwrap_or_default(),
         alpn: common.alpn_protocols,
-    }))
+        versions: versions(common.tls_params)?,
+        without_tickets: context.disable_stateless_session_resumption,
+        handshake_timeout: duration::optional("transport_socket_connect_timeout", handshake_timeout)?,
+    })))
 }
 
 pub(super) fn upstream(socket: Option<TransportSocket>) -> Result<UpstreamTransport, Reason> {
@@ -39,23 +53,73 @@ pub(super) fn upstream(socket: Option<TransportSocket>) -> Result<UpstreamTransp
         return Ok(UpstreamTransport::Plain);
     }
     let context: UpstreamTlsContext = expect(&socket.name, any.as_ref())?;
+    for (field, asked) in [
+        ("allow_renegotiation", context.allow_renegotiation),
+        ("auto_host_sni", context.auto_host_sni),
+        ("auto_sni_san_validation", context.auto_sni_san_validation),
+    ] {
+        if asked {
+            return Err(unsupported(field, "true"));
+        }
+    }
     let common = context.common_tls_context.unwrap_or_default();
-    Ok(UpstreamTransport::Tls(UpstreamTls {
+    Ok(UpstreamTransport::Tls(Box::new(UpstreamTls {
         certificate: certificate(&common)?,
         validation: validation(common.validation_context_type)?,
         sni: context.sni,
         alpn: common.alpn_protocols,
-    }))
+        versions: versions(common.tls_params)?,
+    })))
+}
+
+/// The bounds; the lists of ciphers, curves and signature schemes are not ours to choose.
+fn versions(parameters: Option<TlsParameters>) -> Result<Versions, Reason> {
+    let Some(parameters) = parameters else { return Ok(Versions::default()) };
+    for (field, list) in [
+        ("tls_params.cipher_suites", &parameters.cipher_suites),
+        ("tls_params.ecdh_curves", &parameters.ecdh_curves),
+        ("tls_params.signature_algorithms", &parameters.signature_algorithms),
+    ] {
+        if !list.is_empty() {
+            return Err(unsupported(field, &list.join(":")));
+        }
+    }
+    let bounds = Versions {
+        min: version("tls_params.tls_minimum_protocol_version", parameters.tls_minimum_protocol_version)?,
+        max: version("tls_params.tls_maximum_protocol_version", parameters.tls_maximum_protocol_version)?,
+    };
+    if bounds.min.is_some() && bounds.max.is_some() && bounds.min > bounds.max {
+        return Err(Reason::Invalid {
+            field: "tls_params",
+            value: "the minimum version".to_owned(),
+            expected: "is above the maximum",
+        });
+    }
+    Ok(bounds)
+}
+
+fn version(field: &'static str, version: i32) -> Result<Option<Version>, Reason> {
+    match known(field, version)? {
+        TlsProtocol::TlsAuto => Ok(None),
+        TlsProtocol::TlSv12 => Ok(Some(Version::Tls12)),
+        TlsProtocol::TlSv13 => Ok(Some(Version::Tls13)),
+        old @ (TlsProtocol::TlSv10 | TlsProtocol::TlSv11) => Err(unsupported(field, old.as_str_name())),
+    }
 }
 
 fn certificate(common: &CommonTlsContext) -> Result<Option<Certificate>, Reason> {
     match (common.tls_certificates.as_slice(), common.tls_certificate_sds_secret_configs.as_slice()) {
         ([], []) => Ok(None),
-        ([files], []) => Ok(Some(Certificate::Files {
-            chain: file("tls_certificates.certificate_chain", files.certificate_chain.as_ref())?,
-            key: file("tls_certificates.private_key", files.private_key.as_ref())?,
-        })),
-        ([], [secret]) => Ok(Some(Certificate::Sds { name: secret_name(secret)? })),
+        ([files], []) => {
+            if files.password.is_some() {
+                return Err(unsupported("tls_certificates.password", "a password"));
+            }
+            Ok(Some(Certificate::Files {
+                chain: file("tls_certificates.certificate_chain", files.certificate_chain.as_ref())?,
+                key: file("tls_certificates.private_key", files.private_key.as_ref())?,
+            }))
+        }
+        ([], [secret]) => Ok(Some(Certificate::Sds(secret_ref(secret)?))),
         (files, secrets) => Err(Reason::Unsupported {
             field: "common_tls_context",
             value: format!("{} certificates", files.len() + secrets.len()),
@@ -68,52 +132,102 @@ fn validation(context: Option<ValidationContextType>) -> Result<Option<Validatio
         None => None,
         Some(ValidationContextType::ValidationContext(context)) => {
             let trust = trust(&context)?;
-            Some(Validation {
-                trust,
-                subject_alternative_names: names(context.match_typed_subject_alt_names)?,
-            })
+            Some(rules(trust, context)?)
         }
-        Some(ValidationContextType::ValidationContextSdsSecretConfig(secret)) => Some(Validation {
-            trust: Trust::Sds { name: secret_name(&secret)? },
-            subject_alternative_names: Vec::new(),
-        }),
+        Some(ValidationContextType::ValidationContextSdsSecretConfig(secret)) => {
+            Some(Validation::new(Trust::Sds(secret_ref(&secret)?)))
+        }
         Some(ValidationContextType::CombinedValidationContext(combined)) => {
             let secret = combined
                 .validation_context_sds_secret_config
                 .ok_or(Reason::Missing("combined_validation_context.validation_context_sds_secret_config"))?;
-            let default = combined.default_validation_context.unwrap_or_default();
-            Some(Validation {
-                trust: Trust::Sds { name: secret_name(&secret)? },
-                subject_alternative_names: names(default.match_typed_subject_alt_names)?,
-            })
+            let trust = Trust::Sds(secret_ref(&secret)?);
+            Some(rules(trust, combined.default_validation_context.unwrap_or_default())?)
         }
     })
 }
 
 fn trust(context: &CertificateValidationContext) -> Result<Trust, Reason> {
-    let accept = context.trust_chain_verification == i32::from(TrustChainVerification::AcceptUntrusted);
+    if context.trust_chain_verification == i32::from(TrustChainVerification::AcceptUntrusted) {
+        return Ok(Trust::AcceptAny);
+    }
+    let pinned = !context.verify_certificate_hash.is_empty() || !context.verify_certificate_spki.is_empty();
     match &context.trusted_ca {
-        None => Ok(Trust::AcceptAny),
-        Some(_) if accept => Ok(Trust::AcceptAny),
         Some(source) => Ok(Trust::File { chain: file("validation_context.trusted_ca", Some(source))? }),
+        None if !context.match_typed_subject_alt_names.is_empty() => Err(Reason::Invalid {
+            field: "validation_context.match_typed_subject_alt_names",
+            value: "names".to_owned(),
+            expected: "mean nothing without a trusted authority",
+        }),
+        None if pinned => Ok(Trust::Unvouched),
+        None => Ok(Trust::AcceptAny),
     }
 }
 
-fn names(matchers: Vec<SubjectAltNameMatcher>) -> Result<Vec<String>, Reason> {
-    matchers
-        .into_iter()
-        .map(|matcher| match matcher.matcher.and_then(|matcher| matcher.match_pattern) {
-            Some(MatchPattern::Exact(name)) => Ok(name),
-            other => Err(Reason::Unsupported {
-                field: "match_typed_subject_alt_names.matcher",
-                value: format!("{other:?}"),
-            }),
-        })
-        .collect()
+/// What a peer must show besides; what cannot be checked here is refused, never left out.
+fn rules(trust: Trust, context: CertificateValidationContext) -> Result<Validation, Reason> {
+    if let Some(custom) = &context.custom_validator_config {
+        return Err(super::bounds::unknown(&custom.name, custom.typed_config.as_ref()));
+    }
+    if context.require_signed_certificate_timestamp == Some(true) {
+        return Err(unsupported("validation_context.require_signed_certificate_timestamp", "true"));
+    }
+    if let Some(depth) = context.max_verify_depth {
+        return Err(unsupported("validation_context.max_verify_depth", &depth.to_string()));
+    }
+    Ok(Validation {
+        trust,
+        names: context.match_typed_subject_alt_names.into_iter().map(name).collect::<Result<_, _>>()?,
+        certificate_hashes: context.verify_certificate_hash,
+        spki_hashes: context.verify_certificate_spki,
+        crl: context.crl.as_ref().map(|source| file("validation_context.crl", Some(source))).transpose()?,
+        crl_of_leaf_only: context.only_verify_leaf_cert_crl,
+        allow_expired: context.allow_expired_certificate,
+    })
 }
 
-fn secret_name(secret: &SdsSecretConfig) -> Result<String, Reason> {
-    not_empty("sds_secret_config.name", secret.name.clone())
+fn name(matcher: SubjectAltNameMatcher) -> Result<NameMatch, Reason> {
+    let kind = match known("match_typed_subject_alt_names.san_type", matcher.san_type)? {
+        SanType::Dns => NameKind::Dns,
+        SanType::Uri => NameKind::Uri,
+        SanType::Email => NameKind::Email,
+        SanType::IpAddress => NameKind::Ip,
+        other @ (SanType::Unspecified | SanType::OtherName) => {
+            return Err(unsupported("match_typed_subject_alt_names.san_type", other.as_str_name()));
+        }
+    };
+    let matcher_text = matcher.matcher.ok_or(Reason::Missing("match_typed_subject_alt_names.matcher"))?;
+    Ok(NameMatch { kind, text: text::text("match_typed_subject_alt_names.matcher", matcher_text)? })
+}
+
+fn secret_ref(secret: &SdsSecretConfig) -> Result<SecretRef, Reason> {
+    Ok(SecretRef {
+        name: not_empty("sds_secret_config.name", secret.name.clone())?,
+        source: secret_source(secret.sds_config.as_ref())?,
+    })
+}
+
+fn secret_source(config: Option<&ConfigSource>) -> Result<SecretSource, Reason> {
+    match config.and_then(|config| config.config_source_specifier.as_ref()) {
+        Some(ConfigSourceSpecifier::Ads(_)) => Ok(SecretSource::Ads),
+        Some(ConfigSourceSpecifier::ApiConfigSource(api)) => {
+            let service = api.grpc_services.first().and_then(|service| service.target_specifier.as_ref());
+            match service {
+                Some(TargetSpecifier::EnvoyGrpc(grpc)) if grpc.cluster_name == SDS_CLUSTER => {
+                    Ok(SecretSource::Socket)
+                }
+                other => Err(Reason::Unsupported {
+                    field: "sds_config.api_config_source",
+                    value: format!("{other:?}"),
+                }),
+            }
+        }
+        None => Err(Reason::Missing("sds_config")),
+    }
+}
+
+fn unsupported(field: &'static str, value: &str) -> Reason {
+    Reason::Unsupported { field, value: value.to_owned() }
 }
 
 /// Keys and certificates are only taken by reference: nothing secret travels in a configuration.

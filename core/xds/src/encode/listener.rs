@@ -2,13 +2,13 @@
 
 use prost_types::Any;
 use selvedge_traffic::listener::DetectedTransport;
-use selvedge_traffic::{ChainMatch, Direction, FilterChain, Listener, Network};
+use selvedge_traffic::{ChainMatch, Direction, FilterChain, Listener, Network, Transport};
 use selvedge_xds_proto::envoy::config::core::v3::TrafficDirection;
 use selvedge_xds_proto::envoy::config::listener::v3 as proto;
 use selvedge_xds_proto::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 use selvedge_xds_proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 
-use super::{access_log, endpoint, http, tcp, tls};
+use super::{access_log, duration, endpoint, http, tcp, tls};
 use crate::any::pack;
 
 pub(super) fn encode(listener: &Listener) -> proto::Listener {
@@ -27,6 +27,8 @@ pub(super) fn encode(listener: &Listener) -> proto::Listener {
         default_filter_chain: listener.default_chain.as_ref().map(chain),
         listener_filters,
         traffic_direction: direction(listener.direction).into(),
+        listener_filters_timeout: listener.inspection.timeout.map(duration::encode),
+        continue_on_listener_filters_timeout: listener.inspection.continue_on_timeout,
         access_log: access_log::all(&listener.access_logs),
     }
 }
@@ -61,6 +63,10 @@ fn chain(chain: &FilterChain) -> proto::FilterChain {
         }],
         transport_socket: tls::downstream(&chain.transport),
         name: chain.name.clone(),
+        transport_socket_connect_timeout: match &chain.transport {
+            Transport::Tls(tls) => tls.handshake_timeout.map(duration::encode),
+            Transport::Plain => None,
+        },
     }
 }
 
@@ -74,6 +80,7 @@ fn chain_match(matches: &ChainMatch) -> proto::FilterChainMatch {
             Some(DetectedTransport::Tls) => "tls",
         }
         .to_owned(),
+        application_protocols: matches.application_protocols.clone(),
         ..proto::FilterChainMatch::default()
     }
 }

@@ -1,5 +1,6 @@
 //! Where a proxy is to look for what a resource refers to.
 
+use selvedge_traffic::tls::SecretSource;
 use selvedge_xds_proto::envoy::config::core::v3::{
     AggregatedConfigSource, ApiConfigSource, ApiVersion, ConfigSource, GrpcService, api_config_source,
     config_source, grpc_service,
@@ -18,8 +19,16 @@ pub(super) fn ads() -> ConfigSource {
     }
 }
 
+/// Whoever hands a secret out.
+pub(super) fn secrets(source: SecretSource) -> ConfigSource {
+    match source {
+        SecretSource::Ads => ads(),
+        SecretSource::Socket => sds(),
+    }
+}
+
 /// The local secret discovery socket.
-pub(super) fn sds() -> ConfigSource {
+fn sds() -> ConfigSource {
     let service = GrpcService {
         timeout: None,
         initial_metadata: Vec::new(),

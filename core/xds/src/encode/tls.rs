@@ -1,6 +1,8 @@
 //! Transport security.
 
-use selvedge_traffic::tls::{Certificate, Trust, Validation};
+use selvedge_traffic::tls::{
+    Certificate, NameKind, NameMatch, SecretRef, Trust, Validation, Version, Versions,
+};
 use selvedge_traffic::{Transport, UpstreamTransport};
 use selvedge_xds_proto::envoy::config::core::v3::{
     DataSource, TransportSocket, data_source, transport_socket,
@@ -12,11 +14,10 @@ use selvedge_xds_proto::envoy::extensions::transport_sockets::tls::v3::common_tl
 use selvedge_xds_proto::envoy::extensions::transport_sockets::tls::v3::subject_alt_name_matcher::SanType;
 use selvedge_xds_proto::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig,
-    SubjectAltNameMatcher, TlsCertificate, UpstreamTlsContext,
+    SubjectAltNameMatcher, TlsCertificate, TlsParameters, UpstreamTlsContext, tls_parameters,
 };
-use selvedge_xds_proto::envoy::r#type::matcher::v3::{StringMatcher, string_matcher};
 
-use super::source;
+use super::{source, text};
 use crate::any::pack;
 
 const SOCKET_NAME: &str = "envoy.transport_sockets.tls";
@@ -24,8 +25,13 @@ const SOCKET_NAME: &str = "envoy.transport_sockets.tls";
 pub(super) fn downstream(transport: &Transport) -> Option<TransportSocket> {
     let Transport::Tls(tls) = transport else { return None };
     let context = DownstreamTlsContext {
-        common_tls_context: Some(common(Some(&tls.certificate), tls.validation.as_ref(), &tls.alpn)),
+        common_tls_context: Some(CommonTlsContext {
+            tls_params: parameters(tls.versions),
+            ..common(Some(&tls.certificate), tls.validation.as_ref(), &tls.alpn)
+        }),
         require_client_certificate: tls.require_client_certificate.then_some(true),
+        require_sni: tls.require_sni.then_some(true),
+        disable_stateless_session_resumption: tls.without_tickets,
     };
     Some(TransportSocket {
         name: SOCKET_NAME.to_owned(),
@@ -36,12 +42,29 @@ pub(super) fn downstream(transport: &Transport) -> Option<TransportSocket> {
 pub(super) fn upstream(transport: &UpstreamTransport) -> Option<TransportSocket> {
     let UpstreamTransport::Tls(tls) = transport else { return None };
     let context = UpstreamTlsContext {
-        common_tls_context: Some(common(tls.certificate.as_ref(), tls.validation.as_ref(), &tls.alpn)),
+        common_tls_context: Some(CommonTlsContext {
+            tls_params: parameters(tls.versions),
+            ..common(tls.certificate.as_ref(), tls.validation.as_ref(), &tls.alpn)
+        }),
         sni: tls.sni.clone(),
+        ..UpstreamTlsContext::default()
     };
     Some(TransportSocket {
         name: SOCKET_NAME.to_owned(),
         config_type: Some(transport_socket::ConfigType::TypedConfig(pack(&context))),
+    })
+}
+
+fn parameters(versions: Versions) -> Option<TlsParameters> {
+    let protocol = |version: Option<Version>| match version {
+        None => tls_parameters::TlsProtocol::TlsAuto,
+        Some(Version::Tls12) => tls_parameters::TlsProtocol::TlSv12,
+        Some(Version::Tls13) => tls_parameters::TlsProtocol::TlSv13,
+    };
+    (versions != Versions::default()).then(|| TlsParameters {
+        tls_minimum_protocol_version: protocol(versions.min).into(),
+        tls_maximum_protocol_version: protocol(versions.max).into(),
+        ..TlsParameters::default()
     })
 }
 
@@ -52,10 +75,14 @@ fn common(
 ) -> CommonTlsContext {
     let mut context = CommonTlsContext { alpn_protocols: alpn.to_vec(), ..CommonTlsContext::default() };
     match certificate {
-        Some(Certificate::Files { chain, key }) => context
-            .tls_certificates
-            .push(TlsCertificate { certificate_chain: Some(file(chain)), private_key: Some(file(key)) }),
-        Some(Certificate::Sds { name }) => context.tls_certificate_sds_secret_configs.push(secret(name)),
+        Some(Certificate::Files { chain, key }) => context.tls_certificates.push(TlsCertificate {
+            certificate_chain: Some(file(chain)),
+            private_key: Some(file(key)),
+            password: None,
+        }),
+        Some(Certificate::Sds(secret)) => {
+            context.tls_certificate_sds_secret_configs.push(secret_config(secret))
+        }
         None => {}
     }
     context.validation_context_type = validation.map(validation_context);
@@ -64,43 +91,43 @@ fn common(
 
 fn validation_context(validation: &Validation) -> ValidationContextType {
     let mut context = CertificateValidationContext {
-        match_typed_subject_alt_names: validation
-            .subject_alternative_names
-            .iter()
-            .map(|name| san(name))
-            .collect(),
+        match_typed_subject_alt_names: validation.names.iter().map(name).collect(),
+        verify_certificate_hash: validation.certificate_hashes.clone(),
+        verify_certificate_spki: validation.spki_hashes.clone(),
+        crl: validation.crl.as_deref().map(file),
+        only_verify_leaf_cert_crl: validation.crl_of_leaf_only,
+        allow_expired_certificate: validation.allow_expired,
         ..CertificateValidationContext::default()
     };
     match &validation.trust {
         Trust::File { chain } => context.trusted_ca = Some(file(chain)),
         Trust::AcceptAny => context.trust_chain_verification = TrustChainVerification::AcceptUntrusted.into(),
-        Trust::Sds { name } if validation.subject_alternative_names.is_empty() => {
-            return ValidationContextType::ValidationContextSdsSecretConfig(secret(name));
+        Trust::Unvouched => {}
+        Trust::Sds(secret) if context == CertificateValidationContext::default() => {
+            return ValidationContextType::ValidationContextSdsSecretConfig(secret_config(secret));
         }
-        Trust::Sds { name } => {
+        Trust::Sds(secret) => {
             return ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
                 default_validation_context: Some(context),
-                validation_context_sds_secret_config: Some(secret(name)),
+                validation_context_sds_secret_config: Some(secret_config(secret)),
             });
         }
     }
     ValidationContextType::ValidationContext(context)
 }
 
-/// App Mesh names DNS names and SPIFFE URIs in one list.
-fn san(name: &str) -> SubjectAltNameMatcher {
-    let san_type = if name.contains("://") { SanType::Uri } else { SanType::Dns };
-    SubjectAltNameMatcher {
-        san_type: san_type.into(),
-        matcher: Some(StringMatcher {
-            match_pattern: Some(string_matcher::MatchPattern::Exact(name.to_owned())),
-            ..StringMatcher::default()
-        }),
-    }
+fn name(name: &NameMatch) -> SubjectAltNameMatcher {
+    let san_type = match name.kind {
+        NameKind::Dns => SanType::Dns,
+        NameKind::Uri => SanType::Uri,
+        NameKind::Email => SanType::Email,
+        NameKind::Ip => SanType::IpAddress,
+    };
+    SubjectAltNameMatcher { san_type: san_type.into(), matcher: Some(text::text(&name.text)) }
 }
 
-fn secret(name: &str) -> SdsSecretConfig {
-    SdsSecretConfig { name: name.to_owned(), sds_config: Some(source::sds()) }
+fn secret_config(secret: &SecretRef) -> SdsSecretConfig {
+    SdsSecretConfig { name: secret.name.clone(), sds_config: Some(source::secrets(secret.source)) }
 }
 
 fn file(path: &str) -> DataSource {

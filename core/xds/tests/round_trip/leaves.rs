@@ -7,7 +7,11 @@ use proptest::option;
 use proptest::prelude::*;
 use selvedge_traffic::access_log::filter::{Comparison, Operator};
 use selvedge_traffic::matching::header::Pattern;
-use selvedge_traffic::tls::{Certificate, DownstreamTls, Trust, UpstreamTls, Validation};
+use selvedge_traffic::matching::{TextCondition, TextMatch};
+use selvedge_traffic::tls::{
+    Certificate, DownstreamTls, NameKind, NameMatch, SecretRef, SecretSource, Trust, UpstreamTls, Validation,
+    Version, Versions,
+};
 use selvedge_traffic::{
     AccessLog, AccessLogFormat, JsonTemplate, Label, Labels, LogFilter, Transport, UpstreamTransport,
     WeightedCluster,
@@ -133,40 +137,121 @@ pub(crate) fn weighted(weight_min: u32) -> BoxedStrategy<Vec<WeightedCluster>> {
         .boxed()
 }
 
+pub(crate) fn text_match() -> BoxedStrategy<TextMatch> {
+    let condition = prop_oneof![
+        text().prop_map(TextCondition::Exact),
+        text().prop_map(TextCondition::Prefix),
+        text().prop_map(TextCondition::Suffix),
+        text().prop_map(TextCondition::Contains),
+        pattern().prop_map(TextCondition::Regex),
+    ];
+    (condition, any::<bool>())
+        .prop_map(|(condition, ignore_case)| TextMatch { condition, ignore_case })
+        .boxed()
+}
+
+fn secret() -> BoxedStrategy<SecretRef> {
+    let source = prop_oneof![Just(SecretSource::Socket), Just(SecretSource::Ads)];
+    (some_text(), source).prop_map(|(name, source)| SecretRef { name, source }).boxed()
+}
+
 fn certificate() -> BoxedStrategy<Certificate> {
     prop_oneof![
         (some_text(), some_text()).prop_map(|(chain, key)| Certificate::Files { chain, key }),
-        some_text().prop_map(|name| Certificate::Sds { name }),
+        secret().prop_map(Certificate::Sds),
     ]
     .boxed()
+}
+
+fn names() -> BoxedStrategy<Vec<NameMatch>> {
+    let kind =
+        prop_oneof![Just(NameKind::Dns), Just(NameKind::Uri), Just(NameKind::Email), Just(NameKind::Ip)];
+    vec((kind, text_match()).prop_map(|(kind, text)| NameMatch { kind, text }), 0..3).boxed()
 }
 
 fn validation() -> BoxedStrategy<Validation> {
     let trust = prop_oneof![
         some_text().prop_map(|chain| Trust::File { chain }),
-        some_text().prop_map(|name| Trust::Sds { name }),
+        secret().prop_map(Trust::Sds),
         Just(Trust::AcceptAny),
+        Just(Trust::Unvouched),
     ];
-    let name = prop_oneof![word(), word().prop_map(|word| format!("spiffe://mesh.local/{word}"))];
-    (trust, vec(name, 0..3))
-        .prop_map(|(trust, subject_alternative_names)| Validation { trust, subject_alternative_names })
+    let pins = (vec(some_text(), 0..2), vec(some_text(), 0..2));
+    let lists = (option::of(some_text()), any::<bool>(), any::<bool>());
+    (trust, names(), pins, lists)
+        .prop_map(
+            |(
+                trust,
+                mut names,
+                (mut certificate_hashes, spki_hashes),
+                (crl, crl_of_leaf_only, allow_expired),
+            )| {
+                // Without an authority there is a pin, and no name.
+                if trust == Trust::Unvouched {
+                    names.clear();
+                    certificate_hashes.push("pin".to_owned());
+                }
+                Validation {
+                    trust,
+                    names,
+                    certificate_hashes,
+                    spki_hashes,
+                    crl,
+                    crl_of_leaf_only,
+                    allow_expired,
+                }
+            },
+        )
+        .boxed()
+}
+
+fn versions() -> BoxedStrategy<Versions> {
+    let version = || option::of(prop_oneof![Just(Version::Tls12), Just(Version::Tls13)]);
+    (version(), version())
+        .prop_map(|(min, max)| {
+            if max.is_some() && min > max { Versions { min: max, max: min } } else { Versions { min, max } }
+        })
         .boxed()
 }
 
 pub(crate) fn downstream_transport() -> BoxedStrategy<Transport> {
-    let tls = (certificate(), option::of(validation()), any::<bool>(), vec(word(), 0..3)).prop_map(
-        |(certificate, validation, require_client_certificate, alpn)| {
-            Transport::Tls(DownstreamTls { certificate, validation, require_client_certificate, alpn })
-        },
-    );
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let tls = (
+        certificate(),
+        option::of(validation()),
+        flags,
+        vec(word(), 0..3),
+        versions(),
+        option::of(duration()),
+    )
+        .prop_map(
+            |(
+                certificate,
+                validation,
+                (require_client_certificate, require_sni, without_tickets),
+                alpn,
+                versions,
+                handshake_timeout,
+            )| {
+                Transport::Tls(Box::new(DownstreamTls {
+                    certificate,
+                    validation,
+                    require_client_certificate,
+                    require_sni,
+                    alpn,
+                    versions,
+                    without_tickets,
+                    handshake_timeout,
+                }))
+            },
+        );
     prop_oneof![Just(Transport::Plain), tls].boxed()
 }
 
 pub(crate) fn upstream_transport() -> BoxedStrategy<UpstreamTransport> {
-    let tls = (option::of(certificate()), option::of(validation()), text(), vec(word(), 0..3)).prop_map(
-        |(certificate, validation, sni, alpn)| {
-            UpstreamTransport::Tls(UpstreamTls { certificate, validation, sni, alpn })
-        },
-    );
+    let tls = (option::of(certificate()), option::of(validation()), text(), vec(word(), 0..3), versions())
+        .prop_map(|(certificate, validation, sni, alpn, versions)| {
+            UpstreamTransport::Tls(Box::new(UpstreamTls { certificate, validation, sni, alpn, versions }))
+        });
     prop_oneof![Just(UpstreamTransport::Plain), tls].boxed()
 }

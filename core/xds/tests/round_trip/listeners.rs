@@ -7,7 +7,8 @@ use proptest::option;
 use proptest::prelude::*;
 use selvedge_traffic::listener::DetectedTransport;
 use selvedge_traffic::{
-    ChainMatch, Codec, Direction, FilterChain, HttpConnection, Listener, Network, RouteSource, TcpProxy,
+    ChainMatch, Codec, Direction, FilterChain, HttpConnection, Inspection, Listener, Network, RouteSource,
+    TcpProxy,
 };
 
 use super::filters::filters;
@@ -86,11 +87,12 @@ fn tcp() -> BoxedStrategy<TcpProxy> {
 
 fn chain() -> BoxedStrategy<FilterChain> {
     let detected = option::of(prop::sample::select(vec![DetectedTransport::Plain, DetectedTransport::Tls]));
-    let matches = (option::of(any::<u16>()), vec(word(), 0..2), detected).prop_map(
-        |(destination_port, server_names, transport)| ChainMatch {
+    let matches = (option::of(any::<u16>()), vec(word(), 0..2), detected, vec(word(), 0..2)).prop_map(
+        |(destination_port, server_names, transport, application_protocols)| ChainMatch {
             destination_port,
             server_names,
             transport,
+            application_protocols,
         },
     );
     let network = prop_oneof![
@@ -106,17 +108,23 @@ pub(crate) fn listener() -> BoxedStrategy<Listener> {
     let direction =
         prop::sample::select(vec![Direction::Unspecified, Direction::Inbound, Direction::Outbound]);
     let address = (any::<IpAddr>(), any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port));
-    (word(), address, direction, any::<[bool; 3]>(), vec(chain(), 0..3), option::of(chain()), access_logs())
-        .prop_map(|(name, address, direction, flags, chains, default_chain, access_logs)| Listener {
-            name,
-            address,
-            ipv4_compat: flags[0],
-            direction,
-            original_dst: flags[1],
-            tls_inspector: flags[2],
-            chains,
-            default_chain,
-            access_logs,
+    let inspection = (option::of(duration()), any::<bool>())
+        .prop_map(|(timeout, continue_on_timeout)| Inspection { timeout, continue_on_timeout });
+    let flags = (any::<[bool; 3]>(), inspection);
+    (word(), address, direction, flags, vec(chain(), 0..3), option::of(chain()), access_logs())
+        .prop_map(|(name, address, direction, (flags, inspection), chains, default_chain, access_logs)| {
+            Listener {
+                name,
+                address,
+                ipv4_compat: flags[0],
+                direction,
+                original_dst: flags[1],
+                tls_inspector: flags[2],
+                inspection,
+                chains,
+                default_chain,
+                access_logs,
+            }
         })
         .boxed()
 }

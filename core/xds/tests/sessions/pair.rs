@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use selvedge_traffic::{
-    ChainMatch, Direction, FilterChain, HttpConnection, Listener, Network, Resource, RouteSource, Transport,
+    ChainMatch, Direction, FilterChain, HttpConnection, Inspection, Listener, Network, Resource, RouteSource,
+    Transport,
 };
 use selvedge_xds::client::Refused;
 use selvedge_xds::server::{Event, Form, Scope};
@@ -22,6 +23,7 @@ fn listener(name: &str, table: &str) -> Arc<Encoded> {
         direction: Direction::Inbound,
         original_dst: false,
         tls_inspector: false,
+        inspection: Inspection::default(),
         chains: vec![FilterChain {
             name: String::new(),
             matches: ChainMatch::default(),

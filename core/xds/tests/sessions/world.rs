@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use prost::Message;
 use selvedge_traffic::{
-    Cluster, Discovery, Listener, LoadAssignment, LocalityEndpoints, Resource, ResourceKind, RouteTable,
-    VirtualHost,
+    Cluster, Discovery, Inspection, Listener, LoadAssignment, LocalityEndpoints, Resource, ResourceKind,
+    RouteTable, VirtualHost,
 };
 use selvedge_xds::server::{Event, Form, Scope};
 use selvedge_xds::{Encoded, ServerSession, View, encode, type_url};
@@ -46,6 +46,7 @@ pub(crate) fn listener(name: &str, port: u16) -> Arc<Encoded> {
         direction: selvedge_traffic::Direction::Inbound,
         original_dst: false,
         tls_inspector: false,
+        inspection: Inspection::default(),
         chains: Vec::new(),
         default_chain: None,
         access_logs: Vec::new(),

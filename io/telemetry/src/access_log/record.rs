@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use super::tls::TlsSource;
 use crate::ResponseFlags;
 
 /// Headers of a message, wherever they are kept.
@@ -94,6 +95,12 @@ pub struct Record<'a> {
 
     pub route_name: Option<&'a str>,
     pub chain_name: Option<&'a str>,
+    /// Of a client that speaks TLS.
+    pub downstream_tls: Option<&'a dyn TlsSource>,
+    /// Of a host that is spoken to by TLS.
+    pub upstream_tls: Option<&'a dyn TlsSource>,
+    /// Why the client's handshake failed.
+    pub downstream_failure: Option<&'a str>,
     /// The TLS client's SNI.
     pub server_name: Option<&'a str>,
     pub local_reply_body: Option<&'a str>,

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::operator::{Header, Kind, Operator, Original, Plain, Point, Unit};
 use super::record::{HeaderSource, Record, RecordKind};
+use super::tls::{CertificateFact, TlsSource, Whose};
 use crate::{ResponseFlags, grpc};
 
 /// What has been written for an operator.
@@ -57,6 +58,75 @@ fn write_kind(kind: &Kind, record: &Record<'_>, out: &mut Vec<u8>) -> Written {
 fn write_plain(plain: Plain, record: &Record<'_>, out: &mut Vec<u8>) -> Written {
     match plain {
         Plain::Protocol => string(record.protocol.map(|protocol| protocol.text()), out),
+        Plain::DownstreamTransportFailureReason => string(record.downstream_failure, out),
+        Plain::DownstreamTlsVersion => string(record.downstream_tls.map(TlsSource::version), out),
+        Plain::DownstreamTlsCipher => string(record.downstream_tls.map(TlsSource::cipher), out),
+        Plain::DownstreamPeerUriSan => {
+            certificate(record.downstream_tls, Whose::Peer, CertificateFact::Uris, out)
+        }
+        Plain::DownstreamPeerDnsSan => {
+            certificate(record.downstream_tls, Whose::Peer, CertificateFact::DnsNames, out)
+        }
+        Plain::DownstreamPeerSubject => {
+            certificate(record.downstream_tls, Whose::Peer, CertificateFact::Subject, out)
+        }
+        Plain::DownstreamPeerIssuer => {
+            certificate(record.downstream_tls, Whose::Peer, CertificateFact::Issuer, out)
+        }
+        Plain::DownstreamPeerCert => {
+            certificate(record.downstream_tls, Whose::Peer, CertificateFact::Pem, out)
+        }
+        Plain::DownstreamLocalUriSan => {
+            certificate(record.downstream_tls, Whose::Local, CertificateFact::Uris, out)
+        }
+        Plain::DownstreamLocalDnsSan => {
+            certificate(record.downstream_tls, Whose::Local, CertificateFact::DnsNames, out)
+        }
+        Plain::DownstreamLocalSubject => {
+            certificate(record.downstream_tls, Whose::Local, CertificateFact::Subject, out)
+        }
+        Plain::UpstreamTlsVersion => string(record.upstream_tls.map(TlsSource::version), out),
+        Plain::UpstreamTlsCipher => string(record.upstream_tls.map(TlsSource::cipher), out),
+        Plain::UpstreamPeerUriSan => {
+            certificate(record.upstream_tls, Whose::Peer, CertificateFact::Uris, out)
+        }
+        Plain::UpstreamPeerDnsSan => {
+            certificate(record.upstream_tls, Whose::Peer, CertificateFact::DnsNames, out)
+        }
+        Plain::UpstreamPeerSubject => {
+            certificate(record.upstream_tls, Whose::Peer, CertificateFact::Subject, out)
+        }
+        Plain::UpstreamPeerIssuer => {
+            certificate(record.upstream_tls, Whose::Peer, CertificateFact::Issuer, out)
+        }
+        Plain::UpstreamPeerCert => certificate(record.upstream_tls, Whose::Peer, CertificateFact::Pem, out),
+        Plain::UpstreamLocalUriSan => {
+            certificate(record.upstream_tls, Whose::Local, CertificateFact::Uris, out)
+        }
+        Plain::UpstreamLocalDnsSan => {
+            certificate(record.upstream_tls, Whose::Local, CertificateFact::DnsNames, out)
+        }
+        Plain::UpstreamLocalSubject => {
+            certificate(record.upstream_tls, Whose::Local, CertificateFact::Subject, out)
+        }
+        Plain::DownstreamPeerIpSan => {
+            certificate(record.downstream_tls, Whose::Peer, CertificateFact::Addresses, out)
+        }
+        Plain::DownstreamPeerEmailSan => {
+            certificate(record.downstream_tls, Whose::Peer, CertificateFact::Emails, out)
+        }
+        Plain::DownstreamPeerFingerprint256 => {
+            certificate(record.downstream_tls, Whose::Peer, CertificateFact::Fingerprint256, out)
+        }
+        Plain::DownstreamPeerFingerprint1 => {
+            certificate(record.downstream_tls, Whose::Peer, CertificateFact::Fingerprint1, out)
+        }
+        Plain::DownstreamPeerSerial => {
+            certificate(record.downstream_tls, Whose::Peer, CertificateFact::Serial, out)
+        }
+        Plain::DownstreamLocalEmailSan => {
+            certificate(record.downstream_tls, Whose::Local, CertificateFact::Emails, out)
+        }
         Plain::RequestedServerName => string(record.server_name, out),
         Plain::ResponseCode => number(Some(record.status.into()), out),
         Plain::ResponseCodeDetails => string(record.details, out),
@@ -156,6 +226,18 @@ fn number(value: Option<u64>, out: &mut Vec<u8>) -> Written {
     let Some(value) = value else { return Written::Missing };
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     Written::Number
+}
+
+fn certificate(
+    tls: Option<&dyn TlsSource>,
+    whose: Whose,
+    fact: CertificateFact,
+    out: &mut Vec<u8>,
+) -> Written {
+    match tls.is_some_and(|tls| tls.write(whose, fact, out)) {
+        true => Written::Text,
+        false => Written::Missing,
+    }
 }
 
 fn string(value: Option<&str>, out: &mut Vec<u8>) -> Written {

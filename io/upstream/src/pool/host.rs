@@ -155,10 +155,10 @@ impl HostPool {
         let begin = Instant::now();
         self.open.set(self.open.get() + 1);
         let mut opened = Opened::new(pools.connection_id(), self, protocol, guard, begin);
-        match connect::connect(self.host.address, self.cluster.config.connect_timeout).await {
-            Ok(stream) => {
+        match self.establish(pools).await {
+            Ok(io) => {
                 self.cluster.stats.upstream_cx_connect_ms.record(begin.elapsed().as_millis() as u64);
-                Ok((Io::new(stream, pools.buffers.clone()), opened))
+                Ok((io, opened))
             }
             Err(error) => {
                 let stats = &self.cluster.stats;
@@ -174,6 +174,18 @@ impl HostPool {
                 Err(AcquireError::from(&error))
             }
         }
+    }
+
+    /// A connection that bytes can be sent on, encrypted if the cluster wants it; all of it within its connect time-out.
+    async fn establish(&self, pools: &Pools) -> Result<Io, ConnectError> {
+        let (begin, timeout) = (Instant::now(), self.cluster.config.connect_timeout);
+        let stream = connect::connect(self.host.address, timeout).await?;
+        let mut io = Io::new(stream, pools.buffers.clone());
+        if let Some(tls) = &self.cluster.tls {
+            let left = timeout.saturating_sub(begin.elapsed());
+            connect::secure(&mut io, tls, self.host.address, left).await?;
+        }
+        Ok(io)
     }
 
     /// Takes a connection back that can carry another request.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use selvedge_telemetry::{ClusterStats, Sharded};
 use selvedge_wire::h2::{self, Client};
+use selvedge_wire::tls::Facts;
 use tokio::sync::oneshot;
 
 use super::host::HostPool;
@@ -34,6 +35,7 @@ struct Shared {
 struct SharedState {
     id: u64,
     local: Option<SocketAddr>,
+    tls: Option<Rc<Facts>>,
     streams: Cell<usize>,
     requests: Cell<u64>,
     idle_since: Cell<Instant>,
@@ -61,6 +63,10 @@ impl Slot {
     /// No other stream is opened here; the connection ends with the last one.
     pub(super) fn distrust(&self) {
         self.0.distrusted.set(true);
+    }
+
+    pub(super) fn tls(&self) -> Option<&Rc<Facts>> {
+        self.0.tls.as_ref()
     }
 }
 
@@ -118,7 +124,7 @@ impl HostPool {
                 return Err(error);
             }
         };
-        let local = io.local_addr();
+        let (local, tls) = (io.local_addr(), io.tls().cloned());
         let (client, connection) = match h2::connect(io).await {
             Ok(opened) => opened,
             Err(error) => {
@@ -132,6 +138,7 @@ impl HostPool {
         let state = Rc::new(SharedState {
             id: opened.id,
             local,
+            tls,
             streams: Cell::new(0),
             requests: Cell::new(0),
             idle_since: Cell::new(Instant::now()),

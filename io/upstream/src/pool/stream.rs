@@ -15,6 +15,7 @@ use selvedge_http::parse::ResponseError;
 use selvedge_wire::channel::{Channel, ChannelError};
 use selvedge_wire::h1::{Http1, ReadError};
 use selvedge_wire::h2::{self, Client, Http2Stream};
+use selvedge_wire::tls::Facts;
 
 use super::Protocol;
 use super::host::HostPool;
@@ -131,6 +132,15 @@ impl UpstreamStream {
             Some(Carrier::Http1 { opened, .. }) => opened.id,
             Some(Carrier::Http2 { slot, .. }) => slot.connection_id(),
             None => 0,
+        }
+    }
+
+    /// What the handshake with the host settled; `None` of a plain connection.
+    pub fn tls(&self) -> Option<&Rc<Facts>> {
+        match (&self.channel, &self.carrier) {
+            (Channel::Http1(http), _) => http.io.tls(),
+            (_, Some(Carrier::Http2 { slot, .. })) => slot.tls(),
+            _ => None,
         }
     }
 

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use selvedge_telemetry::Registry;
-use selvedge_traffic::{Discovery, ResourceKind};
+use selvedge_traffic::{Discovery, Resource, ResourceKind, Transport, UpstreamTransport};
 use selvedge_upstream::{Cluster, Clusters};
 use selvedge_wire::drain::{self, DrainState};
-use selvedge_xds::client::Update;
+use selvedge_xds::client::{Received, Refused, Update};
 use selvedge_xds::{ClientSession, Encoded, Node};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -362,7 +362,8 @@ impl Driver {
         }
         let (kind, undecodable) = (update.kind, update.refused.len());
         let before = self.refusals;
-        self.state().handle_update(update, Instant::now());
+        let unusable = self.unusable(&update);
+        self.state().handle_update_except(update, unusable, Instant::now());
         self.carry_out();
         let rejected = undecodable > 0 || self.refusals > before;
         let stats = self.registry.server();
@@ -379,7 +380,46 @@ impl Driver {
         }
     }
 
+    /// What asks for certificates that cannot be read.
+    fn unusable(&self, update: &Update) -> Vec<Refused> {
+        let secrets = self.clusters.secrets();
+        let check = |resource: &Resource| match resource {
+            Resource::Cluster(cluster) => match &cluster.transport {
+                UpstreamTransport::Tls(tls) => secrets.check_client(tls),
+                UpstreamTransport::Plain => Ok(()),
+            },
+            Resource::Listener(listener) => {
+                let chains = listener.chains.iter().chain(&listener.default_chain);
+                chains.into_iter().try_for_each(|chain| match &chain.transport {
+                    Transport::Tls(tls) => secrets.check_server(tls),
+                    Transport::Plain => Ok(()),
+                })
+            }
+            Resource::Endpoints(_) | Resource::Routes(_) => Ok(()),
+        };
+        let failed = |received: &Received| {
+            let error = check(&received.resource).err()?;
+            Some(Refused { resource: received.resource.name().to_owned(), reason: describe(&error) })
+        };
+        update.changed.iter().filter_map(failed).collect()
+    }
+
     fn state(&self) -> MutexGuard<'_, ProxyState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// An error with its causes, on one line; causes that are told already are not told again.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
 }

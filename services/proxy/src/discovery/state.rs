@@ -85,6 +85,11 @@ impl ProxyState {
 
     /// Takes what the control plane sent; what can be applied is, what cannot is refused by name, and the rest stays.
     pub fn handle_update(&mut self, update: Update, now: Instant) {
+        self.handle_update_except(update, Vec::new(), now);
+    }
+
+    /// As [`ProxyState::handle_update`]; whoever knows the disk found that those in `unusable` cannot be served.
+    pub fn handle_update_except(&mut self, update: Update, unusable: Vec<Refused>, now: Instant) {
         let Update { kind, nonce, changed, removed, refused: undecodable } = update;
         for refused in &undecodable {
             self.failed(kind, &refused.resource, &refused.reason, now);
@@ -92,6 +97,11 @@ impl ProxyState {
         let mut refused = Vec::new();
         for received in changed {
             let name = received.resource.name().to_owned();
+            if let Some(unusable) = unusable.iter().find(|unusable| unusable.resource == name) {
+                self.failed(kind, &name, &unusable.reason, now);
+                refused.push(unusable.clone());
+                continue;
+            }
             if let Err(invalid) = self.accept(received.resource, &received.encoded.version, now) {
                 let reason = invalid.to_string();
                 self.failed(kind, &name, &reason, now);

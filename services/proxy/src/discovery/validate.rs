@@ -5,6 +5,7 @@ use std::sync::Arc;
 use selvedge_telemetry::AccessLogs;
 use selvedge_telemetry::access_log::FormatError;
 use selvedge_traffic::compiled::TableInvalid;
+use selvedge_traffic::tls::{Certificate, Trust, Validation};
 use selvedge_traffic::{
     AccessLog, Cluster, CompiledRoutes, FilterEntry, HttpFilter, Listener, Network, RouteSource, RouteTable,
     Transport, UpstreamTransport,
@@ -17,10 +18,8 @@ use crate::request::edit::{Edits, HeaderInvalid};
 /// Why a decoded resource is not accepted.
 #[derive(Debug, Error)]
 pub(super) enum Invalid {
-    #[error("TLS to the upstream hosts is not supported by this version")]
-    UpstreamTls,
-    #[error("filter chain {0:?}: TLS termination is not supported by this version")]
-    DownstreamTls(String),
+    #[error("secret {0:?}: no secret discovery service is known")]
+    Secret(String),
     #[error("filter {0:?} is not supported by this version")]
     Filter(String),
     #[error(transparent)]
@@ -34,9 +33,9 @@ pub(super) enum Invalid {
 }
 
 pub(super) fn cluster(cluster: &Cluster) -> Result<(), Invalid> {
-    match cluster.transport {
+    match &cluster.transport {
         UpstreamTransport::Plain => Ok(()),
-        UpstreamTransport::Tls(_) => Err(Invalid::UpstreamTls),
+        UpstreamTransport::Tls(tls) => secrets(tls.certificate.as_ref(), tls.validation.as_ref()),
     }
 }
 
@@ -49,8 +48,8 @@ pub(super) fn routes(table: &Arc<RouteTable>) -> Result<(), Invalid> {
 pub(super) fn listener(listener: &Listener) -> Result<(), Invalid> {
     access_logs(&listener.access_logs)?;
     for chain in chains(listener) {
-        if matches!(chain.transport, Transport::Tls(_)) {
-            return Err(Invalid::DownstreamTls(chain.name.clone()));
+        if let Transport::Tls(tls) = &chain.transport {
+            secrets(Some(&tls.certificate), tls.validation.as_ref())?;
         }
         match &chain.network {
             Network::Http(connection) => {
@@ -72,6 +71,16 @@ fn filter(entry: &FilterEntry) -> Result<(), Invalid> {
             Err(Invalid::Filter(entry.name.clone()))
         }
         HttpFilter::Buffer(_) | HttpFilter::Rbac(_) | HttpFilter::LocalRateLimit(_) => Ok(()),
+    }
+}
+
+fn secrets(certificate: Option<&Certificate>, validation: Option<&Validation>) -> Result<(), Invalid> {
+    let trust = validation.map(|validation| &validation.trust);
+    match (certificate, trust) {
+        (Some(Certificate::Sds(secret)), _) | (_, Some(Trust::Sds(secret))) => {
+            Err(Invalid::Secret(secret.name.clone()))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -23,6 +23,7 @@ use selvedge_traffic::{Action, Metadata, weights};
 use selvedge_upstream::random;
 use selvedge_wire::channel::Channel;
 use selvedge_wire::deadline::Deadline;
+use selvedge_wire::tls::Facts;
 use tokio::time::Instant;
 
 use super::edit::OfRoute;
@@ -47,6 +48,10 @@ pub(crate) struct Peer {
     pub(crate) chain: Rc<str>,
     /// What filters keep for the connection.
     pub(crate) kept: RefCell<Vec<(FilterId, Rc<LocalLimiter>)>>,
+    /// What the client's handshake settled, who it is among others; `None` of a plain connection.
+    pub(crate) tls: Option<Rc<Facts>>,
+    /// The server that a TLS client asked for, even where its connection is passed on as it is.
+    pub(crate) server_name: Option<Box<str>>,
 }
 
 /// What becomes of the connection.
@@ -212,7 +217,7 @@ impl<'a> Exchange<'a> {
             peer: ip(self.peer.remote),
             use_remote_address: self.manager.config.use_remote_address,
             node_address: self.worker.node_address,
-            tls: false,
+            tls: self.peer.tls.is_some(),
         };
         sanitize::request(head, &origin, || u128::from(random::next()) << 64 | u128::from(random::next()));
         if head.scheme().is_empty() {

@@ -9,11 +9,12 @@ use std::time::{Duration, SystemTime};
 use selvedge_http::grpc;
 use selvedge_http::head::Version;
 use selvedge_http::known::HeaderId;
-use selvedge_telemetry::{Extension, Protocol, Record, RecordKind, ResponseFlags};
+use selvedge_telemetry::{Extension, Protocol, Record, RecordKind, ResponseFlags, TlsSource};
 use selvedge_traffic::Route;
 use selvedge_upstream::pool::{self, UpstreamStream};
 use selvedge_upstream::{Cluster, Host, random};
 use selvedge_wire::channel::Channel;
+use selvedge_wire::tls::Facts;
 use tokio::time::Instant;
 
 use super::exchange::Exchange;
@@ -44,6 +45,7 @@ pub(crate) struct Log<'a> {
     upstream_protocol: Option<Protocol>,
     upstream_connection_id: Option<u64>,
     upstream_local: Option<SocketAddr>,
+    upstream_tls: Option<Rc<Facts>>,
 }
 
 impl Log<'_> {
@@ -71,6 +73,7 @@ impl Log<'_> {
             upstream_protocol: None,
             upstream_connection_id: None,
             upstream_local: None,
+            upstream_tls: None,
         }
     }
 
@@ -91,6 +94,7 @@ impl Log<'_> {
         self.upstream_connection_id = Some(stream.connection_id());
         if logged {
             self.upstream_local = stream.local_addr();
+            self.upstream_tls = stream.tls().cloned();
             self.pool_ready = Some(self.since_start());
         }
     }
@@ -207,6 +211,9 @@ impl Exchange<'_> {
             downstream_direct_remote: Some(self.peer.remote),
             downstream_local: Some(self.peer.original_dst.unwrap_or(self.peer.local)),
             downstream_direct_local: Some(self.peer.local),
+            server_name: self.peer.server_name.as_deref(),
+            downstream_tls: self.peer.tls.as_deref().map(|tls| tls as &dyn TlsSource),
+            upstream_tls: log.upstream_tls.as_deref().map(|tls| tls as &dyn TlsSource),
             ..Record::default()
         };
         use_them(&record)

@@ -1,7 +1,6 @@
 //! Listeners made ready to serve: chains indexed, routes compiled, statistics and logs at hand. Made once by the control
 //! thread, shared by all workers.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,11 +11,14 @@ use selvedge_telemetry::{
     AccessLogger, AccessLogs, Extension, HttpStats, ListenerHttpStats, ListenerStats, Registry, Sharded,
     TcpStats,
 };
+use selvedge_traffic::chain::{self, Incoming};
 use selvedge_traffic::compiled::{CompiledRoutes, TableInvalid};
 use selvedge_traffic::{
-    AccessLog, Direction, FilterChain, HttpConnection, Listener, Network, RouteSource, RouteTable, TcpProxy,
-    Transport,
+    AccessLog, ChainMatch, Direction, FilterChain, HttpConnection, Listener, Network, RouteSource,
+    RouteTable, TcpProxy, Transport,
 };
+
+use selvedge_wire::tls::{Secrets, ServerTls};
 
 use crate::patience::Places;
 use crate::request::edit::{Edits, HeaderInvalid};
@@ -48,13 +50,20 @@ pub(crate) struct CompiledListener {
     pub(crate) registry: Registry,
     /// Its connections, those of all workers.
     pub(crate) places: Places,
+    /// The first bytes are looked at before a chain is chosen.
+    pub(crate) inspects: bool,
+    /// Nothing need be waited for before a connection is served.
+    pub(crate) opens_at_once: bool,
 }
 
 /// A filter chain.
 #[derive(Debug)]
 pub(crate) struct Chain {
     pub(crate) name: String,
-    destination_port: Option<u16>,
+    matches: ChainMatch,
+    /// How its connections are encrypted, if they are.
+    pub(crate) tls: Option<Arc<ServerTls>>,
+    pub(crate) handshake_timeout: Option<Duration>,
     pub(crate) network: Serving,
 }
 
@@ -123,6 +132,7 @@ pub enum CompileError {
         #[source]
         source: selvedge_telemetry::access_log::FormatError,
     },
+
     #[error(transparent)]
     Header(#[from] HeaderInvalid),
     #[error("a filter cannot be used: {0}")]
@@ -138,6 +148,7 @@ pub(crate) struct Telemetry {
     pub(crate) access_logs: Arc<AccessLogs>,
     pub(crate) node_cluster: Arc<str>,
     pub(crate) tracers: Option<Arc<Tracers>>,
+    pub(crate) secrets: Arc<Secrets>,
 }
 
 impl CompiledListener {
@@ -149,6 +160,8 @@ impl CompiledListener {
             default_chain: config.default_chain.as_ref().map(compile).transpose()?,
             stats: telemetry.registry.listener(config.address),
             loggers: telemetry.loggers(&config.access_logs)?,
+            inspects: inspects(&config),
+            opens_at_once: !inspects(&config) && !is_encrypted(&config),
             extension: telemetry.registry.extension().filter(|_| is_inbound(&config)).map(Arc::clone),
             registry: telemetry.registry.clone(),
             places: Places::default(),
@@ -156,10 +169,10 @@ impl CompiledListener {
         })
     }
 
-    /// The chain for a connection to `destination`: the one that names its port, else one that names none.
-    pub(crate) fn chain(&self, destination: SocketAddr) -> Option<&Arc<Chain>> {
-        let of_port = |port| self.chains.iter().find(|chain| chain.destination_port == port);
-        of_port(Some(destination.port())).or_else(|| of_port(None)).or(self.default_chain.as_ref())
+    /// The chain that takes a connection.
+    pub(crate) fn chain(&self, incoming: &Incoming<'_>) -> Option<&Arc<Chain>> {
+        let position = chain::select(self.chains.iter().map(|chain| &chain.matches), incoming);
+        position.map(|at| &self.chains[at]).or(self.default_chain.as_ref())
     }
 
     /// Takes new route tables; connections keep going and use them from their next request on.
@@ -193,6 +206,22 @@ impl CompiledListener {
     }
 }
 
+fn is_encrypted(config: &Listener) -> bool {
+    let mut chains = config.chains.iter().chain(&config.default_chain);
+    chains.any(|chain| matches!(chain.transport, Transport::Tls(_)))
+}
+
+/// Whether a chain can be chosen only when the first bytes are known, as Envoy then finds out by itself.
+fn inspects(config: &Listener) -> bool {
+    let wants = |chain: &FilterChain| {
+        let matches = &chain.matches;
+        matches.transport.is_some()
+            || !matches.server_names.is_empty()
+            || !matches.application_protocols.is_empty()
+    };
+    config.tls_inspector || config.chains.iter().any(wants)
+}
+
 impl HttpManager {
     /// Whether the listener's configuration has been replaced.
     pub(crate) fn is_retired(&self) -> bool {
@@ -206,9 +235,10 @@ impl Chain {
         active: &ActiveListener,
         telemetry: &Telemetry,
     ) -> Result<Self, CompileError> {
-        if chain.transport != Transport::Plain {
-            return Err(CompileError::Tls(chain.name.clone()));
-        }
+        let (tls, handshake_timeout) = match &chain.transport {
+            Transport::Plain => (None, None),
+            Transport::Tls(tls) => (Some(telemetry.secrets.server(tls)), tls.handshake_timeout),
+        };
         let network = match &chain.network {
             Network::Http(http) => Serving::Http(Arc::new(http_manager(http, active, telemetry)?)),
             Network::Tcp(tcp) => Serving::Tcp(Arc::new(TcpManager {
@@ -217,7 +247,8 @@ impl Chain {
                 config: tcp.clone(),
             })),
         };
-        Ok(Self { name: chain.name.clone(), destination_port: chain.matches.destination_port, network })
+        let (name, matches) = (chain.name.clone(), chain.matches.clone());
+        Ok(Self { name, matches, tls, handshake_timeout, network })
     }
 }
 

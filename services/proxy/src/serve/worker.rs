@@ -20,6 +20,8 @@ use crate::patience::{Patience, Places};
 const HEADS_KEPT_MAX: usize = 64;
 /// Connections from clients that one worker holds at once; those beyond are closed as soon as they are accepted.
 pub(crate) const CONNECTIONS_MAX: usize = 65_536;
+/// Handshakes that one worker makes at once; connections beyond are closed as soon as they want one.
+pub(crate) const HANDSHAKES_MAX: usize = 1024;
 /// The largest pair of heads that is kept.
 const HEADS_KEPT_BYTES_MAX: usize = 32 * 1024;
 
@@ -43,6 +45,7 @@ pub(crate) struct Worker {
     heads: RefCell<Vec<Box<Heads>>>,
     parked: RefCell<slab::Slab<Option<Waker>>>,
     connection_ids: Cell<u64>,
+    handshakes: Cell<usize>,
 }
 
 /// The heads of one exchange.
@@ -74,6 +77,7 @@ impl Worker {
             parked: RefCell::default(),
             // Ids of workers do not meet: each has 2^48 of them.
             connection_ids: Cell::new((index as u64) << 48),
+            handshakes: Cell::new(0),
         })
     }
 
@@ -93,6 +97,15 @@ impl Worker {
         let id = self.connection_ids.get();
         self.connection_ids.set(id + 1);
         id
+    }
+
+    /// A place among the handshakes under way, if there is one.
+    pub(crate) fn begin_handshake(self: &Rc<Self>) -> Option<UnderWay> {
+        let under_way = self.handshakes.get();
+        (under_way < HANDSHAKES_MAX).then(|| {
+            self.handshakes.set(under_way + 1);
+            UnderWay(Rc::clone(self))
+        })
     }
 
     pub(crate) fn lease_heads(&self) -> Box<Heads> {
@@ -138,6 +151,16 @@ impl Worker {
     /// A place among those who are woken when the state changes.
     pub(crate) fn place(self: &Rc<Self>) -> Place {
         Place { key: self.parked.borrow_mut().insert(None), worker: Rc::clone(self) }
+    }
+}
+
+/// A handshake under way.
+#[derive(Debug)]
+pub(crate) struct UnderWay(Rc<Worker>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.handshakes.set(self.0.handshakes.get().saturating_sub(1));
     }
 }
 

@@ -81,6 +81,7 @@ pub(crate) fn listener(network: Network) -> traffic::Listener {
         direction: traffic::Direction::Inbound,
         original_dst: false,
         tls_inspector: false,
+        inspection: traffic::Inspection::default(),
         chains: vec![traffic::FilterChain {
             name: "c".into(),
             matches: traffic::ChainMatch::default(),

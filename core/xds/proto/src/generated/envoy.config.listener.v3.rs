@@ -59,6 +59,10 @@ pub struct FilterChain {
     >,
     #[prost(string, tag = "7")]
     pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "9")]
+    pub transport_socket_connect_timeout: ::core::option::Option<
+        ::prost_types::Duration,
+    >,
 }
 impl ::prost::Name for FilterChain {
     const NAME: &'static str = "FilterChain";
@@ -105,6 +109,10 @@ pub struct Listener {
     pub filter_chains: ::prost::alloc::vec::Vec<FilterChain>,
     #[prost(message, optional, tag = "25")]
     pub default_filter_chain: ::core::option::Option<FilterChain>,
+    #[prost(message, optional, tag = "15")]
+    pub listener_filters_timeout: ::core::option::Option<::prost_types::Duration>,
+    #[prost(bool, tag = "17")]
+    pub continue_on_listener_filters_timeout: bool,
     #[prost(message, repeated, tag = "9")]
     pub listener_filters: ::prost::alloc::vec::Vec<ListenerFilter>,
     #[prost(enumeration = "super::super::core::v3::TrafficDirection", tag = "16")]

@@ -1,0 +1,31 @@
+//! TLS on a connection: the handshake by rustls, the records in our own buffers.
+//!
+//! ```text
+//!            ClientHello ─▶ hello (what is asked for) ─▶ handshake (rustls, unbuffered) ─▶ session (records)
+//!                                                             │ verify (core/identity)
+//! ```
+//! Once a handshake is over, rustls hands out the traffic secrets and keeps what key updates and tickets need. Records
+//! are then opened where they lie in the connection's leased buffer and sealed straight into the one that is written, so
+//! that an idle connection holds its keys and no buffer.
+
+mod client;
+mod facts;
+mod failure;
+mod handshake;
+pub mod hello;
+mod material;
+mod provider;
+mod record;
+pub mod secrets;
+mod server;
+mod session;
+mod verify;
+
+pub use client::{ClientContext, ClientSettings, ClientTls};
+pub use facts::{Facts, Tls};
+pub use failure::{Failure, VerifyFailure};
+pub use handshake::{HANDSHAKE_TIMEOUT, accept, connect};
+pub use material::{Material, MaterialInvalid};
+pub use secrets::{Secret, SecretInvalid, Secrets};
+pub use server::{ClientAuth, ServerContext, ServerSettings, ServerTls};
+pub(crate) use session::Session;

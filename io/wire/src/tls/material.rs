@@ -1,0 +1,66 @@
+//! A certificate chain with its key, ready to sign.
+
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use selvedge_identity::{Certificate, CertificateInvalid, PemInvalid, pem};
+
+use super::provider;
+
+/// What a side shows and signs with.
+#[derive(Clone, Debug)]
+pub struct Material {
+    pub(super) key: Arc<CertifiedKey>,
+    pub certificate: Arc<Certificate>,
+    /// All of the chain, the leaf first.
+    pub chain: Vec<Certificate>,
+}
+
+/// Why a pair of files cannot be used. The key's content is never part of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MaterialInvalid {
+    #[error("the certificate chain cannot be read: {0}")]
+    Chain(#[source] PemInvalid),
+    #[error("a certificate of the chain cannot be read: {0}")]
+    Certificate(#[source] CertificateInvalid),
+    #[error("the private key cannot be read: {0}")]
+    Key(#[source] PemInvalid),
+    #[error("the private key is of no known kind")]
+    KeyKind,
+    #[error("the private key is not that of the certificate")]
+    Mismatch,
+}
+
+impl Material {
+    /// Reads a chain and its key from PEM.
+    ///
+    /// # Errors
+    /// When either cannot be read, or they do not belong together.
+    pub fn read(chain: &[u8], key: &[u8]) -> Result<Self, MaterialInvalid> {
+        let chain = pem::certificates(chain).map_err(MaterialInvalid::Chain)?;
+        let key = pem::private_key(key).map_err(MaterialInvalid::Key)?;
+        Self::new(chain, key)
+    }
+
+    fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, MaterialInvalid> {
+        let facts: Vec<Certificate> = chain
+            .iter()
+            .map(|der| Certificate::read(der))
+            .collect::<Result<_, _>>()
+            .map_err(MaterialInvalid::Certificate)?;
+        let signing =
+            provider::provider().key_provider.load_private_key(key).map_err(|_| MaterialInvalid::KeyKind)?;
+        let certified = CertifiedKey::new(chain, signing);
+        match certified.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
+            Err(_) => return Err(MaterialInvalid::Mismatch),
+        }
+        let certificate =
+            facts.first().cloned().ok_or(MaterialInvalid::Chain(PemInvalid::Empty("certificate")))?;
+        Ok(Self { key: Arc::new(certified), certificate: Arc::new(certificate), chain: facts })
+    }
+}
