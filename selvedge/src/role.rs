@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod control;
+pub(crate) mod dns;
 pub(crate) mod logging;
 pub(crate) mod signal;
 pub(crate) mod workflow;

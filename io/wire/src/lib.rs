@@ -16,3 +16,4 @@ pub mod listen;
 pub mod original_dst;
 pub mod relay;
 pub mod tls;
+pub mod udp;

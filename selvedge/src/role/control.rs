@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use selvedge_control::api::{Api, Hosts, Readiness, System};
+use selvedge_control::dns;
 use selvedge_control::explain::ExplainRoute;
 use selvedge_control::operations;
 use selvedge_control::policies::{PoliciesRoute, PolicyKindsRoute};
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::address;
+use super::dns::DnsArgs;
 use super::signal::Shutdown;
 use super::workflow::States;
 use crate::endpoint;
@@ -62,6 +64,8 @@ pub(crate) struct ControlArgs {
     /// Listen on a socket in the file system as well, for sidecars of this machine: APPMESH_XDS_ENDPOINT=unix://PATH
     #[arg(long, value_name = "PATH", env = "SELVEDGE_XDS_UNIX")]
     xds_unix: Option<PathBuf>,
+    #[command(flatten)]
+    dns: DnsArgs,
     /// Bind an address that other machines can reach. Requests are not authenticated: whoever reaches it can read and change
     /// every mesh, and connect as any node
     #[arg(long)]
@@ -84,6 +88,7 @@ pub(crate) struct Settings {
     api: operations::Settings,
     allowed_hosts: Vec<String>,
     xds_unix: Option<PathBuf>,
+    dns: Option<dns::Settings>,
 }
 
 impl ControlArgs {
@@ -107,7 +112,8 @@ impl ControlArgs {
         };
         let drain = Duration::from_secs(self.drain_seconds);
         let (allowed_hosts, xds_unix) = (self.allowed_hosts.clone(), self.xds_unix.clone());
-        Ok(Settings { listen, store, drain, api, allowed_hosts, xds_unix })
+        let dns = self.dns.settings()?;
+        Ok(Settings { listen, store, drain, api, allowed_hosts, xds_unix, dns })
     }
 }
 
@@ -122,6 +128,7 @@ impl Settings {
             api,
             allowed_hosts: Vec::new(),
             xds_unix: None,
+            dns: None,
         }
     }
 }
@@ -145,7 +152,11 @@ impl FromStr for StoreUrl {
 pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     let mut shutdown = Shutdown::catch()?;
     let running = start(settings).await?;
+    // Whoever starts it by a program reads the first line.
     let mut line = format!("selvedge is ready on http://{}\n", running.address());
+    if let Some(dns) = &running.dns {
+        line.push_str(&format!("DNS is answered on {}\n", dns.address()));
+    }
     if std::io::stdout().is_terminal() {
         line.push_str(&hint(running.address()));
     }
@@ -180,6 +191,7 @@ pub(crate) struct Running {
     address: SocketAddr,
     drain: watch::Sender<bool>,
     servers: JoinSet<()>,
+    dns: Option<dns::Running>,
     sweeper: JoinHandle<()>,
     publisher: publish::run::Running,
 }
@@ -212,6 +224,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
         .with_extension(PolicyKindsRoute)
         .with_extension(StatusRoute::new(Arc::clone(&store), Arc::new(publisher.handle())))
         .with_extension(ExplainRoute::new(Arc::clone(&store), Arc::new(publisher.handle())));
+    let dns = settings.dns.map(|dns| start_dns(dns, &store, &api, &draining)).transpose()?;
     let sweeper = registry::sweep::run(store, api.registry(), Arc::new(System), draining.clone());
     let sweeper = tokio::spawn(sweeper);
     let server = Arc::new(Server::new(Arc::new(api), Some(xds::routes(&publisher.handle(), &draining))));
@@ -222,7 +235,20 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
     }
     wait_until_loaded(&publisher.handle()).await;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ready");
-    Ok(Running { address, drain, servers, sweeper, publisher })
+    Ok(Running { address, drain, dns, servers, sweeper, publisher })
+}
+
+fn start_dns(
+    settings: dns::Settings,
+    store: &Arc<dyn Store>,
+    api: &Api,
+    draining: &watch::Receiver<bool>,
+) -> Result<dns::Running, Failure> {
+    let listen = settings.listen;
+    let running = dns::start(Arc::clone(store), api.registry(), settings, draining.clone());
+    let running = running.with_context(|| format!("failed to answer DNS on {listen}"))?;
+    tracing::info!(address = %running.address(), "answering DNS");
+    Ok(running)
 }
 
 /// Waits for the first reading of the store; `/readyz` tells those who cannot wait.
@@ -257,6 +283,9 @@ impl Running {
         self.drain.send_replace(true);
         while let Some(ended) = self.servers.join_next().await {
             ended.context("the server failed")?;
+        }
+        if let Some(dns) = self.dns {
+            dns.stop().await;
         }
         self.sweeper.await.context("sweeping the registry failed")?;
         let publisher = self.publisher;

@@ -54,6 +54,9 @@ const PACKAGES: &[Package] = &[
         probe: &["mariadb", "--version"],
         used_for: "a server that speaks first",
     },
+    Package { name: "bind9-dnsutils", probe: &["dig", "-v"], used_for: "the DNS server's tests" },
+    Package { name: "dnsmasq-base", probe: &["dnsmasq", "--version"], used_for: "the bench" },
+    Package { name: "unbound", probe: &["unbound", "-V"], used_for: "the bench" },
     Package { name: "nginx-light", probe: &["nginx", "-v"], used_for: "the bench" },
     Package { name: "haproxy", probe: &["haproxy", "-v"], used_for: "the bench" },
 ];

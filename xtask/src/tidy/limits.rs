@@ -12,6 +12,7 @@ const PAGE: &str = "docs/guide/limits.md";
 /// The rooms whose public limits must stand on the page: those that a stranger's bytes reach.
 const ROOMS: &[&str] = &[
     "core/aws",
+    "core/dns",
     "core/http",
     "core/identity",
     "core/model",

@@ -47,7 +47,7 @@ pub fn prefix_in_mesh(kind: Kind, mesh: &str) -> String {
     format!("{}{mesh}/", prefix_of_kind(kind))
 }
 
-fn prefix_of_kind(kind: Kind) -> String {
+pub(crate) fn prefix_of_kind(kind: Kind) -> String {
     format!("{PREFIX}{}/", kind.segment())
 }
 
