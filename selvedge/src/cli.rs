@@ -9,6 +9,7 @@ use crate::command::{
 use crate::demo;
 use crate::ecs;
 use crate::exit::Failure;
+use crate::states;
 
 /// Selvedge: a service mesh that you run yourself, on the App Mesh API.
 #[derive(Debug, Parser)]
@@ -25,6 +26,7 @@ use crate::exit::Failure;
   selvedge status --mesh my-mesh                  what is active, and what is not and why
   selvedge explain --mesh my-mesh --from frontend GET http://colors.local/
   selvedge policy kinds                           what to attach to a resource beyond its spec
+  selvedge states validate order.asl.json         workflows: every error at its place
 
 Every command takes --help. `selvedge help exit-codes` explains how commands end."
 )]
@@ -45,6 +47,7 @@ enum Command {
     Status(status::Args),
     Explain(explain::Args),
     Policy(policy::Args),
+    States(states::Args),
     Env(env::Args),
     Completions(completions::Args),
     Version(version::Args),
@@ -81,6 +84,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Command::Status(args) => block_on(status::run(&args)),
         Command::Explain(args) => block_on(explain::run(&args)),
         Command::Policy(args) => block_on(policy::run(&args)),
+        Command::States(args) => block_on(states::run(&args)),
         Command::Env(args) => env::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Version(args) => version::run(&args),

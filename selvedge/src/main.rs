@@ -9,6 +9,7 @@ mod endpoint;
 mod exit;
 mod output;
 mod role;
+mod states;
 mod supervise;
 
 use std::process::ExitCode;

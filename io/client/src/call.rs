@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Response};
-use selvedge_aws::Operation;
+use selvedge_aws::{Operation, Service};
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
@@ -61,6 +61,21 @@ impl Client {
             (None, Value::Null) => Value::Object(Map::new()),
             (None, body) => body,
         })
+    }
+
+    /// Calls an operation of a service that speaks awsJson.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn call_json(
+        &self,
+        service: &Service,
+        operation: &Operation,
+        input: &Value,
+    ) -> Result<Value, Error> {
+        let request = request::aws_json(&self.endpoint, service, operation, input);
+        let response = self.exchange(request).await?;
+        self.read(response, operation.name)
     }
 
     /// Asks for a document of our own, outside the AWS services: `/selvedge/v1/…`.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::Full;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use selvedge_aws::{Location, Operation};
+use selvedge_aws::{Location, Operation, Service};
 use serde_json::{Map, Value};
 
 use crate::endpoint::Endpoint;
@@ -53,6 +53,21 @@ fn scope(region: &str) -> Option<header::HeaderValue> {
         "AWS4-HMAC-SHA256 Credential=unsigned/19700101/{region}/appmesh/aws4_request, SignedHeaders=host, Signature=unsigned"
     );
     header::HeaderValue::try_from(scope).ok()
+}
+
+/// A call in awsJson: everything is in the body, the operation in a header.
+pub(crate) fn aws_json(
+    endpoint: &Endpoint,
+    service: &Service,
+    operation: &Operation,
+    input: &Value,
+) -> Request<Full<Bytes>> {
+    let mut request = plain(endpoint, Method::POST, "/", input.to_string().into());
+    let target = format!("{}.{}", service.target_prefix, operation.name);
+    let headers = request.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/x-amz-json-1.0"));
+    headers.insert("x-amz-target", header::HeaderValue::try_from(target).expect("names are ASCII"));
+    request
 }
 
 /// A request for any path of the front door.

@@ -1,0 +1,279 @@
+//! Making machines, starting executions, and what became of them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{call, client, execution_arn, given, machine_arn, read_file, text, watch};
+use crate::command::call::CallArgs;
+use crate::exit::Failure;
+use crate::output;
+
+/// How often an execution is looked at.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CreateArgs {
+    /// The machine's name
+    name: String,
+    /// The file with its definition; - is standard input
+    file: PathBuf,
+    /// An express machine: run in memory, for five minutes at most
+    #[arg(long)]
+    express: bool,
+    /// The role that it runs as: kept and shown
+    #[arg(long, value_name = "ARN", default_value = "arn:aws:iam::123456789012:role/workflow")]
+    role: String,
+    #[command(flatten)]
+    call: CallArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RunArgs {
+    /// The machine, a version or an alias: its name or ARN
+    machine: String,
+    /// The input, as JSON or file://PATH
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    input: String,
+    /// The execution's name; the same name and input again is the same execution
+    #[arg(long)]
+    name: Option<String>,
+    /// Draw it while it runs
+    #[arg(long)]
+    watch: bool,
+    /// Do not wait for its end
+    #[arg(long, conflicts_with = "watch")]
+    detach: bool,
+    #[command(flatten)]
+    call: CallArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct HistoryArgs {
+    /// MACHINE:NAME, or an ARN
+    execution: String,
+    /// The last event first
+    #[arg(long)]
+    reverse: bool,
+    #[command(flatten)]
+    call: CallArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ListArgs {
+    /// The machine: its name or ARN
+    machine: String,
+    /// Only those: RUNNING, SUCCEEDED, FAILED, TIMED_OUT, ABORTED
+    #[arg(long, value_name = "STATUS")]
+    status: Option<String>,
+    /// How many at the most
+    #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    max: u64,
+    #[command(flatten)]
+    call: CallArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RedriveArgs {
+    /// An execution (MACHINE:NAME or ARN), or a machine with --failed
+    what: String,
+    /// Every failed execution of the machine
+    #[arg(long)]
+    failed: bool,
+    /// How many a second
+    #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000), requires = "failed")]
+    rate: u64,
+    #[command(flatten)]
+    call: CallArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct StopArgs {
+    /// MACHINE:NAME, or an ARN
+    execution: String,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    cause: Option<String>,
+    #[command(flatten)]
+    call: CallArgs,
+}
+
+pub(super) async fn create(args: &CreateArgs) -> Result<(), Failure> {
+    let client = client(&args.call)?;
+    let definition = read_file(&args.file)?;
+    let input = json!({
+        "name": args.name, "definition": definition, "roleArn": args.role,
+        "type": if args.express { "EXPRESS" } else { "STANDARD" },
+    });
+    let found = match call(&client, "CreateStateMachine", &input).await {
+        Err(Failure::Refused(message)) if message.contains("StateMachineAlreadyExists") => {
+            let arn = machine_arn(&client, &args.name).await?;
+            let input = json!({ "stateMachineArn": arn, "definition": definition, "roleArn": args.role });
+            let mut updated = call(&client, "UpdateStateMachine", &input).await?;
+            updated["stateMachineArn"] = arn.into();
+            updated
+        }
+        made => made?,
+    };
+    args.call.print(found, "StateMachine", |found| format!("{}\n", text(found, "stateMachineArn")))
+}
+
+pub(super) async fn run(args: &RunArgs) -> Result<(), Failure> {
+    let client = client(&args.call)?;
+    let mut input = json!({ "stateMachineArn": machine_arn(&client, &args.machine).await?, "input": given(&args.input)? });
+    if let Some(name) = &args.name {
+        input["name"] = name.as_str().into();
+    }
+    let started = call(&client, "StartExecution", &input).await?;
+    let arn = text(&started, "executionArn").to_owned();
+    if args.detach {
+        return args.call.print(started, "Execution", |found| format!("{}\n", text(found, "executionArn")));
+    }
+    if args.watch {
+        watch::draw(&client, &arn, args.call.color).await?;
+    }
+    let found = loop {
+        let found = call(&client, "DescribeExecution", &json!({ "executionArn": arn })).await?;
+        if text(&found, "status") != "RUNNING" {
+            break found;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    };
+    let status = text(&found, "status").to_owned();
+    args.call.print(found, "Execution", ended)?;
+    if status == "SUCCEEDED" { Ok(()) } else { Err(Failure::Check(format!("the execution ended: {status}"))) }
+}
+
+/// An execution that has ended: its output alone, so that it can be read on, or what went wrong.
+fn ended(found: &Value) -> String {
+    match found["output"].as_str() {
+        Some(output) => format!("{output}\n"),
+        None => {
+            let mut out = format!("{} {}\n", text(found, "status"), text(found, "executionArn"));
+            for member in ["error", "cause"] {
+                if let Some(value) = found[member].as_str() {
+                    out.push_str(&format!("  {member:<6} {value}\n"));
+                }
+            }
+            out
+        }
+    }
+}
+
+/// All events of an execution.
+pub(super) async fn events(
+    client: &selvedge_client::Client,
+    arn: &str,
+    reverse: bool,
+) -> Result<Vec<Value>, Failure> {
+    let mut events = Vec::new();
+    let mut input = json!({ "executionArn": arn, "maxResults": 1000, "reverseOrder": reverse });
+    loop {
+        let page = call(client, "GetExecutionHistory", &input).await?;
+        events.extend(page["events"].as_array().cloned().unwrap_or_default());
+        match page["nextToken"].as_str() {
+            Some(token) => input["nextToken"] = token.into(),
+            None => return Ok(events),
+        }
+    }
+}
+
+pub(super) async fn history(args: &HistoryArgs) -> Result<(), Failure> {
+    let client = client(&args.call)?;
+    let arn = execution_arn(&client, &args.execution).await?;
+    let events = events(&client, &arn, args.reverse).await?;
+    args.call.print(json!({ "events": events }), "History", |found| {
+        let events = found["events"].as_array().map_or(&[][..], Vec::as_slice);
+        let start =
+            events.iter().filter_map(|event| event["timestamp"].as_f64()).fold(f64::INFINITY, f64::min);
+        events.iter().map(|event| line(event, start)).collect()
+    })
+}
+
+/// One event: its id, when it happened after the start, its type and what it is about.
+fn line(event: &Value, start: f64) -> String {
+    let after = event["timestamp"].as_f64().unwrap_or(start) - start;
+    let details = event.as_object().into_iter().flatten().find(|(name, _)| name.ends_with("EventDetails"));
+    let about = details.map(|(_, details)| {
+        let shown = ["name", "resource", "error", "cause", "output"];
+        let parts: Vec<&str> = shown.iter().filter_map(|member| details[member].as_str()).collect();
+        parts.join("  ")
+    });
+    let about: String = about.unwrap_or_default().chars().filter(|c| !c.is_control()).take(100).collect();
+    format!(
+        "{:>5}  {after:>9.3} s  {:<28}  {about}\n",
+        event["id"].as_u64().unwrap_or_default(),
+        text(event, "type")
+    )
+}
+
+pub(super) async fn list(args: &ListArgs) -> Result<(), Failure> {
+    let client = client(&args.call)?;
+    let mut input =
+        json!({ "stateMachineArn": machine_arn(&client, &args.machine).await?, "maxResults": args.max });
+    if let Some(status) = &args.status {
+        input["statusFilter"] = status.to_ascii_uppercase().into();
+    }
+    let found = call(&client, "ListExecutions", &input).await?;
+    args.call.print(found, "Executions", |found| {
+        let executions = found["executions"].as_array().map_or(&[][..], Vec::as_slice);
+        let width = executions.iter().map(|one| text(one, "name").chars().count()).max().unwrap_or(4).max(4);
+        let mut out = format!("{:<width$}  {:<9}  SECONDS\n", "NAME", "STATUS");
+        for one in executions {
+            let took = match (one["startDate"].as_f64(), one["stopDate"].as_f64()) {
+                (Some(start), Some(stop)) => format!("{:.3}", stop - start),
+                _ => "–".to_owned(),
+            };
+            out.push_str(&format!("{:<width$}  {:<9}  {took}\n", text(one, "name"), text(one, "status")));
+        }
+        out
+    })
+}
+
+pub(super) async fn redrive(args: &RedriveArgs) -> Result<(), Failure> {
+    let client = client(&args.call)?;
+    if !args.failed {
+        let arn = execution_arn(&client, &args.what).await?;
+        let found = call(&client, "RedriveExecution", &json!({ "executionArn": arn })).await?;
+        return args.call.print(found, "Redrive", |_| format!("{arn} goes on\n"));
+    }
+    let machine = machine_arn(&client, &args.what).await?;
+    let mut input = json!({ "stateMachineArn": machine, "statusFilter": "FAILED", "maxResults": 1000 });
+    let mut failed = Vec::new();
+    loop {
+        let page = call(&client, "ListExecutions", &input).await?;
+        failed.extend(page["executions"].as_array().cloned().unwrap_or_default());
+        match page["nextToken"].as_str() {
+            Some(token) => input["nextToken"] = token.into(),
+            None => break,
+        }
+    }
+    let mut pace = tokio::time::interval(Duration::from_millis(1000 / args.rate));
+    let (mut driven, mut refused) = (0, 0);
+    for execution in &failed {
+        pace.tick().await;
+        let arn = text(execution, "executionArn");
+        match call(&client, "RedriveExecution", &json!({ "executionArn": arn })).await {
+            Ok(_) => driven += 1,
+            Err(Failure::Refused(message)) => {
+                refused += 1;
+                output::emit(&format!("{arn}: {message}\n"))?;
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    let document = json!({ "redriven": driven, "refused": refused });
+    args.call.print(document, "Redrive", |_| format!("{driven} go on, {refused} were refused\n"))
+}
+
+pub(super) async fn stop(args: &StopArgs) -> Result<(), Failure> {
+    let client = client(&args.call)?;
+    let arn = execution_arn(&client, &args.execution).await?;
+    let mut input = json!({ "executionArn": arn });
+    if let Some(cause) = &args.cause {
+        input["cause"] = cause.as_str().into();
+    }
+    let found = call(&client, "StopExecution", &input).await?;
+    args.call.print(found, "Execution", |_| format!("{arn} is stopped\n"))
+}
