@@ -17,6 +17,7 @@ pub mod head;
 pub mod hop;
 pub mod known;
 pub mod method;
+pub mod negotiate;
 pub mod parse;
 pub mod path;
 pub mod reason;

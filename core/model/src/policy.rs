@@ -9,13 +9,19 @@
 
 mod access_log;
 mod circuit_breaking;
+mod compression;
+mod cors;
 mod direct_response;
 mod egress;
+mod fault;
+mod header_condition;
 mod headers;
 mod load_balancing;
+mod mirror;
 mod redirect;
 mod retry;
 mod rewrite;
+mod text_match;
 mod timeout;
 mod units;
 
@@ -31,19 +37,25 @@ use crate::name::check_name;
 use crate::resource::{Key, Strictness};
 use crate::shape::{Bounds, Form, Member, Presence, Shape};
 use crate::structure::{Shaped, enumeration};
-use crate::violation::{Fault, Path, Violations};
+use crate::violation::{self, Path, Violations};
 
 pub use access_log::{AccessLog, JsonMember};
 pub use circuit_breaking::{CircuitBreaking, Outlier};
+pub use compression::{Coding, Compression};
+pub use cors::Cors;
 pub use direct_response::DirectResponse;
 pub use egress::{Destination, Egress};
+pub use fault::{Fault, FaultAbort, FaultDelay};
+pub use header_condition::HeaderCondition;
 pub use headers::{HeaderChanges, HeaderValue, Headers};
 pub use load_balancing::{Algorithm, LoadBalancing};
+pub use mirror::{Mirror, MirrorTarget};
 pub use redirect::Redirect;
 pub use retry::{BackOff, RateLimitedBackOff, ResetFormat, ResetHeader, Retry, RetryCondition};
 pub use rewrite::{HostRewrite, PathRewrite, RegexRewrite, Rewrite};
+pub use text_match::TextMatch;
 pub use timeout::Timeout;
-pub use units::Span;
+pub use units::{Percentage, Span};
 
 /// Bytes of a policy's document.
 pub const POLICY_BYTES_MAX: usize = 64 * 1024;
@@ -147,6 +159,8 @@ const CALLS: &[Kind] = &[
     Kind::VirtualGateway,
     Kind::GatewayRoute,
 ];
+/// Where requests to a virtual service find their node.
+const ROUTED: &[Kind] = &[Kind::Mesh, Kind::VirtualService, Kind::VirtualRouter, Kind::Route];
 /// As [`CALLS`], and what arrives at a node.
 const CALLS_AND_NODES: &[Kind] = &Kind::ALL;
 /// Nodes, as their callers see them.
@@ -159,14 +173,22 @@ kinds! {
     AccessLog "accessLog": AccessLog => LISTENERS,
     /// How much of a node its callers may use at once, and when an instance that fails is left out.
     CircuitBreaking "circuitBreaking": CircuitBreaking => CALLEES,
+    /// Responses that become smaller on their way.
+    Compression "compression": Compression => LISTENERS,
+    /// Which pages of other origins may read answers, and what they may send.
+    Cors "cors": Cors => CALLS_AND_NODES,
     /// An answer at once, without asking anybody.
     DirectResponse "directResponse": DirectResponse => CALLS_AND_NODES,
     /// What a node may call beside its backends.
     Egress "egress": Egress => CALLEES,
+    /// Requests that wait, and requests that fail, on purpose.
+    Fault "fault": Fault => CALLS_AND_NODES,
     /// Headers that are added, set or removed.
     Headers "headers": Headers => CALLS_AND_NODES,
     /// How callers choose one of a node's instances.
     LoadBalancing "loadBalancing": LoadBalancing => CALLEES,
+    /// Copies of requests for nodes whose answers nobody waits for.
+    Mirror "mirror": Mirror => ROUTED,
     /// An answer that sends the client elsewhere.
     Redirect "redirect": Redirect => CALLS_AND_NODES,
     /// When a request is tried again, how often and after which wait.
@@ -212,7 +234,7 @@ impl PolicyDraft {
         let mut path = Path::default();
         for unknown in object.keys().filter(|name| !MEMBERS.iter().any(|member| member.name == **name)) {
             path.push_member(unknown);
-            found.add(&path, Fault::Unknown { known: MEMBERS });
+            found.add(&path, violation::Fault::Unknown { known: MEMBERS });
             path.pop();
         }
         if let Some(other) = object.get("name").filter(|other| other.as_str() != Some(name)) {
@@ -221,7 +243,7 @@ impl PolicyDraft {
         let required = |member: &str, found: &mut Violations| {
             let value = object.get(member).filter(|value| !value.is_null());
             if value.is_none() {
-                found.add(&Path::at(member), Fault::Missing);
+                found.add(&Path::at(member), violation::Fault::Missing);
             }
             value
         };
@@ -260,7 +282,10 @@ fn check_policy_name(name: &str, found: &mut Violations) {
 
 fn parse_target(value: &Value, found: &mut Violations) -> Option<Arn> {
     let Some(text) = value.as_str() else {
-        found.add(&Path::at("target"), Fault::WrongType { expected: "a string", value: "?".to_owned() });
+        found.add(
+            &Path::at("target"),
+            violation::Fault::WrongType { expected: "a string", value: "?".to_owned() },
+        );
         return None;
     };
     let parsed: Result<Arn, _> = text.parse();

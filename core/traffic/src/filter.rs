@@ -3,7 +3,10 @@
 //! Adding one takes three files: its configuration here, its messages in `selvedge-xds`, its acts in the proxy.
 
 pub mod buffer;
+pub mod compressor;
+pub mod cors;
 pub mod ext_authz;
+pub mod fault;
 pub mod jwt;
 pub mod local_rate_limit;
 pub mod rate_limit;
@@ -12,7 +15,10 @@ pub mod rbac;
 use serde::Serialize;
 
 pub use buffer::{Buffer, BufferRoute};
+pub use compressor::{Coding, Compressor, CompressorRoute};
+pub use cors::CorsPolicy;
 pub use ext_authz::{AuthzBody, AuthzHttp, AuthzService, ExtAuthz, ExtAuthzRoute};
+pub use fault::{AbortBy, DelayBy, Fault, FaultAbort, FaultDelay};
 pub use jwt::{Jwt, JwtHeader, JwtKeys, JwtProvider, JwtRoute, JwtRule, Requirement, RuleRequirement};
 pub use local_rate_limit::{LocalDescriptor, LocalRateLimit};
 pub use rate_limit::{GlobalRateLimit, GlobalRateLimitRoute, RequestType};
@@ -37,6 +43,10 @@ pub enum HttpFilter {
     GlobalRateLimit(Box<GlobalRateLimit>),
     Jwt(Box<Jwt>),
     ExtAuthz(Box<ExtAuthz>),
+    /// What routes say decides.
+    Cors,
+    Fault(Box<Fault>),
+    Compressor(Box<Compressor>),
 }
 
 /// What a route table, a virtual host, a route or a weighted cluster says about one filter.
@@ -67,6 +77,9 @@ pub enum RouteFilter {
     GlobalRateLimit(Box<GlobalRateLimitRoute>),
     Jwt(JwtRoute),
     ExtAuthz(ExtAuthzRoute),
+    Cors(Box<CorsPolicy>),
+    Fault(Box<Fault>),
+    Compressor(CompressorRoute),
 }
 
 /// The settings of the filter `name`, from the most specific level that has one to the least. `levels` are the overrides

@@ -60,7 +60,7 @@ pub use resource::{Resource, ResourceKind};
 pub use retry::{RateLimitedBackoff, ResetFormat, ResetHeader, Retrier, RetryBackoff, RetryOn, RetryPolicy};
 pub use rewrite::{HostRewrite, PathRewrite};
 pub use route::{
-    Action, DirectResponse, Forward, HeaderEdit, HeaderEdits, Hedge, Redirect, Route, RouteTable,
+    Action, DirectResponse, Forward, HeaderEdit, HeaderEdits, Hedge, Mirror, Redirect, Route, RouteTable,
     StreamDuration, VirtualHost, WeightedCluster,
 };
 pub use tcp::TcpProxy;

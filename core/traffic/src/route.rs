@@ -8,7 +8,7 @@ use crate::circuit::Priority;
 use crate::endpoint::Labels;
 use crate::hash::HashPolicy;
 use crate::matching::RouteMatch;
-use crate::{FilterOverride, HostRewrite, PathRewrite, RateLimit, RetryPolicy};
+use crate::{FilterOverride, Fraction, HostRewrite, PathRewrite, RateLimit, RetryPolicy};
 
 /// A route configuration (RDS resource).
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -109,6 +109,9 @@ pub struct Forward {
     /// The host that is rewritten is appended to `x-forwarded-host`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub append_forwarded_host: bool,
+    /// Copies for other clusters.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<Mirror>,
     /// Status when the cluster is unknown; Envoy's default is 503.
     pub cluster_not_found_status: u16,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -148,6 +151,7 @@ impl Forward {
             path_rewrite: None,
             host_rewrite: None,
             append_forwarded_host: false,
+            mirrors: Vec::new(),
             cluster_not_found_status: CLUSTER_NOT_FOUND_STATUS_DEFAULT,
             rate_limits: Vec::new(),
             include_host_rate_limits: false,
@@ -201,6 +205,15 @@ impl WeightedCluster {
     pub fn new(name: impl Into<String>, weight: u32) -> Self {
         Self { name: name.into(), weight, filters: Vec::new() }
     }
+}
+
+/// A copy of requests, whose answers nobody waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mirror {
+    pub cluster: String,
+    pub share: Fraction,
+    /// Otherwise `-shadow` is added to the host.
+    pub keeps_host: bool,
 }
 
 /// Answer with a redirection.

@@ -104,6 +104,10 @@ impl<'a> Context<'a> {
         self.tables.insert(table.name.clone(), table);
     }
 
+    pub(crate) fn made_table(&self, name: &str) -> Option<&RouteTable> {
+        self.tables.get(name)
+    }
+
     /// Adds virtual hosts to a table that has been made.
     pub(crate) fn extend_table(&mut self, name: &str, hosts: Vec<VirtualHost>) {
         if let Some(table) = self.tables.get_mut(name) {

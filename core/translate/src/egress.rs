@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use selvedge_model::{ClientPolicyTls, IpPreference, PortProtocol, VirtualService};
 use selvedge_traffic::listener::DetectedTransport;
 use selvedge_traffic::{
-    AccessLog, ChainMatch, Direction, Discovery, FilterChain, HttpConnection, Inspection, Listener, Network,
-    RouteSource, RouteTable, TcpProxy, Tracing, Transport, VirtualHost, WeightedCluster,
+    AccessLog, ChainMatch, Direction, Discovery, FilterChain, FilterEntry, HttpConnection, Inspection,
+    Listener, Network, RouteSource, RouteTable, TcpProxy, Tracing, Transport, VirtualHost, WeightedCluster,
 };
 
 use crate::cluster;
@@ -66,10 +66,12 @@ pub(crate) fn any_address(preference: Option<IpPreference>) -> (IpAddr, bool) {
 pub(crate) fn http_connection(
     stat_prefix: String,
     routes: String,
+    filters: Vec<FilterEntry>,
     access_logs: Vec<AccessLog>,
 ) -> HttpConnection {
     HttpConnection {
         access_logs,
+        filters,
         normalize_path: true,
         merge_slashes: true,
         websocket: true,
@@ -99,7 +101,7 @@ pub(crate) fn chains_by_port(
                 let table = names::egress_routes(protocol, port);
                 let listed: Vec<_> = http.iter().map(|one| (*one, Naming::ByPort)).collect();
                 http_table(context, &table, &listed);
-                http_network(table, access_logs)
+                http_network(context, table, access_logs)
             }
             None => match tcp_network(context, &tcp, port, access_logs) {
                 Some(network) => network,
@@ -144,7 +146,7 @@ pub(crate) fn chain_for_all(
             .collect();
         http_table(context, &table, &listed);
         context.extend_table(&table, more);
-        http_network(table, access_logs)
+        http_network(context, table, access_logs)
     };
     let name = format!("egress_{egress_port}");
     Some(FilterChain { name, matches: ChainMatch::default(), transport: Transport::Plain, network })
@@ -209,9 +211,10 @@ fn http_routes(
     made.into_iter().enumerate().map(note).collect()
 }
 
-fn http_network(table: String, access_logs: &[AccessLog]) -> Network {
+fn http_network(context: &mut Context<'_>, table: String, access_logs: &[AccessLog]) -> Network {
     let prefix = names::EGRESS_STAT_PREFIX.to_owned();
-    Network::Http(Box::new(http_connection(prefix, table, access_logs.to_vec())))
+    let filters = policy::connection_filters(context, &table, None);
+    Network::Http(Box::new(http_connection(prefix, table, filters, access_logs.to_vec())))
 }
 
 /// The first of several TCP backends on a port; they cannot be told apart.

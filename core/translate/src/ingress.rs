@@ -202,5 +202,6 @@ fn network(
     let place = (table.clone(), host.name.clone(), 0);
     context.made.origins.routes.insert(place, node.key.clone());
     context.table(RouteTable { name: table.clone(), virtual_hosts: vec![host], ..RouteTable::default() });
-    Network::Http(Box::new(http_connection(stat_prefix, table, access_logs.to_vec())))
+    let filters = policy::connection_filters(context, &table, Some(&node.key));
+    Network::Http(Box::new(http_connection(stat_prefix, table, filters, access_logs.to_vec())))
 }

@@ -5,7 +5,9 @@
 
 mod circuit_breaking;
 mod conditions;
+mod filters;
 mod headers;
+mod mirror;
 mod retry;
 mod rewrite;
 
@@ -14,7 +16,7 @@ use std::collections::BTreeMap;
 use selvedge_model::policy::{self, Governing};
 use selvedge_model::{Key, Kind, Policy, Snapshot, VirtualService};
 use selvedge_traffic::{
-    AccessLog, AccessLogFormat, Action, Cluster, DirectResponse, LoadBalancing, Redirect, Route,
+    AccessLog, AccessLogFormat, Action, Cluster, DirectResponse, FilterEntry, LoadBalancing, Redirect, Route,
 };
 
 use crate::context::Context;
@@ -24,6 +26,7 @@ use crate::timeout::Requests;
 use crate::translation::Governed;
 
 pub use conditions::{check, conditions};
+pub(crate) use mirror::mirrors;
 
 /// The policy of a kind that holds at a place.
 pub(crate) fn find<'a, K: Governing>(snapshot: &'a Snapshot, levels: &[Key]) -> Option<(&'a Policy, &'a K)> {
@@ -82,6 +85,14 @@ pub(crate) fn govern(context: &mut Context<'_>, levels: &[Key], route: &mut Rout
     }
     if let Some((policy, headers)) = find::<policy::Headers>(snapshot, levels) {
         headers::apply(headers, route);
+        note(policy);
+    }
+    if let Some((policy, spec)) = find::<policy::Cors>(snapshot, levels) {
+        filters::cors(spec, route);
+        note(policy);
+    }
+    if let Some((policy, spec)) = find::<policy::Fault>(snapshot, levels) {
+        filters::fault(spec, route);
         note(policy);
     }
     let redirect = find::<policy::Redirect>(snapshot, levels);
@@ -149,6 +160,24 @@ fn note(context: &mut Context<'_>, governed: Governed, resource: &str, names: Ve
 fn note_proxy(context: &mut Context<'_>, policy: &Policy) {
     let governed = Governed::Proxy(policy.kind().as_str());
     context.made.origins.policies.entry(governed).or_default().insert(policy.name.clone());
+}
+
+/// The filters of a connection manager: those that its routes speak of, and, where requests come in, those that govern
+/// the whole of it.
+pub(crate) fn connection_filters(
+    context: &mut Context<'_>,
+    table: &str,
+    inbound: Option<&Key>,
+) -> Vec<FilterEntry> {
+    let mut entries = context.made_table(table).map(filters::of_table).unwrap_or_default();
+    if let Some(own) = inbound.filter(|_| !context.snapshot.policies.is_empty()) {
+        let levels = levels_in_mesh(context, own);
+        if let Some((policy, spec)) = find::<policy::Compression>(context.snapshot, &levels) {
+            entries.extend(filters::compressors(spec));
+            note_proxy(context, policy);
+        }
+    }
+    entries
 }
 
 /// Bounds with those that a policy sets.

@@ -43,10 +43,13 @@ pub(crate) fn http(
         };
         let clusters = clusters(context, route, client_policy);
         let levels = policy::levels_of_call(context, service, &route.key);
-        let forward = forward(context, route, &levels, clusters);
+        let mut forward = forward(context, route, &levels, clusters);
+        let (mirrors, mirrored_by) = policy::mirrors(context, &levels, client_policy);
+        forward.mirrors = mirrors;
         let rank = rank(priority, &matches, route.name);
         let mut made = selvedge_traffic::Route::new(route.name, matches, Action::Forward(forward));
-        let policies = policy::govern(context, &levels, &mut made);
+        let mut policies = policy::govern(context, &levels, &mut made);
+        policies.extend(mirrored_by);
         ranked.push((rank, Made { route: made, from: route.key.clone(), policies }));
     }
     ranked.sort_by(|(a, _), (b, _)| a.cmp(b));

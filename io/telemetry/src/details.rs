@@ -1,5 +1,7 @@
 //! Response code details (`%RESPONSE_CODE_DETAILS%`): which part of the proxy gave the answer, and why.
 
+pub const CORS_RESPONSE: &str = "cors_response";
+pub const FAULT_FILTER_ABORT: &str = "fault_filter_abort";
 pub const VIA_UPSTREAM: &str = "via_upstream";
 pub const ROUTE_NOT_FOUND: &str = "route_not_found";
 pub const CLUSTER_NOT_FOUND: &str = "cluster_not_found";

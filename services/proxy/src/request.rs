@@ -5,11 +5,13 @@
 
 mod attempt;
 mod body;
+mod coding;
 pub(crate) mod edit;
 mod exchange;
 pub(crate) mod filter;
 mod forward;
 mod limits;
+mod mirror;
 mod record;
 mod reply;
 mod respond;
@@ -51,6 +53,7 @@ async fn run<'a>(x: &mut Exchange<'a>) -> Result<After, Ended> {
     let mut body = RequestBody::new(x.facts.framing);
     x.find_route();
     if !x.chain.is_empty() {
+        x.note_cluster();
         // The way through filters is long; boxed, it costs nothing to those who have none.
         Box::pin(filter::request(x, &mut body)).await?;
         if x.rerouted {

@@ -1,5 +1,6 @@
 //! The client's side of a scenario.
 
+mod coding;
 mod http;
 mod http2;
 mod raw;

@@ -44,6 +44,43 @@ impl Shaped for Span {
     }
 }
 
+/// A share: a number with at most four decimals and a percent sign, `0%` to `100%`; kept in millionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percentage(pub u32);
+
+impl Percentage {
+    pub const ALL: Self = Self(1_000_000);
+
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = text.strip_suffix('%')?;
+        let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(whole) || !digits(decimals) || decimals.len() > 4 {
+            return None;
+        }
+        let decimals: u32 = format!("{decimals:0<4}").parse().ok()?;
+        let millionths = whole.parse::<u32>().ok()?.checked_mul(10_000)?.checked_add(decimals)?;
+        (millionths <= Self::ALL.0).then_some(Self(millionths))
+    }
+}
+
+impl Shaped for Percentage {
+    const SHAPE: &'static Shape = &Shape {
+        name: "Percentage",
+        form: Form::String {
+            length: Bounds::between(2, 9),
+            pattern: Some(Pattern {
+                text: "[0-9]+(\\.[0-9]{1,4})?% up to 100%",
+                matches: |text| Self::parse(text).is_some(),
+            }),
+        },
+    };
+
+    fn decode(value: &Value) -> Option<Self> {
+        Self::parse(value.as_str()?)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +109,24 @@ mod tests {
             "90000h",
         ] {
             assert_eq!(Span::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_percentage_is_exact_to_a_millionth() {
+        for (text, millionths) in [
+            ("0%", Some(0)),
+            ("100%", Some(1_000_000)),
+            ("12.5%", Some(125_000)),
+            ("0.0001%", Some(1)),
+            ("100.0000%", Some(1_000_000)),
+        ] {
+            assert_eq!(Percentage::parse(text).map(|share| share.0), millionths, "{text}");
+        }
+        for text in
+            ["", "%", "5", "101%", "100.0001%", "-1%", "1.%", ".5%", "1.00001%", "1e1%", "99999999999%"]
+        {
+            assert_eq!(Percentage::parse(text), None, "{text}");
         }
     }
 }

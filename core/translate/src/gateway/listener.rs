@@ -55,7 +55,8 @@ pub(super) fn ingress(
     let self_redirect = self_redirect(context, gateway, listener, several.then_some(port), egress_port);
     let table = ingress_table(context, gateway, port, protocol, entries, &self_redirect);
     let stat_prefix = names::ingress_stat_prefix(gateway.spec.listeners.len(), protocol, port);
-    let network = Network::Http(Box::new(http_connection(stat_prefix, table, logs.to_vec())));
+    let filters = policy::connection_filters(context, &table, Some(&gateway.key));
+    let network = Network::Http(Box::new(http_connection(stat_prefix, table, filters, logs.to_vec())));
     let mut chains = chains(format!("ingress_{protocol}_{port}"), None, &secured, &network);
     let tls_inspector = chains.len() > 1;
     let default_chain = if tls_inspector { None } else { chains.pop() };

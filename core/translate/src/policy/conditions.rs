@@ -6,7 +6,7 @@ use selvedge_model::policy::{HostRewrite, PathRewrite, PolicyKind, PolicySpec};
 use selvedge_model::{Key, Kind, Policy, PortProtocol, Snapshot};
 use selvedge_traffic::rewrite::{Rewriter, Substitution};
 
-use super::rewrite;
+use super::{filters, rewrite};
 use crate::diagnostic::{Code, Diagnostic, Severity};
 
 /// What there is to say about the policies of a mesh: which govern nothing, and why.
@@ -94,6 +94,12 @@ pub fn check(spec: &PolicySpec) -> Result<(), (String, String)> {
                     .map_err(|error| ("spec.host.pathRegex.pattern".to_owned(), error.to_string()))?;
             }
             Ok(())
+        }
+        PolicySpec::Cors(spec) => {
+            filters::of_cors(spec).map(drop).map_err(|error| ("spec.origins".to_owned(), error.to_string()))
+        }
+        PolicySpec::Fault(spec) => {
+            filters::of_fault(spec).map(drop).map_err(|error| ("spec.headers".to_owned(), error.to_string()))
         }
         PolicySpec::Redirect(spec) => {
             spec.path_rewrite.as_ref().map_or(Ok(()), |rewrite| usable("spec.pathRewrite", rewrite))

@@ -1,7 +1,10 @@
 //! HTTP filters, told apart by the type URL of their configuration.
 
 mod buffer;
+mod compressor;
+mod cors;
 mod ext_authz;
+mod fault;
 mod jwt;
 mod local_rate_limit;
 mod rate_limit;
@@ -42,6 +45,15 @@ pub(super) fn decode(any: &Any) -> Result<Option<HttpFilter>, Reason> {
     if holds::<http::ext_authz::v3::ExtAuthz>(any) {
         return Ok(Some(HttpFilter::ExtAuthz(Box::new(ext_authz::filter(unpack(any)?)?))));
     }
+    if holds::<http::cors::v3::Cors>(any) {
+        return Ok(Some(HttpFilter::Cors));
+    }
+    if holds::<http::fault::v3::HttpFault>(any) {
+        return Ok(Some(HttpFilter::Fault(Box::new(fault::filter(unpack(any)?)?))));
+    }
+    if holds::<http::compressor::v3::Compressor>(any) {
+        return Ok(Some(HttpFilter::Compressor(Box::new(compressor::filter(unpack(any)?)?))));
+    }
     Ok(None)
 }
 
@@ -64,6 +76,15 @@ fn decode_route(any: &Any) -> Result<Option<RouteFilter>, Reason> {
     }
     if holds::<http::ext_authz::v3::ExtAuthzPerRoute>(any) {
         return Ok(Some(RouteFilter::ExtAuthz(ext_authz::route(unpack(any)?)?)));
+    }
+    if holds::<http::cors::v3::CorsPolicy>(any) {
+        return Ok(Some(RouteFilter::Cors(Box::new(cors::route(unpack(any)?)?))));
+    }
+    if holds::<http::fault::v3::HttpFault>(any) {
+        return Ok(Some(RouteFilter::Fault(Box::new(fault::filter(unpack(any)?)?))));
+    }
+    if holds::<http::compressor::v3::CompressorPerRoute>(any) {
+        return Ok(Some(RouteFilter::Compressor(compressor::route(&unpack(any)?)?)));
     }
     Ok(None)
 }

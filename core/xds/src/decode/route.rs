@@ -2,8 +2,8 @@
 
 use selvedge_traffic::hash::HashCookie;
 use selvedge_traffic::{
-    Action, DirectResponse, Forward, HashPolicy, HashSource, HeaderEdits, Hedge, HostRewrite, PathRewrite,
-    Priority, Redirect, Route, RouteTable, StreamDuration, VirtualHost, WeightedCluster,
+    Action, DirectResponse, Forward, Fraction, HashPolicy, HashSource, HeaderEdits, Hedge, HostRewrite,
+    Mirror, PathRewrite, Priority, Redirect, Route, RouteTable, StreamDuration, VirtualHost, WeightedCluster,
 };
 use selvedge_xds_proto::envoy::config::core::v3::{DataSource, RoutingPriority, data_source};
 use selvedge_xds_proto::envoy::config::route::v3 as proto;
@@ -18,7 +18,7 @@ use selvedge_xds_proto::envoy::config::route::v3::route_action::{
 use selvedge_xds_proto::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 
 use super::bounds::{known, not_empty, port, status};
-use super::{Reason, duration, filter, headers, matching, metadata, rate_limit, retry};
+use super::{Reason, duration, filter, headers, matching, metadata, rate_limit, retry, text};
 use crate::encode::route::WHOLE_PATH;
 
 pub(super) fn table(message: proto::RouteConfiguration) -> Result<RouteTable, Reason> {
@@ -131,6 +131,7 @@ fn forward(message: proto::RouteAction) -> Result<Forward, Reason> {
         path_rewrite: path_rewrite(message.prefix_rewrite, message.regex_rewrite)?,
         host_rewrite: message.host_rewrite_specifier.map(host_rewrite).transpose()?.flatten(),
         append_forwarded_host: message.append_x_forwarded_host,
+        mirrors: message.request_mirror_policies.into_iter().map(mirror).collect::<Result<_, _>>()?,
         cluster_not_found_status: status,
         rate_limits: rate_limit::all(message.rate_limits)?,
         include_host_rate_limits: message.include_vh_rate_limits.unwrap_or_default(),
@@ -179,6 +180,20 @@ fn hash_policy(message: proto::route_action::HashPolicy) -> Result<HashPolicy, R
         }
     };
     Ok(HashPolicy { source, terminal: message.terminal })
+}
+
+fn mirror(message: proto::route_action::RequestMirrorPolicy) -> Result<Mirror, Reason> {
+    if !message.cluster_header.is_empty() {
+        let (field, value) = ("route.request_mirror_policies.cluster_header", message.cluster_header);
+        return Err(Reason::Unsupported { field, value });
+    }
+    let share = message.runtime_fraction;
+    let share = share.map(|share| text::fraction("route.request_mirror_policies.runtime_fraction", share));
+    Ok(Mirror {
+        cluster: not_empty("route.request_mirror_policies.cluster", message.cluster)?,
+        share: share.transpose()?.unwrap_or(Fraction::ALL),
+        keeps_host: message.disable_shadow_host_suffix_append,
+    })
 }
 
 fn clusters(specifier: Option<ClusterSpecifier>) -> Result<Vec<WeightedCluster>, Reason> {

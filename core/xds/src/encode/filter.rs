@@ -1,7 +1,10 @@
 //! HTTP filters.
 
 mod buffer;
+mod compressor;
+mod cors;
 mod ext_authz;
+mod fault;
 mod jwt;
 mod local_rate_limit;
 mod rate_limit;
@@ -15,6 +18,7 @@ use selvedge_traffic::{FilterOverride, FilterSetting, HttpFilter, RouteFilter};
 use selvedge_xds_proto::envoy::config::core::v3::GrpcService;
 use selvedge_xds_proto::envoy::config::core::v3::grpc_service::{EnvoyGrpc, TargetSpecifier};
 use selvedge_xds_proto::envoy::config::route::v3::FilterConfig;
+use selvedge_xds_proto::envoy::extensions::filters::http;
 use selvedge_xds_proto::envoy::r#type::v3::HttpStatus;
 
 use super::duration;
@@ -28,6 +32,9 @@ pub(super) fn encode(filter: &HttpFilter) -> Any {
         HttpFilter::GlobalRateLimit(limit) => pack(&rate_limit::filter(limit)),
         HttpFilter::Jwt(jwt) => pack(&jwt::filter(jwt)),
         HttpFilter::ExtAuthz(authz) => pack(&ext_authz::filter(authz)),
+        HttpFilter::Cors => pack(&http::cors::v3::Cors {}),
+        HttpFilter::Fault(fault) => pack(&fault::filter(fault)),
+        HttpFilter::Compressor(compressor) => pack(&compressor::filter(compressor)),
     }
 }
 
@@ -39,6 +46,9 @@ fn encode_route(filter: &RouteFilter) -> Any {
         RouteFilter::GlobalRateLimit(limit) => pack(&rate_limit::route(limit)),
         RouteFilter::Jwt(jwt) => pack(&jwt::route(jwt)),
         RouteFilter::ExtAuthz(authz) => pack(&ext_authz::route(authz)),
+        RouteFilter::Cors(policy) => pack(&cors::route(policy)),
+        RouteFilter::Fault(fault) => pack(&fault::filter(fault)),
+        RouteFilter::Compressor(route) => pack(&compressor::route(*route)),
     }
 }
 

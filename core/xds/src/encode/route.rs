@@ -1,8 +1,8 @@
 //! Route tables.
 
 use selvedge_traffic::{
-    Action, DirectResponse, Forward, HashPolicy, HashSource, Hedge, HostRewrite, PathRewrite, Priority,
-    Redirect, Route, RouteTable, VirtualHost,
+    Action, DirectResponse, Forward, Fraction, HashPolicy, HashSource, Hedge, HostRewrite, Mirror,
+    PathRewrite, Priority, Redirect, Route, RouteTable, VirtualHost,
 };
 use selvedge_xds_proto::envoy::config::core::v3::{DataSource, RoutingPriority, data_source};
 use selvedge_xds_proto::envoy::config::route::v3 as proto;
@@ -16,7 +16,7 @@ use selvedge_xds_proto::envoy::config::route::v3::route_action::{
 use selvedge_xds_proto::envoy::config::route::v3::route_action::{MaxStreamDuration, hash_policy};
 use selvedge_xds_proto::envoy::r#type::matcher::v3::{RegexMatchAndSubstitute, RegexMatcher};
 
-use super::{duration, filter, headers, matching, metadata, rate_limit, retry};
+use super::{duration, filter, headers, matching, metadata, rate_limit, retry, text};
 
 /// A whole path, as the pattern of a rewrite: how [`PathRewrite::Full`] travels.
 pub(crate) const WHOLE_PATH: &str = "^.*$";
@@ -116,6 +116,16 @@ fn forward_action(forward: &Forward) -> proto::RouteAction {
             }
         }),
         append_x_forwarded_host: forward.append_forwarded_host,
+        request_mirror_policies: forward.mirrors.iter().map(mirror).collect(),
+    }
+}
+
+fn mirror(mirror: &Mirror) -> proto::route_action::RequestMirrorPolicy {
+    proto::route_action::RequestMirrorPolicy {
+        cluster: mirror.cluster.clone(),
+        cluster_header: String::new(),
+        runtime_fraction: (mirror.share != Fraction::ALL).then(|| text::fraction(mirror.share)),
+        disable_shadow_host_suffix_append: mirror.keeps_host,
     }
 }
 

@@ -7,7 +7,8 @@ use proptest::option;
 use proptest::prelude::*;
 use selvedge_traffic::access::{Permission, Policy, Principal, Rules, RulesAction};
 use selvedge_traffic::filter::{
-    AuthzBody, AuthzHttp, AuthzService, Buffer, BufferRoute, ExtAuthz, ExtAuthzRoute, GlobalRateLimit,
+    AbortBy, AuthzBody, AuthzHttp, AuthzService, Buffer, BufferRoute, Coding, Compressor, CompressorRoute,
+    CorsPolicy, DelayBy, ExtAuthz, ExtAuthzRoute, Fault, FaultAbort, FaultDelay, GlobalRateLimit,
     GlobalRateLimitRoute, Jwt, JwtHeader, JwtKeys, JwtProvider, JwtRoute, JwtRule, LocalDescriptor,
     LocalRateLimit, Rbac, RequestType, Requirement, RuleRequirement,
 };
@@ -34,7 +35,7 @@ fn text_match() -> BoxedStrategy<TextMatch> {
         .boxed()
 }
 
-fn fraction() -> BoxedStrategy<Fraction> {
+pub(crate) fn fraction() -> BoxedStrategy<Fraction> {
     let denominator =
         prop::sample::select(vec![Denominator::Hundred, Denominator::TenThousand, Denominator::Million]);
     (any::<u32>(), denominator)
@@ -460,6 +461,71 @@ fn buffer() -> BoxedStrategy<Buffer> {
     (1u32..).prop_map(|request_bytes_max| Buffer { request_bytes_max }).boxed()
 }
 
+fn cors() -> BoxedStrategy<CorsPolicy> {
+    let texts = (text(), text(), text(), text());
+    let shares = (fraction(), fraction());
+    (vec(text_match(), 0..3), texts, any::<[bool; 3]>(), shares)
+        .prop_map(|(origins, (methods, headers, expose_headers, max_age), flags, (enabled, shadow))| {
+            let [credentials, private_network, forward_unmatched_preflights] = flags;
+            CorsPolicy {
+                origins,
+                methods,
+                headers,
+                expose_headers,
+                max_age,
+                credentials,
+                private_network,
+                forward_unmatched_preflights,
+                enabled,
+                shadow,
+            }
+        })
+        .boxed()
+}
+
+fn fault() -> BoxedStrategy<Fault> {
+    let delay = prop_oneof![positive().prop_map(DelayBy::Fixed), Just(DelayBy::Header)];
+    let delay = (delay, fraction()).prop_map(|(by, share)| FaultDelay { by, share });
+    let abort = prop_oneof![
+        (200u16..600).prop_map(AbortBy::Http),
+        any::<u32>().prop_map(AbortBy::Grpc),
+        Just(AbortBy::Header),
+    ];
+    let abort = (abort, fraction()).prop_map(|(by, share)| FaultAbort { by, share });
+    let headers = vec(routes::header(), 0..2);
+    (option::of(delay), option::of(abort), option::of(word()), headers, any::<Option<u32>>())
+        .prop_map(|(delay, abort, cluster, headers, active_max)| Fault {
+            delay,
+            abort,
+            cluster,
+            headers,
+            active_max,
+        })
+        .boxed()
+}
+
+fn compressor() -> BoxedStrategy<Compressor> {
+    let coding = prop_oneof![
+        (0u8..=9).prop_map(|level| Coding::Gzip { level }),
+        (0u8..=11).prop_map(|quality| Coding::Brotli { quality }),
+        (1u8..=22).prop_map(|level| Coding::Zstd { level }),
+    ];
+    (coding, any::<u32>(), vec(some_text(), 0..2), any::<[bool; 3]>(), vec(200u16..600, 0..2))
+        .prop_map(|(coding, length_min, content_types, flags, not_for_statuses)| {
+            let [not_with_etag, remove_accept_encoding, choose_first] = flags;
+            Compressor {
+                coding,
+                length_min,
+                content_types,
+                not_with_etag,
+                remove_accept_encoding,
+                not_for_statuses,
+                choose_first,
+            }
+        })
+        .boxed()
+}
+
 fn filter() -> BoxedStrategy<HttpFilter> {
     prop_oneof![
         buffer().prop_map(HttpFilter::Buffer),
@@ -468,6 +534,9 @@ fn filter() -> BoxedStrategy<HttpFilter> {
         global().prop_map(|limit| HttpFilter::GlobalRateLimit(Box::new(limit))),
         jwt().prop_map(|jwt| HttpFilter::Jwt(Box::new(jwt))),
         ext_authz().prop_map(|authz| HttpFilter::ExtAuthz(Box::new(authz))),
+        Just(HttpFilter::Cors),
+        fault().prop_map(|fault| HttpFilter::Fault(Box::new(fault))),
+        compressor().prop_map(|compressor| HttpFilter::Compressor(Box::new(compressor))),
     ]
     .boxed()
 }
@@ -483,6 +552,9 @@ fn route_filter() -> BoxedStrategy<RouteFilter> {
         global_route().prop_map(|limit| RouteFilter::GlobalRateLimit(Box::new(limit))),
         jwt.prop_map(RouteFilter::Jwt),
         ext_authz_route().prop_map(RouteFilter::ExtAuthz),
+        cors().prop_map(|policy| RouteFilter::Cors(Box::new(policy))),
+        fault().prop_map(|fault| RouteFilter::Fault(Box::new(fault))),
+        Just(RouteFilter::Compressor(CompressorRoute::Disabled)),
     ]
     .boxed()
 }

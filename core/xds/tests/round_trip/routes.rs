@@ -10,11 +10,11 @@ use selvedge_traffic::matching::{
 use selvedge_traffic::retry::{RateLimitedBackoff, ResetFormat, ResetHeader};
 use selvedge_traffic::{
     Action, DirectResponse, Forward, HashPolicy, HashSource, HeaderEdit, HeaderEdits, Hedge, HostRewrite,
-    PathRewrite, Priority, Redirect, RetryBackoff, RetryOn, RetryPolicy, Route, RouteTable, StreamDuration,
-    VirtualHost, WeightedCluster,
+    Mirror, PathRewrite, Priority, Redirect, RetryBackoff, RetryOn, RetryPolicy, Route, RouteTable,
+    StreamDuration, VirtualHost, WeightedCluster,
 };
 
-use super::filters::{overrides, rate_limits};
+use super::filters::{fraction, overrides, rate_limits};
 use super::leaves::{duration, labels, pattern, some_text, text, weighted, word};
 
 pub(crate) fn header() -> BoxedStrategy<HeaderMatch> {
@@ -137,6 +137,12 @@ fn path_rewrite() -> BoxedStrategy<PathRewrite> {
     .boxed()
 }
 
+fn mirror() -> BoxedStrategy<Mirror> {
+    (word(), fraction(), any::<bool>())
+        .prop_map(|(cluster, share, keeps_host)| Mirror { cluster, share, keeps_host })
+        .boxed()
+}
+
 fn forward() -> BoxedStrategy<Forward> {
     let host = prop_oneof![
         text().prop_map(HostRewrite::Literal),
@@ -156,7 +162,7 @@ fn forward() -> BoxedStrategy<Forward> {
         option::of(hedge()),
         steer,
         option::of(path_rewrite()),
-        (option::of(host), any::<bool>()),
+        (option::of(host), any::<bool>(), vec(mirror(), 0..2)),
         status,
         (rate_limits(), any::<bool>()),
     )
@@ -175,6 +181,7 @@ fn forward() -> BoxedStrategy<Forward> {
             path_rewrite,
             host_rewrite: host.0,
             append_forwarded_host: host.1,
+            mirrors: host.2,
             cluster_not_found_status: status,
         })
         .boxed()

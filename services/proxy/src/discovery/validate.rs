@@ -70,7 +70,12 @@ fn filter(entry: &FilterEntry) -> Result<(), Invalid> {
         HttpFilter::GlobalRateLimit(_) | HttpFilter::Jwt(_) | HttpFilter::ExtAuthz(_) => {
             Err(Invalid::Filter(entry.name.clone()))
         }
-        HttpFilter::Buffer(_) | HttpFilter::Rbac(_) | HttpFilter::LocalRateLimit(_) => Ok(()),
+        HttpFilter::Buffer(_)
+        | HttpFilter::Rbac(_)
+        | HttpFilter::LocalRateLimit(_)
+        | HttpFilter::Cors
+        | HttpFilter::Fault(_)
+        | HttpFilter::Compressor(_) => Ok(()),
     }
 }
 

@@ -67,7 +67,6 @@ impl RequestBody {
     }
 
     /// What has come so far, if all of it is kept.
-    #[expect(dead_code, reason = "filters that look at bodies come")]
     pub(crate) fn kept(&self) -> Option<&[u8]> {
         if self.exceeded { None } else { Some(self.kept.as_deref().unwrap_or_default()) }
     }
@@ -191,7 +190,7 @@ impl RequestBody {
     }
 }
 
-fn sink(_: ChannelError) -> Broken {
+pub(crate) fn sink(_: ChannelError) -> Broken {
     Broken::Sink
 }
 

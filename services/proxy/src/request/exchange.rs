@@ -26,6 +26,7 @@ use selvedge_wire::deadline::Deadline;
 use selvedge_wire::tls::Facts;
 use tokio::time::Instant;
 
+use super::coding::Encoder;
 use super::edit::OfRoute;
 use super::filter::{Filter, FilterId, Kept};
 use super::limits::{Expired, Limits};
@@ -114,6 +115,10 @@ pub(crate) struct Exchange<'a> {
     pub(crate) traced: bool,
     /// Its span, if spans are made.
     pub(crate) trace: Option<ActiveTrace>,
+    /// The response under way has a body.
+    pub(super) response_has_body: bool,
+    /// Compresses that body.
+    pub(super) encoder: Option<Box<Encoder>>,
     active: ActiveRequest,
 }
 
@@ -170,6 +175,8 @@ impl<'a> Exchange<'a> {
             extra: Extra::default(),
             traced: false,
             trace: None,
+            response_has_body: false,
+            encoder: None,
             active: ActiveRequest(Arc::clone(&manager.stats)),
         }
     }
@@ -268,6 +275,15 @@ impl<'a> Exchange<'a> {
         };
         self.chain = routes.chains.of(matched.as_ref(), self.share);
         self.matched = matched;
+    }
+
+    /// Notes for the log where the request would go, should a filter answer it.
+    pub(super) fn note_cluster(&mut self) {
+        let picked = match self.log.route.map(|route| &route.action) {
+            Some(Action::Forward(forward)) => self.share.and_then(|share| forward.clusters.get(share)),
+            _ => None,
+        };
+        self.log.cluster = picked.and_then(|cluster| self.worker.clusters.get(&cluster.name));
     }
 
     /// Ends a request without a route.

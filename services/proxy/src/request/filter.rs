@@ -6,7 +6,10 @@
 
 mod buffer;
 pub(crate) mod chain;
+mod compressor;
+mod cors;
 mod descriptors;
+mod fault;
 mod gather;
 mod local_rate_limit;
 mod rbac;
@@ -31,6 +34,9 @@ pub(crate) enum Filter {
     Buffer(buffer::Buffer),
     Rbac(rbac::Rbac),
     LocalRateLimit(local_rate_limit::LocalRateLimit),
+    Cors(cors::Cors),
+    Fault(fault::Fault),
+    Compressor(compressor::Compressor),
 }
 
 /// What a filter is made with.
@@ -46,6 +52,9 @@ impl Filter {
         Ok(match filter {
             HttpFilter::Buffer(config) => Self::Buffer(buffer::Buffer::new(config)),
             HttpFilter::Rbac(config) => Self::Rbac(rbac::Rbac::new(config, scope)),
+            HttpFilter::Cors => Self::Cors(cors::Cors::new(scope)),
+            HttpFilter::Fault(config) => Self::Fault(fault::Fault::new(config, scope)),
+            HttpFilter::Compressor(config) => Self::Compressor(compressor::Compressor::new(config, scope)),
             HttpFilter::GlobalRateLimit(_) | HttpFilter::Jwt(_) | HttpFilter::ExtAuthz(_) => {
                 return Err(CompileError::Filter("it is not served yet".to_owned()));
             }
@@ -62,6 +71,9 @@ impl Filter {
             Self::Buffer(buffer) => Self::Buffer(buffer.for_route(configs)),
             Self::Rbac(rbac) => Self::Rbac(rbac.for_route(configs, scope)),
             Self::LocalRateLimit(limit) => Self::LocalRateLimit(limit.for_route(configs, scope)?),
+            Self::Cors(cors) => Self::Cors(cors.for_route(configs)),
+            Self::Fault(fault) => Self::Fault(fault.for_route(configs)),
+            Self::Compressor(compressor) => Self::Compressor(compressor.for_route(configs)),
         })
     }
 
@@ -70,12 +82,20 @@ impl Filter {
             Self::Buffer(buffer) => buffer.request(x, body).await,
             Self::Rbac(rbac) => rbac.request(x),
             Self::LocalRateLimit(limit) => limit.request(x),
+            Self::Cors(cors) => cors.request(x),
+            Self::Fault(fault) => fault.request(x).await,
+            Self::Compressor(compressor) => {
+                compressor.request(x);
+                Ok(())
+            }
         }
     }
 
     fn response(&self, x: &mut Exchange<'_>) {
         match self {
-            Self::Buffer(_) | Self::Rbac(_) => {}
+            Self::Buffer(_) | Self::Rbac(_) | Self::Fault(_) => {}
+            Self::Cors(cors) => cors.response(x),
+            Self::Compressor(compressor) => compressor.response(x),
             Self::LocalRateLimit(limit) => limit.response(x),
         }
     }
@@ -97,6 +117,10 @@ impl FilterId {
 pub(crate) enum Kept {
     /// The bucket that the request was counted by, if it is to be shown; whether the request was refused.
     Limit { bucket: Option<Arc<Bucket>>, refused: bool },
+    /// The page's origin, which may read the answer.
+    Origin(Vec<u8>),
+    /// Which codings the client accepts.
+    Accepts(Vec<u8>),
 }
 
 /// Takes the request through its filters, in order.

@@ -20,6 +20,7 @@ use super::attempt::{Attempt, attempt};
 use super::body::RequestBody;
 use super::edit::{self, Side};
 use super::exchange::{After, Ended, Exchange};
+use super::mirror::Mirrors;
 use super::reply::Reply;
 use super::respond;
 use super::view::{Request, Response};
@@ -116,6 +117,12 @@ pub(super) async fn forward<'a>(
     };
     x.limits.set_route(&plan.timeouts);
     rewrite(x, &matched, &plan);
+    let mut mirrors =
+        if forward.mirrors.is_empty() { None } else { Mirrors::draw(x, forward, plan.timeouts.global) };
+    if let Some(mirrors) = &mut mirrors {
+        body.keep_for_retry();
+        mirrors.send(x, &body);
+    }
     let mut _retry: Option<Guard> = None;
     loop {
         x.log.attempts += 1;
@@ -133,7 +140,14 @@ pub(super) async fn forward<'a>(
                 again
             }
             (None, Attempt::Response(stream, framing)) => {
-                return respond::pass_on(x, stream, framing, &mut body).await;
+                if let Some(mirrors) = &mut mirrors {
+                    mirrors.send(x, &body);
+                }
+                let passed = respond::pass_on(x, stream, framing, &mut body).await;
+                if let Some(mirrors) = &mut mirrors {
+                    mirrors.send(x, &body);
+                }
+                return passed;
             }
             (None, Attempt::Reset(reset, _)) => {
                 x.log.flags.set(reset.flag());

@@ -18,6 +18,7 @@ use selvedge_wire::channel::{Channel, ChannelError};
 use tokio::time::Instant;
 
 use super::body::{Broken, RequestBody, poll_relay};
+use super::coding;
 use super::edit::{self, Side};
 use super::exchange::{After, Ended, Exchange, Extra, Interrupt};
 use super::filter;
@@ -63,7 +64,9 @@ pub(super) async fn pass_on(
     add_extra(&mut response.fields, &x.extra, x.log.attempts, true);
     x.log.status = x.heads.response.status;
     edit::apply(x, &x.edits.response, Side::Response);
+    x.response_has_body = framing.has_body() && x.heads.request.method() != "HEAD";
     filter::response(x);
+    let framing = if x.encoder.is_some() { Framing::Chunked } else { framing };
     stamp(x);
     x.log.charge(x.heads.response.status);
     let close = !upgraded && x.closes();
@@ -117,7 +120,11 @@ async fn relay(x: &mut Exchange<'_>, stream: &mut UpstreamStream, body: &mut Req
             }
         }
         let taken = sent;
-        let polled = poll_relay(cx, &mut stream.channel, x.channel, &mut ended, &mut sent, &mut stalled);
+        let (from, to) = (&mut stream.channel, &mut *x.channel);
+        let polled = match &mut x.encoder {
+            None => poll_relay(cx, from, to, &mut ended, &mut sent, &mut stalled),
+            Some(encoder) => coding::poll_relay(cx, encoder, from, to, &mut ended, &mut sent, &mut stalled),
+        };
         x.log.bytes_sent = sent;
         note_progress(x, before, sent + body.received);
         match polled {
@@ -268,15 +275,22 @@ pub(super) async fn reply(x: &mut Exchange<'_>, reply: Reply) -> After {
     if reply.overloaded {
         head.fields.append_id(HeaderId::XEnvoyOverloaded, b"true");
     }
-    add_extra(&mut head.fields, &x.extra, x.log.attempts, false);
-    filter::response(x);
-    stamp(x);
     if x.heads.request.method() == "HEAD" {
         body = "";
     }
-    let framing = if body.is_empty() { Framing::None } else { Framing::Length(body.len() as u64) };
+    add_extra(&mut x.heads.response.fields, &x.extra, x.log.attempts, false);
+    x.response_has_body = !body.is_empty();
+    filter::response(x);
+    stamp(x);
+    let encoded = x.encoder.take().map(|encoder| encoder.all(body.as_bytes()));
+    let body = encoded.as_deref().unwrap_or(body.as_bytes());
+    let framing = match body.len() {
+        0 => Framing::None,
+        _ if encoded.is_some() => Framing::Chunked,
+        length => Framing::Length(length as u64),
+    };
     let close = reply.close || x.closes();
-    let mut content = body.as_bytes();
+    let mut content = body;
     let sent = match send_head(x, framing, close) {
         Ok(()) => poll_reply(x, &mut content).await,
         Err(_) => Err(()),

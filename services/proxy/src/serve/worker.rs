@@ -46,6 +46,8 @@ pub(crate) struct Worker {
     parked: RefCell<slab::Slab<Option<Waker>>>,
     connection_ids: Cell<u64>,
     handshakes: Cell<usize>,
+    /// Copies of requests under way.
+    pub(crate) mirrors: Cell<usize>,
 }
 
 /// The heads of one exchange.
@@ -78,6 +80,7 @@ impl Worker {
             // Ids of workers do not meet: each has 2^48 of them.
             connection_ids: Cell::new((index as u64) << 48),
             handshakes: Cell::new(0),
+            mirrors: Cell::new(0),
         })
     }
 

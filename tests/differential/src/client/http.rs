@@ -29,8 +29,8 @@ where
     let body = connection.read_body(head.response_framing(method)).await.unwrap_or_default();
     Ok(Answered {
         status: head.status().unwrap_or_default(),
+        body: super::coding::text(&head.headers, &body.bytes),
         headers: head.headers,
-        body: String::from_utf8_lossy(&body.bytes).into_owned(),
         trailers: body.trailers,
         ending: if body.complete { String::new() } else { "cut short".into() },
     })

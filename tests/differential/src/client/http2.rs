@@ -63,10 +63,11 @@ async fn stream(client: h2::client::SendRequest<Bytes>, request: &Request) -> Re
     }
     let trailers =
         if how.is_empty() { receiver.trailers().await?.unwrap_or_default() } else { HeaderMap::new() };
+    let headers = crate::app::flat(&parts.headers);
     Ok(Answered {
         status: parts.status.as_u16(),
-        headers: crate::app::flat(&parts.headers),
-        body: String::from_utf8_lossy(&body).into_owned(),
+        body: super::coding::text(&headers, &body),
+        headers,
         trailers: crate::app::flat(&trailers),
         ending: how,
     })

@@ -225,6 +225,10 @@ pub struct RouteAction {
     >,
     #[prost(bool, tag = "38")]
     pub append_x_forwarded_host: bool,
+    #[prost(message, repeated, tag = "30")]
+    pub request_mirror_policies: ::prost::alloc::vec::Vec<
+        route_action::RequestMirrorPolicy,
+    >,
     #[prost(message, optional, tag = "8")]
     pub timeout: ::core::option::Option<::prost_types::Duration>,
     #[prost(message, optional, tag = "24")]
@@ -413,6 +417,30 @@ pub mod route_action {
         }
         fn type_url() -> ::prost::alloc::string::String {
             "type.googleapis.com/envoy.config.route.v3.RouteAction.MaxStreamDuration"
+                .into()
+        }
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct RequestMirrorPolicy {
+        #[prost(string, tag = "1")]
+        pub cluster: ::prost::alloc::string::String,
+        #[prost(string, tag = "5")]
+        pub cluster_header: ::prost::alloc::string::String,
+        #[prost(message, optional, tag = "3")]
+        pub runtime_fraction: ::core::option::Option<
+            super::super::super::core::v3::RuntimeFractionalPercent,
+        >,
+        #[prost(bool, tag = "6")]
+        pub disable_shadow_host_suffix_append: bool,
+    }
+    impl ::prost::Name for RequestMirrorPolicy {
+        const NAME: &'static str = "RequestMirrorPolicy";
+        const PACKAGE: &'static str = "envoy.config.route.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.route.v3.RouteAction.RequestMirrorPolicy".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.route.v3.RouteAction.RequestMirrorPolicy"
                 .into()
         }
     }

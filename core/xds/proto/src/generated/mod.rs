@@ -67,16 +67,66 @@ pub mod envoy {
                 }
             }
         }
+        pub mod compression {
+            pub mod brotli {
+                pub mod compressor {
+                    pub mod v3 {
+                        include!("envoy.extensions.compression.brotli.compressor.v3.rs");
+                    }
+                }
+            }
+            pub mod gzip {
+                pub mod compressor {
+                    pub mod v3 {
+                        include!("envoy.extensions.compression.gzip.compressor.v3.rs");
+                    }
+                }
+            }
+            pub mod zstd {
+                pub mod compressor {
+                    pub mod v3 {
+                        include!("envoy.extensions.compression.zstd.compressor.v3.rs");
+                    }
+                }
+            }
+        }
         pub mod filters {
+            pub mod common {
+                pub mod fault {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.common.fault.v3.rs");
+                    }
+                }
+            }
             pub mod http {
                 pub mod buffer {
                     pub mod v3 {
                         include!("envoy.extensions.filters.http.buffer.v3.rs");
                     }
                 }
+                pub mod compressor {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.compressor.v3.rs");
+                    }
+                }
+                pub mod cors {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.cors.v3.rs");
+                    }
+                }
                 pub mod ext_authz {
                     pub mod v3 {
                         include!("envoy.extensions.filters.http.ext_authz.v3.rs");
+                    }
+                }
+                pub mod fault {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.fault.v3.rs");
+                    }
+                }
+                pub mod grpc_web {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.grpc_web.v3.rs");
                     }
                 }
                 pub mod jwt_authn {

@@ -137,7 +137,7 @@ impl LocalRateLimit {
 
     pub(super) fn response(&self, x: &mut Exchange<'_>) {
         let Some(at) = x.kept.iter().position(|(id, _)| *id == self.id) else { return };
-        let (_, Kept::Limit { bucket, refused }) = x.kept.swap_remove(at);
+        let (_, Kept::Limit { bucket, refused }) = x.kept.swap_remove(at) else { return };
         if refused {
             edit::apply(x, &self.response_edits, Side::Response);
         }
