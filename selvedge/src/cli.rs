@@ -4,7 +4,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::appmesh;
 use crate::command::{
-    completions, env, explain, help, policy, proxy, redirect, run, serve, status, up, version,
+    completions, env, explain, help, policy, proxy, redirect, register, run, serve, status, up, version,
 };
 use crate::demo;
 use crate::ecs;
@@ -42,6 +42,7 @@ enum Command {
     Serve(serve::Args),
     Proxy(proxy::Args),
     Redirect(redirect::Args),
+    Register(register::Args),
     Run(run::Args),
     Ecs(ecs::Args),
     Status(status::Args),
@@ -79,6 +80,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Command::Serve(args) => block_on_all(serve::run(&args)),
         Command::Proxy(args) => proxy::run(&args),
         Command::Redirect(args) => redirect::run(&args),
+        Command::Register(args) => block_on(register::run(&args)),
         Command::Run(args) => block_on(run::run(&args)).and_then(ended),
         Command::Ecs(args) => ecs::execute(&args),
         Command::Status(args) => block_on(status::run(&args)),

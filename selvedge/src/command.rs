@@ -8,6 +8,7 @@ pub(crate) mod help;
 pub(crate) mod policy;
 pub(crate) mod proxy;
 pub(crate) mod redirect;
+pub(crate) mod register;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod status;

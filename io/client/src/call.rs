@@ -120,6 +120,17 @@ impl Client {
         self.read(response, path_and_query)
     }
 
+    /// Deletes what a document of our own names.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn delete_named(&self, path_and_query: &str, document: &Value) -> Result<Value, Error> {
+        let request =
+            request::plain(&self.endpoint, Method::DELETE, path_and_query, document.to_string().into());
+        let response = self.exchange(request).await?;
+        self.read(response, path_and_query)
+    }
+
     /// Asks for a text, such as a proxy's admin endpoint answers with, and gives it back with the status, whatever that is.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ mod host;
 mod hosts;
 mod original_dst;
 pub mod pool;
-mod probe;
+pub mod probe;
 pub mod random;
 mod resolve;
 mod state_breaker;

@@ -4,6 +4,7 @@ mod grpc;
 mod http1;
 mod http2;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -75,9 +76,20 @@ async fn probe(host: &Host, check: &HealthCheck, cluster: &str) -> ProbeResult {
     if let Some(port) = check.port {
         address.set_port(port);
     }
+    ask(address, &check.probe, cluster).await
+}
+
+/// Asks once, within the check's time, for whoever has a host and no cluster; on a [`tokio::task::LocalSet`]. `name`: what the
+/// host is called where the probe does not say.
+pub async fn once(address: SocketAddr, check: &HealthCheck, name: &str) -> ProbeResult {
+    let asked = tokio::time::timeout(check.timeout, Box::pin(ask(address, &check.probe, name))).await;
+    asked.unwrap_or(ProbeResult::TimedOut)
+}
+
+async fn ask(address: SocketAddr, probe: &HealthProbe, cluster: &str) -> ProbeResult {
     let Ok(stream) = TcpStream::connect(address).await else { return ProbeResult::NetworkFailure };
     let authority = |name: &str| if name.is_empty() { cluster.to_owned() } else { name.to_owned() };
-    match &check.probe {
+    match probe {
         HealthProbe::Tcp => ProbeResult::Passed,
         HealthProbe::Http { path, host, http2: false } => http1::get(stream, path, &authority(host)).await,
         HealthProbe::Http { path, host, http2: true } => http2::get(stream, path, &authority(host)).await,
