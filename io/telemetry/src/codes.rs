@@ -32,6 +32,27 @@ impl ResponseCodes {
         .inc();
     }
 
+    /// Adds to one of the counters, and to no other: what a predecessor counted.
+    pub(crate) fn add(&self, code: Code, amount: u64) {
+        let codes = self.0.get_or_init(Box::default);
+        let class = |class: u8| codes.classes.get(usize::from(class).wrapping_sub(1));
+        match code {
+            Code::Completed => codes.completed.add(amount),
+            Code::Class(of) => {
+                if let Some(class) = class(of) {
+                    class.all.add(amount);
+                }
+            }
+            Code::Status(status) => {
+                if let Some(class) = class((status / 100) as u8) {
+                    class.each.get_or_init(|| Box::new(std::array::from_fn(|_| Counter::default())))
+                        [usize::from(status % 100)]
+                    .add(amount);
+                }
+            }
+        }
+    }
+
     /// Calls `visit` for everything that has been counted, in no particular order.
     pub(crate) fn visit<'a>(&'a self, visit: &mut dyn FnMut(Code, &'a Counter)) {
         let Some(codes) = self.0.get() else { return };

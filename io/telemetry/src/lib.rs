@@ -4,6 +4,7 @@
 //! names, sums, tags and files are the business of scrapes and of the log's own thread.
 
 pub mod access_log;
+pub mod carry;
 mod codes;
 mod counter;
 pub mod details;

@@ -180,7 +180,7 @@ impl Registry {
     }
 
     /// `used_only`: clusters without traffic may be left out.
-    fn visit_all(&self, used_only: bool, visit: &mut Visit<'_>) {
+    pub(crate) fn visit_all(&self, used_only: bool, visit: &mut Visit<'_>) {
         let held = self.held();
         visit_group(&Scope::Server, self.server(), visit);
         for (name, group) in held.clusters {

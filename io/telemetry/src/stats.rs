@@ -32,6 +32,12 @@ pub(crate) enum Statistic<'a> {
 pub(crate) trait Group: Default {
     /// Calls `visit` with each statistic's name within the group; for a code: the prefix of its name.
     fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'static str, Statistic<'a>));
+
+    /// Adds to the counter of that name, if there is one.
+    fn add(&self, name: &str, amount: u64);
+
+    /// The counters by response code below that prefix.
+    fn codes(&self, prefix: &str) -> Option<&crate::ResponseCodes>;
 }
 
 /// Declares a group: fields by kind, with the name where it is not the field's own.
@@ -61,6 +67,22 @@ macro_rules! stat_group {
                 $(visit(stat_name!($histogram $(= $histogram_name)?), Statistic::Histogram(&self.$histogram));)*
                 $($crate::stats::visit_codes(&self.$codes, $codes_name, visit);)*
                 let _ = visit;
+            }
+
+            fn add(&self, name: &str, amount: u64) {
+                use $crate::stats::stat_name;
+                $(if name == stat_name!($counter $(= $counter_name)?) {
+                    return self.$counter.add(amount);
+                })*
+                let _ = (name, amount);
+            }
+
+            fn codes(&self, prefix: &str) -> Option<&$crate::ResponseCodes> {
+                $(if prefix == $codes_name {
+                    return Some(&self.$codes);
+                })*
+                let _ = prefix;
+                None
             }
         }
     };

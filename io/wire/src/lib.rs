@@ -11,6 +11,7 @@ pub mod detect;
 pub mod drain;
 pub mod h1;
 pub mod h2;
+pub mod handover;
 pub mod io;
 pub mod listen;
 pub mod original_dst;

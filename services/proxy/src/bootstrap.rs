@@ -51,6 +51,8 @@ pub struct Bootstrap {
     pub tracing: Option<TracingDefault>,
     pub state: StateFolder,
     pub drain: Drain,
+    /// Where a successor asks for the listening sockets.
+    pub hot_restart: Option<PathBuf>,
     /// What is asked of clients.
     pub patience: Patience,
 }
@@ -94,11 +96,17 @@ pub struct Drain {
     pub accept: Duration,
     /// What is in flight after so long is cut.
     pub deadline: Duration,
+    /// The process ends as soon as nobody is connected, and not only at the deadline.
+    pub exit_without_connections: bool,
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { accept: Duration::from_secs(2), deadline: Duration::from_secs(20) }
+        Self {
+            accept: Duration::from_secs(2),
+            deadline: Duration::from_secs(20),
+            exit_without_connections: true,
+        }
     }
 }
 

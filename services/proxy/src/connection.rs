@@ -19,6 +19,7 @@ use crate::serve::worker::{Place, Worker};
 pub(crate) async fn first_words<F: Future>(
     worker: &Worker,
     place: &Place,
+    inbound: bool,
     idle: Option<Duration>,
     words: F,
 ) -> Option<F::Output> {
@@ -30,7 +31,7 @@ pub(crate) async fn first_words<F: Future>(
             return Poll::Ready(Some(said));
         }
         place.park(cx);
-        if worker.drain_state().is_closed(Instant::now()) {
+        if worker.drain_state(inbound).is_closed(Instant::now()) {
             return Poll::Ready(None);
         }
         deadline.poll(cx).map(|()| None)

@@ -88,7 +88,7 @@ impl Connection {
                 Poll::Pending => {}
             }
             self.place.park(cx);
-            if let DrainState::Draining { accept_until, .. } = worker.drain_state() {
+            if let DrainState::Draining { accept_until, .. } = worker.drain_state(manager.inbound) {
                 // Until then the next request may be under way; after, whoever still sends one has not listened.
                 let until = Instant::from_std(accept_until);
                 if over_at.is_none_or(|at| until < at) {
@@ -103,7 +103,7 @@ impl Connection {
                 deadline.set(over_at);
             }
             while deadline.poll(cx).is_ready() {
-                if self.closing || worker.is_draining() {
+                if self.closing || worker.is_draining(manager.inbound) {
                     return Poll::Ready(Next::Over);
                 }
                 manager.stats.downstream_cx_idle_timeout.inc();

@@ -46,11 +46,12 @@ type Accepted = (http::Request<::h2::RecvStream>, ::h2::server::SendResponse<byt
 pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: Rc<Peer>, io: Io) {
     let _stats = HttpConnectionStats::http2(&manager);
     let place = worker.place();
-    let (server, watch) = match first_words(&worker, &place, manager.idle_timeout, h2::serve(io)).await {
-        Some(Ok(served)) => served,
-        Some(Err(_)) => return manager.stats.downstream_cx_protocol_error.inc(),
-        None => return,
-    };
+    let (server, watch) =
+        match first_words(&worker, &place, manager.inbound, manager.idle_timeout, h2::serve(io)).await {
+            Some(Ok(served)) => served,
+            Some(Err(_)) => return manager.stats.downstream_cx_protocol_error.inc(),
+            None => return,
+        };
     let mut connection = Connection {
         server,
         watch,
@@ -140,7 +141,7 @@ impl Connection {
         if self.streams.panicked.get() {
             return Poll::Ready(Next::Panicked);
         }
-        if self.worker.is_draining() || self.manager.is_retired() {
+        if self.worker.is_draining(self.manager.inbound) || self.manager.is_retired() {
             self.announce();
         }
         loop {

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod bootstrap;
 mod connection;
 pub mod discovery;
+mod handover;
 mod http1;
 mod http2;
 pub mod lifecycle;

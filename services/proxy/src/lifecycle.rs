@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use selvedge_wire::drain::DrainState;
+use selvedge_wire::drain::{DrainState, Drains};
 use tokio::sync::watch;
 
 use crate::bootstrap::Drain;
@@ -59,7 +59,9 @@ pub struct ListenerDrain {
 #[derive(Debug)]
 pub struct Lifecycle {
     phase: watch::Receiver<Phase>,
-    drain: watch::Sender<DrainState>,
+    drain: watch::Sender<Drains>,
+    /// A successor has this process's sockets.
+    handed_over: AtomicBool,
     quit: watch::Sender<bool>,
     failed: AtomicBool,
     /// The listeners that discovery published have been bound, or cannot be.
@@ -73,6 +75,7 @@ impl Lifecycle {
         Arc::new(Self {
             phase,
             drain: watch::Sender::default(),
+            handed_over: AtomicBool::new(false),
             quit: watch::Sender::default(),
             failed: AtomicBool::new(false),
             applied: AtomicBool::new(false),
@@ -82,12 +85,12 @@ impl Lifecycle {
     }
 
     /// What the data path follows.
-    pub fn drain(&self) -> watch::Receiver<DrainState> {
+    pub fn drain(&self) -> watch::Receiver<Drains> {
         self.drain.subscribe()
     }
 
     pub fn state(&self) -> ServerState {
-        if self.drain.borrow().is_draining() || self.failed.load(Ordering::Relaxed) {
+        if self.drain.borrow().inbound.is_draining() || self.failed.load(Ordering::Relaxed) {
             return ServerState::Draining;
         }
         match *self.phase.borrow() {
@@ -114,27 +117,72 @@ impl Lifecycle {
         self.failed.store(failed, Ordering::Relaxed);
     }
 
-    /// Takes leave: unready and announced at once, connections still accepted for a while, an end by the deadline.
+    /// Takes leave of those who call the application: unready and announced at once, connections still accepted for a
+    /// while, an end by the deadline. What the application itself calls is served until [`Lifecycle::drain_outbound`].
     pub fn begin_drain(&self, now: Instant) {
-        let Drain { accept, deadline } = self.settings;
-        self.drain.send_replace(DrainState::begin(now, accept, deadline));
+        if self.handed_over.load(Ordering::Relaxed) {
+            return;
+        }
+        let Drain { accept, deadline, .. } = self.settings;
+        self.drain.send_modify(|drains| drains.inbound = DrainState::begin(now, accept, deadline));
+    }
+
+    /// Nobody calls the application any more: what it calls is announced too. New connections of its own are accepted to
+    /// the end, and the end is when it has none.
+    pub fn drain_outbound(&self, now: Instant) {
+        let accept = self.settings.accept;
+        self.drain.send_modify(|drains| {
+            let deadline = drains.inbound.deadline().unwrap_or(now);
+            if !drains.leaving {
+                let accept_until = (now + accept).min(deadline);
+                drains.outbound = DrainState::Draining { listen_until: deadline, accept_until, deadline };
+                drains.leaving = true;
+            }
+        });
+    }
+
+    /// A successor accepts from now on: nothing is accepted here, and connections go over with their next response.
+    pub fn hand_over(&self, now: Instant) {
+        self.handed_over.store(true, Ordering::Relaxed);
+        let deadline = now + self.settings.deadline;
+        self.drain.send_replace(Drains::from(DrainState::Draining {
+            listen_until: now,
+            accept_until: deadline,
+            deadline,
+        }));
+        self.quit();
+    }
+
+    pub fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Relaxed)
     }
 
     /// `/drain_listeners`: as [`Lifecycle::begin_drain`], but the process stays. Not `graceful`: no connection is
     /// accepted from this moment on.
     pub fn drain_listeners(&self, drain: ListenerDrain, now: Instant) {
-        let accept = match drain {
-            ListenerDrain { skip_exit: true, .. } => WITHOUT_END,
-            ListenerDrain { graceful: true, .. } => self.settings.accept,
-            ListenerDrain { .. } => Duration::ZERO,
+        let (listen, accept) = match drain {
+            ListenerDrain { skip_exit: true, .. } => (WITHOUT_END, self.settings.accept),
+            ListenerDrain { graceful: true, .. } => (self.settings.accept, self.settings.accept),
+            ListenerDrain { .. } => (Duration::ZERO, Duration::ZERO),
         };
-        self.drain.send_if_modified(|state| {
-            let begins = !state.is_draining();
-            if begins {
-                *state = DrainState::begin(now, accept, WITHOUT_END);
+        let state = DrainState::Draining {
+            listen_until: now + listen,
+            accept_until: now + accept,
+            deadline: now + WITHOUT_END,
+        };
+        self.drain.send_modify(|drains| {
+            if !drains.inbound.is_draining() {
+                drains.inbound = state;
             }
-            begins
+            if !drain.inbound_only && !drains.outbound.is_draining() {
+                drains.outbound = state;
+            }
         });
+    }
+
+    /// Whether the process ends as soon as nobody is connected.
+    pub fn exits_without_connections(&self) -> bool {
+        self.settings.exit_without_connections
     }
 
     /// Ends the process; with a drain before it.
@@ -150,10 +198,7 @@ impl Lifecycle {
 
     /// When what is still open is to be cut; `None` while serving.
     pub fn deadline(&self) -> Option<Instant> {
-        match *self.drain.borrow() {
-            DrainState::Serving => None,
-            DrainState::Draining { deadline, .. } => Some(deadline),
-        }
+        self.drain.borrow().inbound.deadline()
     }
 }
 
@@ -164,7 +209,11 @@ mod tests {
     fn lifecycle() -> (watch::Sender<Phase>, Arc<Lifecycle>, Instant) {
         let (phase, watched) = watch::channel(Phase::PreInitializing);
         let now = Instant::now();
-        let settings = Drain { accept: Duration::from_secs(2), deadline: Duration::from_secs(20) };
+        let settings = Drain {
+            accept: Duration::from_secs(2),
+            deadline: Duration::from_secs(20),
+            exit_without_connections: true,
+        };
         (phase, Lifecycle::new(watched, settings, now), now)
     }
 
@@ -193,10 +242,44 @@ mod tests {
         assert!(lifecycle.is_ready());
         lifecycle.begin_drain(now);
         assert!(!lifecycle.is_ready());
-        let DrainState::Draining { accept_until, deadline } = *lifecycle.drain().borrow() else {
+        let DrainState::Draining { accept_until, deadline, .. } = lifecycle.drain().borrow().inbound else {
             panic!("draining")
         };
         assert_eq!((accept_until, deadline), (now + Duration::from_secs(2), now + Duration::from_secs(20)));
+    }
+
+    #[test]
+    fn the_applications_own_calls_are_served_until_nobody_calls_it() {
+        let (_phase, lifecycle, now) = lifecycle();
+        lifecycle.begin_drain(now);
+        let drains = *lifecycle.drain().borrow();
+        assert!(drains.inbound.is_draining() && !drains.outbound.is_draining() && !drains.leaving);
+        lifecycle.drain_outbound(now + Duration::from_secs(5));
+        let drains = *lifecycle.drain().borrow();
+        assert_eq!(drains.outbound.listen_until(), Some(now + Duration::from_secs(20)), "to the end");
+        assert!(drains.leaving);
+    }
+
+    #[test]
+    fn inbound_listeners_can_be_drained_alone() {
+        let (_phase, lifecycle, now) = lifecycle();
+        lifecycle.drain_listeners(ListenerDrain { inbound_only: true, ..ListenerDrain::default() }, now);
+        let drains = *lifecycle.drain().borrow();
+        assert_eq!(drains.inbound.listen_until(), Some(now));
+        assert!(!drains.outbound.is_draining() && !drains.leaving);
+    }
+
+    #[test]
+    fn what_is_handed_over_accepts_no_more_and_closes_nothing_that_is_idle() {
+        let (_phase, lifecycle, now) = lifecycle();
+        lifecycle.hand_over(now);
+        let DrainState::Draining { listen_until, accept_until, .. } = lifecycle.drain().borrow().outbound
+        else {
+            panic!("draining")
+        };
+        assert_eq!((listen_until, accept_until), (now, now + Duration::from_secs(20)));
+        lifecycle.begin_drain(now + Duration::from_secs(1));
+        assert_eq!(lifecycle.drain().borrow().inbound.listen_until(), Some(now), "stays as it is");
     }
 
     #[test]

@@ -152,7 +152,8 @@ async fn serve(worker: Rc<Worker>, chain: &Chain, peer: Rc<Peer>, mut io: Io) {
         }
         Codec::Auto => {
             let place = worker.place();
-            let detected = first_words(&worker, &place, manager.idle_timeout, detect::http(&mut io));
+            let detected =
+                first_words(&worker, &place, manager.inbound, manager.idle_timeout, detect::http(&mut io));
             let detected = Box::pin(detected).await;
             drop(place);
             match detected {

@@ -141,7 +141,7 @@ async fn inspect(
     let inspection = listener.config.inspection;
     let timeout = Some(inspection.timeout.unwrap_or(INSPECTION_TIMEOUT_DEFAULT)).filter(|t| !t.is_zero());
     listener.stats.downstream_pre_cx_active.inc();
-    let inspected = first_words(worker, place, timeout, hello::read(io)).await;
+    let inspected = first_words(worker, place, listener.inbound, timeout, hello::read(io)).await;
     listener.stats.downstream_pre_cx_active.dec();
     match inspected {
         Some(Ok(Some(Inspected::Tls(hello)))) => Some(Some(hello)),
@@ -181,7 +181,7 @@ async fn handshake(
     };
     let timeout = timeout.unwrap_or(HANDSHAKE_TIMEOUT);
     let limit = Some(timeout).filter(|timeout| !timeout.is_zero());
-    match first_words(worker, place, limit, tls::accept(io, &context)).await {
+    match first_words(worker, place, listener.inbound, limit, tls::accept(io, &context)).await {
         Some(Ok(())) => Ok(()),
         Some(Err(failure)) => Err(Some(failure)),
         None => {

@@ -8,12 +8,14 @@
 //! ```
 
 use std::io;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use selvedge_telemetry::{AccessLogs, Registry};
+use selvedge_traffic::Direction;
 use selvedge_upstream::Clusters;
 use selvedge_upstream::dns::Resolver;
 use selvedge_wire::tls::Secrets;
@@ -26,9 +28,10 @@ use crate::admin::{self, Admin, Levels, SetLogLevel, Subject};
 use crate::bootstrap::{Bootstrap, StateFolder};
 use crate::discovery::driver::Driver;
 use crate::discovery::{Phase, ProxyState};
+use crate::handover::{self, Estate, Inheritance};
 use crate::lifecycle::Lifecycle;
 use crate::persist::{self, Store};
-use crate::serve::{ListenerStatus, Serve, Serving};
+use crate::serve::{ListenerStatus, Serve, Serving, Sockets};
 use crate::sinks;
 use crate::tracing::Tracers;
 
@@ -39,6 +42,8 @@ const DEADLINE_GRACE: Duration = Duration::from_secs(1);
 
 /// How often the files of certificates are looked at.
 const SECRETS_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a proxy that leaves looks whether somebody still calls its application.
+const CALLERS_LOOK: Duration = Duration::from_millis(20);
 
 /// The control plane gets so long to hear that the proxy is going.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
@@ -50,6 +55,8 @@ pub enum Error {
     Thread(#[source] io::Error),
     #[error(transparent)]
     Admin(#[from] admin::Error),
+    #[error("the predecessor's sockets cannot be taken over")]
+    HotRestart(#[from] handover::Error),
     #[error("the state folder cannot be used")]
     State(#[from] persist::Error),
 }
@@ -79,6 +86,8 @@ struct Proxy {
     interrupt: Signal,
     /// The control plane knows that the proxy is going.
     left: watch::Receiver<bool>,
+    registry: Registry,
+    discovery: Arc<Mutex<ProxyState>>,
     /// Ends its thread when it is dropped.
     admin: Admin,
 }
@@ -98,6 +107,16 @@ impl Proxy {
         if let Some(dimensions) = bootstrap.metrics_extension.clone() {
             registry.enable_extension(dimensions);
         }
+        let sockets = Arc::new(match &bootstrap.hot_restart {
+            Some(_) => Sockets::to_be_handed_over(),
+            None => Sockets::default(),
+        });
+        let mut inheritance = match &bootstrap.hot_restart {
+            Some(path) => handover::inherit(path, &sockets)?,
+            None => None,
+        };
+        let epoch = inheritance.as_ref().map_or(0, |inheritance| inheritance.epoch);
+        registry.server().hot_restart_epoch.set(epoch);
         let access_logs = AccessLogs::start(bootstrap.concurrency, registry.clone(), LOG_FLUSH_INTERVAL);
         let access_logs = access_logs.map_err(Error::Thread)?;
         let clusters = Clusters::new(registry.clone(), Resolver::from_system(), control.clone());
@@ -122,6 +141,7 @@ impl Proxy {
             tracers: Some(tracers),
             config: watched.snapshot,
             drain: lifecycle.drain(),
+            sockets: Arc::clone(&sockets),
             node_address: node_address(),
             patience: bootstrap.patience.within(descriptors),
             node_cluster: bootstrap.cluster.as_str().into(),
@@ -147,18 +167,34 @@ impl Proxy {
             control.spawn(sinks::run(sink, tags, registry, interval, refresh));
         }
         let levels = Arc::new(Levels::new(&bootstrap.log_level, set_log_level));
-        let admin = Admin::start(Subject {
+        let hot_restart = bootstrap.hot_restart.clone();
+        let (admin_paused, paused) = watch::channel(false);
+        let inherited = inheritance.as_mut().and_then(|inheritance| inheritance.admin.take());
+        let subject = Subject {
             bootstrap: Arc::new(bootstrap),
-            registry,
+            registry: registry.clone(),
             clusters,
-            discovery: watched.state,
+            discovery: Arc::clone(&watched.state),
             lifecycle: Arc::clone(&lifecycle),
             access_logs: Arc::clone(&access_logs),
             levels,
-        })?;
+        };
+        let admin = Admin::start(subject, inherited, paused)?;
+        if let Some(path) = hot_restart {
+            let estate = Estate {
+                admin: admin.socket.try_clone().ok(),
+                sockets,
+                admin_paused,
+                registry: registry.clone(),
+                lifecycle: Arc::clone(&lifecycle),
+                epoch,
+            };
+            control.spawn(succeed(inheritance, estate, path));
+        }
         tracing::info!(admin = %admin.address, "proxy started");
         control.spawn(driver.run(lifecycle.drain()));
-        Ok(Self { lifecycle, serving, access_logs, terminate, interrupt, left, admin })
+        let discovery = watched.state;
+        Ok(Self { lifecycle, serving, access_logs, terminate, interrupt, left, registry, discovery, admin })
     }
 
     /// Waits for SIGTERM, SIGINT or `/quitquitquit`.
@@ -173,10 +209,21 @@ impl Proxy {
     /// Announces the end, waits for what is in flight – a second signal does not – and writes what is buffered.
     async fn leave(mut self) {
         self.lifecycle.begin_drain(Instant::now());
-        let deadline = self.lifecycle.deadline().unwrap_or_else(Instant::now) + DEADLINE_GRACE;
+        let deadline = self.lifecycle.deadline().unwrap_or_else(Instant::now);
+        let lifecycle = Arc::clone(&self.lifecycle);
+        let (registry, discovery) = (self.registry.clone(), Arc::clone(&self.discovery));
+        let all_ended = async {
+            until_nobody_calls(&lifecycle, &registry, &discovery).await;
+            lifecycle.drain_outbound(Instant::now());
+            self.serving.ended().await;
+            if !lifecycle.exits_without_connections() {
+                tokio::time::sleep_until(deadline.into()).await;
+            }
+        };
+        let cut_at = deadline + DEADLINE_GRACE;
         tokio::select! {
-            () = self.serving.ended() => tracing::info!("all connections have ended"),
-            () = tokio::time::sleep_until(deadline.into()) => tracing::warn!("the deadline has passed; the rest is cut"),
+            () = all_ended => tracing::info!("all connections have ended"),
+            () = tokio::time::sleep_until(cut_at.into()) => tracing::warn!("the deadline has passed; the rest is cut"),
             _ = self.terminate.recv() => tracing::warn!("a second SIGTERM; the rest is cut"),
             _ = self.interrupt.recv() => tracing::warn!("a second SIGINT; the rest is cut"),
         }
@@ -184,6 +231,59 @@ impl Proxy {
         let _ = tokio::time::timeout(FAREWELL_MAX, self.left.wait_for(|left| *left)).await;
         drop(self.admin);
         self.access_logs.stop();
+    }
+}
+
+/// Waits until nobody calls the application any more, or nobody may. A proxy without inbound listeners need not wait.
+async fn until_nobody_calls(lifecycle: &Lifecycle, registry: &Registry, discovery: &Mutex<ProxyState>) {
+    let inbound: Vec<SocketAddr> = {
+        let state = discovery.lock().unwrap_or_else(PoisonError::into_inner);
+        let listeners = state.snapshot().listeners.iter().map(|active| &active.config);
+        let inbound = listeners.filter(|listener| listener.direction != Direction::Outbound);
+        inbound.map(|listener| listener.address).collect()
+    };
+    let drains = *lifecycle.drain().borrow();
+    let (Some(listen_until), Some(deadline)) = (drains.inbound.listen_until(), drains.inbound.deadline())
+    else {
+        return;
+    };
+    if inbound.is_empty() {
+        return;
+    }
+    tokio::time::sleep_until(listen_until.into()).await;
+    let connections = || {
+        let of = |address: &SocketAddr| -> i64 {
+            registry.listener(*address).shards().map(|stats| stats.downstream_cx_active.value()).sum()
+        };
+        inbound.iter().map(of).sum::<i64>()
+    };
+    while connections() > 0 && Instant::now() < deadline {
+        tokio::time::sleep(CALLERS_LOOK).await;
+    }
+}
+
+/// Once this process is live, its predecessor is told to go; from then on this one can be succeeded.
+async fn succeed(inheritance: Option<Inheritance>, estate: Estate, path: PathBuf) {
+    let lifecycle = Arc::clone(&estate.lifecycle);
+    while !lifecycle.is_ready() {
+        tokio::time::sleep(CALLERS_LOOK).await;
+    }
+    estate.sockets.close_inherited();
+    let registry = estate.registry.clone();
+    if let Some(inheritance) = inheritance {
+        let taken = move || inheritance.take_over(&registry);
+        let spawned = std::thread::Builder::new().name("succession".to_owned()).spawn(move || {
+            if let Err(error) = taken() {
+                tracing::warn!(%error, "the predecessor's counters were not taken over to the end");
+            }
+        });
+        if let Err(error) = spawned {
+            tracing::error!(%error, "the predecessor was not told to go");
+        }
+    }
+    if let Err(error) = estate.offer(&path) {
+        let error = &error as &dyn std::error::Error;
+        tracing::error!(error, "this process cannot be succeeded");
     }
 }
 

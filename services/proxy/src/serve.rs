@@ -8,6 +8,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod compile;
+mod sockets;
 pub(crate) mod worker;
 
 use std::cell::RefCell;
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use selvedge_telemetry::{AccessLogs, Registry};
 use selvedge_upstream::Clusters;
-use selvedge_wire::drain::DrainState;
+use selvedge_wire::drain::Drains;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -27,6 +28,7 @@ use tokio::task::{JoinHandle, LocalSet};
 
 pub use apply::ListenerStatus;
 pub use compile::CompileError;
+pub use sockets::Sockets;
 
 use crate::listener::{self, Current};
 use crate::patience::{Patience, Places};
@@ -38,6 +40,8 @@ use worker::Worker;
 
 /// How often idle connections are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a worker that leaves looks whether anybody is still connected.
+const LEAVING_LOOK: Duration = Duration::from_millis(20);
 
 /// What serving needs from its surroundings.
 #[derive(Debug)]
@@ -50,7 +54,9 @@ pub struct Serve {
     /// `None` traces nothing.
     pub tracers: Option<Arc<Tracers>>,
     pub config: watch::Receiver<Arc<ConfigSnapshot>>,
-    pub drain: watch::Receiver<DrainState>,
+    pub drain: watch::Receiver<Drains>,
+    /// Listening sockets, those of a predecessor first.
+    pub sockets: Arc<Sockets>,
     /// Stands for a loopback client in `x-forwarded-for`.
     pub node_address: Option<IpAddr>,
     pub patience: Patience,
@@ -80,11 +86,12 @@ impl Serve {
             commands.push(sender);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (clusters, drain, alive) = (Arc::clone(&self.clusters), self.drain.clone(), alive.clone());
+            let sockets = Arc::clone(&self.sockets);
             let (node_address, patience, places) = (self.node_address, self.patience, places.clone());
             std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 selvedge_telemetry::enter_worker(index);
                 let worker = Worker::new(index, clusters, node_address, patience, places);
-                LocalSet::new().block_on(&runtime, run(worker, receiver, drain));
+                LocalSet::new().block_on(&runtime, run(worker, receiver, drain, sockets));
                 drop(alive);
             })?;
         }
@@ -95,7 +102,7 @@ impl Serve {
             tracers: self.tracers,
             secrets: Arc::clone(self.clusters.secrets()),
         };
-        let (apply, listeners) = Apply::new(commands, telemetry);
+        let (apply, listeners) = Apply::new(commands, telemetry, self.sockets);
         control.spawn(apply.run(self.config));
         Ok(Serving { listeners, ended })
     }
@@ -112,49 +119,103 @@ impl Serving {
 /// A listener as this worker has it.
 struct Listening {
     current: Current,
-    accepting: JoinHandle<()>,
+    /// One task a socket; none once its side has been closed.
+    accepting: Vec<JoinHandle<()>>,
 }
 
-/// A worker's life.
+impl Listening {
+    fn is_inbound(&self) -> bool {
+        self.current.borrow().inbound
+    }
+
+    fn close(&mut self) {
+        self.accepting.drain(..).for_each(|task| task.abort());
+    }
+}
+
+/// A worker's life: until both sides are drained, or whoever gives the orders is gone.
 async fn run(
     worker: Rc<Worker>,
     mut commands: mpsc::UnboundedReceiver<Command>,
-    mut drain: watch::Receiver<DrainState>,
+    mut drain: watch::Receiver<Drains>,
+    sockets: Arc<Sockets>,
 ) {
     let mut listening: HashMap<String, Listening> = HashMap::new();
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    let mut drains = Drains::default();
+    while !is_over(&worker, drains, &listening) {
+        let wake_at = next_look(drains, &listening);
         tokio::select! {
             command = commands.recv() => match command {
                 Some(command) => obey(&worker, &mut listening, command),
                 None => return,
             },
-            state = selvedge_wire::drain::begun(&mut drain) => {
-                worker.set_drain_state(state);
-                break;
+            Ok(()) = drain.changed() => {
+                drains = *drain.borrow_and_update();
+                worker.set_drains(drains);
             }
+            () = tokio::time::sleep_until(wake_at.unwrap_or_else(Instant::now).into()), if wake_at.is_some() => {}
             _ = sweep.tick() => {
                 worker.pools.sweep(Instant::now());
             }
         }
+        if close_sides(drains, &mut listening, &sockets) {
+            worker.wake_all();
+        }
     }
-    wind_down(&worker, listening).await;
+    listening.values_mut().for_each(Listening::close);
+}
+
+/// Whether there is nothing left to do: the process leaves, and nobody is connected or the deadline has passed.
+fn is_over(worker: &Worker, drains: Drains, listening: &HashMap<String, Listening>) -> bool {
+    if !drains.leaving {
+        return false;
+    }
+    let inbound_open = listening.values().any(|one| one.is_inbound() && !one.accepting.is_empty());
+    let late = drains.inbound.deadline().max(drains.outbound.deadline());
+    late.is_some_and(|late| late <= Instant::now()) || !inbound_open && worker.connections() == 0
+}
+
+/// When to look again: at the end of a side's time for newcomers, and often once the process leaves.
+fn next_look(drains: Drains, listening: &HashMap<String, Listening>) -> Option<Instant> {
+    let soon = drains.leaving.then(|| Instant::now() + LEAVING_LOOK);
+    let open = listening.values().filter(|one| !one.accepting.is_empty());
+    open.filter_map(|one| drains.side(one.is_inbound()).listen_until()).chain(soon).min()
+}
+
+/// Closes the sockets of sides whose time for newcomers is over.
+fn close_sides(drains: Drains, listening: &mut HashMap<String, Listening>, sockets: &Sockets) -> bool {
+    let now = Instant::now();
+    let mut closed = false;
+    for one in listening.values_mut().filter(|one| !one.accepting.is_empty()) {
+        if drains.side(one.is_inbound()).listen_until().is_some_and(|until| until <= now) {
+            one.close();
+            sockets.close(&one.current.borrow().config);
+            closed = true;
+        }
+    }
+    closed
 }
 
 fn obey(worker: &Rc<Worker>, listening: &mut HashMap<String, Listening>, command: Command) {
     match command {
-        Command::Listen { listener, socket } => {
+        Command::Listen { listener, sockets } => {
             let name = listener.config.name.clone();
-            let socket = match TcpListener::from_std(socket) {
-                Ok(socket) => socket,
-                Err(error) => return tracing::error!(%error, %name, "a listening socket cannot be used"),
-            };
             let current = Rc::new(RefCell::new(listener));
-            let accepting =
-                tokio::task::spawn_local(listener::accept(Rc::clone(worker), socket, Rc::clone(&current)));
-            if let Some(before) = listening.insert(name, Listening { current, accepting }) {
-                before.accepting.abort();
+            let mut accepting = Vec::new();
+            for socket in sockets {
+                match TcpListener::from_std(socket) {
+                    Ok(socket) => accepting.push(tokio::task::spawn_local(listener::accept(
+                        Rc::clone(worker),
+                        socket,
+                        Rc::clone(&current),
+                    ))),
+                    Err(error) => tracing::error!(%error, %name, "a listening socket cannot be used"),
+                }
+            }
+            if let Some(mut before) = listening.insert(name, Listening { current, accepting }) {
+                before.close();
             }
         }
         Command::Replace { listener } => {
@@ -164,21 +225,10 @@ fn obey(worker: &Rc<Worker>, listening: &mut HashMap<String, Listening>, command
             }
         }
         Command::Remove { name } => {
-            if let Some(removed) = listening.remove(&name) {
-                removed.accepting.abort();
+            if let Some(mut removed) = listening.remove(&name) {
+                removed.close();
                 worker.wake_all();
             }
         }
-    }
-}
-
-/// Accepts for as long as some client may not have heard, then waits for what is in flight, at most until the deadline.
-async fn wind_down(worker: &Rc<Worker>, listening: HashMap<String, Listening>) {
-    let DrainState::Draining { accept_until, deadline } = worker.drain_state() else { return };
-    tokio::time::sleep_until(accept_until.into()).await;
-    listening.into_values().for_each(|listening| listening.accepting.abort());
-    worker.wake_all();
-    while worker.connections() > 0 && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

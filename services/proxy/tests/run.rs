@@ -149,7 +149,15 @@ impl Proxy {
     }
 
     fn start(folder: &Path, control_plane: SocketAddr) -> Self {
-        let admin = free();
+        Self::start_with(folder, control_plane, free(), &[])
+    }
+
+    fn start_with(
+        folder: &Path,
+        control_plane: SocketAddr,
+        admin: SocketAddr,
+        more: &[(&'static str, String)],
+    ) -> Self {
         let env = [
             ("APPMESH_RESOURCE_ARN", RESOURCE.to_owned()),
             ("APPMESH_XDS_ENDPOINT", control_plane.to_string()),
@@ -157,8 +165,11 @@ impl Proxy {
             ("SELVEDGE_STATE_DIR", folder.display().to_string()),
             ("SELVEDGE_DRAIN_ACCEPT_S", "0".to_owned()),
         ];
-        let env: BTreeMap<String, String> =
-            env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let env: BTreeMap<String, String> = env
+            .into_iter()
+            .chain(more.iter().cloned())
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
         let bootstrap = Bootstrap::from_env(&env, 2).expect("a valid environment");
         Self { admin, thread: std::thread::spawn(|| selvedge_proxy::run(bootstrap, None)) }
     }
@@ -311,4 +322,131 @@ fn a_proxy_follows_its_control_plane_tells_what_it_rejects_and_takes_leave() {
     until("nothing is rejected any more", || control_plane.seen().rejected.is_empty().then_some(()));
     proxy.end();
     assert_eq!(control_plane.seen().left, 1, "the stream ended in an orderly way");
+}
+
+/// Requests until it is told to stop; gives how many were answered, and what failed.
+fn load(listen: SocketAddr, keep_alive: bool, stop: &std::sync::atomic::AtomicBool) -> (u64, Vec<String>) {
+    use std::io::BufRead;
+    let (mut answered, mut failures) = (0, Vec::new());
+    let mut kept: Option<std::io::BufReader<TcpStream>> = None;
+    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+        let mut one = || -> std::io::Result<bool> {
+            let mut stream = match kept.take() {
+                Some(stream) => stream,
+                None => {
+                    let stream = TcpStream::connect(listen)?;
+                    stream.set_read_timeout(Some(PATIENCE))?;
+                    std::io::BufReader::new(stream)
+                }
+            };
+            let close = if keep_alive { "" } else { "connection: close\r\n" };
+            stream.get_mut().write_all(format!("GET / HTTP/1.1\r\nhost: a\r\n{close}\r\n").as_bytes())?;
+            let (mut line, mut closes, mut ok) = (String::new(), !keep_alive, false);
+            loop {
+                line.clear();
+                if stream.read_line(&mut line)? == 0 {
+                    return Err(std::io::ErrorKind::UnexpectedEof.into());
+                }
+                ok |= line.starts_with("HTTP/1.1 200");
+                closes |= line == "connection: close\r\n";
+                if line == "\r\n" {
+                    break;
+                }
+            }
+            let mut body = [0; 5];
+            stream.read_exact(&mut body)?;
+            if !closes {
+                kept = Some(stream);
+            }
+            Ok(ok && &body == b"hello")
+        };
+        match one() {
+            Ok(true) => answered += 1,
+            Ok(false) => failures.push("another answer".to_owned()),
+            Err(error) => failures.push(error.to_string()),
+        }
+    }
+    (answered, failures)
+}
+
+#[test]
+fn successors_take_over_under_load_and_no_connection_is_refused() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let folder = tempfile::tempdir().expect("a folder");
+    let (listen, app, log) = (free(), application(), folder.path().join("access.log"));
+    let store = Store::open(folder.path(), RESOURCE).expect("a folder");
+    let encoded: Vec<_> = configuration(listen, app, &log).iter().map(selvedge_xds::encode).collect();
+    store.save(&encoded).expect("saved");
+    let (nowhere, admin) = (free(), free());
+    let path = folder.path().join("hot-restart.sock");
+    let more = [("SELVEDGE_HOT_RESTART", path.display().to_string())];
+    let start = || Proxy::start_with(folder.path(), nowhere, admin, &more);
+    let epoch = |proxy: &Proxy| {
+        let stats = get(proxy.admin, "/stats?filter=hot_restart_epoch|server.live")?.1;
+        stats.contains("server.live: 1").then_some(())?;
+        stats.lines().find_map(|line| line.strip_prefix("server.hot_restart_epoch: ")?.parse::<u32>().ok())
+    };
+
+    let mut proxy = start();
+    until("the first is live", || epoch(&proxy).filter(|epoch| *epoch == 0));
+    until("the first can be succeeded", || path.exists().then_some(()));
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = [true, true, false, false]
+        .map(|keep_alive| {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || load(listen, keep_alive, &stop))
+        })
+        .into();
+    for successor in 1..=2 {
+        let next = start();
+        until("the successor is live", || epoch(&next).filter(|epoch| *epoch == successor));
+        until("the predecessor ends", || proxy.thread.is_finished().then_some(()));
+        proxy.thread.join().expect("no panic").expect("a clean end");
+        proxy = next;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut answered = 0;
+    for client in clients {
+        let (count, failures) = client.join().expect("no panic");
+        assert_eq!(failures, Vec::<String>::new(), "after {count} requests");
+        answered += count;
+    }
+    assert!(answered > 20, "{answered} requests are no load");
+    // What the first two counted is counted on by the third; only what they counted after the last time they were asked
+    // is missing.
+    let total = until("a count", || {
+        let stats = get(proxy.admin, "/stats?filter=http.ingress.downstream_rq_total")?.1;
+        stats
+            .lines()
+            .find_map(|line| line.strip_prefix("http.ingress.downstream_rq_total: ")?.parse::<u64>().ok())
+    });
+    assert!(total <= answered && total * 2 > answered, "{total} of {answered}");
+    proxy.end();
+}
+
+#[test]
+fn a_successor_that_dies_early_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (listen, app, log) = (free(), application(), folder.path().join("access.log"));
+    let store = Store::open(folder.path(), RESOURCE).expect("a folder");
+    let encoded: Vec<_> = configuration(listen, app, &log).iter().map(selvedge_xds::encode).collect();
+    store.save(&encoded).expect("saved");
+    let path = folder.path().join("hot-restart.sock");
+    let more = [("SELVEDGE_HOT_RESTART", path.display().to_string())];
+    let proxy = Proxy::start_with(folder.path(), free(), free(), &more);
+    until("ready", || get(proxy.admin, "/ready").filter(|(status, _)| *status == 200));
+    until("it can be succeeded", || path.exists().then_some(()));
+    let mut successor = std::os::unix::net::UnixStream::connect(&path).expect("somebody listens");
+    let ask = br#"{"sockets":{"version":"selvedge.1"}}"#;
+    successor.write_all(&(ask.len() as u32).to_be_bytes()).expect("sent");
+    successor.write_all(ask).expect("sent");
+    let mut answer = [0; 64];
+    assert!(successor.read(&mut answer).expect("an answer") > 0);
+    drop(successor);
+    until("the admin endpoint answers again", || {
+        get(proxy.admin, "/ready").filter(|(status, _)| *status == 200)
+    });
+    assert_eq!(get(listen, "/").expect("answered").0, 200);
+    proxy.end();
 }

@@ -59,8 +59,9 @@ const COMMANDS: &[Command] = &[
     }),
     shows("/help", "print out list of admin commands", |_, _| Reply::text(help())),
     changes("/heapprofiler", "enable/disable the heap profiler", |_, _| not_supported()),
-    shows("/hot_restart_version", "print the hot restart compatibility version", |_, _| {
-        Reply::text("disabled")
+    shows("/hot_restart_version", "print the hot restart compatibility version", |subject, _| {
+        let enabled = subject.bootstrap.hot_restart.is_some();
+        Reply::text(if enabled { crate::handover::VERSION } else { "disabled" })
     }),
     shows("/init_dump", "dump what is still warming", config_dump::init_dump),
     shows("/listeners", "print listener info", listeners::show),

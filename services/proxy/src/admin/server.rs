@@ -15,7 +15,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use thiserror::Error;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::query::Query;
 use super::reply::{Body, Reply};
@@ -41,19 +41,29 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Admin {
     pub address: SocketAddr,
+    /// For a successor.
+    pub(crate) socket: TcpListener,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Admin {
-    /// Listens and serves on a thread of its own.
+    /// Listens – at a predecessor's socket, if there is one – and serves on a thread of its own, while not `paused`.
     ///
     /// # Errors
     /// The address cannot be bound, or the thread not be started.
-    pub fn start(subject: Subject) -> Result<Self, Error> {
+    pub fn start(
+        subject: Subject,
+        inherited: Option<TcpListener>,
+        paused: watch::Receiver<bool>,
+    ) -> Result<Self, Error> {
         let wanted = subject.bootstrap.admin;
         let bind = |error| Error::Bind(wanted, error);
-        let listener = TcpListener::bind(wanted).map_err(bind)?;
+        let listener = match inherited {
+            Some(listener) => listener,
+            None => TcpListener::bind(wanted).map_err(bind)?,
+        };
+        let copy = listener.try_clone().map_err(bind)?;
         listener.set_nonblocking(true).map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let (stop, stopped) = oneshot::channel();
@@ -64,13 +74,13 @@ impl Admin {
             .spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
-                        () = serve(listener, subject) => {}
+                        () = serve(listener, subject, paused) => {}
                         _ = stopped => {}
                     }
                 });
             })
             .map_err(Error::Thread)?;
-        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, socket: copy, stop: Some(stop), thread: Some(thread) })
     }
 }
 
@@ -84,7 +94,7 @@ impl Drop for Admin {
     }
 }
 
-async fn serve(listener: TcpListener, subject: Subject) {
+async fn serve(listener: TcpListener, subject: Subject, mut paused: watch::Receiver<bool>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -97,7 +107,13 @@ async fn serve(listener: TcpListener, subject: Subject) {
     loop {
         // The semaphore is never closed.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
+        // Whoever paused it has gone with the sender: it goes on.
+        let _ = paused.wait_for(|paused| !paused).await;
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Ok(()) = paused.changed() => continue,
+        };
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "failed to accept an admin connection");

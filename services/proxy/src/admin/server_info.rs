@@ -12,10 +12,11 @@ pub(super) fn show(subject: &Subject, _: &Query) -> Reply {
     Reply::json(&json!({
         "version": concat!("selvedge/", env!("CARGO_PKG_VERSION")),
         "state": subject.lifecycle.state().text(),
-        "hot_restart_version": "disabled",
+        "hot_restart_version": if bootstrap.hot_restart.is_some() { crate::handover::VERSION } else { "disabled" },
         "command_line_options": {
             "concurrency": bootstrap.concurrency,
             "log_level": bootstrap.log_level,
+            "restart_epoch": subject.registry.server().hot_restart_epoch.value(),
             "drain_time": format!("{}s", bootstrap.drain.deadline.as_secs()),
         },
         "node": {

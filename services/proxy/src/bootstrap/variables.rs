@@ -70,6 +70,7 @@ impl Bootstrap {
             tracing: super::tracing::tracing(env, &resource)?,
             metrics_extension: env.flag("APPMESH_METRIC_EXTENSION_VERSION")?.then(|| resource.dimensions()),
             drain: drain(env)?,
+            hot_restart: env.get("SELVEDGE_HOT_RESTART").map(PathBuf::from),
             patience: patience(env, resource.kind)?,
             resource,
         })
@@ -175,6 +176,8 @@ fn drain(env: Env<'_>) -> Result<Drain, BootstrapError> {
     Ok(Drain {
         accept: env.duration("SELVEDGE_DRAIN_ACCEPT_S", second, default.accept)?.min(deadline),
         deadline,
+        exit_without_connections: env.get("SELVEDGE_EXIT_ON_ZERO_ACTIVE_CONNECTIONS").is_none()
+            || env.flag("SELVEDGE_EXIT_ON_ZERO_ACTIVE_CONNECTIONS")?,
     })
 }
 
@@ -403,7 +406,7 @@ mod tests {
         assert_eq!(bootstrap.initial_fetch_timeout, Some(Duration::from_secs(15)));
         assert_eq!(
             bootstrap.drain,
-            Drain { accept: Duration::from_secs(1), deadline: Duration::from_secs(1) }
+            Drain { accept: Duration::from_secs(1), deadline: Duration::from_secs(1), ..Drain::default() }
         );
         assert_eq!(bootstrap.concurrency, 3);
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use selvedge_telemetry::Registry;
 use selvedge_traffic::{Discovery, Resource, ResourceKind, Transport, UpstreamTransport};
 use selvedge_upstream::{Cluster, Clusters};
-use selvedge_wire::drain::{self, DrainState};
+use selvedge_wire::drain::{self, Drains};
 use selvedge_xds::client::{Received, Refused, Update};
 use selvedge_xds::{ClientSession, Encoded, Node};
 use tokio::sync::watch;
@@ -113,7 +113,7 @@ impl Driver {
 
     /// Runs until it is dropped. Once `drain` begins, the control plane is told – others stop sending requests here
     /// while connections are still accepted – and what is in force stays.
-    pub async fn run(mut self, mut drain: watch::Receiver<DrainState>) {
+    pub async fn run(mut self, mut drain: watch::Receiver<Drains>) {
         let mut link = Link::Closed;
         loop {
             let wake_at = self.wake_at(matches!(link, Link::Closed));
@@ -126,7 +126,7 @@ impl Driver {
                     }
                 }
                 () = tokio::time::sleep_until(wake_at.into()) => self.handle_time(&mut link),
-                _ = drain::begun(&mut drain), if !self.leaving => {
+                () = drain::begun(&mut drain), if !self.leaving => {
                     self.leaving = true;
                     link.finish();
                     self.save();

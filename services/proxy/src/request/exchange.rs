@@ -312,7 +312,7 @@ impl<'a> Exchange<'a> {
     pub(super) fn closes(&self) -> bool {
         self.facts.close
             || self.facts.upgrade == Upgrade::WebSocket
-            || self.worker.is_draining()
+            || self.worker.is_draining(self.manager.inbound)
             || self.manager.is_retired()
             || !self.channel.is_read()
     }

@@ -6,9 +6,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use selvedge_wire::listen;
 use tokio::sync::{mpsc, watch};
 
+use super::Sockets;
 use super::compile::{CompileError, CompiledListener, Telemetry};
 use crate::snapshot::{ActiveListener, ConfigSnapshot};
 
@@ -17,7 +17,7 @@ use crate::snapshot::{ActiveListener, ConfigSnapshot};
 pub(crate) enum Command {
     Listen {
         listener: Arc<CompiledListener>,
-        socket: std::net::TcpListener,
+        sockets: Vec<std::net::TcpListener>,
     },
     /// The same socket, another configuration.
     Replace {
@@ -54,6 +54,7 @@ enum ApplyError {
 pub(crate) struct Apply {
     workers: Vec<mpsc::UnboundedSender<Command>>,
     telemetry: Telemetry,
+    sockets: Arc<Sockets>,
     serving: HashMap<String, Served>,
     status: watch::Sender<Vec<ListenerStatus>>,
 }
@@ -68,9 +69,10 @@ impl Apply {
     pub(crate) fn new(
         workers: Vec<mpsc::UnboundedSender<Command>>,
         telemetry: Telemetry,
+        sockets: Arc<Sockets>,
     ) -> (Self, watch::Receiver<Vec<ListenerStatus>>) {
         let (status, receiver) = watch::channel(Vec::new());
-        (Self { workers, telemetry, serving: HashMap::new(), status }, receiver)
+        (Self { workers, telemetry, sockets, serving: HashMap::new(), status }, receiver)
     }
 
     /// Follows the configuration until its sender is gone; the workers end with this task.
@@ -94,6 +96,7 @@ impl Apply {
         for name in gone {
             if let Some(served) = self.serving.remove(&name) {
                 served.compiled.retire();
+                self.sockets.close(&served.active.config);
                 self.tell(|| Command::Remove { name: name.clone() });
             }
         }
@@ -135,33 +138,25 @@ impl Apply {
                 address
             }
             _ => {
-                let (sockets, address) = self.bind(active)?;
+                let (sockets, address) = self
+                    .sockets
+                    .bind(&active.config, self.workers.len())
+                    .map_err(|(address, source)| ApplyError::Bind { address, source })?;
                 if let Some(served) = self.serving.get(name) {
                     served.compiled.retire();
+                    if served.active.config.address != active.config.address {
+                        self.sockets.close(&served.active.config);
+                    }
                 }
-                for (worker, socket) in self.workers.iter().zip(sockets) {
+                for (worker, sockets) in self.workers.iter().zip(sockets) {
                     // Fails only when the worker has ended, and with it everything.
-                    let _ = worker.send(Command::Listen { listener: Arc::clone(&compiled), socket });
+                    let _ = worker.send(Command::Listen { listener: Arc::clone(&compiled), sockets });
                 }
                 address
             }
         };
         self.serving.insert(name.clone(), Served { active: Arc::clone(active), compiled, address });
         Ok(())
-    }
-
-    /// A socket for each worker, all on one address.
-    fn bind(&self, active: &ActiveListener) -> Result<(Vec<std::net::TcpListener>, SocketAddr), ApplyError> {
-        let mut address = active.config.address;
-        let mut sockets = Vec::with_capacity(self.workers.len());
-        for _ in &self.workers {
-            let bound = listen::bind(address, active.config.ipv4_compat)
-                .and_then(|socket| socket.local_addr().map(|bound| (socket, bound)));
-            let (socket, bound) = bound.map_err(|source| ApplyError::Bind { address, source })?;
-            address = bound;
-            sockets.push(socket);
-        }
-        Ok((sockets, address))
     }
 
     fn tell(&self, command: impl Fn() -> Command) {

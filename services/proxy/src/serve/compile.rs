@@ -44,6 +44,8 @@ pub(crate) struct CompiledListener {
     default_chain: Option<Arc<Chain>>,
     pub(crate) stats: Arc<Sharded<ListenerStats>>,
     pub(crate) loggers: Vec<AccessLogger>,
+    /// Towards the application.
+    pub(crate) inbound: bool,
     /// Of an inbound listener, if App Mesh's metrics are counted.
     pub(crate) extension: Option<Arc<Extension>>,
     /// For what is counted once for the process.
@@ -162,6 +164,7 @@ impl CompiledListener {
             loggers: telemetry.loggers(&config.access_logs)?,
             inspects: inspects(&config),
             opens_at_once: !inspects(&config) && !is_encrypted(&config),
+            inbound: is_inbound(&config),
             extension: telemetry.registry.extension().filter(|_| is_inbound(&config)).map(Arc::clone),
             registry: telemetry.registry.clone(),
             places: Places::default(),

@@ -12,7 +12,7 @@ use selvedge_http::head::{RequestHead, ResponseHead};
 use selvedge_upstream::Clusters;
 use selvedge_upstream::pool::Pools;
 use selvedge_wire::buffer::Buffers;
-use selvedge_wire::drain::DrainState;
+use selvedge_wire::drain::{DrainState, Drains};
 
 use crate::patience::{Patience, Places};
 
@@ -36,7 +36,7 @@ pub(crate) struct Worker {
     pub(crate) patience: Patience,
     /// Those of all workers.
     pub(crate) places: Places,
-    drain: Cell<DrainState>,
+    drain: Cell<Drains>,
     date: Cell<(u64, [u8; DATE_BYTES])>,
     #[expect(
         clippy::vec_box,
@@ -125,17 +125,18 @@ impl Worker {
         }
     }
 
-    pub(crate) fn drain_state(&self) -> DrainState {
-        self.drain.get()
+    /// How far the drain of one side has come.
+    pub(crate) fn drain_state(&self, inbound: bool) -> DrainState {
+        self.drain.get().side(inbound)
     }
 
-    pub(crate) fn is_draining(&self) -> bool {
-        self.drain.get().is_draining()
+    pub(crate) fn is_draining(&self, inbound: bool) -> bool {
+        self.drain_state(inbound).is_draining()
     }
 
     /// Notes a new state and wakes every connection to look at it.
-    pub(crate) fn set_drain_state(&self, state: DrainState) {
-        self.drain.set(state);
+    pub(crate) fn set_drains(&self, drains: Drains) {
+        self.drain.set(drains);
         self.wake_all();
     }
 

@@ -216,7 +216,7 @@ fn a_client_that_has_said_nothing_does_not_hold_up_a_drain() {
     let _silent = mesh.connect();
     mesh.await_stat("listener.127.0.0.1_0.downstream_cx_active", 1);
     let (begin, ms) = (Instant::now(), Duration::from_millis);
-    mesh.drain.send_replace(DrainState::begin(begin, ms(50), ms(20_000)));
+    mesh.drain.send_replace(DrainState::begin(begin, ms(50), ms(20_000)).into());
     mesh.runtime.block_on(mesh.serving.ended());
     assert!(begin.elapsed() < Duration::from_secs(10), "nothing was left to wait for");
 }

@@ -274,7 +274,7 @@ async fn draining_says_goaway_and_finishes_what_is_in_flight() {
     };
     tokio::task::block_in_place(|| mesh.await_stat("cluster.up.upstream_rq_active", 1));
     let (now, ms) = (std::time::Instant::now(), std::time::Duration::from_millis);
-    mesh.drain.send_replace(selvedge_wire::drain::DrainState::begin(now, ms(50), ms(10_000)));
+    mesh.drain.send_replace(selvedge_wire::drain::DrainState::begin(now, ms(50), ms(10_000)).into());
     assert_eq!(slow.await.unwrap(), 200);
     mesh.serving.ended().await;
     assert!(now.elapsed() < ms(5000));

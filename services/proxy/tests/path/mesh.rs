@@ -14,7 +14,7 @@ use selvedge_telemetry::{AccessLogs, Filter, Registry};
 use selvedge_traffic as traffic;
 use selvedge_upstream::Clusters;
 use selvedge_upstream::dns::Resolver;
-use selvedge_wire::drain::DrainState;
+use selvedge_wire::drain::Drains;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use traffic::matching::RouteMatch;
@@ -24,7 +24,7 @@ use traffic::{Action, Forward, HttpConnection, Network, Route, RouteSource, Rout
 pub(crate) struct Mesh {
     pub(crate) address: SocketAddr,
     pub(crate) registry: Registry,
-    pub(crate) drain: watch::Sender<DrainState>,
+    pub(crate) drain: watch::Sender<Drains>,
     pub(crate) serving: Serving,
     pub(crate) runtime: Runtime,
     _clusters: Arc<Clusters>,
@@ -168,7 +168,7 @@ impl Mesh {
             None,
         );
         let (config, receiver) = watch::channel(snapshot(listener));
-        let (drain, draining) = watch::channel(DrainState::Serving);
+        let (drain, draining) = watch::channel(Drains::default());
         let serve = Serve {
             workers,
             clusters: Arc::clone(&clusters),
@@ -177,6 +177,7 @@ impl Mesh {
             tracers: Some(tracers),
             config: receiver,
             drain: draining,
+            sockets: Arc::default(),
             node_address: None,
             patience,
             node_cluster: "here".into(),

@@ -9,7 +9,7 @@ use crate::upstream::Upstream;
 
 fn drain(mesh: &Mesh, accept_ms: u64, whole_ms: u64) {
     let ms = Duration::from_millis;
-    mesh.drain.send_replace(DrainState::begin(Instant::now(), ms(accept_ms), ms(whole_ms)));
+    mesh.drain.send_replace(DrainState::begin(Instant::now(), ms(accept_ms), ms(whole_ms)).into());
 }
 
 #[test]
