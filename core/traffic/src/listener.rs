@@ -29,9 +29,12 @@ pub struct Listener {
     pub access_logs: Vec<AccessLog>,
 }
 
-/// How long the first bytes are waited for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+/// Which connections are inspected, and how long their first bytes are waited for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Inspection {
+    /// Only connections to these ports; empty is all. A client that waits for its server's greeting says nothing first,
+    /// and would wait for as long as the inspection does.
+    pub only_ports: Vec<u16>,
     /// `None` is 15 s, zero for ever.
     pub timeout: Option<Duration>,
     /// When the time is over, go on as if the connection were a plain one, instead of closing it.
@@ -39,6 +42,11 @@ pub struct Inspection {
 }
 
 impl Inspection {
+    /// Whether a connection to that port is inspected.
+    pub fn takes(&self, port: u16) -> bool {
+        self.only_ports.is_empty() || self.only_ports.contains(&port)
+    }
+
     fn is_default(&self) -> bool {
         *self == Self::default()
     }

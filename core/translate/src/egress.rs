@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use selvedge_model::{ClientPolicyTls, IpPreference, PortProtocol, VirtualService};
 use selvedge_traffic::listener::DetectedTransport;
@@ -280,10 +281,28 @@ pub(crate) fn intercepting(
         direction: Direction::Outbound,
         original_dst: true,
         tls_inspector: true,
-        inspection: Inspection::default(),
+        inspection: inspection(&chains),
         chains,
         default_chain,
         access_logs: Vec::new(),
+    }
+}
+
+/// A client that says nothing for so long waits for its server's greeting.
+const GREETING_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Inspects connections to those ports whose chain depends on it, and no others: on a port where the server speaks first –
+/// MySQL, SMTP – an inspection waits for bytes that never come. Where it must, it does not wait for ever.
+pub(crate) fn inspection(chains: &[FilterChain]) -> Inspection {
+    let depends =
+        |chain: &&FilterChain| chain.matches.transport.is_some() || !chain.matches.server_names.is_empty();
+    let ports: Option<BTreeSet<u16>> =
+        chains.iter().filter(depends).map(|chain| chain.matches.destination_port).collect();
+    Inspection {
+        // A chain without a port takes those of all ports.
+        only_ports: ports.unwrap_or_default().into_iter().collect(),
+        timeout: Some(GREETING_PATIENCE),
+        continue_on_timeout: true,
     }
 }
 

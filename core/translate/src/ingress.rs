@@ -7,14 +7,14 @@ use selvedge_model::{Listener as NodeListener, PortProtocol, VirtualNode};
 use selvedge_traffic::listener::DetectedTransport;
 use selvedge_traffic::matching::RouteMatch;
 use selvedge_traffic::{
-    AccessLog, Action, Address, ChainMatch, Cluster, Direction, Discovery, FilterChain, Forward, Listener,
-    Network, Route, RouteTable, TcpProxy, Transport, VirtualHost, WeightedCluster,
+    AccessLog, Action, Address, ChainMatch, Cluster, Direction, Discovery, FilterChain, Forward, Inspection,
+    Listener, Network, Route, RouteTable, TcpProxy, Transport, VirtualHost, WeightedCluster,
 };
 
 use crate::cluster;
 use crate::context::Context;
 use crate::diagnostic::Code;
-use crate::egress::{any_address, http_connection};
+use crate::egress::{any_address, http_connection, inspection};
 use crate::names;
 use crate::policy;
 use crate::proxy::INGRESS_PORT;
@@ -91,7 +91,7 @@ fn finish(
         direction: Direction::Inbound,
         original_dst,
         tls_inspector,
-        inspection: selvedge_traffic::Inspection::default(),
+        inspection: if tls_inspector { inspection(&chains) } else { Inspection::default() },
         chains,
         default_chain,
         access_logs: Vec::new(),

@@ -116,6 +116,7 @@ fn a_listener_that_cannot_be_honoured_is_refused() {
     let unknown = ListenerFilter {
         name: "other".to_owned(),
         config_type: Some(listener_filter::ConfigType::TypedConfig(lua())),
+        filter_disabled: None,
     };
     let router = || http_filter(any(&Router {}), false);
     let rows = [

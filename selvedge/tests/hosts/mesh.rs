@@ -59,6 +59,16 @@ impl Mesh {
         assert!(output.status.success(), "{operation} {input}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Attaches a policy to a resource.
+    pub(crate) fn policy(&self, name: &str, target: &str, kind: &str, spec: &Value) {
+        let output = Command::new(PROGRAM)
+            .args(["policy", "put", name, "--target", target, "--kind", kind, "--spec", &spec.to_string()])
+            .args(["--endpoint-url", &format!("http://127.0.0.1:{PORT}")])
+            .output()
+            .expect("it runs");
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// A node without service discovery: its endpoints are the sidecars that connect as it.
     pub(crate) fn node(&self, name: &str, listeners: &[(u16, &str)], backends: &[&str]) {
         let listener =

@@ -93,7 +93,9 @@ pub(crate) async fn open(
 ) -> Option<Box<Opened>> {
     let (place, start) = (worker.place(), SystemTime::now());
     let mut io = Io::new(stream, worker.buffers.clone());
-    let hello = if listener.inspects { inspect(&worker, &place, &listener, &mut io).await? } else { None };
+    let port = client.original_dst.unwrap_or(client.local).port();
+    let inspects = listener.inspects && listener.config.inspection.takes(port);
+    let hello = if inspects { inspect(&worker, &place, &listener, &mut io).await? } else { None };
     let chain = choose(&listener, &client, hello.as_ref())?;
     let mut server_name = hello.and_then(|hello| hello.server_name);
     if let Some(tls) = &chain.tls
@@ -138,7 +140,7 @@ async fn inspect(
     listener: &CompiledListener,
     io: &mut Io,
 ) -> Option<Option<Hello>> {
-    let inspection = listener.config.inspection;
+    let inspection = &listener.config.inspection;
     let timeout = Some(inspection.timeout.unwrap_or(INSPECTION_TIMEOUT_DEFAULT)).filter(|t| !t.is_zero());
     listener.stats.downstream_pre_cx_active.inc();
     let inspected = first_words(worker, place, listener.inbound, timeout, hello::read(io)).await;

@@ -5,8 +5,13 @@ use selvedge_traffic::listener::DetectedTransport;
 use selvedge_traffic::{ChainMatch, Direction, FilterChain, Listener, Network, Transport};
 use selvedge_xds_proto::envoy::config::core::v3::TrafficDirection;
 use selvedge_xds_proto::envoy::config::listener::v3 as proto;
+use selvedge_xds_proto::envoy::config::listener::v3::ListenerFilterChainMatchPredicate as Predicate;
+use selvedge_xds_proto::envoy::config::listener::v3::listener_filter_chain_match_predicate::{
+    MatchSet, Rule,
+};
 use selvedge_xds_proto::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 use selvedge_xds_proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
+use selvedge_xds_proto::envoy::r#type::v3::Int32Range;
 
 use super::{access_log, duration, endpoint, http, tcp, tls};
 use crate::any::pack;
@@ -14,11 +19,13 @@ use crate::any::pack;
 pub(super) fn encode(listener: &Listener) -> proto::Listener {
     let mut listener_filters = Vec::new();
     if listener.original_dst {
-        listener_filters.push(listener_filter("envoy.filters.listener.original_dst", pack(&OriginalDst {})));
+        let filter = listener_filter("envoy.filters.listener.original_dst", pack(&OriginalDst {}), None);
+        listener_filters.push(filter);
     }
     if listener.tls_inspector {
-        listener_filters
-            .push(listener_filter("envoy.filters.listener.tls_inspector", pack(&TlsInspector {})));
+        let elsewhere = all_but(&listener.inspection.only_ports);
+        let name = "envoy.filters.listener.tls_inspector";
+        listener_filters.push(listener_filter(name, pack(&TlsInspector {}), elsewhere));
     }
     proto::Listener {
         name: listener.name.clone(),
@@ -33,11 +40,27 @@ pub(super) fn encode(listener: &Listener) -> proto::Listener {
     }
 }
 
-fn listener_filter(name: &str, config: Any) -> proto::ListenerFilter {
+fn listener_filter(name: &str, config: Any, disabled: Option<Predicate>) -> proto::ListenerFilter {
     proto::ListenerFilter {
         name: name.to_owned(),
         config_type: Some(proto::listener_filter::ConfigType::TypedConfig(config)),
+        filter_disabled: disabled,
     }
+}
+
+/// Every port but these; nothing if there are none.
+fn all_but(ports: &[u16]) -> Option<Predicate> {
+    let predicate = |rule: Rule| Predicate { rule: Some(rule) };
+    let one = |port: &u16| {
+        let start = i32::from(*port);
+        predicate(Rule::DestinationPortRange(Int32Range { start, end: start + 1 }))
+    };
+    let these = match ports {
+        [] => return None,
+        [port] => one(port),
+        ports => predicate(Rule::OrMatch(MatchSet { rules: ports.iter().map(one).collect() })),
+    };
+    Some(predicate(Rule::NotMatch(Box::new(these))))
 }
 
 fn direction(direction: Direction) -> TrafficDirection {

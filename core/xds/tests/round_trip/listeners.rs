@@ -108,8 +108,12 @@ pub(crate) fn listener() -> BoxedStrategy<Listener> {
     let direction =
         prop::sample::select(vec![Direction::Unspecified, Direction::Inbound, Direction::Outbound]);
     let address = (any::<IpAddr>(), any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port));
-    let inspection = (option::of(duration()), any::<bool>())
-        .prop_map(|(timeout, continue_on_timeout)| Inspection { timeout, continue_on_timeout });
+    let inspection = (vec(any::<u16>(), 0..3), option::of(duration()), any::<bool>());
+    let inspection = inspection.prop_map(|(only_ports, timeout, continue_on_timeout)| Inspection {
+        only_ports,
+        timeout,
+        continue_on_timeout,
+    });
     let flags = (any::<[bool; 3]>(), inspection);
     (word(), address, direction, flags, vec(chain(), 0..3), option::of(chain()), access_logs())
         .prop_map(|(name, address, direction, (flags, inspection), chains, default_chain, access_logs)| {
@@ -120,7 +124,12 @@ pub(crate) fn listener() -> BoxedStrategy<Listener> {
                 direction,
                 original_dst: flags[1],
                 tls_inspector: flags[2],
-                inspection,
+                // Without an inspection there is nothing to say about its ports.
+                inspection: if flags[2] {
+                    inspection
+                } else {
+                    Inspection { only_ports: Vec::new(), ..inspection }
+                },
                 chains,
                 default_chain,
                 access_logs,

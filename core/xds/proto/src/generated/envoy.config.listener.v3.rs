@@ -74,10 +74,63 @@ impl ::prost::Name for FilterChain {
         "type.googleapis.com/envoy.config.listener.v3.FilterChain".into()
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListenerFilterChainMatchPredicate {
+    #[prost(
+        oneof = "listener_filter_chain_match_predicate::Rule",
+        tags = "1, 2, 3, 4, 5"
+    )]
+    pub rule: ::core::option::Option<listener_filter_chain_match_predicate::Rule>,
+}
+/// Nested message and enum types in `ListenerFilterChainMatchPredicate`.
+pub mod listener_filter_chain_match_predicate {
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct MatchSet {
+        #[prost(message, repeated, tag = "1")]
+        pub rules: ::prost::alloc::vec::Vec<super::ListenerFilterChainMatchPredicate>,
+    }
+    impl ::prost::Name for MatchSet {
+        const NAME: &'static str = "MatchSet";
+        const PACKAGE: &'static str = "envoy.config.listener.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.listener.v3.ListenerFilterChainMatchPredicate.MatchSet".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.listener.v3.ListenerFilterChainMatchPredicate.MatchSet"
+                .into()
+        }
+    }
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Rule {
+        #[prost(message, tag = "1")]
+        OrMatch(MatchSet),
+        #[prost(message, tag = "2")]
+        AndMatch(MatchSet),
+        #[prost(message, tag = "3")]
+        NotMatch(::prost::alloc::boxed::Box<super::ListenerFilterChainMatchPredicate>),
+        #[prost(bool, tag = "4")]
+        AnyMatch(bool),
+        #[prost(message, tag = "5")]
+        DestinationPortRange(super::super::super::super::r#type::v3::Int32Range),
+    }
+}
+impl ::prost::Name for ListenerFilterChainMatchPredicate {
+    const NAME: &'static str = "ListenerFilterChainMatchPredicate";
+    const PACKAGE: &'static str = "envoy.config.listener.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.listener.v3.ListenerFilterChainMatchPredicate".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.listener.v3.ListenerFilterChainMatchPredicate"
+            .into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListenerFilter {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "4")]
+    pub filter_disabled: ::core::option::Option<ListenerFilterChainMatchPredicate>,
     #[prost(oneof = "listener_filter::ConfigType", tags = "3")]
     pub config_type: ::core::option::Option<listener_filter::ConfigType>,
 }
