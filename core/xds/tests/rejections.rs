@@ -6,12 +6,16 @@ use selvedge_traffic::{Action, FilterOverride, FilterSetting, Resource, Resource
 use selvedge_xds::{Reason, decode};
 use selvedge_xds_proto::envoy::config::cluster::v3::{Cluster, cluster};
 use selvedge_xds_proto::envoy::config::core::v3::{Address, SocketAddress, address, socket_address};
-use selvedge_xds_proto::envoy::config::listener::v3::{Filter, FilterChain, Listener, ListenerFilter, filter, listener_filter};
+use selvedge_xds_proto::envoy::config::listener::v3::listener_filter_chain_match_predicate::Rule;
+use selvedge_xds_proto::envoy::config::listener::v3::{
+    Filter, FilterChain, Listener, ListenerFilter, ListenerFilterChainMatchPredicate, filter, listener_filter,
+};
 use selvedge_xds_proto::envoy::config::route::v3::{
     FilterConfig, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, WeightedCluster, route, route_action, route_match,
     weighted_cluster,
 };
 use selvedge_xds_proto::envoy::extensions::filters::http::router::v3::Router;
+use selvedge_xds_proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
 use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter, http_filter,
@@ -119,7 +123,14 @@ fn a_listener_that_cannot_be_honoured_is_refused() {
         filter_disabled: None,
     };
     let router = || http_filter(any(&Router {}), false);
+    // Only "all ports but these" can be said of an inspection.
+    let some_ports = ListenerFilter {
+        name: "inspector".to_owned(),
+        config_type: Some(listener_filter::ConfigType::TypedConfig(any(&TlsInspector {}))),
+        filter_disabled: Some(ListenerFilterChainMatchPredicate { rule: Some(Rule::AnyMatch(true)) }),
+    };
     let rows = [
+        (Listener { listener_filters: vec![some_ports], ..listener() }, "filter_disabled"),
         (Listener { address: None, ..listener() }, "address.socket_address is missing"),
         (Listener { listener_filters: vec![unknown], ..listener() }, LUA),
         (Listener { filter_chains: vec![FilterChain::default()], ..listener() }, "filters is missing"),

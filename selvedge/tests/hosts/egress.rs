@@ -81,9 +81,12 @@ fn answers(plane: Plane, filter: &str) -> Option<Vec<(String, String)>> {
     }
     let mesh = Mesh::start(Family::V4, json!({"egressFilter": {"type": filter}}))?;
     mesh.node("server", &[(80, "http")], &[]);
-    mesh.make("create-virtual-service", json!({"virtualServiceName": "web.mesh", "spec": {"provider": {
-        "virtualNode": {"virtualNodeName": "server"},
-    }}}));
+    mesh.make(
+        "create-virtual-service",
+        json!({"virtualServiceName": "web.mesh", "spec": {"provider": {
+            "virtualNode": {"virtualNodeName": "server"},
+        }}}),
+    );
     mesh.node("client", &[], &["web.mesh"]);
     let allowed = json!([{"host": "*.example.com"}, {"host": "partner.example.net", "port": 9443}]);
     mesh.policy("out", "mesh/m/virtualNode/client", "egress", &json!({ "allow": allowed }));
@@ -118,7 +121,8 @@ fn under_drop_all_only_backends_aws_and_what_a_policy_allows_are_reached() {
 
 #[test]
 fn under_allow_all_everything_is_reached_that_is_no_backends() {
-    check("ALLOW_ALL", [
-        "200", "404", "200", "200", "200", "200", "200", "200", "200", "200", "000", "b'welcome\\n'",
-    ]);
+    check(
+        "ALLOW_ALL",
+        ["200", "404", "200", "200", "200", "200", "200", "200", "200", "200", "000", "b'welcome\\n'"],
+    );
 }
