@@ -34,6 +34,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "iptables", probe: &["iptables", "--version"], used_for: "transparent interception" },
     Package { name: "nftables", probe: &["nft", "--version"], used_for: "transparent interception" },
     Package { name: "util-linux", probe: &["nsenter", "--version"], used_for: "hosts of their own" },
+    Package { name: "openssl", probe: &["openssl", "version"], used_for: "TLS outside of the mesh" },
     Package {
         name: "postgresql",
         probe: &["sh", "-c", "ls /usr/lib/postgresql/*/bin/postgres && psql --version"],
