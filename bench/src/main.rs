@@ -9,6 +9,7 @@ mod load;
 mod measure;
 mod mesh;
 mod peer;
+mod registry;
 mod report;
 mod upstream;
 mod work;
@@ -57,6 +58,9 @@ struct Arguments {
 const CORES: [usize; 2] = [0, 1];
 
 fn main() -> Result<()> {
+    if std::env::args().nth(1).as_deref() == Some("registry") {
+        return registry::run(&registry::Arguments::parse_from(std::env::args().skip(1)));
+    }
     let arguments = Arguments::parse();
     ensure!(arguments.rounds > 0 && arguments.seconds > 0 && arguments.connections > 0, "nothing to measure");
     measure::pin(std::process::id(), CORES[1])?;

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 /// Where the proxies' bench writes its report, and the propagation's is added.
 const REPORT: &str = "bench/RESULTS.md";
 
-/// Builds and runs both benches; `arguments` go to the proxies' as they are, and with any the other is left out.
+/// Builds and runs both benches, or with `registry` first those of the registry and the DNS server; `arguments` go to the proxies'
+/// as they are, and with any the other is left out.
 ///
 /// # Errors
 /// When something does not build, or a peer is not installed (`cargo xtask test --only setup` installs them).
@@ -28,6 +29,9 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<()> {
         ]),
         root,
     )?;
+    if arguments.first().is_some_and(|first| first == "registry") {
+        return registry(root, arguments);
+    }
     println!("the proxies, side by side");
     // Named, so that a debug build that happens to be newer is never what is measured.
     let measured = root.join("target/release/selvedge");
@@ -38,6 +42,50 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<()> {
     }
     println!("a change's way to a thousand proxies");
     propagation(root)
+}
+
+/// Where the registry's part of the report begins; it is the last.
+const REGISTRY: &str = "\n## The registry and the DNS server\n";
+
+/// Measures the registry and the DNS server, and a registration's way to five hundred proxies; what they say is put into the
+/// report in place of what they said before.
+fn registry(root: &Path, arguments: &[String]) -> Result<()> {
+    let mut bench = Command::new(root.join("target/release/selvedge-bench"));
+    bench.args(arguments).env("SELVEDGE_BIN", root.join("target/release/selvedge"));
+    let side_by_side = said(&mut bench, root)?;
+    let mut propagation = Command::new("cargo");
+    propagation.args([
+        "bench",
+        "--locked",
+        "--quiet",
+        "-p",
+        "selvedge-control",
+        "--bench",
+        "propagation",
+        "--",
+    ]);
+    let on_the_way = said(propagation.args(["--registry", "--nodes", "500"]), root)?;
+    let path = root.join(REPORT);
+    let report = std::fs::read_to_string(&path).context("failed to read the report")?;
+    let before = report.split_once(REGISTRY).map_or(report.as_str(), |(before, _)| before).trim_end();
+    let text = format!(
+        "{before}\n{REGISTRY}\n`cargo xtask bench {}`\n\n```text\n{}\n\n{}\n```\n",
+        arguments.join(" "),
+        side_by_side.trim_end(),
+        on_the_way.trim_end()
+    );
+    std::fs::write(&path, text).context("failed to write the report")
+}
+
+/// What a program says, which is printed as well.
+fn said(command: &mut Command, root: &Path) -> Result<String> {
+    let what = command.get_program().to_string_lossy().into_owned();
+    let output = command.current_dir(root).stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("failed to start {what}"))?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    println!("{said}");
+    ensure!(output.status.success(), "{what}: {}", output.status);
+    Ok(said)
 }
 
 /// Runs the control plane's own benchmark and adds what it prints to the report.

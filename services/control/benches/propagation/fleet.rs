@@ -1,6 +1,8 @@
 //! Proxies that take what they are given.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -24,6 +26,8 @@ pub(crate) struct Seen {
 pub(crate) struct Fleet {
     seen: mpsc::UnboundedReceiver<Seen>,
     nodes: usize,
+    /// The kind of resource that proxies tell of, as a number.
+    kind: Arc<AtomicUsize>,
     /// Ends with the fleet.
     _proxies: JoinSet<()>,
 }
@@ -33,10 +37,16 @@ impl Fleet {
     pub(crate) async fn start(control: SocketAddr, nodes: usize) -> Self {
         let (tell, seen) = mpsc::unbounded_channel();
         let mut proxies = JoinSet::new();
+        let kind = Arc::new(AtomicUsize::new(ResourceKind::Routes as usize));
         for node in 0..nodes {
-            proxies.spawn(proxy(control, node, tell.clone()));
+            proxies.spawn(proxy(control, node, tell.clone(), Arc::clone(&kind)));
         }
-        Self { seen, nodes, _proxies: proxies }
+        Self { seen, nodes, kind, _proxies: proxies }
+    }
+
+    /// From now on proxies tell of this kind.
+    pub(crate) fn watch(&self, kind: ResourceKind) {
+        self.kind.store(kind as usize, Ordering::Relaxed);
     }
 
     pub(crate) async fn seen(&mut self) -> Seen {
@@ -59,7 +69,12 @@ impl Fleet {
     }
 }
 
-async fn proxy(control: SocketAddr, number: usize, tell: mpsc::UnboundedSender<Seen>) {
+async fn proxy(
+    control: SocketAddr,
+    number: usize,
+    tell: mpsc::UnboundedSender<Seen>,
+    watched: Arc<AtomicUsize>,
+) {
     let direct =
         json!({ "interception": "none", "ingress_port": 20_000 + number % 20_000, "egress_port": 50_000 });
     let node = Node {
@@ -85,7 +100,8 @@ async fn proxy(control: SocketAddr, number: usize, tell: mpsc::UnboundedSender<S
         session.handle_response(&response).expect("a response that is fine");
         while let Some(update) = session.poll_update() {
             assert!(update.refused.is_empty(), "{:?}", update.refused);
-            let routes = update.kind == ResourceKind::Routes && !update.changed.is_empty();
+            let is_watched = update.kind as usize == watched.load(Ordering::Relaxed);
+            let routes = is_watched && !update.changed.is_empty();
             session.handle_applied(&update.nonce, Vec::new());
             if routes && tell.send(Seen { node: number, at: Instant::now() }).is_err() {
                 return;

@@ -1,6 +1,8 @@
 //! How long a change takes from the API's front door to every proxy that needs it.
 //!
-//! `cargo bench -p selvedge-control --bench propagation [-- --nodes N --rounds N]`
+//! `cargo bench -p selvedge-control --bench propagation [-- --nodes N --rounds N] [--registry]`
+//!
+//! With `--registry`, instances are registered and deregistered in a service of Cloud Map that every proxy calls.
 //!
 //! One process: the real API over SQLite, the real publisher and gRPC server, and N proxies, each with a TCP connection
 //! of its own on loopback and our proxy's session (delta, aggregated). Measured from the moment before the API is called
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use fleet::{Fleet, Seen};
 use plane::Plane;
+use selvedge_traffic::ResourceKind;
 
 /// Services in the mesh; the last one is everybody's backend.
 const SERVICES: usize = 100;
@@ -32,6 +35,7 @@ const ROUND_MAX: Duration = Duration::from_secs(30);
 struct Options {
     nodes: usize,
     rounds: usize,
+    registry: bool,
 }
 
 fn main() {
@@ -43,6 +47,9 @@ fn main() {
 
 async fn run(options: &Options) {
     let plane = Plane::start().await;
+    if options.registry {
+        return registered(&plane, options).await;
+    }
     let started = Instant::now();
     plane.create_mesh(options.nodes, SERVICES, BACKENDS).await;
     println!("mesh of {} nodes and {SERVICES} services made in {:.1?}", options.nodes, started.elapsed());
@@ -72,6 +79,27 @@ async fn run(options: &Options) {
     plane.stop().await;
 }
 
+/// How long a registration, and a deregistration, takes to every proxy.
+async fn registered(plane: &Plane, options: &Options) {
+    let service = plane.create_registered(options.nodes).await;
+    let mut fleet = Fleet::start(plane.address, options.nodes).await;
+    fleet.wait_until_settled(Duration::from_secs(120)).await;
+    println!("{} proxies connected and served", options.nodes);
+    fleet.watch(ResourceKind::Endpoints);
+    let everybody: BTreeSet<usize> = (0..options.nodes).collect();
+    let (mut come, mut gone) = (Vec::new(), Vec::new());
+    for round in 0..options.rounds {
+        let started = Instant::now();
+        plane.register(&service, round).await;
+        come.extend(arrivals(&mut fleet, started, &everybody, round).await);
+        let started = Instant::now();
+        plane.deregister(&service, round).await;
+        gone.extend(arrivals(&mut fleet, started, &everybody, round).await);
+    }
+    report("a registration", &mut come);
+    report("a deregistration", &mut gone);
+}
+
 /// Changes one route's weights; when each proxy that is concerned had it.
 async fn shift(
     plane: &Plane,
@@ -82,6 +110,16 @@ async fn shift(
 ) -> Vec<Duration> {
     let started = Instant::now();
     plane.shift(service, round).await;
+    arrivals(fleet, started, concerned, round).await
+}
+
+/// When each proxy that is concerned had it.
+async fn arrivals(
+    fleet: &mut Fleet,
+    started: Instant,
+    concerned: &BTreeSet<usize>,
+    round: usize,
+) -> Vec<Duration> {
     let mut waiting = concerned.clone();
     let mut latencies = Vec::with_capacity(concerned.len());
     loop {
@@ -129,7 +167,8 @@ fn options() -> Options {
             arguments.iter().position(|argument| argument == name).and_then(|at| arguments.get(at + 1));
         value.map_or(default, |value| value.parse().expect("a number"))
     };
-    Options { nodes: number("--nodes", 1000), rounds: number("--rounds", 100) }
+    let registry = arguments.iter().any(|argument| argument == "--registry");
+    Options { nodes: number("--nodes", 1000), rounds: number("--rounds", 100), registry }
 }
 
 /// Two sockets a proxy, and some.

@@ -58,6 +58,51 @@ impl Plane {
         tokio::task::spawn_blocking(move || self.publisher.stop()).await.expect("it ends");
     }
 
+    /// Nodes that all call one service, whose instances are registered with Cloud Map; its identifier.
+    pub(crate) async fn create_registered(&self, nodes: usize) -> Value {
+        self.registry("CreateHttpNamespace", json!({ "Name": "bench" })).await;
+        let space = self.registry("ListNamespaces", json!({})).await["Namespaces"][0]["Id"].clone();
+        let made = self.registry("CreateService", json!({ "Name": "web", "NamespaceId": space })).await;
+        self.put("meshes", json!({ "meshName": "m" })).await;
+        let listener = json!({ "portMapping": { "protocol": "http", "port": 8080 } });
+        let map = json!({ "awsCloudMap": { "namespaceName": "bench", "serviceName": "web" } });
+        let spec = json!({ "listeners": [listener], "serviceDiscovery": map });
+        self.put("meshes/m/virtualNodes", json!({ "virtualNodeName": "web", "spec": spec })).await;
+        let spec = json!({ "provider": { "virtualNode": { "virtualNodeName": "web" } } });
+        self.put("meshes/m/virtualServices", json!({ "virtualServiceName": "web.local", "spec": spec }))
+            .await;
+        for node in 0..nodes {
+            let spec = json!({ "backends": [{ "virtualService": { "virtualServiceName": "web.local" } }] });
+            self.put("meshes/m/virtualNodes", json!({ "virtualNodeName": format!("n{node}"), "spec": spec }))
+                .await;
+        }
+        made["Service"]["Id"].clone()
+    }
+
+    pub(crate) async fn register(&self, service: &Value, number: usize) {
+        let attributes =
+            json!({ "AWS_INSTANCE_IPV4": "10.0.0.1", "AWS_INSTANCE_PORT": (1000 + number).to_string() });
+        let input =
+            json!({ "ServiceId": service, "InstanceId": format!("i-{number}"), "Attributes": attributes });
+        self.registry("RegisterInstance", input).await;
+    }
+
+    pub(crate) async fn deregister(&self, service: &Value, number: usize) {
+        let input = json!({ "ServiceId": service, "InstanceId": format!("i-{number}") });
+        self.registry("DeregisterInstance", input).await;
+    }
+
+    /// Calls an operation of Cloud Map.
+    async fn registry(&self, operation: &str, input: Value) -> Value {
+        let target = format!("Route53AutoNaming_v20170314.{operation}");
+        let request = Request::post("/").header("host", "localhost").header("x-amz-target", target);
+        let request = request.body(Bytes::from(input.to_string())).expect("a request");
+        let api = Arc::clone(&self.api);
+        let answer = tokio::task::spawn_blocking(move || api.handle(&request)).await.expect("it answers");
+        assert_eq!(answer.status(), 200, "{operation}: {:?}", answer.body());
+        serde_json::from_slice(answer.body()).expect("JSON")
+    }
+
     /// Nodes that each call a few services; each service has a router with one route to two nodes.
     pub(crate) async fn create_mesh(&self, nodes: usize, services: usize, count: usize) {
         self.put("meshes", json!({ "meshName": "m" })).await;

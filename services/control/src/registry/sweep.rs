@@ -1,7 +1,7 @@
 //! What time does to the registry: instances that have drained go, and so do those whose lease has ended.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use selvedge_registry::document::Key;
 use selvedge_registry::{Instance, Lease};
@@ -26,10 +26,11 @@ pub async fn run(
     surroundings: Arc<dyn Surroundings>,
     mut drain: watch::Receiver<bool>,
 ) {
-    let up_since = surroundings.now().0;
+    let mut watch = Watch::new(surroundings.now().0, Instant::now());
     loop {
         let (store, mirror) = (Arc::clone(&store), Arc::clone(&mirror));
         let now = surroundings.now().0;
+        let up_since = watch.up_since(now, Instant::now());
         let swept = tokio::task::spawn_blocking(move || sweep(&*store, &mirror, now, up_since)).await;
         match swept {
             Ok(Ok(BATCH_MAX)) => continue,
@@ -41,6 +42,31 @@ pub async fn run(
             () = tokio::time::sleep(EVERY) => {}
             _ = drain.wait_for(|drain| *drain) => return,
         }
+    }
+}
+
+/// Notices a clock that was set: nobody is held to account for time that did not pass.
+struct Watch {
+    up_since: u64,
+    seen: (u64, Instant),
+}
+
+impl Watch {
+    /// The most that the clock of the day may be ahead of the time that has passed.
+    const AHEAD_MAX: u64 = 1_000;
+
+    fn new(now: u64, at: Instant) -> Self {
+        Self { up_since: now, seen: (now, at) }
+    }
+
+    /// From when on leases count. A clock that was set forward, or a machine that slept, is as a registry that was away.
+    fn up_since(&mut self, now: u64, at: Instant) -> u64 {
+        let (before, then) = std::mem::replace(&mut self.seen, (now, at));
+        let passed = u64::try_from(at.saturating_duration_since(then).as_millis()).unwrap_or(u64::MAX);
+        if now > before.saturating_add(passed).saturating_add(Self::AHEAD_MAX) {
+            self.up_since = now;
+        }
+        self.up_since
     }
 }
 
@@ -98,4 +124,21 @@ fn take_away(
     }
     operation::finish(tx, &instance.operation, now)?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_forward_ends_no_lease() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let mut watch = Watch::new(1_000_000, start);
+        assert_eq!(watch.up_since(1_001_000, start + second), 1_000_000);
+        assert_eq!(watch.up_since(1_002_500, start + 2 * second), 1_000_000, "clocks differ a little");
+        let hour_later = 1_003_500 + 3_600_000;
+        assert_eq!(watch.up_since(hour_later, start + 3 * second), hour_later);
+        assert_eq!(watch.up_since(hour_later + 1_000, start + 4 * second), hour_later);
+        assert_eq!(watch.up_since(500, start + 5 * second), hour_later, "set back");
+    }
 }
