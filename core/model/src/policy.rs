@@ -7,6 +7,7 @@
 //! A policy is of one kind and governs one resource and what lies below it. Of two policies of a kind, the one that is
 //! attached nearer wins, wholly; of two at the same resource, the one whose name comes first. Nothing is merged.
 
+mod access;
 mod access_log;
 mod circuit_breaking;
 mod compression;
@@ -18,6 +19,7 @@ mod header_condition;
 mod headers;
 mod load_balancing;
 mod mirror;
+mod rate_limit;
 mod redirect;
 mod retry;
 mod rewrite;
@@ -39,6 +41,7 @@ use crate::shape::{Bounds, Form, Member, Presence, Shape};
 use crate::structure::{Shaped, enumeration};
 use crate::violation::{self, Path, Violations};
 
+pub use access::{Access, AccessAction, AccessRule, Caller};
 pub use access_log::{AccessLog, JsonMember};
 pub use circuit_breaking::{CircuitBreaking, Outlier};
 pub use compression::{Coding, Compression};
@@ -50,6 +53,7 @@ pub use header_condition::HeaderCondition;
 pub use headers::{HeaderChanges, HeaderValue, Headers};
 pub use load_balancing::{Algorithm, LoadBalancing};
 pub use mirror::{Mirror, MirrorTarget};
+pub use rate_limit::RateLimit;
 pub use redirect::Redirect;
 pub use retry::{BackOff, RateLimitedBackOff, ResetFormat, ResetHeader, Retry, RetryCondition};
 pub use rewrite::{HostRewrite, PathRewrite, RegexRewrite, Rewrite};
@@ -169,6 +173,8 @@ const CALLEES: &[Kind] = &[Kind::Mesh, Kind::VirtualNode];
 const LISTENERS: &[Kind] = &[Kind::Mesh, Kind::VirtualNode, Kind::VirtualGateway];
 
 kinds! {
+    /// Who may ask for what, where requests come in.
+    Access "access": Access => LISTENERS,
     /// Where the proxies write a line for each request, and what it says.
     AccessLog "accessLog": AccessLog => LISTENERS,
     /// How much of a node its callers may use at once, and when an instance that fails is left out.
@@ -189,6 +195,8 @@ kinds! {
     LoadBalancing "loadBalancing": LoadBalancing => CALLEES,
     /// Copies of requests for nodes whose answers nobody waits for.
     Mirror "mirror": Mirror => ROUTED,
+    /// How many requests each proxy takes in.
+    RateLimit "rateLimit": RateLimit => LISTENERS,
     /// An answer that sends the client elsewhere.
     Redirect "redirect": Redirect => CALLS_AND_NODES,
     /// When a request is tried again, how often and after which wait.

@@ -172,6 +172,18 @@ pub(crate) fn connection_filters(
     let mut entries = context.made_table(table).map(filters::of_table).unwrap_or_default();
     if let Some(own) = inbound.filter(|_| !context.snapshot.policies.is_empty()) {
         let levels = levels_in_mesh(context, own);
+        // Who may not ask is not counted, and who is refused does not wait for a fault.
+        let at = entries.iter().take_while(|entry| filters::is_before_access(&entry.name)).count();
+        let mut guards = Vec::new();
+        if let Some((policy, spec)) = find::<policy::Access>(context.snapshot, &levels) {
+            guards.extend(filters::access(spec).ok());
+            note_proxy(context, policy);
+        }
+        if let Some((policy, spec)) = find::<policy::RateLimit>(context.snapshot, &levels) {
+            guards.push(filters::rate_limit(spec));
+            note_proxy(context, policy);
+        }
+        entries.splice(at..at, guards);
         if let Some((policy, spec)) = find::<policy::Compression>(context.snapshot, &levels) {
             entries.extend(filters::compressors(spec));
             note_proxy(context, policy);

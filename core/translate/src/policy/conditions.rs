@@ -95,6 +95,9 @@ pub fn check(spec: &PolicySpec) -> Result<(), (String, String)> {
             }
             Ok(())
         }
+        PolicySpec::Access(spec) => {
+            filters::access(spec).map(drop).map_err(|error| ("spec.rules".to_owned(), error.to_string()))
+        }
         PolicySpec::Cors(spec) => {
             filters::of_cors(spec).map(drop).map_err(|error| ("spec.origins".to_owned(), error.to_string()))
         }

@@ -4,12 +4,15 @@
 //! whole. The filters' order is the same everywhere.
 
 use selvedge_model::policy::{self, TextMatch};
+use selvedge_traffic::access::{Permission, Policy, Principal, Rules, RulesAction};
+use selvedge_traffic::filter::local_rate_limit::DYNAMIC_DESCRIPTORS_DEFAULT;
 use selvedge_traffic::filter::{
-    AbortBy, Coding, Compressor, CorsPolicy, DelayBy, Fault, FaultAbort, FaultDelay,
+    AbortBy, Coding, Compressor, CorsPolicy, DelayBy, Fault, FaultAbort, FaultDelay, LocalRateLimit, Rbac,
 };
 use selvedge_traffic::fraction::Denominator;
 use selvedge_traffic::matching::header::{Pattern, PatternInvalid};
-use selvedge_traffic::matching::{HeaderCondition, HeaderMatch, TextCondition};
+use selvedge_traffic::matching::{Cidr, HeaderCondition, HeaderMatch, TextCondition};
+use selvedge_traffic::rate_limit::{HostRateLimits, TokenBucket};
 use selvedge_traffic::{
     FilterEntry, FilterOverride, FilterSetting, Fraction, HttpFilter, Route, RouteFilter, RouteTable,
     matching,
@@ -17,6 +20,10 @@ use selvedge_traffic::{
 
 const CORS: &str = "envoy.filters.http.cors";
 const FAULT: &str = "envoy.filters.http.fault";
+const LOCAL_RATE_LIMIT: &str = "envoy.filters.http.local_ratelimit";
+const RBAC: &str = "envoy.filters.http.rbac";
+/// Before `http_local_rate_limit` in the names of statistics.
+const RATE_LIMIT_STATS: &str = "policy";
 
 /// The filters that the routes of a table speak of, in order.
 pub(super) fn of_table(table: &RouteTable) -> Vec<FilterEntry> {
@@ -83,6 +90,93 @@ pub(super) fn of_fault(spec: &policy::Fault) -> Result<Fault, PatternInvalid> {
     });
     let headers = spec.headers.iter().map(header).collect::<Result<_, _>>()?;
     Ok(Fault { delay, abort, cluster: None, headers, active_max: spec.max_active })
+}
+
+/// Pages of other origins ask first whether they may: without saying who they are.
+pub(super) fn is_before_access(filter: &str) -> bool {
+    filter == CORS
+}
+
+/// # Errors
+/// When an expression cannot be used; the API refuses such a policy.
+pub(super) fn access(spec: &policy::Access) -> Result<FilterEntry, PatternInvalid> {
+    let rules = Rules {
+        action: match spec.action {
+            policy::AccessAction::Allow => RulesAction::Allow,
+            policy::AccessAction::Deny => RulesAction::Deny,
+        },
+        policies: policies(spec)?,
+    };
+    let rbac = Rbac { rules: Some(rules), ..Rbac::default() };
+    Ok(FilterEntry { name: RBAC.to_owned(), disabled: false, filter: HttpFilter::Rbac(rbac) })
+}
+
+/// In the order of their names, in which proxies look at them.
+fn policies(spec: &policy::Access) -> Result<Vec<Policy>, PatternInvalid> {
+    let mut policies = spec.rules.iter().map(rule).collect::<Result<Vec<_>, _>>()?;
+    policies.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(policies)
+}
+
+fn rule(rule: &policy::AccessRule) -> Result<Policy, PatternInvalid> {
+    let mut all = Vec::new();
+    if !rule.methods.is_empty() {
+        let method = |method: &String| {
+            let condition = HeaderCondition::Exact(method.to_ascii_uppercase());
+            Permission::Header(HeaderMatch { name: ":method".to_owned(), condition, invert: false })
+        };
+        all.push(Permission::OneOf(rule.methods.iter().map(method).collect()));
+    }
+    if !rule.paths.is_empty() {
+        let paths = rule.paths.iter().map(|path| text(path).map(Permission::UrlPath));
+        all.push(Permission::OneOf(paths.collect::<Result<_, _>>()?));
+    }
+    for one in &rule.headers {
+        all.push(Permission::Header(header(one)?));
+    }
+    let principals = match rule.from.is_empty() {
+        true => vec![Principal::Any],
+        false => rule.from.iter().map(caller).collect::<Result<_, _>>()?,
+    };
+    let permission = if all.is_empty() { Permission::Any } else { Permission::All(all) };
+    Ok(Policy { name: rule.name.clone(), permissions: vec![permission], principals })
+}
+
+/// The address is the socket's own: no header can claim another.
+fn caller(caller: &policy::Caller) -> Result<Principal, PatternInvalid> {
+    let address = caller.block().and_then(|(address, length)| Cidr::new(address, length));
+    let mut all: Vec<Principal> = address.map(Principal::DirectRemoteIp).into_iter().collect();
+    if let Some(peer) = &caller.peer {
+        all.push(Principal::Authenticated(Some(text(peer)?)));
+    }
+    Ok(Principal::All(all))
+}
+
+pub(super) fn rate_limit(spec: &policy::RateLimit) -> FilterEntry {
+    let limit = LocalRateLimit {
+        stat_prefix: RATE_LIMIT_STATS.to_owned(),
+        status: spec.status.unwrap_or(429),
+        bucket: Some(TokenBucket {
+            tokens_max: spec.burst.unwrap_or(spec.requests),
+            tokens_per_fill: spec.requests,
+            fill_interval: spec.per.0,
+        }),
+        descriptors: Vec::new(),
+        enabled: Fraction::ALL,
+        enforced: Fraction::ALL,
+        request_headers_when_not_enforced: Vec::new(),
+        response_headers: Vec::new(),
+        stage: 0,
+        per_connection: spec.per_connection.unwrap_or(false),
+        ratelimit_headers: spec.tell.unwrap_or(false),
+        host_rate_limits: HostRateLimits::default(),
+        always_consume_default: true,
+        resource_exhausted: false,
+        rate_limits: Vec::new(),
+        dynamic_descriptors_max: DYNAMIC_DESCRIPTORS_DEFAULT,
+    };
+    let filter = HttpFilter::LocalRateLimit(Box::new(limit));
+    FilterEntry { name: LOCAL_RATE_LIMIT.to_owned(), disabled: false, filter }
 }
 
 /// A filter for each coding, the favourite first.
