@@ -10,6 +10,7 @@ pub mod encode;
 mod node;
 pub mod otlp;
 pub mod rejected;
+pub mod rpc;
 pub mod server;
 pub mod type_url;
 

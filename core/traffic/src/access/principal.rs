@@ -49,7 +49,7 @@ impl Principal {
     }
 }
 
-fn is_called(peer: &PeerIdentity, name: &TextMatch) -> bool {
-    let sans = peer.uri_sans.iter().chain(&peer.dns_sans);
-    sans.chain([&peer.subject]).any(|own| name.takes(own))
+fn is_called(peer: PeerIdentity<'_>, name: &TextMatch) -> bool {
+    let sans = peer.uri_sans.iter().chain(peer.dns_sans).map(String::as_str);
+    sans.chain([peer.subject]).any(|own| name.takes(own))
 }

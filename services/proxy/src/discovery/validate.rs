@@ -14,14 +14,15 @@ use thiserror::Error;
 
 use super::references::chains;
 use crate::request::edit::{Edits, HeaderInvalid};
+use crate::request::filter::jwt;
 
 /// Why a decoded resource is not accepted.
 #[derive(Debug, Error)]
 pub(super) enum Invalid {
     #[error("secret {0:?}: no secret discovery service is known")]
     Secret(String),
-    #[error("filter {0:?} is not supported by this version")]
-    Filter(String),
+    #[error("filter {name:?}: {reason}")]
+    Filter { name: String, reason: String },
     #[error(transparent)]
     AccessLog(#[from] FormatError),
     #[error("routes: {0}")]
@@ -66,13 +67,14 @@ pub(super) fn listener(listener: &Listener) -> Result<(), Invalid> {
 }
 
 fn filter(entry: &FilterEntry) -> Result<(), Invalid> {
-    match entry.filter {
-        HttpFilter::GlobalRateLimit(_) | HttpFilter::Jwt(_) | HttpFilter::ExtAuthz(_) => {
-            Err(Invalid::Filter(entry.name.clone()))
-        }
+    match &entry.filter {
+        HttpFilter::Jwt(config) => jwt::validate(config)
+            .map_err(|refusal| Invalid::Filter { name: entry.name.clone(), reason: refusal.to_string() }),
         HttpFilter::Buffer(_)
         | HttpFilter::Rbac(_)
         | HttpFilter::LocalRateLimit(_)
+        | HttpFilter::GlobalRateLimit(_)
+        | HttpFilter::ExtAuthz(_)
         | HttpFilter::Cors
         | HttpFilter::Fault(_)
         | HttpFilter::Compressor(_) => Ok(()),

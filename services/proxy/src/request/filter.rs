@@ -5,21 +5,27 @@
 //! without filters meets an empty slice, and nothing else.
 
 mod buffer;
+mod call;
 pub(crate) mod chain;
 mod compressor;
 mod cors;
+mod counted;
 mod descriptors;
+mod ext_authz;
 mod fault;
 mod gather;
+pub(crate) mod jwt;
 mod local_rate_limit;
+mod rate_limit;
 mod rbac;
 mod subject;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use selvedge_traffic::rate_limit::Bucket;
-use selvedge_traffic::{HttpFilter, RouteFilter};
+use selvedge_traffic::{HeaderEdit, HttpFilter, RouteFilter};
 
 use super::body::RequestBody;
 use super::exchange::{Ended, Exchange};
@@ -37,6 +43,9 @@ pub(crate) enum Filter {
     Cors(cors::Cors),
     Fault(fault::Fault),
     Compressor(compressor::Compressor),
+    RateLimit(rate_limit::RateLimit),
+    Jwt(jwt::Jwt),
+    ExtAuthz(ext_authz::ExtAuthz),
 }
 
 /// What a filter is made with.
@@ -55,9 +64,11 @@ impl Filter {
             HttpFilter::Cors => Self::Cors(cors::Cors::new(scope)),
             HttpFilter::Fault(config) => Self::Fault(fault::Fault::new(config, scope)),
             HttpFilter::Compressor(config) => Self::Compressor(compressor::Compressor::new(config, scope)),
-            HttpFilter::GlobalRateLimit(_) | HttpFilter::Jwt(_) | HttpFilter::ExtAuthz(_) => {
-                return Err(CompileError::Filter("it is not served yet".to_owned()));
+            HttpFilter::GlobalRateLimit(config) => {
+                Self::RateLimit(rate_limit::RateLimit::new(config, scope)?)
             }
+            HttpFilter::Jwt(config) => Self::Jwt(jwt::Jwt::new(config, scope)?),
+            HttpFilter::ExtAuthz(config) => Self::ExtAuthz(ext_authz::ExtAuthz::new(config, scope)),
             HttpFilter::LocalRateLimit(config) => {
                 Self::LocalRateLimit(local_rate_limit::LocalRateLimit::new(config, scope)?)
             }
@@ -70,6 +81,9 @@ impl Filter {
         Ok(match self {
             Self::Buffer(buffer) => Self::Buffer(buffer.for_route(configs)),
             Self::Rbac(rbac) => Self::Rbac(rbac.for_route(configs, scope)),
+            Self::RateLimit(limit) => Self::RateLimit(limit.for_route(configs)),
+            Self::Jwt(jwt) => Self::Jwt(jwt.for_route(configs)),
+            Self::ExtAuthz(authz) => Self::ExtAuthz(authz.for_route(configs)),
             Self::LocalRateLimit(limit) => Self::LocalRateLimit(limit.for_route(configs, scope)?),
             Self::Cors(cors) => Self::Cors(cors.for_route(configs)),
             Self::Fault(fault) => Self::Fault(fault.for_route(configs)),
@@ -81,6 +95,9 @@ impl Filter {
         match self {
             Self::Buffer(buffer) => buffer.request(x, body).await,
             Self::Rbac(rbac) => rbac.request(x),
+            Self::RateLimit(limit) => limit.request(x).await,
+            Self::Jwt(jwt) => jwt.request(x).await,
+            Self::ExtAuthz(authz) => authz.request(x, body).await,
             Self::LocalRateLimit(limit) => limit.request(x),
             Self::Cors(cors) => cors.request(x),
             Self::Fault(fault) => fault.request(x).await,
@@ -93,9 +110,11 @@ impl Filter {
 
     fn response(&self, x: &mut Exchange<'_>) {
         match self {
-            Self::Buffer(_) | Self::Rbac(_) | Self::Fault(_) => {}
+            Self::Buffer(_) | Self::Rbac(_) | Self::Jwt(_) | Self::Fault(_) => {}
             Self::Cors(cors) => cors.response(x),
             Self::Compressor(compressor) => compressor.response(x),
+            Self::RateLimit(limit) => limit.response(x),
+            Self::ExtAuthz(authz) => authz.response(x),
             Self::LocalRateLimit(limit) => limit.response(x),
         }
     }
@@ -121,6 +140,12 @@ pub(crate) enum Kept {
     Origin(Vec<u8>),
     /// Which codings the client accepts.
     Accepts(Vec<u8>),
+    /// A rate limit service refused the request.
+    Refused,
+    /// Headers for the response.
+    Headers(Vec<(Cow<'static, str>, Vec<u8>)>),
+    /// Edits of the response's head.
+    Edits(Vec<HeaderEdit>),
 }
 
 /// Takes the request through its filters, in order.

@@ -87,12 +87,12 @@ fn shadow_rules_count_and_refuse_nobody() {
     let here = Cidr::new("127.0.0.0".parse().unwrap(), 8).unwrap();
     let rules = Rbac {
         shadow_rules: Some(deny(Principal::DirectRemoteIp(here))),
-        shadow_rules_stat_prefix: "trial_".into(),
+        shadow_rules_stat_prefix: "trial".into(),
         ..Rbac::default()
     };
     let mesh = mesh(&upstream, rules);
     assert_eq!(ask(&mesh, "/e", "").0, 200);
-    assert_eq!(mesh.stat("http.in.rbac.trial_shadow_denied"), 1);
+    assert_eq!(mesh.stat("http.in.rbac.trial.shadow_denied"), 1);
     assert_eq!(mesh.stat("http.in.rbac.denied"), 0);
 }
 

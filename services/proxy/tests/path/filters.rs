@@ -96,5 +96,5 @@ fn a_buffered_request_has_a_length_and_a_long_one_ends_its_connection() {
     assert_eq!((answer.status, answer.body.as_str()), (413, "Payload Too Large"));
     assert_eq!(answer.header("connection"), Some("close"));
     assert!(client.is_closed());
-    assert_eq!(mesh.log(2)[1], "413 - request_payload_too_large POST /e HTTP/1.1 0 17 0");
+    assert_eq!(mesh.log(2)[1], "413 - request_payload_too_large POST /e HTTP/1.1 11 17 0");
 }

@@ -35,6 +35,31 @@ impl Upstream {
         upstream
     }
 
+    /// Answers everything with this.
+    #[allow(dead_code, reason = "not every test needs it")]
+    pub(crate) fn answering(body: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let upstream = Self { address: listener.local_addr().unwrap(), counts: Arc::default() };
+        let counts = Arc::clone(&upstream.counts);
+        thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let (counts, body) = (Arc::clone(&counts), body.clone());
+                thread::spawn(move || {
+                    let mut unread = Vec::new();
+                    while read_until(&mut stream, &mut unread, b"\r\n\r\n").is_some() {
+                        counts.requests.fetch_add(1, Ordering::SeqCst);
+                        let length = body.len();
+                        let text = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
+                        if stream.write_all(text.as_bytes()).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        upstream
+    }
+
     pub(crate) fn connections(&self) -> usize {
         self.counts.connections.load(Ordering::SeqCst)
     }
@@ -121,6 +146,9 @@ fn reply(stream: &mut TcpStream, head: &str, path: &str, body: &[u8], nth: usize
     }
     if path.contains("always-fail") {
         return say("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nfail");
+    }
+    if path.contains("denied") {
+        return say("HTTP/1.1 403 Forbidden\r\ncontent-length: 7\r\nx-why: no\r\n\r\nrefused");
     }
     if path.contains("empty") {
         return say("HTTP/1.1 204 No Content\r\n\r\n");

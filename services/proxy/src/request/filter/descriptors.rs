@@ -46,7 +46,7 @@ pub(super) fn descriptors(
 }
 
 /// The cluster that the request goes to; empty if it goes to none.
-fn destination<'a>(x: &Exchange<'a>) -> &'a str {
+pub(super) fn destination<'a>(x: &Exchange<'a>) -> &'a str {
     let route = x.matched.map(|matched| &matched.route.action);
     match (route, x.share) {
         (Some(Action::Forward(forward)), Some(share)) => {

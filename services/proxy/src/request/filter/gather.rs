@@ -45,7 +45,9 @@ enum Waited {
 }
 
 /// The answer to a body that is too long.
-pub(super) fn too_long(x: &Exchange<'_>) -> Ended {
+pub(super) fn too_long(x: &mut Exchange<'_>) -> Ended {
+    // What is at hand has come, too.
+    x.log.bytes_received += x.channel.content().len() as u64;
     x.manager.stats.downstream_rq_too_large.inc();
     Ended::Reply(Reply::payload_too_large())
 }

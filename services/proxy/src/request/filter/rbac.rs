@@ -31,7 +31,8 @@ impl Rbac {
     pub(super) fn new(config: &filter::Rbac, scope: Scope<'_>) -> Self {
         let count = |part: &str, names| {
             let owner = Owner::Http(scope.stat_prefix.to_owned());
-            scope.telemetry.registry.filter(owner, &format!("rbac.{part}"), names)
+            let dot = if part.is_empty() || part.ends_with('.') { "" } else { "." };
+            scope.telemetry.registry.filter(owner, &format!("rbac.{part}{dot}"), names)
         };
         Self {
             stats: count(&config.rules_stat_prefix, NAMES),

@@ -1,0 +1,20 @@
+//! Filters in our proxy and in a real Envoy: the same configuration over xDS, the same requests, the same answers.
+//!
+//! Without an Envoy (`SELVEDGE_ENVOY`, or the one in `target/venv`) our proxy alone is held to what is expected.
+
+mod access;
+mod authorization;
+#[allow(dead_code, reason = "shared with the tests of discovery")]
+#[path = "../run/control_plane.rs"]
+mod control_plane;
+mod envoy;
+mod limits;
+#[allow(dead_code, reason = "shared with the tests of the request path")]
+#[path = "../path/mesh.rs"]
+mod mesh;
+mod planes;
+mod service;
+mod tokens;
+#[allow(dead_code, reason = "shared with the tests of the request path")]
+#[path = "../path/upstream.rs"]
+mod upstream;
