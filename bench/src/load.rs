@@ -7,7 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::work::Job;
+use crate::work::{Job, Speaks};
+use crate::{http2, tcp};
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -31,11 +32,18 @@ struct Client {
 /// When an answer is not 200 with the upstream's body: a proxy that refuses is not fast.
 pub(crate) async fn run(job: &Job, time: Duration) -> Result<Done> {
     let begun = Instant::now();
-    let mut connections = JoinSet::new();
-    for number in 0..job.connections {
-        connections.spawn(work(job.clone(), number, begun, time));
-    }
     let mut done = Done::default();
+    let mut connections = JoinSet::new();
+    match job.work.speaks {
+        Speaks::Http1 => (0..job.connections).for_each(|number| {
+            connections.spawn(work(job.clone(), number, begun, time));
+        }),
+        // A megabyte each is work enough for a few.
+        Speaks::Tcp => (0..job.connections.div_ceil(8)).for_each(|_| {
+            connections.spawn(tcp::work(job.clone(), begun, time));
+        }),
+        Speaks::Http2 => done.latencies = http2::run(job, begun, time).await?,
+    }
     while let Some(latencies) = connections.join_next().await {
         done.latencies.extend(latencies??);
     }
@@ -119,14 +127,16 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::work::WORKS;
+    use crate::work::{Upstream, WORKS};
 
     #[tokio::test]
     async fn every_work_is_done_and_a_refusal_is_an_error() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let target = listener.local_addr().unwrap();
         let server = tokio::spawn(crate::upstream::serve(listener));
-        for work in WORKS {
+        for work in
+            WORKS.iter().filter(|work| work.upstream == Upstream::Http1 && work.speaks == Speaks::Http1)
+        {
             let job = Job { work: *work, target, connections: 2 };
             let done = run(&job, Duration::from_millis(50)).await.unwrap();
             assert!(!done.latencies.is_empty(), "{}", work.name);
@@ -135,6 +145,21 @@ mod tests {
         let _ = server.await;
         let job = Job { work: WORKS[0], target, connections: 2 };
         assert!(run(&job, Duration::from_millis(50)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn http2_grpc_and_tcp_are_worked_without_a_proxy_too() {
+        for work in WORKS.iter().filter(|work| work.upstream != Upstream::Http1) {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let target = listener.local_addr().unwrap();
+            let _server = match work.upstream {
+                Upstream::Tcp => tokio::spawn(tcp::serve(listener)),
+                _ => tokio::spawn(http2::serve(listener)),
+            };
+            let job = Job { work: *work, target, connections: 2 };
+            let done = run(&job, Duration::from_millis(100)).await.unwrap();
+            assert!(!done.latencies.is_empty(), "{}", work.name);
+        }
     }
 
     #[tokio::test]

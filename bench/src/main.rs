@@ -5,12 +5,14 @@
 //! latency are printed beside it.
 #![expect(clippy::print_stdout, reason = "a command-line tool talks to the person who started it")]
 
+mod http2;
 mod load;
 mod measure;
 mod mesh;
 mod peer;
 mod registry;
 mod report;
+mod tcp;
 mod upstream;
 mod work;
 
@@ -20,13 +22,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use selvedge_differential::place;
+use selvedge_differential::{place, stats};
 use tokio::net::TcpListener;
 
 use measure::{Memory, Sample};
-use peer::Peer;
-use report::{MemoryRow, Row};
-use work::{Job, WORKS, Work};
+use peer::{Kind, Peer, Setup, Upstreams};
+use report::{MemoryRow, Row, ScrapeRow};
+use work::{Job, Upstream, WORKS, Work};
 
 #[derive(Clone, Debug, Parser)]
 #[command(about = "Runs the same work through each proxy and prints what it cost")]
@@ -46,9 +48,12 @@ struct Arguments {
     /// Only these proxies, by name; may be given several times
     #[arg(long)]
     peer: Vec<String>,
-    /// Only these works, by name; may be given several times
-    #[arg(long)]
+    /// Only these works, by name; may be given several times; `memory` and `scrape` are the first and the last table
+    #[arg(long, alias = "only")]
     work: Vec<String>,
+    /// Services of the mesh whose memory and scrape are measured last
+    #[arg(long, default_value_t = 5000)]
+    services: usize,
     /// Where the report goes; `-` for nowhere
     #[arg(long, default_value = "bench/RESULTS.md")]
     report: PathBuf,
@@ -70,22 +75,43 @@ fn main() -> Result<()> {
 }
 
 async fn run(arguments: &Arguments) -> Result<()> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, place::free_port()?)).await?;
-    let upstream = listener.local_addr()?;
-    tokio::spawn(upstream::serve(listener));
+    let upstreams = upstreams().await?;
     let folder = place::repository_root().join("target/bench");
     let named = |names: &[String], name: &str| names.is_empty() || names.iter().any(|other| other == name);
-    let peers = peer::start_all(&folder, upstream, |name| named(&arguments.peer, name)).await?;
-    ensure!(!peers.is_empty(), "no peer is called {:?}", arguments.peer);
-    for peer in &peers {
-        measure::pin(peer.process_id(), CORES[0])?;
+    let mut sections = Vec::new();
+    for kind in [Kind::Http, Kind::Tcp] {
+        let works: Vec<&Work> = WORKS
+            .iter()
+            .filter(|work| {
+                named(&arguments.work, work.name) && (work.upstream == Upstream::Tcp) == (kind == Kind::Tcp)
+            })
+            .collect();
+        let memory = kind == Kind::Http && named(&arguments.work, "memory");
+        if works.is_empty() && !memory {
+            continue;
+        }
+        let setup = Setup { folder: &folder, kind, upstreams, services: mesh::SERVICES };
+        let peers = peer::start_all(setup, |name| named(&arguments.peer, name)).await?;
+        ensure!(!peers.is_empty(), "no peer is called {:?}", arguments.peer);
+        for peer in &peers {
+            measure::pin(peer.process_id(), CORES[0])?;
+        }
+        if memory {
+            let rows = self::memory(&peers, arguments).await?;
+            sections.push(("Memory".to_owned(), report::memory_table(&rows, arguments)));
+        }
+        for work in works {
+            let able: Vec<&Peer> = peers.iter().filter(|peer| peer.can(work)).collect();
+            let rows = rounds(&able, work, arguments).await?;
+            sections.push((work.title(), report::work_table(&rows)));
+        }
     }
-
-    let mut sections =
-        vec![("Memory".to_owned(), report::memory_table(&memory(&peers, arguments).await?, arguments))];
-    for work in WORKS.iter().filter(|work| named(&arguments.work, work.name)) {
-        let rows = rounds(&peers, work, arguments).await?;
-        sections.push((format!("HTTP/1.1: {}", work.about), report::work_table(&rows)));
+    if named(&arguments.work, "scrape") {
+        let setup = Setup { folder: &folder, kind: Kind::Http, upstreams, services: arguments.services };
+        let sidecars = |name: &str| ["selvedge", "envoy"].contains(&name) && named(&arguments.peer, name);
+        let rows = scrapes(&peer::start_all(setup, sidecars).await?).await?;
+        let title = format!("Memory and scrape, {} services without traffic", arguments.services);
+        sections.push((title, report::scrape_table(&rows)));
     }
     let text = report::page(&sections, arguments);
     println!("\n{text}");
@@ -97,13 +123,43 @@ async fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+async fn upstreams() -> Result<Upstreams> {
+    let mut listeners = Vec::new();
+    for _ in 0..3 {
+        listeners.push(TcpListener::bind((Ipv4Addr::LOCALHOST, place::free_port()?)).await?);
+    }
+    let addresses: Vec<_> = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+    let mut listeners = listeners.into_iter();
+    let mut next = || listeners.next().context("three were bound");
+    tokio::spawn(upstream::serve(next()?));
+    tokio::spawn(http2::serve(next()?));
+    tokio::spawn(tcp::serve(next()?));
+    Ok(Upstreams { http1: addresses[0], http2: addresses[1], tcp: addresses[2] })
+}
+
+/// What each sidecar holds of a large mesh, and how much it says of it when nothing has happened.
+async fn scrapes(peers: &[Peer]) -> Result<Vec<ScrapeRow>> {
+    let mut rows = Vec::new();
+    for peer in peers {
+        let Some(admin) = peer.admin else { continue };
+        // What was only needed to get there may go.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let memory = measure::memory(peer.process_id())?;
+        let begun = std::time::Instant::now();
+        let (status, text) = stats::get(admin, "/stats/prometheus").await?;
+        ensure!(status == 200, "{} answers {status}", peer.name());
+        rows.push(ScrapeRow { name: peer.name(), memory, bytes: text.len(), took: begun.elapsed() });
+    }
+    Ok(rows)
+}
+
 /// What each peer holds before anybody calls, and with idle connections.
 async fn memory(peers: &[Peer], arguments: &Arguments) -> Result<Vec<MemoryRow>> {
     let mut rows = Vec::new();
     for peer in peers {
         let id = peer.process_id();
         let quiet: Memory = measure::memory(id)?;
-        let job = Job { work: WORKS[0], target: peer.address(), connections: 1 };
+        let job = Job { work: WORKS[0], target: peer.address(&WORKS[0]), connections: 1 };
         let held = load::hold(&job, arguments.idle_connections, || measure::memory(id)).await;
         let held = held.with_context(|| format!("holding connections to {}", peer.name()))?;
         rows.push(MemoryRow { name: peer.name(), quiet, held });
@@ -111,7 +167,7 @@ async fn memory(peers: &[Peer], arguments: &Arguments) -> Result<Vec<MemoryRow>>
     Ok(rows)
 }
 
-async fn rounds(peers: &[Peer], work: &Work, arguments: &Arguments) -> Result<Vec<Row>> {
+async fn rounds(peers: &[&Peer], work: &Work, arguments: &Arguments) -> Result<Vec<Row>> {
     println!("{}", work.about);
     let mut samples: Vec<Vec<Sample>> = peers.iter().map(|_| Vec::new()).collect();
     for round in 1..=arguments.rounds {
@@ -127,7 +183,7 @@ async fn rounds(peers: &[Peer], work: &Work, arguments: &Arguments) -> Result<Ve
 
 /// One round of one peer: a second to warm up, then the time that counts.
 async fn measure(peer: &Peer, work: &Work, arguments: &Arguments) -> Result<Sample> {
-    let job = Job { work: *work, target: peer.address(), connections: arguments.connections };
+    let job = Job { work: *work, target: peer.address(work), connections: arguments.connections };
     load::run(&job, Duration::from_secs(1)).await?;
     let before = measure::cpu(peer.process_id())?;
     let done = load::run(&job, Duration::from_secs(arguments.seconds)).await?;

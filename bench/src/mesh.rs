@@ -9,13 +9,27 @@ pub(crate) const SERVICES: usize = 100;
 /// The node whose sidecar is measured.
 pub(crate) const CALLER: &str = "caller";
 
+/// The node whose sidecar carries opaque bytes.
+pub(crate) const TCP_CALLER: &str = "tcp-caller";
+/// A service that speaks HTTP/2.
+pub(crate) const HTTP2_AUTHORITY: &str = "http2.mesh.local";
+
+/// Where the upstreams listen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ports {
+    pub(crate) http1: u16,
+    pub(crate) http2: u16,
+    pub(crate) tcp: u16,
+}
+
 /// The service that is asked: in the middle, so that no order favours it.
 pub(crate) fn authority() -> &'static str {
     "service-050.mesh.local"
 }
 
-/// The mesh whose services all live at `port`.
-pub(crate) fn mesh(port: u16) -> Mesh {
+/// The mesh with `services` services that live at the upstreams' ports, and two more for what is no HTTP/1.1.
+pub(crate) fn mesh(services: usize, ports: Ports) -> Mesh {
+    let port = ports.http1;
     let mut mesh = Mesh {
         spec: None,
         virtual_nodes: Default::default(),
@@ -27,7 +41,7 @@ pub(crate) fn mesh(port: u16) -> Mesh {
         policies: Default::default(),
     };
     let mut backends = Vec::new();
-    for number in 0..SERVICES {
+    for number in 0..services {
         let name = format!("service-{number:03}");
         let service = format!("{name}.mesh.local");
         let node = json!({
@@ -46,6 +60,22 @@ pub(crate) fn mesh(port: u16) -> Mesh {
         let provider = json!({"provider": {"virtualRouter": {"virtualRouterName": name}}});
         mesh.virtual_services.insert(service, provider);
     }
+    for (name, protocol, port) in [("http2", "http2", ports.http2), ("tcp", "tcp", ports.tcp)] {
+        let service = format!("{name}.mesh.local");
+        let node = json!({
+            "listeners": [{"portMapping": {"port": port, "protocol": protocol}}],
+            "serviceDiscovery": {"dns": {"hostname": "localhost", "ipPreference": "IPv4_ONLY"}},
+        });
+        mesh.virtual_nodes.insert(name.to_owned(), node);
+        mesh.virtual_services
+            .insert(service.clone(), json!({"provider": {"virtualNode": {"virtualNodeName": name}}}));
+        let backend = json!({"virtualService": {"virtualServiceName": service}});
+        if protocol == "tcp" {
+            mesh.virtual_nodes.insert(TCP_CALLER.to_owned(), json!({"backends": [backend]}));
+        } else {
+            backends.push(backend);
+        }
+    }
     mesh.virtual_nodes.insert(CALLER.to_owned(), json!({"backends": backends}));
     mesh
 }
@@ -56,8 +86,9 @@ mod tests {
 
     #[test]
     fn the_service_that_is_asked_is_in_the_mesh() {
-        let mesh = mesh(8080);
+        let mesh = mesh(SERVICES, Ports { http1: 1, http2: 2, tcp: 3 });
         assert!(mesh.virtual_services.contains_key(authority()));
-        assert_eq!((mesh.virtual_nodes.len(), mesh.routes.len()), (SERVICES + 1, 2 * SERVICES));
+        assert!(mesh.virtual_services.contains_key(HTTP2_AUTHORITY));
+        assert_eq!((mesh.virtual_nodes.len(), mesh.routes.len()), (SERVICES + 4, 2 * SERVICES));
     }
 }

@@ -1,6 +1,7 @@
 //! The report: medians, and what ours is to each.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use crate::Arguments;
 use crate::measure::{Memory, Sample};
@@ -25,6 +26,15 @@ pub(crate) struct MemoryRow {
     pub(crate) quiet: Memory,
     /// With idle connections.
     pub(crate) held: Memory,
+}
+
+/// What one sidecar holds of a large mesh, and what it says of it.
+#[derive(Clone, Debug)]
+pub(crate) struct ScrapeRow {
+    pub(crate) name: &'static str,
+    pub(crate) memory: Memory,
+    pub(crate) bytes: usize,
+    pub(crate) took: Duration,
 }
 
 /// The peer that the others are compared with.
@@ -84,6 +94,26 @@ pub(crate) fn memory_table(rows: &[MemoryRow], arguments: &Arguments) -> String 
             ratio(ours, row.quiet.pss_kib as f64),
             mib(row.held.pss_kib as f64),
             grown as f64 / count.max(1) as f64,
+        );
+    }
+    text
+}
+
+pub(crate) fn scrape_table(rows: &[ScrapeRow]) -> String {
+    let mut text = String::from(
+        "| proxy | RSS MiB | PSS MiB | ours / it | `/stats/prometheus` KB | ms |\n|---|---|---|---|---|---|\n",
+    );
+    let ours = rows.iter().find(|row| row.name == OURS).map(|row| row.memory.pss_kib as f64);
+    for row in rows {
+        let _ = writeln!(
+            text,
+            "| {} | {:.1} | {:.1} | {} | {:.1} | {:.0} |",
+            row.name,
+            mib(row.memory.rss_kib as f64),
+            mib(row.memory.pss_kib as f64),
+            ratio(ours, row.memory.pss_kib as f64),
+            row.bytes as f64 / 1000.0,
+            row.took.as_secs_f64() * 1000.0,
         );
     }
     text

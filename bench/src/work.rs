@@ -2,6 +2,9 @@
 
 use std::net::SocketAddr;
 
+use anyhow::Result;
+
+use crate::http2::ECHO_PATH;
 use crate::mesh;
 
 /// One sort of request, repeated.
@@ -15,8 +18,27 @@ pub(crate) struct Work {
     more_headers: usize,
     request_body_len: usize,
     pub(crate) answer_body_len: usize,
+    pub(crate) speaks: Speaks,
+    pub(crate) upstream: Upstream,
     /// Requests per second over all connections; `None` for as many as the proxy takes.
     pub(crate) rate: Option<u32>,
+}
+
+/// What the client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    Http1,
+    /// With prior knowledge, several streams a connection.
+    Http2,
+    Tcp,
+}
+
+/// What stands behind the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Upstream {
+    Http1,
+    Http2,
+    Tcp,
 }
 
 /// What to ask, of whom, how many at a time.
@@ -31,6 +53,9 @@ pub(crate) struct Job {
 pub(crate) const LARGE_PATH: &str = "/api/large";
 pub(crate) const SMALL_LEN: usize = 1024;
 pub(crate) const LARGE_LEN: usize = 64 * 1024;
+pub(crate) const MEGABYTE_LEN: usize = 1024 * 1024;
+/// A gRPC message with its prefix.
+const MESSAGE_LEN: usize = 133;
 
 const GET: Work = Work {
     name: "get",
@@ -40,8 +65,12 @@ const GET: Work = Work {
     more_headers: 0,
     request_body_len: 0,
     answer_body_len: SMALL_LEN,
+    speaks: Speaks::Http1,
+    upstream: Upstream::Http1,
     rate: None,
 };
+
+const HTTP2: Work = Work { speaks: Speaks::Http2, upstream: Upstream::Http2, ..GET };
 
 pub(crate) const WORKS: &[Work] = &[
     GET,
@@ -61,18 +90,75 @@ pub(crate) const WORKS: &[Work] = &[
         answer_body_len: LARGE_LEN,
         ..GET
     },
+    Work {
+        name: "h2-h1",
+        about: "HTTP/2 to HTTP/1.1, an answer of 1 KiB",
+        upstream: Upstream::Http1,
+        ..HTTP2
+    },
+    Work { name: "h2-h2", about: "HTTP/2 to HTTP/2, an answer of 1 KiB", ..HTTP2 },
+    Work {
+        name: "grpc",
+        about: "gRPC, a message of 128 bytes and its echo",
+        method: "POST",
+        path: ECHO_PATH,
+        request_body_len: MESSAGE_LEN,
+        answer_body_len: MESSAGE_LEN,
+        ..HTTP2
+    },
+    Work {
+        name: "tcp",
+        about: "TCP, a megabyte",
+        answer_body_len: MEGABYTE_LEN,
+        speaks: Speaks::Tcp,
+        upstream: Upstream::Tcp,
+        ..GET
+    },
 ];
 
 // === impl Work ===
 
 impl Work {
+    pub(crate) fn is_grpc(&self) -> bool {
+        self.path == ECHO_PATH
+    }
+
+    /// Heads its table.
+    pub(crate) fn title(&self) -> String {
+        if self.speaks == Speaks::Http1 { format!("HTTP/1.1: {}", self.about) } else { self.about.to_owned() }
+    }
+
+    /// The service that is asked.
+    fn authority(&self) -> &'static str {
+        if self.upstream == Upstream::Http2 { mesh::HTTP2_AUTHORITY } else { mesh::authority() }
+    }
+
+    /// The body of a request.
+    pub(crate) fn request_body(&self) -> Vec<u8> {
+        vec![b'x'; self.request_body_len]
+    }
+
+    /// One request by HTTP/2.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(crate) fn message(&self) -> Result<http::Request<()>> {
+        let uri = format!("http://{}{}", self.authority(), self.path);
+        let request = http::Request::builder().method(self.method).uri(uri).header("user-agent", "bench");
+        let request = match self.is_grpc() {
+            true => request.header("content-type", "application/grpc").header("te", "trailers"),
+            false => request.header("accept", "*/*"),
+        };
+        Ok(request.body(())?)
+    }
+
     /// The bytes of one request.
     pub(crate) fn request(&self) -> Vec<u8> {
         let mut head = format!(
             "{} {} HTTP/1.1\r\nhost: {}\r\nuser-agent: bench\r\naccept: */*\r\n",
             self.method,
             self.path,
-            mesh::authority()
+            self.authority()
         );
         for number in 0..self.more_headers {
             head.push_str(&format!("x-header-number-{number}: a value of usual length {number}\r\n"));

@@ -4,6 +4,7 @@
 //! even when one fails, so that one run shows everything; the last line is `N passed, N failed`.
 
 mod command;
+mod fuzz;
 mod setup;
 mod steps;
 

@@ -11,6 +11,7 @@ mod limits;
 mod links;
 mod orphans;
 mod source;
+mod threats;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -77,6 +78,7 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Problem>> {
     problems.extend(dependencies::check_reasons(&manifest));
     problems.extend(dependencies::check_lints(&workspace, root)?);
     problems.extend(limits::check(root, &files)?);
+    problems.extend(threats::check(root, &files)?);
     problems.extend(links::check(root)?);
     for file in &files {
         problems.extend(bans::check(file));

@@ -25,11 +25,11 @@ enum Next {
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: Rc<Peer>, io: Io) {
+pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: Rc<Peer>, io: Box<Io>) {
     let mut stats = HttpConnectionStats::http1(&manager);
     let place = worker.place();
     let mut connection = Connection {
-        channel: Channel::Http1(Box::new(Http1::new(io))),
+        channel: Channel::Http1(Box::new(Http1::new(*io))),
         deadline: Deadline::default(),
         closing: false,
         worker,

@@ -23,6 +23,7 @@ const PACKAGES: &[Package] = &[
         probe: &["test", "-e", "/usr/include/stdio.h"],
         used_for: "building SQLite",
     },
+    Package { name: "g++", probe: &["c++", "--version"], used_for: "building libFuzzer" },
     Package { name: "python3", probe: &["python3", "--version"], used_for: "the conformance tests" },
     Package {
         name: "python3-venv",
@@ -58,6 +59,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "bind9-dnsutils", probe: &["dig", "-v"], used_for: "the DNS server's tests" },
     Package { name: "dnsmasq-base", probe: &["dnsmasq", "--version"], used_for: "the bench" },
     Package { name: "unbound", probe: &["unbound", "-V"], used_for: "the bench" },
+    Package { name: "valgrind", probe: &["valgrind", "--version"], used_for: "counting instructions" },
     Package { name: "nginx-light", probe: &["nginx", "-v"], used_for: "the bench" },
     Package { name: "haproxy", probe: &["haproxy", "-v"], used_for: "the bench" },
 ];

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::Count;
 use super::command::Program;
-use super::setup;
+use super::{fuzz, setup};
 use crate::tidy;
 
 /// One way of testing.
@@ -36,6 +36,7 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "build", about: "the binary, as released", run: build },
     Step { name: "conformance", about: "the API as boto3 and the real aws see it", run: conformance },
     Step { name: "differential", about: "a real Envoy and our proxy, side by side", run: differential },
+    Step { name: "fuzz", about: "strangers' bytes under libFuzzer, a minute a target", run: fuzzing },
     Step { name: "sim", about: "the mesh in virtual time, a thousand seeds", run: sim },
     Step { name: "demo", about: "the demo checks its own split, with both proxies", run: demo },
 ];
@@ -116,6 +117,10 @@ fn conformance(root: &Path) -> Result<Report> {
 fn differential(root: &Path) -> Result<Report> {
     let binary = root.join("target/release/selvedge-differential");
     with_tools(root, Program::new(binary, root, 20 * MINUTE))?.run().map(Report::Ran)
+}
+
+fn fuzzing(root: &Path) -> Result<Report> {
+    fuzz::run(root).map(Report::Ran)
 }
 
 /// The same test that runs among the unit tests, there with [`SEEDS_UNOPTIMISED`] seeds.

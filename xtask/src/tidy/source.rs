@@ -4,8 +4,8 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// Folders that hold no source of ours.
-const SKIPPED: &[&str] = &["target", ".git", "node_modules"];
+/// Folders that hold no source of the workspace.
+const SKIPPED: &[&str] = &["target", ".git", "node_modules", "libfuzzer"];
 
 /// A Rust file of the repository.
 #[derive(Debug)]
