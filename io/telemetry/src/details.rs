@@ -9,6 +9,7 @@ pub const NO_HEALTHY_UPSTREAM: &str = "no_healthy_upstream";
 pub const DIRECT_RESPONSE: &str = "direct_response";
 pub const RESPONSE_TIMEOUT: &str = "response_timeout";
 pub const UPSTREAM_PER_TRY_TIMEOUT: &str = "upstream_per_try_timeout";
+pub const UPSTREAM_PER_TRY_IDLE_TIMEOUT: &str = "upstream_per_try_idle_timeout";
 pub const UPSTREAM_MAX_STREAM_DURATION_REACHED: &str = "upstream_max_stream_duration_reached";
 pub const DOWNSTREAM_REMOTE_DISCONNECT: &str = "downstream_remote_disconnect";
 pub const STREAM_IDLE_TIMEOUT: &str = "stream_idle_timeout";

@@ -21,7 +21,7 @@ use selvedge_wire::io::Io;
 pub use stream::{StreamFailure, UpstreamStream};
 pub use token::Opened;
 
-use crate::{Cluster, Host, Priority};
+use crate::{Cluster, Guard, Host, Priority};
 use host::HostPool;
 
 /// How long an idle connection is kept where the cluster sets nothing (Envoy's `idle_timeout`).
@@ -91,7 +91,7 @@ impl Pools {
         priority: Priority,
         fresh: bool,
     ) -> Result<UpstreamStream, AcquireError> {
-        let pool = self.host_pool(cluster, host);
+        let pool = self.host_pool(cluster, host, priority)?;
         match protocol {
             Protocol::Http1 => pool.acquire_http1(self, priority, fresh).await,
             Protocol::Http2 => pool.acquire_http2(self, priority).await,
@@ -108,7 +108,7 @@ impl Pools {
         host: &Arc<Host>,
         priority: Priority,
     ) -> Result<Option<UpstreamStream>, AcquireError> {
-        self.host_pool(cluster, host).acquire_idle(priority)
+        self.host_pool(cluster, host, priority)?.acquire_idle(priority)
     }
 
     /// A connection of its own, outside of the pool, for opaque bytes.
@@ -125,7 +125,7 @@ impl Pools {
             cluster.stats.upstream_cx_overflow.inc();
             return Err(AcquireError::QueueFull);
         };
-        let pool = self.host_pool(cluster, host);
+        let pool = self.host_pool(cluster, host, priority)?;
         let pending = pool.pend(priority)?;
         let (io, mut opened) = pool.connect(self, guard, None).await?;
         drop(pending);
@@ -142,14 +142,41 @@ impl Pools {
         });
     }
 
-    fn host_pool(&self, cluster: &Arc<Cluster>, host: &Arc<Host>) -> Rc<HostPool> {
+    fn host_pool(
+        &self,
+        cluster: &Arc<Cluster>,
+        host: &Arc<Host>,
+        priority: Priority,
+    ) -> Result<Rc<HostPool>, AcquireError> {
         let key = HostKey { cluster: cluster.id, host: host.id };
         if let Some(pool) = self.hosts.borrow().get(&key) {
-            return Rc::clone(pool);
+            return Ok(Rc::clone(pool));
         }
-        let pool = Rc::new(HostPool::new(Arc::clone(cluster), Arc::clone(host)));
+        let place = self.place(cluster, priority)?;
+        let pool = Rc::new(HostPool::new(Arc::clone(cluster), Arc::clone(host), place));
         self.hosts.borrow_mut().insert(key, Rc::clone(&pool));
-        pool
+        Ok(pool)
+    }
+
+    /// A place among the cluster's pools, where their number is bounded; one that nobody uses makes room.
+    fn place(&self, cluster: &Arc<Cluster>, priority: Priority) -> Result<Option<Guard>, AcquireError> {
+        let breaker = cluster.breaker(priority);
+        if breaker.thresholds().pools_max.is_none() {
+            return Ok(None);
+        }
+        if let Some(place) = breaker.try_pool() {
+            return Ok(Some(place));
+        }
+        let unused = self.hosts.borrow().iter().find_map(|(key, pool)| {
+            let idle = key.cluster == cluster.id && Rc::strong_count(pool) == 1 && pool.is_idle();
+            idle.then_some(*key)
+        });
+        let freed = unused.and_then(|key| self.hosts.borrow_mut().remove(&key));
+        drop(freed);
+        breaker.try_pool().map(Some).ok_or_else(|| {
+            cluster.stats.upstream_cx_pool_overflow.inc();
+            AcquireError::QueueFull
+        })
     }
 
     fn connection_id(&self) -> u64 {

@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::buffer::{Buffers, Lease, Size};
 use crate::tls::{Facts, Session};
+use crate::pipe::Pipe;
 
 /// A stream whose bytes are read into a leased buffer. The lease ends when the last byte is consumed, so that an idle
 /// connection costs no buffer.
@@ -145,6 +146,55 @@ impl Io {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         Poll::Ready(Ok(written))
+    }
+
+    /// Whether bytes pass the socket as they are.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.content, Content::Plain(_))
+    }
+
+    /// Ready when the socket may have bytes.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_read_ready(cx)
+    }
+
+    /// Moves bytes that have arrived into an empty pipe. 0 means that the peer has closed its side.
+    pub(crate) fn poll_splice_in(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_read_ready(cx))?;
+            match self.stream.try_io(Interest::READABLE, || pipe.fill(&self.stream)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(moved) => {
+                    self.eof = moved == 0;
+                    self.bytes_read += moved as u64;
+                    return Poll::Ready(Ok(moved));
+                }
+            }
+        }
+    }
+
+    /// Moves a pipe's bytes on to the socket, as many as it takes.
+    pub(crate) fn poll_splice_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match self.stream.try_io(Interest::WRITABLE, || pipe.drain(&self.stream)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(moved) => {
+                    self.bytes_written += moved as u64;
+                    return Poll::Ready(Ok(moved));
+                }
+            }
+        }
     }
 
     /// Says that nothing more will be written.

@@ -15,6 +15,9 @@ pub mod handover;
 pub mod io;
 pub mod listen;
 pub mod original_dst;
+mod pipe;
 pub mod relay;
 pub mod tls;
 pub mod udp;
+
+pub use pipe::PIPES_MAX;

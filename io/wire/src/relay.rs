@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::buffer::Size;
 use crate::deadline::Deadline;
 use crate::io::Io;
+use crate::pipe::Pipe;
 
 /// After so many bytes one way, buffers are large: most connections are short, and a few carry most bytes.
 const LARGE_AFTER_BYTES: u64 = 128 * 1024;
@@ -21,6 +22,8 @@ pub enum End {
     Closed,
     /// Nothing moved for the idle time.
     Idle,
+    /// It has lasted as long as it may.
+    Spent,
     /// The left or the right connection broke.
     Broken { left: bool, error: io::Error },
 }
@@ -38,11 +41,25 @@ impl End {
 
 /// Relays until the end. Half-closed connections stay open the other way.
 pub async fn relay(left: &mut Io, right: &mut Io, idle: Option<Duration>) -> End {
+    relay_until(left, right, idle, None).await
+}
+
+/// The same, until `until` at most.
+pub async fn relay_until(
+    left: &mut Io,
+    right: &mut Io,
+    idle: Option<Duration>,
+    until: Option<Instant>,
+) -> End {
+    let over_at = |moved_at: Instant| {
+        let idle = idle.map(|idle| moved_at + idle);
+        idle.into_iter().chain(until).min()
+    };
     let mut rightwards = Way::default();
     let mut leftwards = Way::default();
     let mut deadline = Deadline::default();
     let mut moved_at = Instant::now();
-    deadline.set(idle.map(|idle| moved_at + idle));
+    deadline.set(over_at(moved_at));
     poll_fn(|cx| {
         let before = (rightwards.moved, leftwards.moved);
         let there = match rightwards.poll(cx, left, right) {
@@ -62,9 +79,10 @@ pub async fn relay(left: &mut Io, right: &mut Io, idle: Option<Duration>) -> End
         }
         if idle.is_some() && before != (rightwards.moved, leftwards.moved) {
             moved_at = Instant::now();
-            deadline.set(idle.map(|idle| moved_at + idle));
+            deadline.set(over_at(moved_at));
         }
-        deadline.poll(cx).map(|()| End::Idle)
+        let spent = || until.is_some_and(|until| until <= Instant::now());
+        deadline.poll(cx).map(|()| if spent() { End::Spent } else { End::Idle })
     })
     .await
 }
@@ -74,6 +92,8 @@ pub async fn relay(left: &mut Io, right: &mut Io, idle: Option<Duration>) -> End
 struct Way {
     moved: u64,
     done: bool,
+    /// Bytes on their way through the kernel, with the pipe that holds them.
+    pipe: Option<Pipe>,
 }
 
 /// Which end of a direction broke.
@@ -89,7 +109,50 @@ impl Broken {
 }
 
 impl Way {
+    /// Whether bytes need not come up to this process at all: many have passed, and neither side is encrypted.
+    fn may_splice(&self, from: &Io, to: &Io) -> bool {
+        from.unread().is_empty() && !from.is_eof() && from.is_plain() && to.is_plain()
+    }
+
+    /// Moves bytes from socket to socket through a pipe, without a copy. A direction that has nothing to move holds no
+    /// pipe. Ready before the end when no pipe can be had: then bytes are copied.
+    fn poll_splice(&mut self, cx: &mut Context<'_>, from: &mut Io, to: &mut Io) -> Poll<Result<(), Broken>> {
+        loop {
+            if let Some(pipe) = &mut self.pipe {
+                while pipe.filled() > 0 {
+                    let moved = ready!(to.poll_splice_out(cx, pipe))
+                        .map_err(|error| Broken { reading: false, error })?;
+                    self.moved += moved as u64;
+                }
+            }
+            let pipe = match &mut self.pipe {
+                Some(pipe) => pipe,
+                None => {
+                    // Wait first, borrow then.
+                    ready!(from.poll_readable(cx)).map_err(|error| Broken { reading: true, error })?;
+                    match Pipe::lease() {
+                        Some(pipe) => self.pipe.insert(pipe),
+                        None => return Poll::Ready(Ok(())),
+                    }
+                }
+            };
+            let Poll::Ready(moved) = from.poll_splice_in(cx, pipe) else {
+                self.pipe = None;
+                return Poll::Pending;
+            };
+            if moved.map_err(|error| Broken { reading: true, error })? == 0 {
+                self.pipe = None;
+                ready!(to.poll_shutdown(cx)).map_err(|error| Broken { reading: false, error })?;
+                self.done = true;
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>, from: &mut Io, to: &mut Io) -> Poll<Result<(), Broken>> {
+        if self.pipe.is_some() {
+            ready!(self.poll_splice(cx, from, to))?;
+        }
         while !self.done {
             while !from.unread().is_empty() {
                 let written = ready!(to.poll_write(cx, &[IoSlice::new(from.unread())]))
@@ -98,6 +161,12 @@ impl Way {
                 self.moved += written as u64;
             }
             if self.moved > LARGE_AFTER_BYTES {
+                if self.may_splice(from, to) {
+                    ready!(self.poll_splice(cx, from, to))?;
+                    if self.done {
+                        break;
+                    }
+                }
                 from.expect(Size::Large);
             }
             if ready!(from.poll_fill(cx)).map_err(|error| Broken { reading: true, error })? == 0 {

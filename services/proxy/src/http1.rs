@@ -32,6 +32,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: R
         channel: Channel::Http1(Box::new(Http1::new(*io))),
         deadline: Deadline::default(),
         closing: false,
+        since: Instant::now(),
+        requests: 0,
         worker,
         manager,
         peer,
@@ -65,6 +67,9 @@ struct Connection {
     deadline: Deadline,
     /// The connection was idle for too long, or its listener has changed: the next response says that it closes.
     closing: bool,
+    since: Instant,
+    /// Requests that were read.
+    requests: u32,
     worker: Rc<Worker>,
     manager: Arc<HttpManager>,
     peer: Rc<Peer>,
@@ -80,6 +85,12 @@ impl Connection {
         }
         let (worker, manager, deadline) = (&self.worker, &self.manager, &mut self.deadline);
         let mut over_at = manager.idle_timeout.map(|idle| Instant::now() + idle);
+        // A connection that has lasted long enough ends with its next response, or without one.
+        let aged_at = manager.connection_duration_max().map(|most| self.since + most);
+        let mut aging = aged_at.is_some_and(|aged| over_at.is_none_or(|over| aged < over));
+        if aging && !self.closing {
+            over_at = aged_at;
+        }
         deadline.set(over_at);
         poll_fn(|cx| {
             match http.io.poll_fill(cx) {
@@ -106,7 +117,11 @@ impl Connection {
                 if self.closing || worker.is_draining(manager.inbound) {
                     return Poll::Ready(Next::Over);
                 }
-                manager.stats.downstream_cx_idle_timeout.inc();
+                if std::mem::take(&mut aging) {
+                    manager.stats.downstream_cx_max_duration_reached.inc();
+                } else {
+                    manager.stats.downstream_cx_idle_timeout.inc();
+                }
                 self.closing = true;
                 over_at = Some(Instant::now() + manager.drain_timeout + DELAYED_CLOSE);
                 deadline.set(over_at);
@@ -127,7 +142,8 @@ impl Connection {
                 (RequestFacts::default(), Some(reply))
             }
         };
-        facts.close |= self.closing;
+        self.requests = self.requests.saturating_add(1);
+        facts.close |= self.closing || self.is_spent();
         let routes = self.manager.routes.load_full();
         // Boxed for as long as the request lasts, so that an idle connection does not carry its room.
         Box::pin(async {
@@ -144,6 +160,20 @@ impl Connection {
             request::serve(exchange, refused).await
         })
         .await
+    }
+
+    /// Whether this request is the connection's last: it has lasted long enough, or carried enough.
+    fn is_spent(&self) -> bool {
+        let stats = &self.manager.stats;
+        if self.manager.requests_per_connection_max().is_some_and(|most| self.requests >= most) {
+            stats.downstream_cx_max_requests_reached.inc();
+            return true;
+        }
+        let aged = self.manager.connection_duration_max().is_some_and(|most| self.since.elapsed() >= most);
+        if aged {
+            stats.downstream_cx_max_duration_reached.inc();
+        }
+        aged
     }
 
     /// Reads a head within its time. `None` if the client went away.

@@ -59,6 +59,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: R
         accepted: 0,
         streams: Rc::default(),
         idle: Deadline::default(),
+        age: Deadline::default(),
         announced: false,
         worker,
         manager,
@@ -125,6 +126,8 @@ struct Connection {
     streams: Rc<Streams>,
     /// Runs while no stream is open.
     idle: Deadline,
+    /// Runs where the connection may last only so long.
+    age: Deadline,
     /// The client has been told that the connection ends.
     announced: bool,
     worker: Rc<Worker>,
@@ -141,7 +144,7 @@ impl Connection {
         if self.streams.panicked.get() {
             return Poll::Ready(Next::Panicked);
         }
-        if self.worker.is_draining(self.manager.inbound) || self.manager.is_retired() {
+        if self.worker.is_draining(self.manager.inbound) || self.manager.is_retired() || self.is_spent(cx) {
             self.announce();
         }
         loop {
@@ -177,6 +180,27 @@ impl Connection {
             self.manager.stats.downstream_cx_idle_timeout.inc();
             self.announce();
         }
+    }
+
+    /// Whether the connection has lasted long enough, or carried enough.
+    fn is_spent(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.announced {
+            return false;
+        }
+        let stats = &self.manager.stats;
+        if self.manager.requests_per_connection_max().is_some_and(|most| self.accepted >= most) {
+            stats.downstream_cx_max_requests_reached.inc();
+            return true;
+        }
+        let Some(most) = self.manager.connection_duration_max() else { return false };
+        if self.age.at().is_none() {
+            self.age.set(Some(self.since + most));
+        }
+        let aged = self.age.poll(cx).is_ready();
+        if aged {
+            stats.downstream_cx_max_duration_reached.inc();
+        }
+        aged
     }
 
     /// Tells the client that the connection ends, once.

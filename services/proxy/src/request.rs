@@ -10,6 +10,7 @@ pub(crate) mod edit;
 mod exchange;
 pub(crate) mod filter;
 mod forward;
+mod hedge;
 mod limits;
 mod mirror;
 mod record;

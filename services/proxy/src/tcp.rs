@@ -45,10 +45,16 @@ pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<TcpManager>, peer: Rc
             log.upstream_tls = upstream.tls().cloned();
             let idle =
                 Some(manager.config.idle_timeout.unwrap_or(IDLE_TIMEOUT_DEFAULT)).filter(|t| !t.is_zero());
-            match relay::relay(&mut io, &mut upstream, idle).await {
+            let most = manager.config.connection_duration_max.filter(|most| !most.is_zero());
+            let until = most.map(|most| started + most);
+            match relay::relay_until(&mut io, &mut upstream, idle, until).await {
                 End::Idle => {
                     manager.stats.idle_timeout.inc();
                     log.flags.set(Flag::StreamIdleTimeout);
+                }
+                End::Spent => {
+                    manager.stats.max_downstream_connection_duration.inc();
+                    log.flags.set(Flag::DurationTimeout);
                 }
                 End::Broken { left: false, .. } => log.flags.set(Flag::UpstreamRemoteReset),
                 End::Closed | End::Broken { left: true, .. } => {}

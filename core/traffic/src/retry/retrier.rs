@@ -124,6 +124,16 @@ impl<'a> Retrier<'a> {
         self.remaining > 0
     }
 
+    /// Whether the conditions take a response, retries left or not.
+    pub fn takes(&self, response: &impl ResponseView) -> bool {
+        let (codes, headers) = self
+            .policy
+            .map_or((&[][..], &[][..]), |policy| (&policy.retriable_status_codes, &policy.retriable_headers));
+        self.on.takes_response(response, codes, headers)
+            || ((!self.header_status_codes.is_empty() || !self.header_names.is_empty())
+                && self.on.takes_response(response, &self.header_status_codes, &self.header_names))
+    }
+
     /// Judges a response whose head has arrived and has not been passed on. `breaker` takes a place among the
     /// cluster's retries in flight; `now` is the time since 1970.
     pub fn handle_response<G>(
@@ -133,11 +143,7 @@ impl<'a> Retrier<'a> {
         now: Duration,
         random: u64,
     ) -> Verdict<G> {
-        let policy_codes = self.policy.map_or(&[][..], |policy| &policy.retriable_status_codes);
-        let policy_headers = self.policy.map_or(&[][..], |policy| &policy.retriable_headers);
-        let taken = self.on.takes_response(response, policy_codes, policy_headers)
-            || ((!self.header_status_codes.is_empty() || !self.header_names.is_empty())
-                && self.on.takes_response(response, &self.header_status_codes, &self.header_names));
+        let taken = self.takes(response);
         let asked = self
             .policy
             .and_then(|policy| policy.rate_limited_backoff.as_ref())

@@ -132,6 +132,7 @@ super::stat_group! {
             upstream_rq_pending_overflow,
             upstream_rq_pending_total,
             upstream_rq_per_try_idle_timeout,
+            upstream_rq_retry_stale_connection,
             upstream_rq_per_try_timeout,
             upstream_rq_retry,
             upstream_rq_retry_backoff_exponential,

@@ -26,6 +26,8 @@ pub(super) struct HostPool {
     /// The most recently used last: it is the least likely to have been closed by the host.
     idle: RefCell<Vec<Idle>>,
     waiting: RefCell<VecDeque<oneshot::Sender<Handover>>>,
+    /// Its place among the cluster's pools, where they are bounded.
+    _place: Option<Guard>,
     pub(super) http2: Http2Pool,
     /// Connections of this pool that are open or being opened.
     open: Cell<usize>,
@@ -36,6 +38,8 @@ struct Idle {
     http: Box<Http1>,
     opened: Opened,
     since: Instant,
+    /// The host said that it closes about then.
+    until: Option<Instant>,
 }
 
 /// What a waiting request is woken with.
@@ -47,12 +51,13 @@ enum Handover {
 }
 
 impl HostPool {
-    pub(super) fn new(cluster: Arc<Cluster>, host: Arc<Host>) -> Self {
+    pub(super) fn new(cluster: Arc<Cluster>, host: Arc<Host>, place: Option<Guard>) -> Self {
         Self {
             cluster,
             host,
             idle: RefCell::default(),
             waiting: RefCell::default(),
+            _place: place,
             http2: Http2Pool::default(),
             open: Cell::new(0),
         }
@@ -158,6 +163,7 @@ impl HostPool {
         match self.establish(pools).await {
             Ok(io) => {
                 self.cluster.stats.upstream_cx_connect_ms.record(begin.elapsed().as_millis() as u64);
+                self.host.report(Outcome::Connected);
                 Ok((io, opened))
             }
             Err(error) => {
@@ -190,7 +196,8 @@ impl HostPool {
 
     /// Takes a connection back that can carry another request.
     pub(super) fn put_back(&self, http: Box<Http1>, opened: Opened) {
-        if self.host.is_removed() || self.cluster.is_removed() {
+        let now = Instant::now();
+        if self.host.is_removed() || self.cluster.is_removed() || self.is_spent(&opened, now) {
             return;
         }
         let mut connection = Box::new((http, opened));
@@ -202,7 +209,8 @@ impl HostPool {
             }
         }
         let (http, opened) = *connection;
-        self.idle.borrow_mut().push(Idle { http, opened, since: Instant::now() });
+        let until = opened.keep_alive.map(|keep| now + keep);
+        self.idle.borrow_mut().push(Idle { http, opened, since: now, until });
     }
 
     /// A connection of this pool has ended.
@@ -222,10 +230,34 @@ impl HostPool {
     fn take_idle(&self) -> Option<(Box<Http1>, Opened)> {
         loop {
             let mut idle = self.idle.borrow_mut().pop()?;
+            if idle.until.is_some_and(|until| Instant::now() >= until) || self.is_aged(&idle.opened) {
+                continue;
+            }
             if is_quiet(&mut idle) {
                 return Some((idle.http, idle.opened));
             }
         }
+    }
+
+    /// Whether a connection has carried or lasted enough to take no further request.
+    fn is_spent(&self, opened: &Opened, now: Instant) -> bool {
+        let config = &self.cluster.config;
+        let carried =
+            config.requests_per_connection_max.is_some_and(|most| most > 0 && opened.requests >= most.into());
+        if carried {
+            self.cluster.stats.upstream_cx_max_requests.inc();
+            return true;
+        }
+        let aged =
+            config.connection_duration_max.is_some_and(|most| !most.is_zero() && opened.age(now) >= most);
+        if aged {
+            self.cluster.stats.upstream_cx_max_duration_reached.inc();
+        }
+        aged
+    }
+
+    fn is_aged(&self, opened: &Opened) -> bool {
+        self.cluster.config.connection_duration_max.is_some() && self.is_spent(opened, Instant::now())
     }
 
     pub(super) fn sweep(&self, now: Instant) {
@@ -237,11 +269,18 @@ impl HostPool {
             if expired {
                 self.cluster.stats.upstream_cx_idle_timeout.inc();
             }
+            let expired =
+                expired || idle.until.is_some_and(|until| now >= until) || self.is_aged(&idle.opened);
             if !removed && !expired && is_quiet(&mut idle) {
                 self.idle.borrow_mut().push(idle);
             }
         }
-        self.http2.sweep(removed, timeout, now, &self.cluster.stats);
+        self.http2.sweep(removed, timeout, now, &self.cluster);
+    }
+
+    /// Whether no request uses it: its connections, if any, are idle.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.borrow().is_empty() && self.open.get() == self.idle.borrow().len()
     }
 
     pub(super) fn is_empty(&self) -> bool {

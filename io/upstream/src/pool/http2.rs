@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use selvedge_telemetry::{ClusterStats, Sharded};
+use selvedge_telemetry::ClusterStats;
 use selvedge_wire::h2::{self, Client};
 use selvedge_wire::tls::Facts;
 use tokio::sync::oneshot;
@@ -15,7 +15,7 @@ use super::host::HostPool;
 use super::stream::UpstreamStream;
 use super::token::{EndedBy, Opened};
 use super::{AcquireError, Pools, Protocol};
-use crate::Priority;
+use crate::{Cluster, Priority};
 
 #[derive(Debug, Default)]
 pub(super) struct Http2Pool {
@@ -39,6 +39,8 @@ struct SharedState {
     streams: Cell<usize>,
     requests: Cell<u64>,
     idle_since: Cell<Instant>,
+    since: Instant,
+    spent: Cell<bool>,
     /// Cleared when the connection's task has ended.
     alive: Cell<bool>,
     /// The host broke the protocol here: what it says next on this connection is nobody's answer.
@@ -83,13 +85,13 @@ impl HostPool {
         pools: &Pools,
         priority: Priority,
     ) -> Result<UpstreamStream, AcquireError> {
-        if let Some((client, slot)) = self.http2.take() {
+        if let Some((client, slot)) = self.http2.take(&self.cluster) {
             let reused = true;
             return Ok(UpstreamStream::http2(client, slot, self.admit(priority)?, reused));
         }
         let pending = self.pend(priority)?;
         let (client, slot, reused) = loop {
-            if let Some((client, slot)) = self.http2.take() {
+            if let Some((client, slot)) = self.http2.take(&self.cluster) {
                 break (client, slot, true);
             }
             if let Some(receiver) = self.http2.join_opening() {
@@ -142,6 +144,8 @@ impl HostPool {
             streams: Cell::new(0),
             requests: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
+            since: Instant::now(),
+            spent: Cell::new(false),
             alive: Cell::new(true),
             distrusted: Cell::new(false),
             retire: RefCell::new(Some(retire)),
@@ -153,6 +157,26 @@ impl HostPool {
 }
 
 impl SharedState {
+    /// Whether it has carried or lasted enough to take no further stream; counted once.
+    fn is_spent(&self, config: &selvedge_traffic::Cluster, stats: &ClusterStats) -> bool {
+        if self.spent.get() {
+            return true;
+        }
+        let carried = config
+            .requests_per_connection_max
+            .is_some_and(|most| most > 0 && self.requests.get() >= most.into());
+        let aged = config
+            .connection_duration_max
+            .is_some_and(|most| !most.is_zero() && self.since.elapsed() >= most);
+        if carried {
+            stats.upstream_cx_max_requests.inc();
+        } else if aged {
+            stats.upstream_cx_max_duration_reached.inc();
+        }
+        self.spent.set(carried || aged);
+        carried || aged
+    }
+
     fn take(self: &Rc<Self>) -> Slot {
         self.streams.set(self.streams.get() + 1);
         self.requests.set(self.requests.get() + 1);
@@ -189,11 +213,13 @@ async fn drive(
 
 impl Http2Pool {
     /// A place on a connection that is up and below its peer's limit of streams.
-    fn take(&self) -> Option<(Client, Slot)> {
+    fn take(&self, cluster: &Cluster) -> Option<(Client, Slot)> {
         let mut connections = self.connections.borrow_mut();
+        let config = &cluster.config;
         connections.iter_mut().find_map(|shared| {
             let room = shared.state.alive.get()
                 && !shared.state.distrusted.get()
+                && !shared.state.is_spent(config, &cluster.stats)
                 && shared.state.streams.get() < shared.client.current_max_send_streams().max(1);
             let ready = room && is_ready(&mut shared.client);
             ready.then(|| (shared.client.clone(), shared.state.take()))
@@ -210,18 +236,14 @@ impl Http2Pool {
     }
 
     /// Retires connections that were idle for too long, or lead to a host that is gone.
-    pub(super) fn sweep(
-        &self,
-        removed: bool,
-        timeout: Duration,
-        now: Instant,
-        stats: &Sharded<ClusterStats>,
-    ) {
+    pub(super) fn sweep(&self, removed: bool, timeout: Duration, now: Instant, cluster: &Cluster) {
+        let stats = &cluster.stats;
         for shared in self.connections.borrow().iter() {
             let state = &shared.state;
             let expired = !timeout.is_zero() && now.duration_since(state.idle_since.get()) >= timeout;
+            let spent = state.is_spent(&cluster.config, stats);
             if state.streams.get() == 0
-                && (removed || expired || state.distrusted.get())
+                && (removed || expired || spent || state.distrusted.get())
                 && let Some(retire) = state.retire.borrow_mut().take()
             {
                 if expired {

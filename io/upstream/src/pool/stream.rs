@@ -194,6 +194,9 @@ impl UpstreamStream {
                 };
                 if head.status >= 200 || head.status == 101 {
                     *close = facts.close;
+                    if let Some(value) = head.fields.get(HeaderId::KeepAlive) {
+                        opened.learn_keep_alive(value);
+                    }
                     return Poll::Ready(Ok(match facts.framing {
                         Framing::UntilClose => Framing::Chunked,
                         framing => framing,

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::rc::Weak;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Protocol;
 use super::host::HostPool;
@@ -20,6 +20,8 @@ pub struct Opened {
     since: Instant,
     /// Requests carried so far.
     pub(super) requests: u64,
+    /// How long the host keeps the connection when it is idle, as far as it is worth relying on.
+    pub(super) keep_alive: Option<Duration>,
     /// The socket's own address, asked for once.
     pub(super) local: OnceCell<Option<SocketAddr>>,
     /// Whose pool to tell that there is room again.
@@ -65,6 +67,7 @@ impl Opened {
             host,
             since: now,
             requests: 0,
+            keep_alive: None,
             local: OnceCell::new(),
             pool,
             end: EndedBy::Local,
@@ -77,6 +80,19 @@ impl Opened {
     pub(super) fn carry(&mut self) {
         self.requests += 1;
         self.carried = Some(Active::new(&self.cluster, &self.host, None));
+    }
+
+    /// How long it has been open.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+
+    /// Learns from `keep-alive: timeout=…`. The connection is given up a second earlier, or after half of a short time: what
+    /// the host closes just when it is chosen costs a request.
+    pub(super) fn learn_keep_alive(&mut self, value: &[u8]) {
+        if let Some(keep_alive) = keep_alive(value) {
+            self.keep_alive = Some(keep_alive);
+        }
     }
 
     /// Notes who ends the connection.
@@ -102,6 +118,18 @@ impl Opened {
         self.cluster.stats.upstream_cx_rx_bytes_total.add(received);
         self.cluster.stats.upstream_cx_tx_bytes_total.add(sent);
     }
+}
+
+/// How long an idle connection is relied on, by its host's words.
+fn keep_alive(value: &[u8]) -> Option<Duration> {
+    let parameters = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let mut seconds = parameters.filter_map(|parameter| {
+        let (name, value) = parameter.split_at_checked(b"timeout=".len())?;
+        let digits = name.eq_ignore_ascii_case(b"timeout=").then_some(value)?;
+        std::str::from_utf8(digits.trim_ascii()).ok()?.parse::<u32>().ok()
+    });
+    let told = Duration::from_secs(seconds.next_back()?.into());
+    Some(told.saturating_sub(Duration::from_secs(1)).max(told / 2))
 }
 
 impl Drop for Opened {
@@ -175,5 +203,26 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         self.cluster.stats.upstream_rq_pending_active.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hosts_keep_alive_is_believed_but_for_a_second() {
+        for (value, millis) in [
+            ("timeout=5", Some(4_000)),
+            ("max=100, Timeout=30", Some(29_000)),
+            ("timeout=1", Some(500)),
+            ("timeout=0", Some(0)),
+            ("timeout=soon", None),
+            ("max=5", None),
+            ("timeout=99999999999", None),
+            ("", None),
+        ] {
+            assert_eq!(keep_alive(value.as_bytes()), millis.map(Duration::from_millis), "{value:?}");
+        }
     }
 }

@@ -13,12 +13,13 @@ use selvedge_http::parse::Upgrade;
 use selvedge_traffic::retry::Reset;
 use selvedge_traffic::{HostRewrite, HttpProtocol};
 use selvedge_upstream::pool::{AcquireError, Protocol, StreamFailure, UpstreamStream};
-use selvedge_upstream::{Host, Outcome, PickContext, PickFailure, PickedHost};
+use selvedge_upstream::{Host, Leave, Outcome, PickContext, PickFailure, PickedHost};
 use tokio::time::Instant;
 
 use super::body::{Broken, RequestBody};
 use super::exchange::{Ended, Exchange, Interrupt};
 use super::forward::{Plan, attempt_over, note_progress, set_host, set_millis};
+use super::hedge::{self, Slow};
 use super::limits::Expired;
 use super::reply::{Reply, UpstreamReset};
 
@@ -32,8 +33,10 @@ pub(super) enum Attempt {
     Response(UpstreamStream, Framing),
     /// No response: in the words for the client, and in those for the retry policy.
     Reset(UpstreamReset, Reset),
-    /// The try's own time-out.
-    TimedOut,
+    /// A time-out of the try's own.
+    TimedOut(Expired),
+    /// It took too long, and goes on beside the next.
+    Slow,
 }
 
 /// What came of one stream.
@@ -43,6 +46,8 @@ enum Sent {
     Interrupted(Interrupt),
     ClientGone,
     ClientBroken(selvedge_wire::channel::ChannelError),
+    /// An earlier try has answered.
+    Other(Box<Attempt>),
 }
 
 /// Makes one try.
@@ -60,21 +65,45 @@ pub(super) async fn attempt(
     let mut fresh = false;
     loop {
         let mut stream = match acquire(x, plan, &host, body, fresh).await? {
-            Ok(stream) => stream,
-            Err(error) => return Ok(not_acquired(x, plan, error)),
+            Acquired::Stream(stream) => stream,
+            Acquired::Failed(error) => return Ok(not_acquired(x, plan, error)),
+            Acquired::Other(answer) => return Ok(answer),
         };
         x.limits.connected(Some(Instant::now()));
         let logged = x.is_logged();
         x.log.connected(&stream, logged);
-        let failure = match send(x, &mut stream, body).await {
+        let failure = match send(x, plan, &mut stream, body).await {
             Sent::Answered(framing) => {
-                answered(x, plan, &host);
+                let mut leave = std::mem::take(&mut plan.leave);
+                answered(x, &mut leave, &host);
                 return Ok(Attempt::Response(stream, framing));
             }
-            Sent::Interrupted(Interrupt::Expired(Expired::PerTry)) => {
+            Sent::Interrupted(Interrupt::Expired(Expired::PerTry))
+                if plan.timeouts.hedged && body.is_sent() =>
+            {
                 plan.cluster.stats.upstream_rq_per_try_timeout.inc();
+                host.report(Outcome::TimedOut);
+                x.limits.connected(None);
+                let leave = std::mem::take(&mut plan.leave);
+                plan.slow.push(Slow { stream, host, leave });
+                return Ok(Attempt::Slow);
+            }
+            Sent::Interrupted(Interrupt::Expired(
+                expired @ (Expired::PerTry | Expired::PerTryIdle | Expired::UpstreamStream),
+            )) => {
+                let stats = &plan.cluster.stats;
+                match expired {
+                    Expired::PerTryIdle => stats.upstream_rq_per_try_idle_timeout.inc(),
+                    Expired::UpstreamStream => stats.upstream_rq_max_duration_reached.inc(),
+                    _ => stats.upstream_rq_per_try_timeout.inc(),
+                }
                 timed_out(plan, &host, &mut stream);
-                return Ok(Attempt::TimedOut);
+                return Ok(Attempt::TimedOut(expired));
+            }
+            Sent::Other(answer) => {
+                plan.cluster.stats.upstream_rq_tx_reset.inc();
+                stream.channel.reset(h2::Reason::CANCEL);
+                return Ok(*answer);
             }
             Sent::Interrupted(interrupt) => {
                 if interrupt == Interrupt::Expired(Expired::Global) {
@@ -94,8 +123,11 @@ pub(super) async fn attempt(
             _ => false,
         };
         if fresh || !harmless || !body.can_replay() {
-            return Ok(failed(plan, &host, stream, &failure));
+            let mut leave = std::mem::take(&mut plan.leave);
+            return Ok(failed(plan, &mut leave, &host, stream, &failure));
         }
+        // Not a retry, and no retry policy's business: it is told apart.
+        plan.cluster.stats.upstream_rq_retry_stale_connection.inc();
         stream.closed_by_peer();
         drop(stream);
         body.rewind();
@@ -161,11 +193,11 @@ fn prepare(x: &mut Exchange<'_>, plan: &Plan<'_>, host: &Host) {
 
 async fn acquire(
     x: &mut Exchange<'_>,
-    plan: &Plan<'_>,
+    plan: &mut Plan<'_>,
     host: &Arc<Host>,
     body: &mut RequestBody,
     fresh: bool,
-) -> Result<Result<UpstreamStream, AcquireError>, Ended> {
+) -> Result<Acquired, Ended> {
     let worker = Rc::clone(x.worker);
     let priority = plan.forward.priority;
     let protocol = match plan.cluster.config.protocol {
@@ -179,16 +211,23 @@ async fn acquire(
     if protocol == Protocol::Http1 && !fresh {
         match worker.pools.acquire_idle(&plan.cluster, host, priority) {
             Ok(None) => {}
-            Ok(Some(stream)) => return Ok(Ok(stream)),
-            Err(error) => return Ok(Err(error)),
+            Ok(Some(stream)) => return Ok(Acquired::Stream(stream)),
+            Err(error) => return Ok(Acquired::Failed(error)),
         }
     }
     // The way through a connect is long and rare; boxed, it costs nothing to those who do not take it.
-    let mut acquiring = Box::pin(worker.pools.acquire(&plan.cluster, host, protocol, priority, fresh));
+    let cluster = Arc::clone(&plan.cluster);
+    let mut acquiring = Box::pin(worker.pools.acquire(&cluster, host, protocol, priority, fresh));
     x.arm();
     let waited = poll_fn(|cx| {
         if let Poll::Ready(acquired) = acquiring.as_mut().poll(cx) {
-            return Poll::Ready(Ok(acquired));
+            return Poll::Ready(Ok(match acquired {
+                Ok(stream) => Acquired::Stream(stream),
+                Err(error) => Acquired::Failed(error),
+            }));
+        }
+        if let Poll::Ready(answer) = hedge::poll_good(cx, x, plan) {
+            return Poll::Ready(Ok(Acquired::Other(answer)));
         }
         if !body.is_whole() {
             let before = body.received;
@@ -212,6 +251,14 @@ async fn acquire(
         Waited::ClientBroken(error) if error.is_protocol() => client_broke(x, &error),
         Waited::ClientBroken(_) => attempt_over(x, plan, Interrupt::Gone),
     })
+}
+
+/// What came of the wait for a stream.
+enum Acquired {
+    Stream(UpstreamStream),
+    Failed(AcquireError),
+    /// An earlier try has answered.
+    Other(Attempt),
 }
 
 /// Why the wait for a connection ended without one.
@@ -247,7 +294,12 @@ fn not_acquired(x: &mut Exchange<'_>, plan: &mut Plan<'_>, error: AcquireError) 
 }
 
 /// Sends the request while waiting for the response: an answer may come before the request is whole.
-async fn send(x: &mut Exchange<'_>, stream: &mut UpstreamStream, body: &mut RequestBody) -> Sent {
+async fn send(
+    x: &mut Exchange<'_>,
+    plan: &mut Plan<'_>,
+    stream: &mut UpstreamStream,
+    body: &mut RequestBody,
+) -> Sent {
     if let Err(failure) = stream.send_head(&x.heads.request, x.facts.framing) {
         return Sent::Failed(failure);
     }
@@ -281,17 +333,20 @@ async fn send(x: &mut Exchange<'_>, stream: &mut UpstreamStream, body: &mut Requ
             }
             Poll::Ready(Ok(framing)) => Poll::Ready(Sent::Answered(framing)),
             Poll::Ready(Err(failure)) => Poll::Ready(Sent::Failed(failure)),
-            Poll::Pending => x.poll_interrupt(cx).map(Sent::Interrupted),
+            Poll::Pending => match hedge::poll_good(cx, x, plan) {
+                Poll::Ready(answer) => Poll::Ready(Sent::Other(Box::new(answer))),
+                Poll::Pending => x.poll_interrupt(cx).map(Sent::Interrupted),
+            },
         }
     })
     .await
 }
 
-fn answered(x: &mut Exchange<'_>, plan: &mut Plan<'_>, host: &Host) {
+pub(super) fn answered(x: &mut Exchange<'_>, leave: &mut Leave, host: &Host) {
     x.log.response_first = Some(x.log.since_start());
     let status = x.heads.response.status;
     host.report(Outcome::Status(status));
-    plan.leave.ended(status < 500);
+    leave.ended(status < 500);
     if status >= 500 {
         host.stats.rq_error.inc();
     } else {
@@ -307,9 +362,15 @@ fn timed_out(plan: &mut Plan<'_>, host: &Host, stream: &mut UpstreamStream) {
     stream.channel.reset(h2::Reason::CANCEL);
 }
 
-fn failed(plan: &mut Plan<'_>, host: &Host, mut stream: UpstreamStream, failure: &StreamFailure) -> Attempt {
+pub(super) fn failed(
+    plan: &Plan<'_>,
+    leave: &mut Leave,
+    host: &Host,
+    mut stream: UpstreamStream,
+    failure: &StreamFailure,
+) -> Attempt {
     host.report(Outcome::ConnectFailed);
-    plan.leave.ended(false);
+    leave.ended(false);
     host.stats.rq_error.inc();
     let stats = &plan.cluster.stats;
     let request_started = stream.has_sent();

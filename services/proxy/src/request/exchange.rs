@@ -1,9 +1,8 @@
 //! One request and its response, with everything that is needed to serve them.
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -163,7 +162,12 @@ impl<'a> Exchange<'a> {
             heads,
             deadline,
             facts,
-            limits: Limits::new(now, manager.stream_idle_timeout, manager.config.request_timeout),
+            limits: Limits::new(
+                now,
+                manager.stream_idle_timeout,
+                manager.config.request_timeout,
+                manager.config.stream_duration_max,
+            ),
             log: Log::new(now, SystemTime::now()),
             matched: None,
             chain: &[],
@@ -336,17 +340,6 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Waits for `future` unless interrupted.
-    pub(super) async fn unless_interrupted<F: Future>(&mut self, future: F) -> Result<F::Output, Interrupt> {
-        let mut future = pin!(future);
-        self.arm();
-        poll_fn(|cx| match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Ok(output)),
-            Poll::Pending => self.poll_interrupt(cx).map(Err),
-        })
-        .await
-    }
-
     /// What an interruption means to a request without a response; a try's own time-out is not judged here.
     pub(super) fn interrupted(&mut self, interrupt: Interrupt) -> Ended {
         let stats = &self.manager.stats;
@@ -357,6 +350,12 @@ impl<'a> Exchange<'a> {
         Ended::Reply(match expired {
             Expired::Global => Reply::response_timeout(),
             Expired::PerTry => Reply::per_try_timeout(),
+            Expired::PerTryIdle => Reply::per_try_idle_timeout(),
+            Expired::UpstreamStream => Reply::upstream_stream_duration(self.limits.whole_at().is_some()),
+            Expired::Stream => {
+                stats.downstream_rq_max_duration_reached.inc();
+                Reply::stream_duration(self.limits.whole_at().is_some())
+            }
             Expired::Idle => {
                 stats.downstream_rq_idle_timeout.inc();
                 Reply::idle(self.limits.whole_at().is_some())

@@ -19,7 +19,9 @@ use tokio::time::Instant;
 use super::attempt::{Attempt, attempt};
 use super::body::RequestBody;
 use super::edit::{self, Side};
-use super::exchange::{After, Ended, Exchange};
+use super::exchange::{After, Ended, Exchange, Interrupt};
+use super::hedge::{self, Slow};
+use super::limits::Expired;
 use super::mirror::Mirrors;
 use super::reply::Reply;
 use super::respond;
@@ -38,6 +40,11 @@ pub(super) struct Plan<'a> {
     /// Of the try under way.
     pub(super) leave: Leave,
     pub(super) include_attempt_count: bool,
+    pub(super) retrier: Option<Retrier<'a>>,
+    /// A place among the cluster's retries, while a retry is under way.
+    retry: Option<Guard>,
+    /// Earlier tries that go on beside the one under way.
+    pub(super) slow: Vec<Slow>,
 }
 
 /// The priorities that tries were sent to, as far as a policy avoids them.
@@ -65,6 +72,16 @@ impl TriedPriorities {
 }
 
 impl Plan<'_> {
+    /// Whether an outcome is one that the policy tries again, retries left or not.
+    pub(super) fn would_retry(&self, x: &Exchange<'_>, tried: &Attempt) -> bool {
+        match tried {
+            Attempt::Response(..) => {
+                self.retrier.as_ref().is_some_and(|retrier| retrier.takes(&Response(&x.heads.response)))
+            }
+            Attempt::Reset(..) | Attempt::TimedOut(_) | Attempt::Slow => true,
+        }
+    }
+
     /// Notes whom a try is sent to.
     pub(super) fn note_try(&mut self, host: &Arc<Host>, priority: u32) {
         let Some(policy) = self.policy else { return };
@@ -98,11 +115,10 @@ pub(super) async fn forward<'a>(
     } else {
         hash_request(&forward.hash, &request, x.peer, &mut x.extra)
     };
-    let mut retrier = Retrier::new(policy, &request);
+    let retrier = Retrier::new(policy, &request);
     if retrier.as_ref().is_some_and(Retrier::may_retry) {
         body.keep_for_retry();
     }
-    let include_attempt_count = matched.virtual_host.include_attempt_count;
     x.extra.attempt_count = matched.virtual_host.include_attempt_count_in_response;
     let mut plan = Plan {
         cluster,
@@ -113,9 +129,13 @@ pub(super) async fn forward<'a>(
         tried: SmallVec::new(),
         priorities: TriedPriorities::default(),
         leave: Leave::default(),
-        include_attempt_count,
+        include_attempt_count: matched.virtual_host.include_attempt_count,
+        retrier,
+        retry: None,
+        slow: Vec::new(),
     };
     x.limits.set_route(&plan.timeouts);
+    x.limits.set_cluster(plan.cluster.config.stream_duration_max);
     rewrite(x, &matched, &plan);
     let mut mirrors =
         if forward.mirrors.is_empty() { None } else { Mirrors::draw(x, forward, plan.timeouts.global) };
@@ -123,45 +143,87 @@ pub(super) async fn forward<'a>(
         body.keep_for_retry();
         mirrors.send(x, &body);
     }
-    let mut _retry: Option<Guard> = None;
     loop {
         x.log.attempts += 1;
-        let tried = attempt(x, &mut plan, &mut body).await?;
+        let mut tried = attempt(x, &mut plan, &mut body).await?;
         if body.take_outgrown() {
             plan.cluster.stats.retry_or_shadow_abandoned.inc();
         }
-        let verdict = judge(x, &plan, retrier.as_mut(), &body, &tried);
-        let (guard, wait) = match (verdict, tried) {
-            (Some(again), tried) => {
-                if let Attempt::Response(stream, _) = tried {
-                    plan.cluster.stats.retry.record(x.heads.response.status);
-                    stream.finish(body.is_sent());
-                }
-                again
+        let wait = loop {
+            let verdict = judge(x, &mut plan, &body, &tried);
+            if let Some(wait) = verdict {
+                break wait;
             }
-            (None, Attempt::Response(stream, framing)) => {
-                if let Some(mirrors) = &mut mirrors {
-                    mirrors.send(x, &body);
-                }
-                let passed = respond::pass_on(x, stream, framing, &mut body).await;
-                if let Some(mirrors) = &mut mirrors {
-                    mirrors.send(x, &body);
-                }
-                return passed;
+            if plan.slow.is_empty() || !plan.would_retry(x, &tried) {
+                return answer(x, &mut plan, mirrors, tried, &mut body).await;
             }
-            (None, Attempt::Reset(reset, _)) => {
-                x.log.flags.set(reset.flag());
-                let retried = x.log.attempts > 1;
-                return Err(Ended::Reply(Reply::upstream_reset(&reset, retried)));
-            }
-            (None, Attempt::TimedOut) => return Err(Ended::Reply(Reply::per_try_timeout())),
+            // Others are under way, and one of them may do better.
+            give_up(tried, &body);
+            tried = Box::pin(hedge::wait(x, &mut plan)).await?;
         };
-        _retry = Some(guard);
+        if let Attempt::Response(..) = tried {
+            plan.cluster.stats.retry.record(x.heads.response.status);
+        }
+        give_up(tried, &body);
         body.rewind();
         x.limits.connected(None);
-        if let Err(interrupt) = x.unless_interrupted(Box::pin(tokio::time::sleep(wait))).await {
-            return Err(attempt_over(x, &plan, interrupt));
+        let slept = hedge::unless_answered(x, &mut plan, Box::pin(tokio::time::sleep(wait))).await;
+        match slept {
+            Ok(None) => {}
+            Ok(Some(answered)) => return answer(x, &mut plan, mirrors, answered, &mut body).await,
+            Err(interrupt) => return Err(attempt_over(x, &plan, interrupt)),
         }
+    }
+}
+
+/// Ends a try whose outcome is not passed on.
+fn give_up(tried: Attempt, body: &RequestBody) {
+    if let Attempt::Response(stream, _) = tried {
+        stream.finish(body.is_sent());
+    }
+}
+
+/// Answers, and lets the copies of the request have what has come of its body meanwhile.
+async fn answer(
+    x: &mut Exchange<'_>,
+    plan: &mut Plan<'_>,
+    mut mirrors: Option<Mirrors>,
+    tried: Attempt,
+    body: &mut RequestBody,
+) -> Result<After, Ended> {
+    let Some(mirrors) = mirrors.as_mut().filter(|_| matches!(tried, Attempt::Response(..))) else {
+        return pass_on(x, plan, tried, body).await;
+    };
+    mirrors.send(x, body);
+    let passed = pass_on(x, plan, tried, body).await;
+    mirrors.send(x, body);
+    passed
+}
+
+/// Answers with what came of the last try.
+async fn pass_on(
+    x: &mut Exchange<'_>,
+    plan: &mut Plan<'_>,
+    tried: Attempt,
+    body: &mut RequestBody,
+) -> Result<After, Ended> {
+    // The first good answer wins; who is slower is told so.
+    for slow in plan.slow.drain(..) {
+        plan.cluster.stats.upstream_rq_tx_reset.inc();
+        slow.reset();
+    }
+    match tried {
+        Attempt::Response(stream, framing) => {
+            x.limits.answered();
+            respond::pass_on(x, stream, framing, body).await
+        }
+        Attempt::Reset(reset, _) => {
+            x.log.flags.set(reset.flag());
+            let retried = x.log.attempts > 1;
+            Err(Ended::Reply(Reply::upstream_reset(&reset, retried)))
+        }
+        Attempt::TimedOut(expired) => Err(x.interrupted(Interrupt::Expired(expired))),
+        Attempt::Slow => Err(Ended::Reply(Reply::per_try_timeout())),
     }
 }
 
@@ -179,16 +241,11 @@ fn hash_request(
 }
 
 /// What an interruption between or during tries means to the cluster's statistics.
-pub(super) fn attempt_over(
-    x: &mut Exchange<'_>,
-    plan: &Plan<'_>,
-    interrupt: super::exchange::Interrupt,
-) -> Ended {
-    use super::exchange::Interrupt;
-    use super::limits::Expired;
+pub(super) fn attempt_over(x: &mut Exchange<'_>, plan: &Plan<'_>, interrupt: Interrupt) -> Ended {
+    let stats = &plan.cluster.stats;
     match interrupt {
-        Interrupt::Expired(Expired::Global) => plan.cluster.stats.upstream_rq_timeout.inc(),
-        Interrupt::Gone => plan.cluster.stats.upstream_rq_cancelled.inc(),
+        Interrupt::Expired(Expired::Global) => stats.upstream_rq_timeout.inc(),
+        Interrupt::Gone => stats.upstream_rq_cancelled.inc(),
         Interrupt::Expired(_) => {}
     }
     x.interrupted(interrupt)
@@ -258,17 +315,12 @@ pub(super) fn set_millis(fields: &mut selvedge_http::fields::Fields, id: HeaderI
     fields.set_id(id, itoa::Buffer::new().format(millis).as_bytes());
 }
 
-/// Whether there is another try: its place among the retries, and the wait before it.
-fn judge(
-    x: &mut Exchange<'_>,
-    plan: &Plan<'_>,
-    retrier: Option<&mut Retrier<'_>>,
-    body: &RequestBody,
-    tried: &Attempt,
-) -> Option<(Guard, Duration)> {
-    let retrier = retrier?;
+/// Whether there is another try, and the wait before it; its place among the retries is taken.
+fn judge(x: &mut Exchange<'_>, plan: &mut Plan<'_>, body: &RequestBody, tried: &Attempt) -> Option<Duration> {
+    let retrier = plan.retrier.as_mut()?;
     let stats = &plan.cluster.stats;
-    let room = || plan.cluster.breaker(plan.forward.priority).try_retry();
+    let breaker = plan.cluster.breaker(plan.forward.priority);
+    let room = || breaker.try_retry();
     let verdict = match tried {
         // What was not kept cannot be sent again.
         _ if !body.can_replay() => Verdict::Stop(retry::Refusal::NotRetriable),
@@ -277,7 +329,8 @@ fn judge(
             retrier.handle_response(&Response(&x.heads.response), room, now, random::next())
         }
         Attempt::Reset(_, reset) => retrier.handle_reset(*reset, room, random::next()),
-        Attempt::TimedOut => retrier.handle_reset(retry::Reset::PerTryTimeout, room, random::next()),
+        Attempt::TimedOut(_) => retrier.handle_reset(retry::Reset::PerTryTimeout, room, random::next()),
+        Attempt::Slow => retrier.handle_hedge(room, random::next()),
     };
     match verdict {
         Verdict::Retry { wait, guard } => {
@@ -286,7 +339,8 @@ fn judge(
                 Wait::Exponential(_) => stats.upstream_rq_retry_backoff_exponential.inc(),
                 Wait::RateLimited(_) => stats.upstream_rq_retry_backoff_ratelimited.inc(),
             }
-            Some((guard, wait.duration()))
+            plan.retry = Some(guard);
+            Some(wait.duration())
         }
         Verdict::Stop(refusal) => {
             match refusal {
@@ -296,7 +350,10 @@ fn judge(
                     stats.upstream_rq_retry_limit_exceeded.inc();
                     x.log.flags.set(Flag::UpstreamRetryLimitExceeded);
                 }
-                retry::Refusal::Overflow => stats.upstream_rq_retry_overflow.inc(),
+                retry::Refusal::Overflow => {
+                    stats.upstream_rq_retry_overflow.inc();
+                    x.log.flags.set(Flag::UpstreamOverflow);
+                }
             }
             None
         }

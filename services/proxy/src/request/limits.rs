@@ -14,6 +14,12 @@ pub(crate) enum Expired {
     /// The route's, over all tries.
     Global,
     PerTry,
+    /// The try has made no progress.
+    PerTryIdle,
+    /// The cluster's bound of a stream, from the moment the try has its connection.
+    UpstreamStream,
+    /// The whole stream's, from its first byte.
+    Stream,
     /// Nothing has moved.
     Idle,
     /// The client has not sent its whole request.
@@ -31,6 +37,9 @@ pub(crate) struct Limits {
     moved: Instant,
     global: Option<Duration>,
     per_try: Option<Duration>,
+    per_try_idle: Option<Duration>,
+    upstream_stream: Option<Duration>,
+    stream: Option<Duration>,
     idle: Option<Duration>,
     request: Option<Duration>,
     /// The least rate of the body, in bytes a second, and what has come of it.
@@ -44,7 +53,12 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// The clocks before a route is known.
-    pub(crate) fn new(now: Instant, idle: Option<Duration>, request: Option<Duration>) -> Self {
+    pub(crate) fn new(
+        now: Instant,
+        idle: Option<Duration>,
+        request: Option<Duration>,
+        stream: Option<Duration>,
+    ) -> Self {
         Self {
             started: now,
             whole: None,
@@ -52,6 +66,9 @@ impl Limits {
             moved: now,
             global: None,
             per_try: None,
+            per_try_idle: None,
+            upstream_stream: None,
+            stream: stream.filter(|duration| !duration.is_zero()),
             idle,
             request: request.filter(|timeout| !timeout.is_zero()),
             rate: None,
@@ -91,14 +108,23 @@ impl Limits {
     pub(crate) fn set_route(&mut self, timeouts: &Timeouts) {
         self.global = timeouts.global;
         self.per_try = timeouts.per_try;
+        self.per_try_idle = timeouts.per_try_idle;
+        self.stream = timeouts.stream;
         if let Some(idle) = timeouts.idle {
             self.idle = Some(idle).filter(|idle| !idle.is_zero());
         }
     }
 
+    /// Takes the cluster's bound of a stream.
+    pub(crate) fn set_cluster(&mut self, stream_duration_max: Option<Duration>) {
+        self.upstream_stream = stream_duration_max.filter(|duration| !duration.is_zero());
+    }
+
     /// From here on there are none but idleness: the connection changed its protocol.
     pub(crate) fn set_opaque(&mut self) {
         (self.global, self.per_try, self.request) = (None, None, None);
+        // What remains bounds the stream as a whole, whatever it carries.
+        self.per_try_idle = None;
         (self.rate, self.stall) = (None, None);
     }
 
@@ -121,6 +147,11 @@ impl Limits {
         self.moved = now;
     }
 
+    /// The response's head has come: the try has met its bound.
+    pub(crate) fn answered(&mut self) {
+        self.per_try = None;
+    }
+
     /// The earliest of all.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.all().into_iter().flatten().map(|(at, _)| at).min()
@@ -131,7 +162,7 @@ impl Limits {
         self.all().into_iter().flatten().find(|(at, _)| *at <= now).map(|(_, which)| which)
     }
 
-    fn all(&self) -> [Option<(Instant, Expired)>; 6] {
+    fn all(&self) -> [Option<(Instant, Expired)>; 9] {
         let at = |since: Option<Instant>, timeout: Option<Duration>, which| {
             Some((since?.checked_add(timeout?)?, which))
         };
@@ -143,6 +174,9 @@ impl Limits {
             at(self.stalled, self.stall, Expired::Idle),
             at(self.whole, self.global, Expired::Global),
             at(try_since, self.per_try, Expired::PerTry),
+            at(self.connected.map(|since| since.max(self.moved)), self.per_try_idle, Expired::PerTryIdle),
+            at(self.connected, self.upstream_stream, Expired::UpstreamStream),
+            at(Some(self.started), self.stream, Expired::Stream),
             at(Some(self.moved), self.idle, Expired::Idle),
         ]
     }
@@ -163,7 +197,7 @@ mod tests {
     fn each_clock_starts_with_its_event() {
         let start = Instant::now();
         let s = Duration::from_secs;
-        let mut limits = Limits::new(start, Some(s(300)), Some(s(20)));
+        let mut limits = Limits::new(start, Some(s(300)), Some(s(20)), None);
         limits.set_route(&Timeouts { global: Some(s(15)), per_try: Some(s(2)), ..Timeouts::default() });
         assert_eq!(limits.next(), Some(start + s(20)), "the request is incomplete");
         limits.connected(Some(start));
@@ -176,6 +210,16 @@ mod tests {
         assert_eq!(limits.expired(start + s(25)), Some(Expired::Global));
         limits.stalled(true, || start + s(16));
         assert_eq!(limits.next(), Some(start + s(25)), "nobody minds a slow reader");
+        let mut bounded = limits;
+        bounded.set_cluster(Some(s(30)));
+        bounded.connected(Some(start + s(20)));
+        bounded.set_route(&Timeouts { per_try_idle: Some(s(4)), stream: Some(s(60)), ..Timeouts::default() });
+        bounded.moved(start + s(40));
+        assert_eq!(bounded.expired(start + s(44)), Some(Expired::PerTryIdle));
+        bounded.moved(start + s(59));
+        assert_eq!(bounded.expired(start + s(50)), Some(Expired::UpstreamStream));
+        bounded.set_cluster(None);
+        assert_eq!(bounded.expired(start + s(60)), Some(Expired::Stream));
         limits.set_opaque();
         limits.moved(start + s(100));
         assert_eq!(limits.next(), Some(start + s(400)));
@@ -185,7 +229,7 @@ mod tests {
     fn strangers_must_keep_going() {
         let start = Instant::now();
         let s = Duration::from_secs;
-        let mut limits = Limits::new(start, Some(s(300)), None);
+        let mut limits = Limits::new(start, Some(s(300)), None, None);
         limits.set_patience(Patience::with_strangers());
         assert_eq!(limits.expired(start + s(9)), None);
         assert_eq!(limits.expired(start + s(10)), Some(Expired::Request));

@@ -6,6 +6,9 @@ use selvedge_http::refusal::Refusal;
 use selvedge_telemetry::{Flag, details};
 use selvedge_upstream::Scope;
 
+/// `DEADLINE_EXCEEDED`.
+const GRPC_DEADLINE_EXCEEDED: u8 = 4;
+
 /// An answer of our own.
 #[derive(Debug)]
 pub(crate) struct Reply {
@@ -81,6 +84,29 @@ impl Reply {
         Self {
             charged: true,
             ..Self::new(504, flag, details::UPSTREAM_PER_TRY_TIMEOUT, "upstream request timeout")
+        }
+    }
+
+    pub(crate) fn per_try_idle_timeout() -> Self {
+        let flag = Some(Flag::UpstreamRequestTimeout);
+        let details = details::UPSTREAM_PER_TRY_IDLE_TIMEOUT;
+        Self { charged: true, ..Self::new(504, flag, details, "upstream request timeout") }
+    }
+
+    /// The cluster's bound of a stream has passed.
+    pub(crate) fn upstream_stream_duration(request_complete: bool) -> Self {
+        let status = if request_complete { 504 } else { 408 };
+        let flag = Some(Flag::UpstreamMaxStreamDurationReached);
+        let details = details::UPSTREAM_MAX_STREAM_DURATION_REACHED;
+        Self { charged: true, ..Self::new(status, flag, details, "upstream max stream duration reached") }
+    }
+
+    /// The connection manager's or the route's has.
+    pub(crate) fn stream_duration(request_complete: bool) -> Self {
+        let status = if request_complete { 504 } else { 408 };
+        Self {
+            grpc_status: Some(GRPC_DEADLINE_EXCEEDED),
+            ..Self::new(status, None, details::MAX_DURATION_TIMEOUT, "downstream duration timeout")
         }
     }
 

@@ -157,19 +157,38 @@ fn add_extra(fields: &mut Fields, extra: &Extra, attempts: u32, from_upstream: b
 
 /// A time-out passed in the middle of the response.
 fn cut_short(x: &mut Exchange<'_>, expired: Expired) {
+    let cluster = x.log.cluster.as_ref().map(|cluster| &cluster.stats);
     let (flag, details) = match expired {
         Expired::Idle => {
             x.manager.stats.downstream_rq_idle_timeout.inc();
-            (Flag::StreamIdleTimeout, details::STREAM_IDLE_TIMEOUT)
+            (Some(Flag::StreamIdleTimeout), details::STREAM_IDLE_TIMEOUT)
+        }
+        Expired::Stream => {
+            x.manager.stats.downstream_rq_max_duration_reached.inc();
+            (None, details::MAX_DURATION_TIMEOUT)
+        }
+        Expired::UpstreamStream => {
+            if let Some(stats) = cluster {
+                stats.upstream_rq_max_duration_reached.inc();
+            }
+            (Some(Flag::UpstreamMaxStreamDurationReached), details::UPSTREAM_MAX_STREAM_DURATION_REACHED)
+        }
+        Expired::PerTryIdle => {
+            if let Some(stats) = cluster {
+                stats.upstream_rq_per_try_idle_timeout.inc();
+            }
+            (Some(Flag::UpstreamRequestTimeout), details::UPSTREAM_PER_TRY_IDLE_TIMEOUT)
         }
         _ => {
-            if let Some(cluster) = &x.log.cluster {
-                cluster.stats.upstream_rq_timeout.inc();
+            if let Some(stats) = cluster {
+                stats.upstream_rq_timeout.inc();
             }
-            (Flag::UpstreamRequestTimeout, details::RESPONSE_TIMEOUT)
+            (Some(Flag::UpstreamRequestTimeout), details::RESPONSE_TIMEOUT)
         }
     };
-    x.log.flags.set(flag);
+    if let Some(flag) = flag {
+        x.log.flags.set(flag);
+    }
     x.log.details = details.into();
 }
 
@@ -278,7 +297,10 @@ pub(super) async fn reply(x: &mut Exchange<'_>, reply: Reply) -> After {
     if x.heads.request.method() == "HEAD" {
         body = "";
     }
-    add_extra(&mut x.heads.response.fields, &x.extra, x.log.attempts, false);
+    if reply.charged {
+        // The router's own answers alone; what the connection's time-outs say knows no tries.
+        add_extra(&mut x.heads.response.fields, &x.extra, x.log.attempts, false);
+    }
     x.response_has_body = !body.is_empty();
     filter::response(x);
     stamp(x);

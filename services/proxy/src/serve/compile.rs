@@ -226,6 +226,16 @@ fn inspects(config: &Listener) -> bool {
 }
 
 impl HttpManager {
+    /// How long a connection may last; `None` is without end.
+    pub(crate) fn connection_duration_max(&self) -> Option<Duration> {
+        self.config.connection_duration_max.filter(|most| !most.is_zero())
+    }
+
+    /// How many requests a connection may carry; `None` is without end.
+    pub(crate) fn requests_per_connection_max(&self) -> Option<u32> {
+        self.config.requests_per_connection_max.filter(|most| *most > 0)
+    }
+
     /// Whether the listener's configuration has been replaced.
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)

@@ -2,6 +2,7 @@
 //! configuration given by hand.
 
 mod access;
+mod care;
 mod downgrade;
 mod filters;
 mod floods;

@@ -1,0 +1,82 @@
+//! Applications in plain blocking code: each says who it is, or does as the path says.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// A running application.
+pub(crate) struct App {
+    pub(crate) address: SocketAddr,
+    requests: Arc<AtomicUsize>,
+}
+
+impl App {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&requests);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let counted = Arc::clone(&counted);
+                std::thread::spawn(move || serve(&stream, address, &counted));
+            }
+        });
+        Self { address, requests }
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+
+    /// What it says of itself.
+    pub(crate) fn name(&self) -> String {
+        self.address.port().to_string()
+    }
+}
+
+fn serve(stream: &TcpStream, address: SocketAddr, requests: &AtomicUsize) -> Option<()> {
+    let mut reader = BufReader::new(stream);
+    let mut stream = stream;
+    loop {
+        let (mut head, mut line) = (String::new(), String::new());
+        while line != "\r\n" {
+            line.clear();
+            if reader.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            head.push_str(&line);
+        }
+        let nth = requests.fetch_add(1, Ordering::SeqCst);
+        let path = head.split(' ').nth(1)?;
+        let header = |name: &str| {
+            let lines = head.lines().filter_map(|line| line.split_once(": "));
+            lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned()).next()
+        };
+        if path.contains("close") {
+            return None;
+        }
+        // The first request to any application of a test waits.
+        if path.contains("slow") || (path.contains("first-slow") && nth == 0) {
+            std::thread::sleep(Duration::from_millis(700));
+        }
+        let status = if path.contains("fail") { "503 Service Unavailable" } else { "200 OK" };
+        let again = if path.contains("again") && nth == 0 { "x-again: yes\r\n" } else { "" };
+        let body = match header("grpc-timeout") {
+            Some(timeout) => format!("{} {timeout}", address.port()),
+            None => address.port().to_string(),
+        };
+        if path.contains("trickle") {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 40\r\n\r\n").ok()?;
+            for _ in 0..20 {
+                std::thread::sleep(Duration::from_millis(100));
+                stream.write_all(b"xx").ok()?;
+            }
+            continue;
+        }
+        let answer = format!("HTTP/1.1 {status}\r\n{again}content-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(answer.as_bytes()).ok()?;
+    }
+}

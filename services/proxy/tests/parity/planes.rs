@@ -1,0 +1,272 @@
+//! The same resources in a real Envoy and in our proxy, and what each makes of a request.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use selvedge_proxy::Bootstrap;
+use selvedge_traffic::*;
+
+use crate::control_plane::ControlPlane;
+
+/// Nothing here takes longer unless it is broken.
+const PATIENCE: Duration = Duration::from_secs(30);
+const RESOURCE: &str = "mesh/m/virtualNode/n";
+/// What both write of each request.
+const LOG: &str = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n";
+
+/// The binary, from `SELVEDGE_ENVOY` or where `cargo xtask test` puts it.
+fn envoy() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("SELVEDGE_ENVOY").map(PathBuf::from) {
+        return path.is_file().then_some(path);
+    }
+    let libraries = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/venv/lib");
+    let pythons = std::fs::read_dir(libraries).ok()?;
+    let inside = |python: std::fs::DirEntry| python.path().join("site-packages/envoy/_bin/envoy");
+    pythons.flatten().map(inside).find(|path| path.is_file())
+}
+
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address")
+}
+
+pub(crate) fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(result) = attempt() {
+            return result;
+        }
+        assert!(start.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// An answer as the client saw it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(": ")?;
+            key.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+}
+
+/// One proxy of either kind with its control plane.
+pub(crate) struct Plane {
+    pub(crate) name: &'static str,
+    pub(crate) listen: SocketAddr,
+    admin: SocketAddr,
+    log: PathBuf,
+    control: ControlPlane,
+    process: Process,
+    _folder: tempfile::TempDir,
+}
+
+enum Process {
+    Envoy(Child),
+    Ours(Option<JoinHandle<Result<(), selvedge_proxy::Error>>>),
+}
+
+/// Both planes with the same configuration; `None`, and a word about it, where no Envoy is installed.
+pub(crate) fn both(http: &HttpConnection, clusters: &[Cluster]) -> Option<[Plane; 2]> {
+    let Some(binary) = envoy() else {
+        eprintln!("skipped: no Envoy here; cargo xtask test --only setup brings one");
+        return None;
+    };
+    let planes =
+        [Plane::start("envoy", Some(binary), http, clusters), Plane::start("ours", None, http, clusters)];
+    Some(planes)
+}
+
+impl Plane {
+    fn start(
+        name: &'static str,
+        binary: Option<PathBuf>,
+        http: &HttpConnection,
+        clusters: &[Cluster],
+    ) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (listen, admin, log) = (free(), free(), folder.path().join("access.log"));
+        let mut control = ControlPlane::start();
+        let mut http = http.clone();
+        http.access_logs
+            .push(AccessLog::new(log.display().to_string(), AccessLogFormat::Text(LOG.to_owned())));
+        let chain = FilterChain {
+            name: String::new(),
+            matches: ChainMatch::default(),
+            transport: Transport::Plain,
+            network: Network::Http(Box::new(http)),
+        };
+        let listener = Listener {
+            name: "in".to_owned(),
+            address: listen,
+            ipv4_compat: false,
+            direction: Direction::Inbound,
+            original_dst: false,
+            tls_inspector: false,
+            chains: Vec::new(),
+            default_chain: Some(chain),
+            access_logs: Vec::new(),
+        };
+        let clusters = clusters.iter().cloned().map(Resource::Cluster);
+        let resources: Vec<Resource> = clusters.chain([Resource::Listener(listener)]).collect();
+        control.publish(&resources);
+        let process = match binary {
+            Some(binary) => Process::Envoy(start_envoy(&binary, &folder, admin, control.address)),
+            None => Process::Ours(Some(start_ours(&folder, admin, control.address))),
+        };
+        let mut plane = Self { name, listen, admin, log, control, process, _folder: folder };
+        plane.await_ready();
+        plane
+    }
+
+    fn await_ready(&mut self) {
+        let admin = self.admin;
+        until(&format!("{} is ready", self.name), || {
+            ask(admin, "GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+                .filter(|answer| answer.status == 200)
+        });
+        let rejected = self.control.seen().rejected;
+        assert!(rejected.is_empty(), "{} rejects {rejected:?}", self.name);
+        until(&format!("{} listens", self.name), || TcpStream::connect(self.listen).ok());
+    }
+
+    /// A GET on a connection of its own, with further header lines.
+    pub(crate) fn get(&self, path: &str, headers: &[&str]) -> Answer {
+        let lines: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{lines}\r\n");
+        ask(self.listen, &request).unwrap_or_else(|| panic!("{} answers {path}", self.name))
+    }
+
+    /// The last line of the access log, once it has `lines`.
+    pub(crate) fn log(&self, lines: usize) -> String {
+        until(&format!("{} logs", self.name), || {
+            let request = "POST /reopen_logs HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            ask(self.admin, request)?;
+            let text = std::fs::read_to_string(&self.log).ok()?;
+            (text.lines().count() >= lines).then(|| text.lines().last().unwrap_or_default().to_owned())
+        })
+    }
+
+    /// A statistic; 0 where there is none.
+    pub(crate) fn stat(&self, name: &str) -> u64 {
+        let path = format!("/stats?filter=^{}$", name.replace('.', "\\."));
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let answer = ask(self.admin, &request).expect("the admin endpoint answers");
+        answer.body.lines().find_map(|line| line.rsplit_once(": ")?.1.trim().parse().ok()).unwrap_or(0)
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        match &mut self.process {
+            Process::Envoy(child) => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            Process::Ours(thread) => {
+                let request = "POST /quitquitquit HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                let _ = ask(self.admin, request);
+                let _ = thread.take().map(JoinHandle::join);
+            }
+        }
+    }
+}
+
+/// One request; the answer is what comes until the end.
+fn ask(address: SocketAddr, request: &str) -> Option<Answer> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    parse(&String::from_utf8_lossy(&bytes))
+}
+
+pub(crate) fn parse(text: &str) -> Option<Answer> {
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.get(9..12)?.parse().ok()?;
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if chunked { unchunked(body) } else { body.to_owned() };
+    Some(Answer { status, head: head.to_owned(), body })
+}
+
+fn unchunked(mut rest: &str) -> String {
+    let mut body = String::new();
+    while let Some((length, after)) = rest.split_once("\r\n") {
+        let length = usize::from_str_radix(length.trim(), 16).unwrap_or(0);
+        if length == 0 || after.len() < length {
+            break;
+        }
+        body.push_str(&after[..length]);
+        rest = after[length..].trim_start_matches("\r\n");
+    }
+    body
+}
+
+fn start_envoy(
+    binary: &PathBuf,
+    folder: &tempfile::TempDir,
+    admin: SocketAddr,
+    control: SocketAddr,
+) -> Child {
+    let address = |at: SocketAddr| {
+        format!(r#"{{"socket_address": {{"address": "127.0.0.1", "port_value": {}}}}}"#, at.port())
+    };
+    let ads = r#"{"resource_api_version": "V3", "ads": {}}"#;
+    let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let bootstrap = format!(
+        r#"{{"node": {{"id": "{RESOURCE}", "cluster": "n"}}, "admin": {{"address": {}}},
+        "dynamic_resources": {{"lds_config": {ads}, "cds_config": {ads}, "ads_config": {{"api_type": "DELTA_GRPC",
+          "transport_api_version": "V3", "grpc_services": [{{"envoy_grpc": {{"cluster_name": "control"}}}}]}}}},
+        "static_resources": {{"clusters": [{{"name": "control", "type": "STATIC", "connect_timeout": "1s",
+          "typed_extension_protocol_options": {{"{options}": {{"@type": "type.googleapis.com/{options}",
+            "explicit_http_config": {{"http2_protocol_options": {{}}}}}}}},
+          "load_assignment": {{"cluster_name": "control",
+            "endpoints": [{{"lb_endpoints": [{{"endpoint": {{"address": {}}}}}]}}]}}}}]}}}}"#,
+        address(admin),
+        address(control),
+    );
+    let path = folder.path().join("bootstrap.json");
+    std::fs::write(&path, bootstrap).expect("writable");
+    let log = std::fs::File::create(folder.path().join("envoy.log")).expect("writable");
+    Command::new(binary)
+        .arg("--config-path")
+        .arg(&path)
+        .args(["--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "20"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("Envoy starts")
+}
+
+fn start_ours(
+    folder: &tempfile::TempDir,
+    admin: SocketAddr,
+    control: SocketAddr,
+) -> JoinHandle<Result<(), selvedge_proxy::Error>> {
+    let env = [
+        ("APPMESH_RESOURCE_ARN", RESOURCE.to_owned()),
+        ("APPMESH_XDS_ENDPOINT", control.to_string()),
+        ("ENVOY_ADMIN_ACCESS_PORT", admin.port().to_string()),
+        ("ENVOY_CONCURRENCY", "1".to_owned()),
+        ("SELVEDGE_STATE_DIR", folder.path().join("state").display().to_string()),
+        ("SELVEDGE_DRAIN_ACCEPT_S", "0".to_owned()),
+    ];
+    let env: BTreeMap<String, String> =
+        env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let bootstrap = Bootstrap::from_env(&env, 1).expect("a valid environment");
+    std::thread::spawn(|| selvedge_proxy::run(bootstrap, None))
+}
