@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::buffer::{Buffers, Lease, Size};
-use crate::tls::{Facts, Session};
 use crate::pipe::Pipe;
+use crate::tls::{Facts, Session};
 
 /// A stream whose bytes are read into a leased buffer. The lease ends when the last byte is consumed, so that an idle
 /// connection costs no buffer.
