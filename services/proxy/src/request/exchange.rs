@@ -1,8 +1,9 @@
 //! One request and its response, with everything that is needed to serve them.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -338,6 +339,17 @@ impl<'a> Exchange<'a> {
             }
             self.arm();
         }
+    }
+
+    /// Waits for `future` unless interrupted.
+    pub(super) async fn unless_interrupted<F: Future>(&mut self, future: F) -> Result<F::Output, Interrupt> {
+        let mut future = pin!(future);
+        self.arm();
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => self.poll_interrupt(cx).map(Err),
+        })
+        .await
     }
 
     /// What an interruption means to a request without a response; a try's own time-out is not judged here.

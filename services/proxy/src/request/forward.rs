@@ -187,7 +187,7 @@ fn give_up(tried: Attempt, body: &RequestBody) {
 async fn answer(
     x: &mut Exchange<'_>,
     plan: &mut Plan<'_>,
-    mut mirrors: Option<Mirrors>,
+    mut mirrors: Option<Box<Mirrors>>,
     tried: Attempt,
     body: &mut RequestBody,
 ) -> Result<After, Ended> {
