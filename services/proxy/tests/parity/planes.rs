@@ -115,6 +115,7 @@ impl Plane {
             direction: Direction::Inbound,
             original_dst: false,
             tls_inspector: false,
+            inspection: Inspection::default(),
             chains: Vec::new(),
             default_chain: Some(chain),
             access_logs: Vec::new(),
