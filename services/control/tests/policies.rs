@@ -145,7 +145,7 @@ fn what_is_wrong_with_a_policy_is_told_with_its_path() {
         ("p", policy(route, "timeout", json!({"request": "5"})), "'spec.request'"),
         ("p", policy(route, "timeout", json!({"request": 5})), "'spec.request'"),
         ("p", policy(route, "timeout", json!({})), "it sets no time-out"),
-        ("p", policy(route, "timeut", json!({})), "[accessLog, circuitBreaking"),
+        ("p", policy(route, "timeut", json!({})), "accessLog, circuitBreaking"),
         ("p", policy(route, "loadBalancing", json!({"algorithm": "random"})), "cannot govern a Route"),
         ("p", policy(route, "retry", json!({"on": ["5xx"], "maxRetries": 101})), "'spec.maxRetries'"),
         (
