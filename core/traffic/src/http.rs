@@ -26,6 +26,9 @@ pub struct HttpConnection {
     pub use_remote_address: bool,
     /// What replaces the `server` response header; `None` is `envoy`.
     pub server_name: Option<String>,
+    /// What becomes of `x-forwarded-client-cert`.
+    #[serde(skip_serializing_if = "ClientCertificate::is_default")]
+    pub client_certificate: ClientCertificate,
     /// A stream without progress: 408 or 504; zero is none, `None` is 5 min.
     pub stream_idle_timeout: Option<Duration>,
     /// The whole request must have arrived; zero or `None` is none.
@@ -64,6 +67,7 @@ impl HttpConnection {
             websocket: false,
             use_remote_address: false,
             server_name: None,
+            client_certificate: ClientCertificate::default(),
             stream_idle_timeout: None,
             request_timeout: None,
             request_headers_timeout: None,
@@ -74,6 +78,39 @@ impl HttpConnection {
             requests_per_connection_max: None,
             tracing: None,
         }
+    }
+}
+
+/// How the next hop is told of the client's certificate (`x-forwarded-client-cert`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ClientCertificate {
+    pub forwarding: CertificateForwarding,
+    /// What is told besides the certificate's hash and our own URI.
+    pub subject: bool,
+    pub certificate: bool,
+    pub uri: bool,
+    pub dns: bool,
+}
+
+/// Whose word on the client's certificate goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum CertificateForwarding {
+    /// Nobody's.
+    #[default]
+    Sanitize,
+    /// The client's, if it shows a certificate itself.
+    ForwardOnly,
+    /// The client's and then ours, if it shows a certificate.
+    AppendForward,
+    /// Ours alone, if it shows a certificate.
+    SanitizeSet,
+    /// The client's, whoever it is.
+    AlwaysForwardOnly,
+}
+
+impl ClientCertificate {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -51,7 +51,7 @@ pub use filter::{FilterEntry, FilterOverride, FilterSetting, HttpFilter, RouteFi
 pub use fraction::Fraction;
 pub use hash::{HashPolicy, HashSource};
 pub use health::{HealthCheck, HealthProbe};
-pub use http::{Codec, HttpConnection, RouteSource};
+pub use http::{CertificateForwarding, ClientCertificate, Codec, HttpConnection, RouteSource};
 pub use listener::{ChainMatch, Direction, FilterChain, Inspection, Listener, Network};
 pub use metadata::{Metadata, MetadataMatch, ValueMatch};
 pub use outlier::{FailurePercentage, OutlierDetection, SuccessRate};

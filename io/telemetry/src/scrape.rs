@@ -251,7 +251,7 @@ fn collect_histograms<T: Group>(
     }
 }
 
-fn address_text(address: std::net::SocketAddr) -> String {
+pub(crate) fn address_text(address: std::net::SocketAddr) -> String {
     match address {
         std::net::SocketAddr::V4(v4) => format!("{}_{}", v4.ip(), v4.port()),
         // Colons would end the name's part in some sinks; Envoy writes them as underscores.
@@ -278,7 +278,13 @@ fn visit_filter(key: FilterKey, group: &Sharded<FilterCounters>, visit: &mut Vis
         let of_shard = |shard: &FilterCounters| shard.counters.get(position).map_or(0, crate::Counter::value);
         let sum = group.shards().map(of_shard).sum();
         // What concerns a cluster is there from its first use on, as the cluster's own rarer statistics are.
-        if sum > 0 || !matches!(scope, Scope::Filter(Owner::Cluster(_), _)) {
+        // So are the names of ciphers and curves.
+        let lazy = match &scope {
+            Scope::Filter(Owner::Cluster(_), _) => true,
+            Scope::Filter(Owner::Listener(_), part) => part != "ssl.",
+            _ => false,
+        };
+        if sum > 0 || !lazy {
             visit(&scope, Name::Plain(name), Value::Counter(sum));
         }
     }

@@ -6,6 +6,7 @@ pub mod filter;
 pub mod http;
 pub mod listener;
 pub mod server;
+pub mod ssl;
 pub mod tcp;
 
 pub use cluster::ClusterStats;

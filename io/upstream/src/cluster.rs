@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use selvedge_telemetry::{ClusterStats, Registry, Sharded};
+use selvedge_telemetry::{ClusterStats, Registry, Sharded, SslStats};
 use selvedge_traffic::balance::locality::Drawn;
 use selvedge_traffic::balance::{Balancer, HostHealth, NoHost, Pick, Picked, ZoneProblem, pick_avoiding};
 use selvedge_traffic::breaker::BreakerState;
@@ -64,6 +64,8 @@ pub struct Cluster {
     zones: watch::Receiver<Arc<LocalZones>>,
     /// How connections to its hosts are encrypted, if they are.
     pub tls: Option<Arc<ClientTls>>,
+    /// What its handshakes count.
+    pub(crate) ssl: Option<SslStats>,
     /// What the control thread alone changes; workers never lock it.
     control: Mutex<Control>,
     /// The first endpoints are known and, where hosts are probed, every one of them has been.
@@ -145,6 +147,8 @@ impl Cluster {
             hosts: ArcSwap::from_pointee(HostSet::empty(&config)),
             default: breaker(config.circuit_breakers.default, Priority::Default),
             high: breaker(config.circuit_breakers.high, Priority::High),
+            ssl: matches!(config.transport, UpstreamTransport::Tls(_))
+                .then(|| SslStats::of_cluster(registry, &config.name)),
             tls: match &config.transport {
                 UpstreamTransport::Plain => None,
                 UpstreamTransport::Tls(tls) => Some(secrets.client(tls)),

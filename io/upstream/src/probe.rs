@@ -10,6 +10,8 @@ use std::time::Instant;
 
 use selvedge_traffic::health::{Checker, ProbeResult, Transition};
 use selvedge_traffic::{HealthCheck, HealthProbe};
+use selvedge_wire::tls::ClientTls;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::cluster::Cluster;
@@ -23,11 +25,15 @@ pub(crate) async fn run(cluster: Weak<Cluster>, host: Arc<Host>, check: HealthCh
     let mut checker = Checker::new(Instant::now());
     loop {
         tokio::time::sleep_until(checker.next_timeout().into()).await;
-        let Some(name) = cluster.upgrade().map(|cluster| Arc::clone(&cluster.name)) else { return };
-        let result = match tokio::time::timeout(check.timeout, Box::pin(probe(&host, &check, &name))).await {
-            Ok(result) => result,
-            Err(_) => ProbeResult::TimedOut,
-        };
+        let known = cluster.upgrade().map(|cluster| (Arc::clone(&cluster.name), cluster.tls.clone()));
+        let Some((name, tls)) = known else { return };
+        let result =
+            match tokio::time::timeout(check.timeout, Box::pin(probe(&host, &check, &name, tls.as_deref())))
+                .await
+            {
+                Ok(result) => result,
+                Err(_) => ProbeResult::TimedOut,
+            };
         let Some(cluster) = cluster.upgrade() else { return };
         let first = !checker.is_checked();
         let had_traffic = cluster.stats.shards().any(|stats| stats.upstream_cx_total.value() > 0);
@@ -71,23 +77,42 @@ fn count(cluster: &Cluster, result: ProbeResult) {
     }
 }
 
-async fn probe(host: &Host, check: &HealthCheck, cluster: &str) -> ProbeResult {
+async fn probe(host: &Host, check: &HealthCheck, cluster: &str, tls: Option<&ClientTls>) -> ProbeResult {
     let mut address = host.address;
     if let Some(port) = check.port {
         address.set_port(port);
     }
-    ask(address, &check.probe, cluster).await
+    ask(address, &check.probe, cluster, tls).await
 }
 
 /// Asks once, within the check's time, for whoever has a host and no cluster; on a [`tokio::task::LocalSet`]. `name`: what the
 /// host is called where the probe does not say.
 pub async fn once(address: SocketAddr, check: &HealthCheck, name: &str) -> ProbeResult {
-    let asked = tokio::time::timeout(check.timeout, Box::pin(ask(address, &check.probe, name))).await;
+    let asked = tokio::time::timeout(check.timeout, Box::pin(ask(address, &check.probe, name, None))).await;
     asked.unwrap_or(ProbeResult::TimedOut)
 }
 
-async fn ask(address: SocketAddr, probe: &HealthProbe, cluster: &str) -> ProbeResult {
+async fn ask(
+    address: SocketAddr,
+    probe: &HealthProbe,
+    cluster: &str,
+    tls: Option<&ClientTls>,
+) -> ProbeResult {
     let Ok(stream) = TcpStream::connect(address).await else { return ProbeResult::NetworkFailure };
+    let Some(tls) = tls else { return ask_over(stream, probe, cluster).await };
+    // A host that is called by TLS is probed by TLS.
+    let Some(context) = tls.current() else { return ProbeResult::NetworkFailure };
+    match context.probe(stream, address.ip()).await {
+        Ok(stream) => ask_over(stream, probe, cluster).await,
+        Err(_) => ProbeResult::NetworkFailure,
+    }
+}
+
+async fn ask_over(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+    probe: &HealthProbe,
+    cluster: &str,
+) -> ProbeResult {
     let authority = |name: &str| if name.is_empty() { cluster.to_owned() } else { name.to_owned() };
     match probe {
         HealthProbe::Tcp => ProbeResult::Passed,

@@ -23,7 +23,7 @@ mod verify;
 
 pub use client::{ClientContext, ClientSettings, ClientTls};
 pub use facts::{Facts, Tls};
-pub use failure::{Failure, VerifyFailure};
+pub use failure::Failure;
 pub use handshake::{HANDSHAKE_TIMEOUT, accept, connect};
 pub use material::{Material, MaterialInvalid};
 pub use secrets::{Secret, SecretInvalid, Secrets};

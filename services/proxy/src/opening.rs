@@ -184,8 +184,18 @@ async fn handshake(
     let timeout = timeout.unwrap_or(HANDSHAKE_TIMEOUT);
     let limit = Some(timeout).filter(|timeout| !timeout.is_zero());
     match first_words(worker, place, listener.inbound, limit, tls::accept(io, &context)).await {
-        Some(Ok(())) => Ok(()),
-        Some(Err(failure)) => Err(Some(failure)),
+        Some(Ok(())) => {
+            if let (Some(ssl), Some(facts)) = (&listener.ssl, io.tls()) {
+                ssl.made(&facts.handshake());
+            }
+            Ok(())
+        }
+        Some(Err(failure)) => {
+            if let Some(ssl) = &listener.ssl {
+                ssl.failed(failure.verification());
+            }
+            Err(Some(failure))
+        }
         None => {
             listener.stats.downstream_cx_transport_socket_connect_timeout.inc();
             Err(Some(Failure::Timeout(timeout)))

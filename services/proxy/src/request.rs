@@ -5,6 +5,7 @@
 
 mod attempt;
 mod body;
+mod certificate;
 mod coding;
 pub(crate) mod edit;
 mod exchange;

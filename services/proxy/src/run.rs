@@ -11,7 +11,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use selvedge_telemetry::{AccessLogs, Registry};
@@ -149,7 +149,7 @@ impl Proxy {
         let serving = serve.start(&control).map_err(Error::Thread)?;
         registry.server().workers_started.set(1);
         control.spawn(flush(registry.clone(), bootstrap.stats_flush_interval));
-        control.spawn(refresh_secrets(Arc::clone(clusters.secrets())));
+        control.spawn(refresh_secrets(Arc::clone(clusters.secrets()), registry.clone()));
         control.spawn(watch_listeners(
             serving.listeners.clone(),
             watched.phase,
@@ -300,12 +300,17 @@ fn open_store(bootstrap: &Bootstrap) -> Result<Option<Store>, persist::Error> {
 }
 
 /// Takes up certificates, keys and revocation lists that have changed on disk.
-async fn refresh_secrets(secrets: Arc<Secrets>) {
+async fn refresh_secrets(secrets: Arc<Secrets>, registry: Registry) {
     let mut interval = tokio::time::interval(SECRETS_REFRESH_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
         secrets.refresh();
+        let now =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+        if let Some(days) = secrets.days_left(now) {
+            registry.server().days_until_first_cert_expiring.set(days);
+        }
     }
 }
 

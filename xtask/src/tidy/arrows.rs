@@ -68,6 +68,7 @@ const ROOMS: &[Room] = &[
         &[
             "selvedge-traffic",
             "selvedge-xds",
+            "selvedge-identity",
             "selvedge-http",
             "selvedge-jwt",
             "selvedge-wire",

@@ -1,8 +1,9 @@
 //! HTTP connection managers.
 
-use selvedge_traffic::{Codec, FilterEntry, HttpConnection, RouteSource};
+use selvedge_traffic::{Codec, FilterEntry, HttpConnection, RouteSource, CertificateForwarding, ClientCertificate};
 use selvedge_xds_proto::envoy::extensions::filters::http::router::v3::Router;
 use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
+    ForwardClientCertDetails, SetCurrentClientCertDetails,
     CodecType, PathWithEscapedSlashesAction, RouteSpecifier, UpgradeConfig,
 };
 use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_manager::v3::{
@@ -34,6 +35,10 @@ pub(super) fn decode(message: HttpConnectionManager) -> Result<HttpConnection, R
         merge_slashes: message.merge_slashes,
         websocket: websocket(message.upgrade_configs)?,
         use_remote_address: message.use_remote_address.unwrap_or_default(),
+        client_certificate: client_certificate(
+            message.forward_client_cert_details,
+            message.set_current_client_cert_details,
+        )?,
         server_name: (!message.server_name.is_empty()).then_some(message.server_name),
         stream_idle_timeout: duration::optional("stream_idle_timeout", message.stream_idle_timeout)?,
         request_timeout: duration::optional("request_timeout", message.request_timeout)?,
@@ -96,6 +101,32 @@ fn escaped_slashes(action: i32) -> Result<(), Reason> {
             value: other.as_str_name().to_owned(),
         }),
     }
+}
+
+fn client_certificate(
+    forwarding: i32,
+    details: Option<SetCurrentClientCertDetails>,
+) -> Result<ClientCertificate, Reason> {
+    let details = details.unwrap_or_default();
+    if details.chain {
+        return Err(Reason::Unsupported {
+            field: "set_current_client_cert_details.chain",
+            value: "true".to_owned(),
+        });
+    }
+    Ok(ClientCertificate {
+        forwarding: match known("forward_client_cert_details", forwarding)? {
+            ForwardClientCertDetails::Sanitize => CertificateForwarding::Sanitize,
+            ForwardClientCertDetails::ForwardOnly => CertificateForwarding::ForwardOnly,
+            ForwardClientCertDetails::AppendForward => CertificateForwarding::AppendForward,
+            ForwardClientCertDetails::SanitizeSet => CertificateForwarding::SanitizeSet,
+            ForwardClientCertDetails::AlwaysForwardOnly => CertificateForwarding::AlwaysForwardOnly,
+        },
+        subject: details.subject.unwrap_or_default(),
+        certificate: details.cert,
+        uri: details.uri,
+        dns: details.dns,
+    })
 }
 
 fn codec(codec: CodecType) -> Result<Codec, Reason> {

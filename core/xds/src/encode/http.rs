@@ -1,9 +1,10 @@
 //! HTTP connection managers.
 
-use selvedge_traffic::{Codec, FilterEntry, HttpConnection, RouteSource};
+use selvedge_traffic::{Codec, FilterEntry, HttpConnection, RouteSource, CertificateForwarding, ClientCertificate};
 use selvedge_xds_proto::envoy::config::core::v3::HttpProtocolOptions;
 use selvedge_xds_proto::envoy::extensions::filters::http::router::v3::Router;
 use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
+    ForwardClientCertDetails, SetCurrentClientCertDetails,
     CodecType, RouteSpecifier, UpgradeConfig,
 };
 use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_manager::v3::{
@@ -43,6 +44,8 @@ pub(super) fn encode(connection: &HttpConnection) -> HttpConnectionManager {
         drain_timeout: connection.drain_timeout.map(duration::encode),
         access_log: access_log::all(&connection.access_logs),
         use_remote_address: connection.use_remote_address.then_some(true),
+        forward_client_cert_details: forwarding(connection.client_certificate.forwarding).into(),
+        set_current_client_cert_details: certificate_details(&connection.client_certificate),
         upgrade_configs,
         normalize_path: Some(connection.normalize_path),
         merge_slashes: connection.merge_slashes,
@@ -50,6 +53,27 @@ pub(super) fn encode(connection: &HttpConnection) -> HttpConnectionManager {
         tracing: connection.tracing.as_ref().map(tracing::encode),
         ..HttpConnectionManager::default()
     }
+}
+
+fn forwarding(forwarding: CertificateForwarding) -> ForwardClientCertDetails {
+    match forwarding {
+        CertificateForwarding::Sanitize => ForwardClientCertDetails::Sanitize,
+        CertificateForwarding::ForwardOnly => ForwardClientCertDetails::ForwardOnly,
+        CertificateForwarding::AppendForward => ForwardClientCertDetails::AppendForward,
+        CertificateForwarding::SanitizeSet => ForwardClientCertDetails::SanitizeSet,
+        CertificateForwarding::AlwaysForwardOnly => ForwardClientCertDetails::AlwaysForwardOnly,
+    }
+}
+
+fn certificate_details(told: &ClientCertificate) -> Option<SetCurrentClientCertDetails> {
+    let details = SetCurrentClientCertDetails {
+        subject: told.subject.then_some(true),
+        cert: told.certificate,
+        chain: false,
+        dns: told.dns,
+        uri: told.uri,
+    };
+    (details != SetCurrentClientCertDetails::default()).then_some(details)
 }
 
 fn codec(codec: Codec) -> CodecType {

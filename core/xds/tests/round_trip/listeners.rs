@@ -7,8 +7,8 @@ use proptest::option;
 use proptest::prelude::*;
 use selvedge_traffic::listener::DetectedTransport;
 use selvedge_traffic::{
-    ChainMatch, Codec, Direction, FilterChain, HttpConnection, Inspection, Listener, Network, RouteSource,
-    TcpProxy,
+    CertificateForwarding, ChainMatch, ClientCertificate, Codec, Direction, FilterChain, HttpConnection,
+    Inspection, Listener, Network, RouteSource, TcpProxy,
 };
 
 use super::filters::filters;
@@ -28,12 +28,22 @@ fn http() -> BoxedStrategy<HttpConnection> {
         option::of(duration()),
         option::of(duration()),
     ];
-    let names = (word(), option::of(some_text()));
+    let forwarding = prop::sample::select(vec![
+        CertificateForwarding::Sanitize,
+        CertificateForwarding::ForwardOnly,
+        CertificateForwarding::AppendForward,
+        CertificateForwarding::SanitizeSet,
+        CertificateForwarding::AlwaysForwardOnly,
+    ]);
+    let told = (forwarding, any::<[bool; 4]>()).prop_map(|(forwarding, [subject, certificate, uri, dns])| {
+        ClientCertificate { forwarding, subject, certificate, uri, dns }
+    });
+    let names = (word(), option::of(some_text()), told);
     let times = (times, option::of(any::<u32>()));
     (names, codec, routes, filters(), access_logs(), any::<[bool; 4]>(), times, option::of(tracing()))
         .prop_map(
             |(
-                (stat_prefix, server_name),
+                (stat_prefix, server_name, client_certificate),
                 codec,
                 routes,
                 filters,
@@ -53,6 +63,7 @@ fn http() -> BoxedStrategy<HttpConnection> {
                     websocket: flags[2],
                     use_remote_address: flags[3],
                     server_name,
+                    client_certificate,
                     stream_idle_timeout: times[0],
                     request_timeout: times[1],
                     request_headers_timeout: times[2],

@@ -27,6 +27,7 @@ pub(crate) fn split(scope: &Scope, name: &Name) -> Tagged {
         Scope::ListenerHttp(..) => "listener.http.",
         Scope::Filter(Owner::Http(_), part) => &format!("http.{part}"),
         Scope::Filter(Owner::Cluster(_), part) => &format!("cluster.{part}"),
+        Scope::Filter(Owner::Listener(_), part) => &format!("listener.{part}"),
         Scope::Filter(Owner::LocalRateLimit(_), part) => &format!("http_local_rate_limit.{part}"),
         Scope::Filter(Owner::Network(prefix), part) => &format!("{prefix}{part}"),
         Scope::Sidecar | Scope::Target { .. } => "appmesh.",
@@ -74,7 +75,9 @@ pub(crate) fn of_scope(scope: &Scope, dimensions: Option<&Dimensions>) -> Vec<(&
             manager("envoy.http_conn_manager_prefix", prefix)
         }
         Scope::Tcp(prefix) => manager("envoy.tcp_prefix", prefix),
-        Scope::Listener(address) => vec![("envoy.listener_address", address.clone())],
+        Scope::Listener(address) | Scope::Filter(Owner::Listener(address), _) => {
+            vec![("envoy.listener_address", address.clone())]
+        }
         Scope::ListenerWorker(address, worker) => {
             vec![("envoy.worker_id", worker.to_string()), ("envoy.listener_address", address.clone())]
         }

@@ -14,6 +14,8 @@ pub enum Owner {
     Http(String),
     /// `cluster.<name>.`
     Cluster(String),
+    /// `listener.<address>.`, with the address as Envoy writes it
+    Listener(String),
     /// `<stat_prefix>.http_local_rate_limit.`
     LocalRateLimit(String),
     /// `<stat_prefix>`, of a network filter.
@@ -54,6 +56,7 @@ impl Owner {
         match self {
             Self::Http(prefix) => format!("http.{prefix}."),
             Self::Cluster(name) => format!("cluster.{name}."),
+            Self::Listener(address) => format!("listener.{address}."),
             Self::LocalRateLimit(prefix) => format!("{prefix}.http_local_rate_limit."),
             Self::Network(prefix) => prefix.clone(),
         }

@@ -189,7 +189,15 @@ impl HostPool {
         let mut io = Io::new(stream, pools.buffers.clone());
         if let Some(tls) = &self.cluster.tls {
             let left = timeout.saturating_sub(begin.elapsed());
-            connect::secure(&mut io, tls, self.host.address, left).await?;
+            let secured = connect::secure(&mut io, tls, self.host.address, left).await;
+            if let Some(ssl) = &self.cluster.ssl {
+                match (&secured, io.tls()) {
+                    (Ok(()), Some(facts)) => ssl.made(&facts.handshake()),
+                    (Err(ConnectError::Tls(failure)), _) => ssl.failed(failure.verification()),
+                    _ => {}
+                }
+            }
+            secured?;
         }
         Ok(io)
     }

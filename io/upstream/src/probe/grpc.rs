@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use selvedge_traffic::health::ProbeResult;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::USER_AGENT;
 
@@ -13,7 +13,11 @@ use super::USER_AGENT;
 const RESPONSE_BYTES_MAX: usize = 1024;
 
 /// Asks for the health of `service`; empty is the server as a whole.
-pub(super) async fn check(stream: TcpStream, service: &str, authority: &str) -> ProbeResult {
+pub(super) async fn check(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+    service: &str,
+    authority: &str,
+) -> ProbeResult {
     let request = http::Request::builder()
         .method(http::Method::POST)
         .uri(format!("http://{authority}/grpc.health.v1.Health/Check"))

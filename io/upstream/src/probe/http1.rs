@@ -4,13 +4,16 @@ use selvedge_http::head::ResponseHead;
 use selvedge_http::parse;
 use selvedge_http::scan::Scanner;
 use selvedge_traffic::health::ProbeResult;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{USER_AGENT, judge};
 
 /// GETs `path` on a connection of its own.
-pub(super) async fn get(mut stream: TcpStream, path: &str, authority: &str) -> ProbeResult {
+pub(super) async fn get(
+    mut stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+    path: &str,
+    authority: &str,
+) -> ProbeResult {
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: {USER_AGENT}\r\nconnection: close\r\n\r\n"
     );

@@ -1,12 +1,16 @@
 //! A probe by HTTP/2 with prior knowledge.
 
 use selvedge_traffic::health::ProbeResult;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{USER_AGENT, judge};
 
 /// GETs `path` on a connection of its own.
-pub(super) async fn get(stream: TcpStream, path: &str, authority: &str) -> ProbeResult {
+pub(super) async fn get(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+    path: &str,
+    authority: &str,
+) -> ProbeResult {
     let request = http::Request::builder()
         .uri(format!("http://{authority}{path}"))
         .header(http::header::USER_AGENT, USER_AGENT)

@@ -8,6 +8,9 @@ use rustls::ClientConfig;
 use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::pki_types::{IpAddr, ServerName};
 use selvedge_identity::Verifier;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::verify::Peers;
 use super::{Material, provider};
@@ -106,6 +109,19 @@ impl ClientContext {
 
     pub fn verifier(&self) -> &Arc<Verifier> {
         &self.verifier
+    }
+
+    /// Encrypts a connection of the control thread, which probes hosts and carries no requests.
+    ///
+    /// # Errors
+    /// When the handshake fails.
+    pub async fn probe(
+        &self,
+        stream: TcpStream,
+        host: std::net::IpAddr,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let name = self.server_name.clone().unwrap_or_else(|| ServerName::IpAddress(IpAddr::from(host)));
+        TlsConnector::from(Arc::clone(&self.config)).connect(name, stream).await
     }
 
     /// Begins to call a host. Without a name to ask for, sessions are kept by its address.

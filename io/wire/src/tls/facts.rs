@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::{CipherSuite, CommonState, HandshakeKind, NamedGroup, ProtocolVersion, SignatureScheme};
 use selvedge_identity::Certificate;
-use selvedge_telemetry::{CertificateFact, TlsSource, Whose};
+use selvedge_telemetry::{CertificateFact, Handshake, TlsSource, Whose};
 
 /// Facts about an encrypted connection, for logs, statistics, headers and rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +114,20 @@ fn scheme(scheme: SignatureScheme) -> Option<&'static str> {
         SignatureScheme::ED25519 => "ed25519",
         _ => return None,
     })
+}
+
+impl Facts {
+    /// For statistics.
+    pub fn handshake(&self) -> Handshake<'_> {
+        Handshake {
+            version: self.version.text(),
+            cipher: self.cipher,
+            curve: self.curve,
+            signature: self.signature,
+            resumed: self.resumed,
+            certified: self.peer.is_some(),
+        }
+    }
 }
 
 impl TlsSource for Facts {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherError, PeerIncompatible};
 use selvedge_identity::Distrust;
+use selvedge_telemetry::Unverified;
 
 /// Why there is no encrypted connection.
 #[derive(Debug, thiserror::Error)]
@@ -27,28 +28,19 @@ pub enum Failure {
     Tls(#[from] Error),
 }
 
-/// Which statistic of verification a failure belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VerifyFailure {
-    NoCertificate,
-    Chain,
-    Name,
-    Pin,
-}
-
 /// BoringSSL's library number for TLS, packed as its error codes are.
 const LIBRARY: u32 = 16 << 24;
 
 impl Failure {
     /// Whether the peer's certificate was the reason, and which.
-    pub fn verification(&self) -> Option<VerifyFailure> {
+    pub fn verification(&self) -> Option<Unverified> {
         match self {
-            Self::Resumed(_) => Some(VerifyFailure::Chain),
-            Self::Tls(Error::NoCertificatesPresented) => Some(VerifyFailure::NoCertificate),
+            Self::Resumed(_) => Some(Unverified::Chain),
+            Self::Tls(Error::NoCertificatesPresented) => Some(Unverified::NoCertificate),
             Self::Tls(Error::InvalidCertificate(error)) => Some(match distrust(error) {
-                Some(Distrust::Name(_)) => VerifyFailure::Name,
-                Some(Distrust::Pin) => VerifyFailure::Pin,
-                _ => VerifyFailure::Chain,
+                Some(Distrust::Name(_)) => Unverified::Name,
+                Some(Distrust::Pin) => Unverified::Hash,
+                _ => Unverified::Chain,
             }),
             _ => None,
         }
@@ -164,7 +156,7 @@ mod tests {
                 Failure::Tls(Error::InvalidCertificate(name)),
                 "TLS_error:|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:verify cert failed: \
                  SAN matcher, certificate SANs are [a, b]:TLS_error_end",
-                Some(VerifyFailure::Name),
+                Some(Unverified::Name),
             ),
             (
                 Failure::PlainHttp,
@@ -174,7 +166,7 @@ mod tests {
             (
                 Failure::Tls(Error::NoCertificatesPresented),
                 "TLS_error:|268435648:SSL routines:OPENSSL_internal:PEER_DID_NOT_RETURN_A_CERTIFICATE:TLS_error_end",
-                Some(VerifyFailure::NoCertificate),
+                Some(Unverified::NoCertificate),
             ),
             (
                 Failure::Tls(Error::AlertReceived(AlertDescription::UnknownCA)),

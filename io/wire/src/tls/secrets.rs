@@ -117,6 +117,8 @@ struct Client {
 pub struct InUse {
     /// Path of its file, or the secret's name.
     pub source: String,
+    /// Likewise, of the authorities.
+    pub trusted: String,
     pub authorities: Vec<Certificate>,
     pub chain: Vec<Certificate>,
 }
@@ -209,14 +211,22 @@ impl Secrets {
         inner.rebuild(&|source| matches!(source, Source::File(path) if changed.contains(path)))
     }
 
+    /// Whole days until the first certificate in use ends, at a moment in seconds since the Unix epoch.
+    pub fn days_left(&self, now: i64) -> Option<u64> {
+        let all = self.in_use();
+        let certificates = all.iter().flat_map(|used| used.chain.iter().chain(&used.authorities));
+        certificates.map(|certificate| certificate.days_left(now)).min()
+    }
+
     /// Every certificate in use.
     pub fn in_use(&self) -> Vec<InUse> {
         let inner = self.lock();
         let mut all: Vec<InUse> = Vec::new();
-        let mut add = |source: &str, authorities: &[Certificate], chain: &[Certificate]| {
+        let mut add = |source: &str, trusted: String, authorities: &[Certificate], chain: &[Certificate]| {
             if !all.iter().any(|known| known.source == source && known.chain == chain) {
                 all.push(InUse {
                     source: source.to_owned(),
+                    trusted,
                     authorities: authorities.to_vec(),
                     chain: chain.to_vec(),
                 });
@@ -227,6 +237,7 @@ impl Secrets {
             let authorities = context.verifier().and_then(|verifier| verifier.authorities());
             add(
                 &name_of(&server.config.certificate),
+                server.config.validation.as_ref().map(trusted).unwrap_or_default(),
                 authorities.map_or(&[], |it| &it.facts),
                 &context.material().chain,
             );
@@ -235,7 +246,8 @@ impl Secrets {
             let Some(context) = client.tls.upgrade().and_then(|tls| tls.current()) else { continue };
             let authorities = context.verifier().authorities().map_or(&[][..], |it| &it.facts);
             let name = client.config.certificate.as_ref().map(name_of).unwrap_or_default();
-            add(&name, authorities, context.material().map_or(&[][..], |it| &it.chain));
+            let trusted = client.config.validation.as_ref().map(trusted).unwrap_or_default();
+            add(&name, trusted, authorities, context.material().map_or(&[][..], |it| &it.chain));
         }
         all
     }
@@ -433,6 +445,14 @@ fn name_of(source: &CertificateSource) -> String {
     match source {
         CertificateSource::Files { chain, .. } => chain.clone(),
         CertificateSource::Sds(secret) => secret.name.clone(),
+    }
+}
+
+fn trusted(validation: &Validation) -> String {
+    match &validation.trust {
+        Trust::File { chain } => chain.clone(),
+        Trust::Sds(secret) => secret.name.clone(),
+        Trust::AcceptAny | Trust::Unvouched => String::new(),
     }
 }
 

@@ -29,7 +29,7 @@ const fn changes(path: &'static str, help: &'static str, run: fn(&Subject, &Quer
 
 const COMMANDS: &[Command] = &[
     shows("/", "Admin home page", |_, _| home()),
-    shows("/certs", "print certs on machine", |_, _| process::certs()),
+    shows("/certs", "print certs on machine", |subject, _| process::certs(subject.clusters.secrets())),
     shows("/clusters", "upstream cluster status", clusters::show),
     shows("/config_dump", "dump current configs", config_dump::show),
     shows("/contention", "dump current mutex contention stats (if enabled)", |_, _| {

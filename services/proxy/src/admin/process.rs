@@ -1,5 +1,9 @@
 //! What the process itself is asked about.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use selvedge_identity::Certificate;
+use selvedge_wire::tls::Secrets;
 use serde_json::json;
 
 use super::reply::Reply;
@@ -36,7 +40,40 @@ pub(super) fn memory() -> Reply {
     }))
 }
 
-/// No certificate is held: TLS is not spoken yet.
-pub(super) fn certs() -> Reply {
-    Reply::json(&json!({ "certificates": [] }))
+/// The certificates that listeners and clusters use, and those that they trust.
+pub(super) fn certs(secrets: &Secrets) -> Reply {
+    let now = SystemTime::now();
+    let since_epoch = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+    let one = |path: &str, certificate: &Certificate| {
+        let names = &certificate.names;
+        let uris = names.uris.iter().map(|uri| json!({ "uri": uri }));
+        let dns = names.dns.iter().map(|name| json!({ "dns": name }));
+        let ips = names.ips.iter().map(|ip| json!({ "ip_address": ip.to_string() }));
+        json!({
+            "path": path,
+            "serial_number": certificate.serial,
+            "subject_alt_names": uris.chain(dns).chain(ips).collect::<Vec<_>>(),
+            "days_until_expiration": certificate.days_left(since_epoch).to_string(),
+            "valid_from": moment(certificate.not_before),
+            "expiration_time": moment(certificate.not_after),
+        })
+    };
+    let all: Vec<_> = secrets
+        .in_use()
+        .iter()
+        .map(|used| {
+            let many = |path: &str, certificates: &[Certificate]| {
+                certificates.iter().map(|certificate| one(path, certificate)).collect::<Vec<_>>()
+            };
+            json!({
+                "ca_cert": many(&used.trusted, &used.authorities),
+                "cert_chain": many(&used.source, &used.chain),
+            })
+        })
+        .collect();
+    Reply::json(&json!({ "certificates": all }))
+}
+
+fn moment(seconds: i64) -> String {
+    selvedge_telemetry::iso_time(UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }

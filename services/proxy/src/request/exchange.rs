@@ -26,6 +26,7 @@ use selvedge_wire::deadline::Deadline;
 use selvedge_wire::tls::Facts;
 use tokio::time::Instant;
 
+use super::certificate;
 use super::coding::Encoder;
 use super::edit::OfRoute;
 use super::filter::{Filter, FilterId, Kept};
@@ -231,7 +232,9 @@ impl<'a> Exchange<'a> {
             node_address: self.worker.node_address,
             tls: self.peer.tls.is_some(),
         };
+        let told = certificate::taken(head, self.manager.config.client_certificate.forwarding);
         sanitize::request(head, &origin, || u128::from(random::next()) << 64 | u128::from(random::next()));
+        certificate::tell(head, told, &self.manager.config.client_certificate, self.peer.tls.as_deref());
         if head.scheme().is_empty() {
             // A request by HTTP/1 names no scheme; the last proxy before us may have.
             let of_peer = head.fields.get(HeaderId::XForwardedProto);

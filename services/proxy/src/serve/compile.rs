@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use selvedge_http::refusal::Admission;
 use selvedge_telemetry::{
     AccessLogger, AccessLogs, Extension, HttpStats, ListenerHttpStats, ListenerStats, Registry, Sharded,
-    TcpStats,
+    SslStats, TcpStats,
 };
 use selvedge_traffic::chain::{self, Incoming};
 use selvedge_traffic::compiled::{CompiledRoutes, TableInvalid};
@@ -56,6 +56,8 @@ pub(crate) struct CompiledListener {
     pub(crate) inspects: bool,
     /// Nothing need be waited for before a connection is served.
     pub(crate) opens_at_once: bool,
+    /// What its handshakes count, if it makes any.
+    pub(crate) ssl: Option<SslStats>,
 }
 
 /// A filter chain.
@@ -139,8 +141,6 @@ pub enum CompileError {
     Header(#[from] HeaderInvalid),
     #[error("a filter cannot be used: {0}")]
     Filter(String),
-    #[error("TLS is not served: chain {0:?}")]
-    Tls(String),
 }
 
 /// Where statistics and logs go.
@@ -163,6 +163,7 @@ impl CompiledListener {
             stats: telemetry.registry.listener(config.address),
             loggers: telemetry.loggers(&config.access_logs)?,
             inspects: inspects(&config),
+            ssl: is_encrypted(&config).then(|| SslStats::of_listener(&telemetry.registry, config.address)),
             opens_at_once: !inspects(&config) && !is_encrypted(&config),
             inbound: is_inbound(&config),
             extension: telemetry.registry.extension().filter(|_| is_inbound(&config)).map(Arc::clone),

@@ -21,6 +21,7 @@ mod refusals;
 mod retries;
 mod shutdown;
 mod slow;
+mod tls;
 mod tracing;
 mod tunnels;
 mod upstream;

@@ -27,7 +27,7 @@ pub(crate) struct Mesh {
     pub(crate) drain: watch::Sender<Drains>,
     pub(crate) serving: Serving,
     pub(crate) runtime: Runtime,
-    _clusters: Arc<Clusters>,
+    clusters: Arc<Clusters>,
     pub(crate) config: watch::Sender<Arc<ConfigSnapshot>>,
     log: PathBuf,
     logs: Arc<AccessLogs>,
@@ -102,6 +102,17 @@ impl Mesh {
     /// One worker, so that the log's lines keep the order of the requests.
     pub(crate) fn http(http: HttpConnection, clusters: Vec<traffic::Cluster>) -> Self {
         Self::http_on(1, http, clusters)
+    }
+
+    /// With TLS on its listener.
+    pub(crate) fn encrypted(
+        tls: traffic::tls::DownstreamTls,
+        http: HttpConnection,
+        clusters: Vec<traffic::Cluster>,
+    ) -> Self {
+        let mut listener = listener(Network::Http(Box::new(http)));
+        listener.chains[0].transport = traffic::Transport::Tls(Box::new(tls));
+        Self::listening(listener, clusters)
     }
 
     pub(crate) fn http_on(workers: usize, mut http: HttpConnection, clusters: Vec<traffic::Cluster>) -> Self {
@@ -188,18 +199,7 @@ impl Mesh {
             assert_eq!(status[0].error, None);
             status[0].address
         });
-        Self {
-            address,
-            registry,
-            drain,
-            serving,
-            runtime,
-            _clusters: clusters,
-            config,
-            log,
-            logs,
-            _folder: folder,
-        }
+        Self { address, registry, drain, serving, runtime, clusters, config, log, logs, _folder: folder }
     }
 
     pub(crate) fn connect(&self) -> Client {
@@ -213,6 +213,11 @@ impl Mesh {
 
     pub(crate) fn get(&self, path: &str) -> Answer {
         self.ask(&format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n"))
+    }
+
+    /// The secrets of its listener and clusters.
+    pub(crate) fn secrets(&self) -> &selvedge_wire::tls::Secrets {
+        self.clusters.secrets()
     }
 
     /// The access log, once it has `lines` lines.

@@ -29,6 +29,15 @@ pub struct HttpConnectionManager {
     >,
     #[prost(message, optional, tag = "14")]
     pub use_remote_address: ::core::option::Option<bool>,
+    #[prost(
+        enumeration = "http_connection_manager::ForwardClientCertDetails",
+        tag = "16"
+    )]
+    pub forward_client_cert_details: i32,
+    #[prost(message, optional, tag = "17")]
+    pub set_current_client_cert_details: ::core::option::Option<
+        http_connection_manager::SetCurrentClientCertDetails,
+    >,
     #[prost(message, repeated, tag = "23")]
     pub upgrade_configs: ::prost::alloc::vec::Vec<
         http_connection_manager::UpgradeConfig,
@@ -47,6 +56,31 @@ pub struct HttpConnectionManager {
 }
 /// Nested message and enum types in `HttpConnectionManager`.
 pub mod http_connection_manager {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct SetCurrentClientCertDetails {
+        #[prost(message, optional, tag = "1")]
+        pub subject: ::core::option::Option<bool>,
+        #[prost(bool, tag = "3")]
+        pub cert: bool,
+        #[prost(bool, tag = "6")]
+        pub chain: bool,
+        #[prost(bool, tag = "4")]
+        pub dns: bool,
+        #[prost(bool, tag = "5")]
+        pub uri: bool,
+    }
+    impl ::prost::Name for SetCurrentClientCertDetails {
+        const NAME: &'static str = "SetCurrentClientCertDetails";
+        const PACKAGE: &'static str = "envoy.extensions.filters.network.http_connection_manager.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails"
+                .into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails"
+                .into()
+        }
+    }
     #[derive(Clone, PartialEq, ::prost::Message)]
     pub struct Tracing {
         #[prost(message, optional, tag = "3")]
@@ -103,6 +137,51 @@ pub mod http_connection_manager {
         fn type_url() -> ::prost::alloc::string::String {
             "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig"
                 .into()
+        }
+    }
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum ForwardClientCertDetails {
+        Sanitize = 0,
+        ForwardOnly = 1,
+        AppendForward = 2,
+        SanitizeSet = 3,
+        AlwaysForwardOnly = 4,
+    }
+    impl ForwardClientCertDetails {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Sanitize => "SANITIZE",
+                Self::ForwardOnly => "FORWARD_ONLY",
+                Self::AppendForward => "APPEND_FORWARD",
+                Self::SanitizeSet => "SANITIZE_SET",
+                Self::AlwaysForwardOnly => "ALWAYS_FORWARD_ONLY",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "SANITIZE" => Some(Self::Sanitize),
+                "FORWARD_ONLY" => Some(Self::ForwardOnly),
+                "APPEND_FORWARD" => Some(Self::AppendForward),
+                "SANITIZE_SET" => Some(Self::SanitizeSet),
+                "ALWAYS_FORWARD_ONLY" => Some(Self::AlwaysForwardOnly),
+                _ => None,
+            }
         }
     }
     #[derive(
