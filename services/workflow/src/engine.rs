@@ -25,7 +25,7 @@ use selvedge_store::{Error as StoreError, Store};
 
 use crate::record::{ExecutionRecord, Revision};
 use crate::{Settings, Surroundings};
-pub(crate) use activity::Poll;
+pub(crate) use activity::{Poll, Waiting};
 pub(crate) use commit::StartError;
 pub use live::LIVE_MAX;
 use live::Live;
@@ -54,8 +54,10 @@ pub struct Engine {
     timer: timer::Timer,
     ended: ended::Ended,
     definitions: Mutex<HashMap<(String, String), Arc<Definition>>>,
+    /// Express executions that nobody waits for.
+    pub(crate) behind: Arc<tokio::sync::Semaphore>,
     /// Where calls of services run.
-    runtime: tokio::runtime::Handle,
+    pub(crate) runtime: tokio::runtime::Handle,
     /// For calls, which outlive the step that began them.
     own: Weak<Self>,
 }
@@ -93,6 +95,7 @@ impl Engine {
             timer: timer::Timer::default(),
             ended: ended::Ended::default(),
             definitions: Mutex::default(),
+            behind: Arc::new(tokio::sync::Semaphore::new(crate::operations::BEHIND_MAX)),
             runtime,
             own: Weak::clone(own),
         });
@@ -164,7 +167,7 @@ impl Engine {
             redrive_tokens: Vec::new(),
             trace_header: start.trace_header,
         };
-        let mut live = Live { execution, definition, record, checkpoint_parts: 0 };
+        let mut live = Live { execution, definition, record, checkpoint_parts: 0, armed_ms: None };
         let commands = self.commit_new(&mut live)?;
         let record = live.record.clone();
         self.keep(live, commands);
@@ -203,7 +206,7 @@ impl Engine {
             input(&mut live.execution, &mut At { definition: &definition, now_ms, entropy: &mut draw });
         match self.commit(&mut live) {
             Ok(commands) => {
-                self.settle(key, &live);
+                self.settle(key, &mut live);
                 drop(live);
                 self.carry_out(key, commands);
                 Ok(Some(answer))
@@ -217,7 +220,7 @@ impl Engine {
                         tracing::error!(execution = %key, error = %again, "the execution cannot be read back")
                     }
                 }
-                self.settle(key, &live);
+                self.settle(key, &mut live);
                 Err(error)
             }
         }
@@ -253,13 +256,21 @@ impl Engine {
     }
 
     /// Sees to it that an execution's next time-out is not missed, and forgets one that has ended.
-    fn settle(&self, key: &LiveKey, live: &Live) {
+    fn settle(&self, key: &LiveKey, live: &mut Live) {
         if live.execution.status() != Status::Running {
             self.live.remove(key);
             self.ended.tell(key);
             return;
         }
-        if let Some(due_ms) = live.execution.next_timeout() {
+        self.arm(key, live);
+    }
+
+    /// Sets the timer, unless it looks soon enough anyway: one entry an execution, however many steps it takes.
+    fn arm(&self, key: &LiveKey, live: &mut Live) {
+        let Some(due_ms) = live.execution.next_timeout() else { return };
+        let now_ms = self.now_ms();
+        if live.armed_ms.is_none_or(|armed_ms| due_ms < armed_ms || armed_ms <= now_ms) {
+            live.armed_ms = Some(due_ms);
             self.timer.set(due_ms, key.clone());
         }
     }

@@ -29,6 +29,7 @@ use selvedge_store::Error as StoreError;
 use crate::Engine;
 use crate::arn::{Arn, Resource};
 use failure::Failed;
+pub(crate) use sync::BEHIND_MAX;
 
 /// What a call happens in.
 #[derive(Clone, Debug, Default)]

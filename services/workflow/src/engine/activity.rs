@@ -35,6 +35,21 @@ struct Queue {
     workers: VecDeque<oneshot::Sender<Waiting>>,
 }
 
+impl Queue {
+    /// Gives a task to the worker that has waited longest; gives it back when nobody waits.
+    fn offer(&mut self, task: Waiting) -> Option<Waiting> {
+        let mut task = task;
+        while let Some(worker) = self.workers.pop_front() {
+            match worker.send(task) {
+                Ok(()) => return None,
+                // The worker has hung up: the next one.
+                Err(returned) => task = returned,
+            }
+        }
+        Some(task)
+    }
+}
+
 /// The queues, by the activity's ARN.
 #[derive(Default)]
 pub(super) struct Queues(Mutex<HashMap<String, Queue>>);
@@ -44,21 +59,18 @@ impl Queues {
     pub(super) fn push(&self, activity: &str, task: Waiting) {
         let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = queues.entry(activity.to_owned()).or_default();
-        let mut task = task;
-        while let Some(worker) = queue.workers.pop_front() {
-            match worker.send(task) {
-                Ok(()) => return,
-                // The worker has hung up: the next one.
-                Err(returned) => task = returned,
-            }
+        if let Some(task) = queue.offer(task) {
+            queue.tasks.push_back(task);
         }
-        queue.tasks.push_back(task);
     }
 
-    /// A task handed out to a worker that hung up before it could read the answer goes back to the front.
+    /// A task whose worker hung up before it had it goes to the next worker, or to the front of the queue.
     pub(super) fn give_back(&self, activity: &str, task: Waiting) {
         let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        queues.entry(activity.to_owned()).or_default().tasks.push_front(task);
+        let queue = queues.entry(activity.to_owned()).or_default();
+        if let Some(task) = queue.offer(task) {
+            queue.tasks.push_front(task);
+        }
     }
 
     pub(super) fn poll(&self, activity: &str) -> Poll {

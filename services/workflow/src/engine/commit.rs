@@ -107,10 +107,12 @@ impl Engine {
     }
 
     /// Keeps an execution that goes on, and does what it asks for.
-    pub(super) fn keep(&self, live: Live, commands: Vec<Command>) {
+    pub(super) fn keep(&self, mut live: Live, commands: Vec<Command>) {
         let key = live.key();
         if live.execution.status() == Status::Running {
+            // The timer looks it up: what is due at once finds it in its place, or is looked at again.
             let due_ms = live.execution.next_timeout();
+            live.armed_ms = due_ms;
             self.live.insert(key.clone(), live);
             if let Some(due_ms) = due_ms {
                 self.timer.set(due_ms, key.clone());
@@ -142,7 +144,7 @@ impl Engine {
             return Err(StoreError::Corrupt(format!("the definition of {key} is gone")));
         };
         let definition = self.definition(&record.machine, &record::decode(&found)?)?;
-        Ok(Some(Live { execution, definition, record, checkpoint_parts: parts.len() }))
+        Ok(Some(Live { execution, definition, record, checkpoint_parts: parts.len(), armed_ms: None }))
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Live {
     pub(super) record: ExecutionRecord,
     /// How many parts its last checkpoint has.
     pub(super) checkpoint_parts: usize,
+    /// When the timer looks at it next, if it does.
+    pub(super) armed_ms: Option<i64>,
 }
 
 impl Live {

@@ -31,15 +31,13 @@ impl Engine {
             }
         }
         let count = taken_up.len();
-        for (key, live) in taken_up {
+        for (key, mut live) in taken_up {
             let pending: Vec<_> = live
                 .execution
                 .pending_tasks()
                 .map(|(request, is_started)| (request.clone(), is_started))
                 .collect();
-            if let Some(due_ms) = live.execution.next_timeout() {
-                self.timer.set(due_ms, key.clone());
-            }
+            self.arm(&key, &mut live);
             self.live.insert(key.clone(), live);
             for (request, is_started) in pending {
                 self.resume(&key, request, is_started);

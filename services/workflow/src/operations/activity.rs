@@ -10,11 +10,12 @@ use selvedge_aws::operations::stepfunctions::{
 use selvedge_model::Value;
 use selvedge_store::Read;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use super::{Failed, Outcome, Performed, Refused, Scope, list, name, seconds, tag};
 use crate::Engine;
 use crate::arn::{Arn, Resource};
-use crate::engine::Poll;
+use crate::engine::{Poll, Waiting};
 use crate::record::{self, Activity, key};
 
 /// How long a worker waits for a task.
@@ -97,16 +98,35 @@ pub(super) fn take(scope: &Scope<'_>) -> Performed {
     Performed::Later(Box::pin(async move { wait(engine, activity, worker).await }))
 }
 
+/// A worker's place in the queue. A task that comes just as the worker gives up, or hangs up, waits for the next one.
+struct Place<'e> {
+    engine: &'e Engine,
+    activity: &'e str,
+    receiver: oneshot::Receiver<Waiting>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.receiver.close();
+        if let Ok(task) = self.receiver.try_recv() {
+            self.engine.give_back(self.activity, task);
+        }
+    }
+}
+
 async fn wait(engine: Arc<Engine>, activity: String, worker: Option<String>) -> Outcome {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let waiting = match engine.poll_activity(&activity) {
             Poll::Task(task) => task,
-            Poll::Wait(receiver) => match tokio::time::timeout_at(deadline, receiver).await {
-                Ok(Ok(task)) => task,
-                // Nothing came, as workers expect it to be told.
-                _ => return Ok(json!({ "taskToken": null })),
-            },
+            Poll::Wait(receiver) => {
+                let mut place = Place { engine: &engine, activity: &activity, receiver };
+                match tokio::time::timeout_at(deadline, &mut place.receiver).await {
+                    Ok(Ok(task)) => task,
+                    // Nothing came, as workers expect it to be told.
+                    _ => return Ok(json!({ "taskToken": null })),
+                }
+            }
             Poll::Full => {
                 let message =
                     "The maximum number of workers concurrently polling for activity tasks has been reached.";

@@ -1,5 +1,7 @@
 //! Histories.
 
+use std::collections::VecDeque;
+
 use selvedge_asl::Event;
 use selvedge_aws::operations::stepfunctions::INVALID_TOKEN;
 use selvedge_aws::page;
@@ -12,6 +14,10 @@ use crate::record::{self, key};
 
 const PAGE_DEFAULT: u64 = 100;
 const PAGE_MAX: u64 = 1000;
+/// Bytes of the events of an answer, unless one alone has more; the rest is on the next page.
+pub(super) const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Documents of a history that are in memory at a time.
+const CHUNKS_AT_A_TIME: usize = 8;
 
 pub(super) fn get(scope: &Scope<'_>) -> Result<Value, Failed> {
     let arn = scope.arn("executionArn")?;
@@ -42,31 +48,73 @@ pub(super) fn get(scope: &Scope<'_>) -> Result<Value, Failed> {
         let from = after.map_or(1, |after| after + 1);
         (from, last.min(from + limit - 1))
     };
-    let mut events = Vec::new();
-    if from <= to {
-        let prefix = key::histories(&record.machine, &record.name);
-        let mut chunks = view.scan_all(&prefix)?;
-        // The first chunk that may hold `from` is the last that begins at or before it.
-        let first = chunks.partition_point(|chunk| first_of(&chunk.key, &prefix) <= from).saturating_sub(1);
-        for chunk in chunks.drain(..).skip(first) {
+    let mut page = Page { events: VecDeque::new(), bytes: 0, is_reverse, is_cut: false };
+    let prefix = key::histories(&record.machine, &record.name);
+    let mut last_key: Option<String> = None;
+    // A few documents at a time: a history may be larger than memory.
+    'chunks: while from <= to {
+        let chunks = view.scan(&prefix, last_key.as_deref(), CHUNKS_AT_A_TIME)?;
+        let is_last = chunks.len() < CHUNKS_AT_A_TIME;
+        for (index, chunk) in chunks.iter().enumerate() {
             if first_of(&chunk.key, &prefix) > to {
-                break;
+                break 'chunks;
             }
-            let found: Vec<Event> = record::decode(&chunk)?;
-            events.extend(found.into_iter().filter(|event| (from..=to).contains(&event.id)));
+            // What ends before `from` need not be read.
+            let next = chunks.get(index + 1).map(|next| first_of(&next.key, &prefix));
+            if next.is_some_and(|next| next <= from) {
+                continue;
+            }
+            let found: Vec<Event> = record::decode(chunk)?;
+            for event in found.into_iter().filter(|event| (from..=to).contains(&event.id)) {
+                if !page.take(show(&event, with_data), event.id) {
+                    break 'chunks;
+                }
+            }
+        }
+        last_key = chunks.last().map(|chunk| chunk.key.clone());
+        if is_last {
+            break;
         }
     }
-    let is_more = if is_reverse { from > 1 } else { to < last };
-    let edge = if is_reverse { from } else { to };
+    let is_more = page.is_cut || if is_reverse { from > 1 } else { to < last };
+    let edge = if is_reverse { page.events.front() } else { page.events.back() }.map(|(id, _, _)| *id);
     if is_reverse {
-        events.reverse();
+        page.events.make_contiguous().reverse();
     }
-    let mut output =
-        json!({ "events": events.iter().map(|event| show(event, with_data)).collect::<Vec<_>>() });
-    if is_more && !events.is_empty() {
+    let events: Vec<Value> = page.events.into_iter().map(|(_, event, _)| event).collect();
+    let mut output = json!({ "events": events });
+    if let Some(edge) = edge.filter(|_| is_more) {
         output["nextToken"] = page::encode(operation, &list, &edge.to_string()).into();
     }
     Ok(output)
+}
+
+/// Events of an answer, within its bytes.
+struct Page {
+    /// Ids, events and their sizes, in order.
+    events: VecDeque<(u64, Value, usize)>,
+    bytes: usize,
+    is_reverse: bool,
+    is_cut: bool,
+}
+
+impl Page {
+    /// Takes an event; false when the answer is full. In reverse the later ones are wanted more.
+    fn take(&mut self, event: Value, id: u64) -> bool {
+        let bytes = event.to_string().len();
+        if self.bytes + bytes > ANSWER_BYTES_MAX && !self.events.is_empty() && !self.is_reverse {
+            self.is_cut = true;
+            return false;
+        }
+        self.bytes += bytes;
+        self.events.push_back((id, event, bytes));
+        while self.bytes > ANSWER_BYTES_MAX && self.events.len() > 1 {
+            let dropped = self.events.pop_front().map_or(0, |(_, _, bytes)| bytes);
+            self.bytes -= dropped;
+            self.is_cut = true;
+        }
+        true
+    }
 }
 
 fn first_of(key: &str, prefix: &str) -> u64 {

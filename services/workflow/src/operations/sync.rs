@@ -12,6 +12,8 @@ use crate::Engine;
 use crate::engine::{Express, Start};
 use crate::record::status_name;
 
+/// Express executions that nobody waits for, at a time.
+pub(crate) const BEHIND_MAX: usize = 10_000;
 /// How long an express execution may take.
 const TIME_MAX: Duration = Duration::from_secs(5 * 60);
 
@@ -43,13 +45,17 @@ pub(super) fn start(scope: &Scope<'_>) -> Performed {
 /// Starts an express execution that nobody waits for.
 pub(super) fn run_behind(scope: &Scope<'_>, start: Start) -> Result<(), Failed> {
     let express = scope.engine.run_express(&start).map_err(execution::not_started)?;
-    if express.execution.status() == Status::Running {
-        let engine = Arc::clone(scope.engine);
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(async move { run(&engine, express).await })),
-            Err(_) => tracing::error!("an express execution needs a runtime"),
-        }
+    if express.execution.status() != Status::Running {
+        return Ok(());
     }
+    let Ok(place) = Arc::clone(&scope.engine.behind).try_acquire_owned() else {
+        return Err(execution::not_started(crate::engine::StartError::Full));
+    };
+    let engine = Arc::clone(scope.engine);
+    scope.engine.runtime.spawn(async move {
+        let _place = place;
+        run(&engine, express).await
+    });
     Ok(())
 }
 
