@@ -1,5 +1,5 @@
 //! What AWS's own Envoy image does to reach its control plane, done by the upstream Envoy: the same bootstrap – state of the
-//! world over ADS, Google's gRPC library, node id, cluster and metadata – by a socket in the file system.
+//! world over ADS, Google's gRPC library, node id, cluster and metadata – by a socket in the file system, and by TLS.
 
 #![allow(dead_code, reason = "each test uses its part of the server module")]
 
@@ -140,6 +140,80 @@ fn the_images_bootstrap_reaches_the_control_plane_by_a_socket() {
         }},
         "load_assignment": {"cluster_name": "ads", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {
             "pipe": {"path": socket},
+        }}}]}]},
+    }]);
+    serves(folder.path(), "own", &bootstrap(&own, &cluster, other, [ingress, egress]), other);
+}
+
+/// Makes an authority and a certificate for 127.0.0.1 that it signed.
+fn certificate(folder: &Path) -> Option<[PathBuf; 3]> {
+    let [authority, authority_key, cert, key, request, extensions] =
+        ["ca.pem", "ca.key", "cert.pem", "key.pem", "request.pem", "extensions"].map(|name| folder.join(name));
+    std::fs::write(&extensions, "subjectAltName=IP:127.0.0.1,DNS:localhost\n").expect("written");
+    let openssl = |words: &[&std::ffi::OsStr]| {
+        Command::new("openssl").args(words).stdout(Stdio::null()).stderr(Stdio::null()).status()
+    };
+    let word = std::ffi::OsStr::new;
+    let made = openssl(&[
+        word("req"), word("-x509"), word("-newkey"), word("ec"), word("-pkeyopt"), word("ec_paramgen_curve:P-256"), word("-nodes"),
+        word("-subj"), word("/CN=authority"), word("-days"), word("2"),
+        word("-keyout"), authority_key.as_os_str(), word("-out"), authority.as_os_str(),
+    ]);
+    if made.is_err() {
+        eprintln!("SKIPPED: no openssl");
+        return None;
+    }
+    assert!(made.is_ok_and(|status| status.success()));
+    let asked = openssl(&[
+        word("req"), word("-newkey"), word("ec"), word("-pkeyopt"), word("ec_paramgen_curve:P-256"), word("-nodes"),
+        word("-subj"), word("/CN=control"), word("-keyout"), key.as_os_str(), word("-out"), request.as_os_str(),
+    ]);
+    assert!(asked.is_ok_and(|status| status.success()));
+    let signed = openssl(&[
+        word("x509"), word("-req"), word("-in"), request.as_os_str(), word("-CA"), authority.as_os_str(), word("-CAkey"),
+        authority_key.as_os_str(), word("-CAcreateserial"), word("-days"), word("2"), word("-extfile"), extensions.as_os_str(),
+        word("-out"), cert.as_os_str(),
+    ]);
+    assert!(signed.is_ok_and(|status| status.success()));
+    Some([authority, cert, key])
+}
+
+#[test]
+fn the_images_bootstrap_reaches_the_control_plane_by_tls_with_a_trusted_authority() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some([authority, cert, key]) = certificate(folder.path()) else { return };
+    let [port, admin, ingress, egress, other] = free_ports();
+    let text = |path: &Path| path.to_str().expect("text").to_owned();
+    let listen = format!("127.0.0.1:{port}");
+    let server =
+        Server::start(&["--tls-listen", &listen, "--tls-cert", &text(&cert), "--tls-key", &text(&key)]);
+    mesh(&server);
+    // Whoever trusts the authority is served, and nobody else is.
+    let url = format!("https://127.0.0.1:{port}/readyz");
+    let ask = |more: &[&str]| {
+        Command::new("curl").args(["-sS", "-m", "5", "-o", "/dev/null", &url]).args(more).stderr(Stdio::null()).status()
+    };
+    assert!(ask(&["--cacert", &text(&authority)]).is_ok_and(|status| status.success()));
+    assert!(ask(&[]).is_ok_and(|status| !status.success()));
+    let google = json!({"google_grpc": {
+        "target_uri": listen, "stat_prefix": "ads",
+        "channel_credentials": {"ssl_credentials": {"root_certs": {"filename": authority}}},
+    }});
+    serves(folder.path(), "google", &bootstrap(&google, &json!([]), admin, [ingress, egress]), admin);
+    let own = json!({"envoy_grpc": {"cluster_name": "ads"}});
+    let protocol = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let context = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+    let cluster = json!([{
+        "name": "ads", "type": "STATIC",
+        "typed_extension_protocol_options": {protocol: {
+            "@type": format!("type.googleapis.com/{protocol}"), "explicit_http_config": {"http2_protocol_options": {}},
+        }},
+        "transport_socket": {"name": "tls", "typed_config": {
+            "@type": format!("type.googleapis.com/{context}"),
+            "common_tls_context": {"validation_context": {"trusted_ca": {"filename": authority}}},
+        }},
+        "load_assignment": {"cluster_name": "ads", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {
+            "socket_address": {"address": "127.0.0.1", "port_value": port},
         }}}]}]},
     }]);
     serves(folder.path(), "own", &bootstrap(&own, &cluster, other, [ingress, egress]), other);

@@ -15,7 +15,7 @@ use selvedge_control::operations;
 use selvedge_control::policies::{PoliciesRoute, PolicyKindsRoute};
 use selvedge_control::publish;
 use selvedge_control::registry;
-use selvedge_control::server::{self, Listener, Server, UnixSocket};
+use selvedge_control::server::{self, Listener, Server, Tls, UnixSocket};
 use selvedge_control::status::StatusRoute;
 use selvedge_control::xds;
 use selvedge_model::Strictness;
@@ -64,6 +64,15 @@ pub(crate) struct ControlArgs {
     /// Listen on a socket in the file system as well, for sidecars of this machine: APPMESH_XDS_ENDPOINT=unix://PATH
     #[arg(long, value_name = "PATH", env = "SELVEDGE_XDS_UNIX")]
     xds_unix: Option<PathBuf>,
+    /// Listen with TLS as well, for clients that want it, such as AWS's Envoy image
+    #[arg(long, value_name = "ADDRESS", env = "SELVEDGE_TLS_LISTEN", requires = "tls_cert", requires = "tls_key")]
+    tls_listen: Option<SocketAddr>,
+    /// The certificate of the TLS port with its chain, PEM
+    #[arg(long, value_name = "FILE", env = "SELVEDGE_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
+    /// Its key, PEM
+    #[arg(long, value_name = "FILE", env = "SELVEDGE_TLS_KEY")]
+    tls_key: Option<PathBuf>,
     #[command(flatten)]
     dns: DnsArgs,
     /// Bind an address that other machines can reach. Requests are not authenticated: whoever reaches it can read and change
@@ -88,7 +97,16 @@ pub(crate) struct Settings {
     api: operations::Settings,
     allowed_hosts: Vec<String>,
     xds_unix: Option<PathBuf>,
+    tls: Option<TlsSettings>,
     dns: Option<dns::Settings>,
+}
+
+/// A port with TLS.
+#[derive(Debug, Clone)]
+struct TlsSettings {
+    listen: SocketAddr,
+    certificate: PathBuf,
+    key: PathBuf,
 }
 
 impl ControlArgs {
@@ -113,7 +131,14 @@ impl ControlArgs {
         let drain = Duration::from_secs(self.drain_seconds);
         let (allowed_hosts, xds_unix) = (self.allowed_hosts.clone(), self.xds_unix.clone());
         let dns = self.dns.settings()?;
-        Ok(Settings { listen, store, drain, api, allowed_hosts, xds_unix, dns })
+        let tls = match (self.tls_listen, &self.tls_cert, &self.tls_key) {
+            (Some(listen), Some(certificate), Some(key)) => {
+                address::check(listen, self.allow_unauthenticated_remote)?;
+                Some(TlsSettings { listen, certificate: certificate.clone(), key: key.clone() })
+            }
+            _ => None,
+        };
+        Ok(Settings { listen, store, drain, api, allowed_hosts, xds_unix, tls, dns })
     }
 }
 
@@ -128,6 +153,7 @@ impl Settings {
             api,
             allowed_hosts: Vec::new(),
             xds_unix: None,
+            tls: None,
             dns: None,
         }
     }
@@ -210,6 +236,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
         UnixSocket::listen(path).with_context(|| format!("failed to listen on {}", path.display()))
     });
     let unix = unix.transpose()?;
+    let tls = settings.tls.as_ref().map(listen_tls).transpose()?;
     let (drain, draining) = watch::channel(false);
     // Replicas over one store tell each other apart by a name that none has had before.
     let replica = uuid::Uuid::new_v4().to_string();
@@ -228,7 +255,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
     let sweeper = registry::sweep::run(store, api.registry(), Arc::new(System), draining.clone());
     let sweeper = tokio::spawn(sweeper);
     let server = Arc::new(Server::new(Arc::new(api), Some(xds::routes(&publisher.handle(), &draining))));
-    let listeners = [Some(Listener::Tcp(listener)), unix.map(Listener::Unix)];
+    let listeners = [Some(Listener::Tcp(listener)), unix.map(Listener::Unix), tls];
     let mut servers = JoinSet::new();
     for listener in listeners.into_iter().flatten() {
         servers.spawn(Arc::clone(&server).run_on(listener, draining.clone(), settings.drain));
@@ -236,6 +263,13 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
     wait_until_loaded(&publisher.handle()).await;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ready");
     Ok(Running { address, drain, dns, servers, sweeper, publisher })
+}
+
+fn listen_tls(settings: &TlsSettings) -> Result<Listener, Failure> {
+    let tls = Tls::read(&settings.certificate, &settings.key).context("failed to serve TLS")?;
+    let listener = server::listen(settings.listen)
+        .with_context(|| format!("failed to listen on {}", settings.listen))?;
+    Ok(Listener::Tls(listener, tls))
 }
 
 fn start_dns(

@@ -5,6 +5,7 @@
 
 mod authority;
 mod listener;
+mod tls;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use crate::api::{Answer, Api};
 use authority::Mended;
 use listener::Accepted;
 pub use listener::{Listener, UnixSocket, listen};
+pub use tls::{TLS_HANDSHAKE_TIMEOUT, Tls, TlsError};
 
 /// Connections at a time. Each sidecar keeps one, and clients of the API come and go.
 pub const CONNECTIONS_MAX: usize = 16_384;
@@ -114,6 +116,12 @@ impl Server {
                         Accepted::Unix(stream) => {
                             connections.spawn(server.serve(Mended::new(stream), peer, permit, drain))
                         }
+                        Accepted::Tls(stream, tls) => connections.spawn(async move {
+                            match tls.accept(stream).await {
+                                Ok(stream) => server.serve(stream, peer, permit, drain).await,
+                                Err(error) => tracing::debug!(%error, "no handshake"),
+                            }
+                        }),
                     };
                 }
             }

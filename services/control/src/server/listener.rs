@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tonic::transport::server::{Connected as _, TcpConnectInfo};
 
-use super::BACKLOG;
+use super::{BACKLOG, Tls};
 
 /// Whoever reaches the folder may connect, as every user of the machine may to a port of loopback.
 const SOCKET_MODE: u32 = 0o666;
@@ -18,6 +18,8 @@ const SOCKET_MODE: u32 = 0o666;
 pub enum Listener {
     Tcp(TcpListener),
     Unix(UnixSocket),
+    /// A port whose connections begin with a handshake.
+    Tls(TcpListener, Tls),
 }
 
 /// A socket in the file system; its file goes with it.
@@ -32,6 +34,7 @@ pub struct UnixSocket {
 pub(super) enum Accepted {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(TcpStream, Tls),
 }
 
 /// A listening socket with room for a mesh's sidecars that all come back at once.
@@ -85,6 +88,11 @@ impl Listener {
                 Ok(Accepted::Tcp(stream))
             }
             Self::Unix(socket) => Ok(Accepted::Unix(socket.listener.accept().await?.0)),
+            Self::Tls(listener, tls) => {
+                let (stream, _) = listener.accept().await?;
+                let _ = stream.set_nodelay(true);
+                Ok(Accepted::Tls(stream, tls.clone()))
+            }
         }
     }
 }
@@ -93,7 +101,7 @@ impl Accepted {
     /// Where the peer is; a peer on this machine has no address of its own.
     pub(super) fn peer(&self) -> Option<TcpConnectInfo> {
         match self {
-            Self::Tcp(stream) => Some(stream.connect_info()),
+            Self::Tcp(stream) | Self::Tls(stream, _) => Some(stream.connect_info()),
             Self::Unix(_) => None,
         }
     }
