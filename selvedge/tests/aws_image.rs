@@ -148,16 +148,29 @@ fn the_images_bootstrap_reaches_the_control_plane_by_a_socket() {
 /// Makes an authority and a certificate for 127.0.0.1 that it signed.
 fn certificate(folder: &Path) -> Option<[PathBuf; 3]> {
     let [authority, authority_key, cert, key, request, extensions] =
-        ["ca.pem", "ca.key", "cert.pem", "key.pem", "request.pem", "extensions"].map(|name| folder.join(name));
+        ["ca.pem", "ca.key", "cert.pem", "key.pem", "request.pem", "extensions"]
+            .map(|name| folder.join(name));
     std::fs::write(&extensions, "subjectAltName=IP:127.0.0.1,DNS:localhost\n").expect("written");
     let openssl = |words: &[&std::ffi::OsStr]| {
         Command::new("openssl").args(words).stdout(Stdio::null()).stderr(Stdio::null()).status()
     };
     let word = std::ffi::OsStr::new;
     let made = openssl(&[
-        word("req"), word("-x509"), word("-newkey"), word("ec"), word("-pkeyopt"), word("ec_paramgen_curve:P-256"), word("-nodes"),
-        word("-subj"), word("/CN=authority"), word("-days"), word("2"),
-        word("-keyout"), authority_key.as_os_str(), word("-out"), authority.as_os_str(),
+        word("req"),
+        word("-x509"),
+        word("-newkey"),
+        word("ec"),
+        word("-pkeyopt"),
+        word("ec_paramgen_curve:P-256"),
+        word("-nodes"),
+        word("-subj"),
+        word("/CN=authority"),
+        word("-days"),
+        word("2"),
+        word("-keyout"),
+        authority_key.as_os_str(),
+        word("-out"),
+        authority.as_os_str(),
     ]);
     if made.is_err() {
         eprintln!("SKIPPED: no openssl");
@@ -165,14 +178,36 @@ fn certificate(folder: &Path) -> Option<[PathBuf; 3]> {
     }
     assert!(made.is_ok_and(|status| status.success()));
     let asked = openssl(&[
-        word("req"), word("-newkey"), word("ec"), word("-pkeyopt"), word("ec_paramgen_curve:P-256"), word("-nodes"),
-        word("-subj"), word("/CN=control"), word("-keyout"), key.as_os_str(), word("-out"), request.as_os_str(),
+        word("req"),
+        word("-newkey"),
+        word("ec"),
+        word("-pkeyopt"),
+        word("ec_paramgen_curve:P-256"),
+        word("-nodes"),
+        word("-subj"),
+        word("/CN=control"),
+        word("-keyout"),
+        key.as_os_str(),
+        word("-out"),
+        request.as_os_str(),
     ]);
     assert!(asked.is_ok_and(|status| status.success()));
     let signed = openssl(&[
-        word("x509"), word("-req"), word("-in"), request.as_os_str(), word("-CA"), authority.as_os_str(), word("-CAkey"),
-        authority_key.as_os_str(), word("-CAcreateserial"), word("-days"), word("2"), word("-extfile"), extensions.as_os_str(),
-        word("-out"), cert.as_os_str(),
+        word("x509"),
+        word("-req"),
+        word("-in"),
+        request.as_os_str(),
+        word("-CA"),
+        authority.as_os_str(),
+        word("-CAkey"),
+        authority_key.as_os_str(),
+        word("-CAcreateserial"),
+        word("-days"),
+        word("2"),
+        word("-extfile"),
+        extensions.as_os_str(),
+        word("-out"),
+        cert.as_os_str(),
     ]);
     assert!(signed.is_ok_and(|status| status.success()));
     Some([authority, cert, key])
@@ -191,7 +226,11 @@ fn the_images_bootstrap_reaches_the_control_plane_by_tls_with_a_trusted_authorit
     // Whoever trusts the authority is served, and nobody else is.
     let url = format!("https://127.0.0.1:{port}/readyz");
     let ask = |more: &[&str]| {
-        Command::new("curl").args(["-sS", "-m", "5", "-o", "/dev/null", &url]).args(more).stderr(Stdio::null()).status()
+        Command::new("curl")
+            .args(["-sS", "-m", "5", "-o", "/dev/null", &url])
+            .args(more)
+            .stderr(Stdio::null())
+            .status()
     };
     assert!(ask(&["--cacert", &text(&authority)]).is_ok_and(|status| status.success()));
     assert!(ask(&[]).is_ok_and(|status| !status.success()));

@@ -65,7 +65,13 @@ pub(crate) struct ControlArgs {
     #[arg(long, value_name = "PATH", env = "SELVEDGE_XDS_UNIX")]
     xds_unix: Option<PathBuf>,
     /// Listen with TLS as well, for clients that want it, such as AWS's Envoy image
-    #[arg(long, value_name = "ADDRESS", env = "SELVEDGE_TLS_LISTEN", requires = "tls_cert", requires = "tls_key")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "SELVEDGE_TLS_LISTEN",
+        requires = "tls_cert",
+        requires = "tls_key"
+    )]
     tls_listen: Option<SocketAddr>,
     /// The certificate of the TLS port with its chain, PEM
     #[arg(long, value_name = "FILE", env = "SELVEDGE_TLS_CERT")]

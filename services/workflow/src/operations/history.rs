@@ -52,7 +52,10 @@ pub(super) fn get(scope: &Scope<'_>) -> Result<Value, Failed> {
     let prefix = key::histories(&record.machine, &record.name);
     let mut last_key: Option<String> = None;
     // A few documents at a time: a history may be larger than memory.
-    'chunks: while from <= to {
+    'chunks: loop {
+        if from > to {
+            break;
+        }
         let chunks = view.scan(&prefix, last_key.as_deref(), CHUNKS_AT_A_TIME)?;
         let is_last = chunks.len() < CHUNKS_AT_A_TIME;
         for (index, chunk) in chunks.iter().enumerate() {
