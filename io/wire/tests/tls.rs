@@ -236,7 +236,7 @@ async fn versions_that_do_not_meet_end_in_an_alert() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_holds_no_buffer_and_a_forged_record_ends_it() {
+async fn a_peer_that_says_farewell_is_at_its_end() {
     let pair = pair(true, true);
     let (client, server) = handshake(&pair).await;
     let (client, mut server) = (client.unwrap(), server.unwrap());
