@@ -59,7 +59,6 @@ const PACKAGES: &[Package] = &[
     Package { name: "bind9-dnsutils", probe: &["dig", "-v"], used_for: "the DNS server's tests" },
     Package { name: "dnsmasq-base", probe: &["dnsmasq", "--version"], used_for: "the bench" },
     Package { name: "unbound", probe: &["unbound", "-V"], used_for: "the bench" },
-    Package { name: "valgrind", probe: &["valgrind", "--version"], used_for: "counting instructions" },
     Package { name: "nginx-light", probe: &["nginx", "-v"], used_for: "the bench" },
     Package { name: "haproxy", probe: &["haproxy", "-v"], used_for: "the bench" },
 ];
