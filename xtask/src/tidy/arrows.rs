@@ -35,6 +35,7 @@ const ROOMS: &[Room] = &[
     room("selvedge-aws", &["selvedge-model"]),
     room("selvedge-registry", &[]),
     room("selvedge-dns", &["selvedge-registry"]),
+    room("selvedge-site", &[]),
     room("selvedge-query", &[]),
     room("selvedge-asl", &["selvedge-query"]),
     room("selvedge-identity", &["selvedge-traffic"]),

@@ -1,0 +1,319 @@
+//! A configuration as a program: what to listen on, and what holds for a request.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::condition::{self, Condition, ConditionId, Truth, Truths};
+use crate::directive::{Directives, Global, Setter};
+use crate::facts::RequestFacts;
+use crate::listener::Listener;
+use crate::pattern::PatternExhausted;
+use crate::place::{Place, Sources};
+use crate::route::Route;
+use crate::value::Value;
+
+/// The conditions of one configuration.
+pub const CONDITIONS_MAX: usize = 4095;
+/// The combinations of conditions whose directives one [`Resolver`] remembers; it starts anew beyond.
+pub const RESOLVED_MAX: usize = 512;
+
+/// A compiled configuration. Requests keep the program that they began with.
+#[derive(Debug)]
+pub struct Program {
+    /// What to listen on.
+    pub listeners: Vec<Listener>,
+    /// All conditions, by number; those that one depends on come before it.
+    pub conditions: Vec<Condition>,
+    /// What is set, and by which block.
+    pub(crate) rules: RuleSet,
+    /// What holds when no condition does.
+    pub(crate) base: Arc<Resolved>,
+    /// The files that it was compiled from.
+    pub sources: Sources,
+}
+
+/// How what is set for a request is found.
+#[derive(Debug)]
+pub(crate) enum RuleSet {
+    /// lighttpd's way: every block whose condition holds sets its directives, the later ones over the earlier.
+    Patches(Vec<Patch>),
+    /// Our own form's way: the first route that fits, and nothing of the others.
+    Routes(Vec<Route>),
+}
+
+/// What one block sets.
+#[derive(Debug)]
+pub(crate) struct Patch {
+    /// The block's condition; `None` is the global block.
+    pub(crate) condition: Option<ConditionId>,
+    pub(crate) assignments: Vec<Assignment>,
+}
+
+/// One directive of a block.
+pub(crate) struct Assignment {
+    pub(crate) key: Arc<str>,
+    pub(crate) value: Value,
+    pub(crate) place: Place,
+    /// `None`: of no consequence.
+    pub(crate) setter: Option<Setter>,
+}
+
+/// What holds for a request.
+#[derive(Clone, Debug, Default)]
+pub struct Resolved {
+    /// Everything that is set.
+    pub directives: Directives,
+    /// A number that is the same for requests for which the same holds; 0 when no condition holds.
+    pub id: u32,
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Origin {
+    /// The directive.
+    pub key: Arc<str>,
+    /// Its value.
+    pub value: Value,
+    /// Where it was set.
+    pub place: Place,
+    /// By which block.
+    pub condition: Option<ConditionId>,
+    /// The value was set again by a later block that holds as well.
+    pub overridden: bool,
+}
+
+/// Answers what holds for requests, and remembers it by the conditions that hold. Each thread has its own, so that no
+/// request waits for another.
+#[derive(Debug)]
+pub struct Resolver {
+    program: Arc<Program>,
+    known: HashMap<Mask, Arc<Resolved>, foldhash::Build>,
+    next_id: u32,
+}
+
+/// The conditions that hold, a bit for each.
+type Mask = SmallVec<[u64; 2]>;
+
+mod foldhash {
+    //! A hasher without entropy: the keys are masks of our own conditions, not a stranger's bytes.
+
+    use std::hash::{BuildHasher, Hasher};
+
+    #[derive(Clone, Copy, Debug, Default)]
+    pub(super) struct Build;
+
+    pub(super) struct Mix(u64);
+
+    impl BuildHasher for Build {
+        type Hasher = Mix;
+
+        fn build_hasher(&self) -> Mix {
+            Mix(0xcbf2_9ce4_8422_2325)
+        }
+    }
+
+    impl Hasher for Mix {
+        fn write(&mut self, bytes: &[u8]) {
+            for chunk in bytes.chunks(8) {
+                let mut word = [0; 8];
+                word[..chunk.len()].copy_from_slice(chunk);
+                self.write_u64(u64::from_ne_bytes(word));
+            }
+        }
+
+        fn write_u64(&mut self, word: u64) {
+            self.0 = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        }
+
+        fn finish(&self) -> u64 {
+            self.0
+        }
+    }
+}
+
+impl Program {
+    /// What is set once for the process.
+    pub fn global(&self) -> &Global {
+        &self.base.directives.global
+    }
+
+    /// What holds when no condition does.
+    pub fn base(&self) -> &Arc<Resolved> {
+        &self.base
+    }
+
+    /// What holds for a request, without remembering it. Ask again after a rewrite, with the new path. Requests are
+    /// served through a [`Resolver`].
+    ///
+    /// # Errors
+    /// [`PatternExhausted`] when an expression takes too long on what the request brought: nobody knows which rules hold,
+    /// and the request is to be refused.
+    pub fn resolve(&self, facts: &RequestFacts<'_>) -> Result<Arc<Resolved>, PatternExhausted> {
+        match &self.rules {
+            RuleSet::Patches(patches) => {
+                let truths = self.judge(facts)?;
+                Ok(Arc::new(self.applied(patches, &truths, 0)))
+            }
+            RuleSet::Routes(routes) => Ok(Arc::clone(self.routed(routes, facts)?)),
+        }
+    }
+
+    /// What is known of every condition.
+    ///
+    /// # Errors
+    /// [`PatternExhausted`].
+    pub fn judge(&self, facts: &RequestFacts<'_>) -> Result<Truths, PatternExhausted> {
+        condition::judge(&self.conditions, facts)
+    }
+
+    /// The condition of this number.
+    pub fn condition(&self, id: ConditionId) -> Option<&Condition> {
+        self.conditions.get(usize::from(id.0))
+    }
+
+    /// Where everything that holds for a request came from, in the order in which it was set.
+    ///
+    /// # Errors
+    /// [`PatternExhausted`].
+    pub fn origins(&self, facts: &RequestFacts<'_>) -> Result<Vec<Origin>, PatternExhausted> {
+        let mut origins: Vec<Origin> = Vec::new();
+        let mut add = |condition, assignment: &Assignment| {
+            for earlier in origins.iter_mut().filter(|earlier| earlier.key == assignment.key) {
+                earlier.overridden = true;
+            }
+            origins.push(Origin {
+                key: Arc::clone(&assignment.key),
+                value: assignment.value.clone(),
+                place: assignment.place,
+                condition,
+                overridden: false,
+            });
+        };
+        match &self.rules {
+            RuleSet::Patches(patches) => {
+                let truths = self.judge(facts)?;
+                for patch in patches.iter().filter(|patch| patch.holds(&truths)) {
+                    patch.assignments.iter().for_each(|assignment| add(patch.condition, assignment));
+                }
+            }
+            RuleSet::Routes(routes) => {
+                if let Some(route) = first(routes, facts)? {
+                    route.assignments.iter().for_each(|assignment| add(None, assignment));
+                }
+            }
+        }
+        Ok(origins)
+    }
+
+    fn routed<'a>(
+        &'a self,
+        routes: &'a [Route],
+        facts: &RequestFacts<'_>,
+    ) -> Result<&'a Arc<Resolved>, PatternExhausted> {
+        Ok(first(routes, facts)?.map_or(&self.base, |route| &route.resolved))
+    }
+
+    fn applied(&self, patches: &[Patch], truths: &Truths, id: u32) -> Resolved {
+        let mut resolved = Resolved { directives: self.base.directives.clone(), id };
+        for patch in patches.iter().filter(|patch| patch.condition.is_some() && patch.holds(truths)) {
+            patch.apply(&mut resolved.directives);
+        }
+        resolved
+    }
+}
+
+fn first<'a>(routes: &'a [Route], facts: &RequestFacts<'_>) -> Result<Option<&'a Route>, PatternExhausted> {
+    for route in routes {
+        if route.fits(facts)? {
+            return Ok(Some(route));
+        }
+    }
+    Ok(None)
+}
+
+// === impl Resolver ===
+
+impl Resolver {
+    /// Answers for `program`.
+    pub fn new(program: Arc<Program>) -> Self {
+        Self { program, known: HashMap::default(), next_id: 0 }
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// What holds for a request. Ask again after a rewrite, with the new path.
+    ///
+    /// # Errors
+    /// [`PatternExhausted`], as [`Program::resolve`].
+    pub fn resolve(&mut self, facts: &RequestFacts<'_>) -> Result<Arc<Resolved>, PatternExhausted> {
+        let patches = match &self.program.rules {
+            RuleSet::Patches(_) if self.program.conditions.is_empty() => {
+                return Ok(Arc::clone(&self.program.base));
+            }
+            RuleSet::Patches(patches) => patches,
+            RuleSet::Routes(routes) => return Ok(Arc::clone(self.program.routed(routes, facts)?)),
+        };
+        let truths = self.program.judge(facts)?;
+        let mask = mask(&truths);
+        if mask.iter().all(|word| *word == 0) {
+            return Ok(Arc::clone(&self.program.base));
+        }
+        if let Some(resolved) = self.known.get(&mask) {
+            return Ok(Arc::clone(resolved));
+        }
+        if self.known.len() >= RESOLVED_MAX {
+            self.known.clear();
+        }
+        self.next_id = self.next_id.wrapping_add(1).max(1);
+        let resolved = Arc::new(self.program.applied(patches, &truths, self.next_id));
+        self.known.insert(mask, Arc::clone(&resolved));
+        Ok(resolved)
+    }
+}
+
+fn mask(truths: &Truths) -> Mask {
+    let mut mask = Mask::from_elem(0, truths.len().div_ceil(64));
+    for (index, truth) in truths.iter().enumerate() {
+        mask[index / 64] |= u64::from(*truth == Truth::True) << (index % 64);
+    }
+    mask
+}
+
+// === impl Patch ===
+
+impl Patch {
+    fn holds(&self, truths: &Truths) -> bool {
+        self.condition.is_none_or(|id| truths.get(usize::from(id.0)) == Some(&Truth::True))
+    }
+
+    pub(crate) fn apply(&self, directives: &mut Directives) {
+        for setter in self.assignments.iter().filter_map(|assignment| assignment.setter.as_ref()) {
+            setter(directives);
+        }
+    }
+}
+
+impl fmt::Debug for Assignment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} = {:?}", self.key, self.value)
+    }
+}
+
+impl Default for Program {
+    /// Nothing to listen on, and the defaults.
+    fn default() -> Self {
+        Self {
+            listeners: Vec::new(),
+            conditions: Vec::new(),
+            rules: RuleSet::Patches(Vec::new()),
+            base: Arc::default(),
+            sources: Sources::default(),
+        }
+    }
+}

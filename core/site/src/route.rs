@@ -1,0 +1,92 @@
+//! Our own form's routes: the first that fits a request decides.
+
+use std::sync::Arc;
+
+use crate::facts::RequestFacts;
+use crate::pattern::{Pattern, PatternExhausted};
+use crate::program::{Assignment, Resolved};
+
+/// A route.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) hosts: Vec<HostMatch>,
+    pub(crate) path: PathMatch,
+    pub(crate) methods: Vec<Box<str>>,
+    pub(crate) headers: Vec<HeaderMatch>,
+    pub(crate) sockets: Vec<Box<str>>,
+    pub(crate) resolved: Arc<Resolved>,
+    pub(crate) assignments: Vec<Assignment>,
+}
+
+/// A host that is asked for; ports do not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HostMatch {
+    Exact(Box<str>),
+    /// `*.example.org`, with its dot.
+    Suffix(Box<str>),
+}
+
+/// A path that is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum PathMatch {
+    Any,
+    Exact(Box<str>),
+    /// `/api/*`, without its star.
+    Prefix(Box<str>),
+    /// With variables.
+    Pattern(Pattern),
+}
+
+/// A header that has to be there.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct HeaderMatch {
+    pub(crate) name: Box<str>,
+    pub(crate) value: Box<str>,
+}
+
+impl Route {
+    pub(crate) fn fits(&self, facts: &RequestFacts<'_>) -> Result<bool, PatternExhausted> {
+        let host = facts.host.map(without_port);
+        let hosts =
+            self.hosts.is_empty() || host.is_some_and(|host| self.hosts.iter().any(|one| one.fits(host)));
+        let sockets = self.sockets.is_empty()
+            || facts.socket.is_some_and(|socket| self.sockets.iter().any(|one| **one == *socket));
+        let methods = self.methods.is_empty()
+            || facts.method.is_some_and(|method| self.methods.iter().any(|one| **one == *method));
+        let headers = self.headers.iter().all(|one| {
+            facts
+                .headers
+                .and_then(|headers| headers.header(&one.name))
+                .is_some_and(|value| *value == *one.value)
+        });
+        Ok(hosts && sockets && methods && headers && self.path.fits(facts.path)?)
+    }
+}
+
+impl HostMatch {
+    fn fits(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(exact) => **exact == *host,
+            Self::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(&**suffix),
+        }
+    }
+}
+
+impl PathMatch {
+    fn fits(&self, path: Option<&str>) -> Result<bool, PatternExhausted> {
+        let Some(path) = path else { return Ok(matches!(self, Self::Any)) };
+        Ok(match self {
+            Self::Any => true,
+            Self::Exact(exact) => **exact == *path,
+            Self::Prefix(prefix) => path.starts_with(&**prefix),
+            Self::Pattern(pattern) => pattern.matches(path)?,
+        })
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        _ => host,
+    }
+}
