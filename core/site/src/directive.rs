@@ -22,7 +22,7 @@ pub use deflate::{ContentEncoding, DeflateParams};
 pub use edge::{SignIn, WorkflowElse, WorkflowRoute};
 pub use expire::{Expire, ExpireBase};
 pub use forwarded::{Forwarded, ForwardedParts, Forwarder, ProxyHeader, Trust};
-pub(crate) use reading::Reading;
+pub(crate) use reading::{Ids, Reading, truth};
 pub use rules::{Rule, Rules};
 pub use server::{FeatureFlags, ParseOptions, SharedRate, UrlNormalize};
 

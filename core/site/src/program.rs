@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::Compat;
 use crate::condition::{self, Condition, ConditionId, Truth, Truths};
 use crate::directive::{Directives, Global, Setter};
 use crate::facts::RequestFacts;
@@ -33,6 +34,8 @@ pub struct Program {
     pub(crate) base: Arc<Resolved>,
     /// The files that it was compiled from.
     pub sources: Sources,
+    /// Whose meaning counts where versions of lighttpd differ.
+    pub compat: Compat,
 }
 
 /// How what is set for a request is found.
@@ -41,6 +44,7 @@ pub(crate) enum RuleSet {
     /// lighttpd's way: every block whose condition holds sets its directives, the later ones over the earlier.
     Patches(Vec<Patch>),
     /// Our own form's way: the first route that fits, and nothing of the others.
+    #[expect(dead_code, reason = "our own form, which makes routes, is on its way")]
     Routes(Vec<Route>),
 }
 
@@ -314,6 +318,7 @@ impl Default for Program {
             rules: RuleSet::Patches(Vec::new()),
             base: Arc::default(),
             sources: Sources::default(),
+            compat: Compat::default(),
         }
     }
 }

@@ -1,0 +1,534 @@
+//! From what a configuration says to a program.
+
+use std::sync::Arc;
+
+use super::block::{Block, Document};
+use super::condition::normal_percents;
+use super::module::{self, Known, Owner};
+use crate::Compat;
+use crate::condition::{Condition, ConditionId, Field, Operand, Operation};
+use crate::diagnostic::{Diagnostic, Severity, did_you_mean};
+use crate::directive::rules::{self, Rule, Rules};
+use crate::directive::{self, Directives, Ids, ParseOptions, Reading, Scope, Setter};
+use crate::listener::{ListenAddress, Listener};
+use crate::place::Place;
+use crate::program::{Assignment, Patch, Program, Resolved, RuleSet};
+use crate::value::{List, Value};
+
+/// How far a configuration is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// As `-t` and `-p` do: the grammar, and the server's own directives.
+    Syntax,
+    /// As `-tt` does: modules and their directives as well.
+    Modules,
+}
+
+/// A program, and what is to be said of it.
+#[derive(Debug)]
+pub struct Compiled {
+    /// `None` when something keeps the server from starting, and at [`Level::Syntax`].
+    pub program: Option<Program>,
+    /// What is wrong or odd.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Compiles a configuration.
+pub fn compile(document: &Document, compat: Compat, level: Level) -> Compiled {
+    let mut compiler = Compiler {
+        document,
+        compat,
+        modules: Vec::new(),
+        found: Vec::new(),
+        ids: Ids::default(),
+        normalize: true,
+    };
+    compiler.modules();
+    let server = compiler.patches(|owner| owner == Owner::Server, Level::Syntax);
+    let mut base = Directives::default();
+    base.url.redirect_code = if compat >= Compat::V1_4_85 { 308 } else { 301 };
+    if let Some(global) = server.iter().find(|patch| patch.condition.is_none()) {
+        global.apply(&mut base);
+    }
+    settle_parse_options(&mut base);
+    compiler.normalize = base.global.http_parseopts.url.is_some();
+    let mut conditions = compiler.conditions();
+    if level == Level::Syntax || compiler.failed() {
+        return Compiled { program: None, diagnostics: compiler.found };
+    }
+    compiler.check_modules();
+    let patches = compiler.all_patches();
+    compiler.unknown();
+    if let Some(global) = patches.iter().find(|patch| patch.condition.is_none()) {
+        global.apply(&mut base);
+    }
+    settle_parse_options(&mut base);
+    base.global.modules = compiler.modules.clone().into();
+    let listeners = compiler.listeners(&base, &patches, &mut conditions);
+    if base.server.document_root.is_none() {
+        let found = Diagnostic::error(None, "server.document-root is not set");
+        compiler
+            .found
+            .push(found.with_hint("even a server that only passes requests on needs one, as for lighttpd"));
+    }
+    let program = (!compiler.failed()).then(|| Program {
+        listeners,
+        conditions,
+        rules: RuleSet::Patches(patches),
+        base: Arc::new(Resolved { directives: base, id: 0 }),
+        sources: document.sources.clone(),
+        compat,
+    });
+    Compiled { program, diagnostics: compiler.found }
+}
+
+struct Compiler<'d> {
+    document: &'d Document,
+    compat: Compat,
+    /// The modules that are loaded.
+    modules: Vec<Arc<str>>,
+    found: Vec<Diagnostic>,
+    ids: Ids,
+    /// URLs are brought to one form.
+    normalize: bool,
+}
+
+impl Compiler<'_> {
+    fn failed(&self) -> bool {
+        self.found.iter().any(|found| found.severity == Severity::Error)
+    }
+
+    fn uses(&self, keys: &[&str]) -> bool {
+        let counts = |value: &Value| match value {
+            Value::List(list) => !list.is_empty(),
+            value => directive::truth(value).unwrap_or(false),
+        };
+        keys.iter().any(|key| self.document.occurrences(key).any(|(value, ..)| counts(value)))
+    }
+
+    /// Finds out which modules are loaded.
+    fn modules(&mut self) {
+        if let Some(list) = self.document.global("server.modules").and_then(Value::as_list) {
+            for (_, value) in list.iter() {
+                if let Some(name) = value.as_text()
+                    && !self.modules.contains(name)
+                {
+                    self.modules.push(name.clone());
+                }
+            }
+        }
+        let compatible =
+            self.document.global("server.compat-module-load").and_then(directive::truth).unwrap_or(true);
+        if compatible {
+            self.load_what_older_configurations_count_on();
+        }
+        self.replace_compress();
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.modules.iter().any(|module| **module == *name)
+    }
+
+    fn load_what_older_configurations_count_on(&mut self) {
+        let needed =
+            |compiler: &mut Self, name: &str, used: bool, front: bool| match (used, compiler.has(name)) {
+                (true, false) if front => compiler.modules.insert(0, name.into()),
+                (true, false) => compiler.modules.push(name.into()),
+                (false, true) => compiler.modules.retain(|module| **module != *name),
+                _ => {}
+            };
+        let index = self.uses(&["index-file.names", "server.indexfiles"]);
+        needed(self, "mod_indexfile", index, true);
+        let listing = self.uses(&["dir-listing.activate", "server.dir-listing"]);
+        needed(self, "mod_dirlisting", listing, false);
+        needed(self, "mod_staticfile", true, false);
+        let place = self
+            .document
+            .blocks
+            .iter()
+            .flat_map(Block::values)
+            .find_map(|(key, _, place)| key.starts_with("ssl.").then_some(place));
+        let has_tls = ["mod_openssl", "mod_gnutls", "mod_mbedtls", "mod_nss", "mod_wolfssl"]
+            .iter()
+            .any(|name| self.has(name));
+        if let (Some(place), false) = (place, has_tls) {
+            self.modules.push("mod_openssl".into());
+            self.warn(place, "Warning: please add \"mod_openssl\" to server.modules list in lighttpd.conf.");
+        }
+        if self.has("mod_auth") && !self.has("mod_authn_file") {
+            let backend = self.document.occurrences("auth.backend").find_map(|(value, place, _)| {
+                let name = value.as_text()?;
+                ["plain", "htpasswd", "htdigest"].contains(&&**name).then_some(place)
+            });
+            if let Some(place) = backend {
+                self.modules.push("mod_authn_file".into());
+                self.warn(
+                    place,
+                    "Warning: please add \"mod_authn_file\" to server.modules list in lighttpd.conf.",
+                );
+            }
+        }
+        if !self.has("mod_auth") && self.modules.iter().any(|module| module.starts_with("mod_authn_")) {
+            self.modules.insert(0, "mod_auth".into());
+        }
+    }
+
+    /// mod_compress is mod_deflate by an older name.
+    fn replace_compress(&mut self) {
+        if !self.has("mod_compress") {
+            return;
+        }
+        let place = self
+            .document
+            .blocks
+            .iter()
+            .flat_map(Block::values)
+            .find_map(|(key, _, place)| key.starts_with("compress.").then_some(place));
+        if let Some(place) = place {
+            self.warn(
+                place,
+                "Warning: \"mod_compress\" is DEPRECATED and has been replaced with \"mod_deflate\".",
+            );
+        }
+        let keep = place.is_some() && !self.has("mod_deflate");
+        self.modules.retain(|module| keep || **module != *"mod_compress");
+        for module in self.modules.iter_mut().filter(|module| ***module == *"mod_compress") {
+            *module = "mod_deflate".into();
+        }
+    }
+
+    fn warn(&mut self, place: Place, message: impl Into<String>) {
+        self.found.push(Diagnostic::warning(place, message));
+    }
+
+    /// Refuses modules that there are not, or not here.
+    fn check_modules(&mut self) {
+        let place = self.document.occurrences("server.modules").next().map(|(_, place, _)| place);
+        for name in &self.modules {
+            let found = match module::known(name) {
+                Some(Known::Supported) => continue,
+                Some(Known::Refused(instead)) => {
+                    Diagnostic::error(place, format!("{name} is not supported")).with_hint(instead)
+                }
+                None => {
+                    let found = Diagnostic::error(place, format!("{name} plugin not found"));
+                    match did_you_mean(name, module::names()) {
+                        Some(guess) => found.with_hint(format!("did you mean {guess}?")),
+                        None => found,
+                    }
+                }
+            };
+            self.found.push(found);
+        }
+    }
+
+    fn loaded(&self, owner: Owner) -> bool {
+        match owner {
+            Owner::AnyOf(modules) => modules.iter().any(|module| self.has(module)),
+            Owner::Server | Owner::Network | Owner::Mesh => true,
+        }
+    }
+
+    fn conditions(&mut self) -> Vec<Condition> {
+        let id = |block: usize| block.checked_sub(1).and_then(|id| u16::try_from(id).ok()).map(ConditionId);
+        let mut conditions = Vec::with_capacity(self.document.blocks.len());
+        for block in self.document.blocks.iter().skip(1) {
+            let Some(text) = &block.condition else { continue };
+            let test = text.test(self.normalize).unwrap_or_else(|message| {
+                self.found.push(Diagnostic::error(block.place, message));
+                None
+            });
+            conditions.push(Condition {
+                parent: block.parent.and_then(id),
+                previous: block.previous.and_then(id),
+                test,
+                text: text.text.clone(),
+                place: block.place,
+            });
+        }
+        conditions
+    }
+
+    fn all_patches(&mut self) -> Vec<Patch> {
+        // What was read with the file was checked then, and is not told twice.
+        let before = self.found.len();
+        let patches = self.patches(|_| true, Level::Modules);
+        let told: Vec<Diagnostic> = self.found[..before].to_vec();
+        let mut index = 0;
+        self.found.retain(|found| {
+            index += 1;
+            index <= before || !told.contains(found)
+        });
+        patches
+    }
+
+    fn patches(&mut self, wanted: impl Fn(Owner) -> bool, level: Level) -> Vec<Patch> {
+        let mut patches = Vec::new();
+        for (number, block) in self.document.blocks.iter().enumerate() {
+            let condition = number.checked_sub(1).and_then(|id| u16::try_from(id).ok()).map(ConditionId);
+            let mut assignments = Vec::new();
+            for (key, value, place) in block.values() {
+                let Some(owner) = module::owner(key) else { continue };
+                if !wanted(owner) || !self.loaded(owner) {
+                    continue;
+                }
+                let setter = self.setter(block, key, value, place, condition);
+                assignments.push(Assignment { key: key.clone(), value: value.clone(), place, setter });
+            }
+            if level == Level::Modules && self.has("mod_rewrite") {
+                self.rewrites(block, condition, &mut assignments);
+            }
+            patches.push(Patch { condition, assignments });
+        }
+        patches
+    }
+
+    fn setter(
+        &mut self,
+        block: &Block,
+        key: &Arc<str>,
+        value: &Value,
+        place: Place,
+        condition: Option<ConditionId>,
+    ) -> Option<Setter> {
+        let entry = directive::entry(key)?;
+        if condition.is_some() && !self.may_stand_in(block, entry.scope, key, place) {
+            return None;
+        }
+        let normal;
+        let value = if self.normalize && matches!(&**key, "url.redirect") {
+            normal = normal_rules(value);
+            &normal
+        } else {
+            value
+        };
+        let mut warnings = Vec::new();
+        let mut reading =
+            Reading { key, condition, compat: self.compat, ids: &mut self.ids, warnings: &mut warnings };
+        let setter = (entry.read)(value, &mut reading);
+        for message in warnings {
+            self.warn(place, message);
+        }
+        match setter {
+            Ok(setter) => Some(setter),
+            Err(message) => {
+                self.found.push(Diagnostic::error(place, message));
+                None
+            }
+        }
+    }
+
+    /// Whether a directive of this scope counts in a block; says so where it does not.
+    fn may_stand_in(&mut self, block: &Block, scope: Scope, key: &str, place: Place) -> bool {
+        match scope {
+            Scope::Connection => true,
+            Scope::Socket => {
+                let in_socket = block.condition.as_ref().is_some_and(|condition| {
+                    &*condition.object == "SERVER" && condition.operator == "==" && !condition.otherwise
+                });
+                if !in_socket {
+                    self.warn(
+                        place,
+                        format!(
+                            "WARNING: {key} must be in global scope or $SERVER[\"socket\"] with '==', or else is ignored"
+                        ),
+                    );
+                }
+                in_socket
+            }
+            Scope::Server => {
+                self.warn(
+                    place,
+                    format!("DEPRECATED: do not set server options in conditionals, variable: {key}"),
+                );
+                false
+            }
+        }
+    }
+
+    /// The rewriting rules of a block are one list: those that end rewriting, then those that repeat it.
+    fn rewrites(&mut self, block: &Block, condition: Option<ConditionId>, assignments: &mut [Assignment]) {
+        let families: [Family; 2] = [
+            (
+                &["url.rewrite-once", "url.rewrite-final", "url.rewrite"],
+                "url.rewrite-repeat",
+                |directives, rules| {
+                    directives.url.rewrite = rules.clone();
+                },
+            ),
+            (&["url.rewrite-if-not-file"], "url.rewrite-repeat-if-not-file", |directives, rules| {
+                directives.url.rewrite_if_not_file = rules.clone();
+            }),
+        ];
+        for (once, repeat, apply) in families {
+            let mut list: Vec<Rule> = Vec::new();
+            let mut at = None;
+            for key in once {
+                at = self.rewrite_rules(block, key, condition, &mut list).or(at);
+            }
+            let repeat_from = list.len();
+            at = self.rewrite_rules(block, repeat, condition, &mut list).or(at);
+            let Some(at) = at else { continue };
+            let rules = Rules { rules: list.into(), condition, repeat_from };
+            let setter: Setter = Box::new(move |directives: &mut Directives| apply(directives, &rules));
+            if let Some(assignment) = assignments.iter_mut().find(|assignment| assignment.key == at) {
+                assignment.setter = Some(setter);
+            }
+        }
+    }
+
+    /// Appends the rules under `key` to `list`; answers the key, if the block has it.
+    fn rewrite_rules(
+        &mut self,
+        block: &Block,
+        key: &str,
+        condition: Option<ConditionId>,
+        list: &mut Vec<Rule>,
+    ) -> Option<Arc<str>> {
+        let (_, name, (value, place)) = block.values.get_full(key)?;
+        let value = if self.normalize { normal_rules(value) } else { value.clone() };
+        let mut warnings = Vec::new();
+        let mut reading =
+            Reading { key, condition, compat: self.compat, ids: &mut self.ids, warnings: &mut warnings };
+        match rules::read(&value, &mut reading) {
+            Ok(more) => list.extend(more),
+            Err(message) => self.found.push(Diagnostic::error(*place, message)),
+        }
+        Some(name.clone())
+    }
+
+    /// Tells of directives that nobody knows.
+    fn unknown(&mut self) {
+        for block in &self.document.blocks {
+            for (key, _, place) in block.values() {
+                if key.starts_with("var.")
+                    || (key.starts_with("dir-listing.") && **key != *"dir-listing.activate")
+                {
+                    continue;
+                }
+                let owner = module::owner(key);
+                let read = directive::entry(key).is_some() || REWRITES.contains(&&**key);
+                if read && owner.is_some_and(|owner| self.loaded(owner)) {
+                    continue;
+                }
+                let found =
+                    Diagnostic::warning(place, format!("WARNING: unknown config-key: {key} (ignored)"));
+                let hint = match owner {
+                    Some(Owner::AnyOf([module, ..])) if read => {
+                        Some(format!("{module} is not in server.modules"))
+                    }
+                    _ => {
+                        let known =
+                            directive::TABLE.iter().map(|entry| entry.key).chain(REWRITES.iter().copied());
+                        did_you_mean(key, known).map(|guess| format!("did you mean {guess}?"))
+                    }
+                };
+                self.found.push(match hint {
+                    Some(hint) => found.with_hint(hint),
+                    None => found,
+                });
+            }
+        }
+    }
+
+    /// What to listen on. Conditions on sockets are held to the tokens of the sockets that they name.
+    fn listeners(
+        &mut self,
+        base: &Directives,
+        patches: &[Patch],
+        conditions: &mut [Condition],
+    ) -> Vec<Listener> {
+        let default_port = base.global.port.unwrap_or(if base.ssl.engine { 443 } else { 80 });
+        let mut listeners: Vec<Listener> = Vec::new();
+        for (index, condition) in conditions.iter_mut().enumerate() {
+            let Some(test) = condition.test.as_mut().filter(|test| test.field == Field::Socket) else {
+                continue;
+            };
+            let Operation::Equal { operand: Operand::Text(text), not } = &mut test.operation else {
+                continue;
+            };
+            let id = u16::try_from(index).ok().map(ConditionId);
+            let mut directives = base.clone();
+            if let Some(patch) = patches.iter().find(|patch| patch.condition == id && id.is_some()) {
+                patch.apply(&mut directives);
+            }
+            let address = match ListenAddress::parse(text, default_port, directives.socket.use_ipv6) {
+                Ok(address) => address,
+                Err(message) => {
+                    self.found.push(Diagnostic::error(condition.place, message));
+                    continue;
+                }
+            };
+            let token: Arc<str> = address.to_string().into();
+            *text = Arc::clone(&token);
+            if !*not && !listeners.iter().any(|listener| listener.address == address) {
+                let Directives { socket, ssl, .. } = directives;
+                listeners.push(Listener { address, token, socket, ssl, condition: id });
+            }
+        }
+        let bind = base.global.bind.as_deref().unwrap_or("");
+        if base.global.systemd_socket_activation && bind.is_empty() {
+            return listeners;
+        }
+        let text =
+            if bind.starts_with(['/', '\\']) { bind.to_owned() } else { format!("{bind}:{default_port}") };
+        match ListenAddress::parse(&text, default_port, base.socket.use_ipv6) {
+            Ok(address) if listeners.iter().any(|listener| listener.address == address) => {}
+            Ok(address) => listeners.push(Listener {
+                token: address.to_string().into(),
+                address,
+                socket: base.socket.clone(),
+                ssl: base.ssl.clone(),
+                condition: None,
+            }),
+            Err(message) => {
+                let place = self.document.occurrences("server.bind").next().map(|(_, place, _)| place);
+                self.found.push(Diagnostic::error(place, message));
+            }
+        }
+        listeners
+    }
+}
+
+/// Keys of rules that end rewriting, the key of those that repeat it, and where they belong.
+type Family = (&'static [&'static str], &'static str, fn(&mut Directives, &Rules));
+
+/// Directives whose rules are read together.
+const REWRITES: &[&str] = &[
+    "url.rewrite-once",
+    "url.rewrite-final",
+    "url.rewrite",
+    "url.rewrite-repeat",
+    "url.rewrite-if-not-file",
+    "url.rewrite-repeat-if-not-file",
+];
+
+/// Rules whose percent-encodings are brought to the form that URLs have.
+fn normal_rules(value: &Value) -> Value {
+    let Some(list) = value.as_list() else { return value.clone() };
+    let entries = list.iter().map(|(key, value)| {
+        let key = key.map(|key| Arc::from(normal_percents(key, false)));
+        let value = match value {
+            Value::Text(text) => Value::Text(normal_percents(text, true).into()),
+            other => other.clone(),
+        };
+        (key, value)
+    });
+    Value::List(entries.collect::<List>())
+}
+
+/// The older switches count over the list.
+fn settle_parse_options(base: &mut Directives) {
+    let global = &mut base.global;
+    let options: &mut ParseOptions = &mut global.http_parseopts;
+    if let Some(strict) = global.http_parseopt_header_strict {
+        options.header_strict = strict;
+    }
+    if let Some(strict) = global.http_parseopt_host_strict {
+        options.host_strict = strict;
+    }
+    if let Some(normalize) = global.http_parseopt_host_normalize {
+        options.host_normalize = normalize;
+    }
+    options.host_normalize |= options.host_strict;
+}

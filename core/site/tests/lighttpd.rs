@@ -1,0 +1,375 @@
+//! `lighttpd.conf`, read and compiled: what lighttpd's own behaviour was measured to be.
+
+mod support;
+
+use std::sync::Arc;
+
+use selvedge_site::lighttpd::{Compiled, Level, Options, compile, parse};
+use selvedge_site::{Compat, Program, RequestFacts, Resolver, Severity, has_errors};
+use support::Memory;
+
+fn read(text: &str) -> Result<selvedge_site::lighttpd::Document, String> {
+    read_with(&mut Memory::with(&[("/etc/l/lighttpd.conf", text)]), Options::default())
+}
+
+fn read_with(files: &mut Memory, options: Options) -> Result<selvedge_site::lighttpd::Document, String> {
+    parse("/etc/l/lighttpd.conf", files, options)
+        .map_err(|(found, sources)| found.iter().map(|one| one.shown(&sources)).collect())
+}
+
+fn compiled(text: &str) -> Compiled {
+    let document = read(text).expect("it parses");
+    compile(&document, Compat::V1_4_69, Level::Modules)
+}
+
+/// A program from directives, with what every configuration needs.
+fn program(text: &str) -> Arc<Program> {
+    let compiled = compiled(&format!("server.document-root = \"/srv\"\n{text}\n"));
+    let errors: Vec<_> = compiled.diagnostics.iter().filter(|one| one.severity == Severity::Error).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    Arc::new(compiled.program.expect("no errors"))
+}
+
+fn value(text: &str) -> String {
+    let document = read(text).expect("it parses");
+    let form = document.normal_form();
+    let line = form.lines().find_map(|line| line.trim_start().strip_prefix("x.y")).expect("it is set");
+    line.trim_start().strip_prefix("= ").expect("a value").to_owned()
+}
+
+#[test]
+fn values_are_worked_out_while_reading() {
+    let rows = [
+        ("x.y = \"a\" + \"b\"\n", "\"ab\""),
+        ("x.y = \"a\" + 1\n", "\"a1\""),
+        ("x.y = 1 + \"a\"\n", "\"1a\""),
+        ("x.y = 1 + 2\n", "3"),
+        ("x.y = (\"a\") + (\"b\")\n", "(\"a\", \"b\")"),
+        ("n = \"b\"\nx.y = \"a\" + n\n", "\"ab\""),
+        ("var.n = \"b\"\nx.y = \"a\" + var.n + n\n", "\"abb\""),
+        ("server.name = \"s\"\nx.y = server.name + \"/\"\n", "\"s/\""),
+        ("x.y = \"a\"\nx.y += \"b\"\n", "\"ab\""),
+        ("x.y = \"a\"\nx.y := \"b\"\n", "\"b\""),
+        ("x.y += \"b\"\n", "\"b\""),
+        ("x.y = \"a\\\"b\\.c\"\n", "\"a\\\"b\\.c\""),
+        ("x.y = ( \"a\", \"b\", )\n", "(\"a\", \"b\")"),
+        ("x.y = var.CWD\n", "\"/work\""),
+        ("x.y = var.PID\n", "7"),
+        ("x.y = \"a\" y.z = \"b\"\n", "\"a\""),
+        ("x.y = \"\u{e4}\"\u{a0}\r\n", "\"\u{e4}\""),
+        ("x.y = # comment\n \"a\"\n", ""),
+    ];
+    for (text, expected) in rows {
+        if expected.is_empty() {
+            assert!(read(text).is_err(), "{text}");
+        } else {
+            assert_eq!(value(text), expected, "{text}");
+        }
+    }
+}
+
+#[test]
+fn errors_have_a_line_a_column_and_a_hint() {
+    let rows = [
+        ("x.y = \"a\"\nx.y = \"b\"\n", "2:1", "Duplicate config variable: x.y"),
+        ("x.y = z\n", "1:7", "Undefined config variable: var.z"),
+        ("x.y = true\n", "1:7", "write \"enable\", in quotes"),
+        ("x.y = env.NOPE\n", "1:7", "Undefined env variable: NOPE"),
+        ("env.A = \"b\"\n", "1:1", "Setting env variable"),
+        ("x.y = \"a\n", "1:7", "missing closing quote"),
+        ("x.y = (\"a\" = \"b\")\n", "1:12", "use => for assignments in arrays"),
+        ("x.y = (\"a\" => \"b\", \"a\" => \"b\")\n", "1:20", "duplicate array-key: a"),
+        ("x.y = (\"a\") + \"b\"\n", "1:13", "data type mismatch"),
+        ("x.y = (\"a\" => 1) + (\"a\" => 2)\n", "1:18", "Duplicate array-key 'a'"),
+        ("$HTTP[\"hots\"] == \"a\" { }\n", "1:1", "error comp_key $HTTP[\"hots\"]"),
+        ("$HTTP[\"host\"] = \"a\" { }\n", "1:15", "only == =~ =^ =$ are allowed"),
+        ("$HTTP[\"remoteip\"] == \"10.0.0/8\" { }\n", "1:1", "invalid IP addr"),
+        ("$HTTP[\"host\"] == \"a\" {\n", "2:1", "a block is not closed"),
+        ("$HTTP[\"host\"] == \"a\"\n{\n}\n", "1:21", "unexpected the end of the line"),
+        ("}\n", "1:1", "unexpected '}'"),
+        ("x.y = )\n", "1:7", "closed that was not opened"),
+        ("global { $HTTP[\"host\"] == \"a\" { } }\n", "1:10", "Cannot use conditionals inside a global"),
+        ("include \"nope.conf\"\n", "1:1", "include file not found: /etc/l/nope.conf"),
+        ("include_shell \"rm -rf /\"\n", "1:1", "--allow-shell"),
+        ("x.y = 99999999999999999999\n", "1:7", "error parsing number"),
+        ("$HTTP[\"url\"] == \"a\" { } else { } else { }\n", "1:34", "unreachable"),
+        ("x.y\n", "1:4", "=, += or :="),
+        ("x.y = \"a\"\nx", "2:1", "invalid character in variable name"),
+        ("x.y = \"a\" ! b\n", "1:11", "unexpected exclamation"),
+    ];
+    for (text, place, message) in rows {
+        let found = read(text).expect_err(text);
+        assert!(found.contains(&format!("/etc/l/lighttpd.conf:{place}\n")), "{text}: {found}");
+        assert!(found.contains(message), "{text}: {found}");
+    }
+}
+
+#[test]
+fn files_are_included_by_pattern_and_beside_the_first() {
+    let mut files = Memory::with(&[
+        (
+            "/etc/l/lighttpd.conf",
+            "a = \"1\"\ninclude \"conf.d/*.conf\"\ninclude \"none/*.conf\"\nx.y = a + b + c\n",
+        ),
+        ("/etc/l/conf.d/1.conf", "b = a + \"2\"\ninclude \"conf.d/deep.inc\"\n"),
+        ("/etc/l/conf.d/deep.inc", "c = \"3\"\n"),
+        ("/etc/l/conf.d/.hidden.conf", "wrong =\n"),
+    ]);
+    let form = read_with(&mut files, Options::default()).expect("it parses").normal_form();
+    assert!(form.contains("x.y     = \"1123\"\n"), "{form}");
+    let mut files = Memory::with(&[("/etc/l/lighttpd.conf", "include \"lighttpd.conf\"\n")]);
+    let found = read_with(&mut files, Options::default()).expect_err("endless");
+    assert!(found.contains("include files more than 16 deep"), "{found}");
+}
+
+#[test]
+fn commands_run_only_where_they_are_allowed_and_helpers_run_always() {
+    let text = "include_shell \"echo hello\"\n";
+    let mut files = Memory::with(&[("/etc/l/lighttpd.conf", text)]);
+    let options = Options { allow_shell: true, ..Options::default() };
+    let form = read_with(&mut files, options).expect("allowed").normal_form();
+    assert!(form.contains("server.tag = \"shell\""), "{form}");
+    assert_eq!(files.shells, ["echo hello"]);
+    let text = "server.port = 8080\ninclude_shell \"/usr/share/lighttpd/use-ipv6.pl \" + server.port\n\
+                include_shell \"/usr/share/lighttpd/create-mime.conf.pl\"\n\
+                include_shell \"cat conf.d/*.conf\"\n";
+    let mut files = Memory::with(&[
+        ("/etc/l/lighttpd.conf", text),
+        (
+            "/etc/mime.types",
+            "# types\ntext/html html htm\ntext/css\tcss\napplication/x-a a\nimage/a a\ntext/b b\naudio/b b\n",
+        ),
+        ("/etc/l/conf.d/1.conf", "server.tag = \"cat\"\n"),
+    ]);
+    let form = read_with(&mut files, Options::default()).expect("native").normal_form();
+    assert!(files.shells.is_empty());
+    for part in [
+        "$SERVER[\"socket\"] == \"[::]:8080\" {",
+        "\".html\"    => \"text/html\",",
+        "\".css\"     => \"text/css;charset=utf-8\",",
+        "\".a\"       => \"image/a\",",
+        "\".b\"       => \"application/octet-stream\",",
+        "server.tag      = \"cat\"",
+    ] {
+        assert!(form.contains(part), "{part} in {form}");
+    }
+    // Anything that a shell would read is no helper.
+    let mut files = Memory::with(&[("/etc/l/lighttpd.conf", "include_shell \"cat a; rm b\"\n")]);
+    assert!(read_with(&mut files, Options::default()).is_err());
+}
+
+#[test]
+fn the_last_block_that_holds_replaces_what_others_set() {
+    let program = program(
+        "server.modules = (\"mod_setenv\")\n\
+         setenv.add-response-header = (\"A\" => \"global\")\n\
+         $HTTP[\"host\"] == \"h.example\" {\n  setenv.add-response-header = (\"B\" => \"host\")\n\
+           $HTTP[\"url\"] =^ \"/plus\" { setenv.add-response-header += (\"C\" => \"plus\") }\n}\n\
+         $HTTP[\"url\"] =^ \"/late\" { setenv.add-response-header = (\"D\" => \"late\") }\n\
+         else $HTTP[\"url\"] =^ \"/second\" { server.name = \"second\" }\n\
+         else { server.name = \"otherwise\" }\n",
+    );
+    let mut resolver = Resolver::new(Arc::clone(&program));
+    let rows = [
+        ("x.example", "/", "A", "otherwise"),
+        ("h.example", "/", "B", "otherwise"),
+        ("h.example:8080", "/plus", "BC", "otherwise"),
+        ("h.example", "/late", "D", ""),
+        ("x.example", "/late", "D", ""),
+        ("h.example", "/second", "B", "second"),
+    ];
+    for _ in 0..2 {
+        for (host, path, headers, name) in rows {
+            let facts = RequestFacts { host: Some(host), path: Some(path), ..RequestFacts::default() };
+            let resolved = resolver.resolve(&facts).expect("quick");
+            let found: String =
+                resolved.directives.setenv.add_response_header.iter().map(|(name, _)| &**name).collect();
+            assert_eq!(found, headers, "{host}{path}");
+            assert_eq!(resolved.directives.server.name.as_deref().unwrap_or(""), name, "{host}{path}");
+            let fresh = program.resolve(&facts).expect("quick");
+            assert_eq!(
+                fresh.directives.setenv.add_response_header, resolved.directives.setenv.add_response_header,
+                "the memory says what the program says"
+            );
+        }
+    }
+    // Before the head is read, nothing that depends on it holds, and neither does its else.
+    let resolved = resolver.resolve(&RequestFacts::default()).expect("quick");
+    assert_eq!(resolved.directives.server.name, None);
+    assert_eq!(resolved.id, 0);
+}
+
+#[test]
+fn blocks_with_the_same_condition_are_one() {
+    let text =
+        "$HTTP[\"host\"] == \"a\" { server.name = \"x\" }\n$HTTP[\"host\"] == \"a\" { server.tag = \"y\" }\n";
+    let document = read(text).expect("it parses");
+    assert_eq!(document.blocks.len(), 2);
+    assert!(read("$HTTP[\"host\"] == \"a\" { x.y = 1 }\n$HTTP[\"host\"] == \"a\" { x.y = 2 }\n").is_err());
+}
+
+#[test]
+fn unknown_keys_and_unloaded_modules_only_warn() {
+    let compiled =
+        compiled("server.document-root = \"/srv\"\nserver.prot = 80\nalias.url = (\"/a\" => \"/b\")\n");
+    assert!(!has_errors(&compiled.diagnostics));
+    let messages: Vec<(&str, Option<&str>)> =
+        compiled.diagnostics.iter().map(|one| (&*one.message, one.hint.as_deref())).collect();
+    assert_eq!(
+        messages,
+        [
+            ("WARNING: unknown config-key: server.prot (ignored)", Some("did you mean server.port?")),
+            ("WARNING: unknown config-key: alias.url (ignored)", Some("mod_alias is not in server.modules")),
+        ]
+    );
+    let program = compiled.program.expect("it starts");
+    assert!(program.base().directives.alias.url.is_empty(), "a module that is not loaded does nothing");
+}
+
+#[test]
+fn modules_are_refused_by_name_with_what_to_do_instead() {
+    let rows = [
+        ("mod_magnet", "mod_magnet is not supported", "CGI or FastCGI"),
+        ("mod_reddirect", "mod_reddirect plugin not found", "did you mean mod_redirect?"),
+        ("mod_ajp13", "mod_ajp13 is not supported", "proxy.server"),
+    ];
+    for (module, message, hint) in rows {
+        let compiled =
+            compiled(&format!("server.document-root = \"/srv\"\nserver.modules = (\"{module}\")\n"));
+        let found = compiled.diagnostics.iter().find(|one| one.severity == Severity::Error).expect("refused");
+        assert_eq!(found.message, message);
+        assert!(found.hint.as_deref().is_some_and(|found| found.contains(hint)), "{found:?}");
+        assert!(compiled.program.is_none());
+    }
+}
+
+#[test]
+fn strings_are_numbers_and_words_are_booleans() {
+    let rows = [
+        ("server.max-keep-alive-idle = \"7\"", true),
+        ("server.max-keep-alive-idle = \"seven\"", false),
+        ("server.max-keep-alive-idle = (\"7\")", false),
+        ("server.range-requests = \"enabled\"", true),
+        ("server.range-requests = \"TRUE\"", true),
+        ("server.range-requests = 0", true),
+        ("server.range-requests = \"on\"", false),
+        ("server.name = 7", false),
+        ("index-file.names = (\"a\", \"b\")", true),
+        ("index-file.names = (\"a\" => \"b\")", false),
+        ("server.upload-dirs = \"a\"", false),
+        ("mimetype.assign = (\"a\")", false),
+        ("server.http-parseopts = (\"url-path-2f-reject\" => \"enable\")", false),
+        (
+            "server.http-parseopts = (\"url-path-2f-decode\" => \"disable\", \"url-path-2f-reject\" => \"enable\")",
+            true,
+        ),
+        ("server.http-parseopts = (\"nonsense\" => \"enable\")", false),
+        ("server.stat-cache-engine = \"magic\"", false),
+        ("$HTTP[\"url\"] =~ \"(\" { }", false),
+        ("$HTTP[\"url\"] =~ \"^/(?!a)(b)\" { }", true),
+    ];
+    for (text, fine) in rows {
+        let compiled = compiled(&format!("server.document-root = \"/srv\"\n{text}\n"));
+        assert_eq!(!has_errors(&compiled.diagnostics), fine, "{text}: {:?}", compiled.diagnostics);
+    }
+}
+
+#[test]
+fn sockets_become_listeners_with_their_own_tls() {
+    let program = program(
+        "server.modules = (\"mod_openssl\")\nserver.port = 8080\nssl.pemfile = \"/global.pem\"\n\
+         $SERVER[\"socket\"] == \":8443\" { ssl.engine = \"enable\" ssl.privkey = \"/k\" server.name = \"tls\" }\n\
+         $SERVER[\"socket\"] == \"[::]:8080\" { }\n$SERVER[\"socket\"] == \"0.0.0.0:8443\" { }\n\
+         $SERVER[\"socket\"] == \"/run/edge.sock\" { server.socket-perms = \"0660\" }\n",
+    );
+    let found: Vec<(&str, bool)> =
+        program.listeners.iter().map(|listener| (&*listener.token, listener.ssl.engine)).collect();
+    assert_eq!(
+        found,
+        [("0.0.0.0:8443", true), ("[::]:8080", false), ("/run/edge.sock", false), ("0.0.0.0:8080", false)]
+    );
+    assert_eq!(program.listeners[0].ssl.pemfile.as_deref(), Some("/global.pem"));
+    assert_eq!(program.listeners[2].socket.socket_perms.as_deref(), Some("0660"));
+    let facts = RequestFacts { socket: Some("0.0.0.0:8443"), ..RequestFacts::default() };
+    assert_eq!(program.resolve(&facts).expect("quick").directives.server.name.as_deref(), Some("tls"));
+}
+
+#[test]
+fn server_options_in_conditions_only_warn_and_do_nothing() {
+    let compiled = compiled(
+        "server.document-root = \"/srv\"\nserver.port = 81\n$HTTP[\"host\"] == \"a\" { server.port = 82 ssl.engine = \"enable\" }\n",
+    );
+    let warned = |text: &str| compiled.diagnostics.iter().any(|one| one.message.contains(text));
+    assert!(warned("DEPRECATED: do not set server options in conditionals, variable: server.port"));
+    assert!(warned("WARNING: ssl.engine must be in global scope"));
+    let program = compiled.program.expect("it starts");
+    assert_eq!(program.listeners.len(), 1);
+    assert_eq!(&*program.listeners[0].token, "0.0.0.0:81");
+}
+
+#[test]
+fn rewriting_rules_of_a_block_are_one_list() {
+    let program = program(
+        "server.modules = (\"mod_rewrite\")\n\
+         url.rewrite-repeat = (\"^/r/(.*)\" => \"/$1\")\nurl.rewrite-once = (\"^/o%2f\" => \"/once\", \"^/p\" => \"\")\n\
+         $HTTP[\"host\"] =~ \"^(.*)\\.example$\" { url.rewrite-if-not-file = (\"^/(.*)\" => \"/%1/$1\") }\n",
+    );
+    let rewrite = &program.base().directives.url.rewrite;
+    let patterns: Vec<&str> = rewrite.rules.iter().map(|rule| rule.pattern.as_str()).collect();
+    assert_eq!(patterns, ["^/o%2F", "^/p", "^/r/(.*)"]);
+    assert_eq!((rewrite.repeats(1), rewrite.repeats(2)), (false, true));
+    let facts = RequestFacts { host: Some("www.example"), path: Some("/a"), ..RequestFacts::default() };
+    let resolved = program.resolve(&facts).expect("quick");
+    let rules = &resolved.directives.url.rewrite_if_not_file;
+    assert!(rules.asks_condition());
+    let condition = program.condition(rules.condition.expect("in a block")).expect("known");
+    let (text, groups) = condition.groups(&facts).expect("quick").expect("holds");
+    assert_eq!(groups.get(&text, 1), "www");
+}
+
+#[test]
+fn our_own_keys_need_no_module() {
+    let program = program(
+        "mesh.gateway = \"shop-gw\"\n\
+         $HTTP[\"url\"] =^ \"/orders/\" { mesh.service = \"orders.shop.local\" }\n\
+         $HTTP[\"url\"] =^ \"/place\" { mesh.workflow = ( \"machine\" => \"place-order\", \"wait\" => 10, \"else\" => \"202\" ) }\n",
+    );
+    assert_eq!(program.global().mesh_gateway.as_deref(), Some("shop-gw"));
+    let facts = |path| RequestFacts { path: Some(path), ..RequestFacts::default() };
+    let orders = program.resolve(&facts("/orders/1")).expect("quick");
+    assert_eq!(orders.directives.mesh.service.as_deref(), Some("orders.shop.local"));
+    let place = program.resolve(&facts("/place")).expect("quick");
+    let workflow = place.directives.mesh.workflow.as_ref().expect("set");
+    assert_eq!((&*workflow.machine, workflow.wait_ms), ("place-order", 10_000));
+}
+
+#[test]
+fn versions_differ_where_lighttpds_do() {
+    let document =
+        read("server.document-root = \"/srv\"\nserver.modules = (\"mod_redirect\")\n").expect("it parses");
+    let code = |compat| {
+        let program = compile(&document, compat, Level::Modules).program.expect("it starts");
+        program.base().directives.url.redirect_code
+    };
+    assert_eq!((code(Compat::V1_4_69), code(Compat::V1_4_85)), (301, 308));
+    let text = "$HTTP[\"host\"] == \"a\" { }\nelif $HTTP[\"host\"] == \"b\" { }\n";
+    let with = |compat| {
+        let mut files = Memory::with(&[("/etc/l/lighttpd.conf", text)]);
+        read_with(&mut files, Options { compat, ..Options::default() }).is_ok()
+    };
+    assert_eq!((with(Compat::V1_4_69), with(Compat::V1_4_85)), (false, true));
+}
+
+#[test]
+fn a_short_file_cannot_grow_without_end() {
+    let mut text = String::from("a = \"aaaaaaaaaaaaaaaa\"\n");
+    for _ in 0..40 {
+        text.push_str("a += a\n");
+    }
+    let found = read(&text).expect_err("too large");
+    assert!(found.contains("the value is larger than"), "{found}");
+    let found = read(&format!("x.y = {}\n", "(".repeat(100))).expect_err("too deep");
+    assert!(found.contains("nested more than"), "{found}");
+    let found = read(&"$HTTP[\"host\"] == \"a\" {\n".repeat(100)).expect_err("too deep");
+    assert!(found.contains("nested more than"), "{found}");
+}
