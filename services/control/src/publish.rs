@@ -125,7 +125,7 @@ impl Publisher {
     pub fn handle_feed(&mut self, now: Instant, event: FeedEvent) {
         match event {
             FeedEvent::Mesh { name, snapshot, changed } => self.handle_mesh(now, &name, snapshot, &changed),
-            FeedEvent::Endpoint { place, owner } => self.registry.handle_document(now, place, owner),
+            FeedEvent::Endpoint { place, held } => self.registry.handle_document(now, place, held),
             FeedEvent::Beat { replica } => self.registry.handle_beat(now, replica),
             FeedEvent::Registry(snapshot) => {
                 self.registered = *snapshot;

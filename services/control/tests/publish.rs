@@ -62,6 +62,20 @@ impl World {
         world
     }
 
+    /// Another replica over the same store, at the same time.
+    fn beside(&self, replica: &str) -> Self {
+        let (readiness, hosts) = (Readiness::default(), Hosts::default());
+        Self {
+            store: self.store.clone(),
+            api: Api::new(self.store.clone(), Settings::default(), Arc::new(System), readiness, hosts),
+            feed: Feed::new(),
+            publisher: Publisher::new(publish::Settings::new(replica)),
+            now: self.now,
+            proxies: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
     fn put(&mut self, path: &str, body: Value) {
         self.call("PUT", path, &body.to_string());
     }
@@ -491,4 +505,35 @@ fn registered_instances_are_the_endpoints_of_nodes_that_cloud_map_discovers() {
     register(&world, "b", "82", "live");
     world.publish();
     assert_eq!(world.endpoints(again, "one"), BTreeSet::from([82]), "registrations outlive a control plane");
+}
+
+#[test]
+fn a_replica_that_stood_still_does_not_bring_back_what_has_left() {
+    let (mut first, caller, _) = world();
+    first.connect("one", 9001);
+    first.pass(Duration::from_secs(3));
+    let mut second = first.beside("second");
+    let other_caller = second.connect("caller-of-one", 9901);
+    second.pass(Duration::from_secs(3));
+    assert_eq!(second.endpoints(other_caller, "one"), BTreeSet::from([9001]));
+    // The first replica hears nothing any more. The sidecar goes to the second one, and later says goodbye there.
+    let moved = second.connect("one", 9001);
+    second.pass(Duration::from_secs(10));
+    second.disconnect(moved, true);
+    second.pass(Duration::from_secs(1));
+    assert_eq!(second.endpoints(other_caller, "one"), BTreeSet::new());
+    // It wakes up with a stream whose proxy is gone, and speaks for it.
+    first.now = second.now;
+    for _ in 0..5 {
+        first.pass(Duration::from_secs(3));
+        second.pass(Duration::from_secs(3));
+        assert_eq!(first.endpoints(caller, "one"), BTreeSet::new());
+        assert_eq!(second.endpoints(other_caller, "one"), BTreeSet::new());
+    }
+    // A stream that is open still when every dead one would have been noticed is alive.
+    first.pass(registry::PROVEN_AFTER);
+    second.now = first.now;
+    second.pass(Duration::from_secs(3));
+    assert_eq!(first.endpoints(caller, "one"), BTreeSet::from([9001]));
+    assert_eq!(second.endpoints(other_caller, "one"), BTreeSet::from([9001]));
 }

@@ -8,7 +8,7 @@ use selvedge_model::{Key, Kind, Snapshot, json};
 use selvedge_registry::document as document_of;
 use selvedge_store::{Error, PAGE_MAX, Read, Revision, Store};
 
-use super::registry::{self, ENDPOINTS_PREFIX, Place, REPLICAS_PREFIX};
+use super::registry::{self, ENDPOINTS_PREFIX, Held, Place, REPLICAS_PREFIX};
 use crate::operations::document;
 
 /// How long changes are gathered before they are acted upon: a script's writes come in a row.
@@ -25,8 +25,8 @@ const RETRY: Duration = Duration::from_millis(500);
 pub enum FeedEvent {
     /// A mesh as it is; `None` when it is gone. `changed`: what differs from before.
     Mesh { name: String, snapshot: Option<Snapshot>, changed: Vec<Key> },
-    /// An endpoint's document; no owner when it is gone.
-    Endpoint { place: Place, owner: Option<String> },
+    /// An endpoint's document; `None` when there is none any more.
+    Endpoint { place: Place, held: Option<Held> },
     /// A replica lives.
     Beat { replica: String },
     /// What is registered with Cloud Map, all of it.
@@ -108,11 +108,11 @@ impl Feed {
         for stored in view.scan_all(ENDPOINTS_PREFIX)? {
             if let Some(place) = registry::place_of(&stored.key) {
                 places.insert(place.clone());
-                events.push(FeedEvent::Endpoint { place, owner: registry::owner(&stored.value) });
+                events.push(FeedEvent::Endpoint { place, held: registry::held(&stored.value) });
             }
         }
         for gone in self.places.difference(&places) {
-            events.push(FeedEvent::Endpoint { place: gone.clone(), owner: None });
+            events.push(FeedEvent::Endpoint { place: gone.clone(), held: None });
         }
         for stored in view.scan_all(REPLICAS_PREFIX)? {
             let replica = stored.key[REPLICAS_PREFIX.len()..].to_owned();
@@ -150,12 +150,12 @@ impl Feed {
                 *last = (*last).max(revision);
                 policies.entry(mesh.to_owned()).or_default().push(policy.to_owned());
             } else if let Some(place) = registry::place_of(&stored_key) {
-                let owner = view.get(&stored_key)?.and_then(|stored| registry::owner(&stored.value));
-                match owner {
+                let held = view.get(&stored_key)?.and_then(|stored| registry::held(&stored.value));
+                match held {
                     Some(_) => drop(self.places.insert(place.clone())),
                     None => drop(self.places.remove(&place)),
                 }
-                events.push(FeedEvent::Endpoint { place, owner });
+                events.push(FeedEvent::Endpoint { place, held });
             } else if let Some(key) = discovered(&stored_key) {
                 let value = view.get(&stored_key)?.map(|stored| stored.value);
                 events.push(FeedEvent::Registered { key, value, revision: revision.number() });

@@ -4,25 +4,34 @@
 //! that a restart or another replica serves the same endpoints and no proxy ever loses one by a control plane's restart:
 //!
 //! ```text
-//! selvedge-endpoints/<mesh>/<node>/<address>     {"replica": "…"}    whose stream says that it lives
-//! selvedge-replica/<replica>                     {"beat": 7}         changes while that replica lives
+//! selvedge-endpoints/<mesh>/<node>/<address>     {"replica": "…", "epoch": 3}    whose stream says that it lives
+//!                                                {"epoch": 3}                    it is gone; kept for a while
+//! selvedge-replica/<replica>                     {"beat": 7}                     changes while that replica lives
 //! ```
 //! A stream that its proxy closes ends the endpoint at once. One that breaks leaves it for [`GRACE`]: the proxy may have
 //! lost only its connection. The endpoints of a replica that is gone stay for [`DEAD_AFTER`], the time that their proxies
 //! have to connect elsewhere.
+//!
+//! A sidecar that connects anew, here or at another replica, holds its place under a higher epoch than whoever held it
+//! before. From then on the word of the session before counts for nothing: a replica that stood still, or was cut off,
+//! can neither keep an endpoint alive that has moved on nor bring back one that is gone. Its stream counts again when it
+//! has outlived every connection that might be dead ([`PROVEN_AFTER`]) and nobody else holds the place.
 
 mod document;
+mod entry;
 mod place;
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-pub use document::{ENDPOINTS_PREFIX, REPLICAS_PREFIX, Write, owner, place_of, write};
+pub use document::{ENDPOINTS_PREFIX, Held, REPLICAS_PREFIX, Write, held, place_of, write};
 pub use place::{Place, Spot};
+
+use entry::Entry;
 
 /// How long an endpoint stays whose stream broke.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -32,6 +41,16 @@ pub const BEAT: Duration = Duration::from_secs(10);
 
 /// How long a replica may say nothing, or a new one wait for its predecessor's proxies.
 pub const DEAD_AFTER: Duration = Duration::from_secs(30);
+
+/// How long a stream whose word does not count must live to be believed again: longer than the server's keep-alive leaves
+/// one whose proxy is gone.
+pub const PROVEN_AFTER: Duration = Duration::from_secs(60);
+
+/// How long the epoch of an endpoint that is gone is kept, so that nobody who held it before brings it back.
+pub const GONE_KEPT: Duration = Duration::from_secs(600);
+
+/// Most endpoints that are gone of which the epoch is kept; the eldest go first.
+pub const GONE_MAX: usize = 10_000;
 
 /// When a write that was not seen to happen is asked for again.
 const WRITE_AGAIN: Duration = Duration::from_secs(2);
@@ -52,22 +71,16 @@ pub(super) struct Registry {
     beats: u64,
     beat_at: Option<Instant>,
     changed: BTreeSet<(String, String)>,
+    /// Places of which the store keeps nothing but the epoch, and when that may go.
+    gone: VecDeque<(Instant, Place, u64)>,
+    /// Those of which it may go.
+    forgotten: Vec<(Place, u64)>,
     /// When what is due is to be written, if anything may be.
     write_at: Option<Instant>,
     /// The earliest of all deadlines of entries and replicas, while nothing has changed.
     deadline: Cell<Option<Option<Instant>>>,
     /// Nothing is written and nobody is given up any more.
     frozen: bool,
-}
-
-#[derive(Default)]
-struct Entry {
-    streams: usize,
-    /// Its last stream broke.
-    grace_until: Option<Instant>,
-    /// Who wrote the document, as the store has it.
-    owner: Option<Arc<str>>,
-    asked_at: Option<Instant>,
 }
 
 impl Registry {
@@ -80,6 +93,8 @@ impl Registry {
             beats: 0,
             beat_at: None,
             changed: BTreeSet::new(),
+            gone: VecDeque::new(),
+            forgotten: Vec::new(),
             write_at: None,
             deadline: Cell::new(None),
             frozen: false,
@@ -100,9 +115,7 @@ impl Registry {
     pub(super) fn connect(&mut self, now: Instant, place: &Place) {
         self.touch(now);
         let existed = self.exists(place);
-        let entry = self.entries.entry(place.clone()).or_default();
-        entry.streams += 1;
-        entry.grace_until = None;
+        self.entries.entry(place.clone()).or_default().connect(now, &self.replica);
         self.beat_at.get_or_insert(now);
         self.note(place, existed);
     }
@@ -115,25 +128,27 @@ impl Registry {
         self.touch(now);
         let existed = self.exists(place);
         let Some(entry) = self.entries.get_mut(place) else { return };
-        entry.streams = entry.streams.saturating_sub(1);
-        if entry.streams == 0 && !orderly {
-            entry.grace_until = Some(now + GRACE);
-        }
+        entry.disconnect(now, orderly);
         self.note(place, existed);
         self.forget(place);
     }
 
     /// The store has a document, or has it no more.
-    pub(super) fn handle_document(&mut self, now: Instant, place: Place, owner: Option<String>) {
+    pub(super) fn handle_document(&mut self, now: Instant, place: Place, held: Option<Held>) {
         self.touch(now);
         let existed = self.exists(&place);
-        let owner: Option<Arc<str>> = owner.map(Into::into);
-        if let Some(owner) = owner.as_ref().filter(|owner| **owner != self.replica) {
-            self.replicas.entry(owner.clone()).or_insert(now);
+        if let Some(owner) = held.as_ref().and_then(|held| held.owner.as_deref())
+            && *owner != *self.replica
+        {
+            self.replicas.entry(owner.into()).or_insert(now);
         }
-        let entry = self.entries.entry(place.clone()).or_default();
-        entry.owner = owner;
-        entry.asked_at = None;
+        if let Some(Held { owner: None, epoch }) = held {
+            self.gone.push_back((now + GONE_KEPT, place.clone(), epoch));
+            if self.gone.len() > GONE_MAX {
+                self.forgotten.extend(self.gone.pop_front().map(|(_, place, epoch)| (place, epoch)));
+            }
+        }
+        self.entries.entry(place.clone()).or_default().handle_document(now, &self.replica, held);
         self.note(&place, existed);
         self.forget(&place);
     }
@@ -148,9 +163,10 @@ impl Registry {
         if self.replicas.insert(replica.clone(), now).is_none() {
             // It was given up and lives after all: so do the endpoints that only it vouches for.
             self.dead.remove(&replica);
-            let revived = self.entries.iter().filter(|(_, entry)| {
-                entry.owner.as_ref() == Some(&replica) && entry.streams == 0 && entry.grace_until.is_none()
-            });
+            let revived = self
+                .entries
+                .iter()
+                .filter(|(_, entry)| entry.owner.as_ref() == Some(&replica) && !entry.is_vouched_for());
             self.changed.extend(revived.map(|(place, _)| (place.mesh.clone(), place.node.clone())));
         }
     }
@@ -176,10 +192,23 @@ impl Registry {
         for place in over {
             let existed = self.exists(&place);
             if let Some(entry) = self.entries.get_mut(&place) {
-                entry.grace_until = None;
+                entry.end_grace();
             }
             self.note(&place, existed);
             self.forget(&place);
+        }
+        let proven = |entry: &Entry| entry.proven_at.is_some_and(|at| at <= now);
+        let proven: Vec<Place> =
+            self.entries.iter().filter(|(_, entry)| proven(entry)).map(|(place, _)| place.clone()).collect();
+        for place in proven {
+            let existed = self.exists(&place);
+            if let Some(entry) = self.entries.get_mut(&place) {
+                entry.believe();
+            }
+            self.note(&place, existed);
+        }
+        while let Some((_, place, epoch)) = self.gone.pop_front_if(|(at, ..)| *at <= now) {
+            self.forgotten.push((place, epoch));
         }
         self.bury(now);
     }
@@ -241,20 +270,27 @@ impl Registry {
                 continue;
             }
             let ours = entry.owner.as_ref() == Some(&self.replica);
-            let wanted = entry.streams > 0 || ours && entry.grace_until.is_some();
-            let write = match &entry.owner {
-                _ if wanted && ours => None,
-                _ if wanted => {
-                    Some(Write::Register { place: place.clone(), replica: self.replica.to_string() })
+            let wanted = entry.claim.filter(|_| entry.streams > 0 || ours && entry.grace_until.is_some());
+            let write = match (wanted, &entry.owner) {
+                (Some(claim), _) if ours && claim == entry.epoch => None,
+                (Some(epoch), _) => {
+                    let replica = self.replica.to_string();
+                    Some(Write::Register { place: place.clone(), replica, epoch })
                 }
                 // A replica that lives answers for its own documents.
-                Some(owner) if ours || !self.replicas.contains_key(owner) => {
-                    Some(Write::Remove { place: place.clone(), owner: owner.to_string() })
+                (None, Some(owner)) if ours || !self.replicas.contains_key(owner) => {
+                    let (owner, epoch) = (owner.to_string(), entry.epoch);
+                    Some(Write::Remove { place: place.clone(), owner, epoch, given_up: !ours })
                 }
                 _ => None,
             };
             entry.asked_at = write.as_ref().map(|_| now);
             writes.extend(write);
+        }
+        let room = WRITES_MAX.saturating_sub(writes.len()).min(self.forgotten.len());
+        writes.extend(self.forgotten.drain(..room).map(|(place, epoch)| Write::Sweep { place, epoch }));
+        if !self.forgotten.is_empty() {
+            self.write_at = Some(now);
         }
         for replica in std::mem::take(&mut self.dead) {
             writes.push(Write::Forget { replica: replica.to_string() });
@@ -279,7 +315,9 @@ impl Registry {
         let retries =
             self.entries.values().filter_map(|entry| entry.asked_at).map(|asked| asked + WRITE_AGAIN);
         let deaths = self.replicas.values().map(|seen| *seen + DEAD_AFTER);
-        let deadline = graces.chain(retries).chain(deaths).min();
+        let proofs = self.entries.values().filter_map(|entry| entry.proven_at);
+        let gone = self.gone.front().map(|(at, ..)| *at);
+        let deadline = graces.chain(retries).chain(deaths).chain(proofs).chain(gone).min();
         self.deadline.set(Some(deadline));
         deadline
     }
@@ -295,9 +333,7 @@ impl Registry {
     }
 
     fn lives(&self, entry: &Entry) -> bool {
-        entry.streams > 0
-            || entry.grace_until.is_some()
-            || entry.owner.as_ref().is_some_and(|owner| self.replicas.contains_key(owner))
+        entry.is_vouched_for() || entry.owner.as_ref().is_some_and(|owner| self.replicas.contains_key(owner))
     }
 
     fn note(&mut self, place: &Place, existed: bool) {
@@ -308,9 +344,7 @@ impl Registry {
 
     /// Drops an entry of which nothing is left, neither here nor in the store.
     fn forget(&mut self, place: &Place) {
-        let nothing =
-            |entry: &Entry| entry.streams == 0 && entry.grace_until.is_none() && entry.owner.is_none();
-        if self.entries.get(place).is_some_and(nothing) {
+        if self.entries.get(place).is_some_and(Entry::is_nothing) {
             self.entries.remove(place);
         }
     }

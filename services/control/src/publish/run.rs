@@ -260,8 +260,18 @@ impl Driver {
             self.publisher.handle_timeout(now);
         }
         let writes = self.publisher.poll_write(now);
-        if let Err(error) = registry::write(&*self.store, &writes) {
-            tracing::warn!(%error, "endpoints could not be written; tried again soon");
+        match registry::write(&*self.store, &writes) {
+            Ok(refused) => {
+                for place in refused {
+                    tracing::info!(
+                        mesh = place.mesh,
+                        node = place.node,
+                        address = %place.spot,
+                        "the endpoint is held by a later session; this one's word does not count"
+                    );
+                }
+            }
+            Err(error) => tracing::warn!(%error, "endpoints could not be written; tried again soon"),
         }
         self.transmit(now);
     }

@@ -16,14 +16,24 @@ pub const REPLICAS_PREFIX: &str = "selvedge-replica/";
 /// A change that the registry wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
+    /// Only if nobody holds the place under that epoch or a higher one.
     Register {
         place: Place,
         replica: String,
+        epoch: u64,
     },
-    /// Only if the document is still that owner's: somebody else may have taken the endpoint over.
+    /// Only if the document is still that owner's, of that epoch: somebody else may have taken the endpoint over. The epoch
+    /// is kept; it rises if the owner is given up by another, whose word it then no longer is.
     Remove {
         place: Place,
         owner: String,
+        epoch: u64,
+        given_up: bool,
+    },
+    /// The epoch of an endpoint that is gone need not be kept longer.
+    Sweep {
+        place: Place,
+        epoch: u64,
     },
     Beat {
         replica: String,
@@ -35,45 +45,77 @@ pub enum Write {
     },
 }
 
+/// What a document says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Who vouches for the endpoint; nobody for one that is gone.
+    pub owner: Option<String>,
+    /// Rises with every session that takes the place.
+    pub epoch: u64,
+}
+
 /// Carries out what [`super::super::Publisher::poll_write`] asked for, in one transaction.
 ///
 /// # Errors
 /// The store's; then nothing was written. What concerns endpoints is asked for again in a while, the next beat makes up for
 /// one that was lost, and a replica that was not forgotten is given up again after the next start.
-pub fn write(store: &dyn Store, writes: &[Write]) -> Result<(), Error> {
+pub fn write(store: &dyn Store, writes: &[Write]) -> Result<Vec<Place>, Error> {
+    let mut refused = Vec::new();
     if writes.is_empty() {
-        return Ok(());
+        return Ok(refused);
     }
     store.transact(&mut |transaction| {
+        refused.clear();
         for change in writes {
-            apply(transaction, change)?;
+            refused.extend(apply(transaction, change)?.cloned());
         }
         Ok(())
     })?;
-    Ok(())
+    Ok(refused)
 }
 
-fn apply(transaction: &mut dyn Transaction, change: &Write) -> Result<(), Error> {
+/// Gives the place if the write is refused.
+fn apply<'a>(transaction: &mut dyn Transaction, change: &'a Write) -> Result<Option<&'a Place>, Error> {
     match change {
-        Write::Register { place, replica } => {
-            transaction.put(&key(place), super::json(&json!({ "replica": replica })))
+        Write::Register { place, replica, epoch } => {
+            let key = key(place);
+            let known = transaction.get(&key)?.and_then(|document| held(&document.value));
+            let is_first = match &known {
+                // What was held before and is forgotten was held long ago.
+                None => *epoch == 1,
+                Some(held) => held.epoch < *epoch,
+            };
+            let is_own =
+                known.is_some_and(|held| held.owner.as_ref() == Some(replica) && held.epoch == *epoch);
+            if !is_first && !is_own {
+                return Ok(Some(place));
+            }
+            transaction.put(&key, super::json(&json!({ "replica": replica, "epoch": epoch })))?;
         }
         Write::Beat { replica, count } => {
-            transaction.put(&format!("{REPLICAS_PREFIX}{replica}"), super::json(&json!({ "beat": count })))
+            transaction
+                .put(&format!("{REPLICAS_PREFIX}{replica}"), super::json(&json!({ "beat": count })))?;
         }
         Write::Forget { replica } => {
             transaction.delete(&format!("{REPLICAS_PREFIX}{replica}"))?;
-            Ok(())
         }
-        Write::Remove { place, owner: expected } => {
-            let key = key(place);
-            let Some(document) = transaction.get(&key)? else { return Ok(()) };
-            if owner(&document.value).as_ref() == Some(expected) {
+        Write::Remove { place, owner, epoch, given_up } => {
+            let (key, expected) = (key(place), Held { owner: Some(owner.clone()), epoch: *epoch });
+            let known = transaction.get(&key)?.and_then(|document| held(&document.value));
+            if known == Some(expected) {
+                let epoch = epoch + u64::from(*given_up);
+                transaction.put(&key, super::json(&json!({ "epoch": epoch })))?;
+            }
+        }
+        Write::Sweep { place, epoch } => {
+            let (key, expected) = (key(place), Held { owner: None, epoch: *epoch });
+            let known = transaction.get(&key)?.and_then(|document| held(&document.value));
+            if known == Some(expected) {
                 transaction.delete(&key)?;
             }
-            Ok(())
         }
     }
+    Ok(None)
 }
 
 fn key(place: &Place) -> String {
@@ -91,10 +133,12 @@ pub fn place_of(key: &str) -> Option<Place> {
     Some(Place { mesh: mesh.to_owned(), node: node.to_owned(), spot })
 }
 
-/// Whose document it is.
-pub fn owner(value: &[u8]) -> Option<String> {
+/// What a document says of its place; `None` for one that says nothing. Those of earlier versions have no epoch.
+pub fn held(value: &[u8]) -> Option<Held> {
     let document: serde_json::Value = serde_json::from_slice(value).ok()?;
-    document["replica"].as_str().map(str::to_owned)
+    let owner = document["replica"].as_str().map(str::to_owned);
+    let epoch = document["epoch"].as_u64();
+    (owner.is_some() || epoch.is_some()).then(|| Held { owner, epoch: epoch.unwrap_or(0) })
 }
 
 #[cfg(test)]
@@ -110,5 +154,51 @@ mod tests {
         for other in ["appmesh/mesh/m", "selvedge-endpoints/m/n", "selvedge-endpoints/m/n/host"] {
             assert_eq!(place_of(other), None);
         }
+    }
+
+    fn place(port: u16) -> Place {
+        Place { mesh: "m".into(), node: "n".into(), spot: Spot::Port(([127, 0, 0, 1], port).into()) }
+    }
+
+    fn register(replica: &str, epoch: u64) -> Write {
+        Write::Register { place: place(1), replica: replica.into(), epoch }
+    }
+
+    fn stored(store: &dyn Store) -> Option<Held> {
+        let view = store.snapshot().expect("a view");
+        view.get(&key(&place(1))).expect("read").and_then(|document| held(&document.value))
+    }
+
+    #[test]
+    fn a_late_writer_neither_keeps_takes_nor_revives_an_endpoint() {
+        let store = selvedge_store::memory::Memory::new();
+        let accepts = |change: Write| write(&store, &[change]).expect("written").is_empty();
+        assert!(accepts(register("first", 1)));
+        assert!(accepts(register("first", 1)), "its own word");
+        assert!(!accepts(register("second", 1)), "of two who come at once, one");
+        assert!(accepts(register("second", 2)), "the sidecar has moved");
+        assert!(!accepts(register("first", 1)), "a replica that stood still");
+        assert!(accepts(Write::Remove { place: place(1), owner: "first".into(), epoch: 1, given_up: false }));
+        assert_eq!(
+            stored(&store),
+            Some(Held { owner: Some("second".into()), epoch: 2 }),
+            "nor takes it away"
+        );
+        let goodbye = Write::Remove { place: place(1), owner: "second".into(), epoch: 2, given_up: false };
+        assert!(accepts(goodbye));
+        assert_eq!(stored(&store), Some(Held { owner: None, epoch: 2 }));
+        for epoch in [1, 2] {
+            assert!(!accepts(register("first", epoch)), "nor brings it back");
+        }
+        assert!(accepts(register("first", 3)), "a session that begins later");
+        let given_up = Write::Remove { place: place(1), owner: "first".into(), epoch: 3, given_up: true };
+        assert!(accepts(given_up));
+        assert!(!accepts(register("first", 3)), "another gave it up");
+        assert!(accepts(Write::Sweep { place: place(1), epoch: 3 }), "not what is known of it");
+        assert_eq!(stored(&store), Some(Held { owner: None, epoch: 4 }));
+        assert!(accepts(Write::Sweep { place: place(1), epoch: 4 }));
+        assert_eq!(stored(&store), None);
+        assert!(!accepts(register("first", 3)), "what it knew is long ago");
+        assert!(accepts(register("third", 1)));
     }
 }

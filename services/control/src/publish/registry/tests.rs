@@ -10,14 +10,24 @@ fn ports(registry: &Registry) -> Vec<u16> {
     registry.places("m", "n").map(|place| place.address(0).port()).collect()
 }
 
+fn held(owner: &str, epoch: u64) -> Option<Held> {
+    Some(Held { owner: Some(owner.into()), epoch })
+}
+
 /// Does what the registry asks for, as a store would that tells of its changes at once.
 fn settle(registry: &mut Registry, now: Instant) -> usize {
     let now = now + GATHER;
     let writes = registry.poll_write(now);
     for write in &writes {
         match write.clone() {
-            Write::Register { place, replica } => registry.handle_document(now, place, Some(replica)),
-            Write::Remove { place, .. } => registry.handle_document(now, place, None),
+            Write::Register { place, replica, epoch } => {
+                registry.handle_document(now, place, Some(Held { owner: Some(replica), epoch }));
+            }
+            Write::Remove { place, epoch, given_up, .. } => {
+                let epoch = epoch + u64::from(given_up);
+                registry.handle_document(now, place, Some(Held { owner: None, epoch }));
+            }
+            Write::Sweep { place, .. } => registry.handle_document(now, place, None),
             Write::Beat { replica, .. } => registry.handle_beat(now, replica),
             Write::Forget { .. } => {}
         }
@@ -62,8 +72,8 @@ fn a_broken_stream_leaves_the_endpoint_for_a_while() {
 fn a_new_replica_serves_what_its_predecessor_knew_and_then_forgets_it() {
     let now = Instant::now();
     let mut registry = Registry::new("new");
-    registry.handle_document(now, place(1), Some("old".into()));
-    registry.handle_document(now, place(2), Some("old".into()));
+    registry.handle_document(now, place(1), held("old", 1));
+    registry.handle_document(now, place(2), held("old", 1));
     assert_eq!(ports(&registry), [1, 2], "before any proxy is back");
     registry.connect(now, &place(1));
     settle(&mut registry, now);
@@ -71,7 +81,12 @@ fn a_new_replica_serves_what_its_predecessor_knew_and_then_forgets_it() {
     registry.handle_timeout(later);
     assert_eq!(ports(&registry), [1], "the other never came back");
     let writes = registry.poll_write(later + GATHER);
-    assert!(writes.contains(&Write::Remove { place: place(2), owner: "old".into() }));
+    assert!(writes.contains(&Write::Remove {
+        place: place(2),
+        owner: "old".into(),
+        epoch: 1,
+        given_up: true
+    }));
     assert!(writes.contains(&Write::Forget { replica: "old".into() }));
     assert_eq!(ports(&registry), [1]);
 }
@@ -80,7 +95,7 @@ fn a_new_replica_serves_what_its_predecessor_knew_and_then_forgets_it() {
 fn another_replica_that_lives_answers_for_its_own() {
     let mut now = Instant::now();
     let mut registry = Registry::new("here");
-    registry.handle_document(now, place(1), Some("there".into()));
+    registry.handle_document(now, place(1), held("there", 1));
     for _ in 0..10 {
         now += BEAT;
         registry.handle_beat(now, "there".into());
@@ -94,7 +109,7 @@ fn another_replica_that_lives_answers_for_its_own() {
 fn a_replica_that_was_given_up_too_early_brings_its_endpoints_back() {
     let now = Instant::now();
     let mut registry = Registry::new("here");
-    registry.handle_document(now, place(1), Some("there".into()));
+    registry.handle_document(now, place(1), held("there", 1));
     registry.handle_timeout(now + DEAD_AFTER);
     assert_eq!(ports(&registry), [] as [u16; 0]);
     while registry.poll_changed().is_some() {}
@@ -111,7 +126,7 @@ fn a_sidecar_that_moved_to_another_replica_is_not_taken_down_by_the_first() {
     let mut registry = Registry::new("here");
     registry.connect(now, &place(1));
     settle(&mut registry, now);
-    registry.handle_document(now, place(1), Some("there".into()));
+    registry.handle_document(now, place(1), held("there", 2));
     registry.disconnect(now, &place(1), false);
     registry.handle_timeout(now + GRACE);
     assert_eq!(ports(&registry), [1]);
@@ -128,4 +143,62 @@ fn a_write_that_failed_is_asked_for_again() {
     let later = now + GATHER + WRITE_AGAIN;
     registry.handle_timeout(later);
     assert!(!registry.poll_write(later + GATHER).is_empty());
+}
+
+#[test]
+fn a_session_that_was_outbid_is_not_believed_until_it_is_proven() {
+    let now = Instant::now();
+    let mut registry = Registry::new("here");
+    registry.connect(now, &place(1));
+    settle(&mut registry, now);
+    // The sidecar connects to another replica; this one's stream is dead, but nobody has told it yet.
+    let later = now + BEAT;
+    registry.handle_beat(later, "there".into());
+    registry.handle_document(later, place(1), held("there", 2));
+    assert_eq!(ports(&registry), [1], "the other vouches for it");
+    let fights = |write: &Write| matches!(write, Write::Register { .. } | Write::Remove { .. });
+    assert!(!registry.poll_write(later + GATHER).iter().any(fights), "and this one does not fight for it");
+    // It says goodbye there.
+    registry.handle_document(later, place(1), Some(Held { owner: None, epoch: 2 }));
+    assert_eq!(ports(&registry), [] as [u16; 0], "the dead stream does not bring it back");
+    let later = later + PROVEN_AFTER;
+    registry.handle_timeout(later - Duration::from_millis(1));
+    assert_eq!(ports(&registry), [] as [u16; 0]);
+    registry.handle_timeout(later);
+    assert_eq!(ports(&registry), [1], "a stream that is still there is not dead");
+    let register = Write::Register { place: place(1), replica: "here".into(), epoch: 3 };
+    assert!(registry.poll_write(later + GATHER).contains(&register));
+}
+
+#[test]
+fn a_stream_that_has_just_connected_outbids_what_was_on_its_way() {
+    let now = Instant::now();
+    let mut registry = Registry::new("here");
+    registry.connect(now, &place(1));
+    registry.handle_document(now, place(1), held("there", 1));
+    let register = |epoch| Write::Register { place: place(1), replica: "here".into(), epoch };
+    assert!(registry.poll_write(now + GATHER).contains(&register(2)));
+    registry.handle_document(now, place(1), held("there", 3));
+    assert!(!registry.poll_write(now + 2 * GATHER).contains(&register(4)), "once");
+}
+
+#[test]
+fn epochs_of_endpoints_that_are_gone_are_forgotten_in_time() {
+    let now = Instant::now();
+    let mut registry = Registry::new("here");
+    registry.connect(now, &place(1));
+    settle(&mut registry, now);
+    let now = now + 2 * GATHER;
+    registry.disconnect(now, &place(1), true);
+    settle(&mut registry, now);
+    let sweep = |port| Write::Sweep { place: place(port), epoch: 1 };
+    let later = now + GATHER + GONE_KEPT;
+    registry.handle_timeout(later - Duration::from_millis(1));
+    assert!(!registry.poll_write(later).contains(&sweep(1)));
+    registry.handle_timeout(later);
+    assert_eq!(registry.poll_write(later + GATHER), [sweep(1)]);
+    for port in 0..=u16::try_from(GONE_MAX).expect("a port") {
+        registry.handle_document(later, place(port), Some(Held { owner: None, epoch: 1 }));
+    }
+    assert_eq!(registry.poll_write(later + 2 * GATHER), [sweep(0)], "or when there are too many");
 }
