@@ -78,9 +78,13 @@ fn curl(url: &str) -> String {
 
 /// Starts Envoy and waits until it has what the control plane gives it.
 fn serves(folder: &Path, name: &str, bootstrap: &Value, admin: u16) {
+    runs(folder, name, bootstrap.to_string().as_bytes(), "json", admin);
+}
+
+fn runs(folder: &Path, name: &str, bootstrap: &[u8], form: &str, admin: u16) {
     let Some(envoy) = envoy() else { return };
-    let (config, log) = (folder.join(format!("{name}.json")), folder.join(format!("{name}.log")));
-    std::fs::write(&config, bootstrap.to_string()).expect("written");
+    let (config, log) = (folder.join(format!("{name}.{form}")), folder.join(format!("{name}.log")));
+    std::fs::write(&config, bootstrap).expect("written");
     let mut command = Command::new(envoy);
     command.arg("-c").arg(&config).args([
         "--disable-hot-restart",
@@ -285,4 +289,110 @@ fn our_sidecar_reaches_the_control_plane_by_a_socket() {
     // A server that ends takes its socket along, so that the next one finds the place free.
     let (status, ..) = server.terminate();
     assert!(status.success() && !socket.exists());
+}
+
+/// Our sidecar, with what it says.
+struct Sidecar {
+    _running: Running,
+    admin: String,
+    log: PathBuf,
+}
+
+impl Sidecar {
+    fn start(folder: &Path, name: &str, environment: &[(&str, &str)]) -> Self {
+        let [admin, ingress, egress] = free_ports();
+        let log = folder.join(format!("{name}.log"));
+        let running = Command::new(PROGRAM)
+            .arg("proxy")
+            .env("APPMESH_RESOURCE_ARN", "mesh/m/virtualNode/n")
+            .env("ENVOY_ADMIN_ACCESS_PORT", admin.to_string())
+            .env("SELVEDGE_INTERCEPTION", "none")
+            .env("SELVEDGE_INGRESS_PORT", ingress.to_string())
+            .env("SELVEDGE_EGRESS_PORT", egress.to_string())
+            .env("SELVEDGE_STATE_DIR", "none")
+            .envs(environment.iter().copied())
+            .stderr(std::fs::File::create(&log).expect("a log"))
+            .spawn()
+            .expect("it starts");
+        Self { _running: Running(running), admin: format!("http://127.0.0.1:{admin}"), log }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn serves(&self) {
+        let waited = Command::new(PROGRAM).args(["proxy", "wait", "--admin", &self.admin]).status();
+        assert!(waited.expect("it runs").success(), "{}", self.log());
+        assert!(curl(&format!("{}/clusters", self.admin)).contains("cds_ingress_m_n_http_8080"));
+    }
+
+    /// It says so, and does not serve.
+    fn is_refused(&self, said: &[&str]) {
+        let begun = Instant::now();
+        while !said.iter().any(|said| self.log().contains(said)) {
+            assert!(begun.elapsed() < PATIENCE, "{said:?}: {}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert!(!curl(&format!("{}/ready", self.admin)).starts_with("LIVE"));
+    }
+}
+
+#[test]
+fn our_sidecar_reaches_the_control_plane_by_tls_and_shows_a_certificate() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let Some([authority, cert, key]) = certificate(folder) else { return };
+    let strangers = folder.join("strangers");
+    std::fs::create_dir(&strangers).expect("a folder");
+    let Some([stranger, ..]) = certificate(&strangers) else { return };
+    let [port, admin] = free_ports();
+    let text = |path: &Path| path.to_str().expect("text").to_owned();
+    let (listen, certificate, private) = (format!("127.0.0.1:{port}"), text(&cert), text(&key));
+    let authority = text(&authority);
+    let server = Server::start(&[
+        "--tls-listen",
+        &listen,
+        "--tls-cert",
+        &certificate,
+        "--tls-key",
+        &private,
+        "--tls-client-ca",
+        &authority,
+    ]);
+    mesh(&server);
+    let https = format!("https://{listen}");
+    let believes = [("APPMESH_XDS_ENDPOINT", https.as_str()), ("SELVEDGE_XDS_CA", &authority)];
+    let shows = [("SELVEDGE_XDS_CERT", certificate.as_str()), ("SELVEDGE_XDS_KEY", &private)];
+    let good = [&believes[..], &shows].concat();
+    Sidecar::start(folder, "good", &good).serves();
+    // As AWS's image has it: no scheme, and a name that the certificate must have.
+    let named = [("APPMESH_XDS_ENDPOINT", listen.as_str()), ("SELVEDGE_XDS_NAME", "localhost")];
+    Sidecar::start(folder, "named", &[&good[..], &named].concat()).serves();
+    Sidecar::start(folder, "shows-nothing", &believes)
+        .is_refused(&["CertificateRequired", "certificate required"]);
+    let other = [("SELVEDGE_XDS_NAME", "other.example.com")];
+    Sidecar::start(folder, "other-name", &[&good[..], &other].concat()).is_refused(&["not valid for name"]);
+    let strange = [("SELVEDGE_XDS_CA", stranger.to_str().expect("text"))];
+    Sidecar::start(folder, "strange", &[&good[..], &strange].concat())
+        .is_refused(&["UnknownIssuer", "BadSignature"]);
+    let missing = [("SELVEDGE_XDS_CA", "/no/such/file.pem")];
+    Sidecar::start(folder, "missing", &[&good[..], &missing].concat()).is_refused(&["/no/such/file.pem"]);
+    // An Envoy that stands in its place speaks likewise.
+    let printed = Command::new(PROGRAM)
+        .args(["proxy", "--print-envoy-bootstrap"])
+        .env("APPMESH_RESOURCE_ARN", "mesh/m/virtualNode/n")
+        .env("ENVOY_ADMIN_ACCESS_PORT", admin.to_string())
+        .env("SELVEDGE_INTERCEPTION", "none")
+        .envs(
+            free_ports::<2>()
+                .into_iter()
+                .zip(["SELVEDGE_INGRESS_PORT", "SELVEDGE_EGRESS_PORT"])
+                .map(|(port, name)| (name, port.to_string())),
+        )
+        .envs(good)
+        .output()
+        .expect("it runs");
+    assert!(printed.status.success());
+    runs(folder, "envoy", &printed.stdout, "yaml", admin);
 }

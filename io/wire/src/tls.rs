@@ -8,6 +8,7 @@
 //! are then opened where they lie in the connection's leased buffer and sealed straight into the one that is written, so
 //! that an idle connection holds its keys and no buffer.
 
+mod call;
 mod client;
 mod facts;
 mod failure;
@@ -21,6 +22,7 @@ mod server;
 mod session;
 mod verify;
 
+pub use call::{CALL_TIMEOUT, Trust, TrustInvalid, TrustedStream};
 pub use client::{ClientContext, ClientSettings, ClientTls};
 pub use facts::{Facts, Tls};
 pub use failure::Failure;

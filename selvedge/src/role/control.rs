@@ -79,6 +79,9 @@ pub(crate) struct ControlArgs {
     /// Its key, PEM
     #[arg(long, value_name = "FILE", env = "SELVEDGE_TLS_KEY")]
     tls_key: Option<PathBuf>,
+    /// Authorities, PEM: whoever calls the TLS port has to show a certificate that one of them signed
+    #[arg(long, value_name = "FILE", env = "SELVEDGE_TLS_CLIENT_CA", requires = "tls_listen")]
+    tls_client_ca: Option<PathBuf>,
     #[command(flatten)]
     dns: DnsArgs,
     /// Bind an address that other machines can reach. Requests are not authenticated: whoever reaches it can read and change
@@ -113,6 +116,7 @@ struct TlsSettings {
     listen: SocketAddr,
     certificate: PathBuf,
     key: PathBuf,
+    clients: Option<PathBuf>,
 }
 
 impl ControlArgs {
@@ -140,7 +144,8 @@ impl ControlArgs {
         let tls = match (self.tls_listen, &self.tls_cert, &self.tls_key) {
             (Some(listen), Some(certificate), Some(key)) => {
                 address::check(listen, self.allow_unauthenticated_remote)?;
-                Some(TlsSettings { listen, certificate: certificate.clone(), key: key.clone() })
+                let clients = self.tls_client_ca.clone();
+                Some(TlsSettings { listen, certificate: certificate.clone(), key: key.clone(), clients })
             }
             _ => None,
         };
@@ -272,7 +277,8 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
 }
 
 fn listen_tls(settings: &TlsSettings) -> Result<Listener, Failure> {
-    let tls = Tls::read(&settings.certificate, &settings.key).context("failed to serve TLS")?;
+    let tls = Tls::read(&settings.certificate, &settings.key, settings.clients.as_deref())
+        .context("failed to serve TLS")?;
     let listener = server::listen(settings.listen)
         .with_context(|| format!("failed to listen on {}", settings.listen))?;
     Ok(Listener::Tls(listener, tls))

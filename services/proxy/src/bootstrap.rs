@@ -9,6 +9,7 @@ mod resource;
 mod tracing;
 mod variables;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,6 +22,8 @@ use serde_json::{Map, Value};
 pub use envoy::envoy_bootstrap;
 pub use resource::{ResourceKind, ResourceName, ResourceNameInvalid};
 pub use variables::BootstrapError;
+
+use selvedge_wire::tls::Trust;
 
 use crate::patience::Patience;
 
@@ -74,7 +77,12 @@ pub enum SinkTarget {
 /// Where the control plane speaks xDS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum XdsEndpoint {
-    Tcp { host: String, port: u16 },
+    Tcp {
+        host: String,
+        port: u16,
+        /// By TLS, if it is.
+        tls: Option<Trust>,
+    },
     Unix(PathBuf),
 }
 
@@ -110,12 +118,22 @@ impl Default for Drain {
     }
 }
 
+impl fmt::Display for XdsEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self, self.uri().strip_prefix("http://")) {
+            (Self::Tcp { tls: Some(_), .. }, Some(place)) => write!(f, "https://{place}"),
+            (_, Some(place)) => f.write_str(place),
+            (_, None) => f.write_str(&self.uri()),
+        }
+    }
+}
+
 impl XdsEndpoint {
     /// As a URI for a gRPC channel.
     pub fn uri(&self) -> String {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => format!("http://[{host}]:{port}"),
-            Self::Tcp { host, port } => format!("http://{host}:{port}"),
+            Self::Tcp { host, port, .. } if host.contains(':') => format!("http://[{host}]:{port}"),
+            Self::Tcp { host, port, .. } => format!("http://{host}:{port}"),
             Self::Unix(path) => format!("unix://{}", path.display()),
         }
     }

@@ -9,7 +9,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{self, ServerConfig, crypto::aws_lc_rs};
+use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use tokio_rustls::rustls::{self, RootCertStore, ServerConfig, crypto::aws_lc_rs};
 use tokio_rustls::server::TlsStream;
 
 /// How long a handshake may take.
@@ -31,6 +32,9 @@ pub enum TlsError {
     /// The key does not belong to the certificate, or neither is understood.
     #[error("the certificate and the key cannot be served together")]
     Pair(#[from] rustls::Error),
+    /// The clients' authorities are of no use.
+    #[error("the authorities of clients cannot be used")]
+    Clients(#[from] VerifierBuilderError),
 }
 
 /// A certificate with its key, ready for handshakes.
@@ -38,24 +42,38 @@ pub enum TlsError {
 pub struct Tls(TlsAcceptor);
 
 impl Tls {
-    /// Reads a chain and a key in PEM.
+    /// Reads a chain and a key in PEM. `clients`: the authorities one of which must have signed the certificate that
+    /// every client then has to show.
     ///
     /// # Errors
     /// [`TlsError`], which names the file.
-    pub fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+    pub fn read(certificate: &Path, key: &Path, clients: Option<&Path>) -> Result<Self, TlsError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| TlsError::File { path, source }
         };
-        let chain = CertificateDer::pem_file_iter(certificate).map_err(failed(certificate))?;
-        let chain: Vec<_> = chain.collect::<Result<_, _>>().map_err(failed(certificate))?;
-        if chain.is_empty() {
-            return Err(TlsError::Empty(certificate.to_owned()));
-        }
+        let certificates = |path: &Path| {
+            let chain = CertificateDer::pem_file_iter(path).map_err(failed(path))?;
+            let chain: Vec<_> = chain.collect::<Result<_, _>>().map_err(failed(path))?;
+            if chain.is_empty() { Err(TlsError::Empty(path.to_owned())) } else { Ok(chain) }
+        };
+        let chain = certificates(certificate)?;
         let key = PrivateKeyDer::from_pem_file(key).map_err(failed(key))?;
-        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let clients = match clients {
+            None => WebPkiClientVerifier::no_client_auth(),
+            Some(path) => {
+                let mut roots = RootCertStore::empty();
+                for authority in certificates(path)? {
+                    roots.add(authority)?;
+                }
+                let roots = Arc::new(roots);
+                WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build()?
+            }
+        };
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self(TlsAcceptor::from(Arc::new(config))))

@@ -1,8 +1,10 @@
 //! The bootstrap with which a real Envoy stands in this proxy's place.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use selvedge_telemetry::sink::Dialect;
+use selvedge_wire::tls::Trust;
 use serde_json::{Map, Value, json};
 
 use super::{Bootstrap, SinkTarget, StatsSink, XdsEndpoint};
@@ -11,7 +13,7 @@ use super::{Bootstrap, SinkTarget, StatsSink, XdsEndpoint};
 const XDS_CLUSTER: &str = "selvedge_xds";
 
 /// Envoy's bootstrap with the same identity, control plane and admin endpoint, ready to be written as YAML: delta ADS
-/// over HTTP/2 without TLS.
+/// over HTTP/2, by TLS where the proxy would speak it.
 pub fn envoy_bootstrap(bootstrap: &Bootstrap) -> Value {
     let mut source = json!({ "ads": {}, "resource_api_version": "V3" });
     source["initial_fetch_timeout"] = duration(bootstrap.initial_fetch_timeout.unwrap_or_default());
@@ -71,11 +73,11 @@ fn stats_sink(sink: &StatsSink) -> Value {
 fn xds_cluster(endpoint: &XdsEndpoint) -> Value {
     let (kind, address) = match endpoint {
         XdsEndpoint::Unix(path) => ("STATIC", json!({ "pipe": { "path": path.display().to_string() } })),
-        XdsEndpoint::Tcp { host, port } => {
+        XdsEndpoint::Tcp { host, port, .. } => {
             (if host.parse::<IpAddr>().is_ok() { "STATIC" } else { "STRICT_DNS" }, socket(host, *port))
         }
     };
-    json!({
+    let mut cluster = json!({
         "name": XDS_CLUSTER,
         "type": kind,
         "connect_timeout": "1s",
@@ -91,7 +93,38 @@ fn xds_cluster(endpoint: &XdsEndpoint) -> Value {
             "cluster_name": XDS_CLUSTER,
             "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": address } }] }],
         },
-    })
+    });
+    if let XdsEndpoint::Tcp { host, tls: Some(trust), .. } = endpoint {
+        cluster["transport_socket"] = transport(host, trust);
+    }
+    cluster
+}
+
+/// TLS as [`Trust`] means it.
+fn transport(host: &str, trust: &Trust) -> Value {
+    let name = trust.name.as_deref().unwrap_or(host);
+    let is_address = name.parse::<IpAddr>().is_ok();
+    let san = if is_address { "IP_ADDRESS" } else { "DNS" };
+    let file = |path: &Path| json!({ "filename": path.display().to_string() });
+    let authority = match &trust.authority {
+        Some(path) => json!({ "trusted_ca": file(path) }),
+        None => json!({ "system_root_certs": {} }),
+    };
+    let mut validation = authority;
+    validation["match_typed_subject_alt_names"] = json!([{ "san_type": san, "matcher": { "exact": name } }]);
+    let mut context = json!({ "alpn_protocols": ["h2"], "validation_context": validation });
+    if let Some((certificate, key)) = &trust.certificate {
+        context["tls_certificates"] =
+            json!([{ "certificate_chain": file(certificate), "private_key": file(key) }]);
+    }
+    let mut tls = json!({
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": context,
+    });
+    if !is_address {
+        tls["sni"] = name.into();
+    }
+    json!({ "name": "envoy.transport_sockets.tls", "typed_config": tls })
 }
 
 fn socket(host: &str, port: u16) -> Value {

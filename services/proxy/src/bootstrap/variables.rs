@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use selvedge_telemetry::sink::Dialect;
+use selvedge_wire::tls::Trust;
 
 use crate::patience::Patience;
 
@@ -108,20 +109,44 @@ fn cluster(env: Env<'_>) -> Option<&str> {
     env.get("APPMESH_RESOURCE_CLUSTER").or_else(|| env.get("APPMESH_VIRTUAL_NODE_CLUSTER"))
 }
 
-/// `host:port`, `[v6]:port`, or `unix://<path>`.
+/// `host:port`, `[v6]:port`, either after `https://`, or `unix://<path>`.
 fn xds(env: Env<'_>) -> Result<XdsEndpoint, BootstrapError> {
     const NAME: &str = "APPMESH_XDS_ENDPOINT";
     let given = env.get(NAME).unwrap_or(XDS_ENDPOINT_DEFAULT);
     if let Some(path) = given.strip_prefix("unix://").or_else(|| given.strip_prefix("unix:")) {
         return Ok(XdsEndpoint::Unix(PathBuf::from(path)));
     }
-    let invalid = || env.invalid(NAME, "host:port or unix://path");
+    let invalid = || env.invalid(NAME, "host:port, https://host:port or unix://path");
+    let (is_https, given) = match given.strip_prefix("https://") {
+        Some(rest) => (true, rest.strip_suffix('/').unwrap_or(rest)),
+        None => (false, given),
+    };
     let (host, port) = given.rsplit_once(':').ok_or_else(invalid)?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     if host.is_empty() || host.contains('/') {
         return Err(invalid());
     }
-    Ok(XdsEndpoint::Tcp { host: host.to_owned(), port: port.parse().map_err(|_| invalid())? })
+    let tls = trust(env, is_https)?;
+    Ok(XdsEndpoint::Tcp { host: host.to_owned(), port: port.parse().map_err(|_| invalid())?, tls })
+}
+
+/// Whom a control plane that is called by TLS must be; naming an authority asks for TLS as `https://` does.
+fn trust(env: Env<'_>, is_https: bool) -> Result<Option<Trust>, BootstrapError> {
+    let path = |name| env.get(name).map(PathBuf::from);
+    let authority = path("SELVEDGE_XDS_CA");
+    let certificate = match (path("SELVEDGE_XDS_CERT"), path("SELVEDGE_XDS_KEY")) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (Some(_), None) => return Err(env.invalid("SELVEDGE_XDS_CERT", "of use without SELVEDGE_XDS_KEY")),
+        (None, Some(_)) => return Err(env.invalid("SELVEDGE_XDS_KEY", "of use without SELVEDGE_XDS_CERT")),
+    };
+    let name = env.get("SELVEDGE_XDS_NAME").map(str::to_owned);
+    let is_asked = is_https || authority.is_some();
+    if !is_asked && (certificate.is_some() || name.is_some()) {
+        let named = if name.is_some() { "SELVEDGE_XDS_NAME" } else { "SELVEDGE_XDS_CERT" };
+        return Err(env.invalid(named, "of use without TLS: write APPMESH_XDS_ENDPOINT=https://host:port"));
+    }
+    Ok(is_asked.then_some(Trust { authority, certificate, name }))
 }
 
 /// Loopback, unless an address is asked for: who reads the admin endpoint reads the whole configuration.
@@ -313,7 +338,7 @@ mod tests {
     fn a_name_is_all_that_it_takes() {
         let bootstrap = read(&[]).expect("valid");
         assert_eq!(bootstrap.cluster, "mesh/m/virtualNode/n");
-        assert_eq!(bootstrap.xds, XdsEndpoint::Tcp { host: "127.0.0.1".to_owned(), port: 7070 });
+        assert_eq!(bootstrap.xds, XdsEndpoint::Tcp { host: "127.0.0.1".to_owned(), port: 7070, tls: None });
         assert_eq!(bootstrap.admin, SocketAddr::from(([127, 0, 0, 1], 9901)));
         assert_eq!((bootstrap.concurrency, bootstrap.initial_fetch_timeout), (2, None));
         assert_eq!(bootstrap.stats_flush_interval, Duration::from_secs(5));
@@ -334,7 +359,7 @@ mod tests {
 
     #[test]
     fn endpoints_are_hosts_with_ports_or_sockets() {
-        let tcp = |host: &str, port| Some(XdsEndpoint::Tcp { host: host.to_owned(), port });
+        let tcp = |host: &str, port| Some(XdsEndpoint::Tcp { host: host.to_owned(), port, tls: None });
         for (given, expected) in [
             ("control.mesh:18000", tcp("control.mesh", 18000)),
             ("[::1]:1", tcp("::1", 1)),
@@ -350,6 +375,32 @@ mod tests {
                 "{given}"
             );
         }
+    }
+
+    #[test]
+    fn a_control_plane_is_called_by_tls_where_that_is_said() {
+        let tls = |more: &[(&str, &str)]| {
+            let all = [&[("APPMESH_XDS_ENDPOINT", "https://[fd00::1]:7443/")], more].concat();
+            read(&all).map(|read| match read.xds {
+                XdsEndpoint::Tcp { host, port: 7443, tls } if host == "fd00::1" => tls,
+                other => panic!("{other:?}"),
+            })
+        };
+        assert_eq!(tls(&[]), Ok(Some(Trust::default())));
+        let pair = [("SELVEDGE_XDS_CERT", "/c.pem"), ("SELVEDGE_XDS_KEY", "/k.pem")];
+        let shown = tls(&pair).expect("valid").expect("tls").certificate;
+        assert_eq!(shown, Some(("/c.pem".into(), "/k.pem".into())));
+        assert!(tls(&pair[..1]).is_err() && tls(&pair[1..]).is_err());
+        // AWS's image has no scheme: an authority says as much.
+        let XdsEndpoint::Tcp { tls, .. } =
+            read(&[("APPMESH_XDS_ENDPOINT", "control:7443"), ("SELVEDGE_XDS_CA", "/ca.pem")])
+                .expect("valid")
+                .xds
+        else {
+            panic!("no host")
+        };
+        assert_eq!(tls.and_then(|tls| tls.authority), Some("/ca.pem".into()));
+        assert!(read(&[("SELVEDGE_XDS_NAME", "control")]).is_err(), "without TLS");
     }
 
     #[test]

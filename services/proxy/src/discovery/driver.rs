@@ -199,7 +199,7 @@ impl Driver {
         if self.leaving {
             return;
         }
-        tracing::warn!(endpoint = ?self.endpoint, reason, "no discovery for the moment; what is in force stays");
+        tracing::warn!(endpoint = %self.endpoint, reason, "no discovery for the moment; what is in force stays");
         self.registry.server().control_plane_connected_state.set(0);
         self.session.handle_disconnected(Instant::now());
         self.answer_by = None;

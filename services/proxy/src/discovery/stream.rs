@@ -1,14 +1,21 @@
 //! The stream to the control plane: gRPC over HTTP/2, messages as bytes.
 
+use std::error::Error as _;
+use std::io;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
+use hyper_util::rt::TokioIo;
+use selvedge_wire::tls::{Trust, TrustedStream};
 use selvedge_xds::client::DELTA_METHOD;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder, Streaming};
+use tonic::codegen::Service;
+use tonic::codegen::http::Uri;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
@@ -26,6 +33,7 @@ const RESPONSE_BYTES_MAX: usize = 64 << 20;
 const REQUESTS_MAX: usize = 1024;
 
 type Opening = Pin<Box<dyn Future<Output = Result<Channel, tonic::transport::Error>> + Send>>;
+type Calling = Pin<Box<dyn Future<Output = io::Result<TokioIo<TrustedStream>>> + Send>>;
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Streaming<Bytes>>, Status>> + Send>>;
 
 /// A link to the control plane in whichever state it is.
@@ -55,16 +63,20 @@ pub(super) enum LinkEvent {
 impl Link {
     /// Begins to connect.
     pub(super) fn connect(endpoint: &XdsEndpoint) -> Self {
-        let uri = endpoint.uri();
+        let (uri, endpoint) = (endpoint.uri(), endpoint.clone());
         Self::Connecting(Box::pin(async move {
-            Endpoint::from_shared(uri)?
+            let channel = Endpoint::from_shared(uri)?
                 .connect_timeout(CONNECT_TIMEOUT)
                 .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
                 .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
                 .keep_alive_while_idle(true)
-                .tcp_nodelay(true)
-                .connect()
-                .await
+                .tcp_nodelay(true);
+            match endpoint {
+                XdsEndpoint::Tcp { host, port, tls: Some(trust) } => {
+                    channel.connect_with_connector(Caller { host, port, trust }).await
+                }
+                _ => channel.connect().await,
+            }
         }))
     }
 
@@ -124,6 +136,28 @@ impl Link {
     }
 }
 
+/// Calls the control plane by TLS.
+struct Caller {
+    host: String,
+    port: u16,
+    trust: Trust,
+}
+
+impl Service<Uri> for Caller {
+    type Response = TokioIo<TrustedStream>;
+    type Error = io::Error;
+    type Future = Calling;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Calling {
+        let (host, port, trust) = (self.host.clone(), self.port, self.trust.clone());
+        Box::pin(async move { trust.call(&host, port).await.map(TokioIo::new) })
+    }
+}
+
 fn call(channel: Channel, requests: mpsc::Receiver<Bytes>) -> Answering {
     Box::pin(async move {
         let mut grpc = Grpc::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
@@ -136,7 +170,16 @@ fn call(channel: Channel, requests: mpsc::Receiver<Bytes>) -> Answering {
 /// An answer that ended the stream, in the words that operators of Envoy look for: the code tells a node that does not
 /// exist (3) from one that may not connect (7, 8, 16) and from a control plane that is away (14).
 fn refused(status: &Status) -> String {
-    format!("gRPC config stream closed: {}, {}", i32::from(status.code()), status.message())
+    let mut said = format!("gRPC config stream closed: {}, {}", i32::from(status.code()), status.message());
+    // What the connection met, such as a certificate that is missed, is behind it.
+    if let Some(cause) = status.source() {
+        let cause = text(cause);
+        if !said.ends_with(&cause) {
+            said.push_str(": ");
+            said.push_str(&cause);
+        }
+    }
+    said
 }
 
 /// An error with its causes: a transport's own text says little.
