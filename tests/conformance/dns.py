@@ -63,6 +63,8 @@ class Upstream:
             return head(3, 0, 1) + soa
         if lower == "short.example.test":
             return head(0, 1, 0) + a(1, "192.0.2.2")
+        if lower.startswith("to-"):
+            return head(0, 2, 0) + a(60, lower.split(".")[0][3:].replace("-", ".")) + a(60, "192.0.2.1")
         if lower == "many.example.test":
             if not by_tcp:
                 return head(0, 0, 0, 0x8380)
@@ -224,7 +226,7 @@ def virtual_services(port, registry):
     first = values(dig(port, "colors.mesh.example", "A"))
     report.check(first[0].startswith("240.240."), f"in the block: {first}")
     report.equal(values(dig(port, "COLORS.mesh.example", "A")), first, "the same each time")
-    report.equal(dig(port, "colors.mesh.example", "AAAA")["code"], "NOERROR", "no IPv6, and no failure")
+    report.check(values(dig(port, "colors.mesh.example", "AAAA"))[0].startswith("fd00:5e1:7:"), "IPv6 where there is a block")
     mesh.delete_virtual_service(meshName="m", virtualServiceName="Colors.mesh.example")
     until("it went", lambda: values(dig(port, "colors.mesh.example", "A")) == ["192.0.2.1"])
 
@@ -263,6 +265,32 @@ def forwarding(port, upstream):
     report.equal(dig(port, "unknown.example.test", "A")["code"], "SERVFAIL", "nothing is known")
     upstream.mode = "good"
     report.equal(dig(port, "+norecurse", "never.example.test", "A")["code"], "REFUSED", "others' names only for those who want recursion")
+
+
+def guarded(port):
+    """Names of others that point at this machine, its neighbours, or the mesh."""
+    for address in ("127.0.0.1", "127.1.2.3", "0.0.0.0", "169.254.169.254", "224.0.0.1", "240.240.1.1", "10.66.0.1"):
+        name = "to-" + address.replace(".", "-")
+        report.equal(values(dig(port, f"{name}.example.test", "A")), ["192.0.2.1"], f"no name of others has {address}")
+    for address in ("10.67.0.1", "192.168.7.7"):
+        name = "to-" + address.replace(".", "-")
+        report.check(address in values(dig(port, f"{name}.example.test", "A")), f"{address} is not guarded")
+    report.check("127.0.0.1" in values(dig(port, "to-127-0-0-1.corp.example.test", "A")), "an exempt domain points anywhere")
+
+
+def pointers(port, registry):
+    ask = lambda address: values(dig(port, "-x", address))
+    report.equal(ask("10.0.2.1"), ["i-1._http._tcp.api.shop.local."], "where an SRV record points")
+    report.equal(ask("10.0.0.7"), ["web.shop.local."], "an instance's service")
+    report.equal(ask("2001:db8::7"), ["web.shop.local."], "by IPv6 too")
+    registry.mesh.create_mesh(meshName="p")
+    registry.mesh.create_virtual_service(meshName="p", virtualServiceName="shades.mesh.example", spec={})
+    until("the name is there", lambda: values(dig(port, "shades.mesh.example", "AAAA")))
+    for kind in ("A", "AAAA"):
+        address = values(dig(port, "shades.mesh.example", kind))[0]
+        report.check(kind == "A" or address.startswith("fd00:5e1:7:"), f"{address} is in the block")
+        report.equal(ask(address), ["shades.mesh.example."], f"the name of {address}")
+    registry.mesh.delete_virtual_service(meshName="p", virtualServiceName="shades.mesh.example")
 
 
 def strangers(port):
@@ -416,11 +444,14 @@ elif not dig_binary():
     print("skipped: there is no dig here")
 else:
     upstream = Upstream()
-    process, api, port = start("--dns-upstream", f"127.0.0.1:{upstream.port}")
+    process, api, port = start("--dns-upstream", f"127.0.0.1:{upstream.port}", "--dns-guard", "10.66.0.0/16",
+                               "--dns-guard-exempt", "corp.example.test", "--dns-virtual-block-v6", "fd00:5e1:7::/64")
     try:
         registry = Registry(api)
         namespaces(port, registry)
         virtual_services(port, registry)
+        pointers(port, registry)
+        guarded(port)
         forwarding(port, upstream)
         strangers(port)
     finally:

@@ -5,13 +5,16 @@
 
 pub mod answer;
 pub mod cache;
+pub mod guard;
 pub mod local;
 pub mod question;
 pub mod rate;
+pub mod reverse;
 pub mod upstream;
 
 pub use answer::Answer;
 pub use cache::Cache;
+pub use guard::Guard;
 pub use hickory_proto::rr::RecordType;
 pub use local::{Local, Names};
 pub use question::{Question, Received, receive};

@@ -1,17 +1,18 @@
 //! What the server knows itself: private namespaces, and the names of virtual services.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, SOA, SRV};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, PTR, SOA, SRV};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use selvedge_registry::records::{Data, Found, Lookup, lookup};
+use selvedge_registry::records::{ANSWERS_MAX, Data, Found, Lookup, lookup, names_of};
 use selvedge_registry::{RecordType as Kind, Snapshot};
 
 use crate::answer::Answer;
 use crate::question::Question;
+use crate::reverse;
 
 /// Aliases that are followed for one question.
 pub const ALIASES_MAX: usize = 8;
@@ -36,18 +37,34 @@ pub enum Local {
 pub struct Names {
     /// How many meshes have the name.
     names: BTreeMap<String, usize>,
-    network: Ipv4Addr,
-    bits: u8,
+    /// Which names have an address.
+    addresses: BTreeSet<(IpAddr, String)>,
+    block: (Ipv4Addr, u8),
+    block_v6: Option<(Ipv6Addr, u8)>,
 }
 
 impl Names {
     /// Without names. Addresses come from that block; `bits` from 8 to 30.
     pub fn new(network: Ipv4Addr, bits: u8) -> Self {
-        Self { names: BTreeMap::new(), network, bits: bits.clamp(8, 30) }
+        let block = (network, bits.clamp(8, 30));
+        Self { names: BTreeMap::new(), addresses: BTreeSet::new(), block, block_v6: None }
+    }
+
+    /// Names have an IPv6 address besides, from that block; `bits` from 8 to 112.
+    #[must_use]
+    pub fn with_v6(mut self, block: Option<(Ipv6Addr, u8)>) -> Self {
+        self.block_v6 = block.map(|(network, bits)| (network, bits.clamp(8, 112)));
+        self
     }
 
     pub fn add(&mut self, name: &str) {
-        *self.names.entry(name.to_ascii_lowercase()).or_default() += 1;
+        let name = name.to_ascii_lowercase();
+        let count = self.names.entry(name.clone()).or_default();
+        *count += 1;
+        if *count == 1 {
+            let addresses: Vec<IpAddr> = self.addresses_of(&name).collect();
+            self.addresses.extend(addresses.into_iter().map(|address| (address, name.clone())));
+        }
     }
 
     pub fn remove(&mut self, name: &str) {
@@ -55,13 +72,18 @@ impl Names {
         if let Some(count) = self.names.get_mut(&name) {
             *count -= 1;
             if *count == 0 {
+                let addresses: Vec<IpAddr> = self.addresses_of(&name).collect();
                 self.names.remove(&name);
+                for address in addresses {
+                    self.addresses.remove(&(address, name.clone()));
+                }
             }
         }
     }
 
     pub fn clear(&mut self) {
         self.names.clear();
+        self.addresses.clear();
     }
 
     /// The address of a name, the same each time; `None` for a name that no virtual service has.
@@ -73,9 +95,38 @@ impl Names {
         let digest = name
             .bytes()
             .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-        let hosts = (1_u32 << (32 - self.bits)) - 2;
-        let network = self.network.to_bits() & (u32::MAX << (32 - self.bits));
+        let (network, bits) = self.block;
+        let hosts = (1_u32 << (32 - bits)) - 2;
+        let network = network.to_bits() & (u32::MAX << (32 - bits));
         Some(Ipv4Addr::from_bits(network + 1 + digest % hosts))
+    }
+
+    /// Its IPv6 address, where there is a block for them.
+    pub fn address_v6(&self, name: &str) -> Option<Ipv6Addr> {
+        let (network, bits) = self.block_v6?;
+        if !self.names.contains_key(name) {
+            return None;
+        }
+        // FNV-1a of 128 bits.
+        let digest = name.bytes().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128, |hash, byte| {
+            (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
+        });
+        let hosts = (1_u128 << (128 - bits)) - 2;
+        let network = network.to_bits() & (u128::MAX << (128 - bits));
+        Some(Ipv6Addr::from_bits(network + 1 + digest % hosts))
+    }
+
+    fn addresses_of(&self, name: &str) -> impl Iterator<Item = IpAddr> {
+        let v4 = self.address(name).map(IpAddr::V4);
+        v4.into_iter().chain(self.address_v6(name).map(IpAddr::V6))
+    }
+
+    /// The names that have an address, in order.
+    pub fn names_of(&self, address: IpAddr) -> impl Iterator<Item = &str> {
+        self.addresses
+            .range((address, String::new())..)
+            .take_while(move |(at, _)| *at == address)
+            .map(|(_, name)| name.as_str())
     }
 }
 
@@ -85,6 +136,11 @@ pub fn answer(question: &Question, snapshot: &Snapshot, names: &Names, draw: u64
         let is_ours = !matches!(lookup(snapshot, &question.text, None, 0), Lookup::Elsewhere)
             || names.address(&question.text).is_some();
         return if is_ours { Local::Known(Answer::to_any(question)) } else { Local::Elsewhere };
+    }
+    if question.kind == RecordType::PTR
+        && let Some(address) = reverse::address(&question.text)
+    {
+        return pointers(&question.name, address, snapshot, names);
     }
     let (mut name, mut text) = (question.name.clone(), question.text.clone());
     let mut so_far = Vec::new();
@@ -113,6 +169,22 @@ pub fn answer(question: &Question, snapshot: &Snapshot, names: &Names, draw: u64
     }
 }
 
+/// What an address is called here; of addresses that are called nothing here others know.
+fn pointers(name: &Name, address: IpAddr, snapshot: &Snapshot, names: &Names) -> Local {
+    let registered = names_of(snapshot, address);
+    let virtual_services = names.names_of(address).map(|name| (name.to_owned(), NAME_TTL));
+    let found = registered.into_iter().chain(virtual_services).take(ANSWERS_MAX);
+    let answers: Vec<Record> = found
+        .filter_map(|(target, ttl)| {
+            Some(Record::from_rdata(name.clone(), ttl, RData::PTR(PTR(parse(&target)?))))
+        })
+        .collect();
+    if answers.is_empty() {
+        return Local::Elsewhere;
+    }
+    Local::Known(Answer { authoritative: true, answers, ..Answer::of_code(ResponseCode::NoError) })
+}
+
 enum Step {
     Elsewhere,
     /// It is another name, in lower case.
@@ -128,16 +200,16 @@ fn step(name: &Name, text: &str, kind: RecordType, snapshot: &Snapshot, names: &
         RecordType::SRV => Some(Kind::Srv),
         _ => None,
     };
-    let named = names.address(text);
+    let named = names.address(text).map(|address| (address, names.address_v6(text)));
     let Lookup::Ours { zone, negative_ttl, found } = lookup(snapshot, text, wanted, draw) else {
-        return named.map_or(Step::Elsewhere, |address| virtual_service(name, address, kind));
+        return named.map_or(Step::Elsewhere, |addresses| virtual_service(name, addresses, kind));
     };
     let apex = || parse(&zone).unwrap_or_else(Name::root);
     let soa = || Record::from_rdata(apex(), negative_ttl, RData::SOA(soa(&apex(), negative_ttl)));
     match found {
         // Nobody is registered under it, but a mesh knows whom it means.
         Found::Nothing | Found::NoData if named.is_some() => {
-            named.map_or(Step::Elsewhere, |address| virtual_service(name, address, kind))
+            named.map_or(Step::Elsewhere, |addresses| virtual_service(name, addresses, kind))
         }
         Found::NoData if text == zone && kind == RecordType::SOA => {
             Step::Said(vec![soa()], Vec::new(), ResponseCode::NoError)
@@ -161,12 +233,14 @@ fn step(name: &Name, text: &str, kind: RecordType, snapshot: &Snapshot, names: &
     }
 }
 
-fn virtual_service(name: &Name, address: Ipv4Addr, kind: RecordType) -> Step {
-    let answers = match kind {
-        RecordType::A => vec![Record::from_rdata(name.clone(), NAME_TTL, RData::A(A(address)))],
-        _ => Vec::new(),
+fn virtual_service(name: &Name, (v4, v6): (Ipv4Addr, Option<Ipv6Addr>), kind: RecordType) -> Step {
+    let data = match kind {
+        RecordType::A => Some(RData::A(A(v4))),
+        RecordType::AAAA => v6.map(|v6| RData::AAAA(AAAA(v6))),
+        _ => None,
     };
-    Step::Said(answers, Vec::new(), ResponseCode::NoError)
+    let answers = data.map(|data| Record::from_rdata(name.clone(), NAME_TTL, data));
+    Step::Said(answers.into_iter().collect(), Vec::new(), ResponseCode::NoError)
 }
 
 fn data(data: Data) -> Option<RData> {

@@ -108,6 +108,69 @@ fn virtual_services_have_addresses_that_stay() {
     assert_eq!(any.answers[0].record_type(), RecordType::HINFO, "everything at once is not told");
 }
 
+#[test]
+fn addresses_of_the_mesh_have_names() {
+    let (mut snapshot, names) = world();
+    let names = names.with_v6(Some(("fd00:5e1:7::".parse().expect("an address"), 64)));
+    // The block of addresses came late: what was there has to be added again.
+    let mut names = names;
+    names.clear();
+    names.add("colors.mesh");
+    for (id, name, records) in
+        [("srv-w", "web", r#"[["A",7],["AAAA",7]]"#), ("srv-s", "_api._tcp", r#"[["SRV",9]]"#)]
+    {
+        let service = format!(
+            r#"{{"id":"{id}","namespace_id":"ns-1","name":"{name}","kind":"DNS_HTTP","created_at":0,"creator_request_id":"",
+            "region":"r","health_check":"NONE","dns":{{"routing_policy":"MULTIVALUE","records":{records}}}}}"#
+        );
+        snapshot.apply(&Key::Service(id.into()), Some(service.as_bytes()), 2);
+        let instance = serde_json::json!({
+            "attributes": { "AWS_INSTANCE_IPV4": "10.0.0.7", "AWS_INSTANCE_IPV6": "2001:db8::7", "AWS_INSTANCE_PORT": "80" },
+            "creator_request_id": "", "operation": "",
+        });
+        snapshot.apply(&Key::instance(id, "i-1"), Some(instance.to_string().as_bytes()), 3);
+    }
+    let answer = |name: &str, kind| {
+        let packet = Ask::new(name, kind, 7, 0).expect("a name").packet();
+        let Received::Question(question) = receive(&packet) else { panic!("a question") };
+        local::answer(&question, &snapshot, &names, 3)
+    };
+    let said = |name: &str, kind| match answer(name, kind) {
+        Local::Known(answer) => {
+            answer.answers.iter().map(|record| record.data.to_string()).collect::<Vec<_>>()
+        }
+        other => panic!("{name}: {other:?}"),
+    };
+    let web = ["i-1._api._tcp.shop.local.", "web.shop.local."];
+    assert_eq!(said("7.0.0.10.in-addr.arpa", RecordType::PTR), web);
+    let v6 = "7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa";
+    assert_eq!(said(v6, RecordType::PTR), web);
+    for kind in [RecordType::A, RecordType::AAAA] {
+        let address: std::net::IpAddr = said("colors.mesh", kind)[0].parse().expect("an address");
+        let reverse = match address {
+            std::net::IpAddr::V4(ip) => {
+                let [a, b, c, d] = ip.octets();
+                format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+            }
+            std::net::IpAddr::V6(ip) => {
+                assert!(ip.to_string().starts_with("fd00:5e1:7:0:"), "{ip}");
+                let digits: Vec<String> =
+                    format!("{:032x}", ip.to_bits()).chars().rev().map(String::from).collect();
+                format!("{}.ip6.arpa", digits.join("."))
+            }
+        };
+        assert_eq!(said(&reverse, RecordType::PTR), ["colors.mesh."], "{address}");
+    }
+    assert_eq!(answer("8.0.0.10.in-addr.arpa", RecordType::PTR), Local::Elsewhere, "somebody else may know");
+    // What goes takes its name along.
+    names.remove("colors.mesh");
+    snapshot.apply(&Key::instance("srv-w", "i-1"), None, 4);
+    let packet = Ask::new("7.0.0.10.in-addr.arpa", RecordType::PTR, 7, 0).expect("a name").packet();
+    let Received::Question(question) = receive(&packet) else { panic!("a question") };
+    let Local::Known(left) = local::answer(&question, &snapshot, &names, 3) else { panic!("one is left") };
+    assert_eq!(left.answers.len(), 1);
+}
+
 trait IntoNamed {
     fn into_named(self, like: &Answer) -> Answer;
 }

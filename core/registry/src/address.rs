@@ -87,7 +87,7 @@ fn class(address: IpAddr) -> Option<&'static str> {
 }
 
 /// The address that is meant: IPv6 has several ways to write an IPv4 address.
-fn unmapped(address: IpAddr) -> IpAddr {
+pub fn unmapped(address: IpAddr) -> IpAddr {
     let IpAddr::V6(ip) = address else { return address };
     let [a, b, c, d, e, f, g, h] = ip.segments();
     let embedded = |high: u16, low: u16| {
@@ -107,6 +107,11 @@ fn unmapped(address: IpAddr) -> IpAddr {
 }
 
 impl Cidr {
+    /// A block; `bits` beyond the address's length count as its length.
+    pub fn new(network: IpAddr, bits: u8) -> Self {
+        Self { network, bits: bits.min(if network.is_ipv4() { 32 } else { 128 }) }
+    }
+
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.network, address) {
             (IpAddr::V4(network), IpAddr::V4(ip)) => {

@@ -7,7 +7,7 @@
 //! ```
 //! Healthy instances are answered; when there is none, all are, as Route 53 does. (Cloud Map, *DnsConfig* and *RoutingPolicy*.)
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::instance::Instance;
 use crate::namespace::{Namespace, NamespaceKind};
@@ -70,6 +70,31 @@ pub fn lookup(snapshot: &Snapshot, name: &str, kind: Option<RecordType>, draw: u
         negative_ttl: namespace.soa_ttl.unwrap_or(Namespace::SOA_TTL_DEFAULT),
         found: found(snapshot, namespace, prefix, kind, draw),
     }
+}
+
+/// The names under which private namespaces have that address, lower case and without a final dot, each with the seconds for
+/// which it holds: those whose own records lead back to it. At most [`ANSWERS_MAX`].
+pub fn names_of(snapshot: &Snapshot, address: IpAddr) -> Vec<(String, u32)> {
+    let kind = if address.is_ipv4() { RecordType::A } else { RecordType::Aaaa };
+    let mut names: Vec<(String, u32)> = snapshot
+        .instances_at(address)
+        .filter_map(|(service, id)| {
+            let state = snapshot.service(service)?;
+            state.instance(id)?;
+            let namespace = snapshot.namespace(&state.service.namespace_id)?;
+            let dns = state.service.dns.as_ref().filter(|_| namespace.kind == NamespaceKind::PrivateDns)?;
+            let own = format!("{}.{}", state.service.name, namespace.name);
+            let named = match (dns.ttl(kind), dns.ttl(RecordType::Srv)) {
+                (Some(ttl), _) => (own, ttl),
+                (None, ttl) => (format!("{}.{own}", label(id)), ttl?),
+            };
+            Some((named.0.to_ascii_lowercase(), named.1))
+        })
+        .take(ANSWERS_MAX)
+        .collect();
+    names.sort();
+    names.dedup_by(|after, before| after.0 == before.0);
+    names
 }
 
 /// The private namespace with the longest name that ends `name`, and what stands before it.

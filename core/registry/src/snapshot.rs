@@ -1,6 +1,7 @@
 //! Everything that is registered, at one revision of the store.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::document::{Key, read};
@@ -20,6 +21,8 @@ pub struct Snapshot {
     /// By namespace and lower-case name.
     service_names: BTreeMap<(String, String), String>,
     instances: HashMap<String, Instances>,
+    /// Which instances have an address, each with its service.
+    addresses: BTreeSet<(IpAddr, String, String)>,
     leases: BTreeMap<(String, String), Lease>,
     /// Instances that are being taken away, the next first.
     draining: BTreeSet<(u64, String, String)>,
@@ -134,6 +137,15 @@ impl Snapshot {
             instances.drained += 1;
             self.draining.insert((drained_at, service.to_owned(), id.to_owned()));
         }
+        let at = |address: IpAddr| (address, service.to_owned(), id.to_owned());
+        if let Ok(found) = found {
+            for address in instances.all[found].1.addresses() {
+                self.addresses.remove(&at(address));
+            }
+        }
+        if let Some(instance) = &instance {
+            self.addresses.extend(instance.addresses().map(at));
+        }
         match (found, instance) {
             (Ok(at), Some(instance)) => instances.all[at].1 = Arc::new(instance),
             (Ok(at), None) => drop(instances.all.remove(at)),
@@ -198,6 +210,14 @@ impl Snapshot {
             },
             None => ServiceState { service, instances: &[], draining: 0, revision: self.loaded_at },
         }
+    }
+
+    /// The instances with that address, each with its service.
+    pub fn instances_at(&self, address: IpAddr) -> impl Iterator<Item = (&str, &str)> {
+        self.addresses
+            .range((address, String::new(), String::new())..)
+            .take_while(move |(at, ..)| *at == address)
+            .map(|(_, service, id)| (service.as_str(), id.as_str()))
     }
 
     pub fn operation(&self, id: &str) -> Option<&Operation> {

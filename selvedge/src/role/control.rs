@@ -192,7 +192,9 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     // Whoever starts it by a program reads the first line.
     let mut line = format!("selvedge is ready on http://{}\n", running.address());
     if let Some(dns) = &running.dns {
-        line.push_str(&format!("DNS is answered on {}\n", dns.address()));
+        for address in dns.addresses() {
+            line.push_str(&format!("DNS is answered on {address}\n"));
+        }
     }
     if std::io::stdout().is_terminal() {
         line.push_str(&hint(running.address()));
@@ -290,10 +292,10 @@ fn start_dns(
     api: &Api,
     draining: &watch::Receiver<bool>,
 ) -> Result<dns::Running, Failure> {
-    let listen = settings.listen;
+    let listen: Vec<String> = settings.listen.iter().map(SocketAddr::to_string).collect();
     let running = dns::start(Arc::clone(store), api.registry(), settings, draining.clone());
-    let running = running.with_context(|| format!("failed to answer DNS on {listen}"))?;
-    tracing::info!(address = %running.address(), "answering DNS");
+    let running = running.with_context(|| format!("failed to answer DNS on {}", listen.join(" and ")))?;
+    tracing::info!(addresses = ?running.addresses(), "answering DNS");
     Ok(running)
 }
 

@@ -1,10 +1,12 @@
 //! The options of the DNS server.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use selvedge_control::dns;
+use selvedge_control::dns::Guard;
 use selvedge_registry::address::Cidr;
+use selvedge_registry::attribute::is_domain;
 
 use crate::exit::Failure;
 
@@ -17,9 +19,10 @@ const PORT: u16 = 53;
 /// Options of the DNS server, which a control plane has beside itself when it is told where.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct DnsArgs {
-    /// Answer DNS here, by UDP and TCP: private namespaces, virtual services' names, and what other servers know
-    #[arg(long, value_name = "ADDRESS", env = "SELVEDGE_DNS")]
-    dns: Option<SocketAddr>,
+    /// Answer DNS here, by UDP and TCP: private namespaces, virtual services' names, and what other servers know; may be
+    /// given again
+    #[arg(long, value_name = "ADDRESS", env = "SELVEDGE_DNS", value_delimiter = ',')]
+    dns: Vec<SocketAddr>,
     /// A server that is asked about other names, with a port unless it is 53; may be given again. Those of --dns-resolv-conf
     /// when left out, `none` for nobody
     #[arg(long = "dns-upstream", value_name = "ADDRESS", value_parser = upstream)]
@@ -33,6 +36,16 @@ pub(crate) struct DnsArgs {
     /// Where the addresses of virtual services' names come from: a block that nobody has
     #[arg(long = "dns-virtual-block", value_name = "BLOCK", default_value = "240.240.0.0/16", value_parser = block)]
     virtual_block: (Ipv4Addr, u8),
+    /// Where they have IPv6 addresses from besides, such as fd00:5e1:7::/64; without, they have IPv4 addresses alone
+    #[arg(long = "dns-virtual-block-v6", value_name = "BLOCK", value_parser = block_v6)]
+    virtual_block_v6: Option<(Ipv6Addr, u8)>,
+    /// Addresses that no name of other servers may have, such as the mesh's own 10.0.0.0/8; may be given again. Loopback,
+    /// link-local, multicast and virtual services' addresses are guarded always
+    #[arg(long = "dns-guard", value_name = "BLOCK")]
+    guarded: Vec<Cidr>,
+    /// A domain whose names may have any address; may be given again
+    #[arg(long = "dns-guard-exempt", value_name = "DOMAIN", value_parser = domain)]
+    guard_exempt: Vec<String>,
 }
 
 /// A server, or the absence of all.
@@ -48,7 +61,9 @@ impl DnsArgs {
     /// # Errors
     /// When nobody is named who could be asked, and the file that should name somebody cannot be read.
     pub(crate) fn settings(&self) -> Result<Option<dns::Settings>, Failure> {
-        let Some(listen) = self.dns else { return Ok(None) };
+        if self.dns.is_empty() {
+            return Ok(None);
+        }
         let upstreams = if self.upstreams.is_empty() {
             name_servers(&self.resolv_conf)?
         } else {
@@ -60,11 +75,15 @@ impl DnsArgs {
         };
         let default =
             || dns::Settings::CLIENTS_DEFAULT.iter().map(|text| text.parse().expect("a block")).collect();
+        let guarded_always = Guard::BLOCKS_DEFAULT.iter().map(|text| text.parse().expect("a block"));
         Ok(Some(dns::Settings {
-            listen,
+            listen: self.dns.clone(),
             upstreams,
             clients: if self.clients.is_empty() { default() } else { self.clients.clone() },
             virtual_block: self.virtual_block,
+            virtual_block_v6: self.virtual_block_v6,
+            guarded: guarded_always.chain(self.guarded.iter().copied()).collect(),
+            guard_exempt: self.guard_exempt.clone(),
             timeout: dns::Settings::TIMEOUT_DEFAULT,
         }))
     }
@@ -107,6 +126,19 @@ fn block(text: &str) -> Result<(Ipv4Addr, u8), String> {
         .ok_or_else(|| "a block of /8 to /30, like 240.240.0.0/16".to_owned())
 }
 
+fn block_v6(text: &str) -> Result<(Ipv6Addr, u8), String> {
+    let parsed =
+        text.split_once('/').and_then(|(network, bits)| Some((network.parse().ok()?, bits.parse().ok()?)));
+    parsed
+        .filter(|(_, bits)| (8..=112).contains(bits))
+        .ok_or_else(|| "a block of /8 to /112, like fd00:5e1:7::/64".to_owned())
+}
+
+fn domain(text: &str) -> Result<String, String> {
+    let name = text.trim_matches('.').to_ascii_lowercase();
+    if is_domain(&name) { Ok(name) } else { Err("a domain, like corp.example.com".to_owned()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +159,10 @@ mod tests {
         assert_eq!(upstream("192.0.2.1"), upstream("192.0.2.1:53"));
         assert_eq!(upstream("2001:db8::1"), upstream("[2001:db8::1]:53"));
         assert!(upstream("name").is_err());
+        assert_eq!(block_v6("fd00::/64"), Ok((Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0), 64)));
+        assert!(block_v6("fd00::/120").is_err() && block_v6("10.0.0.0/8").is_err());
+        assert_eq!(domain(".Corp.Example."), Ok("corp.example".to_owned()));
+        assert!(domain("").is_err() && domain("a b").is_err());
         assert_eq!(block("10.96.0.0/12"), Ok(([10, 96, 0, 0].into(), 12)));
         for text in ["", "10.0.0.0", "10.0.0.0/7", "10.0.0.0/31", "::/16"] {
             assert!(block(text).is_err(), "{text}");

@@ -3,6 +3,8 @@
 
 mod egress;
 mod mesh;
+mod names;
 mod network;
+mod outside;
 mod programs;
 mod servers;

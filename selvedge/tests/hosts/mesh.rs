@@ -21,6 +21,8 @@ pub(crate) enum Plane {
 /// A mesh on a network of its own.
 pub(crate) struct Mesh {
     control: Process,
+    /// The number of the host where it is; 1 is the bridge.
+    control_at: u8,
     pub(crate) network: Network,
     pub(crate) family: Family,
     pub(crate) folder: TempDir,
@@ -30,19 +32,50 @@ impl Mesh {
     /// Starts a control plane and creates the mesh `m`. `None` where no network may be made.
     pub(crate) fn start(family: Family, spec: Value) -> Option<Self> {
         let network = Network::new()?;
+        let folder = Self::folder();
+        let mut command = Command::new(PROGRAM);
+        command.args(Self::UP).arg(folder.path().join("data")).stdin(Stdio::null());
+        let control = Process::start(command, &folder.path().join("control.log"));
+        Some(Self { control, control_at: 1, network, family, folder }.begun(spec))
+    }
+
+    /// The same with the control plane on a host, as the sidecars' user and with more options.
+    pub(crate) fn start_on_host(
+        family: Family,
+        spec: Value,
+        number: u8,
+        options: &[&str],
+    ) -> Option<(Self, Host)> {
+        let network = Network::new()?;
+        let folder = Self::folder();
+        let host = network.host(number, folder.path(), &[]);
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).expect("a folder");
+        crate::network::sh(&format!("chown 1337:1337 {}", data.display()));
+        let sidecars_user = ["setpriv", "--reuid", "1337", "--regid", "1337", "--clear-groups", PROGRAM];
+        let words = [&sidecars_user[..], &Self::UP, &[data.to_str().expect("text")], options].concat();
+        let control = host.start(&folder.path().join("control.log"), |_| {}, &words);
+        Some((Self { control, control_at: number, network, family, folder }.begun(spec), host))
+    }
+
+    const UP: [&str; 5] = ["up", "--listen", "[::]:7070", "--allow-unauthenticated-remote", "--data-dir"];
+
+    fn folder() -> TempDir {
         let folder = TempDir::new().expect("a folder");
         // Sidecars run as another user, and keep nothing here but are started here.
         sh_open(folder.path());
-        let mut command = Command::new(PROGRAM);
-        command
-            .args(["up", "--listen", "[::]:7070", "--allow-unauthenticated-remote", "--data-dir"])
-            .arg(folder.path().join("data"))
-            .stdin(Stdio::null());
-        let control = Process::start(command, &folder.path().join("control.log"));
-        let mesh = Self { control, network, family, folder };
+        folder
+    }
+
+    fn begun(self, spec: Value) -> Self {
+        let mesh = self;
         wait_for("the control plane", || mesh.control.log().contains("ready on"));
         mesh.make("create-mesh", json!({"meshName": "m", "spec": spec}));
-        Some(mesh)
+        mesh
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}:{PORT}", Family::V4.address(self.control_at))
     }
 
     /// Calls an operation, which has to succeed.
@@ -52,7 +85,7 @@ impl Mesh {
         }
         let output = Command::new(PROGRAM)
             .args(["appmesh", operation, "--cli-input-json", &input.to_string()])
-            .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{PORT}"))
+            .env("AWS_ENDPOINT_URL", self.url())
             .env("AWS_DEFAULT_REGION", "us-east-1")
             .output()
             .expect("it runs");
@@ -63,7 +96,7 @@ impl Mesh {
     pub(crate) fn policy(&self, name: &str, target: &str, kind: &str, spec: &Value) {
         let output = Command::new(PROGRAM)
             .args(["policy", "put", name, "--target", target, "--kind", kind, "--spec", &spec.to_string()])
-            .args(["--endpoint-url", &format!("http://127.0.0.1:{PORT}")])
+            .args(["--endpoint-url", &self.url()])
             .output()
             .expect("it runs");
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
@@ -93,7 +126,7 @@ impl Mesh {
     /// Starts the sidecar of a node on a host, as user 1337, and waits until it serves.
     pub(crate) fn sidecar(&self, plane: Plane, host: &Host, node: &str) -> Process {
         let log = self.file(&format!("{node}.log"));
-        let control = self.family.with_port(&self.family.address(1), PORT);
+        let control = self.family.with_port(&self.family.address(self.control_at), PORT);
         let resource = format!("mesh/m/virtualNode/{node}");
         let environment = |command: &mut Command| {
             command
@@ -128,7 +161,13 @@ impl Mesh {
 
     /// Has the kernel lead the host's connections to its sidecar.
     pub(crate) fn redirect(&self, host: &Host, backend: &str, ports: &str) {
+        self.redirect_with(host, backend, ports, &[]);
+    }
+
+    /// The same with more options.
+    pub(crate) fn redirect_with(&self, host: &Host, backend: &str, ports: &str, options: &[&str]) {
         let mut words = vec![PROGRAM, "redirect", "install", "--backend", backend, "--app-ports", ports];
+        words.extend(options);
         if self.family == Family::V6 {
             words.push("--ipv6");
         }

@@ -55,7 +55,7 @@ async def main():
 asyncio.run(main())
 "#;
 
-fn listens(host: &Host, port: u16) {
+pub(crate) fn listens(host: &Host, port: u16) {
     wait_for(&format!("port {port}"), || {
         let sockets = host.succeeds(&["ss", "-Hltn", &format!("sport = :{port}")]);
         !sockets.trim().is_empty()

@@ -14,14 +14,16 @@ pub mod tcp;
 pub mod udp;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use selvedge_dns::Guard;
 use selvedge_dns::local::{self, Local};
 use selvedge_dns::{Answer, Question};
 use selvedge_registry::address::Cidr;
 use selvedge_store::Store;
+use selvedge_wire::udp::Server;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -38,13 +40,19 @@ const SOCKETS: usize = 2;
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where it listens, by UDP and TCP.
-    pub listen: SocketAddr,
+    pub listen: Vec<SocketAddr>,
     /// Who is asked about names of others, in this order; empty for nobody.
     pub upstreams: Vec<SocketAddr>,
     /// Who may ask.
     pub clients: Vec<Cidr>,
     /// Where the addresses of virtual services' names come from, and its prefix' length.
     pub virtual_block: (Ipv4Addr, u8),
+    /// Where they have IPv6 addresses from besides, if they do.
+    pub virtual_block_v6: Option<(Ipv6Addr, u8)>,
+    /// Which addresses no name of others may have, besides those of virtual services.
+    pub guarded: Vec<Cidr>,
+    /// Domains that may point anywhere.
+    pub guard_exempt: Vec<String>,
     /// How long another server may take.
     pub timeout: Duration,
 }
@@ -76,39 +84,47 @@ pub(crate) struct Shared {
 
 /// A running server.
 pub struct Running {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     tasks: JoinSet<()>,
 }
 
 /// Starts the server. It ends when `drain` turns true.
 ///
 /// # Errors
-/// When the address cannot be bound, or no task be started.
+/// When an address cannot be bound, or no task be started.
 pub fn start(
     store: Arc<dyn Store>,
     mirror: Arc<Mirror>,
     settings: Settings,
     drain: watch::Receiver<bool>,
 ) -> io::Result<Running> {
-    let (listener, sockets) = bind(settings.listen)?;
-    let address = listener.local_addr()?;
-    let upstreams = settings.upstreams.into_iter().filter(|server| *server != address).collect();
+    let bound: Vec<_> = settings.listen.iter().map(|address| bind(*address)).collect::<io::Result<_>>()?;
+    let addresses: Vec<SocketAddr> =
+        bound.iter().map(|(listener, _)| listener.local_addr()).collect::<io::Result<_>>()?;
+    let upstreams = settings.upstreams.into_iter().filter(|server| !addresses.contains(server)).collect();
+    let (v4, v6) = (settings.virtual_block, settings.virtual_block_v6);
+    let virtual_blocks = v6.map(|(network, bits)| Cidr::new(network.into(), bits));
+    let virtual_blocks = virtual_blocks.into_iter().chain([Cidr::new(v4.0.into(), v4.1)]);
+    let guarded = settings.guarded.into_iter().chain(virtual_blocks).collect();
+    let guard = Guard::new(guarded, settings.guard_exempt);
     let shared = Arc::new(Shared {
         clients: settings.clients,
-        directory: Directory::new(mirror, settings.virtual_block),
-        forwarder: Forwarder::new(upstreams, settings.timeout),
+        directory: Directory::new(mirror, settings.virtual_block, settings.virtual_block_v6),
+        forwarder: Forwarder::new(upstreams, settings.timeout, guard),
     });
     let mut tasks = JoinSet::new();
     tasks.spawn(directory::follow(Arc::clone(&shared), store, drain.clone()));
-    for socket in sockets {
-        tasks.spawn(udp::serve(Arc::clone(&shared), socket, drain.clone()));
+    for (listener, sockets) in bound {
+        for socket in sockets {
+            tasks.spawn(udp::serve(Arc::clone(&shared), socket, drain.clone()));
+        }
+        tasks.spawn(tcp::serve(Arc::clone(&shared), listener, drain.clone()));
     }
-    tasks.spawn(tcp::serve(shared, listener, drain));
-    Ok(Running { address, tasks })
+    Ok(Running { addresses, tasks })
 }
 
 /// The same port for both; where the system draws it, one that is free for both.
-fn bind(address: SocketAddr) -> io::Result<(TcpListener, Vec<tokio::net::UdpSocket>)> {
+fn bind(address: SocketAddr) -> io::Result<(TcpListener, Vec<Server>)> {
     const TRIES: usize = 8;
     let mut last = None;
     for _ in 0..TRIES {
@@ -124,8 +140,9 @@ fn bind(address: SocketAddr) -> io::Result<(TcpListener, Vec<tokio::net::UdpSock
 }
 
 impl Running {
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// In the order in which they were asked for.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// Waits for the end, which the drain brings.

@@ -1,6 +1,6 @@
 //! What the server knows itself, kept as the store has it.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -26,8 +26,12 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    pub(super) fn new(mirror: Arc<Mirror>, (network, bits): (Ipv4Addr, u8)) -> Self {
-        Self { mirror, names: RwLock::new(Names::new(network, bits)) }
+    pub(super) fn new(
+        mirror: Arc<Mirror>,
+        (network, bits): (Ipv4Addr, u8),
+        block_v6: Option<(Ipv6Addr, u8)>,
+    ) -> Self {
+        Self { mirror, names: RwLock::new(Names::new(network, bits).with_v6(block_v6)) }
     }
 
     /// Looks at both as they were last read.

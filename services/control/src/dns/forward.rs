@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use selvedge_dns::answer::ResponseCode;
 use selvedge_dns::cache::Remembered;
 use selvedge_dns::upstream::{Ask, Reply};
-use selvedge_dns::{Answer, Cache, RecordType};
+use selvedge_dns::{Answer, Cache, Guard, RecordType};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -29,14 +29,15 @@ type Key = (String, RecordType);
 pub(super) struct Forwarder {
     servers: Vec<SocketAddr>,
     timeout: Duration,
+    guard: Guard,
     // Locks for one look or one change each.
     cache: Mutex<Cache>,
     under_way: Mutex<HashMap<Key, watch::Receiver<Option<Answer>>>>,
 }
 
 impl Forwarder {
-    pub(super) fn new(servers: Vec<SocketAddr>, timeout: Duration) -> Self {
-        Self { servers, timeout, cache: Mutex::default(), under_way: Mutex::default() }
+    pub(super) fn new(servers: Vec<SocketAddr>, timeout: Duration, guard: Guard) -> Self {
+        Self { servers, timeout, guard, cache: Mutex::default(), under_way: Mutex::default() }
     }
 
     /// The answer to a question about a name in lower case.
@@ -64,7 +65,11 @@ impl Forwarder {
     async fn ask_first(&self, name: &str, kind: RecordType, say: &watch::Sender<Option<Answer>>) -> Answer {
         let _leave = Leave { forwarder: self, key: (name.to_owned(), kind) };
         let answer = match self.ask_servers(name, kind).await {
-            Some(answer) => {
+            Some(mut answer) => {
+                let taken = self.guard.filter(name, &mut answer);
+                if taken > 0 {
+                    tracing::warn!(name, taken, "a name of others points at addresses that it may not have");
+                }
                 self.cache().put(Instant::now(), name, kind, &answer);
                 answer
             }

@@ -1,13 +1,12 @@
 //! Questions by UDP.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use selvedge_dns::answer::{ResponseCode, come_by_tcp, encode};
 use selvedge_dns::rate::Verdict;
 use selvedge_dns::{Question, Rate, Received, receive};
-use tokio::net::UdpSocket;
+use selvedge_wire::udp::{Asker, Server};
 use tokio::sync::{Semaphore, watch};
 
 use super::{Next, Shared};
@@ -18,7 +17,7 @@ const QUESTION_BYTES_MAX: usize = 4096;
 pub const WAITING_MAX: usize = 1_024;
 
 /// Answers until `drain` turns true.
-pub(super) async fn serve(shared: Arc<Shared>, socket: UdpSocket, mut drain: watch::Receiver<bool>) {
+pub(super) async fn serve(shared: Arc<Shared>, socket: Server, mut drain: watch::Receiver<bool>) {
     let socket = Arc::new(socket);
     // Shared with the tasks of those who wait; held for one answer.
     let rate = Arc::new(Mutex::new(Rate::default()));
@@ -26,7 +25,7 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: UdpSocket, mut drain: wat
     let mut packet = vec![0; QUESTION_BYTES_MAX];
     loop {
         let received = tokio::select! {
-            received = socket.recv_from(&mut packet) => received,
+            received = socket.receive(&mut packet) => received,
             _ = drain.wait_for(|drain| *drain) => return,
         };
         // An error is about an answer that did not arrive, or a shortage that passes.
@@ -39,7 +38,7 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: UdpSocket, mut drain: wat
             }
             Received::Nothing => continue,
         };
-        if !shared.may_ask(peer.ip()) {
+        if !shared.may_ask(peer.address.ip()) {
             send(&socket, &rate, peer, None, &question.refusal(ResponseCode::Refused)).await;
             continue;
         }
@@ -67,18 +66,12 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: UdpSocket, mut drain: wat
 }
 
 /// Sends an answer, unless the asker's network has had enough.
-async fn send(
-    socket: &UdpSocket,
-    rate: &Mutex<Rate>,
-    peer: SocketAddr,
-    question: Option<&Question>,
-    answer: &[u8],
-) {
-    let verdict = rate.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now(), peer.ip());
+async fn send(socket: &Server, rate: &Mutex<Rate>, peer: Asker, question: Option<&Question>, answer: &[u8]) {
+    let verdict = rate.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now(), peer.address.ip());
     // Whoever cannot be reached is not waited for.
     let _ = match (verdict, question) {
-        (Verdict::Send, _) => socket.send_to(answer, peer).await,
-        (Verdict::Slip, Some(question)) => socket.send_to(&come_by_tcp(question), peer).await,
+        (Verdict::Send, _) => socket.answer(answer, &peer).await,
+        (Verdict::Slip, Some(question)) => socket.answer(&come_by_tcp(question), &peer).await,
         (Verdict::Slip | Verdict::Drop, _) => return,
     };
 }
