@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""`selvedge register` with real processes: health by HTTP and TCP, leases that end with their holder, and holders that follow one another."""
+"""`selvedge register` with real processes: health by HTTP, gRPC and TCP, leases that end with their holder, and holders that follow one another."""
 
+import concurrent.futures
 import http.server
 import os
 import signal
@@ -12,6 +13,12 @@ import time
 
 import boto3
 import botocore.config
+
+try:
+    import grpc
+    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+except ImportError:
+    grpc = None
 
 import _server
 from _report import Report
@@ -99,6 +106,43 @@ def program():
     ended(process, 0)
 
 
+class GrpcApp:
+    """A gRPC server with the standard health service, which knows the whole server and one service."""
+
+    def __init__(self):
+        self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
+        self.health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
+        self.port = self.server.add_insecure_port("127.0.0.1:0")
+        self.server.start()
+
+    def say(self, service, status):
+        self.health.set(service, getattr(health_pb2.HealthCheckResponse, status))
+
+
+def by_grpc():
+    """What the standard health service says of the server, or of one of its services."""
+    app = GrpcApp()
+    app.say("", "SERVING")
+    app.say("shop.Api", "NOT_SERVING")
+    whole = register("--instance", "whole", "--port", str(app.port), "--health", "grpc", "--health-interval", "1")
+    one = register("--instance", "one-service", "--port", str(app.port), "--health", "grpc:shop.Api", "--health-interval", "1")
+    unknown = register("--instance", "unknown", "--port", str(app.port), "--health", "grpc:shop.Nothing", "--health-interval", "1")
+    until("the server is healthy", lambda: "whole" in found())
+    until("the others are registered", lambda: set(found("ALL")) == {"whole", "one-service", "unknown"})
+    report.check(set(found()) == {"whole"}, f"a service that does not serve, and one that there is not, are ill: {set(found())}")
+    app.say("shop.Api", "SERVING")
+    until("the service is well", lambda: set(found()) == {"whole", "one-service"})
+    app.say("", "NOT_SERVING")
+    until("the server is ill and the service is not", lambda: set(found()) == {"one-service"})
+    app.server.stop(None).wait()
+    until("nobody answers", lambda: not found())
+    for process in (whole, one, unknown):
+        process.send_signal(signal.SIGTERM)
+        ended(process, 0)
+    until("all are gone", lambda: not found("ALL"))
+
+
 def without_goodbye():
     app = App()
     process = register("--instance", "killed", "--port", str(app.port), "--ttl", "3")
@@ -139,6 +183,7 @@ else:
     cloud.create_service(Name="web", NamespaceId=space)
     lives_and_is_well()
     program()
+    by_grpc() if grpc else print("skipped: gRPC, for Python has no grpcio-health-checking")
     without_goodbye()
     one_after_another()
     refused()
