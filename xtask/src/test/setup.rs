@@ -57,6 +57,11 @@ const PACKAGES: &[Package] = &[
         used_for: "a server that speaks first",
     },
     Package { name: "bind9-dnsutils", probe: &["dig", "-v"], used_for: "the DNS server's tests" },
+    Package {
+        name: "pebble",
+        probe: &["sh", "-c", "command -v pebble && command -v pebble-challtestsrv"],
+        used_for: "an authority for certificates, to test with",
+    },
     Package { name: "dnsmasq-base", probe: &["dnsmasq", "--version"], used_for: "the bench" },
     Package { name: "unbound", probe: &["unbound", "-V"], used_for: "the bench" },
     Package { name: "nginx-light", probe: &["nginx", "-v"], used_for: "the bench" },

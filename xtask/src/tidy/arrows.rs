@@ -31,6 +31,7 @@ const ROOMS: &[Room] = &[
     room("selvedge-traffic", &[]),
     room("selvedge-http", &[]),
     room("selvedge-jwt", &[]),
+    room("selvedge-guard", &["selvedge-jwt"]),
     room("selvedge-xds-proto", &[]),
     room("selvedge-aws", &["selvedge-model"]),
     room("selvedge-registry", &[]),
@@ -48,6 +49,8 @@ const ROOMS: &[Room] = &[
     room("selvedge-upstream", &["selvedge-traffic", "selvedge-http", "selvedge-wire", "selvedge-telemetry"]),
     room("selvedge-client", &["selvedge-aws", "selvedge-model"]),
     room("selvedge-intercept", &[]),
+    room("selvedge-fetch", &["selvedge-guard"]),
+    room("selvedge-acme", &["selvedge-guard", "selvedge-fetch", "selvedge-store"]),
     // === services ===
     room(
         "selvedge-control",

@@ -13,6 +13,7 @@ const PAGE: &str = "docs/guide/limits.md";
 const ROOMS: &[&str] = &[
     "core/aws",
     "core/dns",
+    "core/guard",
     "core/http",
     "core/identity",
     "core/model",

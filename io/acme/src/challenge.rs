@@ -1,0 +1,133 @@
+//! How an authority is shown that a name is ours: by a text under a path (HTTP-01, RFC 8555 §8.3), or by a certificate in a
+//! TLS handshake of its own protocol (TLS-ALPN-01, RFC 8737). Any replica can be the one that is asked.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rcgen::{CertificateParams, CustomExtension, KeyPair};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use selvedge_store::Store;
+
+/// The longest token of a challenge that is looked for.
+pub const TOKEN_BYTES_MAX: usize = 128;
+
+/// Which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Challenge {
+    /// On port 80.
+    Http01,
+    /// On port 443, before any certificate is there.
+    #[default]
+    TlsAlpn01,
+}
+
+/// What is shown to authorities that ask.
+#[derive(Clone)]
+pub struct Proofs {
+    store: Arc<dyn Store>,
+}
+
+impl std::fmt::Debug for Proofs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Proofs")
+    }
+}
+
+impl Proofs {
+    /// Of a store's orders.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    /// The path under which authorities ask.
+    pub const HTTP_PATH: &str = "/.well-known/acme-challenge/";
+    /// The protocol that they ask for in a handshake.
+    pub const ALPN: &[u8] = b"acme-tls/1";
+
+    /// The text that belongs to a token. Blocks on the store.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn text(&self, token: &str) -> Result<Option<String>, selvedge_store::Error> {
+        if !is_token(token) {
+            return Ok(None);
+        }
+        let document = self.store.snapshot()?.get(&http_key(token))?;
+        Ok(document.and_then(|document| String::from_utf8(document.value.to_vec()).ok()))
+    }
+
+    /// The certificate to show for a host in a handshake with [`Proofs::ALPN`] alone. Blocks on the store, and makes a key.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn certificate(
+        &self,
+        host: &str,
+    ) -> Result<Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>, selvedge_store::Error> {
+        let host = host.to_ascii_lowercase();
+        if host.is_empty() || host.len() > 253 {
+            return Ok(None);
+        }
+        let document = self.store.snapshot()?.get(&tls_key(&host))?;
+        let digest = document.and_then(|document| URL_SAFE_NO_PAD.decode(&document.value).ok());
+        Ok(digest.and_then(|digest| self_signed(&host, &digest)))
+    }
+}
+
+/// Where the text for a token stands.
+pub(crate) fn http_key(token: &str) -> String {
+    format!("acme/http-01/{token}")
+}
+
+/// Where the digest for a host stands.
+pub(crate) fn tls_key(host: &str) -> String {
+    format!("acme/tls-alpn-01/{host}")
+}
+
+fn is_token(token: &str) -> bool {
+    let is_of_base64url = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    !token.is_empty() && token.len() <= TOKEN_BYTES_MAX && token.bytes().all(is_of_base64url)
+}
+
+/// A certificate for one host that carries a digest (RFC 8737 §3).
+fn self_signed(host: &str, digest: &[u8]) -> Option<(CertificateDer<'static>, PrivateKeyDer<'static>)> {
+    if digest.len() != 32 {
+        return None;
+    }
+    let mut params = CertificateParams::new(vec![host.to_owned()]).ok()?;
+    params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
+    let key = KeyPair::generate().ok()?;
+    let certificate = params.self_signed(&key).ok()?;
+    Some((certificate.der().clone(), PrivateKeyDer::Pkcs8(key.serialize_der().into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use selvedge_store::WriteError;
+    use selvedge_store::memory::Memory;
+
+    use super::*;
+
+    #[test]
+    fn only_what_was_ordered_is_shown() {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let written = store.write(|tx| {
+            tx.put(&http_key("token"), "token.thumbprint".into())?;
+            tx.put("acme/http-01/a/b", "another".into())?;
+            tx.put(&tls_key("a.example"), URL_SAFE_NO_PAD.encode([7; 32]).into())?;
+            tx.put(&tls_key("b.example"), "short".into())?;
+            Ok::<(), WriteError<()>>(())
+        });
+        assert!(written.is_ok());
+        let proofs = Proofs::new(store);
+        assert_eq!(proofs.text("token"), Ok(Some("token.thumbprint".into())));
+        for token in ["", "other", "a/b", "../lease/c", "token\0", &"t".repeat(TOKEN_BYTES_MAX + 1)] {
+            assert_eq!(proofs.text(token), Ok(None), "{token:?}");
+        }
+        assert!(proofs.certificate("A.example").expect("the store is there").is_some());
+        for host in ["b.example", "c.example", "", "x/y"] {
+            assert!(proofs.certificate(host).expect("the store is there").is_none(), "{host}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Certificates from an authority by ACME (RFC 8555): ordered, proven, kept and renewed.
+//!
+//! Everything that matters stands in the [`selvedge_store::Store`] – the account, certificates with their keys, what answers a
+//! challenge, who is at work – so that any number of replicas over one store behave as one: one of them orders, under a lease
+//! with a number that rises; any of them answers the authority; all of them see the certificate.
+//!
+//! ```text
+//! tend ──▶ is it there and not due? ──▶ wait, now and then asking the authority for its wish (RFC 9773)
+//!      ──▶ failed lately?           ──▶ wait, longer each time
+//!      ──▶ the lease is another's?  ──▶ wait for their outcome
+//!      ──▶ order → prove → finalise ──▶ stored, if the lease is still ours
+//! ```
+
+mod challenge;
+mod keeper;
+mod lease;
+mod order;
+mod record;
+mod transport;
+
+pub use challenge::{Challenge, Proofs, TOKEN_BYTES_MAX};
+pub use keeper::{Error, Keeper, Tended};
+pub use lease::LEASE;
+pub use order::{External, NAMES_MAX, Settings, SettingsInvalid};
+pub use record::{Certificate, Trouble};
