@@ -1,5 +1,7 @@
 //! The command line: which commands there are, and which of them was asked for.
 
+use std::path::Path;
+
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::appmesh;
@@ -8,6 +10,7 @@ use crate::command::{
 };
 use crate::demo;
 use crate::ecs;
+use crate::edge;
 use crate::exit::Failure;
 use crate::states;
 
@@ -27,6 +30,7 @@ use crate::states;
   selvedge explain --mesh my-mesh --from frontend GET http://colors.local/
   selvedge policy kinds                           what to attach to a resource beyond its spec
   selvedge states validate order.asl.json         workflows: every error at its place
+  selvedge edge -D -f lighttpd.conf               a web server at the border, as lighttpd reads its file
 
 Every command takes --help. `selvedge help exit-codes` explains how commands end."
 )]
@@ -41,6 +45,7 @@ enum Command {
     Up(up::Args),
     Serve(serve::Args),
     Proxy(proxy::Args),
+    Edge(edge::Args),
     Redirect(redirect::Args),
     Register(register::Args),
     Run(run::Args),
@@ -65,11 +70,22 @@ pub(crate) fn definition() -> clap::Command {
 /// # Errors
 /// [`Failure`], which knows the exit code.
 pub(crate) fn run() -> Result<(), Failure> {
-    let matches = definition().get_matches();
+    let matches = definition().get_matches_from(words());
     if let Some(("appmesh", matches)) = matches.subcommand() {
         return block_on(appmesh::run(matches));
     }
     dispatch(&matches)
+}
+
+/// The words of the command line. Started under the name lighttpd, we are `selvedge edge`.
+fn words() -> Vec<std::ffi::OsString> {
+    let mut words: Vec<_> = std::env::args_os().collect();
+    let is_lighttpd =
+        words.first().is_some_and(|name| Path::new(name).file_name() == Some("lighttpd".as_ref()));
+    if is_lighttpd {
+        words.insert(1, "edge".into());
+    }
+    words
 }
 
 fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
@@ -79,6 +95,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Command::Up(args) => block_on_all(up::run(&args)),
         Command::Serve(args) => block_on_all(serve::run(&args)),
         Command::Proxy(args) => proxy::run(&args),
+        Command::Edge(args) => edge::run(&args),
         Command::Redirect(args) => redirect::run(&args),
         Command::Register(args) => block_on(register::run(&args)),
         Command::Run(args) => block_on(run::run(&args)).and_then(ended),

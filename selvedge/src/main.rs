@@ -5,6 +5,7 @@ mod cli;
 mod command;
 mod demo;
 mod ecs;
+mod edge;
 mod endpoint;
 mod exit;
 mod output;

@@ -1,0 +1,195 @@
+//! `selvedge edge`: the web server at the border, under lighttpd's own options.
+
+mod disk;
+mod features;
+mod load;
+mod print;
+
+use std::path::PathBuf;
+
+use crate::exit::Failure;
+use crate::output;
+use load::{Form, Loaded};
+use selvedge_site::lighttpd::Level;
+
+/// Serve files, programs, backends and the mesh to the outside world; reads lighttpd.conf
+#[derive(Debug, clap::Args)]
+#[command(
+    disable_version_flag = true,
+    disable_help_flag = true,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:
+  selvedge edge -D -f /etc/lighttpd/lighttpd.conf      serve, in the foreground
+  selvedge edge -tt -f lighttpd.conf                   is it right?
+  selvedge edge check lighttpd.conf                    the same, with every finding at its place
+  selvedge edge print lighttpd.conf                    what it says once variables and includes are worked out
+
+The options are lighttpd's. Started under the name lighttpd, selvedge is `selvedge edge`."
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<EdgeCommand>,
+    /// The configuration; - is standard input
+    #[arg(short = 'f', value_name = "FILE")]
+    file: Vec<PathBuf>,
+    /// Accepted and of no consequence: modules are built in
+    #[arg(short = 'm', value_name = "DIR")]
+    modules: Option<PathBuf>,
+    /// Leave after this many seconds without a connection
+    #[arg(short = 'i', value_name = "SECS")]
+    idle: Option<String>,
+    /// Answer one request on the socket that is standard input, then leave
+    #[arg(short = '1')]
+    one: bool,
+    /// Print the configuration in its normal form, then leave
+    #[arg(short = 'p')]
+    print: bool,
+    /// Check the configuration, then leave; twice: its modules' directives as well
+    #[arg(short = 't', action = clap::ArgAction::Count)]
+    test: u8,
+    /// Stay in the foreground
+    #[arg(short = 'D')]
+    foreground: bool,
+    /// Show the version
+    #[arg(short = 'v')]
+    version: bool,
+    /// Show the features
+    #[arg(short = 'V')]
+    features: bool,
+    /// Show this help
+    #[arg(short = 'h', long = "help", action = clap::ArgAction::HelpLong)]
+    help: Option<bool>,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+/// How a configuration is read.
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct Reading {
+    /// Let include_shell run commands; Debian's helper scripts and cat are done without
+    #[arg(long, global = true)]
+    allow_shell: bool,
+    /// Whose meaning counts where versions of lighttpd differ
+    #[arg(long, global = true, value_enum, default_value_t = CompatArg::V1_4_85)]
+    compat: CompatArg,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum CompatArg {
+    /// Debian 12's
+    #[value(name = "1.4.69")]
+    V1_4_69,
+    /// The newest
+    #[value(name = "1.4.85")]
+    V1_4_85,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum EdgeCommand {
+    /// Show what is wrong or odd in a configuration, at its place
+    Check(FileArgs),
+    /// Print a configuration in its normal form, as -p does
+    Print(FileArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct FileArgs {
+    /// The configuration; - is standard input
+    file: PathBuf,
+}
+
+/// What lighttpd ends with when it does not start.
+const REFUSED: u8 = 255;
+
+/// Does what was asked for.
+///
+/// # Errors
+/// [`Failure`], which knows the exit code.
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    match &args.command {
+        Some(EdgeCommand::Check(file)) => check(file, args.reading),
+        Some(EdgeCommand::Print(file)) => print(file, args.reading),
+        None => as_lighttpd(args),
+    }
+}
+
+fn as_lighttpd(args: &Args) -> Result<(), Failure> {
+    if args.version {
+        return Ok(output::emit(&features::version())?);
+    }
+    if args.features {
+        return Ok(output::emit(&features::features())?);
+    }
+    let file = match args.file.as_slice() {
+        [file] => file,
+        [] => return Err(refuse("No configuration available. Try using -f option.")),
+        _ => {
+            return Err(refuse(
+                "Can only read one config file. Use the include command to use multiple config files.",
+            ));
+        }
+    };
+    let idle = args.idle.as_deref().map(str::parse::<u64>).transpose();
+    let idle = idle.map_err(|_| refuse("Invalid idle timeout value: it is a number of seconds"))?;
+    let level = if args.test > 1 || (args.test == 0 && !args.print) { Level::Modules } else { Level::Syntax };
+    let loaded = load::load(file, args.reading.into(), level);
+    eprint!("{}", loaded.report());
+    if args.print
+        && let Some(form) = &loaded.normal_form
+    {
+        output::emit(form)?;
+    }
+    if loaded.failed() {
+        return Err(Failure::Program(REFUSED));
+    }
+    if args.test == 1 {
+        output::emit("Syntax OK\n")?;
+    }
+    if args.test > 0 || args.print {
+        return Ok(());
+    }
+    serve(loaded, idle, args)
+}
+
+/// Serves until it is told to leave.
+fn serve(loaded: Loaded, _idle: Option<u64>, _args: &Args) -> Result<(), Failure> {
+    let _ = loaded.program;
+    Err(refuse("serving is on its way: -t, -tt, -p, -v and -V work"))
+}
+
+fn check(args: &FileArgs, reading: Reading) -> Result<(), Failure> {
+    let loaded = load::load(&args.file, reading.into(), Level::Modules);
+    let name = args.file.display();
+    let report = loaded.report();
+    let summary = print::summary(&loaded);
+    output::emit(&if report.is_empty() { format!("{name}: nothing is wrong with it\n") } else { report })?;
+    if loaded.failed() {
+        return Err(Failure::Check(summary));
+    }
+    Ok(output::emit(&summary)?)
+}
+
+fn print(args: &FileArgs, reading: Reading) -> Result<(), Failure> {
+    let loaded = load::load(&args.file, reading.into(), Level::Syntax);
+    eprint!("{}", loaded.report());
+    if let Some(form) = &loaded.normal_form {
+        output::emit(form)?;
+    }
+    if loaded.failed() { Err(Failure::Program(REFUSED)) } else { Ok(()) }
+}
+
+fn refuse(message: &str) -> Failure {
+    eprintln!("selvedge edge: {message}");
+    Failure::Program(REFUSED)
+}
+
+impl From<Reading> for Form {
+    fn from(reading: Reading) -> Self {
+        let compat = match reading.compat {
+            CompatArg::V1_4_69 => selvedge_site::Compat::V1_4_69,
+            CompatArg::V1_4_85 => selvedge_site::Compat::V1_4_85,
+        };
+        Self { compat, allow_shell: reading.allow_shell }
+    }
+}
