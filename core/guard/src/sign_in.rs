@@ -30,9 +30,6 @@ pub use used::{USED_MAX, Used};
 
 use std::time::Duration;
 
-use crate::claims::Rules;
-use crate::identity::Headers;
-
 /// How an edge signs people in with one provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -53,10 +50,8 @@ pub struct Settings {
     pub after_logout: String,
     /// How long a session lasts at most, whatever is refreshed.
     pub session: Duration,
-    /// The claims that are kept of what was told; empty: those that rules and headers ask for.
+    /// The claims that are kept of what was told; empty: all that fit.
     pub claims: Vec<String>,
-    pub rules: Rules,
-    pub headers: Headers,
 }
 
 /// What a request shows of the browser that sent it.
@@ -82,8 +77,6 @@ impl Settings {
             after_logout: "/".to_owned(),
             session: Duration::from_secs(12 * 3600),
             claims: Vec::new(),
-            rules: Rules::default(),
-            headers: Headers::default(),
         }
     }
 

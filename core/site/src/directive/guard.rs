@@ -1,0 +1,369 @@
+//! Who passes, how often, and under which certificate: what the keys `mesh.*` and our own form say of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use selvedge_guard::bearer::{AUDIENCES_MAX, Accept};
+use selvedge_guard::claims::{Rule, Rules};
+use selvedge_guard::forward;
+use selvedge_guard::identity::Headers;
+use selvedge_guard::rate::BURST_MAX;
+use selvedge_guard::reach::Target;
+use selvedge_guard::sign_in::Settings;
+
+use super::edge::{ClientKey, ClientRate, SignIn};
+use super::reading::{Reading, int, key_lists, keyed, named_texts, text, texts};
+use super::{Named, Text, Texts};
+use crate::value::{List, Value};
+
+/// A provider by whom people sign in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Oidc {
+    pub settings: Settings,
+    /// A file with the client's secret; none for a public client.
+    pub secret_file: Option<Text>,
+    /// A file with the keys of cookies, one a line, the one that seals first.
+    pub cookie_keys: Text,
+    /// A file of authorities that are believed in place of the machine's.
+    pub roots: Option<Text>,
+}
+
+/// An issuer whose bearer tokens are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Jwt {
+    pub accept: Accept,
+    pub keys: KeysFrom,
+    /// A file of authorities that are believed in place of the machine's.
+    pub roots: Option<Text>,
+}
+
+/// Where an issuer's keys are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeysFrom {
+    File(Text),
+    Url(Text),
+}
+
+/// Certificates that an authority issues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acme {
+    /// The URL of the authority's directory.
+    pub directory: Text,
+    /// Where the authority may write.
+    pub contact: Option<Text>,
+    /// The names to stand in the certificate.
+    pub names: Texts,
+    /// By HTTP-01 on port 80, rather than by TLS-ALPN-01 on port 443.
+    pub http: bool,
+    pub profile: Option<Text>,
+    /// The folder of the store that keeps account and certificates.
+    pub store: Text,
+    /// A file of authorities that are believed in place of the machine's.
+    pub roots: Option<Text>,
+}
+
+/// The well-known directory that a short name stands for.
+fn directory(name: &str) -> &str {
+    match name {
+        "letsencrypt" => "https://acme-v02.api.letsencrypt.org/directory",
+        "letsencrypt-staging" => "https://acme-staging-v02.api.letsencrypt.org/directory",
+        other => other,
+    }
+}
+
+/// `( "name" => ( "issuer" => "https://…", "client-id" => "…", "cookie-keys" => "/file", … ) )`.
+pub(super) fn oidc(value: &Value, reading: &mut Reading<'_>) -> Result<Named<Arc<Oidc>>, String> {
+    let mut providers = Vec::new();
+    for (name, list) in key_lists(value, reading)? {
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            return Err(format!("mesh.oidc: a provider's name has letters, digits and hyphens: {name:?}"));
+        }
+        let mut parts = Parts::new("mesh.oidc", list, reading);
+        let issuer = parts.url("issuer")?;
+        let mut settings = Settings::new(name, &issuer, &parts.required("client-id")?);
+        if let Some(scopes) = parts.texts("scopes")? {
+            settings.scopes = scopes.iter().map(|scope| scope.to_string()).collect();
+            if !settings.scopes.iter().any(|scope| scope == "openid") {
+                return Err("mesh.oidc: \"openid\" is among the \"scopes\" of every sign-in".into());
+            }
+        }
+        for (key, field) in [
+            ("callback", &mut settings.callback_path),
+            ("logout", &mut settings.logout_path),
+            ("after-logout", &mut settings.after_logout),
+        ] {
+            if let Some(path) = parts.optional(key)? {
+                if !path.starts_with('/') || path.starts_with("//") {
+                    return Err(format!("mesh.oidc: \"{key}\" is a path of this site, such as /{key}"));
+                }
+                *field = path.to_string();
+            }
+        }
+        if let Some(hours) = parts.number("session-hours")? {
+            if !(1..=24 * 365).contains(&hours) {
+                return Err("mesh.oidc: \"session-hours\" is from 1 to 8760".into());
+            }
+            settings.session = Duration::from_secs(u64::from(hours) * 3600);
+        }
+        if let Some(claims) = parts.texts("claims")? {
+            settings.claims = claims.iter().map(|claim| claim.to_string()).collect();
+        }
+        let provider = Oidc {
+            secret_file: parts.optional("client-secret-file")?,
+            cookie_keys: parts.required("cookie-keys")?,
+            roots: parts.optional("ca-file")?,
+            settings,
+        };
+        parts.end()?;
+        providers.push((name.clone(), Arc::new(provider)));
+    }
+    Ok(providers.into())
+}
+
+/// `( "name" => ( "issuer" => "…", "audience" => ( "…" ), "jwks" => "https://…" ) )`, or `"jwks-file" => "/file"`.
+pub(super) fn jwt(value: &Value, reading: &mut Reading<'_>) -> Result<Named<Arc<Jwt>>, String> {
+    let mut issuers = Vec::new();
+    for (name, list) in key_lists(value, reading)? {
+        let mut parts = Parts::new("mesh.jwt", list, reading);
+        let issuer = parts.required("issuer")?.to_string();
+        let audiences = parts.texts("audience")?.unwrap_or_else(|| Arc::from([]));
+        if audiences.is_empty() || audiences.len() > AUDIENCES_MAX {
+            return Err(format!(
+                "mesh.jwt: \"audience\" is a list of 1 to {AUDIENCES_MAX} texts: a token is for somebody"
+            ));
+        }
+        let audiences = audiences.iter().map(|audience| audience.to_string()).collect();
+        let url = parts.list.get("jwks").is_some().then(|| parts.url("jwks")).transpose()?;
+        let keys = match (url, parts.optional("jwks-file")?) {
+            (Some(url), None) => KeysFrom::Url(url),
+            (None, Some(file)) => KeysFrom::File(file),
+            _ => return Err("mesh.jwt: either \"jwks\" or \"jwks-file\" says where the keys are".into()),
+        };
+        let jwt = Jwt { accept: Accept { issuer, audiences }, keys, roots: parts.optional("ca-file")? };
+        parts.end()?;
+        issuers.push((name.clone(), Arc::new(jwt)));
+    }
+    Ok(issuers.into())
+}
+
+/// `( "directory" => "letsencrypt", "names" => ( "…" ), "store" => "/folder", … )`.
+pub(super) fn acme(value: &Value, reading: &mut Reading<'_>) -> Result<Option<Arc<Acme>>, String> {
+    let list = keyed(value, reading)?;
+    if list.is_empty() {
+        return Ok(None);
+    }
+    let mut parts = Parts::new("mesh.acme", list, reading);
+    let named = parts.required("directory")?;
+    let url = directory(&named);
+    Target::parse(url).map_err(|error| format!("mesh.acme: \"directory\": {error}"))?;
+    let names = parts.texts("names")?.filter(|names| !names.is_empty());
+    let names = names.ok_or("mesh.acme: \"names\" is a list of the names to stand in the certificate")?;
+    if let Some(name) = names.iter().find(|name| name.starts_with("*.")) {
+        return Err(format!("mesh.acme: {name}: a wildcard is proven by DNS alone, which is not supported"));
+    }
+    let http = match parts.optional("challenge")?.as_deref() {
+        None | Some("tls-alpn-01") => false,
+        Some("http-01") => true,
+        Some(other) => {
+            return Err(format!(
+                "mesh.acme: \"challenge\" is \"http-01\" or \"tls-alpn-01\" and not {other:?}"
+            ));
+        }
+    };
+    let acme = Acme {
+        directory: url.into(),
+        contact: parts.optional("contact")?,
+        names,
+        http,
+        profile: parts.optional("profile")?,
+        store: parts.required("store")?,
+        roots: parts.optional("ca-file")?,
+    };
+    parts.end()?;
+    Ok(Some(Arc::new(acme)))
+}
+
+/// `"oidc:NAME"`, `"jwt:NAME"`, `"certificate"`; blank for nobody.
+pub(super) fn sign_in(value: &Value, reading: &mut Reading<'_>) -> Result<Option<SignIn>, String> {
+    let said = text(value, reading)?;
+    Ok(Some(match said.split_once(':') {
+        Some(("oidc", name)) => SignIn::Oidc(name.into()),
+        Some(("jwt", name)) => SignIn::Jwt(name.into()),
+        None if *said == *"certificate" => SignIn::Certificate,
+        None if said.is_empty() => return Ok(None),
+        _ => return Err("mesh.sign-in is \"oidc:NAME\", \"jwt:NAME\" or \"certificate\"".into()),
+    }))
+}
+
+/// `( "groups" => ( "staff", "ops" ), "email" => "*@example.com", "sub" => "" )`; blank: anything, as long as it is there.
+pub(super) fn claims(value: &Value, reading: &mut Reading<'_>) -> Result<Rules, String> {
+    let mut rules = Vec::new();
+    for (claim, value) in keyed(value, reading)?.iter() {
+        let one_of: Vec<String> = match value {
+            Value::Text(text) if text.is_empty() => Vec::new(),
+            Value::Text(text) => vec![text.to_string()],
+            Value::Integer(number) => vec![number.to_string()],
+            Value::List(_) => texts(value, reading)?.iter().map(|text| text.to_string()).collect(),
+        };
+        rules.push(Rule { claim: claim.map(|claim| claim.to_string()).unwrap_or_default(), one_of });
+    }
+    Rules::new(rules).map_err(|error| format!("mesh.claims: {error}"))
+}
+
+/// `( "x-user" => "preferred_username" )`.
+pub(super) fn identity_headers(value: &Value, reading: &mut Reading<'_>) -> Result<Headers, String> {
+    let named = named_texts(value, reading)?;
+    let pairs = named.iter().map(|(header, claim)| (&**header, &**claim));
+    Headers::new(pairs).map_err(|error| format!("mesh.identity-headers: {error}"))
+}
+
+/// `( "url" => "http://127.0.0.1:9000/check", "take" => ( "x-user" ), "subject" => "x-user" )`.
+pub(super) fn forward_auth(
+    value: &Value,
+    reading: &mut Reading<'_>,
+) -> Result<Option<Arc<forward::Settings>>, String> {
+    let list = keyed(value, reading)?;
+    if list.is_empty() {
+        return Ok(None);
+    }
+    let mut parts = Parts::new("mesh.forward-auth", list, reading);
+    let lowered = |texts: Option<Texts>| -> Option<Vec<String>> {
+        texts.map(|texts| texts.iter().map(|text| text.to_ascii_lowercase()).collect())
+    };
+    let settings = forward::Settings {
+        url: parts.url("url")?.to_string(),
+        send: lowered(parts.texts("send")?)
+            .unwrap_or_else(|| vec!["cookie".to_owned(), "authorization".to_owned()]),
+        take: lowered(parts.texts("take")?).unwrap_or_default(),
+        subject: parts.optional("subject")?.map(|subject| subject.to_ascii_lowercase()),
+    };
+    if settings.take.len() > forward::HEADERS_MAX {
+        return Err(format!("mesh.forward-auth: \"take\" has at most {} headers", forward::HEADERS_MAX));
+    }
+    parts.end()?;
+    Ok(Some(Arc::new(settings)))
+}
+
+/// `"20/s"`, or `( "rate" => "20/s", "burst" => 40, "key" => "ip" )`.
+pub(super) fn per_client(value: &Value, reading: &mut Reading<'_>) -> Result<Option<ClientRate>, String> {
+    let wrong = |error: &dyn std::fmt::Display| format!("mesh.per-client: {error}");
+    let (said, burst, key) = match value {
+        Value::Text(text) if text.is_empty() => return Ok(None),
+        Value::Text(text) => (text.clone(), None, None),
+        _ => {
+            let list = keyed(value, reading)?;
+            let mut parts = Parts::new("mesh.per-client", list, reading);
+            let read = (parts.required("rate")?, parts.number("burst")?, parts.optional("key")?);
+            parts.end()?;
+            read
+        }
+    };
+    let (requests, per_ms) = rate(&said).map_err(|error| wrong(&error))?;
+    let burst = burst.unwrap_or(requests.min(BURST_MAX));
+    if !(1..=BURST_MAX).contains(&burst) {
+        return Err(wrong(&selvedge_guard::rate::RateInvalid::Burst));
+    }
+    let key = match key.as_deref() {
+        None | Some("ip") => ClientKey::Ip,
+        Some("identity") => ClientKey::Identity,
+        Some(other) => match other.strip_prefix("header:").filter(|name| !name.is_empty()) {
+            Some(name) => ClientKey::Header(name.to_ascii_lowercase().into()),
+            None => return Err(wrong(&"\"key\" is \"ip\", \"identity\" or \"header:NAME\"")),
+        },
+    };
+    Ok(Some(ClientRate { requests, per_ms, burst, key }))
+}
+
+/// Requests and the milliseconds in which they may come, of `20/s`.
+pub(crate) fn rate(text: &str) -> Result<(u32, u64), selvedge_guard::rate::RateInvalid> {
+    use selvedge_guard::rate::{Rate, RateInvalid};
+    text.parse::<Rate>()?;
+    let (requests, unit) = text.split_once('/').ok_or(RateInvalid::Form)?;
+    let requests = requests.trim().parse().map_err(|_| RateInvalid::Form)?;
+    let per_ms = match unit.trim() {
+        "s" => 1_000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        _ => 86_400_000,
+    };
+    Ok((requests, per_ms))
+}
+
+/// `( "</app.css>; rel=preload; as=style" )`.
+pub(super) fn early_hints(value: &Value, reading: &mut Reading<'_>) -> Result<Texts, String> {
+    let links = texts(value, reading)?;
+    let is_link = |link: &Text| {
+        link.starts_with('<') && link.contains('>') && link.bytes().all(|byte| (b' '..0x7f).contains(&byte))
+    };
+    match links.iter().find(|link| !is_link(link)) {
+        Some(link) => {
+            Err(format!("mesh.early-hints: {link:?} is no link such as </app.css>; rel=preload; as=style"))
+        }
+        None => Ok(links),
+    }
+}
+
+/// The values of a list by their names; what is not asked for is unknown.
+struct Parts<'r, 'v, 'i> {
+    key: &'static str,
+    list: &'v List,
+    reading: &'r mut Reading<'i>,
+    asked: Vec<&'static str>,
+}
+
+impl<'r, 'v, 'i> Parts<'r, 'v, 'i> {
+    fn new(key: &'static str, list: &'v List, reading: &'r mut Reading<'i>) -> Self {
+        Self { key, list, reading, asked: Vec::new() }
+    }
+
+    fn find(&mut self, name: &'static str) -> Option<&'v Value> {
+        self.asked.push(name);
+        self.list.get(name)
+    }
+
+    fn optional(&mut self, name: &'static str) -> Result<Option<Text>, String> {
+        match self.find(name) {
+            None => Ok(None),
+            Some(Value::Text(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
+            Some(_) => Err(format!("{}: \"{name}\" is a text", self.key)),
+        }
+    }
+
+    fn required(&mut self, name: &'static str) -> Result<Text, String> {
+        self.optional(name)?.ok_or_else(|| format!("{} needs \"{name}\"", self.key))
+    }
+
+    fn url(&mut self, name: &'static str) -> Result<Text, String> {
+        let url = self.required(name)?;
+        Target::parse(&url).map_err(|error| format!("{}: \"{name}\": {error}", self.key))?;
+        Ok(url)
+    }
+
+    fn texts(&mut self, name: &'static str) -> Result<Option<Texts>, String> {
+        match self.find(name) {
+            None => Ok(None),
+            Some(Value::Text(text)) => Ok(Some(Arc::from([text.clone()]))),
+            Some(value) => texts(value, self.reading).map(Some),
+        }
+    }
+
+    fn number(&mut self, name: &'static str) -> Result<Option<u32>, String> {
+        match self.find(name) {
+            None => Ok(None),
+            Some(value) => int(value, self.reading).map(Some),
+        }
+    }
+
+    fn end(self) -> Result<(), String> {
+        let unknown = self.list.iter().find_map(|(name, _)| {
+            let name = name.map_or("", |name| &**name);
+            (!self.asked.contains(&name)).then_some(name)
+        });
+        match unknown {
+            Some(name) => {
+                Err(format!("{} does not know \"{name}\": it takes {}", self.key, self.asked.join(", ")))
+            }
+            None => Ok(()),
+        }
+    }
+}
