@@ -20,10 +20,13 @@ mod event;
 mod failing;
 mod finish;
 mod map;
+mod map_run;
 mod redrive;
 mod task;
 
-pub use command::{Command, ItemSource, MapRunOutcome, MapRunRequest, TaskId, TaskOutcome, TaskRequest};
+pub use command::{
+    Command, ItemSource, MapRunOutcome, MapRunRequest, Selection, TaskId, TaskOutcome, TaskRequest,
+};
 pub use event::{Detail, Event, Failure, Patience, StateType, TaskName};
 
 use std::collections::{BTreeMap, VecDeque};
@@ -338,9 +341,14 @@ impl Execution {
             }
             _ => {}
         }
-        for run in self.branches.values() {
-            if let Phase::Task(task) = &run.phase {
-                self.commands.push_back(Command::Cancel(task.id));
+        for run in self.branches.values_mut() {
+            match &mut run.phase {
+                Phase::Task(task) => self.commands.push_back(Command::Cancel(task.id)),
+                Phase::MapRun(map_run) if !map_run.is_over => {
+                    map_run.is_over = true;
+                    self.commands.push_back(Command::Cancel(map_run.request.id));
+                }
+                _ => {}
             }
         }
         self.emit(previous, now_ms, detail);

@@ -252,6 +252,8 @@ pub struct DistributedMap {
     pub writer_config: Option<Value>,
     /// The child's definition, as written: it is a machine of its own.
     pub processor: Value,
+    /// What the child's states are written in, unless they say otherwise.
+    pub language: QueryLanguage,
 }
 
 impl ScopeId {
@@ -279,6 +281,21 @@ impl Definition {
             let index = u32::try_from(index).expect("a definition has fewer states than bytes");
             Some((ScopeId(index), branch.states.get(name)?))
         })
+    }
+}
+
+impl DistributedMap {
+    /// The machine that each child runs.
+    pub fn machine(&self) -> Value {
+        let mut machine = self.processor.clone();
+        if let Some(members) = machine.as_object_mut() {
+            members.remove("ProcessorConfig");
+            members.remove("QueryLanguage");
+            if self.language == QueryLanguage::JsonAta {
+                members.insert("QueryLanguage".into(), "JSONata".into());
+            }
+        }
+        machine
     }
 }
 

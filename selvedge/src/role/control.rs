@@ -26,7 +26,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::address;
 use super::dns::DnsArgs;
 use super::signal::Shutdown;
-use super::workflow::States;
+use super::workflow::{States, WorkflowArgs};
 use crate::endpoint;
 use crate::exit::Failure;
 use crate::supervise::notify;
@@ -84,6 +84,8 @@ pub(crate) struct ControlArgs {
     tls_client_ca: Option<PathBuf>,
     #[command(flatten)]
     dns: DnsArgs,
+    #[command(flatten)]
+    workflow: WorkflowArgs,
     /// Bind an address that other machines can reach. Requests are not authenticated: whoever reaches it can read and change
     /// every mesh, and connect as any node
     #[arg(long)]
@@ -108,6 +110,7 @@ pub(crate) struct Settings {
     xds_unix: Option<PathBuf>,
     tls: Option<TlsSettings>,
     dns: Option<dns::Settings>,
+    workflow: WorkflowArgs,
 }
 
 /// A port with TLS.
@@ -149,7 +152,8 @@ impl ControlArgs {
             }
             _ => None,
         };
-        Ok(Settings { listen, store, drain, api, allowed_hosts, xds_unix, tls, dns })
+        let workflow = self.workflow.clone();
+        Ok(Settings { listen, store, drain, api, allowed_hosts, xds_unix, tls, dns, workflow })
     }
 }
 
@@ -166,6 +170,7 @@ impl Settings {
             xds_unix: None,
             tls: None,
             dns: None,
+            workflow: WorkflowArgs::default(),
         }
     }
 }
@@ -241,7 +246,8 @@ pub(crate) struct Running {
 /// When the store cannot be opened or the address not be bound.
 pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
     let store = open(&settings.store)?;
-    let states = States::open(&settings.store, &settings.api.account, &settings.api.region)?;
+    let states =
+        States::open(&settings.store, &settings.api.account, &settings.api.region, &settings.workflow)?;
     let listener = server::listen(settings.listen)
         .with_context(|| format!("failed to listen on {}", settings.listen))?;
     let address = listener.local_addr()?;

@@ -23,7 +23,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use selvedge_asl::{At, Definition, Execution, Failure, Identity, Status, TaskId, TaskOutcome};
 use selvedge_store::{Error as StoreError, Store};
 
-use crate::record::{ExecutionRecord, Revision};
+use crate::map_run::Run;
+use crate::objects::{Nowhere, Objects};
+use crate::record::{self, ChildOf, ExecutionRecord, Revision, key};
 use crate::{Settings, Surroundings};
 pub(crate) use activity::{Poll, Waiting};
 pub(crate) use commit::StartError;
@@ -54,6 +56,10 @@ pub struct Engine {
     timer: timer::Timer,
     ended: ended::Ended,
     definitions: Mutex<HashMap<(String, String), Arc<Definition>>>,
+    /// Where data sets of map runs come from, and their results go.
+    pub(crate) objects: Arc<dyn Objects>,
+    /// The map runs that are under way, by their id.
+    pub(crate) map_runs: Mutex<HashMap<String, Arc<Run>>>,
     /// Express executions that nobody waits for.
     pub(crate) behind: Arc<tokio::sync::Semaphore>,
     /// Where calls of services run.
@@ -72,6 +78,8 @@ pub(crate) struct Start {
     pub(crate) alias_arn: Option<String>,
     pub(crate) input: String,
     pub(crate) trace_header: Option<String>,
+    /// Which child of which map run it is.
+    pub(crate) child: Option<ChildOf>,
 }
 
 impl Engine {
@@ -85,8 +93,24 @@ impl Engine {
         surroundings: Arc<dyn Surroundings>,
         runtime: tokio::runtime::Handle,
     ) -> Result<Arc<Self>, OpenError> {
+        Self::open_with(store, settings, surroundings, runtime, Arc::new(Nowhere))
+    }
+
+    /// The same, with a place for the objects of distributed Map states.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn open_with(
+        store: Arc<dyn Store>,
+        settings: Settings,
+        surroundings: Arc<dyn Surroundings>,
+        runtime: tokio::runtime::Handle,
+        objects: Arc<dyn Objects>,
+    ) -> Result<Arc<Self>, OpenError> {
         let engine = Arc::new_cyclic(|own| Self {
             store,
+            objects,
+            map_runs: Mutex::default(),
             settings,
             surroundings,
             live: live::Table::default(),
@@ -137,6 +161,33 @@ impl Engine {
 
     /// Starts an execution; it has run as far as it goes by itself when this returns, and that is durable.
     pub(crate) fn start(&self, start: Start) -> Result<ExecutionRecord, StartError> {
+        let mut live = self.begin(start)?;
+        let commands = self.commit_new(&mut live)?;
+        let record = live.record.clone();
+        self.keep(live, commands);
+        Ok(record)
+    }
+
+    /// Starts children of a map run in as few transactions as they fit into. Their names are their own.
+    pub(crate) fn start_children(&self, starts: Vec<Start>) -> Result<(), StoreError> {
+        let mut lives = Vec::with_capacity(starts.len());
+        for start in starts {
+            match self.begin(start) {
+                Ok(live) => lives.push(live),
+                Err(StartError::Store(error)) => return Err(error),
+                // Their inputs were made here, and nobody else has their names.
+                Err(other) => return Err(StoreError::Corrupt(format!("a child cannot begin: {other:?}"))),
+            }
+        }
+        let commands = self.commit_children(&mut lives)?;
+        for (live, commands) in lives.into_iter().zip(commands) {
+            self.keep(live, commands);
+        }
+        Ok(())
+    }
+
+    /// Runs an execution as far as it goes by itself.
+    fn begin(&self, start: Start) -> Result<Live, StartError> {
         let definition = self.definition(&start.machine, &start.revision)?;
         let execution = Execution::new(start.identity.clone(), self.settings.execution, &start.input);
         let mut execution = execution.map_err(StartError::Input)?;
@@ -146,32 +197,19 @@ impl Engine {
             now_ms,
             entropy: &mut || self.surroundings.draw(),
         });
-        let record = ExecutionRecord {
-            arn: start.identity.arn.to_string(),
-            name: start.name,
-            machine: start.machine,
-            machine_arn: start.identity.machine_arn.to_string(),
-            version_arn: start.version_arn,
-            alias_arn: start.alias_arn,
-            revision: start.revision.id,
-            status: Status::Running,
-            started_ms: now_ms,
-            ended_ms: None,
-            input: start.input,
-            output: None,
-            error: None,
-            cause: None,
-            redrive_count: 0,
-            redriven_ms: None,
-            last_event: 0,
-            redrive_tokens: Vec::new(),
-            trace_header: start.trace_header,
-        };
-        let mut live = Live { execution, definition, record, checkpoint_parts: 0, armed_ms: None };
-        let commands = self.commit_new(&mut live)?;
-        let record = live.record.clone();
-        self.keep(live, commands);
-        Ok(record)
+        let record = ExecutionRecord::new(start, now_ms);
+        Ok(Live { execution, definition, record, checkpoint_parts: 0, armed_ms: None })
+    }
+
+    pub(crate) fn is_live(&self, key: &LiveKey) -> bool {
+        self.live.get(key).is_some()
+    }
+
+    /// How an execution stands, as far as that is durable.
+    pub(crate) fn status_of(&self, key: &LiveKey) -> Result<Option<Status>, StoreError> {
+        let found = self.store.snapshot()?.get(&key::execution(&key.machine, &key.name))?;
+        let record: Option<ExecutionRecord> = found.as_ref().map(record::decode).transpose()?;
+        Ok(record.map(|record| record.status))
     }
 
     /// Runs an express execution to its end, in memory. None when it has not come to its end in time.
@@ -260,9 +298,19 @@ impl Engine {
         if live.execution.status() != Status::Running {
             self.live.remove(key);
             self.ended.tell(key);
+            self.child_ended(live);
             return;
         }
         self.arm(key, live);
+    }
+
+    /// Tells the map run of a child.
+    fn child_ended(&self, live: &Live) {
+        if let Some(child) = &live.record.child
+            && let Some(run) = self.map_run(&child.run)
+        {
+            run.child_ended(child.index, child.items, live.record.status);
+        }
     }
 
     /// Sets the timer, unless it looks soon enough anyway: one entry an execution, however many steps it takes.

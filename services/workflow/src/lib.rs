@@ -4,13 +4,18 @@
 //! `core/asl`, which decides; this room stores what it decided, in one transaction a step, and only then does what it asks.
 
 pub mod arn;
+mod dataset;
 mod engine;
+mod map_run;
+pub mod objects;
 pub mod operations;
 mod record;
 mod settings;
 mod surroundings;
 
+pub use dataset::{ITEM_BYTES_MAX, MANIFEST_FILES_MAX};
 pub use engine::{Engine, LIVE_MAX, OpenError};
+pub use map_run::{CHILDREN_AT_ONCE_MAX, MAP_RUNS_MAX};
 pub use operations::{Context, Outcome, Performed, Refused};
 pub use settings::Settings;
 pub use surroundings::{Surroundings, System};

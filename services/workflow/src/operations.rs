@@ -7,9 +7,10 @@ pub(crate) mod failure;
 mod history;
 mod list;
 pub(crate) mod machine;
+mod map_run;
 mod name;
 mod redrive;
-mod sync;
+pub(crate) mod sync;
 mod tag;
 mod task;
 mod test_state;
@@ -103,6 +104,9 @@ fn dispatch(scope: &Scope<'_>) -> Result<Value, Failed> {
         "ListExecutions" => execution::list(scope),
         "RedriveExecution" => redrive::redrive(scope),
         "GetExecutionHistory" => history::get(scope),
+        "DescribeMapRun" => map_run::describe(scope),
+        "ListMapRuns" => map_run::list(scope),
+        "UpdateMapRun" => map_run::update(scope),
         "CreateActivity" => activity::create(scope),
         "DescribeActivity" => activity::describe(scope),
         "ListActivities" => activity::list(scope),

@@ -7,13 +7,20 @@
 //! | `version/N/00…7` | [`Version`] |
 //! | `alias/N/A` | [`Alias`] |
 //! | `activity/N` | [`Activity`] |
-//! | `execution/N/E` | [`ExecutionRecord`] |
+//! | `execution/N/E` | [`ExecutionRecord`]; of a map run's child, `N` is the machine's name and the label, with a colon |
+//! | `map-run/R` | [`MapRunRecord`] |
+//! | `map-run-of/N/E/T/R` | the id of a map run of this execution |
+//! | `child/R/I` | [`Summary`] of a map run's child; `I` counts down |
 //! | `started/N/T/E` | [`Summary`]; `T` counts down, so that the newest is first |
 //! | `live/N/E` | nothing: this execution has to be taken up after a restart |
 //! | `checkpoint/N/E/00…0` | a part of the execution itself |
 //! | `history/N/E/00…1` | events, from the one of that id on |
 
 use selvedge_asl::Status;
+use sha2::{Digest as _, Sha256};
+
+use crate::engine::Start;
+use crate::map_run::Counts;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -94,6 +101,59 @@ pub(crate) struct ExecutionRecord {
     /// Client tokens of redrives, and when they came.
     pub(crate) redrive_tokens: Vec<(String, i64)>,
     pub(crate) trace_header: Option<String>,
+    /// Which child of which map run it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) child: Option<ChildOf>,
+}
+
+/// A child's place in its map run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ChildOf {
+    /// The run's id.
+    pub(crate) run: String,
+    pub(crate) run_arn: String,
+    /// Counted from 0, in the order of the items.
+    pub(crate) index: u64,
+    /// How many items it was given.
+    pub(crate) items: u64,
+    /// How often the run had been driven on when the child was started.
+    pub(crate) round: u64,
+}
+
+/// How a map run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum RunStatus {
+    Running,
+    Succeeded,
+    Failed,
+    Aborted,
+}
+
+/// A map run as `DescribeMapRun` tells of it. While it is under way its counts are in memory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct MapRunRecord {
+    pub(crate) arn: String,
+    pub(crate) id: String,
+    pub(crate) execution_arn: String,
+    /// The children's machine.
+    pub(crate) machine_arn: String,
+    /// The machine and the name of the execution that it belongs to.
+    pub(crate) parent: (String, String),
+    pub(crate) status: RunStatus,
+    pub(crate) started_ms: i64,
+    pub(crate) ended_ms: Option<i64>,
+    pub(crate) max_concurrency: u64,
+    pub(crate) tolerated_count: Option<u64>,
+    pub(crate) tolerated_percentage: Option<u64>,
+    pub(crate) express: bool,
+    pub(crate) redrive_count: u64,
+    pub(crate) redriven_ms: Option<i64>,
+    pub(crate) items: Counts,
+    pub(crate) executions: Counts,
+    /// How many children it has had.
+    pub(crate) children: u64,
+    /// What it failed with: error and cause.
+    pub(crate) failure: Option<(Option<String>, Option<String>)>,
 }
 
 /// An execution as lists show it.
@@ -110,9 +170,69 @@ pub(crate) struct Summary {
     pub(crate) redrive_count: u64,
     pub(crate) redriven_ms: Option<i64>,
     pub(crate) error: Option<String>,
+    /// The machine in its keys, where it is a map run's child.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) machine: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) child: Option<ChildOf>,
+}
+
+impl Revision {
+    /// Two equal definitions with equal settings are one revision. `settings` are logging, tracing, encryption.
+    pub(crate) fn new(definition: &str, role_arn: &str, settings: [&Value; 3], now_ms: i64) -> Self {
+        let [logging, tracing, encryption] = settings;
+        let parts =
+            [definition, role_arn, &logging.to_string(), &tracing.to_string(), &encryption.to_string()];
+        Self {
+            id: fingerprint(&parts),
+            definition: definition.to_owned(),
+            role_arn: role_arn.to_owned(),
+            updated_ms: now_ms,
+            logging: logging.clone(),
+            tracing: tracing.clone(),
+            encryption: encryption.clone(),
+        }
+    }
+}
+
+/// 128 bits of a digest of `parts`, written as a UUID is.
+pub(crate) fn fingerprint(parts: &[&str]) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part.as_bytes());
+    }
+    let hex: String = digest.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
 impl ExecutionRecord {
+    /// An execution that begins.
+    pub(crate) fn new(start: Start, now_ms: i64) -> Self {
+        Self {
+            arn: start.identity.arn.to_string(),
+            name: start.name,
+            machine: start.machine,
+            machine_arn: start.identity.machine_arn.to_string(),
+            version_arn: start.version_arn,
+            alias_arn: start.alias_arn,
+            revision: start.revision.id,
+            status: Status::Running,
+            started_ms: now_ms,
+            ended_ms: None,
+            input: start.input,
+            output: None,
+            error: None,
+            cause: None,
+            redrive_count: 0,
+            redriven_ms: None,
+            last_event: 0,
+            redrive_tokens: Vec::new(),
+            trace_header: start.trace_header,
+            child: start.child,
+        }
+    }
+
     pub(crate) fn summary(&self) -> Summary {
         Summary {
             arn: self.arn.clone(),
@@ -126,6 +246,8 @@ impl ExecutionRecord {
             redrive_count: self.redrive_count,
             redriven_ms: self.redriven_ms,
             error: self.error.clone(),
+            machine: self.child.as_ref().map(|_| self.machine.clone()),
+            child: self.child.clone(),
         }
     }
 }
@@ -159,6 +281,28 @@ pub(crate) mod key {
     /// The newest first.
     pub(crate) fn started(machine: &str, started_ms: i64, name: &str) -> String {
         format!("started/{machine}/{:020}/{name}", i64::MAX - started_ms)
+    }
+
+    pub(crate) fn map_run(id: &str) -> String {
+        format!("map-run/{id}")
+    }
+
+    pub(crate) fn map_runs_of(machine: &str, execution: &str) -> String {
+        format!("map-run-of/{machine}/{execution}/")
+    }
+
+    /// The newest first.
+    pub(crate) fn map_run_of(machine: &str, execution: &str, started_ms: i64, id: &str) -> String {
+        format!("map-run-of/{machine}/{execution}/{:020}/{id}", i64::MAX - started_ms)
+    }
+
+    pub(crate) fn children(run: &str) -> String {
+        format!("child/{run}/")
+    }
+
+    /// The last one first.
+    pub(crate) fn child(run: &str, index: u64) -> String {
+        format!("child/{run}/{:020}", u64::MAX - index)
     }
 
     pub(crate) fn live(machine: &str, name: &str) -> String {

@@ -6,7 +6,7 @@ use selvedge_query::Variables;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::command::TaskRequest;
+use super::command::{MapRunRequest, TaskRequest};
 use super::{Failure, TaskId};
 use crate::ScopeId;
 
@@ -62,8 +62,8 @@ pub(super) enum Phase {
         until_ms: i64,
     },
     Task(Box<TaskRun>),
-    /// A distributed Map state: its map run's id.
-    MapRun(TaskId),
+    /// A distributed Map state.
+    MapRun(Box<MapRunProgress>),
     Parallel(ParallelRun),
     Map(Box<MapProgress>),
     /// Its last state has ended.
@@ -82,6 +82,14 @@ pub(super) struct TaskRun {
     pub(super) is_started: bool,
     pub(super) timeout_ms: Option<i64>,
     pub(super) heartbeat_ms: Option<i64>,
+}
+
+/// A distributed Map state's map run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct MapRunProgress {
+    pub(super) request: MapRunRequest,
+    /// It failed, or was ended: whoever drives the execution on drives the map run on.
+    pub(super) is_over: bool,
 }
 
 /// A Parallel state's branches.

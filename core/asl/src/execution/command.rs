@@ -1,11 +1,11 @@
 //! What an execution asks of the world, and what the world tells it.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Failure;
 use super::event::Patience;
-use crate::Resource;
+use crate::{Resource, ScopeId};
 
 /// A task of an execution: the id of the event that scheduled it, or that started its map run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -72,8 +72,8 @@ pub enum TaskOutcome {
 /// Where the items of a distributed Map state come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ItemSource {
-    /// The state's own items.
-    Items(Vec<Value>),
+    /// The state's own items, each with its key where they are an object's members.
+    Items(Vec<(Option<Box<str>>, Value)>),
     /// A reader's.
     Reader {
         /// `arn:aws:states:::s3:getObject`
@@ -92,10 +92,10 @@ pub struct MapRunRequest {
     pub id: TaskId,
     /// The state.
     pub state: Box<str>,
+    /// Where it is in its definition.
+    pub scope: ScopeId,
     /// A part of the children's ARNs.
     pub label: Option<Box<str>>,
-    /// What each child runs.
-    pub processor: Value,
     /// The children are express executions.
     pub express: bool,
     /// The items.
@@ -110,6 +110,24 @@ pub struct MapRunRequest {
     pub tolerated_count: Option<u64>,
     /// How many of a hundred may fail.
     pub tolerated_percentage: Option<u64>,
+    /// Under which ARN it began, once it has.
+    pub arn: Option<Box<str>>,
+    /// How often it has been driven on after a failure.
+    pub redrive_count: u64,
+    /// What `ItemSelector` sees, where there is one. Made of the execution when the request is handed out.
+    #[serde(skip)]
+    pub selection: Option<Box<Selection>>,
+}
+
+/// What a distributed Map state's `ItemSelector` is computed from, item by item.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selection {
+    pub(super) scope: ScopeId,
+    pub(super) state: Box<str>,
+    pub(super) entered_event: u64,
+    pub(super) input: Value,
+    pub(super) context: Value,
+    pub(super) variables: Map<String, Value>,
 }
 
 /// What becomes of a map run.

@@ -200,7 +200,7 @@ impl Execution {
     }
 
     /// The context object.
-    fn context(&self, run: &Run, seen: Seen<'_>) -> Value {
+    pub(super) fn context(&self, run: &Run, seen: Seen<'_>) -> Value {
         let identity = &self.identity;
         let mut context = json!({
             "Execution": {

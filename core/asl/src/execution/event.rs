@@ -172,6 +172,11 @@ pub enum Detail {
     },
     MapRunSucceeded,
     MapRunFailed(Failure),
+    MapRunAborted,
+    MapRunRedriven {
+        arn: Box<str>,
+        redrive_count: u64,
+    },
     EvaluationFailed {
         state: Box<str>,
         location: Box<str>,
@@ -237,6 +242,8 @@ impl Detail {
             Self::MapRunStarted { .. } => "MapRunStarted",
             Self::MapRunSucceeded => "MapRunSucceeded",
             Self::MapRunFailed(_) => "MapRunFailed",
+            Self::MapRunAborted => "MapRunAborted",
+            Self::MapRunRedriven { .. } => "MapRunRedriven",
             Self::EvaluationFailed { .. } => "EvaluationFailed",
         }
         .to_owned()
@@ -325,6 +332,10 @@ impl Detail {
                 put("index", Value::from(*index));
             }
             Self::MapRunStarted { arn } => put("mapRunArn", Value::from(&**arn)),
+            Self::MapRunRedriven { arn, redrive_count } => {
+                put("mapRunArn", Value::from(&**arn));
+                put("redriveCount", Value::from(*redrive_count));
+            }
             Self::EvaluationFailed { state, location, failure } => {
                 put("state", Value::from(&**state));
                 put("location", Value::from(&**location));
@@ -337,7 +348,8 @@ impl Detail {
             | Self::ParallelStateFailed
             | Self::MapStateSucceeded
             | Self::MapStateFailed
-            | Self::MapRunSucceeded => return None,
+            | Self::MapRunSucceeded
+            | Self::MapRunAborted => return None,
         }
         Some((self.member(), Value::Object(members)))
     }

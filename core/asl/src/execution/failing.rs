@@ -39,8 +39,10 @@ impl Execution {
             }
             let run = self.branches.get_mut(&id).expect("a failing branch is there");
             // What its branches have done is kept, for whoever drives the execution on.
-            if !matches!(run.phase, Phase::Parallel(_) | Phase::Map(_)) {
-                run.phase = Phase::Failed(failure.clone());
+            match &mut run.phase {
+                Phase::Parallel(_) | Phase::Map(_) => {}
+                Phase::MapRun(map_run) => map_run.is_over = true,
+                phase => *phase = Phase::Failed(failure.clone()),
             }
             let (last_event, parent) = (run.last_event, run.parent);
             let Some((parent, index)) = parent else {
@@ -107,8 +109,11 @@ impl Execution {
             })
             .collect();
         for (child, index) in below {
-            let is_active =
-                !matches!(self.branches[&child].phase, Phase::Done | Phase::Failed(_) | Phase::Aborted);
+            let is_active = match &self.branches[&child].phase {
+                Phase::Done | Phase::Failed(_) | Phase::Aborted => false,
+                Phase::MapRun(map_run) => !map_run.is_over,
+                _ => true,
+            };
             if !is_active {
                 continue;
             }
@@ -116,8 +121,13 @@ impl Execution {
             if let Phase::Task(task) = &self.branches[&child].phase {
                 self.commands.push_back(Command::Cancel(task.id));
             }
-            if let Phase::MapRun(task) = &self.branches[&child].phase {
-                self.commands.push_back(Command::Cancel(*task));
+            let map_run = match &self.branches[&child].phase {
+                Phase::MapRun(map_run) => Some(map_run.request.id),
+                _ => None,
+            };
+            if let Some(map_run) = map_run {
+                self.commands.push_back(Command::Cancel(map_run));
+                self.record(child, at.now_ms, Detail::MapRunAborted);
             }
             let state = self.state_of(child, at.definition);
             if matches!(state.kind, Kind::Task(_) | Kind::Wait(_) | Kind::Parallel { .. } | Kind::Map(_)) {
@@ -127,7 +137,11 @@ impl Execution {
                 let name = self.branches[&id].state.clone();
                 self.record(child, at.now_ms, Detail::MapIterationAborted { name, index: index as u64 });
             }
-            self.phase(child, Phase::Aborted);
+            match self.branches.get_mut(&child).map(|run| &mut run.phase) {
+                Some(Phase::MapRun(map_run)) => map_run.is_over = true,
+                Some(phase) => *phase = Phase::Aborted,
+                None => {}
+            }
         }
         self.ready.retain(|ready| {
             self.branches

@@ -4,17 +4,16 @@ use serde_json::Value;
 
 use super::begin::Begun;
 use super::branch::{BranchId, Item, MapProgress, Phase};
-use super::command::{Command, ItemSource, MapRunOutcome, MapRunRequest, TaskId};
 use super::evaluate::{Evaluation, Seen, Unevaluated};
 use super::event::{Detail, Failure};
 use super::{At, Execution};
-use crate::{DistributedMap, MapState};
+use crate::MapState;
 
 /// How many branches of an inline Map state run at once.
 const INLINE_CONCURRENCY_MAX: u64 = 40;
-const CONCURRENCY_MAX: u64 = 10_000;
+pub(super) const CONCURRENCY_MAX: u64 = 10_000;
 
-type Items = Vec<(Option<Box<str>>, Value)>;
+pub(super) type Items = Vec<(Option<Box<str>>, Value)>;
 
 impl Execution {
     pub(super) fn begin_map(
@@ -177,89 +176,10 @@ impl Execution {
         }
         Some(failure)
     }
-
-    fn begin_map_run(
-        &mut self,
-        id: BranchId,
-        map: &MapState,
-        distributed: &DistributedMap,
-        at: &mut At<'_>,
-    ) -> Result<Begun, Unevaluated> {
-        let mut request = self.evaluate(id, Seen::default(), at, |evaluation| {
-            let input = evaluation.effective_input()?;
-            let source = match &distributed.reader {
-                Some(resource) => ItemSource::Reader {
-                    resource: resource.clone(),
-                    arguments: evaluation.optional(
-                        "ItemReader",
-                        distributed.reader_arguments.as_ref(),
-                        &input,
-                    )?,
-                    config: evaluation.optional("ItemReader", distributed.reader_config.as_ref(), &input)?,
-                },
-                None => ItemSource::Items(evaluation.selected_items(map, &input)?),
-            };
-            let batcher = distributed.batcher.as_ref();
-            let batcher =
-                batcher.map(|batcher| evaluation.payload("ItemBatcher", batcher, &input)).transpose()?;
-            let arguments =
-                evaluation.optional("ResultWriter", distributed.writer_arguments.as_ref(), &input)?;
-            let (tolerated_count, tolerated_percentage) = evaluation.tolerance(map, &input)?;
-            Ok::<_, Unevaluated>(MapRunRequest {
-                id: TaskId(0),
-                state: evaluation.state.name.clone(),
-                label: distributed.label.clone(),
-                processor: distributed.processor.clone(),
-                express: distributed.express,
-                source,
-                batcher,
-                writer: distributed.writer.clone().map(|resource| {
-                    (resource, arguments, distributed.writer_config.clone().unwrap_or(Value::Null))
-                }),
-                max_concurrency: evaluation.number(
-                    "MaxConcurrency",
-                    &map.max_concurrency,
-                    &input,
-                    CONCURRENCY_MAX,
-                )?,
-                tolerated_count,
-                tolerated_percentage,
-            })
-        })?;
-        let length = if let ItemSource::Items(items) = &request.source { items.len() as u64 } else { 0 };
-        request.id = TaskId(self.record(id, at.now_ms, Detail::MapStateStarted { length }));
-        self.phase(id, Phase::MapRun(request.id));
-        self.commands.push_back(Command::RunMap(Box::new(request)));
-        Ok(Begun::Pending)
-    }
-
-    pub(super) fn map_run(&mut self, task: TaskId, outcome: MapRunOutcome, at: &mut At<'_>) -> bool {
-        let found =
-            self.branches.iter().find(|(_, run)| matches!(&run.phase, Phase::MapRun(id) if *id == task));
-        let Some((&id, _)) = found else { return false };
-        match outcome {
-            MapRunOutcome::Started { arn } => {
-                self.record(id, at.now_ms, Detail::MapRunStarted { arn });
-            }
-            MapRunOutcome::Succeeded { output } => {
-                self.record(id, at.now_ms, Detail::MapRunSucceeded);
-                let last_event = self.branches[&id].last_event;
-                self.emit(last_event, at.now_ms, Detail::MapStateSucceeded);
-                self.phase(id, Phase::Work);
-                self.finish(id, output, at);
-            }
-            MapRunOutcome::Failed(failure) => {
-                self.record(id, at.now_ms, Detail::MapRunFailed(failure.clone()));
-                self.record(id, at.now_ms, Detail::MapStateFailed);
-                self.fail(id, failure, at);
-            }
-        }
-        true
-    }
 }
 
 impl Evaluation<'_> {
-    fn items(&mut self, map: &MapState, input: &Value) -> Result<Items, Unevaluated> {
+    pub(super) fn items(&mut self, map: &MapState, input: &Value) -> Result<Items, Unevaluated> {
         let found = match (&map.items, &map.items_path) {
             (Some(items), _) => self.payload("Items", items, input)?,
             (None, Some(path)) => self.path(path, input)?,
@@ -284,36 +204,7 @@ impl Evaluation<'_> {
         }
     }
 
-    /// The items as the children of a map run get them.
-    fn selected_items(&mut self, map: &MapState, input: &Value) -> Result<Vec<Value>, Unevaluated> {
-        let items = self.items(map, input)?;
-        let Some(selector) = &map.item_selector else {
-            return Ok(items.into_iter().map(|(_, value)| value).collect());
-        };
-        let mut selected = Vec::with_capacity(items.len());
-        for (index, (key, value)) in items.into_iter().enumerate() {
-            if self.context.is_object() {
-                let mut item = serde_json::json!({ "Index": index, "Value": value });
-                if let Some(key) = key {
-                    item["Key"] = Value::from(&*key);
-                }
-                self.context["Map"] = serde_json::json!({ "Item": item });
-            }
-            selected.push(self.payload("ItemSelector", selector, input)?);
-        }
-        Ok(selected)
-    }
-
-    fn optional(
-        &mut self,
-        field: &str,
-        payload: Option<&crate::Payload>,
-        input: &Value,
-    ) -> Result<Value, Unevaluated> {
-        payload.map_or(Ok(Value::Null), |payload| self.payload(field, payload, input))
-    }
-
-    fn tolerance(
+    pub(super) fn tolerance(
         &mut self,
         map: &MapState,
         input: &Value,

@@ -27,11 +27,12 @@ impl Execution {
             .filter(|(id, run)| match &run.phase {
                 // A state whose branches go on goes on by itself.
                 Phase::Failed(_) | Phase::Aborted => !self.has_branches(**id),
-                Phase::Parallel(_) | Phase::Map(_) | Phase::Done => false,
+                Phase::Parallel(_) | Phase::Map(_) | Phase::MapRun(_) | Phase::Done => false,
                 _ => true,
             })
             .map(|(id, _)| *id)
             .collect();
+        self.redrive_map_runs(event, at);
         for id in again {
             let run = self.branches.get_mut(&id).expect("found above");
             run.last_event = event;

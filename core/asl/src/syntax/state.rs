@@ -274,7 +274,7 @@ fn nested(machine: &mut Machine<'_>, value: &Value, at: &str, nested: Nested, st
                 let inner = language(&mut fields, state.language);
                 fields.finish();
                 if let Some(id) = machine.scope(processor, &pointer, inner) {
-                    state.kind = Kind::Map(Box::new(own.with_processor(id)));
+                    state.kind = Kind::Map(Box::new(own.with_processor(id, inner)));
                 }
             }
         }

@@ -58,3 +58,37 @@ fn what_succeeded_beside_it_is_not_run_again() {
     assert_eq!(world.output(), json!(["one", 2, 3]));
     assert_eq!(world.requests.len(), 4);
 }
+
+#[test]
+fn a_map_run_is_driven_on_under_its_arn() {
+    let definition = machine(json!({"S": {"Type": "Map", "End": true, "ItemsPath": "$",
+        "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+            "StartAt": "I", "States": {"I": {"Type": "Pass", "End": true}}}}}));
+    let mut world = World::new(&definition, &json!([1, 2])).answer("S", Answer::Error("E", "c")).run();
+    assert_eq!(world.failure(), ("E".to_owned(), "c".to_owned()));
+    assert!(world.execution.pending_map_runs(&world.definition).is_empty(), "it is over");
+    assert!(world.with(|execution, at| execution.handle_redrive(at)));
+    let [again] = &world.execution.pending_map_runs(&world.definition)[..] else { panic!("one goes on") };
+    assert_eq!(again.redrive_count, 1);
+    world.settle();
+    assert_eq!(world.output(), json!([1, 2]));
+    let types = world.types();
+    assert_eq!(types.iter().filter(|kind| *kind == "MapRunStarted").count(), 1);
+    let [.., redriven, run] = &types[..types.len() - 4] else { panic!("{types:?}") };
+    assert_eq!((&**redriven, &**run), ("ExecutionRedriven", "MapRunRedriven"));
+}
+
+#[test]
+fn a_map_run_ends_with_its_execution() {
+    let definition = machine(json!({"S": {"Type": "Map", "End": true, "ItemsPath": "$",
+        "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+            "StartAt": "I", "States": {"I": {"Type": "Pass", "End": true}}}}}));
+    let mut world = World::new(&definition, &json!([1]));
+    world.with(|execution, at| execution.handle_start(at));
+    let [run] = &world.execution.pending_map_runs(&world.definition)[..] else { panic!("one is under way") };
+    let run = run.id;
+    world.with(|execution, at| execution.handle_stop(selvedge_asl::Failure::default(), at));
+    let commands: Vec<_> = std::iter::from_fn(|| world.execution.poll_command()).collect();
+    assert!(commands.contains(&selvedge_asl::Command::Cancel(run)), "{commands:?}");
+    assert!(world.execution.pending_map_runs(&world.definition).is_empty());
+}

@@ -125,7 +125,9 @@ impl World {
             Command::Cancel(task) => self.cancelled.push(task),
             Command::RunMap(request) => {
                 let items = match &request.source {
-                    selvedge_asl::ItemSource::Items(items) => Value::from(items.clone()),
+                    selvedge_asl::ItemSource::Items(items) => {
+                        items.iter().map(|(_, value)| value.clone()).collect()
+                    }
                     selvedge_asl::ItemSource::Reader { arguments, .. } => arguments.clone(),
                 };
                 let arn = "arn:aws:states:us-east-1:000000000000:mapRun:M/x:1".into();

@@ -117,6 +117,7 @@ impl Engine {
             alias_arn: found.alias.map(|alias| alias.arn),
             input: input.clone(),
             trace_header: None,
+            child: None,
         };
         let started = match self.start(start) {
             Ok(record) => record,

@@ -11,6 +11,10 @@ use crate::record::{self, ExecutionRecord, key};
 /// A document is at most this long, so that key and value stay within the store's bounds.
 const PART_BYTES_MAX: usize = VALUE_BYTES_MAX - 4096;
 
+/// What children that are started together write in one transaction, at the most; well within the store's bounds.
+const TOGETHER_BYTES_MAX: usize = selvedge_store::TRANSACTION_BYTES_MAX / 2;
+const TOGETHER_WRITES_MAX: usize = selvedge_store::TRANSACTION_WRITES_MAX / 2;
+
 /// An execution could not be started.
 #[derive(Debug)]
 pub(crate) enum StartError {
@@ -60,6 +64,30 @@ impl Engine {
         }
     }
 
+    /// Makes the first steps of children durable, in as few transactions as they fit into; gives back their commands.
+    pub(super) fn commit_children(&self, lives: &mut [Live]) -> Result<Vec<Vec<Command>>, StoreError> {
+        let mut commands = Vec::with_capacity(lives.len());
+        let mut together = Writes { puts: Vec::new(), deletes: Vec::new() };
+        let mut bytes = 0;
+        for live in lives {
+            let (writes, to_do, parts) = self.writes(live, true);
+            live.checkpoint_parts = parts;
+            commands.push(to_do);
+            let more: usize = writes.puts.iter().map(|(key, value)| key.len() + value.len()).sum();
+            if bytes + more > TOGETHER_BYTES_MAX
+                || together.puts.len() + writes.puts.len() > TOGETHER_WRITES_MAX
+            {
+                self.store.transact(&mut |tx| write(tx, &together).map_err(Into::into))?;
+                together.puts.clear();
+                bytes = 0;
+            }
+            bytes += more;
+            together.puts.extend(writes.puts);
+        }
+        self.store.transact(&mut |tx| write(tx, &together).map_err(Into::into))?;
+        Ok(commands)
+    }
+
     /// Makes a step durable. On failure the execution in memory is ahead of the store and has to be given up.
     pub(super) fn commit(&self, live: &mut Live) -> Result<Vec<Command>, StoreError> {
         let (writes, commands, parts) = self.writes(live, false);
@@ -89,8 +117,11 @@ impl Engine {
         let status = live.record.status;
         if is_new || status != before || live.record.redrive_count > 0 {
             writes.puts.push((key::execution(&machine, &name), record::encode(&live.record)));
-            let started = key::started(&machine, live.record.started_ms, &name);
-            writes.puts.push((started, record::encode(&live.record.summary())));
+            let listed = match &live.record.child {
+                Some(child) => key::child(&child.run, child.index),
+                None => key::started(&machine, live.record.started_ms, &name),
+            };
+            writes.puts.push((listed, record::encode(&live.record.summary())));
         }
         if status == Status::Running && (is_new || before != Status::Running) {
             writes.puts.push((key::live(&machine, &name), Bytes::new()));
@@ -117,6 +148,8 @@ impl Engine {
             if let Some(due_ms) = due_ms {
                 self.timer.set(due_ms, key.clone());
             }
+        } else {
+            self.child_ended(&live);
         }
         self.carry_out(&key, commands);
     }

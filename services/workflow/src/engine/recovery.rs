@@ -37,10 +37,14 @@ impl Engine {
                 .pending_tasks()
                 .map(|(request, is_started)| (request.clone(), is_started))
                 .collect();
+            let map_runs = live.execution.pending_map_runs(&live.definition);
             self.arm(&key, &mut live);
             self.live.insert(key.clone(), live);
             for (request, is_started) in pending {
                 self.resume(&key, request, is_started);
+            }
+            for request in map_runs {
+                self.map(&key, request);
             }
         }
         if count > 0 {

@@ -1,6 +1,6 @@
 //! Carrying out what executions ask for.
 
-use selvedge_asl::{Command, Failure, MapRunOutcome, Pattern, Resource, TaskId, TaskOutcome, TaskRequest};
+use selvedge_asl::{Command, MapRunRequest, Pattern, Resource, TaskId, TaskOutcome, TaskRequest};
 use selvedge_store::Error as StoreError;
 
 use super::activity::{Poll, Waiting};
@@ -22,24 +22,7 @@ impl Engine {
             match command {
                 Command::Schedule(request) => self.schedule(key, *request),
                 Command::Cancel(task) => self.cancel(key, task),
-                Command::RunMap(request) => {
-                    let failure = Failure::new(
-                        "States.Runtime",
-                        "Distributed Map states are not run yet: use the mode INLINE, which runs up to 40 items at a time.",
-                    );
-                    let Some(engine) = self.own.upgrade() else { return };
-                    let key = key.clone();
-                    // Not here: what follows may ask for a map run again.
-                    self.runtime.spawn_blocking(move || {
-                        let outcome = MapRunOutcome::Failed(failure);
-                        log(
-                            &key,
-                            engine.step(&key, |execution, at| {
-                                execution.handle_map_run(request.id, outcome, at)
-                            }),
-                        );
-                    });
-                }
+                Command::RunMap(request) => self.map(key, *request),
             }
         }
     }
@@ -78,7 +61,15 @@ impl Engine {
         self.schedule(key, request);
     }
 
+    /// Runs the children of a distributed Map state, away from the step that asked for it.
+    pub(super) fn map(&self, key: &LiveKey, request: MapRunRequest) {
+        if let Some(engine) = self.own.upgrade() {
+            engine.run_map(key, request);
+        }
+    }
+
     fn cancel(&self, key: &LiveKey, task: TaskId) {
+        self.cancel_map_run(key, task);
         self.activities.remove(key, task);
         self.tokens.remove(key, task);
     }
@@ -108,11 +99,5 @@ impl Engine {
             self.tokens.remove(&key, task);
         }
         if is_awaited { Ok(()) } else { Err(TokenError::TimedOut) }
-    }
-}
-
-fn log<T>(key: &LiveKey, told: Result<Option<T>, StoreError>) {
-    if let Err(error) = told {
-        tracing::error!(execution = %key, %error, "a task's outcome could not be stored");
     }
 }

@@ -10,7 +10,7 @@ use selvedge_model::Value;
 use selvedge_store::Read;
 use serde_json::json;
 
-use super::{Failed, Scope, list, machine, name, not_for_this_type, seconds};
+use super::{Failed, Scope, list, machine, map_run, name, not_for_this_type, seconds};
 use crate::arn::{Arn, Resource};
 use crate::engine::{LiveKey, Start, StartError};
 use crate::record::{self, ExecutionRecord, Summary, key, status_name};
@@ -25,7 +25,12 @@ fn does_not_exist(arn: &Arn) -> ApiError {
 /// An execution's machine and name.
 pub(super) fn execution_of(arn: &Arn) -> Result<LiveKey, Failed> {
     match &arn.resource {
-        Resource::Execution { machine, name } => Ok(LiveKey::new(machine, name)),
+        Resource::Execution { machine, name } => Ok(LiveKey::new(&machine.replace('/', ":"), name)),
+        // Express executions leave nothing behind, but for those of map runs.
+        Resource::Express { machine, name } if machine.contains('/') => {
+            let name = name.rsplit(':').next().unwrap_or_default();
+            Ok(LiveKey::new(&machine.replace('/', ":"), name))
+        }
         Resource::Express { .. } => {
             Err(INVALID_ARN.because("Invalid Arn: 'Resource type not valid in this context: express'").into())
         }
@@ -92,6 +97,7 @@ pub(super) fn prepare(scope: &Scope<'_>) -> Result<(Start, bool), Failed> {
         alias_arn: found.alias.map(|alias| alias.arn),
         input,
         trace_header: scope.call.text("traceHeader").map(str::to_owned),
+        child: None,
     };
     Ok((start, machine.express))
 }
@@ -156,6 +162,7 @@ pub(super) fn describe(scope: &Scope<'_>) -> Result<Value, Failed> {
             output[member] = value;
         }
     };
+    put("mapRunArn", record.child.as_ref().map(|child| child.run_arn.as_str().into()));
     put("stateMachineVersionArn", record.version_arn.map(Into::into));
     put("stateMachineAliasArn", record.alias_arn.map(Into::into));
     put("stopDate", record.ended_ms.map(seconds));
@@ -172,6 +179,7 @@ pub(super) fn describe(scope: &Scope<'_>) -> Result<Value, Failed> {
     let (status, reason) = match record.status {
         Status::Running => ("NOT_REDRIVABLE", Some("Execution is RUNNING and cannot be redriven")),
         Status::Succeeded => ("NOT_REDRIVABLE", Some("Execution is SUCCEEDED and cannot be redriven")),
+        _ if record.child.is_some() => ("REDRIVABLE_BY_MAP_RUN", None),
         _ => ("REDRIVABLE", None),
     };
     put("redriveStatus", Some(status.into()));
@@ -181,15 +189,14 @@ pub(super) fn describe(scope: &Scope<'_>) -> Result<Value, Failed> {
 
 /// The newest first.
 pub(super) fn list(scope: &Scope<'_>) -> Result<Value, Failed> {
-    if scope.call.text("mapRunArn").is_some() {
-        return Err(VALIDATION_EXCEPTION
-            .because("map runs have no executions here: they are not run yet")
-            .into());
-    }
-    let Some(text) = scope.call.text("stateMachineArn") else {
-        return Err(VALIDATION_EXCEPTION
-            .because("Either stateMachineArn or mapRunArn must be specified")
-            .into());
+    let text = match (scope.call.text("stateMachineArn"), scope.call.text("mapRunArn")) {
+        (Some(text), None) => text,
+        (None, Some(_)) => return list_children(scope),
+        _ => {
+            return Err(VALIDATION_EXCEPTION
+                .because("Either stateMachineArn or mapRunArn must be specified")
+                .into());
+        }
     };
     let arn = Arn::parse(text)?;
     let view = scope.engine.store.snapshot()?;
@@ -212,6 +219,23 @@ pub(super) fn list(scope: &Scope<'_>) -> Result<Value, Failed> {
     Ok(Value::Object(page))
 }
 
+/// The children of a map run, the last one first.
+fn list_children(scope: &Scope<'_>) -> Result<Value, Failed> {
+    let view = scope.engine.store.snapshot()?;
+    let run = map_run::find(&*view, &scope.arn("mapRunArn")?)?;
+    let status = scope.call.text("statusFilter");
+    let redriven = scope.call.text("redriveFilter");
+    let page = list::page(scope, &*view, "executions", &key::children(&run.id), |found| {
+        let summary: Summary = record::decode(found)?;
+        let is_pending = status == Some("PENDING_REDRIVE")
+            && !matches!(summary.status, Status::Running | Status::Succeeded);
+        let is_wanted = (is_pending || status.is_none_or(|status| status == status_name(summary.status)))
+            && redriven.is_none_or(|filter| (filter == "REDRIVEN") == (summary.redrive_count > 0));
+        Ok(is_wanted.then(|| shown(&summary)))
+    })?;
+    Ok(Value::Object(page))
+}
+
 fn shown(summary: &Summary) -> Value {
     let mut output = json!({
         "executionArn": summary.arn,
@@ -223,6 +247,10 @@ fn shown(summary: &Summary) -> Value {
     });
     if let Some(ended_ms) = summary.ended_ms {
         output["stopDate"] = seconds(ended_ms);
+    }
+    if let Some(child) = &summary.child {
+        output["mapRunArn"] = child.run_arn.as_str().into();
+        output["itemCount"] = child.items.into();
     }
     if let Some(version) = &summary.version_arn {
         output["stateMachineVersionArn"] = version.as_str().into();

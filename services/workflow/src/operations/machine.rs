@@ -9,7 +9,6 @@ use selvedge_model::Value;
 use selvedge_store::{Error as StoreError, Read, Transaction, WriteError};
 use serde_json::Map;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use super::{Failed, Scope, list, name, seconds, tag, validate, version};
 use crate::arn::{Arn, Resource};
@@ -88,33 +87,6 @@ pub(crate) fn named(view: &dyn Read, arn: &Arn, draw: u64) -> Result<Named, Fail
     Ok(Named { machine, revision, version: Some(version), alias: Some(alias) })
 }
 
-/// Two equal definitions with equal settings are one revision.
-fn revision_of(
-    definition: &str,
-    role_arn: &str,
-    logging: &Value,
-    tracing: &Value,
-    encryption: &Value,
-    now_ms: i64,
-) -> Revision {
-    let mut digest = Sha256::new();
-    for part in [definition, role_arn, &logging.to_string(), &tracing.to_string(), &encryption.to_string()] {
-        digest.update((part.len() as u64).to_be_bytes());
-        digest.update(part.as_bytes());
-    }
-    let hex: String = digest.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let id = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
-    Revision {
-        id,
-        definition: definition.to_owned(),
-        role_arn: role_arn.to_owned(),
-        updated_ms: now_ms,
-        logging: logging.clone(),
-        tracing: tracing.clone(),
-        encryption: encryption.clone(),
-    }
-}
-
 fn check_logging(logging: &Value) -> Result<(), Failed> {
     let level = logging["level"].as_str().unwrap_or("OFF");
     let destinations = logging["destinations"].as_array().map_or(0, Vec::len);
@@ -141,12 +113,10 @@ pub(super) fn create(scope: &Scope<'_>) -> Result<Value, Failed> {
     check_logging(&logging)?;
     let tags = tag::given(scope)?;
     let now_ms = scope.now_ms();
-    let revision = revision_of(
+    let revision = Revision::new(
         scope.text("definition"),
         scope.text("roleArn"),
-        &logging,
-        &scope.value("tracingConfiguration"),
-        &scope.value("encryptionConfiguration"),
+        [&logging, &scope.value("tracingConfiguration"), &scope.value("encryptionConfiguration")],
         now_ms,
     );
     let arn = scope.arn_of(Resource::Machine { name: name.into(), qualifier: None }).to_string();
@@ -231,12 +201,14 @@ pub(super) fn update(scope: &Scope<'_>) -> Result<Value, Failed> {
         let or = |member: &str, current: &Value| {
             scope.call.input.get(member).cloned().unwrap_or_else(|| current.clone())
         };
-        let next = revision_of(
+        let next = Revision::new(
             scope.call.text("definition").unwrap_or(&current.definition),
             scope.call.text("roleArn").unwrap_or(&current.role_arn),
-            &or("loggingConfiguration", &current.logging),
-            &or("tracingConfiguration", &current.tracing),
-            &or("encryptionConfiguration", &current.encryption),
+            [
+                &or("loggingConfiguration", &current.logging),
+                &or("tracingConfiguration", &current.tracing),
+                &or("encryptionConfiguration", &current.encryption),
+            ],
             now_ms,
         );
         tx.put(&key::revision(name, &next.id), record::encode(&next))?;
@@ -307,9 +279,13 @@ pub(super) fn describe_for_execution(scope: &Scope<'_>) -> Result<Value, Failed>
     let view = scope.engine.store.snapshot()?;
     let record: ExecutionRecord = super::execution::find(&*view, &arn)?;
     let revision = revision(&*view, &record.machine, &record.revision)?;
+    let (name, label) = match record.machine.rsplit_once(':') {
+        Some((name, label)) => (name, Some(label)),
+        None => (record.machine.as_str(), None),
+    };
     let mut output = json!({
         "stateMachineArn": record.machine_arn,
-        "name": record.machine,
+        "name": name,
         "roleArn": revision.role_arn,
         "updateDate": seconds(revision.updated_ms),
         "revisionId": revision.id,
@@ -317,6 +293,10 @@ pub(super) fn describe_for_execution(scope: &Scope<'_>) -> Result<Value, Failed>
         "tracingConfiguration": or(&revision.tracing, json!({"enabled": false})),
         "encryptionConfiguration": or(&revision.encryption, json!({"type": "AWS_OWNED_KEY"})),
     });
+    if let Some(child) = &record.child {
+        output["mapRunArn"] = child.run_arn.as_str().into();
+        output["label"] = label.into();
+    }
     if scope.text("includedData") != "METADATA_ONLY" {
         output["definition"] = revision.definition.as_str().into();
     }

@@ -29,6 +29,10 @@ pub(super) fn redrive(scope: &Scope<'_>) -> Result<Value, Failed> {
         let message = format!("Execution is {status} and cannot be redriven");
         return Err(EXECUTION_NOT_REDRIVABLE.because(message).into());
     }
+    if record.child.is_some() {
+        let message = "Execution is REDRIVABLE_BY_MAP_RUN: redrive the execution that its map run belongs to";
+        return Err(EXECUTION_NOT_REDRIVABLE.because(message).into());
+    }
     let redriven = scope.engine.redrive(&key, token, now_ms)?;
     if !redriven {
         return Err(EXECUTION_NOT_REDRIVABLE.because("Execution has nothing to go on from").into());
@@ -38,7 +42,7 @@ pub(super) fn redrive(scope: &Scope<'_>) -> Result<Value, Failed> {
 
 impl crate::Engine {
     /// Goes on from the states that failed.
-    fn redrive(
+    pub(crate) fn redrive(
         &self,
         key: &crate::engine::LiveKey,
         token: Option<&str>,

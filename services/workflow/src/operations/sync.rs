@@ -60,7 +60,7 @@ pub(super) fn run_behind(scope: &Scope<'_>, start: Start) -> Result<(), Failed> 
 }
 
 /// Runs to the end: waits are waited for, calls are refused as the engine refuses them.
-async fn run(engine: &Engine, express: Express) -> Execution {
+pub(crate) async fn run(engine: &Engine, express: Express) -> Execution {
     let Express { mut execution, definition } = express;
     let deadline_ms = engine.now_ms() + i64::try_from(TIME_MAX.as_millis()).unwrap_or(i64::MAX);
     let step = |execution: &mut Execution, f: &mut dyn FnMut(&mut Execution, &mut At<'_>)| {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::Payload;
 use crate::syntax::field::Fields;
-use crate::syntax::{DistributedMap, MapState, Number, ScopeId};
+use crate::syntax::{DistributedMap, MapState, Number, QueryLanguage, ScopeId};
 
 const CONCURRENCY_MAX: u64 = 10_000;
 const LABEL_CHARACTERS_MAX: usize = 40;
@@ -24,7 +24,8 @@ pub(super) struct Own {
 }
 
 impl Own {
-    pub(super) fn with_processor(self, processor: ScopeId) -> MapState {
+    pub(super) fn with_processor(self, processor: ScopeId, language: QueryLanguage) -> MapState {
+        let distributed = self.distributed.map(|distributed| DistributedMap { language, ..distributed });
         MapState {
             items_path: self.items_path,
             items: self.items,
@@ -33,7 +34,7 @@ impl Own {
             max_concurrency: self.max_concurrency,
             tolerated_count: self.tolerated_count,
             tolerated_percentage: self.tolerated_percentage,
-            distributed: self.distributed,
+            distributed,
         }
     }
 }
@@ -136,5 +137,6 @@ fn distributed(fields: &mut Fields<'_, '_, '_>, processor: &Value) -> Distribute
         writer_arguments,
         writer_config,
         processor: processor.clone(),
+        language: fields.language,
     }
 }
