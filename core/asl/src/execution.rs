@@ -123,7 +123,8 @@ pub struct Execution {
     failure: Option<Failure>,
     last_event: u64,
     next_branch: u64,
-    branches: BTreeMap<BranchId, Run>,
+    // Boxed: most executions have one branch, and a node of the map has room for eleven.
+    branches: BTreeMap<BranchId, Box<Run>>,
     ready: VecDeque<BranchId>,
     #[serde(skip)]
     events: VecDeque<Event>,
@@ -236,7 +237,7 @@ impl Execution {
         if !self.ready.is_empty() {
             return Some(0);
         }
-        self.branches.values().filter_map(Run::due_ms).chain(self.deadline_ms).min()
+        self.branches.values().filter_map(|run| run.due_ms()).chain(self.deadline_ms).min()
     }
 
     /// How it stands.
@@ -326,7 +327,7 @@ impl Execution {
         let id = BranchId(self.next_branch);
         self.next_branch += 1;
         let run = Run::new(parent, scope, definition.scope(scope).start_at.clone(), input, last_event);
-        self.branches.insert(id, run);
+        self.branches.insert(id, Box::new(run));
         self.ready.push_back(id);
         id
     }

@@ -17,7 +17,7 @@ mod schema;
 mod sql;
 mod writer;
 
-pub use open::{BYTES_MAX, OpenError, Options};
+pub use open::{BYTES_MAX, OpenError, Options, Workload};
 pub use schema::SCHEMA_VERSION;
 
 use crate::subscription::Subscribers;

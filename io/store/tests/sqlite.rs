@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rusqlite::Connection;
-use selvedge_store::sqlite::{OpenError, Options, SCHEMA_VERSION, Sqlite};
+use selvedge_store::sqlite::{OpenError, Options, SCHEMA_VERSION, Sqlite, Workload};
 use selvedge_store::{Abort, Error, Revision, Store};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -162,4 +162,25 @@ fn an_empty_folder_opens_at_once() {
     });
     let best = best.min().expect("five runs");
     assert!(best < Duration::from_millis(50), "opening took {best:?}");
+}
+
+#[test]
+fn a_log_has_no_feed_and_says_so() {
+    let dir = folder();
+    let put = |store: &Sqlite, key: &str| {
+        let put = &mut |tx: &mut dyn selvedge_store::Transaction| Ok::<_, Abort>(tx.put(key, Bytes::new())?);
+        store.transact(put).unwrap().revision
+    };
+    let log = Options { workload: Workload::Log, ..Options::default() }.open(dir.path()).unwrap();
+    put(&log, "a");
+    let last = put(&log, "b");
+    let compacted = Error::Compacted { after: Revision::ZERO, oldest: last };
+    assert_eq!(log.changes(Revision::ZERO, 10), Err(compacted.clone()));
+    assert_eq!(log.changes(last, 10), Ok(Vec::new()));
+    drop(log);
+    // Opened as a store that is followed, its feed begins where the log ended.
+    let followed = Sqlite::open(dir.path()).unwrap();
+    put(&followed, "c");
+    assert_eq!(followed.changes(Revision::ZERO, 10), Err(compacted));
+    assert_eq!(followed.changes(last, 10).unwrap().len(), 1);
 }

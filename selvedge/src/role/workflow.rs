@@ -6,7 +6,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use selvedge_control::api::{Answer, Service};
 use selvedge_control::operations::Unperformed;
-use selvedge_store::{Store, memory::Memory, sqlite::Sqlite};
+use selvedge_store::sqlite::{Options, Workload};
+use selvedge_store::{Store, memory::Memory};
 use selvedge_workflow::objects::{Folder, Nowhere, Objects};
 use selvedge_workflow::{Context, Engine, Performed, Refused, Settings, System, operations};
 
@@ -41,7 +42,8 @@ impl States {
         let store: Arc<dyn Store> = match url {
             StoreUrl::Memory => Arc::new(Memory::new()),
             StoreUrl::Sqlite(folder) => Arc::new(
-                Sqlite::open(&Path::new(folder).join(FOLDER))
+                Options { workload: Workload::Log, ..Options::default() }
+                    .open(&Path::new(folder).join(FOLDER))
                     .context("failed to start the workflow store")?,
             ),
         };

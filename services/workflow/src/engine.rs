@@ -12,6 +12,7 @@ mod call;
 mod commit;
 mod ended;
 mod live;
+mod machines;
 mod recovery;
 mod task;
 mod timer;
@@ -32,6 +33,7 @@ pub(crate) use commit::StartError;
 pub use live::LIVE_MAX;
 use live::Live;
 pub(crate) use live::LiveKey;
+pub(crate) use machines::Known;
 pub(crate) use task::TokenError;
 
 /// The engine could not be started.
@@ -55,7 +57,9 @@ pub struct Engine {
     activities: activity::Queues,
     timer: timer::Timer,
     ended: ended::Ended,
-    definitions: Mutex<HashMap<(String, String), Arc<Definition>>>,
+    /// By the id of their revision.
+    definitions: Mutex<HashMap<String, Arc<Definition>>>,
+    machines: machines::Machines,
     /// Where data sets of map runs come from, and their results go.
     pub(crate) objects: Arc<dyn Objects>,
     /// The map runs that are under way, by their id.
@@ -73,7 +77,7 @@ pub(crate) struct Start {
     pub(crate) identity: Identity,
     pub(crate) machine: String,
     pub(crate) name: String,
-    pub(crate) revision: Revision,
+    pub(crate) revision: Arc<Revision>,
     pub(crate) version_arn: Option<String>,
     pub(crate) alias_arn: Option<String>,
     pub(crate) input: String,
@@ -119,6 +123,7 @@ impl Engine {
             timer: timer::Timer::default(),
             ended: ended::Ended::default(),
             definitions: Mutex::default(),
+            machines: machines::Machines::default(),
             behind: Arc::new(tokio::sync::Semaphore::new(crate::operations::BEHIND_MAX)),
             runtime,
             own: Weak::clone(own),
@@ -139,9 +144,8 @@ impl Engine {
         revision: &Revision,
     ) -> Result<Arc<Definition>, StoreError> {
         const KEPT_MAX: usize = 1024;
-        let key = (machine.to_owned(), revision.id.clone());
         let mut known = self.definitions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(definition) = known.get(&key) {
+        if let Some(definition) = known.get(&revision.id) {
             return Ok(Arc::clone(definition));
         }
         let (definition, _) = selvedge_asl::parse(&revision.definition);
@@ -155,7 +159,7 @@ impl Engine {
         if known.len() >= KEPT_MAX {
             known.clear();
         }
-        known.insert(key, Arc::clone(&definition));
+        known.insert(revision.id.clone(), Arc::clone(&definition));
         Ok(definition)
     }
 

@@ -48,7 +48,7 @@ pub(crate) struct Run {
     /// The parent's.
     definition: Arc<Definition>,
     /// The children's.
-    revision: Revision,
+    revision: Arc<Revision>,
     arn: Arn,
     feed: Mutex<Feed>,
     progress: Mutex<Progress>,
@@ -273,7 +273,7 @@ impl Engine {
             machine,
             machine_path,
             definition,
-            revision: child,
+            revision: Arc::new(child),
             arn,
             feed: Mutex::new(feed),
             progress: Mutex::new(progress),
@@ -300,7 +300,7 @@ impl Engine {
     /// Writes down what is known of a run.
     fn store_map_run(&self, run: &Run) -> Result<(), StoreError> {
         let record = run.progress().record.clone();
-        let revision = record::encode(&run.revision);
+        let revision = record::encode(&*run.revision);
         let revision_key = key::revision(&run.machine, &run.revision.id);
         let of = key::map_run_of(&record.parent.0, &record.parent.1, record.started_ms, &record.id);
         let document = record::encode(&record);

@@ -216,7 +216,7 @@ impl ExecutionRecord {
             machine_arn: start.identity.machine_arn.to_string(),
             version_arn: start.version_arn,
             alias_arn: start.alias_arn,
-            revision: start.revision.id,
+            revision: start.revision.id.clone(),
             status: Status::Running,
             started_ms: now_ms,
             ended_ms: None,

@@ -151,7 +151,7 @@ impl Run {
 
 /// The variables that a branch sees: its own, then its parents'.
 pub(super) struct Visible<'a> {
-    pub(super) branches: &'a BTreeMap<BranchId, Run>,
+    pub(super) branches: &'a BTreeMap<BranchId, Box<Run>>,
     pub(super) id: BranchId,
 }
 
@@ -160,7 +160,7 @@ impl<'a> Visible<'a> {
         let branches = self.branches;
         let mut next = Some(self.id);
         std::iter::from_fn(move || {
-            let run = branches.get(&next?)?;
+            let run: &Run = branches.get(&next?)?;
             next = run.parent.map(|(parent, _)| parent);
             Some(run)
         })

@@ -224,7 +224,7 @@ impl Execution {
         let mut branch = Some(run);
         let item = std::iter::from_fn(|| {
             let current = branch?;
-            branch = current.parent.and_then(|(parent, _)| self.branches.get(&parent));
+            branch = current.parent.and_then(|(parent, _)| self.branches.get(&parent).map(Box::as_ref));
             Some(current)
         })
         .find_map(|run| run.item.as_ref());

@@ -21,6 +21,8 @@ const CHECKED_BYTES_MAX: u64 = 64 << 20;
 pub struct Options {
     /// How many revisions the change feed keeps, at least one. Default: [`RETAINED_REVISIONS`].
     pub retained_revisions: u64,
+    /// What the store is for.
+    pub workload: Workload,
     /// The largest that the file may grow, in bytes; beyond it a write fails with [`Error::Full`](crate::Error::Full)
     /// and changes nothing, as on a disk that is full. Default: [`BYTES_MAX`].
     pub bytes_max: u64,
@@ -84,9 +86,20 @@ pub enum OpenError {
     },
 }
 
+/// What a store is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Workload {
+    /// Documents that change now and then, and readers that follow the feed.
+    #[default]
+    Followed,
+    /// Documents that are written all the time and that nobody follows: there is no feed, which halves what a write costs,
+    /// and the log is folded into the file more seldom.
+    Log,
+}
+
 impl Default for Options {
     fn default() -> Self {
-        Self { retained_revisions: RETAINED_REVISIONS, bytes_max: BYTES_MAX }
+        Self { retained_revisions: RETAINED_REVISIONS, bytes_max: BYTES_MAX, workload: Workload::default() }
     }
 }
 
@@ -104,13 +117,16 @@ impl Options {
         let prepared = connection.execute_batch(sql::WRITER).and_then(|()| {
             let found = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
             schema::migrate(&connection, found)?;
+            if self.workload == Workload::Log {
+                connection.execute_batch(sql::LOG)?;
+            }
             limit(&connection, self.bytes_max)
         });
         prepared.map_err(|error| explain(&file, error))?;
         check(&connection, &file)?;
         mark(&mut lock).map_err(|source| OpenError::Folder { dir: dir.to_owned(), source })?;
         Ok(Sqlite {
-            writer: Writer::new(connection, self.retained_revisions.max(1)),
+            writer: Writer::new(connection, self.retained_revisions.max(1), self.workload),
             readers: Readers::new(file),
             subscribers: Subscribers::default(),
             _lock: lock,

@@ -8,6 +8,9 @@ pub(super) const CONNECTION: &str = "PRAGMA busy_timeout = 5000; PRAGMA trusted_
 pub(super) const WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
      PRAGMA journal_size_limit = 67108864;";
 
+/// What the writer of a log adds: more pages in memory, and a longer log before it is folded into the file.
+pub(super) const LOG: &str = "PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 8192;";
+
 /// Looks at every page, up to the first fault → `ok`, or what is wrong
 pub(super) const CHECK: &str = "PRAGMA quick_check(1)";
 

@@ -9,7 +9,7 @@
 //! commit fails they all fail, refused and read-only ones included.
 
 use super::reader::{as_sql, counter, get, scan};
-use super::{failure, sql};
+use super::{Workload, failure, sql};
 use crate::limit::Allowance;
 use crate::subscription::Subscribers;
 use crate::{Abort, Document, Error, Operation, Read, Revision, Transaction};
@@ -33,6 +33,7 @@ pub(super) struct Writer {
 struct Session {
     connection: Connection,
     retained: u64,
+    workload: Workload,
     batch: Option<Open>,
 }
 
@@ -59,6 +60,7 @@ struct SqliteTransaction<'a> {
     connection: &'a Connection,
     /// The revision this transaction takes if it writes.
     revision: Revision,
+    workload: Workload,
     allowance: Allowance,
     doom: Option<Error>,
 }
@@ -66,9 +68,9 @@ struct SqliteTransaction<'a> {
 // === impl Writer ===
 
 impl Writer {
-    pub(super) fn new(connection: Connection, retained: u64) -> Self {
+    pub(super) fn new(connection: Connection, retained: u64, workload: Workload) -> Self {
         Self {
-            session: Mutex::new(Session { connection, retained, batch: None }),
+            session: Mutex::new(Session { connection, retained, workload, batch: None }),
             waiting: AtomicUsize::new(0),
         }
     }
@@ -137,6 +139,7 @@ impl Session {
         let mut transaction = SqliteTransaction {
             connection: &self.connection,
             revision: batch.revision.next(),
+            workload: self.workload,
             allowance: Allowance::default(),
             doom: None,
         };
@@ -193,6 +196,10 @@ impl Session {
 
     /// Drops what the feed need not keep.
     fn compact(&self, last: Revision) -> rusqlite::Result<()> {
+        if self.workload == Workload::Log {
+            // No feed: whoever asks for one is told that it starts here.
+            return set_counter(&self.connection, "compacted", last);
+        }
         let Some(newest) = last.number().checked_sub(self.retained).filter(|&newest| newest > 0) else {
             return Ok(());
         };
@@ -251,6 +258,9 @@ impl SqliteTransaction<'_> {
                 }
                 Operation::Delete => self.connection.prepare_cached(sql::DELETE)?.execute([key])?,
             };
+            if self.workload == Workload::Log {
+                return Ok(());
+            }
             let is_put = operation == Operation::Put;
             self.connection.prepare_cached(sql::RECORD)?.execute(params![revision, key, is_put])?;
             Ok(())

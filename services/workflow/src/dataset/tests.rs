@@ -1,3 +1,5 @@
+//! Each kind of data set, and what is wrong with one.
+
 use std::io::Cursor;
 use std::sync::Mutex;
 

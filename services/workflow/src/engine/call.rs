@@ -83,12 +83,10 @@ impl Engine {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        let view = self.store.snapshot().map_err(|error| failed("Internal", error.to_string()))?;
-        let found = machine::named(&*view, &arn, self.surroundings.draw());
+        let found = machine::named(self, &arn, self.surroundings.draw());
         let found = found.map_err(|_| {
             failed("StateMachineDoesNotExist", format!("State Machine Does Not Exist: '{arn}'"))
         })?;
-        drop(view);
         if found.machine.express {
             return Err(failed(
                 "StateMachineTypeNotSupported",
@@ -110,7 +108,7 @@ impl Engine {
         let child = LiveKey::new(&found.machine.name, &name);
         let start = Start {
             identity,
-            machine: found.machine.name,
+            machine: found.machine.name.clone(),
             name,
             revision: found.revision,
             version_arn: found.version.map(|version| version.arn),

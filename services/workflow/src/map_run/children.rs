@@ -48,7 +48,7 @@ impl Run {
             },
             machine: self.machine.clone(),
             name,
-            revision: self.revision.clone(),
+            revision: Arc::clone(&self.revision),
             version_arn: None,
             alias_arn: None,
             input: child.input,

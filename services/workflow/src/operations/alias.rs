@@ -116,7 +116,7 @@ pub(super) fn update(scope: &Scope<'_>) -> Result<Value, Failed> {
         return Err(VALIDATION_EXCEPTION.because("an alias' versions belong to its machine").into());
     }
     let now_ms = scope.now_ms();
-    let (output, _) = scope.engine.store.write(|tx| {
+    let (output, _) = scope.engine.change_machines(|tx| {
         let Some(found) = tx.get(&key::alias(name, alias_name))? else {
             return Err(WriteError::Refused(not_found(&arn)));
         };
@@ -186,7 +186,7 @@ pub(super) fn list(scope: &Scope<'_>) -> Result<Value, Failed> {
 pub(super) fn delete(scope: &Scope<'_>) -> Result<Value, Failed> {
     let arn = scope.arn("stateMachineAliasArn")?;
     let (name, alias_name) = alias_of(&arn)?;
-    let deleted = scope.engine.store.write::<(), ApiError>(|tx| {
+    let deleted = scope.engine.change_machines(|tx| {
         if !tx.delete(&key::alias(name, alias_name))? {
             return Err(WriteError::Refused(not_found(&arn)));
         }

@@ -53,8 +53,7 @@ pub(super) fn find(view: &dyn Read, arn: &Arn) -> Result<ExecutionRecord, Failed
 /// What a call wants started.
 pub(super) fn prepare(scope: &Scope<'_>) -> Result<(Start, bool), Failed> {
     let arn = scope.arn("stateMachineArn")?;
-    let view = scope.engine.store.snapshot()?;
-    let found = machine::named(&*view, &arn, scope.engine.surroundings.draw())?;
+    let found = machine::named(scope.engine, &arn, scope.engine.surroundings.draw())?;
     let fresh =
         || uuid::Uuid::from_u64_pair(scope.engine.surroundings.draw(), scope.engine.surroundings.draw());
     let name = match scope.call.text("name") {
@@ -90,7 +89,7 @@ pub(super) fn prepare(scope: &Scope<'_>) -> Result<(Start, bool), Failed> {
     };
     let start = Start {
         identity,
-        machine: machine.name,
+        machine: machine.name.clone(),
         name,
         revision: found.revision,
         version_arn: found.version.map(|version| version.arn),

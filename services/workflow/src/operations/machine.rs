@@ -1,5 +1,7 @@
 //! State machines.
 
+use std::sync::Arc;
+
 use selvedge_aws::ApiError;
 use selvedge_aws::operations::stepfunctions::{
     CONFLICT_EXCEPTION, INVALID_ARN, INVALID_LOGGING_CONFIGURATION, MISSING_REQUIRED_PARAMETER,
@@ -11,13 +13,15 @@ use serde_json::Map;
 use serde_json::json;
 
 use super::{Failed, Scope, list, name, seconds, tag, validate, version};
+use crate::Engine;
 use crate::arn::{Arn, Resource};
+use crate::engine::Known;
 use crate::record::{self, Alias, ExecutionRecord, Machine, Revision, Version, key};
 
 /// A machine as somebody names it: itself, a version or an alias of it.
 pub(crate) struct Named {
-    pub(crate) machine: Machine,
-    pub(crate) revision: Revision,
+    pub(crate) machine: Arc<Machine>,
+    pub(crate) revision: Arc<Revision>,
     pub(crate) version: Option<Version>,
     pub(crate) alias: Option<Alias>,
 }
@@ -57,18 +61,24 @@ pub(super) fn revision(view: &dyn Read, machine: &str, id: &str) -> Result<Revis
 }
 
 /// Finds what an ARN names; an alias with two versions chooses by `draw`.
-pub(crate) fn named(view: &dyn Read, arn: &Arn, draw: u64) -> Result<Named, Failed> {
-    let machine = find(view, arn)?;
+pub(crate) fn named(engine: &Engine, arn: &Arn, draw: u64) -> Result<Named, Failed> {
     let (name, qualifier) = machine_of(arn)?;
     let Some(qualifier) = qualifier else {
-        let revision = revision(view, name, &machine.revision)?;
+        let Known { machine, revision } = engine.known_machine(&arn.to_string(), || {
+            let view = engine.store.snapshot()?;
+            let machine = find(&*view, arn)?;
+            let revision = revision(&*view, name, &machine.revision)?;
+            Ok::<_, Failed>(Known { machine: Arc::new(machine), revision: Arc::new(revision) })
+        })?;
         return Ok(Named { machine, revision, version: None, alias: None });
     };
+    let view = &*engine.store.snapshot()?;
+    let machine = Arc::new(find(view, arn)?);
     let missing = || does_not_exist(&arn.to_string());
     if let Ok(number) = qualifier.parse::<u64>() {
         let found = view.get(&key::version(name, number))?.ok_or_else(missing)?;
         let version: Version = record::decode(&found)?;
-        let revision = revision(view, name, &version.revision)?;
+        let revision = Arc::new(revision(view, name, &version.revision)?);
         return Ok(Named { machine, revision, version: Some(version), alias: None });
     }
     let found = view.get(&key::alias(name, qualifier))?.ok_or_else(missing)?;
@@ -83,7 +93,7 @@ pub(crate) fn named(view: &dyn Read, arn: &Arn, draw: u64) -> Result<Named, Fail
     let number = version::number_of(&Arn::parse(version_arn)?).ok_or_else(missing)?;
     let found = view.get(&key::version(name, number))?.ok_or_else(missing)?;
     let version: Version = record::decode(&found)?;
-    let revision = revision(view, name, &version.revision)?;
+    let revision = Arc::new(revision(view, name, &version.revision)?);
     Ok(Named { machine, revision, version: Some(version), alias: Some(alias) })
 }
 
@@ -120,7 +130,7 @@ pub(super) fn create(scope: &Scope<'_>) -> Result<Value, Failed> {
         now_ms,
     );
     let arn = scope.arn_of(Resource::Machine { name: name.into(), qualifier: None }).to_string();
-    let (output, _) = scope.engine.store.write(|tx| {
+    let (output, _) = scope.engine.change_machines(|tx| {
         if let Some(found) = tx.get(&key::machine(name))? {
             let machine: Machine = record::decode(&found)?;
             let current = self::revision(&*tx, name, &machine.revision)?;
@@ -191,7 +201,7 @@ pub(super) fn update(scope: &Scope<'_>) -> Result<Value, Failed> {
         validate::accept(definition, express)?;
     }
     check_logging(&scope.value("loggingConfiguration"))?;
-    let (output, _) = scope.engine.store.write(|tx| {
+    let (output, _) = scope.engine.change_machines(|tx| {
         let mut machine = match find(&*tx, &arn) {
             Ok(machine) => machine,
             Err(Failed::Api(error)) => return Err(WriteError::Refused(error)),
@@ -226,8 +236,7 @@ pub(super) fn update(scope: &Scope<'_>) -> Result<Value, Failed> {
 
 pub(super) fn describe(scope: &Scope<'_>) -> Result<Value, Failed> {
     let arn = scope.arn("stateMachineArn")?;
-    let view = scope.engine.store.snapshot()?;
-    let found = named(&*view, &arn, 0)?;
+    let found = named(scope.engine, &arn, 0)?;
     if found.alias.is_some() {
         return Err(does_not_exist(&arn.to_string()).into());
     }
@@ -310,7 +319,7 @@ pub(super) fn delete(scope: &Scope<'_>) -> Result<Value, Failed> {
     if qualifier.is_some() {
         return Err(INVALID_ARN.because(format!("Invalid Arn: '{arn}' is a version or an alias")).into());
     }
-    let deleted = scope.engine.store.write::<(), ApiError>(|tx| {
+    let deleted = scope.engine.change_machines(|tx| {
         match find(&*tx, &arn) {
             Ok(_) => {}
             // Deleting what is not there is no failure.
@@ -355,7 +364,7 @@ pub(super) fn change(
     mut f: impl FnMut(&mut dyn Transaction, &mut Machine) -> Result<Value, WriteError<ApiError>>,
 ) -> Result<Value, Failed> {
     let (name, _) = machine_of(arn)?;
-    let (output, _) = scope.engine.store.write(|tx| {
+    let (output, _) = scope.engine.change_machines(|tx| {
         let mut machine = match find(&*tx, arn) {
             Ok(machine) => machine,
             Err(Failed::Api(error)) => return Err(WriteError::Refused(error)),

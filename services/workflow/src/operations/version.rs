@@ -106,7 +106,7 @@ pub(super) fn delete(scope: &Scope<'_>) -> Result<Value, Failed> {
     let Some(number) = number_of(&arn) else {
         return Err(INVALID_ARN.because(format!("Invalid Arn: '{arn}' is no version")).into());
     };
-    let deleted = scope.engine.store.write::<(), ApiError>(|tx| {
+    let deleted = scope.engine.change_machines(|tx| {
         for found in tx.scan(&format!("alias/{name}/"), None, VERSIONS_MAX)? {
             let alias: Alias = record::decode(&found)?;
             if alias.routing.iter().any(|(version, _)| *version == arn.to_string()) {
