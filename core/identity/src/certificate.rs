@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::{GeneralName, KeyUsage};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::X509Name;
 
@@ -23,14 +23,30 @@ pub struct Certificate {
     /// By RFC 2253: the most specific part first, `CN=a,O=b`.
     pub subject: String,
     pub issuer: String,
-    /// Hexadecimal, lower case, without leading zeros.
+    /// Hexadecimal, lower case, two digits a byte, as Envoy prints it: `0105`.
     pub serial: String,
     /// Seconds since the Unix epoch.
     pub not_before: i64,
     pub not_after: i64,
     pub names: Names,
-    /// It may sign others.
+    /// It says that it may sign others.
     pub is_authority: bool,
+    /// What its key is for, if it says so.
+    pub usage: Option<KeyUse>,
+}
+
+/// What a key is for, as far as identities go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyUse {
+    /// Certificates or revocation lists, whatever else.
+    Signing,
+    Other,
+}
+
+impl KeyUse {
+    fn of(usage: &KeyUsage) -> Self {
+        if usage.key_cert_sign() || usage.crl_sign() { Self::Signing } else { Self::Other }
+    }
 }
 
 /// A certificate that cannot be read.
@@ -56,6 +72,7 @@ impl Certificate {
             return Err(CertificateInvalid::Malformed);
         }
         let authority = parsed.basic_constraints().map_err(|_| CertificateInvalid::Malformed)?;
+        let usage = parsed.key_usage().map_err(|_| CertificateInvalid::Malformed)?;
         Ok(Self {
             subject: rfc2253(parsed.subject()),
             issuer: rfc2253(parsed.issuer()),
@@ -64,6 +81,7 @@ impl Certificate {
             not_after: parsed.validity().not_after.timestamp(),
             names: names(&parsed)?,
             is_authority: authority.is_some_and(|extension| extension.value.ca),
+            usage: usage.map(|extension| KeyUse::of(extension.value)),
             der: der.into(),
         })
     }
@@ -137,9 +155,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 fn serial(raw: &[u8]) -> String {
-    let text = hex(raw);
-    let digits = text.trim_start_matches('0');
-    if digits.is_empty() { "0".to_owned() } else { digits.to_owned() }
+    let first = raw.iter().position(|byte| *byte != 0);
+    first.map_or_else(|| "0".to_owned(), |first| hex(&raw[first..]))
 }
 
 fn names(parsed: &X509Certificate<'_>) -> Result<Names, CertificateInvalid> {

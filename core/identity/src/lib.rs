@@ -12,4 +12,5 @@ pub mod verify;
 pub use certificate::{Certificate, CertificateInvalid};
 pub use name::Names;
 pub use pem::PemInvalid;
-pub use verify::{Authorities, Distrust, Rules, Side, Verifier};
+pub use spiffe::SvidInvalid;
+pub use verify::{Authorities, Distrust, Rules, Side, Trust, Verifier};

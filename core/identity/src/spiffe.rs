@@ -4,6 +4,7 @@
 //! specification leaves: whatever could be read in two ways is refused, never repaired.
 
 use crate::Certificate;
+use crate::certificate::KeyUse;
 
 /// The longest identity, in bytes (SPIFFE ID §2.3).
 pub const ID_BYTES_MAX: usize = 2048;
@@ -21,6 +22,8 @@ pub enum SvidInvalid {
     Malformed,
     #[error("it may sign others")]
     Authority,
+    #[error("it does not say what its key is for")]
+    NoKeyUsage,
 }
 
 /// A SPIFFE ID in its parts.
@@ -65,8 +68,11 @@ impl<'a> SpiffeId<'a> {
 /// # Errors
 /// When the certificate is no leaf SVID. DNS names may stand beside the identity; they are no identity.
 pub fn identity(certificate: &Certificate) -> Result<SpiffeId<'_>, SvidInvalid> {
-    if certificate.is_authority {
+    if certificate.is_authority || certificate.usage == Some(KeyUse::Signing) {
         return Err(SvidInvalid::Authority);
+    }
+    if certificate.usage.is_none() {
+        return Err(SvidInvalid::NoKeyUsage);
     }
     match certificate.names.uris.as_slice() {
         [] => Err(SvidInvalid::NoIdentity),

@@ -1,5 +1,7 @@
 //! Whether a peer's certificates are to be believed.
 
+use std::collections::BTreeMap;
+
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use selvedge_traffic::tls::NameMatch;
 use webpki::{
@@ -9,6 +11,7 @@ use webpki::{
 
 use crate::certificate::{Certificate, CertificateInvalid, hex, spki_sha256};
 use crate::pem::{self, PemInvalid};
+use crate::spiffe::{self, SvidInvalid};
 
 /// Which side of a connection the peer is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +48,21 @@ pub struct Rules {
 /// Decides on peers.
 #[derive(Debug)]
 pub struct Verifier {
-    /// `None`: nobody vouches, or nobody needs to.
-    authorities: Option<Authorities>,
-    /// Whatever is shown is accepted.
-    accept_any: bool,
+    trust: Trust,
     rules: Rules,
     crls: Vec<CertRevocationList<'static>>,
+}
+
+/// Who vouches for a peer.
+#[derive(Debug)]
+pub enum Trust {
+    /// Nobody needs to: whatever is shown is accepted.
+    Any,
+    /// Nobody does; only pins tell.
+    Nobody,
+    Authorities(Authorities),
+    /// Peers are SPIFFE identities; those of a trust domain are vouched for by its own authorities alone.
+    Domains(BTreeMap<String, Authorities>),
 }
 
 /// Why a peer is not believed.
@@ -76,6 +88,10 @@ pub enum Distrust {
     Name(String),
     #[error("hash/SPKI matcher")]
     Pin,
+    #[error("certificate is no X.509 SVID: {0}")]
+    NoSvid(#[from] SvidInvalid),
+    #[error("trust domain {0:?} is not trusted")]
+    TrustDomain(String),
 }
 
 impl Authorities {
@@ -125,19 +141,14 @@ pub enum BundleInvalid {
 impl Verifier {
     /// Accepts whatever is shown.
     pub fn accepting_any() -> Self {
-        Self { authorities: None, accept_any: true, rules: Rules::default(), crls: Vec::new() }
+        Self { trust: Trust::Any, rules: Rules::default(), crls: Vec::new() }
     }
 
-    /// Believes who `authorities` vouch for – or, without any, whoever is pinned – and keeps the rules. `crls` is a PEM
-    /// text of revocation lists.
+    /// Believes whom `trust` vouches for and keeps the rules. `crls` is a PEM text of revocation lists.
     ///
     /// # Errors
     /// When the revocation lists cannot be read.
-    pub fn new(
-        authorities: Option<Authorities>,
-        rules: Rules,
-        crls: Option<&[u8]>,
-    ) -> Result<Self, BundleInvalid> {
+    pub fn new(trust: Trust, rules: Rules, crls: Option<&[u8]>) -> Result<Self, BundleInvalid> {
         let read = |der: &[u8]| {
             OwnedCertRevocationList::from_der(der)
                 .map(CertRevocationList::from)
@@ -145,16 +156,22 @@ impl Verifier {
         };
         let lists = crls.map(pem::revocation_lists).transpose()?.unwrap_or_default();
         let crls = lists.iter().map(|der| read(der)).collect::<Result<_, _>>()?;
-        Ok(Self { authorities, accept_any: false, rules, crls })
+        Ok(Self { trust, rules, crls })
     }
 
-    pub fn authorities(&self) -> Option<&Authorities> {
-        self.authorities.as_ref()
+    /// All who vouch for peers, of every trust domain.
+    pub fn authorities(&self) -> impl Iterator<Item = &Authorities> {
+        let (one, domains) = match &self.trust {
+            Trust::Any | Trust::Nobody => (None, None),
+            Trust::Authorities(authorities) => (Some(authorities), None),
+            Trust::Domains(domains) => (None, Some(domains.values())),
+        };
+        one.into_iter().chain(domains.into_iter().flatten())
     }
 
     /// Whether there is anything to verify a peer by: only then is a client asked who it is.
     pub fn is_asking(&self) -> bool {
-        self.authorities.is_some()
+        matches!(self.trust, Trust::Authorities(_) | Trust::Domains(_))
             || !self.rules.certificate_hashes.is_empty()
             || !self.rules.spki_hashes.is_empty()
     }
@@ -170,12 +187,21 @@ impl Verifier {
         side: Side,
         now: UnixTime,
     ) -> Result<(), Distrust> {
-        if self.accept_any {
+        if matches!(self.trust, Trust::Any) {
             return Ok(());
         }
         let facts = Certificate::read(leaf)?;
-        if let Some(authorities) = &self.authorities {
-            self.chain(authorities, leaf, &facts, intermediates, side, now)?;
+        match &self.trust {
+            Trust::Any | Trust::Nobody => {}
+            Trust::Authorities(authorities) => {
+                self.chain(authorities, leaf, &facts, intermediates, side, now)?;
+            }
+            Trust::Domains(domains) => {
+                let domain = spiffe::identity(&facts)?.trust_domain;
+                let untrusted = || Distrust::TrustDomain(domain.to_owned());
+                let authorities = domains.get(domain).ok_or_else(untrusted)?;
+                self.chain(authorities, leaf, &facts, intermediates, side, now)?;
+            }
         }
         self.keep_rules(&facts)
     }
@@ -186,7 +212,7 @@ impl Verifier {
     /// # Errors
     /// See [`Distrust`].
     pub fn verify_resumed(&self, facts: &Certificate, now: UnixTime) -> Result<(), Distrust> {
-        if self.accept_any || self.rules.allow_expired {
+        if matches!(self.trust, Trust::Any) || self.rules.allow_expired {
             return Ok(());
         }
         in_time(facts, seconds(now))

@@ -109,13 +109,15 @@ pub struct SecretRef {
 }
 
 /// Who hands a secret out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub enum SecretSource {
     /// The local secret discovery socket.
     #[default]
     Socket,
     /// The control plane, over the stream that everything else comes by.
     Ads,
+    /// A secret discovery service by its address: `unix:/run/agent.sock`, `127.0.0.1:8080`.
+    Target(String),
 }
 
 impl SecretRef {
@@ -137,9 +139,9 @@ pub struct Validation {
     /// SHA-256 of the leaf's public key information, in base64.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub spki_hashes: Vec<String>,
-    /// A file of revocation lists.
+    /// Revocation lists.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub crl: Option<String>,
+    pub crl: Option<Pem>,
     /// Only the leaf must be covered by a revocation list.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub crl_of_leaf_only: bool,
@@ -185,9 +187,29 @@ pub enum Trust {
     File {
         chain: String,
     },
+    /// Authorities that came with the configuration, in PEM.
+    Inline(String),
     Sds(SecretRef),
+    /// Peers are SPIFFE identities, each vouched for by the authorities of its own trust domain.
+    Spiffe(Vec<TrustDomain>),
     /// Anybody: encrypt, verify nobody. What App Mesh does for file certificates without a client policy.
     AcceptAny,
     /// No authority vouches: the names and pins alone are looked at.
     Unvouched,
+}
+
+/// A SPIFFE trust domain and those who may vouch for its members.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct TrustDomain {
+    /// `example.org`, without a scheme.
+    pub name: String,
+    pub bundle: Pem,
+}
+
+/// A PEM text that is no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum Pem {
+    /// The path of a file.
+    File(String),
+    Inline(String),
 }

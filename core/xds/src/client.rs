@@ -11,6 +11,7 @@
 //! routes of the listeners that are held. Requests are taken by [`ClientSession::poll_request`].
 
 mod backoff;
+mod secrets;
 mod subscription;
 mod update;
 
@@ -23,8 +24,10 @@ use selvedge_traffic::ResourceKind;
 use selvedge_xds_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use selvedge_xds_proto::google::rpc::Status;
 
+use crate::secret::{self, SecretUpdate};
 use crate::{Encoded, Node, type_url};
 use backoff::Backoff;
+pub use secrets::{SECRETS_METHOD, SecretSession};
 use subscription::Subscription;
 pub use update::{Received, Refused, Update};
 
@@ -54,6 +57,8 @@ pub struct ClientSession {
     updates: VecDeque<Update>,
     /// Responses that the proxy has not yet applied, by nonce.
     unanswered: BTreeMap<String, Unanswered>,
+    secrets: Subscription,
+    secret_updates: VecDeque<SecretUpdate>,
 }
 
 #[derive(Debug)]
@@ -83,6 +88,8 @@ impl ClientSession {
             requests: VecDeque::new(),
             updates: VecDeque::new(),
             unanswered: BTreeMap::new(),
+            secrets: Subscription::of_secrets(),
+            secret_updates: VecDeque::new(),
         }
     }
 
@@ -91,7 +98,7 @@ impl ClientSession {
         for encoded in resources {
             if let Ok(resource) = crate::decode(encoded.kind, &encoded.value) {
                 let references = update::references(&resource);
-                self.subscription(encoded.kind).hold(&encoded, references);
+                self.subscription(encoded.kind).hold(&encoded.name, &encoded.version, references);
             }
         }
         self.refresh_references();
@@ -106,6 +113,13 @@ impl ClientSession {
                 self.introduce(ResourceKind::Listener);
                 self.introduce(ResourceKind::Routes);
             }
+        }
+    }
+
+    /// Asks for exactly these secrets from here on.
+    pub fn want_secrets(&mut self, names: BTreeSet<String>) {
+        if let Some(request) = self.secrets.want(names, self.is_connected()) {
+            self.requests.push_back(request);
         }
     }
 
@@ -132,6 +146,9 @@ impl ClientSession {
             self.introduce(ResourceKind::Listener);
             self.introduce(ResourceKind::Routes);
         }
+        if let Some(request) = self.secrets.introduce() {
+            self.requests.push_back(request);
+        }
     }
 
     /// The stream ended, or could not be opened. What is held stays in force.
@@ -141,18 +158,25 @@ impl ClientSession {
         self.requests.clear();
         self.unanswered.clear();
         self.updates.clear();
+        self.secret_updates.clear();
+        self.secrets.introduced = false;
         for subscription in &mut self.subscriptions {
             subscription.introduced = false;
         }
     }
 
-    /// A message came; what it says is taken by [`Self::poll_update`].
+    /// A message came; what it says is taken by [`Self::poll_update`], or by [`Self::poll_secrets`].
     ///
     /// # Errors
     /// When it is no response to anything that was asked: the stream is to be closed and reopened.
     pub fn handle_response(&mut self, bytes: &[u8]) -> Result<(), StreamFault> {
         let message = DeltaDiscoveryResponse::decode(bytes)
             .map_err(|error| StreamFault::Malformed(error.to_string()))?;
+        if message.type_url == type_url::SECRET {
+            self.backoff.reset();
+            self.secret_updates.push_back(secret::read_delta(message));
+            return Ok(());
+        }
         let kind = type_url::kind(&message.type_url)
             .ok_or_else(|| StreamFault::UnknownType(message.type_url.clone()))?;
         self.backoff.reset();
@@ -179,7 +203,7 @@ impl ClientSession {
         let subscription = &mut self.subscriptions[kind as usize];
         for (encoded, references) in unanswered.received {
             if !names.contains(encoded.name.as_ref()) {
-                subscription.hold(&encoded, references);
+                subscription.hold(&encoded.name, &encoded.version, references);
             }
         }
         for name in &unanswered.removed {
@@ -193,6 +217,30 @@ impl ClientSession {
             ..DeltaDiscoveryRequest::default()
         });
         self.refresh_references();
+    }
+
+    /// The next secrets to put in force; [`Self::handle_secrets_applied`] must follow.
+    pub fn poll_secrets(&mut self) -> Option<SecretUpdate> {
+        self.secret_updates.pop_front()
+    }
+
+    /// The proxy has put the secrets of `update` in force, all but `refused`, those that could not be decoded among them.
+    pub fn handle_secrets_applied(&mut self, update: &SecretUpdate, refused: &[Refused]) {
+        for received in &update.changed {
+            let name = &received.secret.name;
+            if !refused.iter().any(|refused| refused.resource == *name) {
+                self.secrets.hold(name, &received.version, BTreeSet::new());
+            }
+        }
+        for name in &update.removed {
+            self.secrets.release(name);
+        }
+        self.requests.push_back(DeltaDiscoveryRequest {
+            type_url: type_url::SECRET.to_owned(),
+            response_nonce: update.nonce.clone(),
+            error_detail: secret::error_detail(refused),
+            ..DeltaDiscoveryRequest::default()
+        });
     }
 
     /// The next message to send.

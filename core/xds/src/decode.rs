@@ -22,7 +22,7 @@ mod retry;
 mod route;
 mod tcp;
 mod text;
-mod tls;
+pub(crate) mod tls;
 mod tracing;
 
 use prost::Message;

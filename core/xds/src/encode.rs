@@ -19,7 +19,7 @@ pub(crate) mod route;
 mod source;
 mod tcp;
 mod text;
-mod tls;
+pub(crate) mod tls;
 mod tracing;
 
 use std::sync::Arc;

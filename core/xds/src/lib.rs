@@ -11,6 +11,7 @@ mod node;
 pub mod otlp;
 pub mod rejected;
 pub mod rpc;
+pub mod secret;
 pub mod server;
 pub mod type_url;
 

@@ -2,6 +2,9 @@
 
 use selvedge_traffic::ResourceKind;
 
+/// The URL of secrets: they are no configuration, and are kept apart from it.
+pub const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
+
 /// The URL under which a kind is asked for: `type.googleapis.com/envoy.config.cluster.v3.Cluster` and so on.
 pub fn of(kind: ResourceKind) -> &'static str {
     match kind {

@@ -33,6 +33,7 @@ pub use scrape::prometheus::{Exposition, FixedTags, Scrape, Shape};
 pub use scrape::{Buckets, Filter, StatisticKind};
 pub use shard::{Sharded, enter_worker, worker};
 pub use stats::filter::{FILTER_COUNTERS, FilterStats, Owner};
+pub use stats::secrets::{SecretStats, SocketFactoryStats};
 pub use stats::ssl::{Handshake, SslStats, Unverified};
 pub use stats::{
     ClusterStats, Dimensions, Extension, HttpStats, ListenerHttpStats, ListenerStats, ServerStats,

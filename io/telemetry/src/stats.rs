@@ -5,6 +5,7 @@ pub mod extension;
 pub mod filter;
 pub mod http;
 pub mod listener;
+pub mod secrets;
 pub mod server;
 pub mod ssl;
 pub mod tcp;

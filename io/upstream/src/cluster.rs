@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use selvedge_telemetry::{ClusterStats, Registry, Sharded, SslStats};
+use selvedge_telemetry::{ClusterStats, Registry, Sharded, SocketFactoryStats, SslStats};
 use selvedge_traffic::balance::locality::Drawn;
 use selvedge_traffic::balance::{Balancer, HostHealth, NoHost, Pick, Picked, ZoneProblem, pick_avoiding};
 use selvedge_traffic::breaker::BreakerState;
@@ -66,6 +66,7 @@ pub struct Cluster {
     pub tls: Option<Arc<ClientTls>>,
     /// What its handshakes count.
     pub(crate) ssl: Option<SslStats>,
+    pub(crate) secrets: Option<SocketFactoryStats>,
     /// What the control thread alone changes; workers never lock it.
     control: Mutex<Control>,
     /// The first endpoints are known and, where hosts are probed, every one of them has been.
@@ -149,6 +150,8 @@ impl Cluster {
             high: breaker(config.circuit_breakers.high, Priority::High),
             ssl: matches!(config.transport, UpstreamTransport::Tls(_))
                 .then(|| SslStats::of_cluster(registry, &config.name)),
+            secrets: matches!(config.transport, UpstreamTransport::Tls(_))
+                .then(|| SocketFactoryStats::of_cluster(registry, &config.name)),
             tls: match &config.transport {
                 UpstreamTransport::Plain => None,
                 UpstreamTransport::Tls(tls) => Some(secrets.client(tls)),

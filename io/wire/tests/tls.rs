@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
-use selvedge_identity::{Authorities, Rules, Verifier};
+use selvedge_identity::{Authorities, Rules, Trust, Verifier};
 use selvedge_wire::buffer::Buffers;
 use selvedge_wire::io::Io;
 use selvedge_wire::tls::{
@@ -39,7 +39,7 @@ impl Authority {
 
     fn verifier(&self) -> Arc<Verifier> {
         let authorities = Authorities::read(self.pem.as_bytes()).unwrap();
-        Arc::new(Verifier::new(Some(authorities), Rules::default(), None).unwrap())
+        Arc::new(Verifier::new(Trust::Authorities(authorities), Rules::default(), None).unwrap())
     }
 }
 

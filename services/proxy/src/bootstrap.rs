@@ -35,6 +35,8 @@ pub struct Bootstrap {
     /// What it is called in metrics and traces.
     pub cluster: String,
     pub xds: XdsEndpoint,
+    /// Where the local secret discovery service listens, if there is one.
+    pub sds_socket: Option<PathBuf>,
     /// Sent to the control plane with its identity.
     pub metadata: Map<String, Value>,
     pub admin: SocketAddr,

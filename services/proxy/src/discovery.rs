@@ -9,6 +9,8 @@
 //!  routes:    accepted ──▶ pending ──(every cluster they name is active)──▶ current
 //!  listener:  accepted ──▶ pending ──(routes current, clusters active)──▶ active
 //! ```
+//! Before all else, a cluster and a listener wait for the secrets that they name.
+//!
 //! What is active stays in force until its successor is. A pending table or listener that waits for a cluster which never
 //! comes is let through after [`HOLD_MAX`], as Envoy would have done at once: requests then get 503, `NC`.
 
@@ -16,9 +18,11 @@ mod clusters;
 pub mod driver;
 mod dump;
 mod failure;
+mod fetch;
 mod listeners;
 mod references;
 mod routes;
+mod secrets;
 mod state;
 mod stream;
 mod validate;
@@ -26,8 +30,9 @@ mod validate;
 use std::time::Duration;
 
 pub use clusters::{ClusterToken, Instance};
-pub use dump::{Dump, Dumped, Kind};
+pub use dump::{Dump, Dumped, DumpedSecret, Kind};
 pub use failure::Failure;
+pub use secrets::SECRETS_MAX;
 pub use state::{Effect, Phase, ProxyState};
 
 /// Longest wait of routes, listeners and withdrawn clusters for each other.

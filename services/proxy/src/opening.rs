@@ -174,6 +174,9 @@ async fn handshake(
 ) -> Result<(), Option<Failure>> {
     let Some(context) = tls.current() else {
         // The secrets have not come: Envoy, too, closes what it cannot answer.
+        if let Some(secrets) = &listener.secrets {
+            secrets.downstream_not_ready();
+        }
         return Err(None);
     };
     let Some(_under_way) = worker.begin_handshake() else {
@@ -191,7 +194,7 @@ async fn handshake(
             Ok(())
         }
         Some(Err(failure)) => {
-            if let Some(ssl) = &listener.ssl {
+            if let Some(ssl) = listener.ssl.as_ref().filter(|_| failure.is_fault()) {
                 ssl.failed(failure.verification());
             }
             Err(Some(failure))

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use selvedge_proxy::ConfigSnapshot;
-use selvedge_proxy::discovery::{ClusterToken, Effect, HOLD_MAX, Phase, ProxyState};
+use selvedge_proxy::discovery::{ClusterToken, Effect, HOLD_MAX, Phase, ProxyState, SECRETS_MAX};
 use selvedge_traffic::matching::{PathMatch, RouteMatch};
+use selvedge_traffic::tls::{
+    Certificate, DownstreamTls, SecretRef, SecretSource, Trust, UpstreamTls, Validation, Versions,
+};
 use selvedge_traffic::*;
 use selvedge_xds::client::{Received, Update};
 
@@ -81,6 +84,8 @@ struct Proxy {
     published: Vec<Arc<ConfigSnapshot>>,
     refused: Vec<String>,
     told: Vec<&'static str>,
+    /// The secrets that are asked for.
+    secrets: BTreeSet<SecretRef>,
 }
 
 impl Proxy {
@@ -93,6 +98,7 @@ impl Proxy {
             published: Vec::new(),
             refused: Vec::new(),
             told: Vec::new(),
+            secrets: BTreeSet::new(),
         }
     }
 
@@ -142,6 +148,7 @@ impl Proxy {
                 Effect::Answer { refused, .. } => {
                     self.refused.extend(refused.into_iter().map(|it| it.reason))
                 }
+                Effect::Secrets(wanted) => self.secrets = wanted,
                 Effect::Listen => self.told.push("listen"),
                 Effect::Live => self.told.push("live"),
                 Effect::Endpoints { .. } => self.told.push("endpoints"),
@@ -354,4 +361,103 @@ fn in_whatever_order_things_come_no_route_leads_to_a_cluster_that_is_not_there()
         }
     }
     assert!(served > 1_000, "hardly anything was ever served: {served}");
+}
+
+fn ads(name: &str) -> SecretRef {
+    SecretRef { name: name.to_owned(), source: SecretSource::Ads }
+}
+
+/// A cluster that shows `mine` and believes `theirs`.
+fn encrypted(name: &str, mine: SecretRef, theirs: SecretRef) -> Resource {
+    let Resource::Cluster(plain) = cluster(name, SECOND) else { unreachable!("a cluster") };
+    let tls = UpstreamTls {
+        certificate: Some(Certificate::Sds(mine)),
+        validation: Some(Validation::new(Trust::Sds(theirs))),
+        sni: String::new(),
+        alpn: Vec::new(),
+        versions: Versions::default(),
+    };
+    Resource::Cluster(Cluster { transport: UpstreamTransport::Tls(Box::new(tls)), ..plain })
+}
+
+fn encrypted_listener(name: &str, port: u16, table: &str, secret: SecretRef) -> Resource {
+    let Resource::Listener(mut plain) = listener(name, port, table) else { unreachable!("a listener") };
+    let tls = DownstreamTls::new(Certificate::Sds(secret));
+    plain.default_chain.as_mut().expect("one").transport = Transport::Tls(Box::new(tls));
+    Resource::Listener(plain)
+}
+
+#[test]
+fn a_cluster_waits_for_its_secrets_before_anything_else() {
+    let mut proxy = Proxy::new(None);
+    proxy.changed(encrypted("a", ads("mine"), ads("roots")));
+    proxy.changed(endpoints("a"));
+    assert_eq!(proxy.secrets, BTreeSet::from([ads("mine"), ads("roots")]));
+    assert!(proxy.started.is_empty(), "nobody is probed with half the secrets");
+    proxy.state.handle_secret(&ads("mine"), "1", proxy.now);
+    proxy.carry_out();
+    assert!(proxy.started.is_empty());
+    proxy.state.handle_secret(&ads("roots"), "1", proxy.now);
+    proxy.carry_out();
+    proxy.warm("a");
+    assert_eq!((proxy.active.len(), proxy.state.phase()), (1, Phase::Initializing));
+    proxy.update(ResourceKind::Cluster, Vec::new(), &["a"]);
+    assert!(proxy.active.is_empty() && proxy.secrets.is_empty(), "what nobody needs is not asked for");
+}
+
+#[test]
+fn a_listener_waits_for_its_secret_while_the_old_one_serves() {
+    let mut proxy = Proxy::live();
+    proxy.changed(encrypted_listener("l", 1, "t", ads("b")));
+    let served = |proxy: &Proxy| {
+        let listener = &proxy.state.snapshot().listeners[0].config;
+        listener.default_chain.as_ref().is_some_and(|chain| chain.transport != Transport::Plain)
+    };
+    assert!(!served(&proxy), "the old one serves");
+    proxy.state.handle_secret(&ads("other"), "1", proxy.now);
+    assert!(!served(&proxy), "nobody asked for that one");
+    proxy.state.handle_secret(&ads("b"), "1", proxy.now);
+    proxy.carry_out();
+    assert!(served(&proxy));
+    proxy.state.handle_secret_absent(&ads("b"), proxy.now);
+    assert!(served(&proxy), "what is in force stays");
+}
+
+#[test]
+fn secrets_that_never_come_hold_nothing_for_ever_and_absent_ones_not_at_all() {
+    let mut proxy = Proxy::new(None);
+    proxy.changed(encrypted("a", ads("never"), ads("never")));
+    proxy.changed(endpoints("a"));
+    assert_eq!(proxy.state.next_timeout(proxy.now), Some(proxy.now + HOLD_MAX));
+    proxy.pass(HOLD_MAX);
+    proxy.warm("a");
+    assert_eq!(proxy.active.len(), 1);
+    proxy.changed(encrypted("b", ads("none"), ads("none")));
+    proxy.changed(endpoints("b"));
+    proxy.state.handle_secret_absent(&ads("none"), proxy.now);
+    proxy.carry_out();
+    proxy.warm("b");
+    assert_eq!(proxy.active.len(), 2, "nobody waits for what there is not");
+}
+
+#[test]
+fn a_secret_that_nobody_can_be_asked_for_is_refused_by_name_and_so_are_too_many() {
+    let mut proxy = Proxy::new(None);
+    let socket = SecretRef::of_socket("mine");
+    proxy.changed(encrypted("a", socket.clone(), socket.clone()));
+    assert_eq!(proxy.refused, ["secret \"mine\": no secret discovery service is known"]);
+    let odd = SecretRef { name: "odd".into(), source: SecretSource::Target("nowhere".into()) };
+    proxy.changed(encrypted("a", odd.clone(), odd));
+    assert_eq!(proxy.refused[1], "secret \"odd\": no secret discovery service is known");
+    assert!(proxy.secrets.is_empty());
+    let mut with_socket = Proxy::new(None);
+    with_socket.state = std::mem::take(&mut with_socket.state).with_secret_socket();
+    with_socket.changed(encrypted("a", socket.clone(), socket));
+    assert!(with_socket.refused.is_empty() && with_socket.secrets.len() == 1);
+    for number in 1..SECRETS_MAX {
+        with_socket.changed(encrypted(&number.to_string(), ads(&number.to_string()), ads("1")));
+    }
+    assert_eq!((with_socket.refused.len(), with_socket.secrets.len()), (0, SECRETS_MAX));
+    with_socket.changed(encrypted("more", ads("more"), ads("1")));
+    assert_eq!(with_socket.refused, [format!("more than {SECRETS_MAX} secrets are asked for")]);
 }

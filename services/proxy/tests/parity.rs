@@ -3,6 +3,7 @@
 
 #[path = "parity/apps.rs"]
 mod apps;
+#[allow(dead_code, reason = "shared with the tests of secrets")]
 #[path = "run/control_plane.rs"]
 mod control_plane;
 #[path = "parity/planes.rs"]

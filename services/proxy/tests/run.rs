@@ -1,5 +1,6 @@
 //! A whole proxy in this process: configured from disk or by a control plane, asked by its admin endpoint, told to end.
 
+#[allow(dead_code, reason = "shared with the tests of secrets")]
 #[path = "run/control_plane.rs"]
 mod control_plane;
 

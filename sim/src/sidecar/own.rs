@@ -167,6 +167,8 @@ impl Own {
                 token.map(|token| self.clusters.remove(&token));
             }
             Effect::Publish(snapshot) => self.snapshot = snapshot,
+            // No mesh here has any.
+            Effect::Secrets(_) => return false,
             Effect::Listen => {
                 self.wishes.push_back(Wish::Listen);
                 return false;

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use selvedge_traffic::ResourceKind;
 use selvedge_xds_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
-use crate::{Encoded, type_url};
+use crate::type_url;
 
 #[derive(Debug)]
 pub(super) struct Subscription {
-    kind: ResourceKind,
+    type_url: &'static str,
+    /// Asked for without names: all that there are.
+    is_wildcard: bool,
     /// The first request of this kind went out on the current stream.
     pub(super) introduced: bool,
     /// The names asked for; without meaning for kinds that are asked for as a whole.
@@ -26,16 +28,21 @@ struct Held {
 
 impl Subscription {
     pub(super) fn new(kind: ResourceKind) -> Self {
-        Self { kind, introduced: false, wanted: BTreeSet::new(), held: BTreeMap::new() }
+        let is_wildcard = matches!(kind, ResourceKind::Cluster | ResourceKind::Listener);
+        Self::of(type_url::of(kind), is_wildcard)
     }
 
-    /// Clusters and listeners are asked for without names: all that there are.
-    fn is_wildcard(&self) -> bool {
-        matches!(self.kind, ResourceKind::Cluster | ResourceKind::Listener)
+    /// Of secrets.
+    pub(super) fn of_secrets() -> Self {
+        Self::of(type_url::SECRET, false)
     }
 
-    pub(super) fn hold(&mut self, encoded: &Encoded, references: BTreeSet<String>) {
-        self.held.insert(encoded.name.to_string(), Held { version: encoded.version.to_string(), references });
+    fn of(type_url: &'static str, is_wildcard: bool) -> Self {
+        Self { type_url, is_wildcard, introduced: false, wanted: BTreeSet::new(), held: BTreeMap::new() }
+    }
+
+    pub(super) fn hold(&mut self, name: &str, version: &str, references: BTreeSet<String>) {
+        self.held.insert(name.to_owned(), Held { version: version.to_owned(), references });
     }
 
     pub(super) fn release(&mut self, name: &str) {
@@ -53,12 +60,12 @@ impl Subscription {
 
     /// The request that opens this kind on a stream.
     pub(super) fn introduce(&mut self) -> Option<DeltaDiscoveryRequest> {
-        if self.introduced || !self.is_wildcard() && self.wanted.is_empty() {
+        if self.introduced || !self.is_wildcard && self.wanted.is_empty() {
             return None;
         }
         self.introduced = true;
         Some(DeltaDiscoveryRequest {
-            type_url: type_url::of(self.kind).to_owned(),
+            type_url: self.type_url.to_owned(),
             resource_names_subscribe: self.wanted.iter().cloned().collect(),
             initial_resource_versions: self
                 .versions()
@@ -88,7 +95,7 @@ impl Subscription {
             return self.introduce();
         }
         Some(DeltaDiscoveryRequest {
-            type_url: type_url::of(self.kind).to_owned(),
+            type_url: self.type_url.to_owned(),
             resource_names_subscribe: self.wanted.difference(&before).cloned().collect(),
             resource_names_unsubscribe: gone,
             ..DeltaDiscoveryRequest::default()

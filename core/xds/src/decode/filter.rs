@@ -145,6 +145,9 @@ fn grpc_service(
         Some(TargetSpecifier::EnvoyGrpc(envoy)) => {
             Ok((bounds::not_empty(field, envoy.cluster_name)?, envoy.authority, timeout))
         }
+        Some(TargetSpecifier::GoogleGrpc(_)) => {
+            Err(Reason::Unsupported { field, value: "google_grpc".to_owned() })
+        }
         None => Err(Reason::Missing(field)),
     }
 }

@@ -1,12 +1,13 @@
 //! Transport security.
 
 use selvedge_traffic::tls::{
-    Certificate, DownstreamTls, NameKind, NameMatch, SecretRef, SecretSource, Trust, UpstreamTls, Validation,
-    Version, Versions,
+    Certificate, DownstreamTls, NameKind, NameMatch, Pem, SecretRef, SecretSource, Trust, TrustDomain,
+    UpstreamTls, Validation, Version, Versions,
 };
 use selvedge_traffic::{Transport, UpstreamTransport};
 use selvedge_xds_proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
-use selvedge_xds_proto::envoy::config::core::v3::grpc_service::TargetSpecifier;
+use selvedge_xds_proto::envoy::config::core::v3::grpc_service::google_grpc::channel_credentials::CredentialSpecifier;
+use selvedge_xds_proto::envoy::config::core::v3::grpc_service::{GoogleGrpc, TargetSpecifier};
 use selvedge_xds_proto::envoy::config::core::v3::{ConfigSource, DataSource, TransportSocket, data_source};
 use selvedge_xds_proto::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use selvedge_xds_proto::envoy::extensions::transport_sockets::tls::v3::certificate_validation_context::TrustChainVerification;
@@ -15,7 +16,7 @@ use selvedge_xds_proto::envoy::extensions::transport_sockets::tls::v3::subject_a
 use selvedge_xds_proto::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
 use selvedge_xds_proto::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig,
-    SubjectAltNameMatcher, TlsParameters, UpstreamTlsContext,
+    SpiffeCertValidatorConfig, SubjectAltNameMatcher, TlsParameters, UpstreamTlsContext,
 };
 
 use super::bounds::{expect, known, not_empty};
@@ -130,10 +131,7 @@ fn certificate(common: &CommonTlsContext) -> Result<Option<Certificate>, Reason>
 fn validation(context: Option<ValidationContextType>) -> Result<Option<Validation>, Reason> {
     Ok(match context {
         None => None,
-        Some(ValidationContextType::ValidationContext(context)) => {
-            let trust = trust(&context)?;
-            Some(rules(trust, context)?)
-        }
+        Some(ValidationContextType::ValidationContext(context)) => Some(whole(context)?),
         Some(ValidationContextType::ValidationContextSdsSecretConfig(secret)) => {
             Some(Validation::new(Trust::Sds(secret_ref(&secret)?)))
         }
@@ -142,18 +140,34 @@ fn validation(context: Option<ValidationContextType>) -> Result<Option<Validatio
                 .validation_context_sds_secret_config
                 .ok_or(Reason::Missing("combined_validation_context.validation_context_sds_secret_config"))?;
             let trust = Trust::Sds(secret_ref(&secret)?);
-            Some(rules(trust, combined.default_validation_context.unwrap_or_default())?)
+            let own = combined.default_validation_context.unwrap_or_default();
+            if own.custom_validator_config.is_some() {
+                return Err(unsupported("default_validation_context.custom_validator_config", "a validator"));
+            }
+            Some(rules(trust, own)?)
         }
     })
+}
+
+/// A validation context that leans on nothing else.
+pub(crate) fn whole(context: CertificateValidationContext) -> Result<Validation, Reason> {
+    let trust = trust(&context)?;
+    rules(trust, context)
 }
 
 fn trust(context: &CertificateValidationContext) -> Result<Trust, Reason> {
     if context.trust_chain_verification == i32::from(TrustChainVerification::AcceptUntrusted) {
         return Ok(Trust::AcceptAny);
     }
+    if let Some(custom) = &context.custom_validator_config {
+        return spiffe(expect(&custom.name, custom.typed_config.as_ref())?);
+    }
     let pinned = !context.verify_certificate_hash.is_empty() || !context.verify_certificate_spki.is_empty();
     match &context.trusted_ca {
-        Some(source) => Ok(Trust::File { chain: file("validation_context.trusted_ca", Some(source))? }),
+        Some(source) => Ok(match pem("validation_context.trusted_ca", Some(source))? {
+            Pem::File(chain) => Trust::File { chain },
+            Pem::Inline(text) => Trust::Inline(text),
+        }),
         None if !context.match_typed_subject_alt_names.is_empty() => Err(Reason::Invalid {
             field: "validation_context.match_typed_subject_alt_names",
             value: "names".to_owned(),
@@ -166,9 +180,6 @@ fn trust(context: &CertificateValidationContext) -> Result<Trust, Reason> {
 
 /// What a peer must show besides; what cannot be checked here is refused, never left out.
 fn rules(trust: Trust, context: CertificateValidationContext) -> Result<Validation, Reason> {
-    if let Some(custom) = &context.custom_validator_config {
-        return Err(super::bounds::unknown(&custom.name, custom.typed_config.as_ref()));
-    }
     if context.require_signed_certificate_timestamp == Some(true) {
         return Err(unsupported("validation_context.require_signed_certificate_timestamp", "true"));
     }
@@ -180,7 +191,7 @@ fn rules(trust: Trust, context: CertificateValidationContext) -> Result<Validati
         names: context.match_typed_subject_alt_names.into_iter().map(name).collect::<Result<_, _>>()?,
         certificate_hashes: context.verify_certificate_hash,
         spki_hashes: context.verify_certificate_spki,
-        crl: context.crl.as_ref().map(|source| file("validation_context.crl", Some(source))).transpose()?,
+        crl: context.crl.as_ref().map(|source| pem("validation_context.crl", Some(source))).transpose()?,
         crl_of_leaf_only: context.only_verify_leaf_cert_crl,
         allow_expired: context.allow_expired_certificate,
     })
@@ -216,6 +227,7 @@ fn secret_source(config: Option<&ConfigSource>) -> Result<SecretSource, Reason> 
                 Some(TargetSpecifier::EnvoyGrpc(grpc)) if grpc.cluster_name == SDS_CLUSTER => {
                     Ok(SecretSource::Socket)
                 }
+                Some(TargetSpecifier::GoogleGrpc(grpc)) => target(grpc),
                 other => Err(Reason::Unsupported {
                     field: "sds_config.api_config_source",
                     value: format!("{other:?}"),
@@ -226,11 +238,60 @@ fn secret_source(config: Option<&ConfigSource>) -> Result<SecretSource, Reason> 
     }
 }
 
+/// A service by its address; what it says is not encrypted, so that it had better be on this machine.
+fn target(grpc: &GoogleGrpc) -> Result<SecretSource, Reason> {
+    let credentials = grpc.channel_credentials.as_ref().and_then(|it| it.credential_specifier.as_ref());
+    if !matches!(credentials, None | Some(CredentialSpecifier::LocalCredentials(_)))
+        || !grpc.credentials_factory_name.is_empty()
+    {
+        return Err(unsupported("google_grpc.channel_credentials", "anything but local_credentials"));
+    }
+    Ok(SecretSource::Target(not_empty("google_grpc.target_uri", grpc.target_uri.clone())?))
+}
+
+/// Envoy's SPIFFE validator.
+fn spiffe(config: SpiffeCertValidatorConfig) -> Result<Trust, Reason> {
+    if config.trust_bundles.is_some() {
+        return Err(unsupported("custom_validator_config.trust_bundles", "a bundle map"));
+    }
+    let mut domains: Vec<TrustDomain> = Vec::new();
+    for domain in config.trust_domains {
+        let name = not_empty("custom_validator_config.trust_domains.name", domain.name)?;
+        if domains.iter().any(|known| known.name == name) {
+            return Err(Reason::Invalid {
+                field: "custom_validator_config.trust_domains.name",
+                value: name,
+                expected: "is there twice",
+            });
+        }
+        let bundle = pem("custom_validator_config.trust_domains.trust_bundle", domain.trust_bundle.as_ref())?;
+        domains.push(TrustDomain { name, bundle });
+    }
+    match domains.is_empty() {
+        true => Err(Reason::Missing("custom_validator_config.trust_domains")),
+        false => Ok(Trust::Spiffe(domains)),
+    }
+}
+
 fn unsupported(field: &'static str, value: &str) -> Reason {
     Reason::Unsupported { field, value: value.to_owned() }
 }
 
-/// Keys and certificates are only taken by reference: nothing secret travels in a configuration.
+/// A text that is no secret: by its file, or as it is.
+pub(crate) fn pem(field: &'static str, source: Option<&DataSource>) -> Result<Pem, Reason> {
+    let inline = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+        Ok(text) => not_empty(field, text.to_owned()).map(Pem::Inline),
+        Err(_) => Err(Reason::Invalid { field, value: "the content".to_owned(), expected: "is no text" }),
+    };
+    match source.and_then(|source| source.specifier.as_ref()) {
+        None => Err(Reason::Missing(field)),
+        Some(data_source::Specifier::Filename(path)) => not_empty(field, path.clone()).map(Pem::File),
+        Some(data_source::Specifier::InlineBytes(bytes)) => inline(bytes),
+        Some(data_source::Specifier::InlineString(text)) => inline(text.as_bytes()),
+    }
+}
+
+/// Keys, and the certificates that belong to them, are only taken by reference: nothing secret travels in a configuration.
 fn file(field: &'static str, source: Option<&DataSource>) -> Result<String, Reason> {
     match source.and_then(|source| source.specifier.as_ref()) {
         None => Err(Reason::Missing(field)),

@@ -84,6 +84,9 @@ fn open_telemetry(message: proto::OpenTelemetryConfig) -> Result<Provider, Reaso
             Some(TargetSpecifier::EnvoyGrpc(grpc)) => {
                 OtlpCollector::Grpc { cluster: not_empty("grpc_service.cluster_name", grpc.cluster_name)? }
             }
+            Some(TargetSpecifier::GoogleGrpc(_)) => {
+                return Err(Reason::Unsupported { field: "grpc_service", value: "google_grpc".to_owned() });
+            }
             None => return Err(Reason::Missing("grpc_service.envoy_grpc")),
         },
         (None, Some(http)) => {

@@ -20,23 +20,27 @@ pub(super) fn ads() -> ConfigSource {
 }
 
 /// Whoever hands a secret out.
-pub(super) fn secrets(source: SecretSource) -> ConfigSource {
+pub(super) fn secrets(source: &SecretSource) -> ConfigSource {
     match source {
         SecretSource::Ads => ads(),
-        SecretSource::Socket => sds(),
-    }
-}
-
-/// The local secret discovery socket.
-fn sds() -> ConfigSource {
-    let service = GrpcService {
-        timeout: None,
-        initial_metadata: Vec::new(),
-        target_specifier: Some(grpc_service::TargetSpecifier::EnvoyGrpc(grpc_service::EnvoyGrpc {
+        SecretSource::Socket => service(grpc_service::TargetSpecifier::EnvoyGrpc(grpc_service::EnvoyGrpc {
             authority: String::new(),
             cluster_name: SDS_CLUSTER.to_owned(),
         })),
-    };
+        SecretSource::Target(uri) => {
+            service(grpc_service::TargetSpecifier::GoogleGrpc(grpc_service::GoogleGrpc {
+                target_uri: uri.clone(),
+                // Envoy wants a prefix, and has no default.
+                stat_prefix: "sds".to_owned(),
+                ..grpc_service::GoogleGrpc::default()
+            }))
+        }
+    }
+}
+
+/// A secret discovery service of its own.
+fn service(target: grpc_service::TargetSpecifier) -> ConfigSource {
+    let service = GrpcService { target_specifier: Some(target), ..GrpcService::default() };
     ConfigSource {
         initial_fetch_timeout: None,
         resource_api_version: ApiVersion::V3.into(),

@@ -1,11 +1,11 @@
 //! Transport security.
 
 use selvedge_traffic::tls::{
-    Certificate, NameKind, NameMatch, SecretRef, Trust, Validation, Version, Versions,
+    Certificate, NameKind, NameMatch, Pem, SecretRef, Trust, TrustDomain, Validation, Version, Versions,
 };
 use selvedge_traffic::{Transport, UpstreamTransport};
 use selvedge_xds_proto::envoy::config::core::v3::{
-    DataSource, TransportSocket, data_source, transport_socket,
+    DataSource, TransportSocket, TypedExtensionConfig, data_source, transport_socket,
 };
 use selvedge_xds_proto::envoy::extensions::transport_sockets::tls::v3::certificate_validation_context::TrustChainVerification;
 use selvedge_xds_proto::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
@@ -14,13 +14,15 @@ use selvedge_xds_proto::envoy::extensions::transport_sockets::tls::v3::common_tl
 use selvedge_xds_proto::envoy::extensions::transport_sockets::tls::v3::subject_alt_name_matcher::SanType;
 use selvedge_xds_proto::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SdsSecretConfig,
-    SubjectAltNameMatcher, TlsCertificate, TlsParameters, UpstreamTlsContext, tls_parameters,
+    SpiffeCertValidatorConfig, SubjectAltNameMatcher, TlsCertificate, TlsParameters, UpstreamTlsContext,
+    spiffe_cert_validator_config, tls_parameters,
 };
 
 use super::{source, text};
 use crate::any::pack;
 
 const SOCKET_NAME: &str = "envoy.transport_sockets.tls";
+const SPIFFE_VALIDATOR: &str = "envoy.tls.cert_validator.spiffe";
 
 pub(super) fn downstream(transport: &Transport) -> Option<TransportSocket> {
     let Transport::Tls(tls) = transport else { return None };
@@ -90,30 +92,52 @@ fn common(
 }
 
 fn validation_context(validation: &Validation) -> ValidationContextType {
+    let context = whole(validation);
+    match &validation.trust {
+        Trust::Sds(secret) if context == CertificateValidationContext::default() => {
+            ValidationContextType::ValidationContextSdsSecretConfig(secret_config(secret))
+        }
+        Trust::Sds(secret) => {
+            ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
+                default_validation_context: Some(context),
+                validation_context_sds_secret_config: Some(secret_config(secret)),
+            })
+        }
+        _ => ValidationContextType::ValidationContext(context),
+    }
+}
+
+/// All but what a secret adds.
+pub(crate) fn whole(validation: &Validation) -> CertificateValidationContext {
     let mut context = CertificateValidationContext {
         match_typed_subject_alt_names: validation.names.iter().map(name).collect(),
         verify_certificate_hash: validation.certificate_hashes.clone(),
         verify_certificate_spki: validation.spki_hashes.clone(),
-        crl: validation.crl.as_deref().map(file),
+        crl: validation.crl.as_ref().map(pem),
         only_verify_leaf_cert_crl: validation.crl_of_leaf_only,
         allow_expired_certificate: validation.allow_expired,
         ..CertificateValidationContext::default()
     };
     match &validation.trust {
         Trust::File { chain } => context.trusted_ca = Some(file(chain)),
+        Trust::Inline(text) => context.trusted_ca = Some(inline(text.as_bytes().to_vec())),
         Trust::AcceptAny => context.trust_chain_verification = TrustChainVerification::AcceptUntrusted.into(),
-        Trust::Unvouched => {}
-        Trust::Sds(secret) if context == CertificateValidationContext::default() => {
-            return ValidationContextType::ValidationContextSdsSecretConfig(secret_config(secret));
-        }
-        Trust::Sds(secret) => {
-            return ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
-                default_validation_context: Some(context),
-                validation_context_sds_secret_config: Some(secret_config(secret)),
-            });
-        }
+        Trust::Spiffe(domains) => context.custom_validator_config = Some(spiffe(domains)),
+        Trust::Unvouched | Trust::Sds(_) => {}
     }
-    ValidationContextType::ValidationContext(context)
+    context
+}
+
+fn spiffe(domains: &[TrustDomain]) -> TypedExtensionConfig {
+    let domain = |domain: &TrustDomain| spiffe_cert_validator_config::TrustDomain {
+        name: domain.name.clone(),
+        trust_bundle: Some(pem(&domain.bundle)),
+    };
+    let config = SpiffeCertValidatorConfig {
+        trust_domains: domains.iter().map(domain).collect(),
+        trust_bundles: None,
+    };
+    TypedExtensionConfig { name: SPIFFE_VALIDATOR.to_owned(), typed_config: Some(pack(&config)) }
 }
 
 fn name(name: &NameMatch) -> SubjectAltNameMatcher {
@@ -127,9 +151,20 @@ fn name(name: &NameMatch) -> SubjectAltNameMatcher {
 }
 
 fn secret_config(secret: &SecretRef) -> SdsSecretConfig {
-    SdsSecretConfig { name: secret.name.clone(), sds_config: Some(source::secrets(secret.source)) }
+    SdsSecretConfig { name: secret.name.clone(), sds_config: Some(source::secrets(&secret.source)) }
 }
 
-fn file(path: &str) -> DataSource {
+pub(crate) fn pem(pem: &Pem) -> DataSource {
+    match pem {
+        Pem::File(path) => file(path),
+        Pem::Inline(text) => inline(text.as_bytes().to_vec()),
+    }
+}
+
+pub(crate) fn inline(content: Vec<u8>) -> DataSource {
+    DataSource { specifier: Some(data_source::Specifier::InlineBytes(content.into())) }
+}
+
+pub(crate) fn file(path: &str) -> DataSource {
     DataSource { specifier: Some(data_source::Specifier::Filename(path.to_owned())) }
 }

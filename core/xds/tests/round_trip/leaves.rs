@@ -9,13 +9,14 @@ use selvedge_traffic::access_log::filter::{Comparison, Operator};
 use selvedge_traffic::matching::header::Pattern;
 use selvedge_traffic::matching::{TextCondition, TextMatch};
 use selvedge_traffic::tls::{
-    Certificate, DownstreamTls, NameKind, NameMatch, SecretRef, SecretSource, Trust, UpstreamTls, Validation,
-    Version, Versions,
+    Certificate, DownstreamTls, NameKind, NameMatch, Pem, SecretRef, SecretSource, Trust, TrustDomain,
+    UpstreamTls, Validation, Version, Versions,
 };
 use selvedge_traffic::{
     AccessLog, AccessLogFormat, JsonTemplate, Label, Labels, LogFilter, Transport, UpstreamTransport,
     WeightedCluster,
 };
+use selvedge_xds::secret;
 
 pub(crate) fn word() -> BoxedStrategy<String> {
     "[a-z][a-z0-9_-]{0,12}".boxed()
@@ -151,7 +152,8 @@ pub(crate) fn text_match() -> BoxedStrategy<TextMatch> {
 }
 
 fn secret() -> BoxedStrategy<SecretRef> {
-    let source = prop_oneof![Just(SecretSource::Socket), Just(SecretSource::Ads)];
+    let target = some_text().prop_map(SecretSource::Target);
+    let source = prop_oneof![Just(SecretSource::Socket), Just(SecretSource::Ads), target];
     (some_text(), source).prop_map(|(name, source)| SecretRef { name, source }).boxed()
 }
 
@@ -169,15 +171,27 @@ fn names() -> BoxedStrategy<Vec<NameMatch>> {
     vec((kind, text_match()).prop_map(|(kind, text)| NameMatch { kind, text }), 0..3).boxed()
 }
 
-fn validation() -> BoxedStrategy<Validation> {
+fn pem() -> BoxedStrategy<Pem> {
+    prop_oneof![some_text().prop_map(Pem::File), some_text().prop_map(Pem::Inline)].boxed()
+}
+
+fn domains() -> BoxedStrategy<Trust> {
+    let domains = btree_map(some_text(), pem(), 1..3);
+    let domain = |(name, bundle)| TrustDomain { name, bundle };
+    domains.prop_map(move |domains| Trust::Spiffe(domains.into_iter().map(domain).collect())).boxed()
+}
+
+pub(crate) fn validation() -> BoxedStrategy<Validation> {
     let trust = prop_oneof![
         some_text().prop_map(|chain| Trust::File { chain }),
         secret().prop_map(Trust::Sds),
+        some_text().prop_map(Trust::Inline),
+        domains(),
         Just(Trust::AcceptAny),
         Just(Trust::Unvouched),
     ];
     let pins = (vec(some_text(), 0..2), vec(some_text(), 0..2));
-    let lists = (option::of(some_text()), any::<bool>(), any::<bool>());
+    let lists = (option::of(pem()), any::<bool>(), any::<bool>());
     (trust, names(), pins, lists)
         .prop_map(
             |(
@@ -254,4 +268,21 @@ pub(crate) fn upstream_transport() -> BoxedStrategy<UpstreamTransport> {
             UpstreamTransport::Tls(Box::new(UpstreamTls { certificate, validation, sni, alpn, versions }))
         });
     prop_oneof![Just(UpstreamTransport::Plain), tls].boxed()
+}
+
+/// A secret whose rules lean on no other.
+pub(crate) fn secret_content() -> BoxedStrategy<secret::Secret> {
+    let leans = |validation: &Validation| matches!(validation.trust, Trust::Sds(_));
+    let certificate = some_text().prop_map(|chain| secret::Content::Certificate {
+        chain: chain.into_bytes(),
+        key: b"the key".to_vec().into(),
+    });
+    let files = (some_text(), some_text()).prop_map(|(chain, key)| secret::Content::Files { chain, key });
+    let validation = validation().prop_filter("leans", move |validation| !leans(validation));
+    let content = prop_oneof![
+        certificate,
+        files,
+        validation.prop_map(|validation| secret::Content::Validation(Box::new(validation))),
+    ];
+    ("[a-j]{1,8}", content).prop_map(|(name, content)| secret::Secret { name, content }).boxed()
 }

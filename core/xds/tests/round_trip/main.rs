@@ -9,6 +9,7 @@ mod tracing;
 
 use proptest::prelude::*;
 use selvedge_traffic::Resource;
+use selvedge_xds::secret::Secret;
 use selvedge_xds::{decode, encode};
 
 fn check(resource: &Resource) -> Result<(), TestCaseError> {
@@ -45,7 +46,15 @@ proptest! {
     }
 
     #[test]
+    fn a_secret_survives_the_wire(secret in leaves::secret_content()) {
+        let back = Secret::decode(&secret.encode()).map_err(|reason| TestCaseError::fail(reason.to_string()))?;
+        prop_assert_eq!(&back, &secret);
+        prop_assert!(!format!("{secret:?}").contains("key"), "nothing of a secret is printed");
+    }
+
+    #[test]
     fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Secret::decode(&bytes);
         for kind in selvedge_traffic::ResourceKind::ALL {
             // The answer does not matter, only that there is one.
             let _ = decode(kind, &bytes);

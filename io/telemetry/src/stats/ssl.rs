@@ -107,23 +107,15 @@ impl SslStats {
         count(&self.signatures, SIGNATURES, handshake.signature);
     }
 
+    /// A peer broke the protocol, or was not believed: Envoy counts one or the other, never both.
     pub fn failed(&self, unverified: Option<Unverified>) {
-        match unverified {
-            None => self.inc("connection_error"),
-            Some(Unverified::NoCertificate) => self.inc("fail_verify_no_cert"),
-            Some(Unverified::Chain) => {
-                self.inc("connection_error");
-                self.inc("fail_verify_error");
-            }
-            Some(Unverified::Name) => {
-                self.inc("connection_error");
-                self.inc("fail_verify_san");
-            }
-            Some(Unverified::Hash) => {
-                self.inc("connection_error");
-                self.inc("fail_verify_cert_hash");
-            }
-        }
+        self.inc(match unverified {
+            None => "connection_error",
+            Some(Unverified::NoCertificate) => "fail_verify_no_cert",
+            Some(Unverified::Chain) => "fail_verify_error",
+            Some(Unverified::Name) => "fail_verify_san",
+            Some(Unverified::Hash) => "fail_verify_cert_hash",
+        });
     }
 
     fn inc(&self, name: &'static str) {

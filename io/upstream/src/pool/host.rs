@@ -193,9 +193,14 @@ impl HostPool {
             if let Some(ssl) = &self.cluster.ssl {
                 match (&secured, io.tls()) {
                     (Ok(()), Some(facts)) => ssl.made(&facts.handshake()),
-                    (Err(ConnectError::Tls(failure)), _) => ssl.failed(failure.verification()),
+                    (Err(ConnectError::Tls(failure)), _) if failure.is_fault() => {
+                        ssl.failed(failure.verification());
+                    }
                     _ => {}
                 }
+            }
+            if let (Err(ConnectError::NoSecrets), Some(secrets)) = (&secured, &self.cluster.secrets) {
+                secrets.upstream_not_ready();
             }
             secured?;
         }

@@ -32,6 +32,11 @@ pub enum Failure {
 const LIBRARY: u32 = 16 << 24;
 
 impl Failure {
+    /// Whether the peer did something wrong: one that went away did not.
+    pub fn is_fault(&self) -> bool {
+        !matches!(self, Self::Timeout(_) | Self::Closed | Self::Io(_))
+    }
+
     /// Whether the peer's certificate was the reason, and which.
     pub fn verification(&self) -> Option<Unverified> {
         match self {

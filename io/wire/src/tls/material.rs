@@ -43,6 +43,11 @@ impl Material {
         Self::new(chain, key)
     }
 
+    /// The chain as PEM, the leaf first.
+    pub fn chain_pem(&self) -> String {
+        self.chain.iter().map(Certificate::pem).collect()
+    }
+
     fn new(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,

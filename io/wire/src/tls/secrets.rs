@@ -3,19 +3,20 @@
 //! The control thread alone works here; workers see the outcome, [`ServerTls`] and [`ClientTls`]. Whatever cannot be used
 //! – half of a pair that is just being replaced, a file that is gone – leaves the last good secrets in force.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use selvedge_identity::verify::BundleInvalid;
-use selvedge_identity::{Authorities, Certificate, Rules, Verifier};
+use selvedge_identity::{self as identity, Authorities, Certificate, Rules, Verifier};
 use selvedge_traffic::tls::{
-    Certificate as CertificateSource, DownstreamTls, SecretRef, Trust, UpstreamTls, Validation, Version,
+    Certificate as CertificateSource, DownstreamTls, Pem, SecretRef, Trust, UpstreamTls, Validation, Version,
     Versions,
 };
 
+use super::secret::{Secret, leans, merged};
 use super::{ClientAuth, ClientSettings, ClientTls, Material, MaterialInvalid, ServerSettings, ServerTls};
 
 /// The largest file, or secret, that is read.
@@ -50,23 +51,6 @@ pub enum SecretInvalid {
     Kind(String),
     #[error("the protocol cannot be spoken")]
     Protocol(#[from] rustls::Error),
-}
-
-/// What a secret discovery service handed out.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Secret {
-    Certificate { chain: Arc<[u8]>, key: Arc<[u8]> },
-    Validation { authorities: Arc<[u8]>, crl: Option<Arc<[u8]>> },
-}
-
-impl std::fmt::Debug for Secret {
-    /// Secrets are not for showing.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Certificate { .. } => "Certificate",
-            Self::Validation { .. } => "Validation",
-        })
-    }
 }
 
 /// All secrets of a process.
@@ -115,7 +99,7 @@ struct Client {
 /// A certificate in use, and what it is of.
 #[derive(Clone, Debug)]
 pub struct InUse {
-    /// Path of its file, or the secret's name.
+    /// Path of its file, or `<inline>`.
     pub source: String,
     /// Likewise, of the authorities.
     pub trusted: String,
@@ -174,20 +158,39 @@ impl Secrets {
         tls
     }
 
-    /// A secret came, or changed; whether it did.
-    pub fn set(&self, name: &SecretRef, secret: Secret) -> bool {
+    /// A secret came: it is in force for all that asked for it, for the connections to come.
+    ///
+    /// # Errors
+    /// When it cannot be used by somebody who asked for it. The one before stays in force.
+    pub fn set(&self, name: &SecretRef, secret: Secret) -> Result<(), SecretInvalid> {
         let inner = &mut *self.lock();
-        if inner.named.get(name) == Some(&secret) {
-            return false;
+        if let Secret::Validation(validation) = &secret {
+            if leans(validation) {
+                return Err(SecretInvalid::Kind(name.name.clone()));
+            }
+            inner.verifier(validation)?;
         }
-        inner.named.insert(name.clone(), secret);
-        inner.rebuild(&|source| matches!(source, Source::Named(named) if named == name));
-        true
+        let before = inner.named.insert(name.clone(), secret);
+        let concerns = |source: &Source| matches!(source, Source::Named(named) if named == name);
+        if let Err(invalid) = inner.try_out(&concerns) {
+            match before {
+                Some(before) => inner.named.insert(name.clone(), before),
+                None => inner.named.remove(name),
+            };
+            return Err(invalid);
+        }
+        inner.rebuild(&concerns);
+        Ok(())
     }
 
-    /// Whether a secret has come.
-    pub fn has(&self, name: &SecretRef) -> bool {
-        self.lock().named.contains_key(name)
+    /// Forgets the secrets that nobody asks for any more.
+    pub fn retain(&self, wanted: &BTreeSet<SecretRef>) {
+        self.lock().named.retain(|name, _| wanted.contains(name));
+    }
+
+    /// A secret that has come.
+    pub fn secret(&self, name: &SecretRef) -> Option<Secret> {
+        self.lock().named.get(name).cloned()
     }
 
     /// Looks whether files have changed, and puts new secrets in force; whether any did. To be called about once a second.
@@ -234,20 +237,20 @@ impl Secrets {
         };
         for server in &inner.servers {
             let Some(context) = server.tls.upgrade().and_then(|tls| tls.current()) else { continue };
-            let authorities = context.verifier().and_then(|verifier| verifier.authorities());
+            let authorities = context.verifier().map(|verifier| facts(verifier)).unwrap_or_default();
             add(
-                &name_of(&server.config.certificate),
-                server.config.validation.as_ref().map(trusted).unwrap_or_default(),
-                authorities.map_or(&[], |it| &it.facts),
+                &inner.place_of(&server.config.certificate),
+                server.config.validation.as_ref().map(|it| inner.trusted(it)).unwrap_or_default(),
+                &authorities,
                 &context.material().chain,
             );
         }
         for client in &inner.clients {
             let Some(context) = client.tls.upgrade().and_then(|tls| tls.current()) else { continue };
-            let authorities = context.verifier().authorities().map_or(&[][..], |it| &it.facts);
-            let name = client.config.certificate.as_ref().map(name_of).unwrap_or_default();
-            let trusted = client.config.validation.as_ref().map(trusted).unwrap_or_default();
-            add(&name, trusted, authorities, context.material().map_or(&[][..], |it| &it.chain));
+            let authorities = facts(context.verifier());
+            let name = client.config.certificate.as_ref().map(|it| inner.place_of(it)).unwrap_or_default();
+            let trusted = client.config.validation.as_ref().map(|it| inner.trusted(it)).unwrap_or_default();
+            add(&name, trusted, &authorities, context.material().map_or(&[][..], |it| &it.chain));
         }
         all
     }
@@ -263,23 +266,41 @@ enum Source {
     Named(SecretRef),
 }
 
+impl Source {
+    fn into_path(self) -> Option<String> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Named(_) => None,
+        }
+    }
+}
+
 impl Inner {
     /// Drops what nobody holds any more.
     fn forget(&mut self) {
         self.servers.retain(|server| server.tls.strong_count() > 0);
         self.clients.retain(|client| client.tls.strong_count() > 0);
-        let mut used = std::collections::HashSet::new();
-        for source in self.servers.iter().flat_map(|it| server_sources(&it.config)) {
-            if let Source::File(path) = source {
-                used.insert(path);
-            }
-        }
-        for source in self.clients.iter().flat_map(|it| client_sources(&it.config)) {
-            if let Source::File(path) = source {
-                used.insert(path);
-            }
-        }
+        let servers = self.servers.iter().flat_map(|it| self.server_sources(&it.config));
+        let clients = self.clients.iter().flat_map(|it| self.client_sources(&it.config));
+        let used: HashSet<String> = servers.chain(clients).filter_map(Source::into_path).collect();
         self.files.retain(|path, _| used.contains(path));
+    }
+
+    /// Whether all that use a source can be made anew.
+    fn try_out(&mut self, changed: &dyn Fn(&Source) -> bool) -> Result<(), SecretInvalid> {
+        let servers = self.servers.iter().map(|server| &server.config);
+        let servers = servers.filter(|config| self.server_sources(config).iter().any(changed));
+        let servers: Vec<DownstreamTls> = servers.cloned().collect();
+        let clients = self.clients.iter().map(|client| &client.config);
+        let clients = clients.filter(|config| self.client_sources(config).iter().any(changed));
+        let clients: Vec<UpstreamTls> = clients.cloned().collect();
+        for config in servers {
+            unless_awaited(self.server(&config, &ServerTls::default()))?;
+        }
+        for config in clients {
+            unless_awaited(self.client(&config, &ClientTls::default()))?;
+        }
+        Ok(())
     }
 
     /// Makes anew what uses a source that has changed, or failed before; whether anything came of it.
@@ -288,7 +309,7 @@ impl Inner {
             (std::mem::take(&mut self.servers), std::mem::take(&mut self.clients));
         let mut any = false;
         for server in &mut servers {
-            let concerned = server.failing || server_sources(&server.config).iter().any(changed);
+            let concerned = server.failing || self.server_sources(&server.config).iter().any(changed);
             if let Some(tls) = server.tls.upgrade().filter(|_| concerned) {
                 let result = self.server(&server.config, &tls);
                 any |= result.is_ok();
@@ -296,7 +317,7 @@ impl Inner {
             }
         }
         for client in &mut clients {
-            let concerned = client.failing || client_sources(&client.config).iter().any(changed);
+            let concerned = client.failing || self.client_sources(&client.config).iter().any(changed);
             if let Some(tls) = client.tls.upgrade().filter(|_| concerned) {
                 let result = self.client(&client.config, &tls);
                 any |= result.is_ok();
@@ -339,35 +360,51 @@ impl Inner {
 
     fn material(&mut self, source: &CertificateSource) -> Result<Material, SecretInvalid> {
         let (chain, key) = match source {
-            CertificateSource::Files { chain, key } => (self.file(chain)?, self.file(key)?),
+            CertificateSource::Files { chain, key } => (chain.clone(), key.clone()),
             CertificateSource::Sds(name) => match self.named.get(name) {
-                Some(Secret::Certificate { chain, key }) => (Arc::clone(chain), Arc::clone(key)),
-                Some(Secret::Validation { .. }) => return Err(SecretInvalid::Kind(name.name.clone())),
+                Some(Secret::Certificate(material)) => return Ok((**material).clone()),
+                Some(Secret::Files { chain, key }) => (chain.clone(), key.clone()),
+                Some(Secret::Validation(_)) => return Err(SecretInvalid::Kind(name.name.clone())),
                 None => return Err(SecretInvalid::Awaited(name.name.clone())),
             },
         };
+        let (chain, key) = (self.file(&chain)?, self.file(&key)?);
         Material::read(&chain, &key)
             .map_err(|invalid| SecretInvalid::Material { name: name_of(source), source: invalid })
     }
 
     fn verifier(&mut self, validation: &Validation) -> Result<Arc<Verifier>, SecretInvalid> {
-        let (name, bundle, mut crl) = match &validation.trust {
-            Trust::AcceptAny => return Ok(Arc::new(Verifier::accepting_any())),
-            Trust::Unvouched => (String::new(), None, None),
-            Trust::File { chain } => (chain.clone(), Some(self.file(chain)?), None),
-            Trust::Sds(secret) => match self.named.get(secret) {
-                Some(Secret::Validation { authorities, crl }) => {
-                    (secret.name.clone(), Some(Arc::clone(authorities)), crl.clone())
+        let whole;
+        let validation = match &validation.trust {
+            Trust::Sds(name) => match self.named.get(name) {
+                Some(Secret::Validation(given)) => {
+                    whole = merged(validation, given);
+                    &whole
                 }
-                Some(Secret::Certificate { .. }) => return Err(SecretInvalid::Kind(secret.name.clone())),
-                None => return Err(SecretInvalid::Awaited(secret.name.clone())),
+                Some(_) => return Err(SecretInvalid::Kind(name.name.clone())),
+                None => return Err(SecretInvalid::Awaited(name.name.clone())),
             },
+            _ => validation,
         };
-        let invalid = |source| SecretInvalid::Bundle { name: name.clone(), source };
-        let authorities = bundle.map(|bundle| Authorities::read(&bundle)).transpose().map_err(invalid)?;
-        if let Some(path) = &validation.crl {
-            crl = Some(self.file(path)?);
-        }
+        let trust = match &validation.trust {
+            Trust::AcceptAny => return Ok(Arc::new(Verifier::accepting_any())),
+            // A secret that names another is refused when it comes.
+            Trust::Unvouched | Trust::Sds(_) => identity::Trust::Nobody,
+            Trust::File { chain } => {
+                identity::Trust::Authorities(self.authorities(&Pem::File(chain.clone()))?)
+            }
+            Trust::Inline(text) => {
+                identity::Trust::Authorities(self.authorities(&Pem::Inline(text.clone()))?)
+            }
+            Trust::Spiffe(domains) => {
+                let read = domains
+                    .iter()
+                    .map(|domain| Ok((domain.name.clone(), self.authorities(&domain.bundle)?)))
+                    .collect::<Result<BTreeMap<_, _>, SecretInvalid>>();
+                identity::Trust::Domains(read?)
+            }
+        };
+        let crl = validation.crl.as_ref().map(|crl| self.pem(crl)).transpose()?;
         let rules = Rules {
             names: validation.names.clone(),
             certificate_hashes: validation.certificate_hashes.clone(),
@@ -375,10 +412,94 @@ impl Inner {
             allow_expired: validation.allow_expired,
             crl_of_leaf_only: validation.crl_of_leaf_only,
         };
-        let verifier = Verifier::new(authorities, rules, crl.as_deref()).map_err(|source| {
-            SecretInvalid::Bundle { name: validation.crl.clone().unwrap_or_else(|| name.clone()), source }
+        let verifier = Verifier::new(trust, rules, crl.as_deref()).map_err(|source| {
+            SecretInvalid::Bundle { name: validation.crl.as_ref().map(place).unwrap_or_default(), source }
         })?;
         Ok(Arc::new(verifier))
+    }
+
+    fn authorities(&mut self, bundle: &Pem) -> Result<Authorities, SecretInvalid> {
+        let text = self.pem(bundle)?;
+        Authorities::read(&text).map_err(|source| SecretInvalid::Bundle { name: place(bundle), source })
+    }
+
+    fn pem(&mut self, pem: &Pem) -> Result<Arc<[u8]>, SecretInvalid> {
+        match pem {
+            Pem::File(path) => self.file(path),
+            Pem::Inline(text) => Ok(text.as_bytes().into()),
+        }
+    }
+
+    fn server_sources(&self, config: &DownstreamTls) -> Vec<Source> {
+        self.sources(Some(&config.certificate), config.validation.as_ref())
+    }
+
+    fn client_sources(&self, config: &UpstreamTls) -> Vec<Source> {
+        self.sources(config.certificate.as_ref(), config.validation.as_ref())
+    }
+
+    /// Where a certificate lies; Envoy's word for one that came.
+    fn place_of(&self, certificate: &CertificateSource) -> String {
+        match certificate {
+            CertificateSource::Files { chain, .. } => chain.clone(),
+            CertificateSource::Sds(secret) => match self.named.get(secret) {
+                Some(Secret::Files { chain, .. }) => chain.clone(),
+                _ => INLINE.to_owned(),
+            },
+        }
+    }
+
+    fn trusted(&self, validation: &Validation) -> String {
+        match &validation.trust {
+            Trust::File { chain } => chain.clone(),
+            Trust::Sds(secret) => match self.named.get(secret) {
+                Some(Secret::Validation(given)) if !leans(given) => self.trusted(given),
+                _ => INLINE.to_owned(),
+            },
+            Trust::Inline(_) | Trust::Spiffe(_) => INLINE.to_owned(),
+            Trust::AcceptAny | Trust::Unvouched => String::new(),
+        }
+    }
+
+    /// All that a piece of TLS is made of; with a secret come the files that it names.
+    fn sources(
+        &self,
+        certificate: Option<&CertificateSource>,
+        validation: Option<&Validation>,
+    ) -> Vec<Source> {
+        let mut sources = Vec::new();
+        let files = |chain: &String, key: &String, sources: &mut Vec<Source>| {
+            sources.extend([Source::File(chain.clone()), Source::File(key.clone())]);
+        };
+        match certificate {
+            Some(CertificateSource::Files { chain, key }) => files(chain, key, &mut sources),
+            Some(CertificateSource::Sds(secret)) => {
+                sources.push(Source::Named(secret.clone()));
+                if let Some(Secret::Files { chain, key }) = self.named.get(secret) {
+                    files(chain, key, &mut sources);
+                }
+            }
+            None => {}
+        }
+        let mut rules: Vec<&Validation> = validation.into_iter().collect();
+        if let Some(Trust::Sds(secret)) = validation.map(|validation| &validation.trust) {
+            sources.push(Source::Named(secret.clone()));
+            if let Some(Secret::Validation(given)) = self.named.get(secret) {
+                rules.push(given);
+            }
+        }
+        for rule in rules {
+            let domains: &[_] = if let Trust::Spiffe(domains) = &rule.trust { domains } else { &[] };
+            let pems = domains.iter().map(|domain| &domain.bundle).chain(&rule.crl);
+            sources.extend(pems.filter_map(|pem| match pem {
+                Pem::File(path) => Some(Source::File(path.clone())),
+                Pem::Inline(_) => None,
+            }));
+            if let Trust::File { chain } = &rule.trust {
+                sources.push(Source::File(chain.clone()));
+            }
+        }
+        sources
     }
 
     fn file(&mut self, path: &str) -> Result<Arc<[u8]>, SecretInvalid> {
@@ -448,12 +569,19 @@ fn name_of(source: &CertificateSource) -> String {
     }
 }
 
-fn trusted(validation: &Validation) -> String {
-    match &validation.trust {
-        Trust::File { chain } => chain.clone(),
-        Trust::Sds(secret) => secret.name.clone(),
-        Trust::AcceptAny | Trust::Unvouched => String::new(),
+/// What stands in a path's place, in Envoy's words.
+const INLINE: &str = "<inline>";
+
+fn place(pem: &Pem) -> String {
+    match pem {
+        Pem::File(path) => path.clone(),
+        Pem::Inline(_) => INLINE.to_owned(),
     }
+}
+
+/// The certificates of all who vouch.
+fn facts(verifier: &Verifier) -> Vec<Certificate> {
+    verifier.authorities().flat_map(|authorities| authorities.facts.iter().cloned()).collect()
 }
 
 /// Whether 1.2 and 1.3 are spoken, within the bounds.
@@ -462,34 +590,4 @@ fn spoken(versions: Versions, max_default: Version) -> (bool, bool) {
     let max = versions.max.unwrap_or_else(|| max_default.max(min));
     let within = |version: Version| (min..=max).contains(&version);
     (within(Version::Tls12), within(Version::Tls13))
-}
-
-fn server_sources(config: &DownstreamTls) -> Vec<Source> {
-    let mut sources = certificate_sources(&config.certificate);
-    sources.extend(config.validation.as_ref().into_iter().flat_map(validation_sources));
-    sources
-}
-
-fn client_sources(config: &UpstreamTls) -> Vec<Source> {
-    let mut sources: Vec<Source> = config.certificate.as_ref().map(certificate_sources).unwrap_or_default();
-    sources.extend(config.validation.as_ref().into_iter().flat_map(validation_sources));
-    sources
-}
-
-fn certificate_sources(source: &CertificateSource) -> Vec<Source> {
-    match source {
-        CertificateSource::Files { chain, key } => {
-            vec![Source::File(chain.clone()), Source::File(key.clone())]
-        }
-        CertificateSource::Sds(secret) => vec![Source::Named(secret.clone())],
-    }
-}
-
-fn validation_sources(validation: &Validation) -> Vec<Source> {
-    let trust = match &validation.trust {
-        Trust::File { chain } => Some(Source::File(chain.clone())),
-        Trust::Sds(secret) => Some(Source::Named(secret.clone())),
-        Trust::AcceptAny | Trust::Unvouched => None,
-    };
-    trust.into_iter().chain(validation.crl.clone().map(Source::File)).collect()
 }

@@ -37,8 +37,8 @@ pub(super) struct Peers {
 impl Peers {
     /// Of clients; `mandatory` refuses those who show nothing.
     pub(super) fn clients(verifier: Arc<Verifier>, mandatory: bool) -> Self {
-        let subjects = verifier.authorities().map(|authorities| authorities.subjects.clone());
-        let subjects = subjects.unwrap_or_default();
+        let subjects = verifier.authorities().flat_map(|authorities| authorities.subjects.iter().cloned());
+        let subjects: Vec<Vec<u8>> = subjects.collect();
         // A list that would not fit is no help; clients then choose by themselves.
         let fits = subjects.iter().map(|subject| subject.len() + 2).sum::<usize>() < 16 * 1024;
         let subjects = if fits { subjects } else { Vec::new() };

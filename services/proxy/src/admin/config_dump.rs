@@ -4,6 +4,8 @@
 
 use std::time::{Instant, SystemTime};
 
+use selvedge_traffic::tls::SecretRef;
+use selvedge_wire::tls::Secret;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -12,6 +14,9 @@ use super::query::Query;
 use super::reply::Reply;
 use crate::discovery::{Dump, Dumped, Failure};
 
+/// What stands in a key's place, as in Envoy's dump.
+const REDACTED: &str = "[redacted]";
+
 pub(super) fn show(subject: &Subject, query: &Query) -> Reply {
     let dump = subject.discovery().dump();
     let mut configs = vec![bootstrap(subject), clusters(&dump)];
@@ -19,7 +24,7 @@ pub(super) fn show(subject: &Subject, query: &Query) -> Reply {
         configs.push(endpoints(&dump));
     }
     configs.extend([listeners(&dump), typed("ScopedRoutesConfigDump", json!({})), routes(&dump)]);
-    configs.push(typed("SecretsConfigDump", json!({})));
+    configs.push(secrets(subject, &dump));
     match query.get("resource") {
         None => Reply::json(&json!({ "configs": configs })),
         Some(resource) => {
@@ -106,6 +111,47 @@ fn routes(dump: &Dump) -> Value {
     });
     add_errors(&mut value, &dump.routes.failures);
     typed("RoutesConfigDump", value)
+}
+
+/// Certificates are shown, keys are not: they are no part of what is at hand here.
+fn secrets(subject: &Subject, dump: &Dump) -> Value {
+    let known = subject.clusters.secrets();
+    let content = |name: &SecretRef| match known.secret(name) {
+        Some(Secret::Certificate(material)) => json!({ "tls_certificate": {
+            "certificate_chain": { "inline_string": material.chain_pem() },
+            "private_key": { "inline_string": REDACTED },
+        }}),
+        Some(Secret::Files { chain, key }) => json!({ "tls_certificate": {
+            "certificate_chain": { "filename": chain },
+            "private_key": { "filename": key },
+        }}),
+        Some(Secret::Validation(validation)) => json!({ "validation_context": validation }),
+        None => json!({}),
+    };
+    let shown = |name: &SecretRef| {
+        let mut members = content(name);
+        members["name"] = name.name.clone().into();
+        resource("envoy.extensions.transport_sockets.tls.v3.Secret", &members)
+    };
+    let active = dump.secrets.iter().filter_map(|secret| {
+        let (version, since) = secret.in_force.as_ref()?;
+        Some(json!({
+            "name": secret.name.name,
+            "version_info": version,
+            "last_updated": time(*since),
+            "secret": shown(&secret.name),
+        }))
+    });
+    let warming = dump.secrets.iter().filter(|secret| secret.in_force.is_none());
+    let warming = warming.map(|secret| {
+        json!({ "name": secret.name.name, "version_info": "uninitialized", "secret": shown(&secret.name) })
+    });
+    let mut value = json!({
+        "dynamic_active_secrets": active.collect::<Vec<_>>(),
+        "dynamic_warming_secrets": warming.collect::<Vec<_>>(),
+    });
+    add_errors(&mut value, &dump.secret_failures);
+    typed("SecretsConfigDump", value)
 }
 
 fn item<T: Serialize>(member: &str, type_name: &str, dumped: &Dumped<T>) -> Value {

@@ -52,7 +52,7 @@ pub(super) fn certs(secrets: &Secrets) -> Reply {
         json!({
             "path": path,
             "serial_number": certificate.serial,
-            "subject_alt_names": uris.chain(dns).chain(ips).collect::<Vec<_>>(),
+            "subject_alt_names": dns.chain(uris).chain(ips).collect::<Vec<_>>(),
             "days_until_expiration": certificate.days_left(since_epoch).to_string(),
             "valid_from": moment(certificate.not_before),
             "expiration_time": moment(certificate.not_after),
@@ -75,5 +75,8 @@ pub(super) fn certs(secrets: &Secrets) -> Reply {
 }
 
 fn moment(seconds: i64) -> String {
-    selvedge_telemetry::iso_time(UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    let text =
+        selvedge_telemetry::iso_time(UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+    // Certificates know no fractions of a second.
+    text.replace(".000Z", "Z")
 }

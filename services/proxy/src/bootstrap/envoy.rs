@@ -5,6 +5,7 @@ use std::path::Path;
 
 use selvedge_telemetry::sink::Dialect;
 use selvedge_wire::tls::Trust;
+use selvedge_xds::encode::SDS_CLUSTER;
 use serde_json::{Map, Value, json};
 
 use super::{Bootstrap, SinkTarget, StatsSink, XdsEndpoint};
@@ -36,7 +37,7 @@ pub fn envoy_bootstrap(bootstrap: &Bootstrap) -> Value {
             "cds_config": source,
             "lds_config": source,
         },
-        "static_resources": { "clusters": [xds_cluster(&bootstrap.xds)] },
+        "static_resources": { "clusters": clusters(bootstrap) },
         "stats_flush_interval": duration(bootstrap.stats_flush_interval),
         "stats_config": stats_config(bootstrap),
         "layered_runtime": {
@@ -70,7 +71,16 @@ fn stats_sink(sink: &StatsSink) -> Value {
     })
 }
 
-fn xds_cluster(endpoint: &XdsEndpoint) -> Value {
+/// The control plane and, if there is one, the local secret discovery service, under the name that configurations use.
+fn clusters(bootstrap: &Bootstrap) -> Vec<Value> {
+    let mut clusters = vec![grpc_cluster(XDS_CLUSTER, &bootstrap.xds)];
+    if let Some(path) = &bootstrap.sds_socket {
+        clusters.push(grpc_cluster(SDS_CLUSTER, &XdsEndpoint::Unix(path.clone())));
+    }
+    clusters
+}
+
+fn grpc_cluster(name: &str, endpoint: &XdsEndpoint) -> Value {
     let (kind, address) = match endpoint {
         XdsEndpoint::Unix(path) => ("STATIC", json!({ "pipe": { "path": path.display().to_string() } })),
         XdsEndpoint::Tcp { host, port, .. } => {
@@ -78,7 +88,7 @@ fn xds_cluster(endpoint: &XdsEndpoint) -> Value {
         }
     };
     let mut cluster = json!({
-        "name": XDS_CLUSTER,
+        "name": name,
         "type": kind,
         "connect_timeout": "1s",
         "typed_extension_protocol_options": {
@@ -90,7 +100,7 @@ fn xds_cluster(endpoint: &XdsEndpoint) -> Value {
             },
         },
         "load_assignment": {
-            "cluster_name": XDS_CLUSTER,
+            "cluster_name": name,
             "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": address } }] }],
         },
     });

@@ -52,6 +52,7 @@ impl Bootstrap {
         Ok(Self {
             cluster: cluster(env).map_or_else(|| resource.path(), str::to_owned),
             xds: xds(env)?,
+            sds_socket: sds_socket(env),
             metadata: metadata(env)?,
             state: state(env, &resource, admin.port()),
             admin,
@@ -147,6 +148,13 @@ fn trust(env: Env<'_>, is_https: bool) -> Result<Option<Trust>, BootstrapError> 
         return Err(env.invalid(named, "of use without TLS: write APPMESH_XDS_ENDPOINT=https://host:port"));
     }
     Ok(is_asked.then_some(Trust { authority, certificate, name }))
+}
+
+/// A path, with or without `unix:`.
+fn sds_socket(env: Env<'_>) -> Option<PathBuf> {
+    let given = env.get("APPMESH_SDS_SOCKET_PATH")?;
+    let path = given.strip_prefix("unix://").or_else(|| given.strip_prefix("unix:")).unwrap_or(given);
+    Some(PathBuf::from(path))
 }
 
 /// Loopback, unless an address is asked for: who reads the admin endpoint reads the whole configuration.

@@ -21,6 +21,8 @@ pub struct Instance {
     pub config: Arc<Cluster>,
     pub version: String,
     pub since: Instant,
+    /// Its hosts are being found and probed; until then it waits for its secrets.
+    started: bool,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +60,7 @@ impl ClusterTable {
             version.clone_into(&mut newest.version);
             return;
         }
-        if let Some(superseded) = entry.warming.take() {
+        if let Some(superseded) = entry.warming.take().filter(|superseded| superseded.started) {
             effects.push(Effect::DropCluster(superseded.token));
         }
         // The old definition was taken back before the new one was warm.
@@ -67,19 +69,55 @@ impl ClusterTable {
             return;
         }
         self.tokens += 1;
-        let token = ClusterToken(self.tokens);
-        let config = Arc::new(config);
-        let assignment = eds_name(&config).and_then(|name| self.assignments.get(name));
-        let assignment = assignment.map(|assignment| Arc::clone(&assignment.endpoints));
-        effects.push(Effect::StartCluster { token, config: Arc::clone(&config), assignment });
-        entry.warming = Some(Instance { token, config, version: version.to_owned(), since: now });
+        let (token, config) = (ClusterToken(self.tokens), Arc::new(config));
+        let version = version.to_owned();
+        entry.warming = Some(Instance { token, config, version, since: now, started: false });
+    }
+
+    /// Begins to find the hosts of what has all its secrets, or has waited long enough for them.
+    pub(super) fn start(
+        &mut self,
+        has_secrets: impl Fn(&Cluster) -> bool,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Self { entries, assignments, .. } = self;
+        let waiting = entries.values_mut().filter_map(|entry| entry.warming.as_mut());
+        for instance in waiting.filter(|instance| !instance.started) {
+            if instance.since + HOLD_MAX > now && !has_secrets(&instance.config) {
+                continue;
+            }
+            instance.started = true;
+            let assignment = eds_name(&instance.config).and_then(|name| assignments.get(name));
+            let assignment = assignment.map(|assignment| Arc::clone(&assignment.endpoints));
+            let (token, config) = (instance.token, Arc::clone(&instance.config));
+            effects.push(Effect::StartCluster { token, config, assignment });
+        }
+    }
+
+    /// When a cluster has waited long enough for its secrets.
+    pub(super) fn next_start(&self) -> Option<Instant> {
+        let warming = self.entries.values().filter_map(|entry| entry.warming.as_ref());
+        warming.filter(|instance| !instance.started).map(|instance| instance.since + HOLD_MAX).min()
+    }
+
+    /// The definitions whose hosts are known, or are being found.
+    pub(super) fn started(&self) -> impl Iterator<Item = &Cluster> {
+        let instances = self.entries.values().flat_map(|entry| entry.active.iter().chain(&entry.warming));
+        instances.filter(|instance| instance.started).map(|instance| &*instance.config)
+    }
+
+    /// All definitions that serve or are to.
+    pub(super) fn definitions(&self) -> impl Iterator<Item = &Cluster> {
+        let instances = self.entries.values().flat_map(|entry| entry.active.iter().chain(&entry.warming));
+        instances.map(|instance| &*instance.config)
     }
 
     /// Discovery has no such cluster any more.
     pub(super) fn withdraw(&mut self, name: &str, now: Instant, effects: &mut Vec<Effect>) {
         self.failures.clear(name);
         let Some(entry) = self.entries.get_mut(name) else { return };
-        if let Some(warming) = entry.warming.take() {
+        if let Some(warming) = entry.warming.take().filter(|warming| warming.started) {
             effects.push(Effect::DropCluster(warming.token));
         }
         if entry.active.is_some() {

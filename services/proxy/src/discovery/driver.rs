@@ -1,18 +1,23 @@
 //! The shell around [`ProxyState`] and the discovery session: the stream, the clusters at work, the disk, the clock.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use selvedge_telemetry::Registry;
+use selvedge_telemetry::{Registry, SecretStats, SocketFactoryStats};
+use selvedge_traffic::tls::{SecretRef, SecretSource};
 use selvedge_traffic::{Discovery, Resource, ResourceKind, Transport, UpstreamTransport};
 use selvedge_upstream::{Cluster, Clusters};
 use selvedge_wire::drain::{self, Drains};
-use selvedge_xds::client::{Received, Refused, Update};
+use selvedge_wire::tls::{Material, Secret};
+use selvedge_xds::client::{DELTA_METHOD, Received, Refused, Update};
+use selvedge_xds::secret::{Content, SecretUpdate};
 use selvedge_xds::{ClientSession, Encoded, Node};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::fetch::Fetches;
 use super::stream::{Link, LinkEvent};
 use super::{ClusterToken, Effect, Phase, ProxyState};
 use crate::ConfigSnapshot;
@@ -50,6 +55,13 @@ pub struct Driver {
     left: watch::Sender<bool>,
     /// Resources that the state has refused so far.
     refusals: usize,
+    fetches: Fetches,
+    /// Held until the workers hold them: what nobody holds is forgotten.
+    counted: HashMap<SocketAddr, SocketFactoryStats>,
+    /// Secrets that are asked for on the stream of everything else.
+    ads_secrets: BTreeSet<String>,
+    /// Digests of the secrets in force: one that comes again unchanged changes nothing.
+    secret_digests: HashMap<SecretRef, u64>,
     started: Instant,
 }
 
@@ -84,7 +96,12 @@ impl Driver {
             user_agent: "selvedge".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let state = Arc::new(Mutex::new(ProxyState::new(bootstrap.initial_fetch_timeout)));
+        let mut state = ProxyState::new(bootstrap.initial_fetch_timeout);
+        if bootstrap.sds_socket.is_some() {
+            state = state.with_secret_socket();
+        }
+        let state = Arc::new(Mutex::new(state));
+        let fetches = Fetches::new(node.clone(), bootstrap.sds_socket.clone(), registry.clone(), !seed);
         let (snapshot, watched_snapshot) = watch::channel(Arc::new(ConfigSnapshot::default()));
         let (phase, watched_phase) = watch::channel(Phase::default());
         let (left, watched_left) = watch::channel(false);
@@ -105,6 +122,10 @@ impl Driver {
             leaving: false,
             left,
             refusals: 0,
+            fetches,
+            counted: HashMap::new(),
+            ads_secrets: BTreeSet::new(),
+            secret_digests: HashMap::new(),
             started: Instant::now(),
         };
         let watched = Watched { state, snapshot: watched_snapshot, phase: watched_phase, left: watched_left };
@@ -124,6 +145,11 @@ impl Driver {
                     if let Ok(token) = warm {
                         self.state().handle_warmed(token, Instant::now());
                     }
+                }
+                Some(fetched) = self.fetches.next() => {
+                    let refused = self.apply_secrets(&fetched.name.source, &fetched.update);
+                    // A stream that ended meanwhile needs no answer.
+                    let _ = fetched.applied.send((fetched.update, refused));
                 }
                 () = tokio::time::sleep_until(wake_at.into()) => self.handle_time(&mut link),
                 () = drain::begun(&mut drain), if !self.leaving => {
@@ -157,7 +183,7 @@ impl Driver {
         let now = Instant::now();
         let due = self.session.next_timeout(now).is_some_and(|at| at <= now);
         if due && matches!(link, Link::Closed) && !self.leaving {
-            *link = Link::connect(&self.endpoint);
+            *link = Link::connect(&self.endpoint, DELTA_METHOD);
         }
         if self.answer_by.is_some_and(|at| at <= now) {
             *link = Link::Closed;
@@ -184,6 +210,13 @@ impl Driver {
                     self.registry.server().control_plane_connected_state.set(1);
                     while let Some(update) = self.session.poll_update() {
                         self.apply(update);
+                    }
+                    while let Some(update) = self.session.poll_secrets() {
+                        let refused = self.apply_secrets(&SecretSource::Ads, &update);
+                        self.session.handle_secrets_applied(&update, &refused);
+                        for received in &update.changed {
+                            SecretStats::new(&self.registry, &received.secret.name).asked();
+                        }
                     }
                 }
                 Err(fault) => {
@@ -261,7 +294,11 @@ impl Driver {
     fn carry_out_one(&mut self, effect: Effect) {
         match effect {
             Effect::StartCluster { token, config, assignment } => {
+                let secrets = self.state().secrets_of_cluster(&config);
                 let cluster = self.clusters.start(config);
+                if secrets > 0 {
+                    SocketFactoryStats::of_cluster(&self.registry, &cluster.config.name).updated(secrets);
+                }
                 if matches!(cluster.config.discovery, Discovery::Eds { .. }) {
                     cluster.stats.update_attempt.inc();
                 }
@@ -301,6 +338,17 @@ impl Driver {
                 self.running.retain(|_, running| !running.cluster.is_removed());
                 self.save_soon();
             }
+            Effect::Secrets(wanted) => {
+                let ads = wanted.iter().filter(|name| name.source == SecretSource::Ads);
+                let ads: BTreeSet<String> = ads.map(|name| name.name.clone()).collect();
+                let fresh = ads.iter().filter(|name| !self.ads_secrets.contains(*name));
+                fresh.for_each(|name| SecretStats::new(&self.registry, name).asked());
+                self.ads_secrets.clone_from(&ads);
+                self.session.want_secrets(ads);
+                self.fetches.want(&wanted);
+                self.clusters.secrets().retain(&wanted);
+                self.secret_digests.retain(|name, _| wanted.contains(name));
+            }
             Effect::Listen => {
                 self.session.listen();
                 self.registry.server().lds_update_attempt.inc();
@@ -330,7 +378,8 @@ impl Driver {
         }
     }
 
-    fn count_listeners(&self, snapshot: &ConfigSnapshot) {
+    fn count_listeners(&mut self, snapshot: &ConfigSnapshot) {
+        let mut fresh = Vec::new();
         let stats = self.registry.server();
         let before = self.snapshot.borrow();
         let find = |snapshot: &ConfigSnapshot, name: &str| {
@@ -341,12 +390,23 @@ impl Driver {
             match find(&before, &listener.config.name) {
                 None => stats.listener_added.inc(),
                 Some(known) if !Arc::ptr_eq(&known, &listener.config) => stats.listener_modified.inc(),
-                Some(_) => {}
+                Some(_) => continue,
             }
+            fresh.push(Arc::clone(&listener.config));
         }
         let gone = before.listeners.iter().filter(|listener| find(snapshot, &listener.config.name).is_none());
         stats.listener_removed.add(gone.count() as u64);
         stats.total_listeners_active.set(snapshot.listeners.len() as u64);
+        drop(before);
+        for listener in fresh {
+            let secrets = self.state().secrets_of_listener(&listener);
+            if secrets > 0 {
+                let stats = SocketFactoryStats::of_listener(&self.registry, listener.address);
+                stats.updated(secrets);
+                self.counted.insert(listener.address, stats);
+            }
+        }
+        self.counted.retain(|address, _| snapshot.listeners.iter().any(|it| it.config.address == *address));
     }
 
     fn save_soon(&mut self) {
@@ -378,6 +438,66 @@ impl Driver {
             }
             ResourceKind::Endpoints | ResourceKind::Routes => {}
         }
+    }
+
+    /// Puts secrets in force; those that cannot be used, here or by decoding.
+    fn apply_secrets(&mut self, source: &SecretSource, update: &SecretUpdate) -> Vec<Refused> {
+        let now = Instant::now();
+        let mut refused = update.refused.clone();
+        for name in refused.iter().map(|refused| &refused.resource) {
+            SecretStats::new(&self.registry, name).came(false);
+        }
+        for received in &update.changed {
+            let name = SecretRef { name: received.secret.name.clone(), source: source.clone() };
+            // What nobody asked for, or not any more.
+            if !self.state().wants_secret(&name) {
+                continue;
+            }
+            let stats = SecretStats::new(&self.registry, &name.name);
+            if self.secret_digests.get(&name) != Some(&received.digest) {
+                let outcome = self.put_in_force(&name, &received.secret.content);
+                stats.came(outcome.is_ok());
+                if let Err(reason) = outcome {
+                    refused.push(Refused { resource: name.name, reason });
+                    continue;
+                }
+                self.count_users(&name);
+            } else {
+                stats.came(true);
+            }
+            self.secret_digests.insert(name.clone(), received.digest);
+            self.state().handle_secret(&name, &received.version, now);
+        }
+        for refused in &refused {
+            tracing::warn!(secret = refused.resource, reason = refused.reason, "secret rejected");
+            self.state().handle_secret_failed(&refused.resource, &refused.reason, now);
+        }
+        for name in &update.removed {
+            let name = SecretRef { name: name.clone(), source: source.clone() };
+            tracing::warn!(secret = name.name, "the secret discovery service knows no such secret");
+            self.state().handle_secret_absent(&name, now);
+        }
+        refused
+    }
+
+    fn count_users(&self, name: &SecretRef) {
+        let (listeners, clusters) = self.state().users_of(name);
+        let listeners =
+            listeners.into_iter().map(|address| SocketFactoryStats::of_listener(&self.registry, address));
+        let clusters = clusters.iter().map(|name| SocketFactoryStats::of_cluster(&self.registry, name));
+        listeners.chain(clusters).for_each(|stats| stats.updated(1));
+    }
+
+    fn put_in_force(&self, name: &SecretRef, content: &Content) -> Result<(), String> {
+        let secret = match content {
+            Content::Certificate { chain, key } => {
+                let material = Material::read(chain, key).map_err(|invalid| describe(&invalid))?;
+                Secret::Certificate(Box::new(material))
+            }
+            Content::Files { chain, key } => Secret::Files { chain: chain.clone(), key: key.clone() },
+            Content::Validation(validation) => Secret::Validation(validation.clone()),
+        };
+        self.clusters.secrets().set(name, secret).map_err(|invalid| describe(&invalid))
     }
 
     /// What asks for certificates that cannot be read.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use selvedge_traffic::tls::SecretRef;
 use selvedge_traffic::{Cluster, Listener, LoadAssignment, RouteTable};
 
 use super::{Failure, ProxyState};
@@ -25,6 +26,14 @@ pub struct Kind<T> {
     pub failures: Vec<(String, Failure)>,
 }
 
+/// A secret that is asked for; nothing of what is in it.
+#[derive(Clone, Debug)]
+pub struct DumpedSecret {
+    pub name: SecretRef,
+    /// `None` while it is awaited, and if whoever was asked knows no such secret.
+    pub in_force: Option<(String, Instant)>,
+}
+
 /// Everything.
 #[derive(Clone, Debug)]
 pub struct Dump {
@@ -33,6 +42,9 @@ pub struct Dump {
     pub routes: Kind<RouteTable>,
     /// With their versions.
     pub endpoints: Vec<(String, Arc<LoadAssignment>)>,
+    pub secrets: Vec<DumpedSecret>,
+    /// Secrets whose latest version cannot be used.
+    pub secret_failures: Vec<(String, Failure)>,
 }
 
 impl ProxyState {
@@ -65,6 +77,21 @@ impl ProxyState {
                 warming: routes.values().filter_map(|entry| entry.pending.as_ref()).map(table).collect(),
                 failures: self.routes.failures.to_vec(),
             },
+            secrets: self
+                .secrets
+                .wanted
+                .iter()
+                .map(|name| DumpedSecret {
+                    name: name.clone(),
+                    in_force: self
+                        .secrets
+                        .answered
+                        .get(name)
+                        .filter(|answered| answered.exists)
+                        .map(|answered| (answered.version.clone(), answered.since)),
+                })
+                .collect(),
+            secret_failures: self.secrets.failures.to_vec(),
             endpoints: assignments.map(|it| (it.version.clone(), Arc::clone(&it.endpoints))).collect(),
         }
     }

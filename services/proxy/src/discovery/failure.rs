@@ -29,6 +29,10 @@ impl Failures {
         self.0.remove(name);
     }
 
+    pub(super) fn retain(&mut self, stays: impl Fn(&str) -> bool) {
+        self.0.retain(|name, _| stays(name));
+    }
+
     pub(super) fn to_vec(&self) -> Vec<(String, Failure)> {
         self.0.iter().map(|(name, failure)| (name.clone(), failure.clone())).collect()
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use selvedge_traffic::Listener;
+use selvedge_traffic::tls::SecretRef;
 
 use super::failure::Failures;
-use super::references::{listener_clusters, route_tables};
+use super::references::{listener_clusters, listener_secrets, route_tables};
 use super::routes::RouteTables;
 use super::validate::Invalid;
 use super::{HOLD_MAX, validate};
@@ -54,11 +55,12 @@ impl ListenerTable {
     }
 
     /// Puts in force what has all its routes and clusters. Routes that have not come hold a listener for ever or, if
-    /// there is one, for `fetch_limit`; clusters for [`HOLD_MAX`].
+    /// there is one, for `fetch_limit`; clusters and secrets for [`HOLD_MAX`].
     pub(super) fn promote(
         &mut self,
         routes: &RouteTables,
         is_usable: impl Fn(&str) -> bool,
+        has_secret: impl Fn(&SecretRef) -> bool,
         fetch_limit: Option<std::time::Duration>,
         now: Instant,
     ) {
@@ -68,7 +70,8 @@ impl ListenerTable {
                 let routed = given_up
                     || route_tables(&pending.config).into_iter().all(|name| routes.current(name).is_some());
                 let served = pending.since + HOLD_MAX <= now
-                    || listener_clusters(&pending.config).into_iter().all(&is_usable);
+                    || listener_clusters(&pending.config).into_iter().all(&is_usable)
+                        && listener_secrets(&pending.config).all(&has_secret);
                 routed && served
             });
             if ready {
@@ -96,6 +99,12 @@ impl ListenerTable {
     pub(super) fn wants_table(&self, name: &str) -> bool {
         let mut versions = self.entries.values().flat_map(|entry| entry.active.iter().chain(&entry.pending));
         versions.any(|version| route_tables(&version.config).contains(name))
+    }
+
+    /// All definitions that serve or are to.
+    pub(super) fn definitions(&self) -> impl Iterator<Item = &Listener> {
+        let versions = self.entries.values().flat_map(|entry| entry.active.iter().chain(&entry.pending));
+        versions.map(|version| &*version.config)
     }
 
     pub(super) fn next_release(

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use selvedge_traffic::{Action, FilterChain, Listener, Network, RouteSource, RouteTable};
+use selvedge_traffic::tls::{Certificate, SecretRef, Trust, Validation};
+use selvedge_traffic::{
+    Action, Cluster, FilterChain, Listener, Network, RouteSource, RouteTable, Transport, UpstreamTransport,
+};
 
 /// The names of route tables that a listener asks for.
 pub(super) fn route_tables(listener: &Listener) -> BTreeSet<&str> {
@@ -47,6 +50,37 @@ pub(super) fn table_clusters(table: &RouteTable) -> BTreeSet<&str> {
         })
         .flatten()
         .collect()
+}
+
+/// The secrets that a listener asks for.
+pub(super) fn listener_secrets(listener: &Listener) -> impl Iterator<Item = &SecretRef> {
+    chains(listener).flat_map(|chain| match &chain.transport {
+        Transport::Plain => [None, None].into_iter().flatten(),
+        Transport::Tls(tls) => secrets(Some(&tls.certificate), tls.validation.as_ref()),
+    })
+}
+
+/// The secrets that a cluster asks for.
+pub(super) fn cluster_secrets(cluster: &Cluster) -> impl Iterator<Item = &SecretRef> {
+    match &cluster.transport {
+        UpstreamTransport::Plain => [None, None].into_iter().flatten(),
+        UpstreamTransport::Tls(tls) => secrets(tls.certificate.as_ref(), tls.validation.as_ref()),
+    }
+}
+
+fn secrets<'a>(
+    certificate: Option<&'a Certificate>,
+    validation: Option<&'a Validation>,
+) -> std::iter::Flatten<std::array::IntoIter<Option<&'a SecretRef>, 2>> {
+    let certificate = match certificate {
+        Some(Certificate::Sds(secret)) => Some(secret),
+        Some(Certificate::Files { .. }) | None => None,
+    };
+    let trust = match validation.map(|validation| &validation.trust) {
+        Some(Trust::Sds(secret)) => Some(secret),
+        _ => None,
+    };
+    [certificate, trust].into_iter().flatten()
 }
 
 pub(super) fn chains(listener: &Listener) -> impl Iterator<Item = &FilterChain> {

@@ -1,16 +1,19 @@
 //! The decisions: which configuration is in force.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use selvedge_traffic::{Cluster, LoadAssignment, Resource, ResourceKind};
+use selvedge_traffic::tls::SecretRef;
+use selvedge_traffic::{Cluster, Listener, LoadAssignment, Resource, ResourceKind};
 use selvedge_xds::client::{Refused, Update};
 
 use super::clusters::{ClusterTable, ClusterToken};
 use super::listeners::ListenerTable;
-use super::references::{listener_clusters, table_clusters};
+use super::references::{cluster_secrets, listener_clusters, listener_secrets, table_clusters};
 use super::routes::RouteTables;
+use super::secrets::SecretTable;
 use super::validate;
 use crate::ConfigSnapshot;
 
@@ -27,6 +30,8 @@ pub enum Effect {
     ActivateCluster(ClusterToken),
     /// No route leads to it any more.
     RemoveCluster(String),
+    /// Ask for exactly these secrets; [`ProxyState::handle_secret`] when one has come.
+    Secrets(BTreeSet<SecretRef>),
     /// Ask for listeners: the clusters are there.
     Listen,
     /// Serve this.
@@ -55,6 +60,9 @@ pub struct ProxyState {
     pub(super) clusters: ClusterTable,
     pub(super) routes: RouteTables,
     pub(super) listeners: ListenerTable,
+    pub(super) secrets: SecretTable,
+    /// There is a local secret discovery socket.
+    has_secret_socket: bool,
     answered: BTreeSet<ResourceKind>,
     fetch_limit: Option<Duration>,
     phase: Phase,
@@ -66,6 +74,12 @@ impl ProxyState {
     /// `fetch_limit`: a resource that has not come by then is gone on without; `None` waits for ever.
     pub fn new(fetch_limit: Option<Duration>) -> Self {
         Self { fetch_limit, ..Self::default() }
+    }
+
+    /// There is a local secret discovery socket; without one, what names it is refused.
+    #[must_use]
+    pub fn with_secret_socket(self) -> Self {
+        Self { has_secret_socket: true, ..self }
     }
 
     pub fn phase(&self) -> Phase {
@@ -135,6 +149,48 @@ impl ProxyState {
         self.reconcile(now);
     }
 
+    /// Whether anything asks for a secret.
+    pub fn wants_secret(&self, name: &SecretRef) -> bool {
+        self.secrets.wanted.contains(name)
+    }
+
+    /// The listeners that serve with a secret, and the clusters.
+    pub fn users_of(&self, name: &SecretRef) -> (BTreeSet<SocketAddr>, BTreeSet<String>) {
+        let listeners = self.snapshot.listeners.iter().map(|active| &active.config);
+        let listeners = listeners.filter(|listener| listener_secrets(listener).any(|it| it == name));
+        let clusters = self.clusters.started();
+        let clusters = clusters.filter(|cluster| cluster_secrets(cluster).any(|it| it == name));
+        let clusters = clusters.map(|cluster| cluster.name.clone()).collect();
+        (listeners.map(|listener| listener.address).collect(), clusters)
+    }
+
+    /// How many of a listener's secrets are in force.
+    pub fn secrets_of_listener(&self, listener: &Listener) -> usize {
+        listener_secrets(listener).filter(|name| self.secrets.is_in_force(name)).count()
+    }
+
+    /// How many of a cluster's secrets are in force.
+    pub fn secrets_of_cluster(&self, cluster: &Cluster) -> usize {
+        cluster_secrets(cluster).filter(|name| self.secrets.is_in_force(name)).count()
+    }
+
+    /// A secret is in force, under a version.
+    pub fn handle_secret(&mut self, name: &SecretRef, version: &str, now: Instant) {
+        self.secrets.arrived(name, version, now);
+        self.reconcile(now);
+    }
+
+    /// Whoever was asked knows no such secret: nobody waits for it any longer.
+    pub fn handle_secret_absent(&mut self, name: &SecretRef, now: Instant) {
+        self.secrets.absent(name, now);
+        self.reconcile(now);
+    }
+
+    /// A secret that came cannot be used.
+    pub fn handle_secret_failed(&mut self, name: &str, details: &str, now: Instant) {
+        self.secrets.failures.add(name, details, now);
+    }
+
     /// A listener that is in force cannot be served: its address is taken, say.
     pub fn handle_listener_failed(&mut self, name: &str, details: &str, now: Instant) {
         self.failed(ResourceKind::Listener, name, details, now);
@@ -147,6 +203,7 @@ impl ProxyState {
             .and_then(|limit| self.clusters.waiting_for_endpoints().map(|(_, since)| since + limit).min());
         let waits = [
             endpoints,
+            self.clusters.next_start(),
             self.clusters.next_removal(),
             self.routes.next_release(),
             self.listeners.next_release(self.fetch_limit, now),
@@ -183,7 +240,7 @@ impl ProxyState {
     fn accept(&mut self, resource: Resource, version: &str, now: Instant) -> Result<(), validate::Invalid> {
         match resource {
             Resource::Cluster(cluster) => {
-                validate::cluster(&cluster)?;
+                self.check_secrets(cluster_secrets(&cluster))?;
                 self.change_clusters(|clusters, effects| clusters.accept(cluster, version, now, effects));
             }
             Resource::Endpoints(assignment) => {
@@ -192,7 +249,10 @@ impl ProxyState {
                     clusters.assign(&name, assignment, version, effects)
                 });
             }
-            Resource::Listener(listener) => self.listeners.accept(listener, version, now)?,
+            Resource::Listener(listener) => {
+                self.check_secrets(listener_secrets(&listener))?;
+                self.listeners.accept(listener, version, now)?;
+            }
             Resource::Routes(table) => {
                 let table = Arc::new(table);
                 validate::routes(&table)?;
@@ -200,6 +260,19 @@ impl ProxyState {
             }
         }
         Ok(())
+    }
+
+    fn check_secrets<'a>(
+        &self,
+        secrets: impl Iterator<Item = &'a SecretRef>,
+    ) -> Result<(), validate::Invalid> {
+        validate::secrets(secrets, &self.wanted_secrets(), self.has_secret_socket)
+    }
+
+    /// What all definitions ask for, those in force and those to come.
+    fn wanted_secrets(&self) -> BTreeSet<SecretRef> {
+        let clusters = self.clusters.definitions().flat_map(cluster_secrets);
+        clusters.chain(self.listeners.definitions().flat_map(listener_secrets)).cloned().collect()
     }
 
     fn withdraw(&mut self, kind: ResourceKind, name: &str, now: Instant) {
@@ -233,17 +306,31 @@ impl ProxyState {
 
     /// Moves everything forward that can move: routes, then listeners, then what nobody needs any more.
     fn reconcile(&mut self, now: Instant) {
-        let Self { clusters, routes, listeners, .. } = self;
+        self.follow_secrets();
+        let Self { clusters, routes, listeners, secrets, effects, .. } = self;
+        let has_secrets = |cluster: &Cluster| cluster_secrets(cluster).all(|name| secrets.is_answered(name));
+        let mut started = Vec::new();
+        clusters.start(has_secrets, now, &mut started);
+        effects.extend(started);
         let is_usable = |name: &str| clusters.is_usable(name);
         routes.retain(|name| listeners.wants_table(name));
         routes.promote(is_usable, now);
-        listeners.promote(routes, is_usable, self.fetch_limit, now);
+        let has_secret = |name: &SecretRef| secrets.is_answered(name);
+        listeners.promote(routes, is_usable, has_secret, self.fetch_limit, now);
         self.publish();
         let used = self.used_clusters();
         self.change_clusters(|clusters, effects| {
             clusters.remove_unused(|name| used.contains(name), now, effects);
         });
+        self.follow_secrets();
         self.advance();
+    }
+
+    fn follow_secrets(&mut self) {
+        let wanted = self.wanted_secrets();
+        if self.secrets.want(wanted) {
+            self.effects.push_back(Effect::Secrets(self.secrets.wanted.clone()));
+        }
     }
 
     fn publish(&mut self) {

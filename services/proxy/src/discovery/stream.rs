@@ -1,4 +1,4 @@
-//! The stream to the control plane: gRPC over HTTP/2, messages as bytes.
+//! A discovery stream: gRPC over HTTP/2, messages as bytes.
 
 use std::error::Error as _;
 use std::io;
@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes};
 use hyper_util::rt::TokioIo;
 use selvedge_wire::tls::{Trust, TrustedStream};
-use selvedge_xds::client::DELTA_METHOD;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::client::Grpc;
@@ -36,10 +35,13 @@ type Opening = Pin<Box<dyn Future<Output = Result<Channel, tonic::transport::Err
 type Calling = Pin<Box<dyn Future<Output = io::Result<TokioIo<TrustedStream>>> + Send>>;
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Streaming<Bytes>>, Status>> + Send>>;
 
-/// A link to the control plane in whichever state it is.
+/// A link to a discovery service in whichever state it is.
 pub(super) enum Link {
     Closed,
-    Connecting(Opening),
+    Connecting {
+        opening: Opening,
+        method: &'static str,
+    },
     /// Requests flow; the answer to the call itself is outstanding.
     Calling {
         requests: Option<mpsc::Sender<Bytes>>,
@@ -61,10 +63,10 @@ pub(super) enum LinkEvent {
 }
 
 impl Link {
-    /// Begins to connect.
-    pub(super) fn connect(endpoint: &XdsEndpoint) -> Self {
+    /// Begins to connect, to call a method.
+    pub(super) fn connect(endpoint: &XdsEndpoint, method: &'static str) -> Self {
         let (uri, endpoint) = (endpoint.uri(), endpoint.clone());
-        Self::Connecting(Box::pin(async move {
+        let opening: Opening = Box::pin(async move {
             let channel = Endpoint::from_shared(uri)?
                 .connect_timeout(CONNECT_TIMEOUT)
                 .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
@@ -77,7 +79,8 @@ impl Link {
                 }
                 _ => channel.connect().await,
             }
-        }))
+        });
+        Self::Connecting { opening, method }
     }
 
     /// Sends a request; a link that takes no more is broken and says so at [`Link::event`].
@@ -88,7 +91,7 @@ impl Link {
             }
             // After `finish` nothing is said any more.
             Self::Calling { requests: None, .. } | Self::Open { requests: None, .. } => true,
-            Self::Closed | Self::Connecting(_) => false,
+            Self::Closed | Self::Connecting { .. } => false,
         };
         if !sent {
             *self = Self::Closed;
@@ -100,7 +103,7 @@ impl Link {
     pub(super) fn finish(&mut self) {
         match self {
             Self::Calling { requests, .. } | Self::Open { requests, .. } => *requests = None,
-            Self::Closed | Self::Connecting(_) => *self = Self::Closed,
+            Self::Closed | Self::Connecting { .. } => *self = Self::Closed,
         }
     }
 
@@ -109,10 +112,11 @@ impl Link {
         let closed = loop {
             match self {
                 Self::Closed => std::future::pending().await,
-                Self::Connecting(opening) => match opening.as_mut().await {
+                Self::Connecting { opening, method } => match opening.as_mut().await {
                     Ok(channel) => {
                         let (requests, queued) = mpsc::channel(REQUESTS_MAX);
-                        *self = Self::Calling { requests: Some(requests), call: call(channel, queued) };
+                        let call = call(channel, method, queued);
+                        *self = Self::Calling { requests: Some(requests), call };
                         return LinkEvent::Connected;
                     }
                     Err(error) => break text(&error),
@@ -126,7 +130,7 @@ impl Link {
                 },
                 Self::Open { responses, .. } => match responses.message().await {
                     Ok(Some(message)) => return LinkEvent::Response(message),
-                    Ok(None) => break "the control plane ended the stream".to_owned(),
+                    Ok(None) => break "the service ended the stream".to_owned(),
                     Err(status) => break refused(&status),
                 },
             }
@@ -158,11 +162,11 @@ impl Service<Uri> for Caller {
     }
 }
 
-fn call(channel: Channel, requests: mpsc::Receiver<Bytes>) -> Answering {
+fn call(channel: Channel, method: &'static str, requests: mpsc::Receiver<Bytes>) -> Answering {
     Box::pin(async move {
         let mut grpc = Grpc::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
         grpc.ready().await.map_err(|error| Status::unavailable(text(&error)))?;
-        let method = PathAndQuery::from_static(DELTA_METHOD);
+        let method = PathAndQuery::from_static(method);
         grpc.streaming(Request::new(ReceiverStream::new(requests)), method, RawCodec).await
     })
 }

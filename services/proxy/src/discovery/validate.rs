@@ -1,17 +1,19 @@
 //! What this proxy cannot honour is rejected, never served half.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use selvedge_telemetry::AccessLogs;
 use selvedge_telemetry::access_log::FormatError;
 use selvedge_traffic::compiled::TableInvalid;
-use selvedge_traffic::tls::{Certificate, Trust, Validation};
+use selvedge_traffic::tls::{SecretRef, SecretSource};
 use selvedge_traffic::{
-    AccessLog, Cluster, CompiledRoutes, FilterEntry, HttpFilter, Listener, Network, RouteSource, RouteTable,
-    Transport, UpstreamTransport,
+    AccessLog, CompiledRoutes, FilterEntry, HttpFilter, Listener, Network, RouteSource, RouteTable,
 };
 use thiserror::Error;
 
+use super::SECRETS_MAX;
+use super::fetch::target;
 use super::references::chains;
 use crate::request::edit::{Edits, HeaderInvalid};
 use crate::request::filter::jwt;
@@ -21,6 +23,8 @@ use crate::request::filter::jwt;
 pub(super) enum Invalid {
     #[error("secret {0:?}: no secret discovery service is known")]
     Secret(String),
+    #[error("more than {SECRETS_MAX} secrets are asked for")]
+    TooManySecrets,
     #[error("filter {name:?}: {reason}")]
     Filter { name: String, reason: String },
     #[error(transparent)]
@@ -33,10 +37,29 @@ pub(super) enum Invalid {
     AddressTaken { address: std::net::SocketAddr, listener: String },
 }
 
-pub(super) fn cluster(cluster: &Cluster) -> Result<(), Invalid> {
-    match &cluster.transport {
-        UpstreamTransport::Plain => Ok(()),
-        UpstreamTransport::Tls(tls) => secrets(tls.certificate.as_ref(), tls.validation.as_ref()),
+/// Whether somebody can be asked for all of these secrets, and there are not too many with those that are asked for.
+pub(super) fn secrets<'a>(
+    secrets: impl Iterator<Item = &'a SecretRef>,
+    known: &BTreeSet<SecretRef>,
+    has_socket: bool,
+) -> Result<(), Invalid> {
+    let mut fresh = BTreeSet::new();
+    for secret in secrets {
+        let found = match &secret.source {
+            SecretSource::Ads => true,
+            SecretSource::Socket => has_socket,
+            SecretSource::Target(uri) => target(uri).is_some(),
+        };
+        if !found {
+            return Err(Invalid::Secret(secret.name.clone()));
+        }
+        if !known.contains(secret) {
+            fresh.insert(secret);
+        }
+    }
+    match known.len() + fresh.len() > SECRETS_MAX {
+        true => Err(Invalid::TooManySecrets),
+        false => Ok(()),
     }
 }
 
@@ -49,9 +72,6 @@ pub(super) fn routes(table: &Arc<RouteTable>) -> Result<(), Invalid> {
 pub(super) fn listener(listener: &Listener) -> Result<(), Invalid> {
     access_logs(&listener.access_logs)?;
     for chain in chains(listener) {
-        if let Transport::Tls(tls) = &chain.transport {
-            secrets(Some(&tls.certificate), tls.validation.as_ref())?;
-        }
         match &chain.network {
             Network::Http(connection) => {
                 access_logs(&connection.access_logs)?;
@@ -78,16 +98,6 @@ fn filter(entry: &FilterEntry) -> Result<(), Invalid> {
         | HttpFilter::Cors
         | HttpFilter::Fault(_)
         | HttpFilter::Compressor(_) => Ok(()),
-    }
-}
-
-fn secrets(certificate: Option<&Certificate>, validation: Option<&Validation>) -> Result<(), Invalid> {
-    let trust = validation.map(|validation| &validation.trust);
-    match (certificate, trust) {
-        (Some(Certificate::Sds(secret)), _) | (_, Some(Trust::Sds(secret))) => {
-            Err(Invalid::Secret(secret.name.clone()))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use selvedge_http::refusal::Admission;
 use selvedge_telemetry::{
     AccessLogger, AccessLogs, Extension, HttpStats, ListenerHttpStats, ListenerStats, Registry, Sharded,
-    SslStats, TcpStats,
+    SocketFactoryStats, SslStats, TcpStats,
 };
 use selvedge_traffic::chain::{self, Incoming};
 use selvedge_traffic::compiled::{CompiledRoutes, TableInvalid};
@@ -58,6 +58,8 @@ pub(crate) struct CompiledListener {
     pub(crate) opens_at_once: bool,
     /// What its handshakes count, if it makes any.
     pub(crate) ssl: Option<SslStats>,
+    /// What it counts of its secrets, likewise.
+    pub(crate) secrets: Option<SocketFactoryStats>,
 }
 
 /// A filter chain.
@@ -164,6 +166,8 @@ impl CompiledListener {
             loggers: telemetry.loggers(&config.access_logs)?,
             inspects: inspects(&config),
             ssl: is_encrypted(&config).then(|| SslStats::of_listener(&telemetry.registry, config.address)),
+            secrets: is_encrypted(&config)
+                .then(|| SocketFactoryStats::of_listener(&telemetry.registry, config.address)),
             opens_at_once: !inspects(&config) && !is_encrypted(&config),
             inbound: is_inbound(&config),
             extension: telemetry.registry.extension().filter(|_| is_inbound(&config)).map(Arc::clone),

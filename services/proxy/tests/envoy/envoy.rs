@@ -21,7 +21,7 @@ pub(crate) struct Envoy {
     _folder: tempfile::TempDir,
 }
 
-fn find() -> Option<PathBuf> {
+pub(crate) fn find() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("SELVEDGE_ENVOY") {
         return Some(path.into());
     }

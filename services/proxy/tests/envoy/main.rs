@@ -3,6 +3,10 @@
 //! Without an Envoy (`SELVEDGE_ENVOY`, or the one in `target/venv`) our proxy alone is held to what is expected.
 
 mod access;
+mod agent;
+#[allow(dead_code, reason = "shared with the tests of the request path")]
+#[path = "../path/authority.rs"]
+mod authority;
 mod authorization;
 #[allow(dead_code, reason = "shared with the tests of discovery")]
 #[path = "../run/control_plane.rs"]
@@ -13,7 +17,10 @@ mod limits;
 #[path = "../path/mesh.rs"]
 mod mesh;
 mod planes;
+mod secrets;
 mod service;
+mod side;
+mod svid;
 mod tokens;
 #[allow(dead_code, reason = "shared with the tests of the request path")]
 #[path = "../path/upstream.rs"]

@@ -2,6 +2,7 @@
 //! configuration given by hand.
 
 mod access;
+mod authority;
 mod care;
 mod downgrade;
 mod filters;

@@ -1,6 +1,5 @@
 //! TLS on both sides: between two proxies, with curl and OpenSSL as peers, and with peers that should not be believed.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Output, Stdio};
@@ -9,106 +8,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+    CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, KeyIdMethod,
+    RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use selvedge_traffic::listener::DetectedTransport;
-use selvedge_traffic::matching::TextMatch;
-use selvedge_traffic::tls::{
-    Certificate, DownstreamTls, NameKind, NameMatch, Trust, UpstreamTls, Validation, Versions,
-};
+use selvedge_traffic::tls::{DownstreamTls, NameKind, Pem, UpstreamTls, Versions};
 use selvedge_traffic::{
     CertificateForwarding, ChainMatch, ClientCertificate, Cluster, FilterChain, HttpConnection, Network,
     TcpProxy, Transport, UpstreamTransport, WeightedCluster,
 };
 
+use crate::authority::Authority;
 use crate::mesh::{Mesh, cluster, forward, http, listener, route};
 use crate::upstream::Upstream;
-
-/// An authority and the folder of what it issues.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    folder: tempfile::TempDir,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(rcgen::DnType::CommonName, "authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
-        Self { issuer: Issuer::new(params, key), folder }
-    }
-
-    fn path(&self, file: &str) -> String {
-        self.folder.path().join(file).to_str().unwrap().to_owned()
-    }
-
-    /// Issues `<name>.pem` and `<name>.key`, each put in place whole.
-    fn issue(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) {
-        let (chain, key) = self.pair(name, change);
-        self.put(&format!("{name}.pem"), &chain);
-        self.put(&format!("{name}.key"), &key);
-    }
-
-    fn pair(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![format!("{name}.local")]).unwrap();
-        params.subject_alt_names.push(SanType::URI(format!("spiffe://m/{name}").try_into().unwrap()));
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        change(&mut params);
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
-    }
-
-    fn put(&self, file: &str, content: &str) {
-        let new = self.path(&format!("{file}.new"));
-        fs::write(&new, content).unwrap();
-        fs::rename(new, self.path(file)).unwrap();
-    }
-
-    fn certificate(&self, name: &str) -> Certificate {
-        Certificate::Files {
-            chain: self.path(&format!("{name}.pem")),
-            key: self.path(&format!("{name}.key")),
-        }
-    }
-
-    fn trust(&self, kind: NameKind, name: &str) -> Validation {
-        let name = NameMatch { kind, text: TextMatch::exact(name) };
-        Validation { names: vec![name], ..Validation::new(Trust::File { chain: self.path("ca.pem") }) }
-    }
-
-    /// A listener that wants `spiffe://m/a`.
-    fn strict(&self) -> DownstreamTls {
-        DownstreamTls {
-            validation: Some(self.trust(NameKind::Uri, "spiffe://m/a")),
-            require_client_certificate: true,
-            alpn: vec!["h2".into(), "http/1.1".into()],
-            ..DownstreamTls::new(self.certificate("b"))
-        }
-    }
-
-    fn curl(&self, address: SocketAddr, arguments: &[&str]) -> Output {
-        let ca = self.path("ca.pem");
-        let place = format!("b.local:{}:127.0.0.1", address.port());
-        Command::new("curl")
-            .args(["--silent", "--show-error", "--max-time", "20", "--cacert", &ca, "--resolve", &place])
-            .args(["--write-out", "\n%{http_code} %{http_version}"])
-            .args(arguments)
-            .arg(format!("https://b.local:{}/c", address.port()))
-            .output()
-            .expect("curl is installed")
-    }
-
-    fn curl_as(&self, address: SocketAddr, name: &str, arguments: &[&str]) -> Output {
-        let (chain, key) = (self.path(&format!("{name}.pem")), self.path(&format!("{name}.key")));
-        let arguments = [&["--cert", &chain, "--key", &key], arguments].concat();
-        self.curl(address, &arguments)
-    }
-}
 
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
@@ -197,7 +109,7 @@ fn two_proxies_know_each_other_and_rotate_without_one_failed_request() {
         assert_eq!(inner.secrets().in_use()[0].chain[0].serial, before, "half a pair changes nothing");
         authority.put("b.key", &key);
         inner.secrets().refresh();
-        assert_eq!(inner.secrets().in_use()[0].chain[0].serial, round.to_string());
+        assert_eq!(inner.secrets().in_use()[0].chain[0].serial, format!("{round:02x}"));
         authority.issue("a", |_| {});
         outer.secrets().refresh();
         let enough = asked.load(Ordering::Relaxed) + 60;
@@ -293,7 +205,7 @@ fn who_cannot_be_believed_is_refused_and_counted() {
     stranger.issue("a", |_| {});
 
     let mut tls = authority.strict();
-    tls.validation.as_mut().unwrap().crl = Some(authority.path("crl.pem"));
+    tls.validation.as_mut().unwrap().crl = Some(Pem::File(authority.path("crl.pem")));
     let upstream = Upstream::start();
     let mesh = Mesh::encrypted(tls, inbound(), vec![cluster("up", &[upstream.address])]);
     let mut expected = [0, 0, 0];

@@ -1,5 +1,6 @@
 //! A control plane for one proxy: the real server session behind a bare gRPC stream.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use selvedge_traffic::Resource;
 use selvedge_xds::ServerSession;
+use selvedge_xds::secret::{self, Request, Secret};
 use selvedge_xds::server::{Form, Scope, View};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -21,12 +23,15 @@ pub(crate) struct Seen {
     pub(crate) rejected: Vec<(String, String)>,
     /// Streams that the proxy has ended in an orderly way.
     pub(crate) left: usize,
+    /// What the proxy said about secrets.
+    pub(crate) secrets: Vec<Request>,
 }
 
 /// It serves until it is dropped.
 pub(crate) struct ControlPlane {
     pub(crate) address: SocketAddr,
     view: watch::Sender<Arc<View>>,
+    secrets: watch::Sender<Vec<(Secret, String)>>,
     seen: Arc<Mutex<Seen>>,
     revision: u64,
     _runtime: tokio::runtime::Runtime,
@@ -37,6 +42,8 @@ impl ControlPlane {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let (view, watched) = watch::channel(Arc::new(View::default()));
+        let (secrets, watched_secrets) = watch::channel(Vec::new());
+        let watched = (watched, watched_secrets);
         let seen: Arc<Mutex<Seen>> = Arc::default();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -46,7 +53,7 @@ impl ControlPlane {
                 tokio::spawn(connection(stream, watched.clone(), Arc::clone(&theirs)));
             }
         });
-        Self { address, view, seen, revision: 0, _runtime: runtime }
+        Self { address, view, secrets, seen, revision: 0, _runtime: runtime }
     }
 
     /// From here on the proxy is to have exactly these.
@@ -56,22 +63,29 @@ impl ControlPlane {
         self.view.send_replace(Arc::new(View::new(self.revision, encoded)));
     }
 
+    /// Hands out exactly these secrets to whoever asks for them, each with its version.
+    pub(crate) fn publish_secrets(&self, secrets: Vec<(Secret, String)>) {
+        self.secrets.send_replace(secrets);
+    }
+
     pub(crate) fn seen(&self) -> Seen {
         self.seen.lock().expect("no panic").clone()
     }
 }
 
-async fn connection(stream: TcpStream, view: watch::Receiver<Arc<View>>, seen: Arc<Mutex<Seen>>) {
+type Watched = (watch::Receiver<Arc<View>>, watch::Receiver<Vec<(Secret, String)>>);
+
+async fn connection(stream: TcpStream, watched: Watched, seen: Arc<Mutex<Seen>>) {
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
     while let Some(Ok((request, respond))) = connection.accept().await {
-        tokio::spawn(serve(request.into_body(), respond, view.clone(), Arc::clone(&seen)));
+        tokio::spawn(serve(request.into_body(), respond, watched.clone(), Arc::clone(&seen)));
     }
 }
 
 async fn serve(
     mut requests: h2::RecvStream,
     mut respond: h2::server::SendResponse<Bytes>,
-    mut view: watch::Receiver<Arc<View>>,
+    (mut view, mut secrets): Watched,
     seen: Arc<Mutex<Seen>>,
 ) {
     let head = http::Response::builder().header("content-type", "application/grpc").body(()).expect("valid");
@@ -79,6 +93,7 @@ async fn serve(
     let mut session = ServerSession::new(Form::Delta, Scope::Aggregated);
     session.set_view(view.borrow_and_update().clone());
     let mut bytes = BytesMut::new();
+    let (mut asked, mut sent, mut nonce) = (BTreeSet::new(), BTreeMap::new(), 0);
     loop {
         tokio::select! {
             chunk = requests.data() => match chunk {
@@ -96,12 +111,31 @@ async fn serve(
                 }
             },
             _ = view.changed() => session.set_view(view.borrow_and_update().clone()),
+            _ = secrets.changed() => {}
             () = tokio::time::sleep(TICK) => {}
         }
         while let Some(message) = message(&mut bytes) {
+            if let Some(request) = Request::decode_delta(&message) {
+                asked.extend(request.names.iter().cloned());
+                seen.lock().expect("no panic").secrets.push(request);
+                continue;
+            }
             session.handle_request(&message).expect("the proxy speaks the protocol");
         }
         while let Some(response) = session.poll_response(Instant::now()) {
+            if responses.send_data(framed(&response), false).is_err() {
+                return;
+            }
+        }
+        let due: Vec<(Secret, String)> = secrets.borrow_and_update().clone();
+        let due = due.into_iter().filter(|(secret, version)| {
+            asked.contains(&secret.name) && sent.get(&secret.name) != Some(version)
+        });
+        let due: Vec<_> = due.collect();
+        if !due.is_empty() {
+            nonce += 1;
+            let response = secret::delta_response(&format!("s{nonce}"), &due, &[]);
+            sent.extend(due.into_iter().map(|(secret, version)| (secret.name, version)));
             if responses.send_data(framed(&response), false).is_err() {
                 return;
             }
@@ -112,7 +146,7 @@ async fn serve(
 }
 
 /// gRPC's frame: not compressed, length, message.
-fn message(bytes: &mut BytesMut) -> Option<Bytes> {
+pub(crate) fn message(bytes: &mut BytesMut) -> Option<Bytes> {
     let length = u32::from_be_bytes(bytes.get(1..5)?.try_into().ok()?) as usize;
     if bytes.len() < 5 + length {
         return None;
@@ -121,7 +155,7 @@ fn message(bytes: &mut BytesMut) -> Option<Bytes> {
     Some(bytes.split_to(length).freeze())
 }
 
-fn framed(message: &[u8]) -> Bytes {
+pub(crate) fn framed(message: &[u8]) -> Bytes {
     let mut frame = vec![0];
     frame.extend_from_slice(&u32::try_from(message.len()).expect("a short message").to_be_bytes());
     frame.extend_from_slice(message);

@@ -373,7 +373,7 @@ pub struct GrpcService {
     pub timeout: ::core::option::Option<::prost_types::Duration>,
     #[prost(message, repeated, tag = "5")]
     pub initial_metadata: ::prost::alloc::vec::Vec<HeaderValue>,
-    #[prost(oneof = "grpc_service::TargetSpecifier", tags = "1")]
+    #[prost(oneof = "grpc_service::TargetSpecifier", tags = "1, 2")]
     pub target_specifier: ::core::option::Option<grpc_service::TargetSpecifier>,
 }
 /// Nested message and enum types in `GrpcService`.
@@ -395,10 +395,96 @@ pub mod grpc_service {
             "type.googleapis.com/envoy.config.core.v3.GrpcService.EnvoyGrpc".into()
         }
     }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct GoogleGrpc {
+        #[prost(string, tag = "1")]
+        pub target_uri: ::prost::alloc::string::String,
+        #[prost(message, optional, tag = "2")]
+        pub channel_credentials: ::core::option::Option<google_grpc::ChannelCredentials>,
+        #[prost(string, tag = "4")]
+        pub stat_prefix: ::prost::alloc::string::String,
+        #[prost(string, tag = "5")]
+        pub credentials_factory_name: ::prost::alloc::string::String,
+    }
+    /// Nested message and enum types in `GoogleGrpc`.
+    pub mod google_grpc {
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct SslCredentials {}
+        impl ::prost::Name for SslCredentials {
+            const NAME: &'static str = "SslCredentials";
+            const PACKAGE: &'static str = "envoy.config.core.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.core.v3.GrpcService.GoogleGrpc.SslCredentials".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.core.v3.GrpcService.GoogleGrpc.SslCredentials"
+                    .into()
+            }
+        }
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct GoogleLocalCredentials {}
+        impl ::prost::Name for GoogleLocalCredentials {
+            const NAME: &'static str = "GoogleLocalCredentials";
+            const PACKAGE: &'static str = "envoy.config.core.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.core.v3.GrpcService.GoogleGrpc.GoogleLocalCredentials"
+                    .into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.core.v3.GrpcService.GoogleGrpc.GoogleLocalCredentials"
+                    .into()
+            }
+        }
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct ChannelCredentials {
+            #[prost(
+                oneof = "channel_credentials::CredentialSpecifier",
+                tags = "1, 2, 3"
+            )]
+            pub credential_specifier: ::core::option::Option<
+                channel_credentials::CredentialSpecifier,
+            >,
+        }
+        /// Nested message and enum types in `ChannelCredentials`.
+        pub mod channel_credentials {
+            #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+            pub enum CredentialSpecifier {
+                #[prost(message, tag = "1")]
+                SslCredentials(super::SslCredentials),
+                #[prost(message, tag = "2")]
+                GoogleDefault(()),
+                #[prost(message, tag = "3")]
+                LocalCredentials(super::GoogleLocalCredentials),
+            }
+        }
+        impl ::prost::Name for ChannelCredentials {
+            const NAME: &'static str = "ChannelCredentials";
+            const PACKAGE: &'static str = "envoy.config.core.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.core.v3.GrpcService.GoogleGrpc.ChannelCredentials".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.core.v3.GrpcService.GoogleGrpc.ChannelCredentials"
+                    .into()
+            }
+        }
+    }
+    impl ::prost::Name for GoogleGrpc {
+        const NAME: &'static str = "GoogleGrpc";
+        const PACKAGE: &'static str = "envoy.config.core.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.core.v3.GrpcService.GoogleGrpc".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.core.v3.GrpcService.GoogleGrpc".into()
+        }
+    }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum TargetSpecifier {
         #[prost(message, tag = "1")]
         EnvoyGrpc(EnvoyGrpc),
+        #[prost(message, tag = "2")]
+        GoogleGrpc(GoogleGrpc),
     }
 }
 impl ::prost::Name for GrpcService {
