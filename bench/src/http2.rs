@@ -27,12 +27,7 @@ pub(crate) const ECHO_PATH: &str = "/bench.Echo/Say";
 pub(crate) async fn run(job: &Job, begun: Instant, time: Duration) -> Result<Vec<u32>> {
     let mut streams = JoinSet::new();
     for _ in 0..job.connections.div_ceil(STREAMS) {
-        let stream = TcpStream::connect(job.target).await.context("failed to connect")?;
-        stream.set_nodelay(true)?;
-        let mut builder = h2::client::Builder::new();
-        builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
-        let (client, connection) = builder.handshake(stream).await?;
-        tokio::spawn(connection);
+        let client = connect(job).await?;
         for _ in 0..STREAMS {
             streams.spawn(work(client.clone(), job.clone(), begun, time));
         }
@@ -44,24 +39,53 @@ pub(crate) async fn run(job: &Job, begun: Instant, time: Duration) -> Result<Vec
     Ok(all)
 }
 
+/// Sends `count` requests one after the other on one connection.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn repeat(job: &Job, count: usize) -> Result<()> {
+    let body = Bytes::from(job.work.request_body());
+    let mut client = connect(job).await?;
+    for _ in 0..count {
+        client = exchange(client, job, &body).await?;
+    }
+    Ok(())
+}
+
+async fn connect(job: &Job) -> Result<SendRequest<Bytes>> {
+    let stream = TcpStream::connect(job.target).await.context("failed to connect")?;
+    stream.set_nodelay(true)?;
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
+    let (client, connection) = builder.handshake(stream).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
 async fn work(mut client: SendRequest<Bytes>, job: Job, begun: Instant, time: Duration) -> Result<Vec<u32>> {
     let body = Bytes::from(job.work.request_body());
     let mut latencies = Vec::with_capacity(16 * 1024);
     while begun.elapsed() < time {
         let sent = Instant::now();
-        client = client.ready().await?;
-        let (answer, stream) = client.send_request(job.work.message()?, body.is_empty())?;
-        if !body.is_empty() {
-            send(stream, body.clone(), None).await?;
-        }
-        let (head, receive) = answer.await?.into_parts();
-        ensure!(head.status == 200, "the answer is {}", head.status);
-        let (len, trailers) = read(receive).await?;
-        ensure!(len == job.work.answer_body_len, "the body is {len} bytes");
-        ensure!(!job.work.is_grpc() || trailers.is_some(), "no trailers");
+        client = exchange(client, &job, &body).await?;
         latencies.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
     }
     Ok(latencies)
+}
+
+/// One request and its answer, checked; the connection comes back.
+async fn exchange(client: SendRequest<Bytes>, job: &Job, body: &Bytes) -> Result<SendRequest<Bytes>> {
+    let mut client = client.ready().await?;
+    let (answer, stream) = client.send_request(job.work.message()?, body.is_empty())?;
+    if !body.is_empty() {
+        send(stream, body.clone(), None).await?;
+    }
+    let (head, receive) = answer.await?.into_parts();
+    ensure!(head.status == 200, "the answer is {}", head.status);
+    let (len, trailers) = read(receive).await?;
+    ensure!(len == job.work.answer_body_len, "the body is {len} bytes");
+    ensure!(!job.work.is_grpc() || trailers.is_some(), "no trailers");
+    Ok(client)
 }
 
 async fn send(mut stream: SendStream<Bytes>, mut body: Bytes, trailers: Option<HeaderMap>) -> Result<()> {

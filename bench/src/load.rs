@@ -51,6 +51,24 @@ pub(crate) async fn run(job: &Job, time: Duration) -> Result<Done> {
     Ok(done)
 }
 
+/// Sends `count` requests one after the other on one connection: for who counts instead of measuring time.
+///
+/// # Errors
+/// As [`run`], and for TCP, which has no requests.
+pub(crate) async fn repeat(job: &Job, count: usize) -> Result<()> {
+    match job.work.speaks {
+        Speaks::Http1 => {
+            let mut client = Client::connect(job).await?;
+            for _ in 0..count {
+                client.exchange().await?;
+            }
+            Ok(())
+        }
+        Speaks::Http2 => http2::repeat(job, count).await,
+        Speaks::Tcp => bail!("TCP has no requests to count"),
+    }
+}
+
 /// Opens `count` connections, sends one request on each, and calls `look` while all are open and idle.
 ///
 /// # Errors

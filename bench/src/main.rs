@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "a command-line tool talks to the person who started it")]
 
 mod http2;
+mod instructions;
 mod load;
 mod measure;
 mod mesh;
@@ -65,6 +66,11 @@ const CORES: [usize; 2] = [0, 1];
 fn main() -> Result<()> {
     if std::env::args().nth(1).as_deref() == Some("registry") {
         return registry::run(&registry::Arguments::parse_from(std::env::args().skip(1)));
+    }
+    if std::env::args().nth(1).as_deref() == Some("instructions") {
+        let arguments = instructions::Arguments::parse_from(std::env::args().skip(1));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        return runtime.block_on(async { instructions::run(&arguments, upstreams().await?).await });
     }
     let arguments = Arguments::parse();
     ensure!(arguments.rounds > 0 && arguments.seconds > 0 && arguments.connections > 0, "nothing to measure");

@@ -32,6 +32,13 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<()> {
     if arguments.first().is_some_and(|first| first == "registry") {
         return registry(root, arguments);
     }
+    if arguments.first().is_some_and(|first| first == "instructions") {
+        let mut bench = Command::new(root.join("target/release/selvedge-bench"));
+        return succeed(
+            bench.args(arguments).env("SELVEDGE_BIN", root.join("target/release/selvedge")),
+            root,
+        );
+    }
     println!("the proxies, side by side");
     // Named, so that a debug build that happens to be newer is never what is measured.
     let measured = root.join("target/release/selvedge");

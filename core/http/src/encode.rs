@@ -12,15 +12,15 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 pub fn request(head: &RequestHead, framing: Framing, out: &mut Vec<u8>) {
     out.extend_from_slice(head.method().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(head.path().as_bytes());
+    out.extend_from_slice(head.path_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    if let Some(authority) = head.authority() {
-        field(b"host", authority.as_bytes(), out);
+    if let Some(authority) = head.authority_bytes() {
+        field(b"host", authority, out);
     }
     let mut length = false;
     for (id, name, value) in head.fields.iter_ids() {
         length |= id == HeaderId::ContentLength;
-        field(name.as_bytes(), value, out);
+        field(name, value, out);
     }
     match framing {
         Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
@@ -46,7 +46,7 @@ pub fn response(head: &ResponseHead, framing: Framing, method: &str, close: bool
     let mut length = false;
     for (id, name, value) in head.fields.iter_ids() {
         length |= id == HeaderId::ContentLength;
-        field(name.as_bytes(), value, out);
+        field(name, value, out);
     }
     if close && head.status != 101 {
         out.extend_from_slice(b"connection: close\r\n");

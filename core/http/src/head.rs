@@ -48,12 +48,31 @@ impl RequestHead {
 
     /// The method, in the case in which it came.
     pub fn method(&self) -> &str {
-        self.text(self.method)
+        // Asked many times in a request's life: what most requests have is compared, not validated as text.
+        match self.fields.bytes(self.method) {
+            b"GET" => "GET",
+            b"POST" => "POST",
+            b"PUT" => "PUT",
+            b"HEAD" => "HEAD",
+            b"DELETE" => "DELETE",
+            b"CONNECT" => "CONNECT",
+            _ => self.text(self.method),
+        }
     }
 
     /// Path and query; empty for CONNECT.
     pub fn path(&self) -> &str {
         self.text(self.path)
+    }
+
+    /// Path and query as bytes, for who copies them.
+    pub fn path_bytes(&self) -> &[u8] {
+        self.fields.bytes(self.path)
+    }
+
+    /// The authority as bytes, for who copies it.
+    pub fn authority_bytes(&self) -> Option<&[u8]> {
+        self.authority.map(|span| self.fields.bytes(span))
     }
 
     /// The path without its query.
@@ -74,7 +93,12 @@ impl RequestHead {
 
     /// `http` or `https`, as the request said it; empty if it did not.
     pub fn scheme(&self) -> &str {
-        self.text(self.scheme)
+        match self.fields.bytes(self.scheme) {
+            b"" => "",
+            b"http" => "http",
+            b"https" => "https",
+            _ => self.text(self.scheme),
+        }
     }
 
     pub fn set_method(&mut self, method: &str) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use foldhash::fast::FixedState;
 use selvedge_telemetry::Registry;
 use selvedge_wire::tls::Secrets;
 use tokio::runtime::Handle;
@@ -18,7 +19,7 @@ use crate::zones::{LocalCluster, LocalZones};
 ///
 /// Only the control thread adds, activates and removes.
 pub struct Clusters {
-    active: ArcSwap<HashMap<Arc<str>, Arc<Cluster>>>,
+    active: ArcSwap<Active>,
     generation: AtomicU64,
     registry: Registry,
     resolver: Resolver,
@@ -27,6 +28,9 @@ pub struct Clusters {
     zones: watch::Sender<Arc<LocalZones>>,
     secrets: Arc<Secrets>,
 }
+
+/// Its keys are configured: a cheap hash will do.
+type Active = HashMap<Arc<str>, Arc<Cluster>, FixedState>;
 
 impl Clusters {
     /// Without clusters. Lookups, probes and ejections run on `runtime`, the control thread's.
@@ -82,7 +86,7 @@ impl Clusters {
         if *cluster.name == *self.local.name && !self.local.name.is_empty() {
             cluster.tell_zones(self.local.locality.clone(), self.zones.clone());
         }
-        let mut active = HashMap::clone(&self.active.load());
+        let mut active = Active::clone(&self.active.load());
         match active.insert(Arc::clone(&cluster.name), cluster) {
             Some(replaced) => {
                 stats.cluster_modified.inc();
@@ -98,7 +102,7 @@ impl Clusters {
 
     /// Takes a cluster away; its requests in flight finish.
     pub fn remove(&self, name: &str) {
-        let mut active = HashMap::clone(&self.active.load());
+        let mut active = Active::clone(&self.active.load());
         if let Some(removed) = active.remove(name) {
             self.registry.server().cluster_removed.inc();
             self.publish(active);
@@ -106,7 +110,7 @@ impl Clusters {
         }
     }
 
-    fn publish(&self, active: HashMap<Arc<str>, Arc<Cluster>>) {
+    fn publish(&self, active: Active) {
         self.registry.server().active_clusters.set(u64::try_from(active.len()).unwrap_or(u64::MAX));
         self.active.store(Arc::new(active));
         self.generation.fetch_add(1, Ordering::Release);

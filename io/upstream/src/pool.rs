@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::FixedState;
 use selvedge_wire::buffer::Buffers;
 use selvedge_wire::connect::ConnectError;
 use selvedge_wire::io::Io;
@@ -60,7 +61,7 @@ impl From<&ConnectError> for AcquireError {
 /// One worker's connections.
 #[derive(Debug)]
 pub struct Pools {
-    hosts: RefCell<HashMap<HostKey, Rc<HostPool>>>,
+    hosts: RefCell<HashMap<HostKey, Rc<HostPool>, FixedState>>,
     buffers: Buffers,
     next_connection_id: Cell<u64>,
 }

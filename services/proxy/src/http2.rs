@@ -264,7 +264,8 @@ impl Connection {
         let (worker, manager, peer) = (Rc::clone(&self.worker), Arc::clone(&self.manager), Rc::clone(peer));
         tokio::task::spawn_local(async move {
             let begin = Instant::now();
-            let taken_back = one(&worker, &manager, &peer, accepted).await;
+            // Boxed: a task moves its future when it begins and when it ends, and this one is large.
+            let taken_back = Box::pin(one(&worker, &manager, &peer, accepted)).await;
             let premature = &open.streams.premature;
             premature.set(premature.get() + u64::from(taken_back && begin.elapsed() <= PREMATURE));
             drop(open);

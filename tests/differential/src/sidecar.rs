@@ -1,5 +1,6 @@
 //! A proxy of either plane, started for one resource of the mesh without interception.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -66,6 +67,14 @@ impl Plane {
     }
 }
 
+// === impl Ports ===
+
+impl Ports {
+    fn free() -> Result<Self> {
+        Ok(Self { admin: place::free_port()?, ingress: place::free_port()?, egress: place::free_port()? })
+    }
+}
+
 // === impl Sidecar ===
 
 impl Sidecar {
@@ -74,9 +83,15 @@ impl Sidecar {
     /// # Errors
     /// When it ends, or is not ready within twenty seconds.
     pub async fn start(plane: Plane, start: &Start<'_>) -> Result<Self> {
-        let ports =
-            Ports { admin: place::free_port()?, ingress: place::free_port()?, egress: place::free_port()? };
-        Self::start_at(plane, start, &ports).await
+        Self::start_at(plane, start, &Ports::free()?, &[]).await
+    }
+
+    /// Starts one of ours as an argument of `runner`, a program and its arguments that watch another one.
+    ///
+    /// # Errors
+    /// As [`Sidecar::start`].
+    pub async fn start_under(runner: &[OsString], start: &Start<'_>) -> Result<Self> {
+        Self::start_at(Plane::Ours, start, &Ports::free()?, runner).await
     }
 
     /// Starts one more proxy of ours that listens where this one does or did; only its admin endpoint differs.
@@ -86,14 +101,14 @@ impl Sidecar {
     pub async fn start_successor(&self, start: &Start<'_>) -> Result<Self> {
         let ports =
             Ports { admin: place::free_port()?, ingress: self.ingress.port(), egress: self.egress.port() };
-        Self::start_at(Plane::Ours, start, &ports).await
+        Self::start_at(Plane::Ours, start, &ports, &[]).await
     }
 
-    async fn start_at(plane: Plane, start: &Start<'_>, ports: &Ports) -> Result<Self> {
+    async fn start_at(plane: Plane, start: &Start<'_>, ports: &Ports, runner: &[OsString]) -> Result<Self> {
         let log = start.folder.join(format!("{}.log", start.name));
         let process = match plane {
             Plane::Envoy => start_envoy(start, ports, &log)?,
-            Plane::Ours => start_ours(start, ports, &log)?,
+            Plane::Ours => start_ours(start, ports, &log, runner)?,
         };
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut sidecar = Self {
@@ -213,10 +228,13 @@ fn bootstrap(start: &Start<'_>, ports: &Ports) -> Value {
     })
 }
 
-fn start_ours(start: &Start<'_>, ports: &Ports, log: &Path) -> Result<Child> {
+fn start_ours(start: &Start<'_>, ports: &Ports, log: &Path, runner: &[OsString]) -> Result<Child> {
     let output = std::fs::File::create(log)?;
-    let mut command = Command::new(place::selvedge()?);
+    let mut words = runner.to_vec();
+    words.push(place::selvedge()?.into());
+    let mut command = Command::new(&words[0]);
     command
+        .args(&words[1..])
         .arg("proxy")
         .env("APPMESH_RESOURCE_ARN", format!("mesh/{MESH}/{}", start.resource))
         .env("APPMESH_XDS_ENDPOINT", start.control.to_string())

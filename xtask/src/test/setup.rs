@@ -66,6 +66,11 @@ const PACKAGES: &[Package] = &[
     Package { name: "unbound", probe: &["unbound", "-V"], used_for: "the bench" },
     Package { name: "nginx-light", probe: &["nginx", "-v"], used_for: "the bench" },
     Package { name: "haproxy", probe: &["haproxy", "-v"], used_for: "the bench" },
+    Package {
+        name: "valgrind",
+        probe: &["valgrind", "--version"],
+        used_for: "counting a request's instructions",
+    },
 ];
 
 /// Commands that a plain user's path may not reach.

@@ -36,6 +36,7 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "build", about: "the binary, as released", run: build },
     Step { name: "conformance", about: "the API as boto3 and the real aws see it", run: conformance },
     Step { name: "differential", about: "a real Envoy and our proxy, side by side", run: differential },
+    Step { name: "instructions", about: "what a request costs, held to its budget", run: instructions },
     Step { name: "fuzz", about: "strangers' bytes under libFuzzer, a minute a target", run: fuzzing },
     Step { name: "sim", about: "the mesh in virtual time, a thousand seeds", run: sim },
     Step { name: "demo", about: "the demo checks its own split, with both proxies", run: demo },
@@ -117,6 +118,13 @@ fn conformance(root: &Path) -> Result<Report> {
 fn differential(root: &Path) -> Result<Report> {
     let binary = root.join("target/release/selvedge-differential");
     with_tools(root, Program::new(binary, root, 20 * MINUTE))?.run().map(Report::Ran)
+}
+
+/// The counting program itself need not be fast: what it counts is the released binary.
+fn instructions(root: &Path) -> Result<Report> {
+    cargo(root, 10).args(["build", "--locked", "-p", "selvedge-bench"]).run()?;
+    let binary = root.join("target/debug/selvedge-bench");
+    with_tools(root, Program::new(binary, root, 10 * MINUTE).args(["instructions"]))?.run().map(Report::Ran)
 }
 
 fn fuzzing(root: &Path) -> Result<Report> {

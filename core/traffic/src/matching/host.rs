@@ -3,13 +3,16 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use foldhash::fast::FixedState;
+
 use crate::VirtualHost;
 
 /// Domains of a route table, indexed. Exact names come first, then the longest suffix (`*.example.com`), then the
 /// longest prefix (`example.*`), then `*`. Names are compared in lower case; a `*` stands for at least one character.
 #[derive(Clone, Debug, Default)]
 pub struct HostIndex {
-    exact: HashMap<Box<str>, usize>,
+    /// With a cheap hash: keys are configured, and what a stranger sends is only looked up.
+    exact: HashMap<Box<str>, usize, FixedState>,
     /// Longest first.
     suffixes: Vec<(Box<str>, usize)>,
     /// Longest first.

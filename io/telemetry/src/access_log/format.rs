@@ -5,7 +5,7 @@ use selvedge_traffic::{AccessLog, AccessLogFormat, JsonTemplate};
 use thiserror::Error;
 
 use super::escape::escape;
-use super::json::write_string;
+use super::json::{plain_len, write_string};
 use super::operator::{self, Operator};
 use super::record::Record;
 use super::value::{self, Written};
@@ -235,13 +235,24 @@ impl Template {
     /// there was a value.
     fn write_json(&self, record: &Record<'_>, scratch: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
         if let [Segment::Operator(operator)] = self.0.as_slice() {
-            match value::write(operator, record, scratch) {
+            // Written in its place at once, as if it were text that needs no escape: nearly all of it is.
+            let start = out.len();
+            out.push(b'"');
+            match value::write(operator, record, out) {
                 Written::Missing => {
+                    out.truncate(start);
                     out.extend_from_slice(b"null");
                     return false;
                 }
-                Written::Number => out.extend_from_slice(scratch),
-                Written::Text => write_string(scratch, out),
+                Written::Number => {
+                    out.remove(start);
+                }
+                Written::Text if plain_len(&out[start + 1..]) == out.len() - start - 1 => out.push(b'"'),
+                Written::Text => {
+                    scratch.extend_from_slice(&out[start + 1..]);
+                    out.truncate(start);
+                    write_string(scratch, out);
+                }
             }
             return true;
         }

@@ -1,7 +1,7 @@
 //! What an operator stands for in one record.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use super::operator::{Header, Kind, Operator, Original, Plain, Point, Unit};
@@ -255,17 +255,37 @@ fn hex(id: std::fmt::Arguments<'_>, out: &mut Vec<u8>) -> Written {
     Written::Text
 }
 
-/// Writing to a Vec cannot fail, here and below.
 fn address(value: Option<SocketAddr>, out: &mut Vec<u8>) -> Written {
     let Some(value) = value else { return Written::Missing };
-    let _ = write!(out, "{value}");
+    match value {
+        SocketAddr::V4(value) => {
+            write_ipv4(*value.ip(), out);
+            out.push(b':');
+            out.extend_from_slice(itoa::Buffer::new().format(value.port()).as_bytes());
+        }
+        // Writing to a Vec cannot fail, here and below.
+        SocketAddr::V6(_) => drop(write!(out, "{value}")),
+    }
     Written::Text
 }
 
 fn ip(value: Option<SocketAddr>, out: &mut Vec<u8>) -> Written {
     let Some(value) = value else { return Written::Missing };
-    let _ = write!(out, "{}", value.ip());
+    match value.ip() {
+        IpAddr::V4(ip) => write_ipv4(ip, out),
+        IpAddr::V6(ip) => drop(write!(out, "{ip}")),
+    }
     Written::Text
+}
+
+/// What `Display` writes, for a tenth of its price: an address stands in nearly every record.
+fn write_ipv4(ip: Ipv4Addr, out: &mut Vec<u8>) {
+    for (index, octet) in ip.octets().into_iter().enumerate() {
+        if index > 0 {
+            out.push(b'.');
+        }
+        out.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+    }
 }
 
 fn port(value: Option<SocketAddr>, out: &mut Vec<u8>) -> Written {

@@ -48,10 +48,10 @@ pub(super) fn read_fields(map: &HeaderMap, fields: &mut Fields) {
 /// Writes fields into a header map; a name or value that HTTP/2 cannot carry is left out.
 pub(super) fn write_fields(fields: &Fields, map: &mut HeaderMap) {
     map.reserve(fields.len());
-    for (name, value) in fields.iter() {
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value))
-        {
+    for (id, name, value) in fields.iter_ids() {
+        if let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            // Another value in every message: in the connection's table it would push out what comes again.
+            value.set_sensitive(id == HeaderId::XRequestId);
             map.append(name, value);
         }
     }

@@ -69,9 +69,10 @@ pub(super) async fn attempt(
             Acquired::Failed(error) => return Ok(not_acquired(x, plan, error)),
             Acquired::Other(answer) => return Ok(answer),
         };
-        x.limits.connected(Some(Instant::now()));
+        let now = Instant::now();
+        x.limits.connected(Some(now));
         let logged = x.is_logged();
-        x.log.connected(&stream, logged);
+        x.log.connected(&stream, logged, now);
         let failure = match send(x, plan, &mut stream, body).await {
             Sent::Answered(framing) => {
                 let mut leave = std::mem::take(&mut plan.leave);
@@ -310,13 +311,17 @@ async fn send(
             let (before, whole) = (body.received, body.is_whole());
             let polled = body.poll_send(cx, x.channel, &mut stream.channel);
             note_progress(x, before, body.received);
-            if body.is_whole() && !whole {
-                x.request_arrived(Instant::now());
+            let arrived = (body.is_whole() && !whole).then(Instant::now);
+            if let Some(now) = arrived {
+                x.request_arrived(now);
                 x.arm();
             }
             x.note_received(body.received);
             match polled {
-                Poll::Ready(Ok(())) => x.log.request_sent = Some(x.log.since_start()),
+                Poll::Ready(Ok(())) => {
+                    let now = arrived.unwrap_or_else(Instant::now);
+                    x.log.request_sent = Some(now - x.log.started);
+                }
                 Poll::Ready(Err(Broken::Source(error))) if error.is_protocol() => {
                     return Poll::Ready(Sent::ClientBroken(error));
                 }

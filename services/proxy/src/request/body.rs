@@ -8,11 +8,16 @@ use selvedge_wire::channel::{Channel, ChannelError, Content};
 /// The longest body that can be sent again: Envoy's default buffer limit of a connection.
 pub(crate) const REPLAY_BYTES_MAX: usize = 1024 * 1024;
 
+/// Room made for a body on the strength of what its head announces; a stranger may announce anything.
+const ANNOUNCED_BYTES_MAX: usize = 64 * 1024;
+
 /// Where a request's body stands, over all tries.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     /// What has come so far, if it may be needed again.
     kept: Option<Vec<u8>>,
+    /// Bytes that the head announces, as far as room is made for them at once.
+    announced: usize,
     /// How much of `kept` the try under way has sent.
     at: usize,
     /// The client has sent everything.
@@ -45,8 +50,13 @@ pub(crate) enum Broken {
 impl RequestBody {
     pub(crate) fn new(framing: Framing) -> Self {
         let has_body = framing.has_body();
+        let announced = match framing {
+            Framing::Length(length) => usize::try_from(length).unwrap_or(usize::MAX).min(ANNOUNCED_BYTES_MAX),
+            _ => 0,
+        };
         Self {
             kept: None,
+            announced,
             at: 0,
             whole: !has_body,
             ended: false,
@@ -130,7 +140,7 @@ impl RequestBody {
             if kept.len() + available > bytes_max {
                 return Poll::Ready(Ok(Gathered::TooLong));
             }
-            kept.extend_from_slice(from.content());
+            keep(kept, from.content(), self.announced);
             from.consume(available);
             self.received += available as u64;
         }
@@ -176,7 +186,7 @@ impl RequestBody {
             }
             match &mut self.kept {
                 Some(kept) => {
-                    kept.extend_from_slice(from.content());
+                    keep(kept, from.content(), self.announced);
                     from.consume(available);
                     self.received += available as u64;
                 }
@@ -188,6 +198,14 @@ impl RequestBody {
             }
         }
     }
+}
+
+/// Keeps what has come; with the first bytes it makes room for all that is `announced`, so that they are copied once.
+fn keep(kept: &mut Vec<u8>, bytes: &[u8], announced: usize) {
+    if kept.capacity() == 0 {
+        kept.reserve(announced.max(bytes.len()));
+    }
+    kept.extend_from_slice(bytes);
 }
 
 pub(crate) fn sink(_: ChannelError) -> Broken {

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use selvedge_upstream::pool::UpstreamStream;
 use selvedge_upstream::{Host, Leave};
+use tokio::time::Instant;
 
 use super::attempt::{self, Attempt};
 use super::exchange::{Ended, Exchange, Interrupt};
@@ -35,7 +36,7 @@ fn poll(cx: &mut Context<'_>, x: &mut Exchange<'_>, plan: &mut Plan<'_>) -> Poll
         return Poll::Ready(match answer {
             Ok(framing) => {
                 let logged = x.is_logged();
-                x.log.connected(&stream, logged);
+                x.log.connected(&stream, logged, Instant::now());
                 attempt::answered(x, &mut leave, &host);
                 x.log.host = Some(host);
                 Attempt::Response(stream, framing)

@@ -23,6 +23,8 @@ use super::view::{Request, Response};
 /// The facts of one request, as they become known.
 pub(crate) struct Log<'a> {
     pub(crate) started: Instant,
+    /// When the last byte of the response went out; `None` before, and where there was none.
+    pub(crate) ended: Option<Instant>,
     start: SystemTime,
     pub(crate) flags: ResponseFlags,
     /// What the client got; 0 if nothing.
@@ -52,6 +54,7 @@ impl Log<'_> {
     pub(crate) fn new(started: Instant, start: SystemTime) -> Self {
         Self {
             started,
+            ended: None,
             start,
             flags: ResponseFlags::default(),
             status: 0,
@@ -85,8 +88,13 @@ impl Log<'_> {
         self.started.elapsed()
     }
 
+    /// How long the request took, or has taken so far.
+    fn duration(&self) -> Duration {
+        self.ended.map_or_else(|| self.since_start(), |ended| ended - self.started)
+    }
+
     /// Notes the stream that a try got. The socket's own address is asked for only where it may be logged.
-    pub(crate) fn connected(&mut self, stream: &UpstreamStream, logged: bool) {
+    pub(crate) fn connected(&mut self, stream: &UpstreamStream, logged: bool, now: Instant) {
         self.upstream_protocol = Some(match stream.protocol() {
             pool::Protocol::Http1 => Protocol::Http11,
             pool::Protocol::Http2 => Protocol::Http2,
@@ -95,7 +103,7 @@ impl Log<'_> {
         if logged {
             self.upstream_local = stream.local_addr();
             self.upstream_tls = stream.tls().cloned();
-            self.pool_ready = Some(self.since_start());
+            self.pool_ready = Some(now - self.started);
         }
     }
 
@@ -136,7 +144,7 @@ impl Exchange<'_> {
     /// Counts and logs the request, which is over.
     pub(super) fn record(&mut self) {
         let stats = &self.manager.stats;
-        let duration = self.log.since_start();
+        let duration = *self.log.ended.get_or_insert_with(Instant::now) - self.log.started;
         if self.log.status != 0 {
             stats.response(self.log.status);
             self.manager.listener_stats.response(self.log.status);
@@ -174,7 +182,7 @@ impl Exchange<'_> {
         let record = Record {
             kind: RecordKind::Http,
             start: Some(log.start),
-            duration: Some(log.since_start()),
+            duration: Some(log.duration()),
             request_received: log.request_received,
             request_sent: log.request_sent,
             response_first: log.response_first,

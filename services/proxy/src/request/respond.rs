@@ -59,7 +59,12 @@ pub(super) async fn pass_on(
         response.fields.remove(HeaderId::ContentLength);
     }
     if let Some(whole) = x.limits.whole_at() {
-        set_millis(&mut response.fields, HeaderId::XEnvoyUpstreamServiceTime, whole.elapsed());
+        // The clock was read when the head came.
+        let took = match x.log.response_first {
+            Some(first) => (x.log.started + first).saturating_duration_since(whole),
+            None => whole.elapsed(),
+        };
+        set_millis(&mut response.fields, HeaderId::XEnvoyUpstreamServiceTime, took);
     }
     add_extra(&mut response.fields, &x.extra, x.log.attempts, true);
     x.log.status = x.heads.response.status;
@@ -88,7 +93,9 @@ pub(super) async fn pass_on(
     if let Some(cluster) = &x.log.cluster
         && let Some(whole) = x.limits.whole_at()
     {
-        let millis = whole.elapsed().as_millis() as u64;
+        let now = Instant::now();
+        x.log.ended = Some(now);
+        let millis = now.saturating_duration_since(whole).as_millis() as u64;
         cluster.stats.upstream_rq_time.record(millis);
         cluster.stats.external_upstream_rq_time.record(millis);
     }
@@ -112,8 +119,9 @@ async fn relay(x: &mut Exchange<'_>, stream: &mut UpstreamStream, body: &mut Req
                 // The upstream has said what it had to say, and listens no more.
                 Poll::Ready(Err(Broken::Sink)) => deaf = true,
                 Poll::Ready(Ok(())) => {
-                    x.request_arrived(Instant::now());
-                    x.log.request_sent = Some(x.log.since_start());
+                    let now = Instant::now();
+                    x.request_arrived(now);
+                    x.log.request_sent = Some(now - x.log.started);
                     x.arm();
                 }
                 Poll::Pending => {}

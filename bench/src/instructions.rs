@@ -1,0 +1,171 @@
+//! `selvedge-bench instructions`: how many instructions a request costs our proxy, counted by callgrind.
+//!
+//! Times on a shared machine cannot show a slowdown of a few percent; a count of instructions can, because two runs of the
+//! same binary differ by less than one in a hundred. The proxy carries the full mesh of the other works. A sidecar is started
+//! for each work and asked [`FEW`] times, and once more and asked [`MANY`] times: the difference is what requests cost, without
+//! the start. Only what the processor does outside the kernel is counted.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use selvedge_differential::control::Control;
+use selvedge_differential::place;
+use selvedge_differential::placeholder::Placeholders;
+use selvedge_differential::sidecar::{Sidecar, Start};
+
+use crate::peer::Upstreams;
+use crate::work::{Job, Speaks, WORKS, Work};
+use crate::{load, mesh};
+
+#[derive(Clone, Debug, Parser)]
+#[command(name = "instructions", about = "Counts the instructions of a request and holds them to a budget")]
+pub(crate) struct Arguments {
+    /// Only these works, by name; may be given several times
+    #[arg(long)]
+    work: Vec<String>,
+    /// Write what was counted as the new budget
+    #[arg(long)]
+    bless: bool,
+    /// Keep callgrind's own file of the longer run of each work here, to be read by callgrind_annotate
+    #[arg(long)]
+    keep: Option<PathBuf>,
+}
+
+/// Requests of the shorter and of the longer run.
+const FEW: usize = 200;
+const MANY: usize = 1200;
+
+/// By how much of itself a count may pass its budget: more than two runs of one binary differ, less than what is worth a look.
+const TOLERANCE: f64 = 0.03;
+
+/// The budget, in the repository: `{"work": instructions}`.
+const BUDGET: &str = "bench/instructions.json";
+
+type Counts = BTreeMap<String, u64>;
+
+/// Counts each work and compares.
+///
+/// # Errors
+/// When a work costs more than its budget allows, has none, or valgrind is not installed.
+pub(crate) async fn run(arguments: &Arguments, upstreams: Upstreams) -> Result<()> {
+    let path = place::repository_root().join(BUDGET);
+    let budget: Counts = match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{BUDGET} is no budget"))?,
+        Err(error) if arguments.bless && error.kind() == std::io::ErrorKind::NotFound => Counts::new(),
+        Err(error) => return Err(error).with_context(|| format!("failed to read {BUDGET}")),
+    };
+    let named =
+        |work: &&Work| arguments.work.is_empty() || arguments.work.iter().any(|name| name == work.name);
+    let countable = |work: &&Work| work.speaks != Speaks::Tcp && work.rate.is_none();
+    let mut counted = budget.clone();
+    let mut beyond = Vec::new();
+    println!("{:<10}{:>14}{:>10}{:>9}", "work", "instructions", "budget", "");
+    for work in WORKS.iter().filter(countable).filter(named) {
+        let count = count(work, upstreams, arguments.keep.as_deref()).await;
+        let count = count.with_context(|| format!("counting {}", work.name))?;
+        let change = budget.get(work.name).map(|budget| count as f64 / *budget as f64 - 1.0);
+        let known = budget.get(work.name).map_or_else(|| "-".to_owned(), u64::to_string);
+        let shown = change.map_or_else(String::new, |change| format!("{:+.1} %", change * 100.0));
+        println!("{:<10}{count:>14}{known:>10}{shown:>9}", work.name);
+        if change.is_none_or(|change| change > TOLERANCE) {
+            beyond.push(work.name);
+        }
+        counted.insert(work.name.to_owned(), count);
+    }
+    if arguments.bless {
+        let text = serde_json::to_string_pretty(&counted)?;
+        return std::fs::write(&path, text + "\n").with_context(|| format!("failed to write {BUDGET}"));
+    }
+    ensure!(
+        beyond.is_empty(),
+        "{} cost more than {BUDGET} allows: find what was added (--keep FOLDER, then callgrind_annotate), or say in the commit \
+         why it is worth its price and run cargo xtask bench instructions --bless",
+        beyond.join(", ")
+    );
+    Ok(())
+}
+
+/// Instructions of one request.
+async fn count(work: &Work, upstreams: Upstreams, keep: Option<&Path>) -> Result<u64> {
+    let folder = place::repository_root().join("target/bench/instructions").join(work.name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    std::fs::create_dir_all(&folder)?;
+    let control = Control::start(&folder).await?;
+    let ports = mesh::Ports {
+        http1: upstreams.http1.port(),
+        http2: upstreams.http2.port(),
+        tcp: upstreams.tcp.port(),
+    };
+    control.create(&mesh::mesh(mesh::SERVICES, ports), &Placeholders::default()).await?;
+    let mut sums = [0; 2];
+    for (sum, requests) in sums.iter_mut().zip([FEW, MANY]) {
+        let out = folder.join(format!("callgrind.{requests}"));
+        *sum = total(work, requests, &control, &folder, &out).await?;
+        if let (Some(keep), MANY) = (keep, requests) {
+            std::fs::create_dir_all(keep)?;
+            std::fs::copy(&out, keep.join(format!("callgrind.{}", work.name)))?;
+        }
+    }
+    let [few, many] = sums;
+    let more = many.checked_sub(few).context("the longer run cost less than the shorter")?;
+    Ok(more / (MANY - FEW) as u64)
+}
+
+/// All instructions of a proxy that lives for `requests` requests.
+async fn total(work: &Work, requests: usize, control: &Control, folder: &Path, out: &Path) -> Result<u64> {
+    let runner: Vec<OsString> = vec![
+        "valgrind".into(),
+        "--quiet".into(),
+        "--tool=callgrind".into(),
+        format!("--callgrind-out-file={}", out.display()).into(),
+    ];
+    let resource = format!("virtualNode/{}", mesh::CALLER);
+    let start = Start {
+        resource: &resource,
+        control: control.address,
+        app_ports: Vec::new(),
+        folder,
+        name: "counted",
+    };
+    let mut sidecar = Sidecar::start_under(&runner, &start).await?;
+    let job = Job { work: *work, target: sidecar.egress, connections: 1 };
+    load::repeat(&job, requests).await?;
+    sidecar.terminate(Duration::from_secs(30)).await?;
+    summary(&std::fs::read_to_string(out).with_context(|| format!("callgrind wrote no {}", out.display()))?)
+}
+
+/// The sum that a file of callgrind's ends with: `totals: N`.
+fn summary(text: &str) -> Result<u64> {
+    let line =
+        text.lines().rev().find_map(|line| line.strip_prefix("totals:").or(line.strip_prefix("summary:")));
+    let Some(line) = line else { bail!("callgrind's file has no sum") };
+    line.split_whitespace().next().context("the sum is empty")?.parse().context("the sum is no number")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callgrinds_sum_is_read() {
+        assert_eq!(summary("events: Ir\nsummary: 77\nfn=(1)\n0 5\ntotals: 123456\n").unwrap(), 123_456);
+        assert!(summary("events: Ir\n").is_err());
+    }
+
+    #[test]
+    fn the_budget_names_works_that_can_be_counted() {
+        let text = std::fs::read_to_string(place::repository_root().join(BUDGET)).unwrap();
+        let budget: Counts = serde_json::from_str(&text).unwrap();
+        for name in budget.keys() {
+            let work = WORKS.iter().find(|work| work.name == name);
+            assert!(work.is_some_and(|work| work.speaks != Speaks::Tcp), "{name}");
+        }
+        assert!(budget.contains_key("get"));
+    }
+}
