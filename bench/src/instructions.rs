@@ -68,7 +68,7 @@ pub(crate) async fn run(arguments: &Arguments, upstreams: Upstreams) -> Result<(
         let count = count(work, upstreams, arguments.keep.as_deref()).await;
         let count = count.with_context(|| format!("counting {}", work.name))?;
         let change = budget.get(work.name).map(|budget| count as f64 / *budget as f64 - 1.0);
-        let known = budget.get(work.name).map_or_else(|| "-".to_owned(), u64::to_string);
+        let known = budget.get(work.name).map(u64::to_string).unwrap_or_default();
         let shown = change.map_or_else(String::new, |change| format!("{:+.1} %", change * 100.0));
         println!("{:<10}{count:>14}{known:>10}{shown:>9}", work.name);
         if change.is_none_or(|change| change > TOLERANCE) {
