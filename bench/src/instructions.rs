@@ -142,8 +142,10 @@ async fn total(work: &Work, requests: usize, control: &Control, folder: &Path, o
 
 /// The sum that a file of callgrind's ends with: `totals: N`.
 fn summary(text: &str) -> Result<u64> {
-    let line =
-        text.lines().rev().find_map(|line| line.strip_prefix("totals:").or(line.strip_prefix("summary:")));
+    let line = text
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("totals:").or_else(|| line.strip_prefix("summary:")));
     let Some(line) = line else { bail!("callgrind's file has no sum") };
     line.split_whitespace().next().context("the sum is empty")?.parse().context("the sum is no number")
 }
