@@ -12,12 +12,13 @@ pub(crate) const SMTP_PORT: u16 = 2525;
 
 /// Answers every request with the address that it came from and the path.
 const HTTP: &str = r#"
-import http.server, socket
+import http.server, socket, socketserver
 class Server(http.server.ThreadingHTTPServer):
     address_family = socket.AF_INET6
     def server_bind(self):
         self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        return super().server_bind()
+        # The HTTP server's own asks the DNS for its name, and here nobody answers.
+        socketserver.TCPServer.server_bind(self)
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
