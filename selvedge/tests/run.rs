@@ -164,6 +164,94 @@ fn a_job_waits_for_the_sidecar_beside_it_and_ends_it() {
     assert!(sidecar.wait().expect("a child").success(), "it was asked to end, and did");
 }
 
+/// Says how many requests it has answered; each takes a while. It ends at SIGTERM as most programs do: at once.
+const SLOW: &str = r#"
+import http.server, sys, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        time.sleep(0.2)
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+        print("answered", flush=True)
+    def log_message(self, *words): pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"#;
+
+/// Calls eight at a time through the proxy that it is told of, until the file is there; half keep their connections.
+const LOAD: &str = r#"
+import http.client, os, sys, threading, urllib.parse
+sent, failed = [], []
+proxy = urllib.parse.urlsplit(os.environ["http_proxy"])
+def call(keep):
+    connection = None
+    while not os.path.exists(sys.argv[2]):
+        try:
+            connection = connection or http.client.HTTPConnection(proxy.hostname, proxy.port, timeout=20)
+            connection.request("GET", sys.argv[1])
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status == 200: sent.append(1)
+            else: failed.append(answer.status)
+        except Exception as error:
+            failed.append(repr(error))
+        if not keep or failed:
+            connection.close()
+            connection = None
+threads = [threading.Thread(target=call, args=(n % 2,)) for n in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(sent), failed, flush=True)
+"#;
+
+#[test]
+fn an_application_that_stops_under_load_loses_no_request() {
+    let mesh = Mesh::start(8080);
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = |name: &str| folder.path().join(name);
+    let answered =
+        |name: &str| std::fs::read_to_string(place(name)).unwrap_or_default().matches("answered").count();
+    let mut servers = ["first", "second"].map(|name| {
+        let [app] = free_ports();
+        let (mut run, _) =
+            mesh.run("server", &["--interception", "none"], &["python3", "-c", SLOW, &app.to_string()]);
+        run.env("SELVEDGE_APP_PORT_8080", app.to_string()).env_remove("SELVEDGE_DRAIN_ACCEPT_S");
+        let log = std::fs::File::create(place(name)).expect("a log");
+        run.stdout(log).stderr(Stdio::null()).spawn().expect("it starts")
+    });
+    let stop = place("stop");
+    let load = ["python3", "-c", LOAD, "http://web.mesh:8080/", stop.to_str().expect("text")];
+    let ready =
+        "until curl -fsS -o /dev/null http://web.mesh:8080/ 2>/dev/null; do sleep 0.1; done; exec \"$@\"";
+    let command = [&["sh", "-c", ready, "sh"][..], &load].concat();
+    let (mut run, _) = mesh.run("client", &["--interception", "none"], &command);
+    let client = run.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    wait_for("requests at both", || ["first", "second"].iter().all(|name| answered(name) >= 20));
+    term(&servers[0]);
+    assert_eq!(servers[0].wait().expect("a child").code(), Some(143));
+    let before = answered("second");
+    wait_for("requests at the other", || answered("second") >= before + 50);
+    std::fs::write(&stop, "").expect("written");
+    let client = client.wait_with_output().expect("a child");
+    let said = String::from_utf8_lossy(&client.stdout).into_owned();
+    term(&servers[1]);
+    servers[1].wait().expect("a child");
+    let (sent, failed) = said.trim().split_once(' ').expect("two sums");
+    assert_eq!(failed, "[]", "no request is lost");
+    // The first, which waited for a server to be there, is one besides; none was asked for twice.
+    let answers = answered("first") + answered("second");
+    assert_eq!(sent.parse(), Ok(answers - 1), "each was answered by one application, once");
+}
+
+fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed().as_secs() < 60, "{what}: not within a minute");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
 fn redirected() {
     if unshare(CloneFlags::CLONE_NEWNET).is_err() {
         return eprintln!("SKIPPED: no network namespace may be made here");

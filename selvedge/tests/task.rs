@@ -31,7 +31,7 @@ impl Machine {
         assert!(up.success());
         let folder = TempDir::new().expect("a folder");
         let control = Command::new(PROGRAM)
-            .args(["up", "--listen", "0.0.0.0:7070", "--allow-unauthenticated-remote", "--data-dir"])
+            .args(["up", "--listen", "[::]:7070", "--allow-unauthenticated-remote", "--data-dir"])
             .arg(folder.path().join("data"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -158,7 +158,7 @@ fn apart(test: impl FnOnce() + Send + 'static) {
 }
 
 const SERVER: &str = "app=echo user $(id -u); exec python3 -c '
-import http.server, os
+import http.server, os, socket, socketserver
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         body = os.environ[\"COLOR\"].encode()
@@ -167,12 +167,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
     def log_message(self, *words): pass
-http.server.ThreadingHTTPServer((\"0.0.0.0\", 8080), Handler).serve_forever()
+class Server(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+    # The HTTP server itself asks the DNS for its name, and here nobody answers.
+    server_bind = socketserver.TCPServer.server_bind
+Server((\"::\", 8080), Handler).serve_forever()
 '";
 
-fn two_tasks() {
-    let Some(machine) = Machine::new() else { return };
-    machine.make("create-mesh", &json!({"meshName": "m"}));
+/// A mesh with a service on one node, and a node that calls it.
+fn make_mesh(machine: &Machine, spec: &Value) {
+    machine.make("create-mesh", &json!({"meshName": "m", "spec": spec}));
     let listeners = json!([{"portMapping": {"port": 8080, "protocol": "http"}}]);
     let backends = json!([{"virtualService": {"virtualServiceName": "colors.mesh"}}]);
     machine.make(
@@ -188,6 +192,18 @@ fn two_tasks() {
         "create-virtual-service",
         &json!({"meshName": "m", "virtualServiceName": "colors.mesh", "spec": provider}),
     );
+}
+
+fn two_tasks(ipv6: bool) {
+    let Some(machine) = Machine::new() else { return };
+    // With IPv6, sidecars reach the control plane and each other by it alone.
+    let (spec, family, version): (_, &[&str], _) = if ipv6 {
+        let spec = json!({"serviceDiscovery": {"ipPreference": "IPv6_PREFERRED"}});
+        (spec, &["--ipv6", "--control", "[fd00:10:214::1]:7070"], "-6")
+    } else {
+        (json!({}), &[], "-4")
+    };
+    make_mesh(&machine, &spec);
     let server = meshed(
         &machine,
         "server",
@@ -199,14 +215,18 @@ fn two_tasks() {
              "dependsOn": [{"containerName": "setup", "condition": "SUCCESS"}]},
         ]),
     );
-    let mut server = machine.run(&server, &["--command", SERVER, "--command", "setup=echo done"]);
+    let commands = ["--command", SERVER, "--command", "setup=echo done"];
+    let mut server = machine.run(&server, &[family, &commands].concat());
     wait_for("the server", || {
         server.text().contains("app | user 65534")
             || !server.text().is_empty() && server.text().contains("ended")
     });
     let client = meshed(&machine, "client", "client", &json!([{"name": "app", "image": "a"}]));
-    let call = "app=curl -fsS --retry 20 --retry-all-errors --retry-delay 1 http://colors.mesh:8080/; exit 7";
-    let mut client = machine.run(&client, &["--name", "colors.mesh", "--command", call]);
+    let call = format!(
+        "app=curl {version} -fsS --retry 20 --retry-all-errors --retry-delay 1 http://colors.mesh:8080/; exit 7"
+    );
+    let commands = ["--name", "colors.mesh", "--command", &call];
+    let mut client = machine.run(&client, &[family, &commands].concat());
     let code = client.ended();
     assert_eq!(code, Some(7), "{}\n---\n{}", client.text(), server.text());
     assert!(client.text().contains("app | blue\n"), "{}", client.text());
@@ -224,7 +244,96 @@ fn two_tasks() {
 
 #[test]
 fn one_task_calls_another_through_both_sidecars_and_all_ends_in_order() {
-    apart(two_tasks);
+    apart(|| two_tasks(false));
+}
+
+#[test]
+fn one_task_calls_another_by_ipv6() {
+    apart(|| two_tasks(true));
+}
+
+/// Says how many requests it has answered; each takes a while. It ends at SIGTERM as most programs do: at once.
+const SLOW: &str = "app=exec python3 -c '
+import http.server, socketserver, sys, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = \"HTTP/1.1\"
+    def do_GET(self):
+        time.sleep(0.2)
+        self.send_response(200)
+        self.send_header(\"content-length\", \"0\")
+        self.end_headers()
+        print(\"answered\", flush=True)
+    def log_message(self, *words): pass
+class Server(http.server.ThreadingHTTPServer):
+    server_bind = socketserver.TCPServer.server_bind
+Server((\"0.0.0.0\", 8080), Handler).serve_forever()
+'";
+
+/// Calls as many at a time until the file is there; half of the callers keep their connections.
+const LOAD: &str = "app=exec python3 -c '
+import http.client, os, threading
+sent, failed = [], []
+def call(keep):
+    connection = None
+    while not os.path.exists(os.environ[\"STOP\"]):
+        try:
+            connection = connection or http.client.HTTPConnection(\"colors.mesh\", 8080, timeout=20)
+            connection.request(\"GET\", \"/\")
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status == 200: sent.append(1)
+            else: failed.append(answer.status)
+        except Exception as error:
+            failed.append(repr(error))
+        if len(sent) == 50: print(\"begun\", flush=True)
+        if not keep or failed:
+            connection.close()
+            connection = None
+threads = [threading.Thread(target=call, args=(n % 2,)) for n in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(\"sent\", len(sent), \"failed\", failed, flush=True)
+'";
+
+fn stops_under_load() {
+    let Some(machine) = Machine::new() else { return };
+    make_mesh(&machine, &json!({}));
+    let containers = json!([
+        {"name": "app", "image": "a", "portMappings": [{"containerPort": 8080}], "stopTimeout": 5},
+    ]);
+    let mut servers = ["first", "second"].map(|name| {
+        let task = meshed(&machine, name, "server", &containers);
+        machine.run(&task, &["--command", SLOW])
+    });
+    for server in &servers {
+        wait_for("a server", || server.text().contains("app has started"));
+    }
+    let client = meshed(&machine, "client", "client", &json!([{"name": "app", "image": "a"}]));
+    let stop = machine.folder.path().join("stop");
+    let variable = format!("app:STOP={}", stop.display());
+    let mut client = machine.run(&client, &["--name", "colors.mesh", "--env", &variable, "--command", LOAD]);
+    wait_for("the load", || client.text().contains("begun"));
+    let answered = |server: &Task| server.text().matches("answered").count();
+    wait_for("requests at both", || servers.iter().all(|server| answered(server) >= 20));
+    servers[0].signal(Signal::SIGTERM);
+    assert_eq!(servers[0].ended(), Some(143), "{}", servers[0].text());
+    // The other one serves on, alone.
+    let before = answered(&servers[1]);
+    wait_for("requests at the other", || answered(&servers[1]) >= before + 50);
+    std::fs::write(&stop, "").expect("written");
+    assert_eq!(client.ended(), Some(0), "{}", client.text());
+    let text = client.text();
+    let line = text.lines().find_map(|line| line.split_once("sent ")).expect("a sum").1;
+    let (sent, failed) = line.split_once(" failed ").expect("two sums");
+    assert_eq!(failed, "[]", "no request is lost");
+    // Nor was one asked for again behind the caller's back.
+    let answers: usize = servers.iter().map(answered).sum();
+    assert_eq!(sent.parse(), Ok(answers), "each was answered by one application, once");
+}
+
+#[test]
+fn a_task_that_stops_under_load_loses_no_request() {
+    apart(stops_under_load);
 }
 
 fn never_healthy() {

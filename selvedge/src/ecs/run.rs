@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use nix::unistd::Uid;
+use selvedge_intercept::Settings;
 
 use super::document::Document;
 use super::task::Task;
@@ -45,6 +46,10 @@ pub(super) struct Args {
     /// given again
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
+    /// IPv6 besides IPv4: the task has an address of each, names resolve to both, and connections of both are redirected. The
+    /// mesh needs an IP preference for its sidecars to listen there
+    #[arg(long, env = "APPMESH_ENABLE_IPV6", action = clap::ArgAction::SetTrue, value_parser = clap::builder::FalseyValueParser::new())]
+    ipv6: bool,
     /// More variables for a container, over those of the task definition; may be given again
     #[arg(long = "env", value_name = "CONTAINER:NAME=VALUE", value_parser = variable)]
     variables: Vec<(String, (String, String))>,
@@ -72,6 +77,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         args.commands.iter().map(|(name, command)| (name.as_str(), command.as_str())).collect();
     let plan = Plan::of(task, args, &commands).map_err(Failure::Usage)?;
     let settings = plan.redirection().map_err(Failure::Usage)?;
+    let settings = settings.map(|settings| Settings { ipv6: args.ipv6, ..settings });
     if !Uid::effective().is_root() {
         return Err(Failure::Check(
             "a network namespace of its own needs root: run it with sudo; the containers' programs run as you, unless \
@@ -79,7 +85,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
                 .to_owned(),
         ));
     }
-    let code = namespace::inside(&args.names, move |namespace: Namespace| {
+    let code = namespace::inside(&args.names, args.ipv6, move |namespace: Namespace| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let settings = settings.as_ref();

@@ -17,6 +17,9 @@ const BRIDGE: &str = "selvedge0";
 const NET: &str = "10.214.0";
 /// The addresses where nobody is, one for each name.
 const NOWHERE: &str = "10.214.255";
+/// The same of IPv6. (Of the addresses for private nets, RFC 4193.)
+const NET_V6: &str = "fd00:10:214:";
+const NOWHERE_V6: &str = "fd00:10:214:ff:";
 /// What cables are called, with the task's number.
 const CABLE: &str = "sve";
 /// Tasks at a time.
@@ -28,6 +31,8 @@ const NAMES_MAX: usize = 254;
 #[derive(Debug, Clone)]
 pub(super) struct Namespace {
     pub(super) address: String,
+    /// Where IPv6 is asked for.
+    pub(super) address_v6: Option<String>,
 }
 
 /// Runs `task` on a thread in a network of its own, which ends with it.
@@ -36,6 +41,7 @@ pub(super) struct Namespace {
 /// The network cannot be set up; or `task`'s own.
 pub(super) fn inside<T: Send + 'static>(
     names: &[String],
+    ipv6: bool,
     task: impl FnOnce(Namespace) -> anyhow::Result<T> + Send + 'static,
 ) -> Result<T, Failure> {
     if names.len() > NAMES_MAX {
@@ -43,7 +49,7 @@ pub(super) fn inside<T: Send + 'static>(
     }
     let (moved, thread) = mpsc::channel();
     let (joined, namespace) = mpsc::channel();
-    let hosts = hosts(names)?;
+    let hosts = hosts(names, ipv6)?;
     // This thread stays where it is: it joins the other one's network to the machine's.
     let running = std::thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
@@ -55,11 +61,15 @@ pub(super) fn inside<T: Send + 'static>(
         let namespace: Namespace = namespace.recv().context("the network is not set up")?;
         ip(&format!("link set lo up; link set eth0 up; addr add {}/16 dev eth0", namespace.address))?;
         ip(&format!("route add default via {NET}.1"))?;
+        if let Some(address) = &namespace.address_v6 {
+            // Nobody else has the address, so that nobody needs to be asked for it first.
+            ip(&format!("-6 addr add {address}/64 dev eth0 nodad; -6 route add default via {NET_V6}:1"))?;
+        }
         task(namespace)
     });
     let mut cable = None;
     if let Ok(thread) = thread.recv() {
-        let (namespace, made) = join(thread.as_raw())?;
+        let (namespace, made) = join(thread.as_raw(), ipv6)?;
         cable = Some(made);
         joined.send(namespace).context("the task has ended already")?;
     }
@@ -73,7 +83,7 @@ pub(super) fn inside<T: Send + 'static>(
 }
 
 /// Makes the bridge if there is none, and a cable to the thread's network; answers the address that it stands for.
-fn join(thread: i32) -> anyhow::Result<(Namespace, String)> {
+fn join(thread: i32, ipv6: bool) -> anyhow::Result<(Namespace, String)> {
     if !exists(BRIDGE) {
         // Another task may be doing the same: whoever comes second finds it there.
         let made = ip(&format!(
@@ -83,6 +93,10 @@ fn join(thread: i32) -> anyhow::Result<(Namespace, String)> {
             made?;
         }
     }
+    if ipv6 {
+        let bridge = ip(&format!("-6 addr replace {NET_V6}:1/64 dev {BRIDGE} nodad"));
+        bridge.context("the bridge gets no IPv6 address: does this machine have IPv6?")?;
+    }
     for number in 2..=TASKS_MAX {
         let cable = format!("{CABLE}{number}");
         if exists(&cable) {
@@ -91,7 +105,8 @@ fn join(thread: i32) -> anyhow::Result<(Namespace, String)> {
         // The kernel gives the name to one only, so that two tasks cannot have one number.
         if ip(&format!("link add {cable} type veth peer name eth0 netns {thread}")).is_ok() {
             ip(&format!("link set {cable} master {BRIDGE}; link set {cable} up"))?;
-            return Ok((Namespace { address: format!("{NET}.{number}") }, cable));
+            let address_v6 = ipv6.then(|| format!("{NET_V6}:{number}"));
+            return Ok((Namespace { address: format!("{NET}.{number}"), address_v6 }, cable));
         }
         ensure!(exists(&cable), "a cable to the task's network cannot be made: is iproute2 installed?");
     }
@@ -129,7 +144,7 @@ fn ip(commands: &str) -> anyhow::Result<()> {
 }
 
 /// The machine's names with more, if there are more.
-fn hosts(names: &[String]) -> anyhow::Result<Option<tempfile::NamedTempFile>> {
+fn hosts(names: &[String], ipv6: bool) -> anyhow::Result<Option<tempfile::NamedTempFile>> {
     if names.is_empty() {
         return Ok(None);
     }
@@ -139,6 +154,9 @@ fn hosts(names: &[String]) -> anyhow::Result<Option<tempfile::NamedTempFile>> {
         let valid = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
         ensure!(!name.is_empty() && name.chars().all(valid), "{name:?} is no host name");
         text.push_str(&format!("{NOWHERE}.{index} {name}\n"));
+        if ipv6 {
+            text.push_str(&format!("{NOWHERE_V6}:{index} {name}\n"));
+        }
     }
     file.write_all(text.as_bytes()).context("failed to write the names")?;
     // Every user of the task reads it.

@@ -68,7 +68,8 @@ enum Held {
 
 impl Supervisor {
     pub(super) fn new(plan: Plan, namespace: &Namespace) -> Self {
-        say(&format!("the task's address is {}", namespace.address));
+        let more = namespace.address_v6.as_ref().map(|v6| format!(" and {v6}")).unwrap_or_default();
+        say(&format!("the task's address is {}{more}", namespace.address));
         let sidecar = plan.sidecar().map(str::to_owned);
         let since = Instant::now();
         let units = plan
