@@ -46,7 +46,15 @@ impl Control {
     pub async fn start_at(folder: &Path, address: SocketAddr) -> Result<Self> {
         let output = std::fs::File::create(folder.join("control.log"))?;
         let mut process = Command::new(place::selvedge()?)
-            .args(["up", "--listen", &address.to_string(), "--data-dir"])
+            // The bench has a node that calls more services than a mesh has unless told so.
+            .args([
+                "up",
+                "--quota",
+                "backends-per-virtual-node=20000",
+                "--listen",
+                &address.to_string(),
+                "--data-dir",
+            ])
             .arg(folder.join("store"))
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)

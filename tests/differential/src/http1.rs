@@ -11,7 +11,7 @@ use tokio::time::timeout;
 /// Longest head that either end reads.
 const HEAD_LEN_MAX: usize = 256 * 1024;
 /// Longest body that either end reads.
-const BODY_LEN_MAX: usize = 16 * 1024 * 1024;
+const BODY_LEN_MAX: usize = 256 * 1024 * 1024;
 /// How long either end waits for the next byte.
 const PATIENCE: Duration = Duration::from_secs(30);
 
