@@ -152,7 +152,7 @@ impl Registry {
     /// histograms' intervals are filled in. Nothing is gathered: a scrape of thousands of clusters stays small.
     pub(crate) fn for_each(&self, filter: &Filter, mut show: impl FnMut(&str, &Scope, &Name, &Value)) {
         let intervals = self.intervals().lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.visit_all(filter.used_only, &mut |scope, name, mut value| {
+        self.visit_all(filter.used_only || filter.idle_clusters_hidden, &mut |scope, name, mut value| {
             if filter.used_only && !value.is_used() || !filter.takes(&value) {
                 return;
             }
@@ -179,12 +179,12 @@ impl Registry {
         texts
     }
 
-    /// `used_only`: clusters without traffic may be left out.
-    pub(crate) fn visit_all(&self, used_only: bool, visit: &mut Visit<'_>) {
+    /// `idle_hidden`: clusters without traffic are left out.
+    pub(crate) fn visit_all(&self, idle_hidden: bool, visit: &mut Visit<'_>) {
         let held = self.held();
         visit_group(&Scope::Server, self.server(), visit);
         for (name, group) in held.clusters {
-            if !used_only || cluster::is_noteworthy(&group) {
+            if !idle_hidden || cluster::is_noteworthy(&group) {
                 visit_group(&Scope::Cluster(name), &group, visit);
             }
         }

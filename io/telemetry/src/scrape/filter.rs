@@ -14,6 +14,8 @@ pub struct Filter {
     pub inverted: bool,
     /// Only what has moved, and of the clusters only those with traffic or with hosts that are not well.
     pub used_only: bool,
+    /// Of the clusters only those with traffic or with hosts that are not well, with all that they count.
+    pub idle_clusters_hidden: bool,
     pub kind: StatisticKind,
 }
 

@@ -304,6 +304,21 @@ mod tests {
     }
 
     #[test]
+    fn idle_clusters_are_hidden_and_the_zeros_of_others_are_not() {
+        let registry = Registry::new(1);
+        let (called, _idle) = (registry.cluster("called"), registry.cluster("idle"));
+        called.upstream_cx_total.inc();
+        let filter = Filter { idle_clusters_hidden: true, ..Filter::default() };
+        let shown = text(&registry, &filter, &FixedTags::new());
+        assert!(
+            shown.contains("envoy_cluster_upstream_rq_timeout{envoy_cluster_name=\"called\"} 0"),
+            "{shown}"
+        );
+        assert!(shown.contains("envoy_server_live"));
+        assert!(!shown.contains("\"idle\""));
+    }
+
+    #[test]
     fn a_large_scrape_comes_in_pieces() {
         let registry = Registry::new(1);
         let _held: Vec<_> = (0..200).map(|n| registry.cluster(&format!("c{n}"))).collect();

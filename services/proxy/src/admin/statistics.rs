@@ -49,6 +49,8 @@ pub(super) fn prometheus(subject: &Subject, query: &Query) -> Reply {
     let shape = Shape { exposition, summaries, texts: query.has("text_readouts") };
     let tags = &subject.bootstrap.stats_tags;
     with_filter(subject, query, |filter| {
+        // Thousands of clusters that nobody calls would be most of every scrape, and of what stores it.
+        let filter = &Filter { idle_clusters_hidden: !query.has("all"), ..filter.clone() };
         let body = Body::Pieces(Box::new(subject.registry.prometheus(filter, tags, shape)));
         let reply = Reply { body, ..Reply::text("") };
         match exposition {
