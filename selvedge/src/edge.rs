@@ -91,6 +91,8 @@ enum EdgeCommand {
     Check(FileArgs),
     /// Print a configuration in its normal form, as -p does
     Print(FileArgs),
+    /// Print the JSON Schema of edge.toml
+    Schema,
 }
 
 #[derive(Debug, clap::Args)]
@@ -110,6 +112,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match &args.command {
         Some(EdgeCommand::Check(file)) => check(file, args.reading),
         Some(EdgeCommand::Print(file)) => print(file, args.reading),
+        Some(EdgeCommand::Schema) => {
+            let schema = serde_json::to_string_pretty(&selvedge_site::edge_toml::schema());
+            Ok(output::emit(&(schema.map_err(anyhow::Error::from)? + "\n"))?)
+        }
         None => as_lighttpd(args),
     }
 }

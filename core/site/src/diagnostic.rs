@@ -31,6 +31,11 @@ impl Diagnostic {
         Self { severity: Severity::Error, message: message.into(), hint: None, place: place.into() }
     }
 
+    /// What is wrong with a configuration as a whole.
+    pub fn about(message: impl Into<String>) -> Self {
+        Self::error(None, message)
+    }
+
     pub(crate) fn warning(place: impl Into<Option<Place>>, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, message: message.into(), hint: None, place: place.into() }
     }

@@ -300,7 +300,7 @@ directives! {
     /// mod_alias.
     alias: Alias {
         /// Prefixes of paths, and what takes their place below the file system's root.
-        url: Named<Text> = named_empty(), "alias.url" Connection named_texts;
+        url: Named<Text> = named_empty(), "alias.url" Connection server::aliases;
     }
 
     /// mod_auth and mod_authn_file.
@@ -631,6 +631,8 @@ directives! {
         verifyclient_enforce: bool = true, "ssl.verifyclient.enforce" Connection boolean;
         /// Whether backends are shown the certificate.
         verifyclient_exportcert: bool = false, "ssl.verifyclient.exportcert" Connection boolean;
+        /// The certificate is one of the mesh's authority, by its ARN.
+        authority: Option<Text> = None;
         /// The part of its name that becomes `REMOTE_USER`.
         verifyclient_username: Option<Text> = None, "ssl.verifyclient.username" Connection optional_text;
     }

@@ -22,13 +22,13 @@
 pub mod condition;
 mod diagnostic;
 pub mod directive;
+pub mod edge_toml;
 mod facts;
 pub mod lighttpd;
 mod listener;
 mod pattern;
 mod place;
 mod program;
-#[expect(dead_code, reason = "our own form, which makes routes, is on its way")]
 mod route;
 mod template;
 pub mod value;

@@ -44,7 +44,6 @@ pub(crate) enum RuleSet {
     /// lighttpd's way: every block whose condition holds sets its directives, the later ones over the earlier.
     Patches(Vec<Patch>),
     /// Our own form's way: the first route that fits, and nothing of the others.
-    #[expect(dead_code, reason = "our own form, which makes routes, is on its way")]
     Routes(Vec<Route>),
 }
 

@@ -85,8 +85,7 @@ fn errors_have_a_line_a_column_and_a_hint() {
         ("$HTTP[\"host\"] = \"a\" { }\n", "1:15", "only == =~ =^ =$ are allowed"),
         ("$HTTP[\"remoteip\"] == \"10.0.0/8\" { }\n", "1:1", "invalid IP addr"),
         ("$HTTP[\"host\"] == \"a\" {\n", "2:1", "a block is not closed"),
-        ("$HTTP[\"host\"] == \"a\"\n{\n}\n", "1:21", "unexpected the end of the line"),
-        ("}\n", "1:1", "unexpected '}'"),
+        ("$HTTP[\"host\"] == \"a\" x {\n}\n", "1:22", "unexpected 'x'"),
         ("x.y = )\n", "1:7", "closed that was not opened"),
         ("global { $HTTP[\"host\"] == \"a\" { } }\n", "1:10", "Cannot use conditionals inside a global"),
         ("include \"nope.conf\"\n", "1:1", "include file not found: /etc/l/nope.conf"),
@@ -372,4 +371,19 @@ fn a_short_file_cannot_grow_without_end() {
     assert!(found.contains("nested more than"), "{found}");
     let found = read(&"$HTTP[\"host\"] == \"a\" {\n".repeat(100)).expect_err("too deep");
     assert!(found.contains("nested more than"), "{found}");
+}
+
+#[test]
+fn what_lighttpd_passes_over_is_passed_over_and_told() {
+    let rows = [
+        ("index-file.names = ( , \"a\" )\n", "(\"a\")", 1),
+        ("index-file.names = ( \"a\" \"b\", \"c\" )\n", "(\"a\", \"c\")", 1),
+        ("index-file.names = ( \"a\" )\n}\n", "(\"a\")", 1),
+        ("index-file.names = ( \"a\" )\n$HTTP[\"host\"] == \"h\"\n{\n}\n", "(\"a\")", 0),
+    ];
+    for (text, expected, warnings) in rows {
+        let document = read(text).expect("it parses");
+        assert!(document.normal_form().contains(&format!("index-file.names = {expected}\n")), "{text}");
+        assert_eq!(document.warnings.len(), warnings, "{text}");
+    }
 }

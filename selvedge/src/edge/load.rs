@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use selvedge_site::lighttpd::{Level, Options, compile, parse};
-use selvedge_site::{Compat, Diagnostic, Program, Sources, has_errors};
+use selvedge_site::lighttpd::{Files as _, Level, Options, compile, parse};
+use selvedge_site::{Compat, Diagnostic, Program, Sources, edge_toml, has_errors};
 
 use super::disk::Disk;
 
@@ -28,6 +28,9 @@ pub(crate) struct Loaded {
 /// Reads, checks and compiles a file.
 pub(crate) fn load(file: &Path, form: Form, level: Level) -> Loaded {
     let name = file.display().to_string();
+    if file.extension().is_some_and(|extension| extension == "toml") {
+        return own_form(&name);
+    }
     let options = Options { compat: form.compat, allow_shell: form.allow_shell };
     match parse(&name, &mut Disk, options) {
         Err((diagnostics, sources)) => Loaded { program: None, normal_form: None, diagnostics, sources },
@@ -42,6 +45,31 @@ pub(crate) fn load(file: &Path, form: Form, level: Level) -> Loaded {
                 sources: document.sources,
             }
         }
+    }
+}
+
+/// Reads a file of our own form.
+fn own_form(name: &str) -> Loaded {
+    let refused = |diagnostics, sources| Loaded { program: None, normal_form: None, diagnostics, sources };
+    let text = match Disk.read(name).map(String::from_utf8) {
+        Ok(Ok(text)) => text,
+        Ok(Err(_)) => {
+            return refused(vec![Diagnostic::about(format!("{name} is no UTF-8"))], Sources::default());
+        }
+        Err(error) => {
+            let message = format!("opening configfile {name} failed: {error}");
+            return refused(vec![Diagnostic::about(message)], Sources::default());
+        }
+    };
+    let document = match edge_toml::parse(name, &text) {
+        Ok(document) => document,
+        Err((found, sources)) => return refused(found, sources),
+    };
+    match edge_toml::compile(&document) {
+        Ok((program, diagnostics)) => {
+            Loaded { program: Some(program), normal_form: Some(text), diagnostics, sources: document.sources }
+        }
+        Err(found) => refused(found, document.sources),
     }
 }
 

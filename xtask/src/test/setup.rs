@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::command::Program;
+use super::lighttpd;
 
 /// A Debian package and a command that succeeds where it is installed.
 struct Package {
@@ -64,6 +65,22 @@ const PACKAGES: &[Package] = &[
     },
     Package { name: "dnsmasq-base", probe: &["dnsmasq", "--version"], used_for: "the bench" },
     Package { name: "unbound", probe: &["unbound", "-V"], used_for: "the bench" },
+    Package {
+        name: "lighttpd",
+        probe: &["lighttpd", "-v"],
+        used_for: "the edge's configurations, side by side",
+    },
+    Package {
+        name: "lighttpd-mod-openssl",
+        probe: &["test", "-e", "/usr/lib/lighttpd/mod_openssl.so"],
+        used_for: "the edge's configurations, side by side",
+    },
+    Package {
+        name: "lighttpd-mod-deflate",
+        probe: &["test", "-e", "/usr/lib/lighttpd/mod_deflate.so"],
+        used_for: "the edge's configurations, side by side",
+    },
+    Package { name: "perl", probe: &["prove", "--version"], used_for: "lighttpd's own tests" },
     Package { name: "nginx-light", probe: &["nginx", "-v"], used_for: "the bench" },
     Package { name: "haproxy", probe: &["haproxy", "-v"], used_for: "the bench" },
     Package {
@@ -92,6 +109,7 @@ pub(super) fn run(root: &Path) -> Result<()> {
     packages(root)?;
     environment(root)?;
     cargo_deny(root)?;
+    lighttpd::set_up(root)?;
     Ok(())
 }
 
@@ -168,7 +186,7 @@ fn install_script(names: &[&str]) -> String {
          trap 'rm -f {SERVICE_POLICY}' EXIT\n\
          fi\n\
          {install} {names} || {{ apt-get update -qq; {install} {names}; }}\n\
-         for unit in nginx haproxy postgresql redis-server; do systemctl disable --now $unit >/dev/null 2>&1 || true; done\n",
+         for unit in lighttpd nginx haproxy postgresql redis-server; do systemctl disable --now $unit >/dev/null 2>&1 || true; done\n",
         names = names.join(" "),
     )
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::Count;
 use super::command::Program;
-use super::{fuzz, setup};
+use super::{fuzz, lighttpd, setup};
 use crate::tidy;
 
 /// One way of testing.
@@ -37,6 +37,11 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "conformance", about: "the API as boto3 and the real aws see it", run: conformance },
     Step { name: "differential", about: "a real Envoy and our proxy, side by side", run: differential },
     Step { name: "instructions", about: "what a request costs, held to its budget", run: instructions },
+    Step {
+        name: "lighttpd",
+        about: "lighttpd's own tests, with our edge in its place",
+        run: lighttpds_tests,
+    },
     Step { name: "fuzz", about: "strangers' bytes under libFuzzer, a minute a target", run: fuzzing },
     Step { name: "sim", about: "the mesh in virtual time, a thousand seeds", run: sim },
     Step { name: "demo", about: "the demo checks its own split, with both proxies", run: demo },
@@ -125,6 +130,13 @@ fn instructions(root: &Path) -> Result<Report> {
     cargo(root, 10).args(["build", "--locked", "-p", "selvedge-bench"]).run()?;
     let binary = root.join("target/debug/selvedge-bench");
     with_tools(root, Program::new(binary, root, 10 * MINUTE).args(["instructions"]))?.run().map(Report::Ran)
+}
+
+fn lighttpds_tests(root: &Path) -> Result<Report> {
+    if !root.join("services/edge").is_dir() {
+        return Ok(Report::Skipped("the edge does not serve yet".into()));
+    }
+    lighttpd::run(root, &selvedge(root)?).map(Report::Ran)
 }
 
 fn fuzzing(root: &Path) -> Result<Report> {

@@ -50,6 +50,26 @@ impl Default for Format {
     }
 }
 
+impl Format {
+    /// Reads a format.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        parse(text).map(|pieces| Self { pieces: pieces.into() })
+    }
+
+    /// A line that is a JSON object.
+    pub fn json() -> Self {
+        Self { pieces: parse(JSON).unwrap_or_default().into() }
+    }
+}
+
+/// The usual fields as JSON.
+const JSON: &str = "{\"time\":\"%{%Y-%m-%dT%H:%M:%S%z}t\",\"client\":\"%h\",\"user\":\"%u\",\"method\":\"%m\",\
+    \"host\":\"%V\",\"path\":\"%U\",\"query\":\"%q\",\"protocol\":\"%H\",\"status\":\"%>s\",\"bytes\":\"%b\",\
+    \"microseconds\":\"%D\",\"referer\":\"%{Referer}i\",\"agent\":\"%{User-Agent}i\"}";
+
 pub(super) fn format(value: &Value, reading: &mut Reading<'_>) -> Result<Format, String> {
     let text = text(value, reading)?;
     if text.is_empty() {

@@ -319,9 +319,10 @@ pub(super) fn balance(value: &Value, reading: &mut Reading<'_>) -> Result<Balanc
         "hash" => Balance::Hash,
         "sticky" => Balance::Sticky,
         other => {
-            return Err(format!(
+            reading.warn(format!(
                 "xxxxx.balance has to be one of: least-connection, round-robin, hash, sticky, but not: {other}"
             ));
+            Balance::LeastConnection
         }
     })
 }

@@ -259,7 +259,7 @@ pub(super) fn per_client(value: &Value, reading: &mut Reading<'_>) -> Result<Opt
         }
     };
     let (requests, per_ms) = rate(&said).map_err(|error| wrong(&error))?;
-    let burst = burst.unwrap_or(requests.min(BURST_MAX));
+    let burst = burst.unwrap_or_else(|| requests.min(BURST_MAX));
     if !(1..=BURST_MAX).contains(&burst) {
         return Err(wrong(&selvedge_guard::rate::RateInvalid::Burst));
     }

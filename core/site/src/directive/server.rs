@@ -224,6 +224,17 @@ pub(super) fn mimetypes(value: &Value, reading: &mut Reading<'_>) -> Result<Name
     Ok(named.iter().map(script).collect())
 }
 
+/// A prefix that begins with another has to come before it, or it would never count.
+pub(super) fn aliases(value: &Value, reading: &mut Reading<'_>) -> Result<Named<Text>, String> {
+    let named = named_texts(value, reading)?;
+    for (index, (before, _)) in named.iter().enumerate() {
+        if let Some((after, _)) = named[index + 1..].iter().find(|(after, _)| after.starts_with(&**before)) {
+            return Err(format!("alias.url: `{after}' will never match as `{before}' matched first"));
+        }
+    }
+    Ok(named)
+}
+
 pub(super) fn listing_cache(
     value: &Value,
     reading: &mut Reading<'_>,

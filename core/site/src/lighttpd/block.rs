@@ -5,6 +5,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::condition::ConditionText;
+use crate::diagnostic::Diagnostic;
 use crate::place::{Place, Sources};
 use crate::value::Value;
 
@@ -15,6 +16,8 @@ pub struct Document {
     pub blocks: Vec<Block>,
     /// The files.
     pub sources: Sources,
+    /// What was odd, though it could be read.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// A block of directives.

@@ -39,7 +39,7 @@ pub fn compile(document: &Document, compat: Compat, level: Level) -> Compiled {
         document,
         compat,
         modules: Vec::new(),
-        found: Vec::new(),
+        found: document.warnings.clone(),
         ids: Ids::default(),
         normalize: true,
     };

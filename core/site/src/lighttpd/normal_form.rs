@@ -49,9 +49,25 @@ fn values(block: &Block, depth: usize, out: &mut String) {
     let width = block.values.keys().map(|key| key.len()).max().unwrap_or(0);
     for (key, (value, _)) in &block.values {
         let _ = write!(out, "{}{key:width$} = ", indent(depth));
-        print(value, depth, out);
+        // A type that lighttpd changes as it reads it.
+        let settled = (**key == *"mimetype.assign").then(|| with_script_type(value)).flatten();
+        print(settled.as_ref().unwrap_or(value), depth, out);
         out.push('\n');
     }
+}
+
+/// The list with the type that scripts have.
+fn with_script_type(value: &Value) -> Option<Value> {
+    let list = value.as_list()?;
+    let old: Value = "application/javascript".into();
+    if list.get(".js") != Some(&old) {
+        return None;
+    }
+    let entries = list.iter().map(|(key, value)| {
+        let is_script = key.is_some_and(|key| **key == *".js");
+        (key.cloned(), if is_script { "text/javascript".into() } else { value.clone() })
+    });
+    Some(Value::List(entries.collect()))
 }
 
 fn print(value: &Value, depth: usize, out: &mut String) {

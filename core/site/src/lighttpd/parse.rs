@@ -56,9 +56,10 @@ pub fn parse(
         stack: Vec::new(),
         current: 0,
         depth: 0,
+        warnings: Vec::new(),
     };
     match parser.file(path, None) {
-        Ok(()) => Ok(Document { blocks: parser.blocks, sources: parser.sources }),
+        Ok(()) => Ok(Document { blocks: parser.blocks, sources: parser.sources, warnings: parser.warnings }),
         Err(found) => Err((vec![found], parser.sources)),
     }
 }
@@ -73,6 +74,7 @@ struct Parser<'f> {
     stack: Vec<usize>,
     current: usize,
     depth: usize,
+    warnings: Vec<Diagnostic>,
 }
 
 type Parsed<T> = Result<T, Diagnostic>;
@@ -131,6 +133,7 @@ impl Parser<'_> {
                 Kind::End => {
                     return Err(Diagnostic::error(token.place, "a block is not closed: } is missing"));
                 }
+                Kind::RightBrace => self.ignore(&token),
                 other => return Err(unexpected(&Token { kind: other, place: token.place }, "a directive")),
             }
         }
@@ -174,7 +177,7 @@ impl Parser<'_> {
     }
 
     fn global(&mut self, tokens: &mut Tokenizer<'_>, place: Place) -> Parsed<()> {
-        expect(tokens, &Kind::LeftBrace, "{")?;
+        self.open_brace(tokens, "{")?;
         self.enter(0, place)?;
         self.lines(tokens, true)?;
         self.leave();
@@ -250,7 +253,7 @@ impl Parser<'_> {
             Some(block) => block,
             None => self.add_block(path, condition, place)?,
         };
-        expect(tokens, &Kind::LeftBrace, "{")?;
+        self.open_brace(tokens, "{")?;
         self.enter(block, place)?;
         self.lines(tokens, true)?;
         self.leave();
@@ -258,7 +261,7 @@ impl Parser<'_> {
     }
 
     fn plain_else(&mut self, tokens: &mut Tokenizer<'_>, before: usize, place: Place) -> Parsed<usize> {
-        expect(tokens, &Kind::LeftBrace, "{ or a condition")?;
+        self.open_brace(tokens, "{ or a condition")?;
         let Some(condition) = self.blocks[before].condition.as_ref().map(ConditionText::otherwise) else {
             return Err(Diagnostic::error(place, "else without a condition before"));
         };
@@ -345,6 +348,24 @@ impl Parser<'_> {
         self.text(&command, output, Some(place))
     }
 
+    /// A brace, perhaps on the next line.
+    fn open_brace(&mut self, tokens: &mut Tokenizer<'_>, shown: &str) -> Parsed<()> {
+        loop {
+            let token = tokens.next()?;
+            match token.kind {
+                Kind::LeftBrace => return Ok(()),
+                Kind::EndOfLine => {}
+                _ => return Err(unexpected(&token, shown)),
+            }
+        }
+    }
+
+    /// lighttpd passes over what it does not expect and says nothing.
+    fn ignore(&mut self, token: &Token) {
+        let message = format!("{} is passed over here, as lighttpd does", token.kind.shown());
+        self.warnings.push(Diagnostic::warning(token.place, message));
+    }
+
     fn variable(&self, key: &str) -> Option<&Value> {
         let mut block = Some(self.current);
         while let Some(number) = block {
@@ -412,12 +433,16 @@ impl Parser<'_> {
             return Err(Diagnostic::error(place, format!("lists are nested more than {NESTING_MAX} deep")));
         }
         let mut list = List::default();
-        let mut first = true;
         loop {
             let token = tokens.next()?;
             match token.kind {
                 Kind::RightParenthesis => return Ok(list),
-                Kind::Comma if !first => continue,
+                Kind::Comma => {
+                    if list.is_empty() {
+                        self.ignore(&token);
+                    }
+                    continue;
+                }
                 _ => {}
             }
             let place = token.place;
@@ -435,12 +460,14 @@ impl Parser<'_> {
                 let message = format!("duplicate array-key: {key}. Please get rid of the duplicate entry.");
                 Diagnostic::error(place, message)
             })?;
-            first = false;
-            let after = tokens.next()?;
-            match after.kind {
-                Kind::Comma => {}
-                Kind::RightParenthesis => return Ok(list),
-                _ => return Err(unexpected(&after, ", or )")),
+            loop {
+                let after = tokens.next()?;
+                match after.kind {
+                    Kind::Comma => break,
+                    Kind::RightParenthesis => return Ok(list),
+                    Kind::Text(_) | Kind::Integer(_) | Kind::Name(_) | Kind::Arrow => self.ignore(&after),
+                    _ => return Err(unexpected(&after, ", or )")),
+                }
             }
         }
     }

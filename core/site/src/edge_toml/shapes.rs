@@ -1,0 +1,237 @@
+//! The form: every key, what it is for, and what its value looks like.
+
+use serde_json::Value;
+
+use super::shape::{Field, Shape, table_schema};
+
+const fn key(name: &'static str, about: &'static str, shape: Shape) -> Field {
+    Field { name, about, shape, required: false }
+}
+
+const fn required(name: &'static str, about: &'static str, shape: Shape) -> Field {
+    Field { name, about, shape, required: true }
+}
+
+/// The whole file.
+pub(super) static ROOT: Shape = Shape::Table(KEYS);
+
+const KEYS: &[Field] = &[
+    key("edge", "The edge itself", Shape::Table(EDGE)),
+    required("listen", "Where to listen", Shape::Tables(LISTEN)),
+    key("tls", "Certificates and what is asked of clients, by name", Shape::Named(&Shape::Table(TLS))),
+    key("limits", "What nobody may go beyond", Shape::Table(LIMITS)),
+    key("log", "What is written down", Shape::Table(LOG)),
+    key("trust", "Whose word on who a client is counts", Shape::Table(TRUST)),
+    key("types", "Types of files by the end of their names", Shape::Named(&Shape::Text)),
+    key("oidc", "Providers of OpenID Connect, by name", Shape::Named(&Shape::Table(OIDC))),
+    key("jwt", "Issuers of tokens, by name", Shape::Named(&Shape::Table(JWT))),
+    key("site", "Hosts and their routes", Shape::Tables(SITE)),
+];
+
+const EDGE: &[Field] = &[
+    key("name", "Its name; routes that it publishes begin with it", Shape::Text),
+    key("gateway", "The virtual gateway that it is in the mesh", Shape::Text),
+    key("user", "The user that it becomes once its sockets are open", Shape::Text),
+    key("group", "The group that it becomes", Shape::Text),
+    key("pid_file", "Where its process's number is written", Shape::Text),
+    key("server_header", "The Server header; none when it is left out", Shape::Text),
+];
+
+const LISTEN: &[Field] = &[
+    required("address", "An address and a port, or a path", Shape::Text),
+    key("tls", "The name of a [tls.…] table", Shape::Text),
+    key("protocols", "What is spoken", Shape::List(&Shape::Word(&["h1", "h2", "h3"]))),
+    key("redirect", "Send everything to HTTPS", Shape::Word(&["https"])),
+    key(
+        "proxy_protocol",
+        "Connections begin with the PROXY protocol, if they come from trusted addresses",
+        Shape::Switch,
+    ),
+    key("backlog", "Connections that the kernel holds", Shape::Number(1, 65_535)),
+];
+
+const TLS: &[Field] = &[
+    key("certificate", "The chain, in PEM", Shape::Text),
+    key("key", "The key, in PEM", Shape::Text),
+    key("arn", "A certificate of the mesh's authority", Shape::Text),
+    key("acme", "Certificates that are fetched and renewed by themselves", Shape::Table(ACME)),
+    key("min_version", "The oldest version", Shape::Word(&["1.2", "1.3"])),
+    key("client_ca", "The authorities of clients' certificates", Shape::Text),
+    key("client", "Whether clients have to bring a certificate", Shape::Word(&["request", "require"])),
+];
+
+const ACME: &[Field] = &[
+    required("directory", "letsencrypt, letsencrypt-staging, or the URL of a directory", Shape::Text),
+    required("store", "A folder that keeps account and certificates", Shape::Text),
+    key("contact", "A mail address", Shape::Text),
+    key(
+        "names",
+        "The names of the certificate; those of the sites when it is left out",
+        Shape::List(&Shape::Text),
+    ),
+    key("challenge", "How the names are proven", Shape::Word(&["tls-alpn-01", "http-01"])),
+    key("profile", "The kind of certificate", Shape::Text),
+    key("ca_file", "Authorities that are believed in place of the machine's", Shape::Text),
+];
+
+const LIMITS: &[Field] = &[
+    key("header_timeout", "For a request's whole head", Shape::Duration),
+    key("read_timeout", "Without a byte read", Shape::Duration),
+    key("write_timeout", "Without a byte taken by the client", Shape::Duration),
+    key("keep_alive", "Between two requests of a connection", Shape::Duration),
+    key("headers", "Of a request's head", Shape::Size),
+    key("body", "Of a request's body", Shape::Size),
+    key("connections", "At a time", Shape::Number(1, 65_535)),
+    key("per_client", "Requests of each client", Shape::Table(PER_CLIENT)),
+];
+
+const PER_CLIENT: &[Field] = &[
+    required("rate", "How many in what time", Shape::Rate),
+    key("burst", "How many may come at once", Shape::Number(1, 1_000_000)),
+    key("key", "What tells clients apart: ip, identity, or header:NAME", Shape::Text),
+];
+
+const LOG: &[Field] = &[
+    key("access", "The file of requests", Shape::Text),
+    key("format", "json, or a format of Apache's", Shape::Text),
+    key("errors", "The file of errors", Shape::Text),
+];
+
+const TRUST: &[Field] = &[
+    key("forwarded_from", "Networks whose forwarding headers are believed", Shape::List(&Shape::Network)),
+    key("headers", "The headers, the one that counts first", Shape::List(&Shape::Text)),
+];
+
+const OIDC: &[Field] = &[
+    required("issuer", "The provider's URL", Shape::Text),
+    required("client_id", "Who we are to it", Shape::Text),
+    key("client_secret_file", "A file with the secret", Shape::Text),
+    required(
+        "cookie_keys",
+        "A file with the keys of cookies, one a line, the one that seals first",
+        Shape::Text,
+    ),
+    key("scopes", "What is asked for, openid among them", Shape::List(&Shape::Text)),
+    key("callback", "The path that the provider sends people back to", Shape::Text),
+    key("logout", "The path that signs out", Shape::Text),
+    key("after_logout", "Where signing out leads", Shape::Text),
+    key("session_hours", "How long a sign-in holds", Shape::Number(1, 8760)),
+    key("claims", "Claims that are kept", Shape::List(&Shape::Text)),
+    key("ca_file", "Authorities that are believed in place of the machine's", Shape::Text),
+];
+
+const JWT: &[Field] = &[
+    required("issuer", "Who signs", Shape::Text),
+    required("audience", "For whom", Shape::List(&Shape::Text)),
+    key("jwks", "The URL of the keys", Shape::Text),
+    key("jwks_file", "The file of the keys", Shape::Text),
+    key("ca_file", "Authorities that are believed in place of the machine's", Shape::Text),
+];
+
+const SITE: &[Field] = &[
+    key(
+        "host",
+        "Names; *.example.org stands for all below; all hosts when it is left out",
+        Shape::List(&Shape::Text),
+    ),
+    key("listen", "Addresses of [[listen]]; all when it is left out", Shape::List(&Shape::Text)),
+    key("route", "The first that fits decides", Shape::Tables(ROUTE)),
+];
+
+pub(super) const ROUTE: &[Field] = &[
+    key("name", "For logs and metrics", Shape::Text),
+    // Which requests.
+    key("path", "/a, /a/*, /a/{id}; every path when it is left out", Shape::Text),
+    key("method", "Methods; all when it is left out", Shape::List(&Shape::Text)),
+    key("header", "Headers that have to be there, with their values", Shape::Named(&Shape::Text)),
+    // Who may.
+    key("allow", "Networks that may ask", Shape::List(&Shape::Network)),
+    key("deny", "Networks that may not", Shape::List(&Shape::Network)),
+    key("auth", "Who has to be signed in", Shape::Table(AUTH)),
+    key("per_client", "Requests of each client", Shape::Table(PER_CLIENT)),
+    // What answers.
+    key("files", "A directory", Shape::Text),
+    key("index", "Files that stand for their directory", Shape::List(&Shape::Text)),
+    key("listing", "Whether directories are listed", Shape::Switch),
+    key("service", "A virtual service of the mesh", Shape::Text),
+    key("workflow", "A state machine", Shape::Table(WORKFLOW)),
+    key(
+        "identity_headers",
+        "Headers that tell who has signed in: header = claim",
+        Shape::Named(&Shape::Text),
+    ),
+    key("forward_auth", "A service that is asked whether a request may go on", Shape::Table(FORWARD_AUTH)),
+    key("proxy", "Servers outside of the mesh, as host:port or /path", Shape::List(&Shape::Text)),
+    key("fastcgi", "FastCGI servers, as host:port or /path", Shape::List(&Shape::Text)),
+    key("redirect", "Where to send the client; $1 and ${url.path} work as in lighttpd.conf", Shape::Text),
+    key("status", "The status of redirect or respond", Shape::Number(100, 599)),
+    key("respond", "A fixed body", Shape::AnyText),
+    // How it is asked and dressed.
+    key("rewrite", "What the path becomes before anything answers", Shape::Table(REWRITE)),
+    key("cache", "The Cache-Control header", Shape::Text),
+    key("remember", "Answers of backends are remembered, as RFC 9111 has it", Shape::Switch),
+    key(
+        "early_hints",
+        "Links that clients are told of before the answer is there",
+        Shape::List(&Shape::Text),
+    ),
+    key(
+        "compress",
+        "Encodings, the one that is liked best first",
+        Shape::List(&Shape::Word(&["zstd", "br", "gzip", "deflate"])),
+    ),
+    key("bandwidth", "Of one connection", Shape::Bandwidth),
+    key("body", "The largest body of a request", Shape::Size),
+    key(
+        "request_headers",
+        "Set before anything answers; blank takes one away",
+        Shape::Named(&Shape::AnyText),
+    ),
+    key("response_headers", "Set on what is sent; blank takes one away", Shape::Named(&Shape::AnyText)),
+    key("security_headers", "HSTS and its companions", Shape::Switch),
+];
+
+const AUTH: &[Field] = &[
+    key("oidc", "A name of [oidc.…]", Shape::Text),
+    key("jwt", "A name of [jwt.…]", Shape::Text),
+    key("certificate", "A client certificate", Shape::Switch),
+    key("htpasswd", "A file of users for basic", Shape::Text),
+    key("realm", "Of basic", Shape::Text),
+    key("users", "Who may, of an htpasswd file; all of them when it is left out", Shape::List(&Shape::Text)),
+    key(
+        "claims",
+        "What claims of who has signed in have to say",
+        Shape::Named(&Shape::List(&Shape::AnyText)),
+    ),
+];
+
+const FORWARD_AUTH: &[Field] = &[
+    required("url", "Where it is asked", Shape::Text),
+    key("send", "Headers that it is shown", Shape::List(&Shape::Text)),
+    key("take", "Headers of its answer that the request is given", Shape::List(&Shape::Text)),
+    key("subject", "The header that says who it is", Shape::Text),
+];
+
+const WORKFLOW: &[Field] = &[
+    key("machine", "Its name or ARN", Shape::Text),
+    key("wait", "How long a request waits for its end, at most 60s", Shape::Duration),
+    key("else", "The answer when the end is not there in time", Shape::Word(&["202", "504"])),
+    key("resume", "The request completes the task whose token it brings", Shape::Switch),
+    key("headers", "Headers that become part of the input", Shape::List(&Shape::Text)),
+];
+
+const REWRITE: &[Field] = &[
+    required("match", "An expression on the path and the query", Shape::Text),
+    required("to", "What becomes of them", Shape::Text),
+    key("if_not_file", "Only where the path is no file", Shape::Switch),
+];
+
+/// The JSON Schema of the form.
+pub fn schema() -> Value {
+    let mut schema = table_schema(KEYS);
+    if let Some(object) = schema.as_object_mut() {
+        object.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
+        object.insert("title".into(), "edge.toml".into());
+    }
+    schema
+}

@@ -1,0 +1,91 @@
+//! Durations, sizes and rates: a number is nothing without its unit.
+
+/// Milliseconds of `10s`, `500ms`, `5m`, `2h`, `1d`; `0` needs no unit.
+pub fn duration_ms(text: &str) -> Option<u64> {
+    let (number, unit) = split(text)?;
+    let factor = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60 * 1000,
+        "h" => 60 * 60 * 1000,
+        "d" => 24 * 60 * 60 * 1000,
+        "" if number == 0 => 1,
+        _ => return None,
+    };
+    number.checked_mul(factor)
+}
+
+/// Bytes of `16KiB`, `10MiB`, `1GB`, `512B`; `0` needs no unit.
+pub fn bytes(text: &str) -> Option<u64> {
+    let (number, unit) = split(text)?;
+    let factor = match unit {
+        "B" => 1,
+        "kB" | "KB" => 1000,
+        "MB" => 1000 * 1000,
+        "GB" => 1000 * 1000 * 1000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "" if number == 0 => 1,
+        _ => return None,
+    };
+    number.checked_mul(factor)
+}
+
+/// Bytes a second of `512KiB/s`.
+pub(super) fn bandwidth(text: &str) -> Option<u64> {
+    bytes(text.strip_suffix("/s")?)
+}
+
+/// A number and the milliseconds that it is for, of `20/s`, `100/m`, `1000/h`.
+pub(super) fn rate(text: &str) -> Option<(u32, u64)> {
+    let (number, unit) = text.split_once('/')?;
+    let per = match unit {
+        "s" => 1000,
+        "m" => 60 * 1000,
+        "h" => 60 * 60 * 1000,
+        _ => return None,
+    };
+    number.parse().ok().filter(|number| *number > 0).map(|number| (number, per))
+}
+
+fn split(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    Some((text[..end].parse().ok()?, text[end..].trim_start()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_needs_its_unit() {
+        for (text, expected) in [
+            ("10s", Some(10_000)),
+            ("500 ms", Some(500)),
+            ("0", Some(0)),
+            ("1d", Some(86_400_000)),
+            ("10", None),
+            ("s", None),
+            ("1.5s", None),
+            ("-1s", None),
+            ("99999999999999999999s", None),
+        ] {
+            assert_eq!(duration_ms(text), expected, "{text}");
+        }
+        for (text, expected) in [
+            ("16KiB", Some(16_384)),
+            ("10 MB", Some(10_000_000)),
+            ("7", None),
+            ("0", Some(0)),
+            ("1TiB", None),
+        ] {
+            assert_eq!(bytes(text), expected, "{text}");
+        }
+        assert_eq!(bandwidth("512KiB/s"), Some(524_288));
+        assert_eq!(bandwidth("512KiB"), None);
+        assert_eq!(rate("20/s"), Some((20, 1000)));
+        assert_eq!(rate("0/s"), None);
+        assert_eq!(rate("20"), None);
+    }
+}

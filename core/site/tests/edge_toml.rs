@@ -1,0 +1,206 @@
+//! `edge.toml`: what it takes, what it refuses and where, what it means.
+
+use std::sync::Arc;
+
+use selvedge_site::directive::edge::ClientKey;
+use selvedge_site::directive::{SignIn, WorkflowElse};
+use selvedge_site::{Diagnostic, Program, RequestFacts, edge_toml};
+
+/// The form's own example: every kind of route.
+const EXAMPLE: &str = include_str!("edge.toml");
+
+fn compiled(text: &str) -> Result<Arc<Program>, String> {
+    let shown = |found: &[Diagnostic], sources: &selvedge_site::Sources| -> String {
+        found.iter().map(|one| one.shown(sources)).collect()
+    };
+    let document = edge_toml::parse("edge.toml", text).map_err(|(found, sources)| shown(&found, &sources))?;
+    match edge_toml::compile(&document) {
+        Ok((program, _)) => Ok(Arc::new(program)),
+        Err(found) => Err(shown(&found, &document.sources)),
+    }
+}
+
+fn facts<'a>(host: &'a str, path: &'a str) -> RequestFacts<'a> {
+    RequestFacts { host: Some(host), path: Some(path), method: Some("GET"), ..RequestFacts::default() }
+}
+
+/// A program of one route.
+fn route(text: &str) -> Result<Arc<Program>, String> {
+    compiled(&format!("[[listen]]\naddress = \":80\"\n[[site]]\n[[site.route]]\n{text}\n"))
+}
+
+#[test]
+fn the_first_route_that_fits_decides_and_nothing_of_the_others_holds() {
+    let program = compiled(EXAMPLE).expect("it is right");
+    let found = |host, path, method| {
+        let facts = RequestFacts { method: Some(method), ..facts(host, path) };
+        let resolved = program.resolve(&facts).expect("quick");
+        let directives = &resolved.directives;
+        let answer = directives
+            .mesh
+            .service
+            .clone()
+            .or_else(|| directives.mesh.workflow.as_ref().map(|workflow| workflow.machine.clone()))
+            .or_else(|| directives.edge.respond.as_ref().map(|answer| answer.status.to_string().into()))
+            .or_else(|| directives.server.document_root.clone());
+        (
+            answer.unwrap_or_default().to_string(),
+            directives.edge.cache_control.clone().unwrap_or_default().to_string(),
+        )
+    };
+    let cached = "public, max-age=2592000, immutable".to_owned();
+    let none = String::new();
+    assert_eq!(found("shop.example.com", "/assets/a.css", "GET"), ("/srv/www".into(), cached));
+    assert_eq!(found("shop.example.com:8443", "/admin/x", "GET"), ("admin.shop.local".into(), none.clone()));
+    assert_eq!(found("shop.example.com", "/orders/17", "POST"), ("place-order".into(), none.clone()));
+    assert_eq!(found("shop.example.com", "/orders/17", "GET"), ("404".into(), none.clone()));
+    assert_eq!(found("shop.example.com", "/api/v1", "GET"), ("orders.shop.local".into(), none.clone()));
+    assert_eq!(found("www.example.org", "/api/v1", "GET"), ("410".into(), none.clone()));
+    assert_eq!(found("nobody.example", "/", "GET"), ("404".into(), none));
+}
+
+#[test]
+fn a_route_has_everything_that_its_keys_say() {
+    let program = compiled(EXAMPLE).expect("it is right");
+    let resolve = |path, method| {
+        let facts = RequestFacts { method: Some(method), ..facts("shop.example.com", path) };
+        program.resolve(&facts).expect("quick")
+    };
+    let assets = resolve("/assets/a", "GET");
+    assert_eq!(assets.directives.edge.bandwidth, 512 * 1024);
+    let admin = resolve("/admin/", "GET");
+    assert_eq!(admin.directives.edge.sign_in, Some(SignIn::Oidc("staff".into())));
+    assert!(admin.directives.edge.allow[0].contains("10.1.2.3".parse().expect("an address")));
+    let order = resolve("/orders/17", "POST");
+    let workflow = order.directives.mesh.workflow.as_ref().expect("a workflow");
+    assert_eq!((workflow.wait_ms, workflow.otherwise), (10_000, WorkflowElse::Accepted));
+    let pattern = order.directives.edge.path_pattern.as_ref().expect("variables");
+    let groups = pattern.groups("/orders/17").expect("quick").expect("it fits");
+    assert_eq!((&*order.directives.edge.path_variables[0], groups.get("/orders/17", 1)), ("id", "17"));
+    let limits = &order.directives.edge;
+    assert_eq!(limits.header_timeout_ms, 10_000);
+    let rate = limits.per_client.as_ref().expect("a rate");
+    assert_eq!((rate.requests, rate.per_ms, rate.burst, &rate.key), (20, 1000, 40, &ClientKey::Ip));
+    assert_eq!(program.global().max_request_field_size, 16 * 1024);
+    assert_eq!(order.directives.server.max_request_size, 10 * 1024);
+    assert_eq!(program.global().mesh_gateway.as_deref(), Some("shop-gw"));
+    let listeners: Vec<(&str, bool)> =
+        program.listeners.iter().map(|listener| (&*listener.token, listener.ssl.engine)).collect();
+    assert_eq!(listeners, [("[::]:443", true), ("[::]:80", false)]);
+    let acme = program.base().directives.mesh.acme.as_ref().expect("acme");
+    assert_eq!(acme.names.iter().map(|name| &**name).collect::<Vec<_>>(), ["shop.example.com"]);
+    assert_eq!(program.base().directives.mesh.oidc.len(), 1);
+    let plain = RequestFacts { socket: Some("[::]:80"), ..facts("shop.example.com", "/api/") };
+    assert!(program.resolve(&plain).expect("quick").directives.edge.redirect_https);
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place_and_a_hint() {
+    let listen = "[[listen]]\naddress = \":80\"\n";
+    let rows = [
+        (format!("{listen}[limts]\n"), "3:2", "unknown key limts", "did you mean limits?"),
+        (
+            format!("{listen}[limits]\nheader_timeout = 10\n"),
+            "4:18",
+            "limits.header_timeout should be a duration with a unit",
+            "",
+        ),
+        (format!("{listen}[limits]\nbody = \"10\"\n"), "4:8", "limits.body should be a size with a unit", ""),
+        (
+            format!("{listen}[[site]]\nhosts = [\"a\"]\n"),
+            "4:1",
+            "unknown key site[0].hosts",
+            "did you mean host?",
+        ),
+        ("[edge]\nname = \"a\"\n".to_owned(), "1:1", "listen is missing", ""),
+        (
+            "[[listen]]\naddress = \":80\"\nprotocols = [\"h4\"]\n".to_owned(),
+            "3:14",
+            "listen[0].protocols[0] should be one of h1, h2, h3",
+            "did you mean \"h1\"?",
+        ),
+        (
+            "[[listen]]\naddress = \":80\"\ntls = \"public\"\n[tls.publik]\ncertificate = \"/c\"\n"
+                .to_owned(),
+            "3:7",
+            "there is no [tls.public]",
+            "did you mean \"publik\"?",
+        ),
+        ("[[listen]]\naddress = \"nonsense:x\"\n".to_owned(), "2:11", "port not set or out of range", ""),
+        (format!("{listen}{listen}"), "4:11", ":80 is listened on twice", ""),
+        (format!("{listen}x = [\n"), "", "", ""),
+        (format!("{listen}[[site]]\nhost = [\"a:80\"]\n"), "4:9", "a host is a name", ""),
+    ];
+    for (text, place, message, hint) in rows {
+        let found = compiled(&text).expect_err(&text);
+        assert!(found.contains(&format!("edge.toml:{place}")), "{text}: {found}");
+        assert!(found.contains(message) && found.contains(hint), "{text}: {found}");
+    }
+    let rows = [
+        ("path = \"/a\"", "the route answers nothing"),
+        ("files = \"/a\"\nservice = \"b\"", "more than one answer: files, service"),
+        ("path = \"a\"\nfiles = \"/a\"", "a path begins with /"),
+        ("path = \"/a/*/b\"\nfiles = \"/a\"", "a * stands at the end"),
+        ("path = \"/{a}/{a}\"\nfiles = \"/a\"", "stands twice"),
+        ("path = \"/{a\"\nfiles = \"/a\"", "is not closed"),
+        ("path = \"/{a-b}\"\nfiles = \"/a\"", "letters, digits and _"),
+        ("service = \"a\"\nauth = { oidc = \"nobody\" }", "there is no [oidc.nobody]"),
+        ("service = \"a\"\nauth = { htpasswd = \"/f\", certificate = true }", "auth needs one of"),
+        ("service = \"a\"\nearly_hints = [\"x\"]", "is no link"),
+        ("service = \"a\"\nrewrite = { match = \"(\", to = \"/\" }", "Parsing error"),
+        ("workflow = { machine = \"m\", wait = \"10m\" }", "at most 60s"),
+        ("workflow = { wait = \"10s\" }", "needs a machine"),
+        ("service = \"a\"\nper_client = { rate = \"20/s\", key = \"colour\" }", "is \"ip\""),
+        ("service = \"a\"\nallow = [\"10.0.0/8\"]", "should be an address or a network"),
+        ("proxy = [\"a:b\"]", "port not set or out of range"),
+    ];
+    for (text, message) in rows {
+        let found = route(text).expect_err(text);
+        assert!(found.contains(message), "{text}: {found}");
+    }
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once() {
+    let found =
+        compiled("[[listen]]\nadress = \":80\"\n[limits]\nbody = 1\nheadrs = \"1B\"\n").expect_err("wrong");
+    assert_eq!(found.matches("error:").count(), 4, "{found}");
+}
+
+#[test]
+fn paths_fit_as_they_are_written() {
+    let rows = [
+        ("/a", "/a", true),
+        ("/a", "/a/", false),
+        ("/a/*", "/a/b/c", true),
+        ("/a/*", "/a", false),
+        ("/a/{b}", "/a/x", true),
+        ("/a/{b}", "/a/x/y", false),
+        ("/a/{b}", "/a/", false),
+        ("/a/{b}/c.d", "/a/x/c.d", true),
+        ("/a/{b}/c.d", "/a/x/cxd", false),
+        ("/a/{b*}", "/a/x/y", true),
+        ("/a/{b}/*", "/a/x/y", true),
+    ];
+    for (pattern, path, fits) in rows {
+        let program = route(&format!("path = \"{pattern}\"\nrespond = \"yes\"")).expect(pattern);
+        let resolved = program.resolve(&facts("any", path)).expect("quick");
+        assert_eq!(resolved.directives.edge.route.is_some(), fits, "{pattern} {path}");
+    }
+}
+
+#[test]
+fn the_published_schema_is_the_one_that_files_are_held_to() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guide/edge.schema.json");
+    let schema = serde_json::to_string_pretty(&edge_toml::schema()).expect("JSON") + "\n";
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the test compares with the published file, and writes it when asked"
+    )]
+    {
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(path, &schema).expect("written");
+        }
+        assert_eq!(std::fs::read_to_string(path).expect("published"), schema, "write it anew with BLESS=1");
+    }
+}
