@@ -22,8 +22,7 @@ use super::{Reason, duration, filter, headers, matching, metadata, rate_limit, r
 use crate::encode::route::WHOLE_PATH;
 
 pub(super) fn table(message: proto::RouteConfiguration) -> Result<RouteTable, Reason> {
-    let virtual_hosts: Vec<VirtualHost> =
-        message.virtual_hosts.into_iter().map(virtual_host).collect::<Result<_, _>>()?;
+    let virtual_hosts = all(message.virtual_hosts, virtual_host)?;
     unique_domains(&virtual_hosts)?;
     Ok(RouteTable {
         name: message.name,
@@ -36,6 +35,16 @@ pub(super) fn table(message: proto::RouteConfiguration) -> Result<RouteTable, Re
         most_specific_headers_win: message.most_specific_header_mutations_wins,
         filters: filter::overrides(message.typed_per_filter_config)?,
     })
+}
+
+/// Decodes a list that stays. Collected by an iterator it would be written over the messages in their own memory, which is
+/// several times as much.
+fn all<M, T>(messages: Vec<M>, decode: impl Fn(M) -> Result<T, Reason>) -> Result<Vec<T>, Reason> {
+    let mut kept = Vec::with_capacity(messages.len());
+    for message in messages {
+        kept.push(decode(message)?);
+    }
+    Ok(kept)
 }
 
 /// As Envoy has it, a domain may stand once in a table.
@@ -60,7 +69,7 @@ fn virtual_host(message: proto::VirtualHost) -> Result<VirtualHost, Reason> {
     Ok(VirtualHost {
         name: not_empty("virtual_hosts.name", message.name)?,
         domains: message.domains,
-        routes: message.routes.into_iter().map(route).collect::<Result<_, _>>()?,
+        routes: all(message.routes, route)?,
         retry: message.retry_policy.map(retry::decode).transpose()?,
         hedge: message.hedge_policy.as_ref().map(hedge),
         include_attempt_count: message.include_request_attempt_count,
@@ -207,20 +216,17 @@ fn clusters(specifier: Option<ClusterSpecifier>) -> Result<Vec<WeightedCluster>,
     if weighted.is_empty() {
         return Err(Reason::Missing("weighted_clusters.clusters"));
     }
-    let clusters: Vec<WeightedCluster> = weighted
-        .into_iter()
-        .map(|cluster| {
-            let name = not_empty("weighted_clusters.clusters.name", cluster.name)?;
-            if cluster.metadata_match.is_some() {
-                return Err(Reason::Unsupported {
-                    field: "weighted_clusters.clusters.metadata_match",
-                    value: name,
-                });
-            }
-            let filters = filter::overrides(cluster.typed_per_filter_config)?;
-            Ok(WeightedCluster { name, weight: cluster.weight.unwrap_or_default(), filters })
-        })
-        .collect::<Result<_, Reason>>()?;
+    let clusters = all(weighted, |cluster| {
+        let name = not_empty("weighted_clusters.clusters.name", cluster.name)?;
+        if cluster.metadata_match.is_some() {
+            return Err(Reason::Unsupported {
+                field: "weighted_clusters.clusters.metadata_match",
+                value: name,
+            });
+        }
+        let filters = filter::overrides(cluster.typed_per_filter_config)?;
+        Ok(WeightedCluster { name, weight: cluster.weight.unwrap_or_default(), filters })
+    })?;
     let total: u64 = clusters.iter().map(|cluster| u64::from(cluster.weight)).sum();
     if total == 0 || total > u64::from(u32::MAX) {
         return Err(Reason::Invalid {
