@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use crate::exit::Failure;
 use crate::output;
+use crate::role::logging::{self, LogArgs};
 use load::{Form, Loaded};
 use selvedge_site::lighttpd::Level;
 
@@ -62,6 +63,8 @@ pub(crate) struct Args {
     help: Option<bool>,
     #[command(flatten)]
     reading: Reading,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 /// How a configuration is read.
@@ -155,13 +158,26 @@ fn as_lighttpd(args: &Args) -> Result<(), Failure> {
     if args.test > 0 || args.print {
         return Ok(());
     }
-    serve(loaded, idle, args)
+    serve(loaded, file, idle, args)
 }
 
 /// Serves until it is told to leave.
-fn serve(loaded: Loaded, _idle: Option<u64>, _args: &Args) -> Result<(), Failure> {
-    let _ = loaded.program;
-    Err(refuse("serving is on its way: -t, -tt, -p, -v and -V work"))
+fn serve(loaded: Loaded, file: &std::path::Path, idle: Option<u64>, args: &Args) -> Result<(), Failure> {
+    let Some(program) = loaded.program else { return Err(Failure::Program(REFUSED)) };
+    logging::start(&args.log, "info")?;
+    let (file, form) = (file.to_owned(), Form::from(args.reading));
+    let reload = move || {
+        let loaded = load::load(&file, form, Level::Modules);
+        let report = loaded.report();
+        loaded.program.ok_or(report)
+    };
+    let options = selvedge_edge::Options {
+        workers: None,
+        idle_seconds: idle,
+        one: args.one,
+        reload: Some(Box::new(reload)),
+    };
+    selvedge_edge::run(program, options).map_err(|error| refuse(&format!("{:#}", anyhow::Error::new(error))))
 }
 
 fn check(args: &FileArgs, reading: Reading) -> Result<(), Failure> {

@@ -22,7 +22,7 @@ pub const BURST_MAX: u32 = 1_000_000;
 const WAYS: usize = 8;
 
 /// So many requests in so much time, and how many of them may come at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     /// Nanoseconds between two requests in the long run; at least one.
     interval: u64,

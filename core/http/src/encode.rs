@@ -1,7 +1,7 @@
 //! Heads → bytes, in the order and spelling in which Envoy writes them.
 
 use crate::framing::Framing;
-use crate::head::{RequestHead, ResponseHead};
+use crate::head::{RequestHead, ResponseHead, Version};
 use crate::known::HeaderId;
 use crate::reason;
 
@@ -79,4 +79,55 @@ fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Writes a response head as web servers do: names in capitals, the version that the client speaks, and exactly the fields
+/// that stand there; whoever calls has framed the body already.
+pub fn web_response(head: &ResponseHead, out: &mut Vec<u8>) {
+    out.extend_from_slice(if head.version == Version::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    out.extend_from_slice(itoa::Buffer::new().format(head.status).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(reason::phrase(head.status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+    for (_, name, value) in head.fields.iter_ids() {
+        capitalised(name, out);
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn capitalised(name: &[u8], out: &mut Vec<u8>) {
+    match name {
+        b"etag" => return out.extend_from_slice(b"ETag"),
+        b"www-authenticate" => return out.extend_from_slice(b"WWW-Authenticate"),
+        _ => {}
+    }
+    let mut start = true;
+    for &byte in name {
+        out.push(if start { byte.to_ascii_uppercase() } else { byte });
+        start = byte == b'-';
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_web_response_speaks_the_clients_version() {
+        let mut head = ResponseHead { status: 206, version: Version::Http10, ..ResponseHead::default() };
+        for (name, value) in
+            [("content-type", "t"), ("etag", "\"1\""), ("www-authenticate", "Basic"), ("x-a", "")]
+        {
+            head.fields.append(name.as_bytes(), value.as_bytes());
+        }
+        let mut out = Vec::new();
+        web_response(&head, &mut out);
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            "HTTP/1.0 206 Partial Content\r\nContent-Type: t\r\nETag: \"1\"\r\nWWW-Authenticate: Basic\r\nX-A: \r\n\r\n"
+        );
+    }
 }

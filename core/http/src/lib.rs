@@ -6,9 +6,12 @@
 //! the codec knows one shape.
 
 pub mod authority;
+pub mod cgi;
 pub mod chunked;
+pub mod conditional;
 pub mod date;
 pub mod encode;
+pub mod fastcgi;
 pub mod fields;
 pub mod framing;
 pub mod grpc;
@@ -20,8 +23,11 @@ pub mod method;
 pub mod negotiate;
 pub mod parse;
 pub mod path;
+pub mod range;
 pub mod reason;
 pub mod refusal;
 pub mod request_id;
 pub mod sanitize;
 pub mod scan;
+pub mod scgi;
+pub mod target;

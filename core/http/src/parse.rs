@@ -58,6 +58,8 @@ pub enum RequestError {
     BareLineFeed,
     #[error("no HTTP request: {0}")]
     Malformed(&'static str),
+    #[error("a method that is not known")]
+    UnknownMethod,
     #[error("a control character in a header value")]
     InvalidCharacters,
     #[error("an HTTP version other than 1.1")]
@@ -87,6 +89,47 @@ pub enum ResponseError {
     Chunk(#[from] ChunkError),
 }
 
+/// Which requests a server takes, where servers differ: what a mesh's proxy refuses as Envoy does, an edge may serve as web
+/// servers do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dialect {
+    /// HTTP/1.0 is served.
+    pub http10: bool,
+    /// A target may hold bytes outside of ASCII; they are escaped.
+    pub utf8_target: bool,
+    /// The authority of an absolute target and `Host` must not differ; else the former wins.
+    pub one_authority: bool,
+    /// Empty lines that may precede a request.
+    pub empty_lines_max: usize,
+    /// The longest head, at most [`REQUEST_HEAD_BYTES_MAX`].
+    pub head_bytes_max: usize,
+}
+
+impl Dialect {
+    /// As Envoy's codec.
+    pub const ENVOY: Self = Self {
+        http10: false,
+        utf8_target: false,
+        one_authority: false,
+        empty_lines_max: usize::MAX,
+        head_bytes_max: REQUEST_HEAD_BYTES_MAX,
+    };
+    /// As lighttpd.
+    pub const WEB: Self = Self {
+        http10: true,
+        utf8_target: true,
+        one_authority: true,
+        empty_lines_max: 1,
+        head_bytes_max: 8 * 1024,
+    };
+}
+
+impl Default for Dialect {
+    fn default() -> Self {
+        Self::ENVOY
+    }
+}
+
 /// Reads a request head once it is whole: its length in bytes and what it settles. `None` asks for more bytes.
 ///
 /// `bytes` starts at the same place in every call for one head.
@@ -97,12 +140,23 @@ pub fn request(
     scanner: &mut Scanner,
     bytes: &[u8],
     head: &mut RequestHead,
+    dialect: Dialect,
 ) -> Result<Option<(usize, RequestFacts)>, RequestError> {
     match scanner.scan(bytes) {
-        Scan::Complete(extent) if extent.end > REQUEST_HEAD_BYTES_MAX => Err(RequestError::HeadTooLarge),
-        Scan::Complete(extent) => request_head(bytes, extent, head).map(|facts| Some((extent.end, facts))),
+        Scan::Complete(extent) if extent.end - extent.start > dialect.head_bytes_max => {
+            Err(RequestError::HeadTooLarge)
+        }
+        Scan::Complete(extent) if extent.start / 2 > dialect.empty_lines_max => {
+            Err(RequestError::Malformed("empty line"))
+        }
+        Scan::Complete(extent) => {
+            request_head(bytes, extent, head, dialect).map(|facts| Some((extent.end, facts)))
+        }
         Scan::BareLineFeed => Err(RequestError::BareLineFeed),
-        Scan::Partial if bytes.len() > REQUEST_HEAD_BYTES_MAX => Err(RequestError::HeadTooLarge),
+        Scan::Partial if bytes.len() > dialect.head_bytes_max => Err(RequestError::HeadTooLarge),
+        Scan::Partial if empty_lines(bytes) > dialect.empty_lines_max => {
+            Err(RequestError::Malformed("empty line"))
+        }
         Scan::Partial if !could_be_request(bytes) => Err(RequestError::Malformed("method")),
         Scan::Partial => Ok(None),
     }
@@ -128,6 +182,10 @@ pub fn response(
         Scan::Partial if !could_be_response(bytes) => Err(ResponseError::Malformed("version")),
         Scan::Partial => Ok(None),
     }
+}
+
+fn empty_lines(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count() / 2
 }
 
 /// Whether the first bytes can begin a request: no answer should wait for the rest of a TLS handshake.
@@ -165,9 +223,17 @@ fn place_of(arena: &[u8], part: &[u8]) -> Span {
     Span::new(part.as_ptr() as usize - arena.as_ptr() as usize, part.len())
 }
 
-fn request_head(bytes: &[u8], extent: Extent, head: &mut RequestHead) -> Result<RequestFacts, RequestError> {
+fn request_head(
+    bytes: &[u8],
+    extent: Extent,
+    head: &mut RequestHead,
+    dialect: Dialect,
+) -> Result<RequestFacts, RequestError> {
     head.clear();
     copy_head(bytes, extent, &mut head.fields);
+    if dialect.utf8_target {
+        escape_target(head.fields.arena_mut());
+    }
     let mut places = [Place::default(); HEADERS_MAX];
     let arena = head.fields.arena_mut();
     let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
@@ -177,14 +243,16 @@ fn request_head(bytes: &[u8], extent: Extent, head: &mut RequestHead) -> Result<
         Ok(httparse::Status::Partial) => return Err(RequestError::Malformed("head")),
         Err(error) => return Err(request_fault(error, arena)),
     }
-    if parsed.version != Some(1) {
-        return Err(RequestError::Version);
-    }
+    let version = match parsed.version {
+        Some(1) => Version::Http11,
+        Some(0) if dialect.http10 => Version::Http10,
+        _ => return Err(RequestError::Version),
+    };
     let (Some(name), Some(target)) = (parsed.method, parsed.path) else {
         return Err(RequestError::Malformed("request line"));
     };
     if method::known(name.as_bytes()).is_none() {
-        return Err(RequestError::Malformed("method"));
+        return Err(RequestError::UnknownMethod);
     }
     let target = Target::of(name, target)?;
     let place = |text: &str| place_of(arena, text.as_bytes());
@@ -195,7 +263,7 @@ fn request_head(bytes: &[u8], extent: Extent, head: &mut RequestHead) -> Result<
     for (slot, header) in places.iter_mut().zip(parsed.headers.iter()) {
         *slot = Place { name: place_of(arena, header.name.as_bytes()), value: place_of(arena, header.value) };
     }
-    head.version = Version::Http11;
+    head.version = version;
     (head.method, head.path) = (method, path);
     if path.is_empty() && scheme.is_some() {
         head.set_path("/");
@@ -211,6 +279,12 @@ fn request_head(bytes: &[u8], extent: Extent, head: &mut RequestHead) -> Result<
         }
     }
     head.authority = absolute.or(host);
+    if dialect.one_authority
+        && let (Some(absolute), Some(host)) = (absolute, host)
+        && !head.fields.bytes(absolute).eq_ignore_ascii_case(head.fields.bytes(host))
+    {
+        return Err(RequestError::DuplicateHost);
+    }
     if head.authority.is_some_and(|span| !authority::is_valid(head.fields.bytes(span))) {
         return Err(RequestError::InvalidAuthority);
     }
@@ -218,6 +292,26 @@ fn request_head(bytes: &[u8], extent: Extent, head: &mut RequestHead) -> Result<
         head.set_scheme(scheme);
     }
     request_facts(head)
+}
+
+/// Escapes the bytes of the request line that are not ASCII.
+fn escape_target(head: &mut Vec<u8>) {
+    let line = memchr::memchr(b'\r', head).unwrap_or(head.len());
+    if head[..line].is_ascii() {
+        return;
+    }
+    let mut escaped = Vec::with_capacity(head.len() + 64);
+    for &byte in &head[..line] {
+        match byte.is_ascii() {
+            true => escaped.push(byte),
+            false => {
+                let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value)];
+                escaped.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+            }
+        }
+    }
+    escaped.extend_from_slice(&head[line..]);
+    *head = escaped;
 }
 
 struct Target<'a> {
@@ -247,11 +341,13 @@ impl<'a> Target<'a> {
 fn request_facts(head: &RequestHead) -> Result<RequestFacts, RequestError> {
     let mut facts = RequestFacts { framing: framing::of_request(&head.fields)?, ..RequestFacts::default() };
     let mut asks_upgrade = false;
+    let mut keep = false;
     let mut upgrade = Upgrade::None;
     for (id, _, value) in head.fields.iter_ids() {
         match id {
             HeaderId::Connection | HeaderId::ProxyConnection => {
                 facts.close |= has_token(value, b"close");
+                keep |= has_token(value, b"keep-alive");
                 asks_upgrade |= has_token(value, b"upgrade");
             }
             HeaderId::Expect => facts.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
@@ -264,6 +360,14 @@ fn request_facts(head: &RequestHead) -> Result<RequestFacts, RequestError> {
             }
             _ => {}
         }
+    }
+    if head.version == Version::Http10 {
+        // Chunks are of HTTP/1.1, and so is `100 Continue`.
+        if facts.framing == Framing::Chunked {
+            return Err(FramingError::UnknownTransferEncoding.into());
+        }
+        facts.close |= !keep;
+        facts.expects_continue = false;
     }
     // Nothing but the tunnel could follow.
     facts.close |= head.method() == "CONNECT";

@@ -41,9 +41,11 @@ impl RequestError {
                 (400, "http1.content_length_and_chunked_not_allowed")
             }
             Self::Framing(FramingError::UnknownTransferEncoding) => (501, "http1.invalid_transfer_encoding"),
-            Self::BareLineFeed | Self::Malformed(_) | Self::Chunk(_) | Self::Framing(_) => {
-                (400, "http1.codec_error")
-            }
+            Self::BareLineFeed
+            | Self::Malformed(_)
+            | Self::UnknownMethod
+            | Self::Chunk(_)
+            | Self::Framing(_) => (400, "http1.codec_error"),
         };
         Refusal { status, details, body: reason::phrase(status), protocol_error: true, close: true }
     }

@@ -5,15 +5,16 @@
 
 use proptest::prelude::*;
 use selvedge_http::encode;
-use selvedge_http::framing::Framing;
-use selvedge_http::head::{RequestHead, ResponseHead};
+use selvedge_http::framing::{Framing, FramingError};
+use selvedge_http::head::{RequestHead, ResponseHead, Version};
 use selvedge_http::parse::{self, RequestError, RequestFacts, Upgrade};
 use selvedge_http::refusal::{self, Admission};
 use selvedge_http::scan::{REQUEST_HEAD_BYTES_MAX, Scanner};
 
 fn request(bytes: &[u8]) -> Result<Option<(usize, RequestFacts, RequestHead)>, RequestError> {
     let mut head = RequestHead::default();
-    Ok(parse::request(&mut Scanner::default(), bytes, &mut head)?.map(|(len, facts)| (len, facts, head)))
+    Ok(parse::request(&mut Scanner::default(), bytes, &mut head, parse::Dialect::ENVOY)?
+        .map(|(len, facts)| (len, facts, head)))
 }
 
 /// Status and details that a request gets from codec and admission together; 0 when it is served.
@@ -257,9 +258,9 @@ proptest! {
         let mut scanner = Scanner::default();
         let mut read = RequestHead::default();
         for cut in cuts {
-            prop_assert_eq!(parse::request(&mut scanner, &wire[..cut], &mut read), Ok(None));
+            prop_assert_eq!(parse::request(&mut scanner, &wire[..cut], &mut read, parse::Dialect::ENVOY), Ok(None));
         }
-        let (end, facts) = parse::request(&mut scanner, &wire, &mut read).unwrap().unwrap();
+        let (end, facts) = parse::request(&mut scanner, &wire, &mut read, parse::Dialect::ENVOY).unwrap().unwrap();
         prop_assert_eq!((end, facts), (len, RequestFacts::default()));
         prop_assert_eq!(shape(&read), shape(&head));
     }
@@ -284,4 +285,27 @@ proptest! {
     fn anything_at_all_is_answered_and_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = answer(&bytes);
     }
+}
+
+/// What an edge takes and a mesh's proxy does not.
+#[test]
+fn the_dialect_of_the_web() {
+    let of = |bytes: &[u8]| {
+        let mut head = RequestHead::default();
+        let read = parse::request(&mut Scanner::default(), bytes, &mut head, parse::Dialect::WEB);
+        read.map(|read| read.map(|(_, facts)| (head.version, facts.close, head.path().to_owned())))
+    };
+    let one = |close: bool, path: &str| Ok(Some((Version::Http10, close, path.to_owned())));
+    assert_eq!(of(b"GET / HTTP/1.0\r\n\r\n"), one(true, "/"));
+    assert_eq!(of(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"), one(false, "/"));
+    assert_eq!(of("GET /ä HTTP/1.0\r\n\r\n".as_bytes()), one(true, "/%C3%A4"));
+    assert_eq!(of(b"\r\nGET / HTTP/1.0\r\n\r\n"), one(true, "/"));
+    assert_eq!(of(b"\r\n\r\nGET / HTTP/1.0\r\n\r\n"), Err(RequestError::Malformed("empty line")));
+    assert_eq!(of(b"\r\n\r\n"), Err(RequestError::Malformed("empty line")));
+    assert_eq!(of(b"GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n"), Err(RequestError::DuplicateHost));
+    assert_eq!(of(b"BREW / HTTP/1.1\r\nHost: b\r\n\r\n"), Err(RequestError::UnknownMethod));
+    let chunked = of(b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n");
+    assert_eq!(chunked, Err(FramingError::UnknownTransferEncoding.into()));
+    let long = [b"GET / HTTP/1.0\r\na: ".as_slice(), &[b'x'; 9000]].concat();
+    assert_eq!(of(&long), Err(RequestError::HeadTooLarge));
 }

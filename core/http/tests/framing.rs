@@ -28,7 +28,7 @@ fn read(bytes: &[u8], piece: usize) -> Result<bool, Refusal> {
             return Ok(false);
         }
         arrived = (arrived + piece).min(bytes.len());
-        let parsed = parse::request(&mut scanner, &bytes[..arrived], &mut head);
+        let parsed = parse::request(&mut scanner, &bytes[..arrived], &mut head, parse::Dialect::ENVOY);
         if let Some(parsed) = parsed.map_err(|error| error.refusal())? {
             break parsed;
         }

@@ -13,4 +13,4 @@ pub use certificate::{Certificate, CertificateInvalid};
 pub use name::Names;
 pub use pem::PemInvalid;
 pub use spiffe::SvidInvalid;
-pub use verify::{Authorities, Distrust, Rules, Side, Trust, Verifier};
+pub use verify::{Authorities, BundleInvalid, Distrust, Rules, Side, Trust, Verifier};

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::Compat;
 use crate::condition::{self, Condition, ConditionId, Truth, Truths};
-use crate::directive::{Directives, Global, Setter};
+use crate::directive::{Directives, Global, Host, Setter};
 use crate::facts::RequestFacts;
 use crate::listener::Listener;
 use crate::pattern::PatternExhausted;
@@ -170,6 +170,39 @@ impl Program {
     /// [`PatternExhausted`].
     pub fn judge(&self, facts: &RequestFacts<'_>) -> Result<Truths, PatternExhausted> {
         condition::judge(&self.conditions, facts)
+    }
+
+    /// Every backend of every block, in the order of the configuration, each once.
+    pub fn backends(&self) -> Vec<Host> {
+        let mut found: Vec<Host> = Vec::new();
+        let mut add = |directives: &Directives| {
+            let servers = [
+                &directives.fastcgi.server,
+                &directives.scgi.server,
+                &directives.proxy.server,
+                &directives.wstunnel.server,
+            ];
+            for host in
+                servers.iter().flat_map(|server| server.extensions.iter()).flat_map(|one| one.hosts.iter())
+            {
+                if !found.iter().any(|known| known.id == host.id) {
+                    found.push(host.clone());
+                }
+            }
+        };
+        match &self.rules {
+            RuleSet::Patches(patches) => {
+                for patch in patches {
+                    let mut directives = Directives::default();
+                    patch.apply(&mut directives);
+                    add(&directives);
+                }
+            }
+            RuleSet::Routes(routes) => routes.iter().for_each(|route| add(&route.resolved.directives)),
+        }
+        add(&self.base.directives);
+        found.sort_by_key(|host| host.id);
+        found
     }
 
     /// The condition of this number.

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use selvedge_http::chunked::{self, ChunkError, Decoder};
 use selvedge_http::framing::Framing;
 use selvedge_http::head::{RequestHead, ResponseHead};
-use selvedge_http::parse::{self, RequestError, RequestFacts, ResponseError, ResponseFacts};
+use selvedge_http::parse::{self, Dialect, RequestError, RequestFacts, ResponseError, ResponseFacts};
 use selvedge_http::scan::Scanner;
 
 use crate::buffer::{SMALL_BYTES, Size};
@@ -33,6 +33,8 @@ pub enum ReadError<E> {
 #[derive(Debug)]
 pub struct Http1 {
     pub io: Io,
+    /// Which requests are taken.
+    pub dialect: Dialect,
     scanner: Scanner,
     reading: Reading,
     /// Queued bytes; `sent` of them have left.
@@ -65,6 +67,7 @@ impl Http1 {
     pub fn new(io: Io) -> Self {
         Self {
             io,
+            dialect: Dialect::ENVOY,
             scanner: Scanner::default(),
             reading: Reading::Done,
             out: Vec::new(),
@@ -86,7 +89,7 @@ impl Http1 {
     ) -> Poll<Result<Option<RequestFacts>, ReadError<RequestError>>> {
         loop {
             if !self.io.unread().is_empty() {
-                let parsed = parse::request(&mut self.scanner, self.io.unread(), head);
+                let parsed = parse::request(&mut self.scanner, self.io.unread(), head, self.dialect);
                 if let Some((len, facts)) = parsed.map_err(ReadError::Protocol)? {
                     self.begin_reading(len, facts.framing);
                     return Poll::Ready(Ok(Some(facts)));
@@ -286,6 +289,22 @@ impl Http1 {
             }
             return Poll::Ready(Ok(taken));
         }
+    }
+
+    /// Sends queued bytes, then bytes of a file, by the kernel alone where the connection is plain; how many of the file's
+    /// were taken, 0 at its end. Only for bodies whose length was announced, or that the close ends.
+    ///
+    /// # Errors
+    /// The socket's and the file's.
+    pub fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: &std::fs::File,
+        offset: u64,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_flush(cx))?;
+        self.io.poll_send_file(cx, file, offset, len)
     }
 
     /// Queues the end of the body.

@@ -148,8 +148,39 @@ impl Io {
         Poll::Ready(Ok(written))
     }
 
+    /// Writes bytes of a file without looking at them. 0 means that the file has no more. Only for a plain connection.
+    ///
+    /// # Errors
+    /// The socket's and the file's; `Unsupported` for an encrypted connection.
+    pub fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: &std::fs::File,
+        offset: u64,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
+        if !self.is_plain() {
+            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+        }
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            let mut at = offset;
+            let sent = self.stream.try_io(Interest::WRITABLE, || {
+                Ok(rustix::fs::sendfile(&self.stream, file, Some(&mut at), len)?)
+            });
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(sent) => {
+                    self.bytes_written += sent as u64;
+                    return Poll::Ready(Ok(sent));
+                }
+            }
+        }
+    }
+
     /// Whether bytes pass the socket as they are.
-    pub(crate) fn is_plain(&self) -> bool {
+    pub fn is_plain(&self) -> bool {
         matches!(self.content, Content::Plain(_))
     }
 

@@ -17,6 +17,7 @@ pub mod listen;
 pub mod original_dst;
 mod pipe;
 pub mod relay;
+pub mod stream;
 pub mod tls;
 pub mod udp;
 

@@ -18,7 +18,7 @@ fn parse_request(bytes: &[u8], piece: usize, head: &mut RequestHead) -> Parsed<R
     let mut arrived = 0;
     while arrived < bytes.len() {
         arrived = (arrived + piece).min(bytes.len());
-        if let Some(parsed) = parse::request(&mut scanner, &bytes[..arrived], head)? {
+        if let Some(parsed) = parse::request(&mut scanner, &bytes[..arrived], head, parse::Dialect::ENVOY)? {
             return Ok(Some(parsed));
         }
     }

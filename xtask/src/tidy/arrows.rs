@@ -68,6 +68,10 @@ const ROOMS: &[Room] = &[
         ],
     ),
     room(
+        "selvedge-edge",
+        &["selvedge-site", "selvedge-guard", "selvedge-http", "selvedge-identity", "selvedge-wire"],
+    ),
+    room(
         "selvedge-proxy",
         &[
             "selvedge-traffic",

@@ -1,0 +1,56 @@
+//! Who may ask at all, and how often.
+
+use std::ops::ControlFlow;
+
+use selvedge_site::directive::edge::ClientKey;
+
+use crate::request::{Exchange, Flow, Response};
+
+/// Refuses what lists refuse.
+pub(crate) fn admit(x: &mut Exchange<'_>) -> Flow {
+    let conf = x.conf.clone();
+    let remote = x.remote;
+    let edge = &conf.edge;
+    if edge.deny.iter().any(|network| network.contains(remote))
+        || !edge.allow.is_empty() && !edge.allow.iter().any(|network| network.contains(remote))
+    {
+        return ControlFlow::Break(Response::status(403));
+    }
+    rate(x)?;
+    let access = &conf.access;
+    if access.deny.is_empty() && access.allow.is_empty() || x.in_error_handler {
+        return ControlFlow::Continue(());
+    }
+    let path = match conf.server.force_lowercase_filenames {
+        Some(true) => x.path().to_lowercase(),
+        _ => x.path().to_owned(),
+    };
+    let ends = |list: &[selvedge_site::directive::Text]| {
+        list.iter().any(|suffix| match conf.server.force_lowercase_filenames {
+            Some(true) => path.ends_with(&suffix.to_lowercase()),
+            _ => path.ends_with(&**suffix),
+        })
+    };
+    let refused = match access.allow.is_empty() {
+        false => !ends(&access.allow),
+        true => ends(&access.deny),
+    };
+    if refused { ControlFlow::Break(Response::status(403)) } else { ControlFlow::Continue(()) }
+}
+
+fn rate(x: &mut Exchange<'_>) -> Flow {
+    let Some(rate) = &x.conf.edge.per_client else { return ControlFlow::Continue(()) };
+    let header = match &rate.key {
+        ClientKey::Header(name) => x.head.fields.named(&name.to_ascii_lowercase()),
+        ClientKey::Ip | ClientKey::Identity => None,
+    };
+    let sender = crate::rate::sender(x.remote, header, x.user.as_ref().map(|user| user.name.as_str()));
+    match x.worker.shared.rates.admit(x.conf.0.id, rate, &sender, x.begun.into_std()) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(wait) => {
+            x.worker.shared.stats.limited.add(1);
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            ControlFlow::Break(Response::status(429).field("retry-after", &seconds.max(1).to_string()))
+        }
+    }
+}

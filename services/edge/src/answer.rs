@@ -1,0 +1,52 @@
+//! Who answers a request: a page of ours, a program behind us, a file, a directory.
+
+pub(crate) mod backend;
+pub(crate) mod cgi;
+pub(crate) mod directory;
+pub(crate) mod environment;
+pub(crate) mod fastcgi;
+pub(crate) mod file;
+pub(crate) mod gateway;
+pub(crate) mod host_root;
+pub(crate) mod hosts;
+pub(crate) mod programs;
+pub(crate) mod proxy;
+pub(crate) mod root;
+pub(crate) mod scgi;
+pub(crate) mod sendfile;
+pub(crate) mod status;
+pub(crate) mod tunnel;
+
+use std::ops::ControlFlow;
+
+use crate::request::{Exchange, Flow, Response};
+
+/// What is answered by the path alone.
+pub(crate) async fn by_path(x: &mut Exchange<'_>) -> Flow {
+    if x.path() == "*" {
+        return ControlFlow::Continue(());
+    }
+    if let Some(fixed) = &x.conf.edge.respond {
+        let mut response = Response::with(fixed.status, "text/plain; charset=utf-8", fixed.body.to_string());
+        for (name, value) in fixed.headers.iter() {
+            response.head.fields.set(&name.to_ascii_lowercase(), value.as_bytes());
+        }
+        return ControlFlow::Break(response);
+    }
+    status::page(x)?;
+    gateway::by_path(x).await
+}
+
+/// What is answered by the file that the path leads to.
+pub(crate) async fn by_file(x: &mut Exchange<'_>) -> Flow {
+    directory::index(x)?;
+    cgi::run(x).await?;
+    gateway::by_file(x).await?;
+    directory::list(x)?;
+    file::send(x)
+}
+
+/// The answer to OPTIONS of whatever has no answer of its own.
+pub(crate) fn options() -> Response {
+    Response::status(200).field("allow", "OPTIONS, GET, HEAD, POST")
+}

@@ -1,0 +1,292 @@
+//! Programs behind us, by suffix or prefix of the path: FastCGI, SCGI, HTTP, tunnels.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use selvedge_http::fastcgi::Role;
+use selvedge_site::directive::{Backend, BackendId, Balance, Host, HostMode, Named, Text};
+use selvedge_wire::stream::{self, Address, Stream};
+
+use super::backend::{self, Held, Powers};
+use super::hosts::{self, Asked};
+use super::{environment, fastcgi, programs, proxy, scgi};
+use crate::request::body::{self, Gathered};
+use crate::request::{Exchange, Flow, Response};
+
+/// How a program is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    FastCgi,
+    Scgi { uwsgi: bool },
+    Http,
+    Tunnel,
+}
+
+/// The backends of one protocol.
+struct Kind<'a> {
+    protocol: Protocol,
+    backend: &'a Backend,
+    balance: Balance,
+    map_extensions: &'a Named<Text>,
+}
+
+/// Connecting may take so long where nothing is configured.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+
+fn kinds(conf: &selvedge_site::Directives) -> [Kind<'_>; 4] {
+    [
+        Kind {
+            protocol: Protocol::Tunnel,
+            backend: &conf.wstunnel.server,
+            balance: conf.wstunnel.balance,
+            map_extensions: &conf.wstunnel.map_extensions,
+        },
+        Kind {
+            protocol: Protocol::Http,
+            backend: &conf.proxy.server,
+            balance: conf.proxy.balance,
+            map_extensions: &conf.proxy.map_extensions,
+        },
+        Kind {
+            protocol: Protocol::FastCgi,
+            backend: &conf.fastcgi.server,
+            balance: conf.fastcgi.balance,
+            map_extensions: &conf.fastcgi.map_extensions,
+        },
+        Kind {
+            protocol: Protocol::Scgi { uwsgi: conf.scgi.protocol_uwsgi },
+            backend: &conf.scgi.server,
+            balance: conf.scgi.balance,
+            map_extensions: &conf.scgi.map_extensions,
+        },
+    ]
+}
+
+/// Whether the path alone decides, or the file has been found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Path,
+    File,
+}
+
+/// Backends that do not ask whether there is a file.
+pub(crate) async fn by_path(x: &mut Exchange<'_>) -> Flow {
+    answer(x, By::Path).await
+}
+
+/// Those that do.
+pub(crate) async fn by_file(x: &mut Exchange<'_>) -> Flow {
+    answer(x, By::File).await
+}
+
+async fn answer(x: &mut Exchange<'_>, by: By) -> Flow {
+    let conf = x.conf.clone();
+    for kind in kinds(&conf) {
+        if kind.backend.extensions.is_empty() {
+            continue;
+        }
+        if !x.authorized
+            && kind.protocol == Protocol::FastCgi
+            && let Some((_, hosts)) = matching(x, &kind, by, HostMode::Authorizer)
+        {
+            authorize(x, &kind, hosts).await?;
+        }
+        let Some((key, hosts)) = matching(x, &kind, by, HostMode::Responder) else { continue };
+        if by == By::Path {
+            split_path(x, key, hosts);
+        }
+        return ControlFlow::Break(respond(x, &kind, hosts).await);
+    }
+    ControlFlow::Continue(())
+}
+
+/// The first extension that fits and has a backend of this mode whose turn it is.
+fn matching<'a>(x: &Exchange<'_>, kind: &Kind<'a>, by: By, mode: HostMode) -> Option<(&'a Text, &'a [Host])> {
+    let name = match by {
+        By::Path => x.path(),
+        By::File => &x.physical.path,
+    };
+    let mapped = kind.map_extensions.iter().find(|(suffix, _)| name.ends_with(&**suffix));
+    let fits = |key: &str| match mapped {
+        Some((_, target)) => key == &**target,
+        None if key.starts_with('/') => x.path().starts_with(key),
+        None => name.ends_with(key),
+    };
+    let extension = kind
+        .backend
+        .extensions
+        .iter()
+        .find(|extension| fits(&extension.key) && extension.hosts.iter().any(|host| host.mode == mode))?;
+    let host = extension.hosts.iter().find(|host| host.mode == mode)?;
+    let checks_file = host.check_local && matches!(kind.protocol, Protocol::FastCgi | Protocol::Scgi { .. });
+    (checks_file == (by == By::File)).then_some((&extension.key, &*extension.hosts))
+}
+
+/// Where no file tells script and path apart, the prefix does.
+fn split_path(x: &mut Exchange<'_>, key: &str, hosts: &[Host]) {
+    let path = &mut x.target.path;
+    if !key.starts_with('/') || path.len() <= key.len() && key != "/" {
+        return;
+    }
+    let root_fix = key == "/" && hosts.iter().any(|host| host.fix_root_scriptname);
+    let at = match root_fix {
+        true => Some(0),
+        false => path[key.len().min(path.len())..].find('/').map(|at| key.len() + at),
+    };
+    if let Some(at) = at {
+        x.physical.info = path.split_off(at);
+    }
+}
+
+fn asked<'a>(x: &'a Exchange<'_>) -> Asked<'a> {
+    Asked { path: x.path(), authority: x.head.authority().unwrap_or_default(), remote: x.remote }
+}
+
+/// Asks an authorizer whether the request may go on. What it says in `Variable-*` is told to programs.
+async fn authorize(x: &mut Exchange<'_>, kind: &Kind<'_>, hosts: &[Host]) -> Flow {
+    let site = Arc::clone(&x.site);
+    let Some(host) = site.hosts.choose(hosts, HostMode::Authorizer, kind.balance, &asked(x), &[]) else {
+        return ControlFlow::Break(Response::status(503));
+    };
+    let options = environment::Options { authorizer: true, ..options(host) };
+    let variables = environment::of(x, options);
+    let held = Held { _lease: site.hosts.lease(host), ..Held::default() };
+    let sent = async {
+        let stream = open(x, host).await?.0;
+        let nothing = Gathered::Memory(Vec::new());
+        fastcgi::send(stream, Role::Authorizer, &variables, nothing, host.read_timeout, held).await
+    };
+    let mut reader = match sent.await {
+        Ok(reader) => reader,
+        Err(error) => {
+            tracing::warn!(%error, host = programs::label(host), "an authorizer cannot be asked");
+            site.hosts.fail(host);
+            return ControlFlow::Break(Response::status(503));
+        }
+    };
+    let mut head = selvedge_http::head::ResponseHead::default();
+    let Ok(facts) = backend::read_head(&mut reader, &mut head).await else {
+        return ControlFlow::Break(Response::status(502));
+    };
+    if head.status != 200 {
+        return ControlFlow::Break(backend::finish(x, head, reader, facts.length).await);
+    }
+    for (name, value) in head.fields.iter() {
+        if let Some(variable) = name.strip_prefix("variable-") {
+            let variable = selvedge_http::cgi::variable(variable);
+            let value = String::from_utf8_lossy(value).into_owned();
+            x.environment.push((variable, value));
+        }
+    }
+    x.authorized = true;
+    ControlFlow::Continue(())
+}
+
+fn options(host: &Host) -> environment::Options<'_> {
+    environment::Options {
+        authorizer: false,
+        docroot: host.docroot.as_deref(),
+        broken_script_filename: host.broken_scriptfilename,
+        strip_request_uri: host.strip_request_uri.as_deref(),
+    }
+}
+
+/// Opens a connection to a backend.
+async fn open(x: &Exchange<'_>, host: &Host) -> std::io::Result<(Stream, Address)> {
+    let number = programs::process_of(host, x.worker.next_turn());
+    let address = match x.worker.known_address(host.id, number) {
+        Some(address) => address,
+        None => {
+            let address = hosts::address(host, number).await?;
+            x.worker.remember_address(host.id, number, address.clone());
+            address
+        }
+    };
+    let timeout = match host.connect_timeout {
+        0 => CONNECT_TIMEOUT,
+        seconds => Duration::from_secs(u64::from(seconds)),
+    };
+    Ok((stream::connect(&address, timeout).await?, address))
+}
+
+async fn respond(x: &mut Exchange<'_>, kind: &Kind<'_>, hosts: &[Host]) -> Response {
+    let site = Arc::clone(&x.site);
+    if kind.protocol != Protocol::Tunnel
+        && !proxy::wants_upgrade(x)
+        && let Err(response) = body::gather(x).await
+    {
+        return response;
+    }
+    let mut tried: Vec<BackendId> = Vec::new();
+    loop {
+        let chosen = site.hosts.choose(hosts, HostMode::Responder, kind.balance, &asked(x), &tried);
+        let Some(host) = chosen else {
+            // A program of our own that is being started again is not gone: it is waited for where it listens.
+            return Response::status(503);
+        };
+        tried.push(host.id);
+        let (stream, address) = match pooled_or_open(x, kind, host).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::warn!(%error, host = programs::label(host), "a backend cannot be reached");
+                site.hosts.fail(host);
+                if tried.len() < hosts.len() {
+                    continue;
+                }
+                let timed_out = error.kind() == std::io::ErrorKind::TimedOut;
+                return Response::status(if timed_out { 504 } else { 503 });
+            }
+        };
+        let held = Held { _lease: site.hosts.lease(host), ..Held::default() };
+        return match kind.protocol {
+            Protocol::Http => proxy::respond(x, host, stream, address, held).await,
+            Protocol::Tunnel => super::tunnel::raw(x, stream, held).await,
+            Protocol::FastCgi | Protocol::Scgi { .. } => gateway(x, kind.protocol, host, stream, held).await,
+        };
+    }
+}
+
+async fn pooled_or_open(
+    x: &Exchange<'_>,
+    kind: &Kind<'_>,
+    host: &Host,
+) -> std::io::Result<(Stream, Address)> {
+    if kind.protocol == Protocol::Http
+        && let Some(address) = x.worker.known_address(host.id, 0)
+        && let Some(stream) = x.worker.pooled(&address)
+    {
+        return Ok((stream, address));
+    }
+    open(x, host).await
+}
+
+async fn gateway(
+    x: &mut Exchange<'_>,
+    protocol: Protocol,
+    host: &Host,
+    stream: Stream,
+    held: Held,
+) -> Response {
+    let variables = environment::of(x, options(host));
+    let input = x.gathered.take().unwrap_or(Gathered::Memory(Vec::new()));
+    let sent = match protocol {
+        Protocol::Scgi { uwsgi } => {
+            scgi::send(stream, uwsgi, &variables, input, host.read_timeout, held).await
+        }
+        _ => fastcgi::send(stream, Role::Responder, &variables, input, host.read_timeout, held).await,
+    };
+    let reader = match sent {
+        Ok(reader) => reader,
+        Err(error) => {
+            tracing::warn!(%error, host = programs::label(host), "a backend did not take a request");
+            return Response::status(502);
+        }
+    };
+    let powers = Powers {
+        x_sendfile: host.x_sendfile.then_some(&*host.x_sendfile_docroot),
+        local_redir: false,
+        silent: 502,
+    };
+    backend::gateway_response(x, reader, powers).await
+}

@@ -1,0 +1,231 @@
+//! Programs that are started here: scripts for one request, FastCGI and SCGI servers for all.
+//!
+//! A server gets its listening socket as descriptor 0 (FastCGI 1.0 §2.2). The socket stays ours: while a server that ended
+//! is started again, requests wait in the socket's queue.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use selvedge_site::directive::{BackendId, Host};
+use selvedge_wire::stream::{self, Address};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+use super::hosts;
+
+/// Processes of all backends together.
+pub(crate) const PROCESSES_MAX: usize = 1024;
+/// The wait before a server that ended at once is started again; it doubles up to [`RESTART_WAIT_MAX`].
+const RESTART_WAIT: Duration = Duration::from_millis(10);
+const RESTART_WAIT_MAX: Duration = Duration::from_secs(10);
+/// A server that ran for so long has not ended at once.
+const STEADY: Duration = Duration::from_secs(2);
+
+/// A script under way. Whoever drops it before it ended ends it.
+#[derive(Debug)]
+pub(crate) struct Script(Option<Child>);
+
+impl Script {
+    pub(crate) fn new(child: Child) -> Self {
+        Self(Some(child))
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        let Some(mut child) = self.0.take() else { return };
+        if let Ok(None) = child.try_wait()
+            && let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok())
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            // One that has closed its output is about to end and gets a moment; one that still writes to nobody is told.
+            runtime.spawn(async move {
+                if tokio::time::timeout(Duration::from_millis(100), child.wait()).await.is_err() {
+                    let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+                    let _ = child.wait().await;
+                }
+            });
+        }
+    }
+}
+
+/// The servers of a configuration: they end with it.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    processes: Mutex<HashMap<Address, Process>>,
+}
+
+#[derive(Debug)]
+struct Process {
+    /// What was started, to tell whether a new configuration wants the same.
+    recipe: Recipe,
+    /// Dropped, it ends the process.
+    _stop: Arc<watch::Sender<bool>>,
+}
+
+/// What makes a process what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Recipe {
+    words: Vec<String>,
+    environment: Vec<(String, std::ffi::OsString)>,
+    backlog: i32,
+    signal: i32,
+}
+
+impl Programs {
+    /// Starts what the backends ask for, on the current runtime; what `before` runs already in the same way is kept.
+    pub(crate) async fn start(backends: &[Host], before: Option<&Self>) -> Self {
+        let programs = Self { processes: Mutex::default() };
+        for host in backends.iter().filter(|host| host.bin_path.is_some()) {
+            for number in 0..host.max_procs.max(1) {
+                if let Err(error) = programs.one(host, number, before).await {
+                    tracing::error!(%error, program = host.bin_path.as_deref(), "a program cannot be started");
+                }
+            }
+        }
+        programs
+    }
+
+    async fn one(&self, host: &Host, number: u16, before: Option<&Self>) -> std::io::Result<()> {
+        let address = hosts::address(host, number).await?;
+        let recipe = Recipe::of(host);
+        let mut processes = lock(&self.processes);
+        // Several backends may name one address: the first one starts it.
+        if processes.contains_key(&address) || processes.len() >= PROCESSES_MAX {
+            return Ok(());
+        }
+        if let Some(before) = before
+            && let Some(running) = lock(&before.processes).get(&address)
+            && running.recipe == recipe
+        {
+            let kept = Process { recipe, _stop: Arc::clone(&running._stop) };
+            processes.insert(address, kept);
+            return Ok(());
+        }
+        let socket = stream::listen_for_program(&address, Some(recipe.backlog))?;
+        let (stop, stopped) = watch::channel(false);
+        let first = spawn(&recipe, &socket)?;
+        tokio::spawn(supervise(recipe.clone(), socket, first, stopped));
+        processes.insert(address, Process { recipe, _stop: Arc::new(stop) });
+        Ok(())
+    }
+
+    /// Processes that are to run.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.processes).len()
+    }
+}
+
+/// Nothing can panic while the lock is held.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Recipe {
+    fn of(host: &Host) -> Self {
+        let words =
+            host.bin_path.as_deref().unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+        let mut environment: Vec<(String, std::ffi::OsString)> = Vec::new();
+        match &host.bin_copy_environment {
+            None => environment.extend(
+                std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))),
+            ),
+            Some(names) => {
+                for name in names.iter() {
+                    if let Some(value) = std::env::var_os(&**name) {
+                        environment.push((name.to_string(), value));
+                    }
+                }
+            }
+        }
+        // Ours, for the sockets that we were given.
+        environment
+            .retain(|(name, _)| !matches!(name.as_str(), "LISTEN_FDS" | "LISTEN_PID" | "LISTEN_FDNAMES"));
+        for (name, value) in host.bin_environment.iter() {
+            environment.retain(|(known, _)| **known != **name);
+            environment.push((name.to_string(), value.to_string().into()));
+        }
+        // PHP would otherwise start children of its own beside those that are started here.
+        if !environment.iter().any(|(name, _)| name == "PHP_FCGI_CHILDREN") {
+            environment.push(("PHP_FCGI_CHILDREN".to_owned(), "1".into()));
+        }
+        Self {
+            words,
+            environment,
+            backlog: i32::try_from(host.listen_backlog).unwrap_or(1024),
+            signal: i32::from(host.kill_signal),
+        }
+    }
+}
+
+fn spawn(recipe: &Recipe, socket: &OwnedFd) -> std::io::Result<Child> {
+    let (program, arguments) = recipe.words.split_first().ok_or(std::io::ErrorKind::NotFound)?;
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(recipe.environment.iter().map(|(name, value)| (name, value)));
+    if let Some((folder, _)) = program.rsplit_once('/') {
+        command.current_dir(if folder.is_empty() { "/" } else { folder });
+    }
+    command.stdin(Stdio::from(socket.try_clone()?)).stdout(Stdio::null()).stderr(Stdio::inherit());
+    command.kill_on_drop(true).spawn()
+}
+
+/// Keeps a server running until it is no longer wanted.
+async fn supervise(recipe: Recipe, socket: OwnedFd, first: Child, mut stopped: watch::Receiver<bool>) {
+    let mut child = Some(first);
+    let mut wait = RESTART_WAIT;
+    loop {
+        let began = tokio::time::Instant::now();
+        if let Some(running) = &mut child {
+            tokio::select! {
+                status = running.wait() => {
+                    tracing::info!(program = recipe.words.first(), ?status, "a program ended; it is started again");
+                }
+                _ = stopped.changed() => {
+                    end(running, recipe.signal).await;
+                    return;
+                }
+            }
+        }
+        wait = if began.elapsed() >= STEADY { RESTART_WAIT } else { (wait * 2).min(RESTART_WAIT_MAX) };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = stopped.changed() => return,
+        }
+        child = match spawn(&recipe, &socket) {
+            Ok(child) => Some(child),
+            Err(error) => {
+                tracing::error!(%error, program = recipe.words.first(), "a program cannot be started");
+                None
+            }
+        };
+    }
+}
+
+async fn end(child: &mut Child, signal: i32) {
+    let signal = Signal::try_from(signal).unwrap_or(Signal::SIGTERM);
+    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
+        let _ = kill(Pid::from_raw(pid), signal);
+    }
+    if tokio::time::timeout(Duration::from_secs(5), child.wait()).await.is_err() {
+        let _ = child.kill().await;
+    }
+}
+
+/// Which process of a backend a request goes to.
+pub(crate) fn process_of(host: &Host, turn: u32) -> u16 {
+    match host.bin_path.is_some() {
+        true => u16::try_from(turn % u32::from(host.max_procs.max(1))).unwrap_or(0),
+        false => 0,
+    }
+}
+
+/// The number of a backend, for logs.
+pub(crate) fn label(host: &Host) -> String {
+    let BackendId(number) = host.id;
+    if host.label.is_empty() { number.to_string() } else { host.label.to_string() }
+}

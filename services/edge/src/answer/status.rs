@@ -1,0 +1,102 @@
+//! Pages about the server itself: what mod_status shows, and metrics in Prometheus' format.
+
+use std::fmt::Write as _;
+use std::ops::ControlFlow;
+
+use super::directory::escape;
+use crate::request::{Exchange, Flow, Response};
+
+/// Answers with a page, where the path is that of one.
+pub(crate) fn page(x: &mut Exchange<'_>) -> Flow {
+    let conf = &x.conf.status;
+    let is = |url: &Option<selvedge_site::directive::Text>| {
+        url.as_deref().is_some_and(|url| !url.is_empty() && url == x.path())
+    };
+    if is(&conf.status_url) {
+        return ControlFlow::Break(status(x));
+    }
+    if is(&conf.config_url) {
+        return ControlFlow::Break(config(x));
+    }
+    if is(&conf.statistics_url) {
+        return ControlFlow::Break(Response::with(200, "text/plain", statistics(x)));
+    }
+    ControlFlow::Continue(())
+}
+
+fn status(x: &Exchange<'_>) -> Response {
+    let stats = x.worker.shared.stats.snapshot();
+    let uptime = x.worker.shared.began.elapsed().as_secs();
+    let query = x.target.query();
+    let has = |word: &str| query.split('&').any(|part| part == word || part.starts_with(&format!("{word}=")));
+    if has("auto") {
+        let text = format!(
+            "Total Accesses: {}\nTotal kBytes: {}\nUptime: {uptime}\nBusyServers: {}\nIdleServers: {}\n",
+            stats.requests,
+            stats.sent / 1024,
+            stats.active,
+            stats.connections.saturating_sub(stats.active),
+        );
+        return Response::with(200, "text/plain", text);
+    }
+    if has("json") {
+        let json = serde_json::json!({
+            "RequestsTotal": stats.requests,
+            "TrafficTotal": stats.sent / 1024,
+            "Uptime": uptime,
+            "BusyServers": stats.active,
+            "IdleServers": stats.connections.saturating_sub(stats.active),
+        });
+        return Response::with(200, "application/json", json.to_string());
+    }
+    if has("prometheus") {
+        return Response::with(200, "text/plain; version=0.0.4", x.worker.shared.stats.prometheus());
+    }
+    let mut out = String::from(
+        "<!DOCTYPE html>\n<html>\n<head><title>Status</title></head>\n<body>\n<h1>Server-Status</h1>\n<table>\n",
+    );
+    for (name, value) in [
+        ("Hostname", escape(x.head.authority().unwrap_or_default())),
+        ("Uptime", format!("{uptime} s")),
+        ("Requests", stats.requests.to_string()),
+        ("Traffic", format!("{} kbyte", stats.sent / 1024)),
+        ("Connections", stats.connections.to_string()),
+        ("Requests under way", stats.active.to_string()),
+    ] {
+        let _ = writeln!(out, "<tr><td>{name}</td><td>{value}</td></tr>");
+    }
+    out.push_str("</table>\n</body>\n</html>\n");
+    Response::with(200, "text/html", out)
+}
+
+fn config(x: &Exchange<'_>) -> Response {
+    let global = &x.conf.global;
+    let mut out = String::from(
+        "<!DOCTYPE html>\n<html>\n<head><title>Status</title></head>\n<body>\n<h1>Server-Config</h1>\n<table>\n",
+    );
+    let _ = writeln!(
+        out,
+        "<tr><td>Server</td><td>{}</td></tr>",
+        escape(x.conf.server.tag.as_deref().unwrap_or_default())
+    );
+    for module in global.modules.iter() {
+        let _ = writeln!(out, "<tr><td>Module</td><td>{}</td></tr>", escape(module));
+    }
+    out.push_str("</table>\n</body>\n</html>\n");
+    Response::with(200, "text/html", out)
+}
+
+fn statistics(x: &Exchange<'_>) -> String {
+    let site = &x.site;
+    let mut out = String::new();
+    for host in &site.backends {
+        let (active, served, failed) = site.hosts.counts(host);
+        let label = super::programs::label(host);
+        let _ = write!(
+            out,
+            "gw.backend.{label}.load: {active}\ngw.backend.{label}.connected: {served}\ngw.backend.{label}.died: {failed}\n"
+        );
+    }
+    let _ = writeln!(out, "gw.processes: {}", site.programs.count());
+    out
+}

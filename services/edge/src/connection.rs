@@ -1,0 +1,114 @@
+//! A client's connection from its first byte: PROXY header, TLS, protocol.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use selvedge_wire::deadline::Deadline;
+use selvedge_wire::detect::{self, Protocol};
+use selvedge_wire::io::Io;
+use selvedge_wire::tls::{self, hello};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use crate::request::Peer;
+use crate::worker::Worker;
+use crate::{http1, http2};
+
+/// A handshake, its ClientHello included, is over within this.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client is heard out after the last answer, so that closing does not reset it away.
+const LINGER: Duration = Duration::from_secs(1);
+/// How many bytes of it.
+const LINGER_BYTES_MAX: u64 = 256 * 1024;
+
+/// A listener as its connections know it.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    pub(crate) token: Arc<str>,
+    pub(crate) tls: bool,
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(worker: Rc<Worker>, door: Rc<Door>, stream: TcpStream, remote: SocketAddr) {
+    let place = worker.place();
+    let mut io = Io::new(stream, worker.buffers.clone());
+    let Some(local) = io.local_addr() else { return };
+    let mut peer = Peer { remote, local, socket: Arc::clone(&door.token), tls: None };
+    if door.tls {
+        worker.shared.stats.handshakes.add(1);
+        match timeout(HANDSHAKE_TIMEOUT, Box::pin(handshake(&worker, &door, &mut io))).await {
+            Ok(Some(())) => peer.tls = io.tls().cloned(),
+            _ => return worker.shared.stats.handshakes_failed.add(1),
+        }
+    }
+    let agreed = peer.tls.as_ref().and_then(|facts| facts.alpn.clone());
+    let protocol = match agreed.as_deref() {
+        Some(b"h2") => Protocol::Http2,
+        Some(_) => Protocol::Http1,
+        // In the clear by prior knowledge, where it is switched on.
+        None if peer.tls.is_none() && speaks_h2c(&worker) => {
+            let words = timeout(Duration::from_secs(10), detect::http(&mut io));
+            match words.await {
+                Ok(Ok(Some(protocol))) => protocol,
+                _ => return,
+            }
+        }
+        None => Protocol::Http1,
+    };
+    let peer = Rc::new(peer);
+    match protocol {
+        Protocol::Http1 => http1::serve(worker, peer, io, place).await,
+        Protocol::Http2 => Box::pin(http2::serve(worker, peer, io, place)).await,
+    }
+}
+
+fn speaks_h2c(worker: &Worker) -> bool {
+    worker.site().program.global().feature_flags.bool("server.h2c", false)
+}
+
+async fn handshake(worker: &Worker, door: &Door, io: &mut Io) -> Option<()> {
+    let name = match hello::read(io).await {
+        Ok(Some(hello::Inspected::Tls(hello))) => hello.server_name,
+        _ => None,
+    };
+    let site = worker.site();
+    let context = match site.certificates.context(&site.program, &door.token, name.as_deref()) {
+        Ok(context) => context,
+        Err(error) => {
+            tracing::error!(%error, name, "a client cannot be shown a certificate");
+            return None;
+        }
+    };
+    match tls::accept(io, &context).await {
+        Ok(()) => Some(()),
+        Err(failure) => {
+            tracing::debug!(reason = failure.reason(), "a handshake failed");
+            None
+        }
+    }
+}
+
+/// Says that nothing more will come, and hears the client out for a moment.
+pub(crate) async fn linger(io: &mut Io, deadline: &mut Deadline) {
+    if poll_fn(|cx| io.poll_shutdown(cx)).await.is_err() {
+        return;
+    }
+    deadline.set(Some(Instant::now() + LINGER));
+    let until = io.bytes_read + LINGER_BYTES_MAX;
+    poll_fn(|cx| {
+        while io.bytes_read < until {
+            let unread = io.unread().len();
+            io.consume(unread);
+            match io.poll_fill(cx) {
+                std::task::Poll::Ready(Ok(read)) if read > 0 => {}
+                std::task::Poll::Ready(_) => return std::task::Poll::Ready(()),
+                std::task::Poll::Pending => return deadline.poll(cx),
+            }
+        }
+        std::task::Poll::Ready(())
+    })
+    .await;
+}

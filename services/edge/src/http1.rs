@@ -1,0 +1,169 @@
+//! A client's HTTP/1 connection: request after request, until one side has had enough.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use selvedge_http::head::{RequestHead, Version};
+use selvedge_http::parse::{Dialect, RequestError, RequestFacts};
+use selvedge_wire::channel::Channel;
+use selvedge_wire::deadline::Deadline;
+use selvedge_wire::h1::{Http1, ReadError};
+use selvedge_wire::io::Io;
+use tokio::time::Instant;
+
+use crate::connection::linger;
+use crate::request::{self, After, Exchange, Peer};
+use crate::worker::{Place, Worker};
+
+/// A request's head comes whole within this, however often a byte of it comes.
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What reading a head brought.
+enum Read {
+    Head(RequestFacts),
+    Refused(RequestError, Version),
+    /// The client took too long.
+    Late,
+    Over,
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, place: Place) {
+    let mut http = Http1::new(io);
+    http.dialect = Dialect { head_bytes_max: worker.site().head_bytes_max(), ..Dialect::WEB };
+    let mut connection = Connection {
+        channel: Channel::Http1(Box::new(http)),
+        deadline: Deadline::default(),
+        requests: 0,
+        idle: None,
+        worker,
+        peer,
+        place,
+    };
+    loop {
+        if !connection.begun().await {
+            break;
+        }
+        let mut head = connection.worker.lease_head();
+        let after = Box::pin(connection.one(&mut head)).await;
+        connection.worker.give_back_head(head);
+        match after {
+            After::Keep => {}
+            After::Close => {
+                if let Channel::Http1(http) = &mut connection.channel {
+                    Box::pin(linger(&mut http.io, &mut connection.deadline)).await;
+                }
+                break;
+            }
+            After::Cut => break,
+        }
+    }
+}
+
+struct Connection {
+    channel: Channel,
+    deadline: Deadline,
+    /// Requests that were read.
+    requests: u32,
+    /// How long the client may say nothing after a request.
+    idle: Option<Duration>,
+    worker: Rc<Worker>,
+    peer: Rc<Peer>,
+    place: Place,
+}
+
+impl Connection {
+    /// Waits for the first byte of a request; `false` when there will be none.
+    async fn begun(&mut self) -> bool {
+        let Channel::Http1(http) = &mut self.channel else { return false };
+        if http.has_begun() {
+            return true;
+        }
+        let idle = self.idle.unwrap_or(HEAD_TIMEOUT);
+        let (worker, place, deadline) = (&self.worker, &self.place, &mut self.deadline);
+        let fresh = self.requests == 0;
+        deadline.set(Some(Instant::now() + idle));
+        poll_fn(|cx| {
+            match http.io.poll_fill(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(false),
+                Poll::Ready(Ok(_)) => return Poll::Ready(true),
+                Poll::Pending => {}
+            }
+            place.park(cx);
+            // Whoever was just let in has a request on its way.
+            if worker.is_draining() && !fresh {
+                return Poll::Ready(false);
+            }
+            deadline.poll(cx).map(|()| false)
+        })
+        .await
+    }
+
+    /// Reads one request and serves it.
+    async fn one(&mut self, head: &mut RequestHead) -> After {
+        let site = self.worker.site();
+        let base = site.program.base().directives.clone();
+        let timeout = Duration::from_millis(base.edge.header_timeout_ms.max(1));
+        let (facts, refused) = match self.read_head(head, timeout).await {
+            Read::Head(facts) => (facts, None),
+            Read::Refused(error, version) => {
+                head.clear();
+                head.version = version;
+                (RequestFacts { close: true, ..RequestFacts::default() }, Some(error))
+            }
+            Read::Late => {
+                self.worker.shared.stats.timed_out.add(1);
+                return After::Cut;
+            }
+            Read::Over => return After::Cut,
+        };
+        self.requests = self.requests.saturating_add(1);
+        let Channel::Http1(http) = &self.channel else { return After::Cut };
+        let bytes = (http.io.bytes_read, http.io.bytes_written);
+        let requests = self.requests;
+        let mut exchange =
+            Exchange::new(&self.worker, &self.peer, &mut self.channel, &mut self.deadline, head, facts, site);
+        exchange.connection_requests = requests;
+        exchange.bytes_before = bytes;
+        self.idle = Some(Duration::from_secs(u64::from(base.server.max_keep_alive_idle)));
+        if base.server.max_keep_alive_idle == 0 || requests > u32::from(base.server.max_keep_alive_requests) {
+            exchange.facts.close = true;
+        }
+        request::serve(exchange, refused).await
+    }
+
+    async fn read_head(&mut self, head: &mut RequestHead, timeout: Duration) -> Read {
+        let Channel::Http1(http) = &mut self.channel else { return Read::Over };
+        let deadline = &mut self.deadline;
+        let mut armed = false;
+        let read = poll_fn(|cx| match http.poll_request(cx, head) {
+            Poll::Ready(read) => Poll::Ready(Some(read)),
+            Poll::Pending => {
+                if !armed {
+                    armed = true;
+                    deadline.set(Some(Instant::now() + timeout));
+                }
+                deadline.poll(cx).map(|()| None)
+            }
+        })
+        .await;
+        deadline.set(None);
+        match read {
+            Some(Ok(Some(facts))) => Read::Head(facts),
+            Some(Err(ReadError::Protocol(error))) => Read::Refused(error, spoken(http.io.unread())),
+            Some(Ok(None) | Err(_)) => Read::Over,
+            None => Read::Late,
+        }
+    }
+}
+
+/// The version that a request which was not understood seems to speak.
+fn spoken(bytes: &[u8]) -> Version {
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    match line.trim_ascii_end().ends_with(b" HTTP/1.1") {
+        true => Version::Http11,
+        false => Version::Http10,
+    }
+}

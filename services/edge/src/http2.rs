@@ -1,0 +1,217 @@
+//! A client's HTTP/2 connection: many requests at once, each a task of its own.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use selvedge_http::authority;
+use selvedge_http::framing::{self, Framing};
+use selvedge_http::head::RequestHead;
+use selvedge_http::known::HeaderId;
+use selvedge_http::parse::{RequestError, RequestFacts};
+use selvedge_http::scan::HEADERS_MAX;
+use selvedge_wire::channel::Channel;
+use selvedge_wire::deadline::Deadline;
+use selvedge_wire::h2::{self, Http2Stream, Watch};
+use selvedge_wire::io::Io;
+use tokio::time::Instant;
+
+use crate::connection::linger;
+use crate::request::{self, After, Exchange, Peer};
+use crate::worker::{Place, Worker};
+
+/// A stream that its client resets within this time, before there was an answer, was premature.
+const PREMATURE: Duration = Duration::from_secs(1);
+/// From so many streams on, a connection ends when half of them were premature (CVE-2023-44487).
+const PREMATURE_OF_STREAMS: u64 = 200;
+/// Streams that may come to nothing on one connection, and one more each second.
+const UNSERVED_MAX: u64 = 100;
+/// How long the announcement of an end may take to leave.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+type Accepted = (http::Request<::h2::RecvStream>, ::h2::server::SendResponse<bytes::Bytes>);
+
+#[expect(clippy::large_enum_variant, reason = "taken apart where it is returned, never kept")]
+enum Next {
+    Stream(Accepted),
+    Abuse,
+    Over,
+}
+
+struct Connection {
+    server: h2::Server,
+    watch: Watch,
+    since: Instant,
+    accepted: u32,
+    streams: Rc<Streams>,
+    idle: Deadline,
+    announced: bool,
+    worker: Rc<Worker>,
+    place: Place,
+}
+
+/// What the streams of one connection came to.
+#[derive(Default)]
+struct Streams {
+    open: Cell<u64>,
+    closed: Cell<u64>,
+    premature: Cell<u64>,
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, place: Place) {
+    let idle = Duration::from_secs(10);
+    let Ok(Ok((server, watch))) = tokio::time::timeout(idle, h2::serve(io)).await else { return };
+    let mut connection = Connection {
+        server,
+        watch,
+        since: Instant::now(),
+        accepted: 0,
+        streams: Rc::default(),
+        idle: Deadline::default(),
+        announced: false,
+        worker,
+        place,
+    };
+    loop {
+        match poll_fn(|cx| connection.poll_next(cx)).await {
+            Next::Stream(accepted) => connection.spawn(&peer, accepted),
+            Next::Abuse => return connection.send_away().await,
+            Next::Over => return,
+        }
+    }
+}
+
+impl Connection {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        self.place.park(cx);
+        let streams = &self.streams;
+        if streams.premature.get() * 2 >= streams.closed.get().max(PREMATURE_OF_STREAMS) {
+            return Poll::Ready(Next::Abuse);
+        }
+        if self.worker.is_draining() {
+            self.announce();
+        }
+        loop {
+            match self.server.poll_accept(cx) {
+                Poll::Ready(Some(Ok(accepted))) => return Poll::Ready(Next::Stream(accepted)),
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Next::Over),
+                Poll::Pending => {}
+            }
+            let unserved =
+                self.watch.opened().wrapping_sub(self.accepted).cast_signed().max(0).cast_unsigned();
+            if self.watch.flood().is_some()
+                || u64::from(unserved) > UNSERVED_MAX + self.since.elapsed().as_secs()
+            {
+                return Poll::Ready(Next::Abuse);
+            }
+            if self.streams.open.get() > 0 {
+                self.idle.set(None);
+            } else if self.idle.at().is_none() {
+                let keep = self.worker.site().program.base().directives.server.max_keep_alive_idle;
+                self.idle.set(Some(Instant::now() + Duration::from_secs(u64::from(keep.max(1)))));
+            }
+            if self.idle.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if self.announced {
+                return Poll::Ready(Next::Over);
+            }
+            self.announce();
+        }
+    }
+
+    fn announce(&mut self) {
+        if !std::mem::replace(&mut self.announced, true) {
+            self.server.graceful_shutdown();
+            self.idle.set(None);
+        }
+    }
+
+    /// Tells a client that floods us why, if it listens, and is done with it.
+    async fn send_away(mut self) {
+        self.server.abrupt_shutdown(::h2::Reason::ENHANCE_YOUR_CALM);
+        let farewell = poll_fn(|cx| self.server.poll_closed(cx));
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        drop(self.server);
+        if let Some(mut io) = self.watch.take_io() {
+            linger(&mut io, &mut self.idle).await;
+        }
+    }
+
+    fn spawn(&mut self, peer: &Rc<Peer>, accepted: Accepted) {
+        self.idle.set(None);
+        self.accepted = self.accepted.wrapping_add(1);
+        let (worker, peer, streams) = (Rc::clone(&self.worker), Rc::clone(peer), Rc::clone(&self.streams));
+        streams.open.set(streams.open.get() + 1);
+        let number = self.accepted;
+        let open = Open(Rc::clone(&self.streams));
+        tokio::task::spawn_local(async move {
+            let begun = Instant::now();
+            let taken_back = one(&worker, &peer, accepted, number).await;
+            let premature = taken_back && begun.elapsed() <= PREMATURE;
+            streams.premature.set(streams.premature.get() + u64::from(premature));
+            drop(open);
+        });
+    }
+}
+
+/// A stream's place in the count of open ones.
+struct Open(Rc<Streams>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get().saturating_sub(1));
+        self.0.closed.set(self.0.closed.get() + 1);
+    }
+}
+
+/// Serves one stream; whether its client took it back before there was an answer.
+async fn one(worker: &Rc<Worker>, peer: &Rc<Peer>, (request, respond): Accepted, number: u32) -> bool {
+    let mut head = worker.lease_head();
+    h2::request_head(&request, &mut head);
+    let receive = request.into_body();
+    let (framing, refused) = match judge(&mut head, receive.is_end_stream()) {
+        Ok(framing) => (framing, None),
+        Err(error) => (Framing::None, Some(error)),
+    };
+    let mut channel = Channel::Http2(Box::new(Http2Stream::server(receive, respond)));
+    let mut deadline = Deadline::default();
+    let facts = RequestFacts { framing, ..RequestFacts::default() };
+    let site = worker.site();
+    let mut exchange = Exchange::new(worker, peer, &mut channel, &mut deadline, &mut head, facts, site);
+    exchange.connection_requests = number;
+    let cut = Box::pin(request::serve(exchange, refused)).await == After::Cut;
+    if cut {
+        channel.reset(::h2::Reason::INTERNAL_ERROR);
+    }
+    worker.give_back_head(head);
+    cut
+}
+
+/// What the codec lets through and nobody behind us should see; how the body is framed if that is HTTP/1.
+fn judge(head: &mut RequestHead, ended: bool) -> Result<Framing, RequestError> {
+    if head.fields.len() > HEADERS_MAX {
+        return Err(RequestError::TooManyHeaders);
+    }
+    if selvedge_http::method::known(head.method().as_bytes()).is_none() {
+        return Err(RequestError::UnknownMethod);
+    }
+    if head.authority().is_some_and(|authority| !authority::is_valid(authority.as_bytes())) {
+        return Err(RequestError::InvalidAuthority);
+    }
+    if !head.path().bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(RequestError::Malformed("target"));
+    }
+    let length = framing::length(&head.fields)?;
+    Ok(match length {
+        _ if ended => Framing::None,
+        Some(length) if length > 0 => Framing::Length(length),
+        _ => {
+            head.fields.remove(HeaderId::ContentLength);
+            Framing::Chunked
+        }
+    })
+}

@@ -1,0 +1,24 @@
+//! The edge: a web server at the border, which serves what `lighttpd.conf` says.
+//!
+//! - [`run`]: the process from start to end, with its signals and threads.
+//! - `request`: the life of a request, step by step.
+//! - `answer`: files, directories, scripts, programs, HTTP backends.
+//! - `site`: a configuration in force: its program, its certificates, what is known of its backends.
+
+mod admit;
+mod answer;
+mod connection;
+mod dress;
+mod http1;
+mod http2;
+mod identify;
+mod rate;
+mod record;
+mod request;
+mod run;
+mod site;
+mod sockets;
+mod stats;
+mod worker;
+
+pub use run::{Error, Options, Reload, run};

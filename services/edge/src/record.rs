@@ -1,0 +1,24 @@
+//! What is written down of a request.
+
+mod apache;
+pub(crate) mod log;
+
+use crate::request::{After, Exchange};
+
+/// Counts a request that is over, and writes its line.
+pub(crate) fn record(x: &mut Exchange<'_>, after: After) {
+    let took = x.begun.elapsed();
+    let stats = &x.worker.shared.stats;
+    stats.request(x.status, x.sent, took);
+    if let selvedge_wire::channel::Channel::Http1(http) = &*x.channel {
+        stats.received.add(http.io.bytes_read.saturating_sub(x.bytes_before.0));
+    }
+    let conf = &x.conf.accesslog;
+    let Some(path) = conf.filename.as_deref().filter(|path| !path.is_empty()) else { return };
+    let escaping = conf.escaping;
+    let pieces = &conf.format.pieces;
+    x.worker.shared.logs.append(path, x.worker.index, |out| {
+        apache::write(x, pieces, escaping, took, after, out);
+        out.push(b'\n');
+    });
+}

@@ -1,0 +1,291 @@
+//! One request with everything that the steps find out about it.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use selvedge_http::fields::Fields;
+use selvedge_http::head::{RequestHead, Version};
+use selvedge_http::parse::RequestFacts;
+use selvedge_http::target::{self, Target};
+use selvedge_site::{Directives, Headers, Program, Resolved};
+use selvedge_wire::channel::Channel;
+use selvedge_wire::deadline::Deadline;
+use selvedge_wire::tls;
+use tokio::time::Instant;
+
+use super::response::Response;
+use super::{Flow, body};
+use crate::site::Site;
+use crate::worker::Worker;
+
+/// What holds for a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Conf(pub(crate) Arc<Resolved>);
+
+impl std::ops::Deref for Conf {
+    type Target = Directives;
+
+    fn deref(&self) -> &Directives {
+        &self.0.directives
+    }
+}
+
+/// A connection's two ends.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Who is at the other end; the source that a PROXY header names, where one is believed.
+    pub(crate) remote: SocketAddr,
+    pub(crate) local: SocketAddr,
+    /// The listener, as conditions know it.
+    pub(crate) socket: Arc<str>,
+    pub(crate) tls: Option<Rc<tls::Facts>>,
+}
+
+/// Who has shown that they are somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    /// `Basic`, `Digest`, …: `AUTH_TYPE`.
+    pub(crate) method: &'static str,
+}
+
+/// Where a path leads in the file system.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Physical {
+    /// The root that the path was joined to: beneath it everything is opened.
+    pub(crate) root: String,
+    /// `DOCUMENT_ROOT`: the root, or what an alias put in its place.
+    pub(crate) base: String,
+    /// The file or directory.
+    pub(crate) path: String,
+    /// What follows the file in the path: `PATH_INFO`.
+    pub(crate) info: String,
+    pub(crate) facts: Option<std::fs::Metadata>,
+}
+
+/// One request.
+pub(crate) struct Exchange<'a> {
+    pub(crate) worker: &'a Rc<Worker>,
+    pub(crate) peer: &'a Peer,
+    pub(crate) channel: &'a mut Channel,
+    pub(crate) deadline: &'a mut Deadline,
+    pub(crate) head: &'a mut RequestHead,
+    pub(crate) facts: RequestFacts,
+    /// The configuration that the request began with.
+    pub(crate) site: Arc<Site>,
+    /// What holds for it.
+    pub(crate) conf: Conf,
+    pub(crate) begun: Instant,
+    pub(crate) begun_at: SystemTime,
+    pub(crate) connection_requests: u32,
+    /// Bytes that the connection had read and written before.
+    pub(crate) bytes_before: (u64, u64),
+    // normalise
+    /// As it came: `REQUEST_URI`.
+    pub(crate) target_original: String,
+    pub(crate) target: Target,
+    normalised: bool,
+    // identify
+    pub(crate) remote: IpAddr,
+    pub(crate) remote_port: u16,
+    pub(crate) https: bool,
+    pub(crate) forwarded: bool,
+    pub(crate) user: Option<User>,
+    // reshape
+    pub(crate) rewritten: bool,
+    pub(crate) rewritten_for_file: bool,
+    pub(crate) dressed: bool,
+    /// An authorizer has been asked and said yes.
+    pub(crate) authorized: bool,
+    pub(crate) in_error_handler: bool,
+    pub(crate) method_original: Option<String>,
+    /// Variables for programs, besides those that every request has.
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) server_name: Option<String>,
+    pub(crate) physical: Physical,
+    pub(crate) gathered: Option<body::Gathered>,
+    // record
+    pub(crate) status: u16,
+    pub(crate) sent: u64,
+    pub(crate) response_fields: Fields,
+    pub(crate) keep: bool,
+}
+
+impl<'a> Exchange<'a> {
+    pub(crate) fn new(
+        worker: &'a Rc<Worker>,
+        peer: &'a Peer,
+        channel: &'a mut Channel,
+        deadline: &'a mut Deadline,
+        head: &'a mut RequestHead,
+        facts: RequestFacts,
+        site: Arc<Site>,
+    ) -> Self {
+        Self {
+            worker,
+            peer,
+            channel,
+            deadline,
+            head,
+            facts,
+            conf: Conf(Arc::clone(site.program.base())),
+            site,
+            begun: Instant::now(),
+            begun_at: SystemTime::now(),
+            connection_requests: 1,
+            bytes_before: (0, 0),
+            target_original: String::new(),
+            target: Target::default(),
+            normalised: false,
+            remote: peer.remote.ip().to_canonical(),
+            remote_port: peer.remote.port(),
+            https: peer.tls.is_some(),
+            forwarded: false,
+            user: None,
+            rewritten: false,
+            rewritten_for_file: false,
+            dressed: false,
+            authorized: false,
+            in_error_handler: false,
+            method_original: None,
+            environment: Vec::new(),
+            server_name: None,
+            physical: Physical::default(),
+            gathered: None,
+            status: 0,
+            sent: 0,
+            response_fields: Fields::default(),
+            keep: true,
+        }
+    }
+
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.https { "https" } else { "http" }
+    }
+
+    /// The authority in lower case; empty if the request named none.
+    pub(crate) fn host(&self) -> String {
+        self.head.authority().unwrap_or_default().to_ascii_lowercase()
+    }
+
+    /// The path that is matched and opened.
+    pub(crate) fn path(&self) -> &str {
+        &self.target.path
+    }
+
+    pub(crate) fn is_http2(&self) -> bool {
+        self.head.version == Version::Http2
+    }
+
+    /// Brings the target into its one form, the first time.
+    pub(super) fn normalise(&mut self) -> Flow {
+        if self.normalised {
+            return ControlFlow::Continue(());
+        }
+        self.normalised = true;
+        self.target_original = self.head.path().to_owned();
+        if self.head.method() == "CONNECT" {
+            return ControlFlow::Continue(());
+        }
+        match target::normalize(self.head.path(), self.site.target) {
+            Ok(target) => self.target = target,
+            Err(_) => return ControlFlow::Break(Response::status(400).closing()),
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Finds what is configured for the request as it is known by now.
+    pub(crate) fn resolve(&mut self) -> Flow {
+        let resolved = self.with_facts(|_, facts| self.worker.resolve(&self.site, facts));
+        match resolved {
+            Ok(conf) => {
+                self.conf = Conf(conf);
+                ControlFlow::Continue(())
+            }
+            // The pattern is ours, the text that it takes too long on is the client's.
+            Err(error) => {
+                tracing::warn!(%error, path = self.path(), "a condition cannot be judged");
+                ControlFlow::Break(Response::status(500))
+            }
+        }
+    }
+
+    /// Calls with what the request is known by.
+    pub(crate) fn with_facts<T>(
+        &self,
+        call: impl FnOnce(&Program, &selvedge_site::RequestFacts<'_>) -> T,
+    ) -> T {
+        let host = self.host();
+        let headers = FieldsAsHeaders(&self.head.fields);
+        let facts = selvedge_site::RequestFacts {
+            socket: Some(&self.peer.socket),
+            remote: Some(self.remote),
+            scheme: Some(self.scheme()),
+            host: Some(&host),
+            method: Some(self.head.method()),
+            path: Some(self.path()),
+            query: Some(self.target.query()),
+            headers: Some(&headers),
+        };
+        call(&self.site.program, &facts)
+    }
+
+    /// Puts another target in the place of this one; conditions are judged again.
+    pub(crate) fn turn_to(&mut self, target: &str) {
+        match target::normalize(target, self.site.target) {
+            Ok(target) => self.target = target,
+            Err(_) => self.target = Target { path: "/".to_owned(), text: "/".to_owned(), query_at: None },
+        }
+        self.physical = Physical::default();
+    }
+
+    /// A script of the same server answers another request instead: what came as body is not its.
+    pub(crate) fn turn_after_script(&mut self) {
+        self.gathered = None;
+        self.set_method("GET");
+    }
+
+    pub(super) fn begin_error_handler(&mut self, target: &str, status: Option<u16>) {
+        self.in_error_handler = true;
+        self.set_method("GET");
+        if let Some(status) = status {
+            self.environment.push(("REDIRECT_STATUS".to_owned(), status.to_string()));
+        }
+        self.turn_to(target);
+    }
+
+    fn set_method(&mut self, method: &str) {
+        if self.method_original.is_none() {
+            self.method_original = Some(self.head.method().to_owned());
+        }
+        // What the client does not want to see it does not get.
+        if self.head.method() != "HEAD" {
+            self.head.set_method(method);
+        }
+    }
+
+    /// A field of the request as text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.fields.named(name).and_then(|value| std::str::from_utf8(value).ok())
+    }
+}
+
+/// A request's fields as conditions look at them.
+pub(crate) struct FieldsAsHeaders<'a>(pub(crate) &'a Fields);
+
+impl Headers for FieldsAsHeaders<'_> {
+    fn header(&self, name: &str) -> Option<Cow<'_, str>> {
+        let name = name.to_ascii_lowercase();
+        let mut values = self.0.iter().filter(|(found, _)| *found == name).map(|(_, value)| value);
+        let first = String::from_utf8_lossy(values.next()?);
+        Some(
+            values.fold(first, |joined, value| {
+                Cow::Owned(format!("{joined}, {}", String::from_utf8_lossy(value)))
+            }),
+        )
+    }
+}

@@ -1,0 +1,129 @@
+//! What no request may be, whatever is configured.
+
+use std::ops::ControlFlow;
+
+use selvedge_http::framing::FramingError;
+use selvedge_http::head::Version;
+use selvedge_http::known::HeaderId;
+use selvedge_http::parse::RequestError;
+
+use super::Flow;
+use super::exchange::Exchange;
+use super::page;
+use super::response::Response;
+
+/// The answer to a head that was not understood. Nothing that it says is believed, least of all its length.
+pub(super) fn refuse(x: &mut Exchange<'_>, error: RequestError) -> Response {
+    let status = match error {
+        RequestError::HeadTooLarge | RequestError::TooManyHeaders => 431,
+        RequestError::UnknownMethod | RequestError::Framing(FramingError::UnknownTransferEncoding) => 501,
+        RequestError::Version => 505,
+        _ => 400,
+    };
+    x.worker.shared.stats.refused.add(1);
+    let mut response = Response::status(status).closing();
+    page::fill(x, &mut response);
+    response
+}
+
+/// Judges a head that was understood.
+pub(super) fn check(x: &mut Exchange<'_>) -> Flow {
+    let bad = |status: u16| ControlFlow::Break(Response::status(status).closing());
+    let head = &x.head;
+    let method = head.method();
+    if head.version == Version::Http11 && head.authority().is_none_or(str::is_empty) {
+        return bad(400);
+    }
+    if head.authority().is_some_and(|authority| !is_strict_host(authority)) {
+        return bad(400);
+    }
+    if method == "CONNECT" {
+        return bad(405);
+    }
+    let options = &x.conf.global.http_parseopts;
+    if matches!(method, "GET" | "HEAD") && x.facts.framing.has_body() && !options.method_get_body {
+        return bad(400);
+    }
+    if head.path() == "*" && method != "OPTIONS" {
+        return bad(400);
+    }
+    // One of each: two readers could take different ones.
+    for id in [HeaderId::ContentType, HeaderId::Expect] {
+        if head.fields.all(id).count() > 1 {
+            return bad(400);
+        }
+    }
+    let limit = u64::from(x.conf.server.max_request_size) * 1024;
+    if let selvedge_http::framing::Framing::Length(length) = x.facts.framing
+        && limit > 0
+        && length > limit
+    {
+        return bad(413);
+    }
+    ControlFlow::Continue(())
+}
+
+/// A name, an IPv4 address or a bracketed IPv6 address, perhaps with a port; nothing that could be read as a path or as user
+/// information.
+fn is_strict_host(authority: &str) -> bool {
+    if authority.is_empty() {
+        return true;
+    }
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let Some((inside, rest)) = rest.split_once(']') else { return false };
+            if !inside.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')) {
+                return false;
+            }
+            match rest.strip_prefix(':') {
+                Some(port) => ("v6", Some(port)),
+                None if rest.is_empty() => ("v6", None),
+                None => return false,
+            }
+        }
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    let host_fine = !host.is_empty()
+        && !host.starts_with('.')
+        && !host.contains("..")
+        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+    let port_fine = port.is_none_or(|port| {
+        port.is_empty() || port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    host_fine && port_fine
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_strict_host;
+
+    #[test]
+    fn hosts() {
+        for (host, expected) in [
+            ("a.example", true),
+            ("a.example.", true),
+            ("a_b-c:80", true),
+            ("127.0.0.1:8080", true),
+            ("[::1]:8080", true),
+            ("[::1]", true),
+            ("", true),
+            ("a/b", false),
+            ("a@b", false),
+            ("a,b", false),
+            ("a b", false),
+            ("a:b", false),
+            (":80", false),
+            ("..", false),
+            (".a", false),
+            ("[::1", false),
+            ("[::1]x", false),
+            ("[g]", false),
+            ("a:123456", false),
+        ] {
+            assert_eq!(is_strict_host(host), expected, "{host}");
+        }
+    }
+}

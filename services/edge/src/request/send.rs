@@ -1,0 +1,312 @@
+//! An answer onto the wire.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::task::Poll;
+use std::time::Duration;
+
+use selvedge_http::encode;
+use selvedge_http::framing::Framing;
+use selvedge_http::head::Version;
+use selvedge_http::known::HeaderId;
+use selvedge_wire::channel::{Channel, ChannelError};
+use tokio::time::Instant;
+
+use super::After;
+use super::exchange::Exchange;
+use super::response::{Body, FileBody, Piece, Response, Source};
+use crate::answer::tunnel;
+
+/// A client that takes nothing for so long is gone, unless `server.max-write-idle` says less.
+pub(crate) const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+/// What is read of a file at once, where the kernel cannot send it.
+const FILE_STEP_BYTES: usize = 64 * 1024;
+/// What the kernel sends at once, so that other connections get their turn.
+const SENDFILE_STEP_BYTES: usize = 512 * 1024;
+
+/// Sends an answer; what becomes of the connection.
+pub(super) async fn send(x: &mut Exchange<'_>, mut response: Response) -> After {
+    let framing = frame(x, &mut response);
+    x.status = response.head.status;
+    x.response_fields.clone_from(&response.head.fields);
+    let bodiless = x.head.method() == "HEAD" || matches!(response.head.status, 204 | 304);
+    let body = if bodiless { Body::None } else { std::mem::take(&mut response.body) };
+    if let Err(error) = head(x, &response, framing, matches!(body, Body::None)) {
+        return cut(x, &error);
+    }
+    let sent = match body {
+        Body::Tunnel(mut tunnel) => {
+            let done = tunnel::run(x.channel, x.deadline, &mut tunnel).await;
+            x.sent += done.unwrap_or(0);
+            return After::Cut;
+        }
+        Body::None => Ok(()),
+        Body::Bytes(bytes) => bytes_out(x, &bytes, true).await,
+        Body::File(file) => file_out(x, file).await,
+        Body::Stream(source, length) => stream_out(x, source, length).await,
+    };
+    if let Err(error) = sent {
+        return cut(x, &error);
+    }
+    if !bodiless && let Err(error) = x.channel.end(None).map_err(into_io) {
+        return cut(x, &error);
+    }
+    if let Err(error) = flush(x).await {
+        return cut(x, &error);
+    }
+    let unread = !x.channel.is_read();
+    if !x.keep || unread { After::Close } else { After::Keep }
+}
+
+fn cut(x: &Exchange<'_>, error: &io::Error) -> After {
+    tracing::debug!(%error, client = %x.remote, path = x.path(), "an answer broke off");
+    After::Cut
+}
+
+/// Settles how the body ends and what the head says of it.
+fn frame(x: &mut Exchange<'_>, response: &mut Response) -> Framing {
+    let version = match x.head.version {
+        Version::Http2 => Version::Http2,
+        Version::Http11 if x.conf.server.protocol_http11 => Version::Http11,
+        _ => Version::Http10,
+    };
+    response.head.version = version;
+    x.keep = !x.facts.close && !response.close && !x.worker.is_draining();
+    // What is left of a body is not worth reading, least of all of one that was too long.
+    if !x.channel.is_read() {
+        x.keep = false;
+    }
+    let status = response.head.status;
+    let fields = &mut response.head.fields;
+    fields.remove(HeaderId::Connection);
+    fields.remove(HeaderId::TransferEncoding);
+    let mut framing = Framing::None;
+    if status >= 200 && !matches!(status, 204 | 304) {
+        match response.body.length() {
+            Some(length) => {
+                fields.set_id(HeaderId::ContentLength, itoa::Buffer::new().format(length).as_bytes());
+                framing = if length > 0 { Framing::Length(length) } else { Framing::None };
+            }
+            None => {
+                fields.remove(HeaderId::ContentLength);
+                framing = match version {
+                    Version::Http11 => Framing::Chunked,
+                    Version::Http10 => {
+                        x.keep = false;
+                        Framing::UntilClose
+                    }
+                    Version::Http2 => Framing::None,
+                };
+                if version == Version::Http11 && x.head.method() != "HEAD" {
+                    fields.append_id(HeaderId::TransferEncoding, b"chunked");
+                }
+            }
+        }
+    } else {
+        fields.remove(HeaderId::ContentLength);
+    }
+    match (version, status) {
+        (Version::Http2, _) => {}
+        (_, 101) => fields.append_id(HeaderId::Connection, b"upgrade"),
+        (_, _) if !x.keep => fields.append_id(HeaderId::Connection, b"close"),
+        (Version::Http10, _) => fields.append_id(HeaderId::Connection, b"keep-alive"),
+        _ => {}
+    }
+    if fields.get(HeaderId::Date).is_none() {
+        fields.append_id(HeaderId::Date, &x.worker.date(x.begun_at));
+    }
+    if fields.get(HeaderId::Server).is_none()
+        && let Some(tag) = x.conf.server.tag.as_deref().filter(|tag| !tag.is_empty())
+    {
+        fields.append_id(HeaderId::Server, tag.as_bytes());
+    }
+    framing
+}
+
+fn head(x: &mut Exchange<'_>, response: &Response, framing: Framing, ends: bool) -> io::Result<()> {
+    let method_is_head = x.head.method() == "HEAD";
+    match &mut *x.channel {
+        Channel::Http1(http) => {
+            http.queue(|out| encode::web_response(&response.head, out));
+            http.begin_writing(if method_is_head { Framing::None } else { framing });
+            Ok(())
+        }
+        Channel::Http2(stream) => stream.respond(&response.head, ends).map_err(into_io),
+        Channel::Over => Err(io::ErrorKind::NotConnected.into()),
+    }
+}
+
+fn into_io(error: ChannelError) -> io::Error {
+    match error {
+        ChannelError::Io(error) => error,
+        other => io::Error::other(other),
+    }
+}
+
+/// How long a client may take nothing.
+fn patience(x: &Exchange<'_>) -> Duration {
+    let configured = Duration::from_secs(u64::from(x.conf.server.max_write_idle.max(1)));
+    configured.min(WRITE_STALL_MAX)
+}
+
+async fn bytes_out(x: &mut Exchange<'_>, bytes: &[u8], last: bool) -> io::Result<()> {
+    let mut at = 0;
+    while at < bytes.len() {
+        let end = bytes.len().min(at + x.worker.pace.step(rate(x)));
+        let patience = patience(x);
+        let (channel, deadline) = (&mut *x.channel, &mut *x.deadline);
+        let part = &bytes[at..end];
+        let sent = poll_fn(|cx| {
+            let polled = channel.poll_send(cx, part, last && end == bytes.len());
+            if polled.is_pending() {
+                if deadline.at().is_none() {
+                    deadline.set(Some(Instant::now() + patience));
+                }
+                return deadline.poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()));
+            }
+            polled.map_err(into_io)
+        });
+        let sent = sent.await?;
+        x.deadline.set(None);
+        at += sent;
+        x.sent += sent as u64;
+        slow_down(x).await;
+    }
+    Ok(())
+}
+
+async fn flush(x: &mut Exchange<'_>) -> io::Result<()> {
+    let patience = patience(x);
+    let (channel, deadline) = (&mut *x.channel, &mut *x.deadline);
+    deadline.set(Some(Instant::now() + patience));
+    let flushed = poll_fn(|cx| match channel.poll_flush(cx) {
+        Poll::Ready(flushed) => Poll::Ready(flushed.map_err(into_io)),
+        Poll::Pending => deadline.poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
+    })
+    .await;
+    x.deadline.set(None);
+    flushed
+}
+
+async fn file_out(x: &mut Exchange<'_>, mut body: FileBody) -> io::Result<()> {
+    while let Some(piece) = body.pieces.pop_front() {
+        let last = body.pieces.is_empty();
+        match piece {
+            Piece::Bytes(bytes) => bytes_out(x, &bytes, last).await?,
+            Piece::Range { offset, len } => range_out(x, &body.file, offset, len, last).await?,
+        }
+    }
+    Ok(())
+}
+
+async fn range_out(
+    x: &mut Exchange<'_>,
+    file: &std::fs::File,
+    offset: u64,
+    len: u64,
+    last: bool,
+) -> io::Result<()> {
+    let by_kernel = matches!(&*x.channel, Channel::Http1(http) if http.io.is_plain());
+    // What fits into one read leaves with the head, in one call.
+    if !by_kernel || len <= FILE_STEP_BYTES as u64 / 4 {
+        let mut at = 0;
+        let mut part = vec![0; FILE_STEP_BYTES.min(len as usize)];
+        while at < len {
+            let want = part.len().min((len - at) as usize);
+            let read = file.read_at(&mut part[..want], offset + at)?;
+            if read == 0 {
+                // The file has become shorter: the announced length cannot be kept.
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            at += read as u64;
+            bytes_out(x, &part[..read], last && at == len).await?;
+        }
+        return Ok(());
+    }
+    let mut at = 0;
+    while at < len {
+        let step = SENDFILE_STEP_BYTES.min(x.worker.pace.step(rate(x))).min((len - at) as usize);
+        let patience = patience(x);
+        let (channel, deadline) = (&mut *x.channel, &mut *x.deadline);
+        let sent = poll_fn(|cx| {
+            let Channel::Http1(http) = channel else {
+                return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+            };
+            let polled = http.poll_send_file(cx, file, offset + at, step);
+            if polled.is_pending() {
+                if deadline.at().is_none() {
+                    deadline.set(Some(Instant::now() + patience));
+                }
+                return deadline.poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()));
+            }
+            polled
+        })
+        .await?;
+        x.deadline.set(None);
+        if sent == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        at += sent as u64;
+        x.sent += sent as u64;
+        slow_down(x).await;
+        if at < len && rate(x).is_none() {
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok(())
+}
+
+async fn stream_out(
+    x: &mut Exchange<'_>,
+    mut source: Box<dyn Source>,
+    length: Option<u64>,
+) -> io::Result<()> {
+    let mut left = length;
+    loop {
+        // While the program thinks, what it said already is on its way.
+        let channel = &mut *x.channel;
+        let next = poll_fn(|cx| {
+            let next = source.poll_next(cx);
+            if next.is_pending() && channel.poll_flush(cx).map_err(into_io)?.is_ready() {
+                return Poll::Pending;
+            }
+            next
+        })
+        .await?;
+        let Some(bytes) = next else { break };
+        if let Some(left) = &mut left {
+            *left = left.checked_sub(bytes.len() as u64).ok_or(io::ErrorKind::InvalidData)?;
+        }
+        let last = left == Some(0);
+        bytes_out(x, &bytes, last).await?;
+    }
+    match left {
+        Some(left) if left > 0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes a second that this answer may take.
+fn rate(x: &Exchange<'_>) -> Option<u64> {
+    let own = u64::from(x.conf.server.connection_kbytes_per_second) * 1024;
+    let shared = x.conf.server.kbytes_per_second.map_or(0, |rate| u64::from(rate.kbytes_per_second) * 1024);
+    [own, shared, x.conf.edge.bandwidth].into_iter().filter(|rate| *rate > 0).min()
+}
+
+/// Waits until what was sent is not more than the rate allows.
+async fn slow_down(x: &mut Exchange<'_>) {
+    let Some(rate) = rate(x) else { return };
+    let due = Duration::from_secs_f64(x.sent as f64 / rate as f64);
+    let elapsed = x.begun.elapsed();
+    if due > elapsed {
+        // What is queued leaves before the wait.
+        let channel = &mut *x.channel;
+        let _ = poll_fn(|cx| {
+            let _ = channel.poll_flush(cx);
+            Poll::Ready(())
+        })
+        .await;
+        tokio::time::sleep(due - elapsed).await;
+    }
+}

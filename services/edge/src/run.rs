@@ -1,0 +1,434 @@
+//! The process from start to end: sockets, privileges, workers, signals.
+//!
+//! ```text
+//! main thread    signals · reload · programs · certificates
+//! worker-n       accept, connections, requests
+//! access-logs    files
+//! ```
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use selvedge_site::Program;
+use selvedge_site::directive::Global;
+use selvedge_wire::listen;
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use crate::connection::{self, Door};
+use crate::rate::Rates;
+use crate::record::log::Logs;
+use crate::site::{Site, TlsError};
+use crate::sockets::{self, ListenError, Listening, WorkerSocket};
+use crate::stats::Stats;
+use crate::worker::{Shared, Worker};
+
+/// How often files of certificates are looked at.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+/// Connections at once, where neither the configuration nor the system says less.
+const CONNECTIONS_MAX: u64 = 65_536;
+/// How long requests under way may go on once the process is told to leave (`server.graceful-shutdown-timeout`).
+const GRACE_SECONDS: i64 = 8;
+
+/// Reads the configuration again; the text is what is wrong with it.
+pub type Reload = Box<dyn Fn() -> Result<Program, String> + Send + Sync>;
+
+/// What is not in the configuration.
+#[derive(Default)]
+pub struct Options {
+    /// Worker threads; one a core unless it says otherwise.
+    pub workers: Option<usize>,
+    /// Leave after so many seconds without a connection.
+    pub idle_seconds: Option<u64>,
+    /// Serve the one connection that is standard input, then leave.
+    pub one: bool,
+    /// What SIGUSR1 does.
+    pub reload: Option<Reload>,
+}
+
+/// What keeps the server from starting.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("nothing to listen on")]
+    NoListener,
+    #[error("TLS cannot be spoken")]
+    Tls(#[from] TlsError),
+    #[error("the user {0} is not known")]
+    User(String),
+    #[error("the group {0} is not known")]
+    Group(String),
+    #[error("privileges cannot be dropped")]
+    Privileges(#[source] nix::Error),
+    #[error("{path} cannot be written")]
+    File { path: String, source: io::Error },
+    #[error("threads cannot be started")]
+    Thread(#[from] io::Error),
+}
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// It could not be started.
+pub fn run(program: Program, options: Options) -> Result<(), Error> {
+    let global = program.global().clone();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let configured = usize::from(global.max_worker);
+    let workers = options.workers.unwrap_or(if configured > 0 { configured } else { cores }).max(1);
+    let descriptors = raise_descriptor_limit(&global);
+    let listening = match options.one {
+        true => Listening::new(),
+        false => sockets::open(&program, workers, &Listening::new())?,
+    };
+    if listening.is_empty() && !options.one {
+        return Err(Error::NoListener);
+    }
+    let error_log = program.base().directives.server.errorlog.as_deref().map(str::to_owned);
+    redirect_errors(error_log.as_deref())?;
+    let pid_file = write_pid(&global)?;
+    drop_privileges(&global)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(serve(program, options, workers, descriptors, listening, error_log));
+    drop(runtime);
+    if let Some(path) = pid_file {
+        let _ = std::fs::remove_file(path);
+    }
+    ended
+}
+
+async fn serve(
+    program: Program,
+    options: Options,
+    workers: usize,
+    descriptors: u64,
+    listening: Listening,
+    error_log: Option<String>,
+) -> Result<(), Error> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut reopen = signal(SignalKind::hangup())?;
+    let mut reload = signal(SignalKind::user_defined1())?;
+    let global = program.global().clone();
+    let logs = Logs::start(workers)?;
+    let connections_max = match u64::from(global.max_connections) {
+        0 => (descriptors / 2).clamp(16, CONNECTIONS_MAX),
+        most => most,
+    };
+    let mut secret = [0; 32];
+    aws_lc_rs::rand::fill(&mut secret).map_err(|_| io::Error::other("no entropy"))?;
+    let shared = Arc::new(Shared {
+        site: ArcSwap::from_pointee(Site::new(program, None).await?),
+        stats: Stats::default(),
+        began: Instant::now(),
+        secret,
+        rates: Rates::new(u64::from_le_bytes(secret[..8].try_into().unwrap_or_default())),
+        spool: spool(&global),
+        logs: Arc::clone(&logs),
+        connections_max,
+        draining: AtomicBool::new(false),
+    });
+    if options.one {
+        one(&shared).await?;
+        logs.stop();
+        return Ok(());
+    }
+    let (told, orders) = watch::channel(Orders { listening: Arc::new(listening), stop: None });
+    let mut threads = Vec::new();
+    for index in 0..workers {
+        let (shared, orders) = (Arc::clone(&shared), orders.clone());
+        let name = format!("worker-{index}");
+        threads.push(std::thread::Builder::new().name(name).spawn(move || work(shared, orders, index))?);
+    }
+    drop(orders);
+    let mut refresh = tokio::time::interval(REFRESH_INTERVAL);
+    let mut idle = tokio::time::interval(Duration::from_millis(500));
+    let mut idle_since = Instant::now();
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = reopen.recv() => {
+                logs.reopen();
+                if let Err(error) = redirect_errors(error_log.as_deref()) {
+                    tracing::error!(%error, "the error log cannot be opened anew");
+                }
+            }
+            _ = reload.recv() => reload_site(&shared, &options, &told, workers).await,
+            _ = refresh.tick() => shared.site.load().certificates.refresh(),
+            _ = idle.tick(), if options.idle_seconds.is_some() => {
+                if shared.stats.connections.get() > 0 {
+                    idle_since = Instant::now();
+                } else if options.idle_seconds.is_some_and(|most| idle_since.elapsed().as_secs() >= most) {
+                    break;
+                }
+            }
+        }
+    }
+    let grace = shared
+        .site
+        .load()
+        .program
+        .global()
+        .feature_flags
+        .int("server.graceful-shutdown-timeout", GRACE_SECONDS);
+    let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
+    shared.draining.store(true, Ordering::Relaxed);
+    told.send_modify(|orders| orders.stop = Some(Instant::now() + grace));
+    let joined = tokio::task::spawn_blocking(move || {
+        for thread in threads {
+            let _ = thread.join();
+        }
+    });
+    let _ = joined.await;
+    logs.stop();
+    Ok(())
+}
+
+/// What workers are told.
+#[derive(Clone, Debug)]
+struct Orders {
+    listening: Arc<Listening>,
+    /// Leave by then.
+    stop: Option<Instant>,
+}
+
+/// Parse, check, compile, swap: what cannot be used changes nothing.
+async fn reload_site(shared: &Arc<Shared>, options: &Options, told: &watch::Sender<Orders>, workers: usize) {
+    let Some(reload) = &options.reload else {
+        tracing::warn!("there is nothing to read the configuration from again");
+        return;
+    };
+    let outcome = async {
+        let program = reload()?;
+        let before = shared.site.load_full();
+        let listening = sockets::open(&program, workers, &told.borrow().listening.clone());
+        let mut listening = listening.map_err(|error| format!("{error}: {}", source(&error)))?;
+        if program.global().systemd_socket_activation && listening.is_empty() {
+            listening.clone_from(&told.borrow().listening);
+        }
+        let site = Site::new(program, Some(&before)).await.map_err(|error| error.to_string())?;
+        Ok::<_, String>((site, listening))
+    };
+    match outcome.await {
+        Ok((site, listening)) => {
+            shared.site.store(Arc::new(site));
+            told.send_modify(|orders| orders.listening = Arc::new(listening));
+            shared.stats.reloads.add(1);
+            tracing::info!("the configuration was read again and is in force");
+        }
+        Err(problem) => {
+            shared.stats.reloads_failed.add(1);
+            tracing::error!(
+                "the configuration was read again and cannot be used; the one before stays in force:\n{problem}"
+            );
+        }
+    }
+}
+
+fn source(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(String::new, ToString::to_string)
+}
+
+/// Serves the connection that is standard input.
+async fn one(shared: &Arc<Shared>) -> Result<(), Error> {
+    use std::os::fd::AsFd as _;
+    let descriptor = io::stdin().as_fd().try_clone_to_owned()?;
+    let stream = std::net::TcpStream::from(descriptor);
+    stream.set_nonblocking(true)?;
+    let remote = stream.peer_addr().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
+    let token: Arc<str> =
+        stream.local_addr().map_or_else(|_| "".into(), |address| address.to_string().into());
+    let stream = TcpStream::from_std(stream)?;
+    let worker = Worker::new(Arc::clone(shared), 0);
+    shared.draining.store(true, Ordering::Relaxed);
+    LocalSet::new()
+        .run_until(connection::serve(worker, Rc::new(Door { token, tls: false }), stream, remote))
+        .await;
+    Ok(())
+}
+
+// === workers ===
+
+fn work(shared: Arc<Shared>, orders: watch::Receiver<Orders>, index: usize) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!(%error, "a worker cannot be started"),
+    };
+    let local = LocalSet::new();
+    local.block_on(&runtime, worker_loop(Worker::new(shared, index), orders));
+}
+
+async fn worker_loop(worker: Rc<Worker>, mut orders: watch::Receiver<Orders>) {
+    let mut accepting: Vec<(Arc<sockets::Open>, tokio::task::JoinHandle<()>)> = Vec::new();
+    let mut tidy = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        let order = orders.borrow_and_update().clone();
+        if let Some(until) = order.stop {
+            accepting.drain(..).for_each(|(_, task)| task.abort());
+            worker.wake_all();
+            return drained(&worker, until).await;
+        }
+        accepting.retain(|(open, task)| {
+            let stays = order.listening.values().any(|wanted| Arc::ptr_eq(wanted, open));
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for open in order.listening.values() {
+            if !accepting.iter().any(|(known, _)| Arc::ptr_eq(known, open)) {
+                match open.socket.of_worker(worker.index) {
+                    Ok(socket) => {
+                        let door = Rc::new(Door { token: Arc::clone(&open.token), tls: open.tls });
+                        let task = tokio::task::spawn_local(accept(Rc::clone(&worker), door, socket));
+                        accepting.push((Arc::clone(open), task));
+                    }
+                    Err(error) => tracing::error!(%error, socket = &*open.token, "a worker cannot accept"),
+                }
+            }
+        }
+        loop {
+            tokio::select! {
+                changed = orders.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    break;
+                }
+                _ = tidy.tick() => worker.tidy(),
+            }
+        }
+    }
+}
+
+/// Waits until all connections have ended, or time is up.
+async fn drained(worker: &Rc<Worker>, until: Instant) {
+    while worker.connections() > 0 && Instant::now() < until {
+        worker.wake_all();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn accept(worker: Rc<Worker>, door: Rc<Door>, socket: WorkerSocket) {
+    match socket {
+        WorkerSocket::Tcp(socket) => {
+            let Ok(listener) = TcpListener::from_std(socket) else { return };
+            while let Ok((stream, remote)) = listen::accept(&listener).await {
+                take(&worker, &door, stream, remote);
+            }
+        }
+        WorkerSocket::Unix(socket) => {
+            let Ok(listener) = UnixListener::from_std(socket) else { return };
+            let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
+            loop {
+                match listener.accept().await {
+                    Ok((stream, _)) => match sockets::as_tcp(stream) {
+                        Ok(stream) => take(&worker, &door, stream, nobody),
+                        Err(error) => tracing::warn!(%error, "a connection cannot be taken"),
+                    },
+                    Err(error) => {
+                        tracing::warn!(%error, "accepting is paused");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn take(worker: &Rc<Worker>, door: &Rc<Door>, stream: TcpStream, remote: SocketAddr) {
+    let stats = &worker.shared.stats;
+    stats.accepted.add(1);
+    if stats.connections.get() >= worker.shared.connections_max {
+        return stats.turned_away.add(1);
+    }
+    tokio::task::spawn_local(connection::serve(Rc::clone(worker), Rc::clone(door), stream, remote));
+}
+
+// === the process ===
+
+fn raise_descriptor_limit(global: &Global) -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 1024 };
+    let wanted = match u64::from(global.max_fds) {
+        0 => hard.min(1 << 20),
+        wanted => wanted,
+    };
+    let hard = hard.max(wanted.min(hard));
+    if wanted > soft && setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard).is_ok() {
+        return wanted.min(hard);
+    }
+    soft
+}
+
+/// Errors, ours and those of programs, go to the configured file.
+fn redirect_errors(path: Option<&str>) -> Result<(), Error> {
+    let Some(path) = path.filter(|path| !path.is_empty() && !path.starts_with('|')) else { return Ok(()) };
+    let failed = |source| Error::File { path: path.to_owned(), source };
+    let file = OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
+    nix::unistd::dup2_stderr(&file).map_err(|error| failed(error.into()))
+}
+
+fn write_pid(global: &Global) -> Result<Option<PathBuf>, Error> {
+    use std::io::Write as _;
+    let Some(path) = global.pid_file.as_deref().filter(|path| !path.is_empty()) else { return Ok(None) };
+    let failed = |source| Error::File { path: path.to_owned(), source };
+    let mut file = File::create(path).map_err(failed)?;
+    writeln!(file, "{}", std::process::id()).map_err(failed)?;
+    Ok(Some(path.into()))
+}
+
+/// Becomes the configured user, for good.
+fn drop_privileges(global: &Global) -> Result<(), Error> {
+    let name = |text: &Option<selvedge_site::directive::Text>| {
+        text.as_deref().filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let user = match name(&global.username) {
+        Some(name) => {
+            Some(nix::unistd::User::from_name(&name).map_err(Error::Privileges)?.ok_or(Error::User(name))?)
+        }
+        None => None,
+    };
+    let group = match name(&global.groupname) {
+        Some(name) => Some(
+            nix::unistd::Group::from_name(&name).map_err(Error::Privileges)?.ok_or(Error::Group(name))?.gid,
+        ),
+        None => user.as_ref().map(|user| user.gid),
+    };
+    if let Some(root) = name(&global.chroot) {
+        nix::unistd::chroot(root.as_str()).map_err(Error::Privileges)?;
+        nix::unistd::chdir("/").map_err(Error::Privileges)?;
+    }
+    if let Some(gid) = group {
+        match &user {
+            Some(user) => {
+                let name = std::ffi::CString::new(user.name.as_str()).unwrap_or_default();
+                nix::unistd::initgroups(&name, gid).map_err(Error::Privileges)?;
+            }
+            None => nix::unistd::setgroups(&[gid]).map_err(Error::Privileges)?,
+        }
+        nix::unistd::setresgid(gid, gid, gid).map_err(Error::Privileges)?;
+    }
+    if let Some(user) = user {
+        nix::unistd::setresuid(user.uid, user.uid, user.uid).map_err(Error::Privileges)?;
+    }
+    Ok(())
+}
+
+fn spool(global: &Global) -> PathBuf {
+    let configured = global.upload_dirs.iter().map(|dir| PathBuf::from(&**dir));
+    configured.into_iter().find(|dir| dir.is_dir()).unwrap_or_else(std::env::temp_dir)
+}

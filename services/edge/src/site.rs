@@ -1,0 +1,76 @@
+//! A configuration in force.
+
+mod certificates;
+
+use std::sync::Arc;
+
+use selvedge_http::target::{DotSegments, Options, Slash};
+use selvedge_site::Program;
+use selvedge_site::directive::{Host, ParseOptions};
+
+use crate::answer::hosts::Hosts;
+use crate::answer::programs::Programs;
+pub(crate) use certificates::{Certificates, TlsError};
+
+/// Everything that a configuration brings with it. Requests keep the one that they began with.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) program: Arc<Program>,
+    /// All backends of all blocks.
+    pub(crate) backends: Vec<Host>,
+    pub(crate) hosts: Hosts,
+    pub(crate) programs: Programs,
+    pub(crate) certificates: Certificates,
+    pub(crate) target: Options,
+}
+
+impl Site {
+    /// Puts together what a program needs; programs that ran under the configuration before go on where they are the same.
+    ///
+    /// # Errors
+    /// When a certificate cannot be used.
+    pub(crate) async fn new(program: Program, before: Option<&Self>) -> Result<Self, TlsError> {
+        let program = Arc::new(program);
+        let certificates = Certificates::new(&program)?;
+        let backends = program.backends();
+        let most = backends.iter().map(|host| host.id.0 as usize + 1).max().unwrap_or(0);
+        let programs = Programs::start(&backends, before.map(|site| &site.programs)).await;
+        let target = target_options(&program.global().http_parseopts);
+        Ok(Self { program, hosts: Hosts::new(most), backends, programs, certificates, target })
+    }
+
+    /// The longest head of a request.
+    pub(crate) fn head_bytes_max(&self) -> usize {
+        (self.program.global().max_request_field_size as usize)
+            .clamp(1024, selvedge_http::scan::REQUEST_HEAD_BYTES_MAX)
+    }
+}
+
+fn target_options(options: &ParseOptions) -> Options {
+    let Some(url) = options.url else {
+        return Options {
+            normalize: false,
+            reject_controls: false,
+            reject_invalid_utf8: false,
+            dot_segments: DotSegments::Keep,
+            ..Options::default()
+        };
+    };
+    Options {
+        normalize: true,
+        reject_controls: url.ctrls_reject,
+        reject_invalid_utf8: url.invalid_utf8_reject,
+        slash: match (url.path_2f_reject, url.path_2f_decode) {
+            (true, _) => Slash::Reject,
+            (false, true) => Slash::Decode,
+            (false, false) => Slash::Keep,
+        },
+        dot_segments: match (url.path_dotseg_reject, url.path_dotseg_remove) {
+            (true, _) => DotSegments::Reject,
+            (false, true) => DotSegments::Remove,
+            (false, false) => DotSegments::Keep,
+        },
+        backslash: url.path_backslash_trans,
+        query_space_plus: url.query_20_plus,
+    }
+}

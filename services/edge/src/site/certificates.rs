@@ -1,0 +1,211 @@
+//! Certificates by what a client asks for, read once and again when their files change.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use selvedge_identity::{Authorities, BundleInvalid, Rules, Trust, Verifier};
+use selvedge_site::directive::Ssl;
+use selvedge_site::{PatternExhausted, Program, RequestFacts};
+use selvedge_wire::tls::{ClientAuth, Material, MaterialInvalid, ServerContext, ServerSettings, ServerTls};
+
+/// Different sets of TLS files that one configuration may use.
+pub(crate) const CONTEXTS_MAX: usize = 10_000;
+
+/// Why TLS cannot be spoken.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("ssl.engine is on for {0} and no ssl.pemfile is set")]
+    NoCertificate(String),
+    #[error("{path} cannot be read")]
+    Read { path: String, source: std::io::Error },
+    #[error("{path} cannot be used")]
+    Material { path: String, source: MaterialInvalid },
+    #[error("{path} cannot be used")]
+    Authorities { path: String, source: BundleInvalid },
+    #[error("clients are to be verified and no ssl.verifyclient.ca-file is set")]
+    NoAuthorities,
+    #[error("no version of TLS is left to speak")]
+    Versions(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("a condition cannot be judged")]
+    Condition(#[from] PatternExhausted),
+    #[error("more than {CONTEXTS_MAX} certificates")]
+    TooMany,
+}
+
+/// What makes one context differ from another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    chain: String,
+    key: String,
+    verify: Option<(String, Option<String>, bool)>,
+    http2: bool,
+    tls12: bool,
+    tls13: bool,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    context: Arc<ServerContext>,
+    changed: Vec<(String, Option<SystemTime>)>,
+}
+
+/// The TLS contexts of a configuration.
+#[derive(Debug)]
+pub(crate) struct Certificates {
+    /// Locked for a look-up once a handshake, or for the reading of files.
+    loaded: Mutex<HashMap<Key, Loaded>>,
+}
+
+impl Certificates {
+    /// Reads what listeners show to clients that name no server.
+    ///
+    /// # Errors
+    /// See [`TlsError`]: what cannot be used keeps the configuration from being put in force.
+    pub(crate) fn new(program: &Program) -> Result<Self, TlsError> {
+        let certificates = Self { loaded: Mutex::default() };
+        for listener in &program.listeners {
+            if listener.ssl.engine {
+                certificates.context(program, &listener.token, None)?;
+            }
+        }
+        Ok(certificates)
+    }
+
+    /// The context for a client that connects to a listener and asks for a name.
+    ///
+    /// # Errors
+    /// See [`TlsError`].
+    pub(crate) fn context(
+        &self,
+        program: &Program,
+        socket: &str,
+        name: Option<&str>,
+    ) -> Result<Arc<ServerContext>, TlsError> {
+        let facts = RequestFacts {
+            socket: Some(socket),
+            scheme: Some("https"),
+            host: Some(name.unwrap_or_default()),
+            ..RequestFacts::default()
+        };
+        let resolved = program.resolve(&facts)?;
+        let http2 = resolved.directives.global.feature_flags.bool("server.h2proto", true);
+        let key = Key::of(&resolved.directives.ssl, http2, socket)?;
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = loaded.get(&key) {
+            return Ok(Arc::clone(&known.context));
+        }
+        if loaded.len() >= CONTEXTS_MAX {
+            return Err(TlsError::TooMany);
+        }
+        let fresh = key.load()?;
+        let context = Arc::clone(&fresh.context);
+        loaded.insert(key, fresh);
+        Ok(context)
+    }
+
+    /// Reads again what has changed on disk; what cannot be used any more leaves the last good one in force.
+    pub(crate) fn refresh(&self) {
+        let keys: Vec<Key> = {
+            let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            let stale = loaded
+                .iter()
+                .filter(|(_, known)| known.changed.iter().any(|(path, at)| changed(path) != *at));
+            stale.map(|(key, _)| key.clone()).collect()
+        };
+        for key in keys {
+            match key.load() {
+                Ok(fresh) => {
+                    tracing::info!(chain = key.chain, "a certificate was read again");
+                    self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(key, fresh);
+                }
+                Err(error) => {
+                    tracing::error!(%error, chain = key.chain, "a changed certificate cannot be used; the last good one stays");
+                }
+            }
+        }
+    }
+}
+
+fn changed(path: &str) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|facts| facts.modified()).ok()
+}
+
+fn read(path: &str) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(Path::new(path)).map_err(|source| TlsError::Read { path: path.to_owned(), source })
+}
+
+impl Key {
+    fn of(ssl: &Ssl, http2: bool, socket: &str) -> Result<Self, TlsError> {
+        let chain = ssl.pemfile.as_deref().ok_or_else(|| TlsError::NoCertificate(socket.to_owned()))?;
+        let key = ssl.privkey.as_deref().unwrap_or(chain);
+        let verify = match ssl.verifyclient_activate {
+            false => None,
+            true => {
+                // Without authorities nobody could be refused: that is not what was asked for.
+                let authorities = ssl.verifyclient_ca_file.as_deref().or(ssl.ca_file.as_deref());
+                let authorities = authorities.ok_or(TlsError::NoAuthorities)?;
+                let revoked = ssl.verifyclient_ca_crl_file.as_deref().or(ssl.ca_crl_file.as_deref());
+                Some((authorities.to_owned(), revoked.map(str::to_owned), ssl.verifyclient_enforce))
+            }
+        };
+        let (tls12, tls13) = versions(ssl);
+        Ok(Self { chain: chain.to_owned(), key: key.to_owned(), verify, http2, tls12, tls13 })
+    }
+
+    fn load(&self) -> Result<Loaded, TlsError> {
+        let mut changed_at =
+            vec![(self.chain.clone(), changed(&self.chain)), (self.key.clone(), changed(&self.key))];
+        let material = Material::read(&read(&self.chain)?, &read(&self.key)?)
+            .map_err(|source| TlsError::Material { path: self.chain.clone(), source })?;
+        let mut verifier = None;
+        let mut client_auth = ClientAuth::Optional;
+        if let Some((authorities, revoked, enforce)) = &self.verify {
+            changed_at.push((authorities.clone(), changed(authorities)));
+            let invalid = |source| TlsError::Authorities { path: authorities.clone(), source };
+            let bundle = Authorities::read(&read(authorities)?).map_err(invalid)?;
+            let crl = revoked.as_deref().map(read).transpose()?;
+            if let Some(path) = revoked {
+                changed_at.push((path.clone(), changed(path)));
+            }
+            let rules = Rules::default();
+            verifier = Some(Arc::new(
+                Verifier::new(Trust::Authorities(bundle), rules, crl.as_deref()).map_err(invalid)?,
+            ));
+            if *enforce {
+                client_auth = ClientAuth::Required;
+            }
+        }
+        let alpn = if self.http2 {
+            vec!["h2".to_owned(), "http/1.1".to_owned()]
+        } else {
+            vec!["http/1.1".to_owned()]
+        };
+        let settings = ServerSettings {
+            alpn,
+            client_auth,
+            require_sni: false,
+            // Each context has tickets of its own: a session of one host is not taken up at another.
+            tickets: true,
+            tls12: self.tls12,
+            tls13: self.tls13,
+        };
+        let tls = ServerTls::default();
+        tls.replace(&settings, material, verifier).map_err(|error| TlsError::Versions(Box::new(error)))?;
+        let context = tls.current().ok_or(TlsError::NoAuthorities)?;
+        Ok(Loaded { context, changed: changed_at })
+    }
+}
+
+/// Which versions the configuration leaves; older ones than 1.2 are never spoken.
+fn versions(ssl: &Ssl) -> (bool, bool) {
+    let command = |name: &str| {
+        let found = ssl.openssl_ssl_conf_cmd.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.to_ascii_lowercase())
+    };
+    let min13 = command("MinProtocol").is_some_and(|value| value.contains("1.3"));
+    let max12 = command("MaxProtocol").is_some_and(|value| value.contains("1.2"));
+    let off = command("Protocol").unwrap_or_default();
+    (!min13 && !off.contains("-tlsv1.2"), !max12 && !off.contains("-tlsv1.3"))
+}

@@ -1,0 +1,181 @@
+//! What the server listens on: bound before privileges are dropped, or handed in by systemd.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+
+use selvedge_site::{ListenAddress, Listener, Program};
+use selvedge_wire::listen;
+
+/// A socket that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("{address} cannot be listened on")]
+pub struct ListenError {
+    address: String,
+    source: io::Error,
+}
+
+/// One listening socket, or one for each worker.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(Vec<TcpListener>),
+    Unix(UnixListener),
+}
+
+/// An open listener.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) token: Arc<str>,
+    pub(crate) tls: bool,
+    pub(crate) socket: Socket,
+}
+
+/// All listeners by what conditions call them.
+pub(crate) type Listening = HashMap<Arc<str>, Arc<Open>>;
+
+/// Opens what a program listens on; what is open already stays as it is.
+///
+/// # Errors
+/// [`ListenError`]; nothing that was open is closed then.
+pub(crate) fn open(program: &Program, workers: usize, before: &Listening) -> Result<Listening, ListenError> {
+    let mut listening = Listening::new();
+    let mut handed_in = match before.is_empty() && program.global().systemd_socket_activation {
+        true => listenfd::ListenFd::from_env(),
+        false => listenfd::ListenFd::empty(),
+    };
+    if handed_in.len() > 0 {
+        for index in 0..handed_in.len() {
+            if let Some(open) = inherited(&mut handed_in, index, program) {
+                listening.insert(Arc::clone(&open.token), Arc::new(open));
+            }
+        }
+        return Ok(listening);
+    }
+    for listener in &program.listeners {
+        if let Some(known) = before.get(&listener.token).filter(|known| known.tls == listener.ssl.engine) {
+            listening.insert(Arc::clone(&listener.token), Arc::clone(known));
+            continue;
+        }
+        let socket = match before.get(&listener.token) {
+            // The same socket, spoken to in another way.
+            Some(known) => known.socket.copy(),
+            None => bind(listener, workers),
+        };
+        let socket = socket.map_err(|source| ListenError { address: listener.token.to_string(), source })?;
+        let open = Open { token: Arc::clone(&listener.token), tls: listener.ssl.engine, socket };
+        listening.insert(Arc::clone(&listener.token), Arc::new(open));
+    }
+    Ok(listening)
+}
+
+/// A socket that systemd opened. Its address says which listener it is; else it is one without TLS.
+fn inherited(handed_in: &mut listenfd::ListenFd, index: usize, program: &Program) -> Option<Open> {
+    if let Ok(Some(socket)) = handed_in.take_tcp_listener(index) {
+        socket.set_nonblocking(true).ok()?;
+        let address = socket.local_addr().ok()?;
+        let known = program.listeners.iter().find(|listener| match &listener.address {
+            ListenAddress::Inet(configured) => *configured == address,
+            _ => false,
+        });
+        return Some(Open {
+            token: known.map_or_else(|| address.to_string().into(), |listener| Arc::clone(&listener.token)),
+            tls: known.is_some_and(|listener| listener.ssl.engine),
+            socket: Socket::Tcp(vec![socket]),
+        });
+    }
+    let socket = handed_in.take_unix_listener(index).ok().flatten()?;
+    socket.set_nonblocking(true).ok()?;
+    let path = socket.local_addr().ok()?.as_pathname()?.to_string_lossy().into_owned();
+    Some(Open { token: path.into(), tls: false, socket: Socket::Unix(socket) })
+}
+
+fn bind(listener: &Listener, workers: usize) -> io::Result<Socket> {
+    let address = match &listener.address {
+        ListenAddress::Inet(address) => *address,
+        ListenAddress::Name { host, port, ipv6 } => {
+            use std::net::ToSocketAddrs as _;
+            let mut found = (&**host, *port).to_socket_addrs()?.filter(|address| address.is_ipv6() == *ipv6);
+            found.next().ok_or(io::ErrorKind::NotFound)?
+        }
+        ListenAddress::Unix(path) => return bind_unix(path, listener),
+    };
+    let v4_too = match listener.socket.v4mapped {
+        Some(mapped) => mapped,
+        None => !listener.socket.set_v6only,
+    };
+    let backlog = i32::try_from(listener.socket.listen_backlog).unwrap_or(listen::BACKLOG);
+    let first = listen::bind(address, v4_too)?;
+    let address: SocketAddr = first.local_addr()?;
+    let mut sockets = vec![first];
+    while sockets.len() < workers {
+        sockets.push(listen::bind(address, v4_too)?);
+    }
+    for socket in &sockets {
+        // Again, with the configured queue.
+        rustix::net::listen(socket, backlog)?;
+    }
+    Ok(Socket::Tcp(sockets))
+}
+
+fn bind_unix(path: &str, listener: &Listener) -> io::Result<Socket> {
+    if let Some(name) = path.strip_prefix("\\x00") {
+        use std::os::linux::net::SocketAddrExt as _;
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+        let socket = UnixListener::bind_addr(&address)?;
+        socket.set_nonblocking(true)?;
+        return Ok(Socket::Unix(socket));
+    }
+    // What is left of an earlier run is in the way; anything else at this path is not ours.
+    if std::fs::symlink_metadata(path).is_ok_and(|facts| facts.file_type().is_socket()) {
+        std::fs::remove_file(path)?;
+    }
+    let socket = UnixListener::bind(path)?;
+    socket.set_nonblocking(true)?;
+    if let Some(mode) = &listener.socket.socket_perms
+        && let Ok(mode) = u32::from_str_radix(mode, 8)
+    {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & 0o777))?;
+    }
+    Ok(Socket::Unix(socket))
+}
+
+impl Socket {
+    fn copy(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(sockets) => {
+                Self::Tcp(sockets.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?)
+            }
+            Self::Unix(socket) => Self::Unix(socket.try_clone()?),
+        })
+    }
+
+    /// The copy that a worker accepts from.
+    pub(crate) fn of_worker(&self, index: usize) -> io::Result<WorkerSocket> {
+        Ok(match self {
+            Self::Tcp(sockets) => WorkerSocket::Tcp(sockets[index % sockets.len()].try_clone()?),
+            Self::Unix(socket) => WorkerSocket::Unix(socket.try_clone()?),
+        })
+    }
+}
+
+/// What one worker accepts from.
+#[derive(Debug)]
+pub(crate) enum WorkerSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// A connection by a socket in the file system as the stream that the codec knows: both are read and written alike.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn as_tcp(stream: tokio::net::UnixStream) -> io::Result<tokio::net::TcpStream> {
+    let descriptor: OwnedFd = stream.into_std()?.into();
+    let stream = std::net::TcpStream::from(descriptor);
+    stream.set_nonblocking(true)?;
+    tokio::net::TcpStream::from_std(stream)
+}

@@ -1,0 +1,265 @@
+//! What one worker thread owns, and what all share.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use selvedge_http::date::{self, DATE_BYTES};
+use selvedge_http::head::RequestHead;
+use selvedge_site::directive::{BackendId, Named, Text};
+use selvedge_site::{PatternExhausted, RequestFacts, Resolved, Resolver};
+use selvedge_wire::buffer::Buffers;
+use selvedge_wire::stream::{Address, Stream};
+
+use crate::answer::file::MediaTypes;
+use crate::rate::Rates;
+use crate::record::log::Logs;
+use crate::site::Site;
+use crate::stats::Stats;
+
+/// Idle connections to one backend address that a worker keeps.
+pub(crate) const POOLED_MAX: usize = 32;
+/// How long such a connection is kept; backends close theirs soon after.
+const POOLED_IDLE: Duration = Duration::from_secs(4);
+/// Sets of media types that are remembered.
+const MEDIA_TYPES_MAX: usize = 64;
+/// Addresses of backends that are remembered.
+const ADDRESSES_MAX: usize = 4096;
+/// Heads that are kept for the next request.
+const HEADS_KEPT_MAX: usize = 64;
+
+/// What all workers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) site: ArcSwap<Site>,
+    pub(crate) stats: Stats,
+    pub(crate) began: Instant,
+    /// What makes nonces ours.
+    pub(crate) secret: [u8; 32],
+    pub(crate) rates: Rates,
+    /// Where bodies wait.
+    pub(crate) spool: PathBuf,
+    pub(crate) logs: Arc<Logs>,
+    pub(crate) connections_max: u64,
+    pub(crate) draining: AtomicBool,
+}
+
+/// One worker's belongings.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) index: usize,
+    pub(crate) buffers: Buffers,
+    pub(crate) pace: Pace,
+    date: Cell<(u64, [u8; DATE_BYTES])>,
+    resolver: RefCell<Option<Resolver>>,
+    media_types: RefCell<Vec<MediaTypes>>,
+    pooled: RefCell<HashMap<Address, Vec<(Stream, Instant)>>>,
+    addresses: RefCell<HashMap<(BackendId, u16), Address>>,
+    turn: Cell<u32>,
+    parked: RefCell<slab::Slab<Option<Waker>>>,
+    #[expect(clippy::vec_box, reason = "what is lent is the box")]
+    heads: RefCell<Vec<Box<RequestHead>>>,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>, index: usize) -> Rc<Self> {
+        Rc::new(Self {
+            shared,
+            index,
+            buffers: Buffers::default(),
+            pace: Pace,
+            date: Cell::new((0, date::imf_fixdate(0))),
+            resolver: RefCell::default(),
+            media_types: RefCell::default(),
+            pooled: RefCell::default(),
+            addresses: RefCell::default(),
+            turn: Cell::default(),
+            parked: RefCell::default(),
+            heads: RefCell::default(),
+        })
+    }
+
+    /// The configuration in force.
+    pub(crate) fn site(&self) -> Arc<Site> {
+        self.shared.site.load_full()
+    }
+
+    /// What holds for a request under a configuration.
+    ///
+    /// # Errors
+    /// When an expression takes too long.
+    pub(crate) fn resolve(
+        &self,
+        site: &Site,
+        facts: &RequestFacts<'_>,
+    ) -> Result<Arc<Resolved>, PatternExhausted> {
+        let mut resolver = self.resolver.borrow_mut();
+        match &mut *resolver {
+            Some(resolver) if Arc::ptr_eq(resolver.program(), &site.program) => resolver.resolve(facts),
+            other => {
+                // Numbers of backends mean others under another configuration.
+                self.addresses.borrow_mut().clear();
+                other.insert(Resolver::new(Arc::clone(&site.program))).resolve(facts)
+            }
+        }
+    }
+
+    /// `Date` for this moment.
+    pub(crate) fn date(&self, now: SystemTime) -> [u8; DATE_BYTES] {
+        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+        let (of, text) = self.date.get();
+        if of == seconds {
+            return text;
+        }
+        let text = date::imf_fixdate(seconds);
+        self.date.set((seconds, text));
+        text
+    }
+
+    /// The type of a file under these assignments.
+    pub(crate) fn media_type(&self, assign: &Named<Text>, path: &str) -> Option<Text> {
+        let mut known = self.media_types.borrow_mut();
+        if let Some(types) = known.iter().find(|types| Arc::ptr_eq(&types.of, assign)) {
+            return types.find(path);
+        }
+        if known.len() >= MEDIA_TYPES_MAX {
+            known.clear();
+        }
+        let types = MediaTypes::new(assign);
+        let found = types.find(path);
+        known.push(types);
+        found
+    }
+
+    // === backends ===
+
+    /// An idle connection to a backend.
+    pub(crate) fn pooled(&self, address: &Address) -> Option<Stream> {
+        let mut pooled = self.pooled.borrow_mut();
+        let list = pooled.get_mut(address)?;
+        while let Some((stream, since)) = list.pop() {
+            if since.elapsed() < POOLED_IDLE && stream.is_quiet() {
+                return Some(stream);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next request.
+    pub(crate) fn give_back(&self, address: Address, stream: Stream) {
+        let mut pooled = self.pooled.borrow_mut();
+        let list = pooled.entry(address).or_default();
+        list.retain(|(_, since)| since.elapsed() < POOLED_IDLE);
+        if list.len() < POOLED_MAX {
+            list.push((stream, Instant::now()));
+        }
+    }
+
+    pub(crate) fn known_address(&self, id: BackendId, number: u16) -> Option<Address> {
+        self.addresses.borrow().get(&(id, number)).cloned()
+    }
+
+    pub(crate) fn remember_address(&self, id: BackendId, number: u16, address: Address) {
+        let mut addresses = self.addresses.borrow_mut();
+        if addresses.len() >= ADDRESSES_MAX {
+            addresses.clear();
+        }
+        addresses.insert((id, number), address);
+    }
+
+    /// Closes what has been idle too long, and forgets addresses, so that names are looked up again.
+    pub(crate) fn tidy(&self) {
+        self.pooled.borrow_mut().retain(|_, list| {
+            list.retain(|(_, since)| since.elapsed() < POOLED_IDLE);
+            !list.is_empty()
+        });
+        self.addresses.borrow_mut().clear();
+    }
+
+    pub(crate) fn next_turn(&self) -> u32 {
+        self.turn.set(self.turn.get().wrapping_add(1));
+        self.turn.get()
+    }
+
+    // === heads ===
+
+    pub(crate) fn lease_head(&self) -> Box<RequestHead> {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_back_head(&self, mut head: Box<RequestHead>) {
+        let mut kept = self.heads.borrow_mut();
+        if kept.len() < HEADS_KEPT_MAX && head.fields.capacity_bytes() <= 32 * 1024 {
+            head.clear();
+            kept.push(head);
+        }
+    }
+
+    // === the end ===
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.shared.draining.load(Ordering::Relaxed)
+    }
+
+    /// Wakes every connection to look at what has changed.
+    pub(crate) fn wake_all(&self) {
+        let wakers: Vec<Waker> =
+            self.parked.borrow_mut().iter_mut().filter_map(|(_, waker)| waker.take()).collect();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Open connections of this worker.
+    pub(crate) fn connections(&self) -> usize {
+        self.parked.borrow().len()
+    }
+
+    /// A connection's place among those that are woken.
+    pub(crate) fn place(self: &Rc<Self>) -> Place {
+        self.shared.stats.connections.add(1);
+        Place { key: self.parked.borrow_mut().insert(None), worker: Rc::clone(self) }
+    }
+}
+
+/// A connection's place among those that [`Worker::wake_all`] wakes; dropped with it.
+pub(crate) struct Place {
+    key: usize,
+    worker: Rc<Worker>,
+}
+
+impl Place {
+    /// Asks to be woken.
+    pub(crate) fn park(&self, cx: &Context<'_>) {
+        if let Some(slot) = self.worker.parked.borrow_mut().get_mut(self.key) {
+            match slot {
+                Some(waker) if waker.will_wake(cx.waker()) => {}
+                _ => *slot = Some(cx.waker().clone()),
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.worker.shared.stats.connections.sub(1);
+        self.worker.parked.borrow_mut().try_remove(self.key);
+    }
+}
+
+/// How much is sent between two looks at the clock.
+#[derive(Debug)]
+pub(crate) struct Pace;
+
+impl Pace {
+    /// Bytes that may be sent at once under a rate: a tenth of a second's, within reason.
+    pub(crate) fn step(&self, rate: Option<u64>) -> usize {
+        rate.map_or(usize::MAX, |rate| {
+            usize::try_from(rate / 10).unwrap_or(usize::MAX).clamp(1024, 256 * 1024)
+        })
+    }
+}
