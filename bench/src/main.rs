@@ -16,6 +16,7 @@ mod report;
 mod tcp;
 mod upstream;
 mod work;
+mod workflow;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -64,6 +65,9 @@ struct Arguments {
 const CORES: [usize; 2] = [0, 1];
 
 fn main() -> Result<()> {
+    if std::env::args().nth(1).as_deref() == Some("workflow") {
+        return workflow::run(&workflow::Arguments::parse_from(std::env::args().skip(1)));
+    }
     if std::env::args().nth(1).as_deref() == Some("registry") {
         return registry::run(&registry::Arguments::parse_from(std::env::args().skip(1)));
     }

@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
 }
 
 /// Ended when it is dropped.
-struct Server(Child);
+pub(crate) struct Server(pub(crate) Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -91,7 +91,7 @@ fn control_plane(folder: &Path) -> Result<(Server, SocketAddr, SocketAddr)> {
 }
 
 /// Runs `work` on every client until it says that there is no more, or the time is over; how long each took.
-fn drive<C>(
+pub(crate) fn drive<C>(
     clients: usize,
     until: Option<Duration>,
     connect: impl Fn() -> Result<C> + Sync,
@@ -120,7 +120,7 @@ fn drive<C>(
     Ok((taken, elapsed))
 }
 
-fn line(what: &str, (taken, elapsed): (Vec<Duration>, Duration)) -> String {
+pub(crate) fn line(what: &str, (taken, elapsed): (Vec<Duration>, Duration)) -> String {
     let at = |share: f64| {
         #[expect(
             clippy::cast_possible_truncation,
@@ -144,13 +144,17 @@ fn line(what: &str, (taken, elapsed): (Vec<Duration>, Duration)) -> String {
 
 /// Calls an operation of Cloud Map on a connection that stays.
 fn call(stream: &mut TcpStream, operation: &str, input: &Value) -> Result<Value> {
+    post(stream, "application/x-amz-json-1.1", &format!("Route53AutoNaming_v20170314.{operation}"), input)
+}
+
+/// One call of an API in AWS's JSON.
+pub(crate) fn post(stream: &mut TcpStream, content: &str, target: &str, input: &Value) -> Result<Value> {
     let body = input.to_string();
-    write!(
-        stream,
-        "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-amz-json-1.1\r\n\
-         x-amz-target: Route53AutoNaming_v20170314.{operation}\r\ncontent-length: {}\r\n\r\n{body}",
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: {content}\r\nx-amz-target: {target}\r\ncontent-length: {}\r\n\r\n",
         body.len()
-    )?;
+    );
+    stream.write_all([head.as_bytes(), body.as_bytes()].concat().as_slice())?;
     let mut bytes = Vec::new();
     let mut chunk = [0; 16 * 1024];
     loop {
@@ -162,13 +166,13 @@ fn call(stream: &mut TcpStream, operation: &str, input: &Value) -> Result<Value>
         let length =
             text.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
         if bytes.len() >= head + 4 + length.context("a length")? {
-            ensure!(text.starts_with("http/1.1 200"), "{operation}: {}", String::from_utf8_lossy(&bytes));
+            ensure!(text.starts_with("http/1.1 200"), "{target}: {}", String::from_utf8_lossy(&bytes));
             return Ok(serde_json::from_slice(&bytes[head + 4..])?);
         }
     }
 }
 
-fn connect(api: SocketAddr) -> Result<TcpStream> {
+pub(crate) fn connect(api: SocketAddr) -> Result<TcpStream> {
     let stream = TcpStream::connect(api)?;
     stream.set_nodelay(true)?;
     Ok(stream)

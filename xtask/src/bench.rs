@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 /// Where the proxies' bench writes its report, and the propagation's is added.
 const REPORT: &str = "bench/RESULTS.md";
 
-/// Builds and runs both benches, or with `registry` first those of the registry and the DNS server; `arguments` go to the proxies'
+/// Builds and runs both benches, or with `registry` first those of the registry and the DNS server, or with `workflow` first the
+/// engine's; `arguments` go to the proxies'
 /// as they are, and with any the other is left out.
 ///
 /// # Errors
@@ -38,6 +39,9 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<()> {
             bench.args(arguments).env("SELVEDGE_BIN", root.join("target/release/selvedge")),
             root,
         );
+    }
+    if arguments.first().is_some_and(|first| first == "workflow") {
+        return workflow(root, arguments);
     }
     println!("the proxies, side by side");
     // Named, so that a debug build that happens to be newer is never what is measured.
@@ -80,6 +84,30 @@ fn registry(root: &Path, arguments: &[String]) -> Result<()> {
         arguments.join(" "),
         side_by_side.trim_end(),
         on_the_way.trim_end()
+    );
+    std::fs::write(&path, text).context("failed to write the report")
+}
+
+/// Where the workflow engine's part of the report begins; it stands before the registry's.
+const WORKFLOW: &str = "\n## The workflow engine\n";
+
+/// Measures the workflow engine; what it says is put into the report in place of what it said before.
+fn workflow(root: &Path, arguments: &[String]) -> Result<()> {
+    let mut bench = Command::new(root.join("target/release/selvedge-bench"));
+    bench.args(arguments).env("SELVEDGE_BIN", root.join("target/release/selvedge"));
+    let said = said(&mut bench, root)?;
+    let path = root.join(REPORT);
+    let report = std::fs::read_to_string(&path).context("failed to read the report")?;
+    let (before, after) = match report.split_once(REGISTRY) {
+        Some((before, after)) => (before, format!("\n{REGISTRY}{after}")),
+        None => (report.as_str(), "\n".to_owned()),
+    };
+    let before = before.split_once(WORKFLOW).map_or(before, |(before, _)| before).trim_end();
+    let text = format!(
+        "{before}\n{WORKFLOW}\n`cargo xtask bench {}`\n\n```text\n{}\n```\n{}",
+        arguments.join(" "),
+        said.trim_end(),
+        after.trim_start_matches('\n').to_owned().replacen("## The registry", "\n## The registry", 1)
     );
     std::fs::write(&path, text).context("failed to write the report")
 }

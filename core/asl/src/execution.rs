@@ -23,11 +23,14 @@ mod map;
 mod map_run;
 mod redrive;
 mod task;
+mod trial;
 
 pub use command::{
     Command, ItemSource, MapRunOutcome, MapRunRequest, Selection, TaskId, TaskOutcome, TaskRequest,
 };
 pub use event::{Detail, Event, Failure, Patience, StateType, TaskName};
+
+pub use trial::{Trial, Tried, Verdict};
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -126,6 +129,9 @@ pub struct Execution {
     // Boxed: most executions have one branch, and a node of the map has room for eleven.
     branches: BTreeMap<BranchId, Box<Run>>,
     ready: VecDeque<BranchId>,
+    /// A trial's context object.
+    #[serde(skip)]
+    given_context: Option<Box<Value>>,
     #[serde(skip)]
     events: VecDeque<Event>,
     #[serde(skip)]
@@ -154,6 +160,7 @@ impl Execution {
             next_branch: 0,
             branches: BTreeMap::new(),
             ready: VecDeque::new(),
+            given_context: None,
             events: VecDeque::new(),
             commands: VecDeque::new(),
         })
@@ -238,6 +245,16 @@ impl Execution {
             return Some(0);
         }
         self.branches.values().filter_map(|run| run.due_ms()).chain(self.deadline_ms).min()
+    }
+
+    /// When it goes on, where it does nothing until then but wait: no task, no map run, nothing that is due.
+    pub fn idle_until(&self) -> Option<i64> {
+        let is_idle = self.branches.values().all(|run| match &run.phase {
+            Phase::Enter | Phase::Work | Phase::Task(_) | Phase::MapRun(_) => false,
+            Phase::Wait { .. } | Phase::Backoff { .. } | Phase::Parallel(_) | Phase::Map(_) => true,
+            Phase::Done | Phase::Failed(_) | Phase::Aborted => true,
+        });
+        self.next_timeout().filter(|_| is_idle)
     }
 
     /// How it stands.

@@ -24,7 +24,8 @@ pub use diagnostic::{Code, Diagnostic, Severity};
 pub use execution::{
     At, Command, Detail, Event, Execution, Failure, HISTORY_EVENTS_MAX, Identity, ItemSource, MapRunOutcome,
     MapRunRequest, Options, PAYLOAD_BYTES_MAX, Patience, Selection, StateType, Status, TRANSITIONS_MAX,
-    TaskId, TaskName, TaskOutcome, TaskRequest, VARIABLE_BYTES_MAX, VARIABLES_BYTES_MAX,
+    TaskId, TaskName, TaskOutcome, TaskRequest, Trial, Tried, VARIABLE_BYTES_MAX, VARIABLES_BYTES_MAX,
+    Verdict,
 };
 pub use json::{JSON_DEPTH_MAX, JsonError, Places};
 pub use payload::Payload;

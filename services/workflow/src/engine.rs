@@ -10,7 +10,9 @@
 mod activity;
 mod call;
 mod commit;
+mod doubt;
 mod ended;
+mod lease;
 mod live;
 mod machines;
 mod recovery;
@@ -31,8 +33,8 @@ use crate::{Settings, Surroundings};
 pub(crate) use activity::{Poll, Waiting};
 pub(crate) use commit::StartError;
 pub use live::LIVE_MAX;
-use live::Live;
 pub(crate) use live::LiveKey;
+use live::{Found, Live};
 pub(crate) use machines::Known;
 pub(crate) use task::TokenError;
 
@@ -52,6 +54,8 @@ pub struct Engine {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) settings: Settings,
     pub(crate) surroundings: Arc<dyn Surroundings>,
+    /// The lease under which it writes.
+    epoch: u64,
     live: live::Table,
     tokens: token::Tokens,
     activities: activity::Queues,
@@ -111,8 +115,10 @@ impl Engine {
         runtime: tokio::runtime::Handle,
         objects: Arc<dyn Objects>,
     ) -> Result<Arc<Self>, OpenError> {
+        let epoch = lease::take_over(&*store)?;
         let engine = Arc::new_cyclic(|own| Self {
             store,
+            epoch,
             objects,
             map_runs: Mutex::default(),
             settings,
@@ -131,6 +137,11 @@ impl Engine {
         engine.recover()?;
         timer::start(&engine)?;
         Ok(engine)
+    }
+
+    /// Tells that the clock has been set: what is due by it is done at once, and not when it is looked at next.
+    pub fn clock_was_set(&self) {
+        self.timer.look();
     }
 
     pub(crate) fn now_ms(&self) -> i64 {
@@ -166,10 +177,30 @@ impl Engine {
     /// Starts an execution; it has run as far as it goes by itself when this returns, and that is durable.
     pub(crate) fn start(&self, start: Start) -> Result<ExecutionRecord, StartError> {
         let mut live = self.begin(start)?;
-        let commands = self.commit_new(&mut live)?;
-        let record = live.record.clone();
-        self.keep(live, commands);
-        Ok(record)
+        match self.commit_new(&mut live) {
+            Ok(commands) => {
+                let record = live.record.clone();
+                self.keep(live, commands);
+                Ok(record)
+            }
+            Err((StartError::Store(error @ StoreError::Uncertain(_)), commands)) => {
+                // If it is there, it has to run, whatever its caller is told.
+                let (key, attempted) = (live.key(), live.execution.last_event());
+                self.live.insert_lost(key.clone());
+                match self.read_back(&key, attempted) {
+                    Ok(durable) => {
+                        let is_there = durable.has_happened;
+                        self.adopt(&key, durable, commands);
+                        if is_there { Ok(live.record) } else { Err(error.into()) }
+                    }
+                    Err(_) => {
+                        self.read_back_later(&key, attempted, commands);
+                        Err(error.into())
+                    }
+                }
+            }
+            Err((error, _)) => Err(error),
+        }
     }
 
     /// Starts children of a map run in as few transactions as they fit into. Their names are their own.
@@ -202,11 +233,11 @@ impl Engine {
             entropy: &mut || self.surroundings.draw(),
         });
         let record = ExecutionRecord::new(start, now_ms);
-        Ok(Live { execution, definition, record, checkpoint_parts: 0, armed_ms: None })
+        Ok(Live::new(execution, definition, record, 0))
     }
 
     pub(crate) fn is_live(&self, key: &LiveKey) -> bool {
-        self.live.get(key).is_some()
+        self.live.contains(key)
     }
 
     /// How an execution stands, as far as that is durable.
@@ -236,8 +267,29 @@ impl Engine {
         key: &LiveKey,
         input: impl FnOnce(&mut Execution, &mut At<'_>) -> T,
     ) -> Result<Option<T>, StoreError> {
-        let Some(cell) = self.live.get(key) else { return Ok(None) };
+        let cell = loop {
+            match self.live.find(key) {
+                Found::Nowhere => return Ok(None),
+                Found::Lost => {
+                    let reason = format!("the execution {key} is being read back");
+                    return Err(StoreError::Unavailable(reason));
+                }
+                Found::Asleep => match self.read_live(key)? {
+                    Some(live) => self.live.wake(key, live),
+                    None => {
+                        self.live.remove(key);
+                        return Ok(None);
+                    }
+                },
+                Found::Awake(cell) => break cell,
+            }
+        };
         let mut live = cell.lock().unwrap_or_else(PoisonError::into_inner);
+        if live.is_asleep {
+            // It has gone to sleep since it was looked up.
+            drop(live);
+            return self.step(key, input);
+        }
         if live.execution.status() != Status::Running {
             return Ok(None);
         }
@@ -253,17 +305,23 @@ impl Engine {
                 self.carry_out(key, commands);
                 Ok(Some(answer))
             }
-            Err(error) => {
-                // It did not happen: what is durable is what counts.
-                match self.read_live(key) {
-                    Ok(Some(durable)) => *live = durable,
-                    Ok(None) => self.live.remove(key),
-                    Err(again) => {
-                        tracing::error!(execution = %key, error = %again, "the execution cannot be read back")
+            Err((error, commands)) => {
+                // Whoever holds it looks it up once more: what is durable is what counts.
+                live.is_asleep = true;
+                let attempted = live.execution.last_event();
+                self.live.lose(key);
+                match self.read_back(key, attempted) {
+                    Ok(durable) => {
+                        let has_happened = durable.has_happened && matches!(error, StoreError::Uncertain(_));
+                        drop(live);
+                        self.adopt(key, durable, commands);
+                        if has_happened { Ok(Some(answer)) } else { Err(error) }
+                    }
+                    Err(_) => {
+                        self.read_back_later(key, attempted, commands);
+                        Err(error)
                     }
                 }
-                self.settle(key, &mut live);
-                Err(error)
             }
         }
     }
@@ -274,7 +332,7 @@ impl Engine {
         key: &LiveKey,
         f: impl FnOnce(&mut Execution, &mut ExecutionRecord, &Definition) -> bool,
     ) -> Result<bool, StoreError> {
-        if self.live.get(key).is_some() {
+        if self.live.contains(key) {
             return Ok(false);
         }
         let Some(mut live) = self.read_live(key)? else { return Ok(false) };
@@ -282,8 +340,15 @@ impl Engine {
         if !f(&mut live.execution, &mut live.record, &definition) {
             return Ok(false);
         }
-        let commands = self.commit(&mut live)?;
-        self.keep(live, commands);
+        match self.commit(&mut live) {
+            Ok(commands) => self.keep(live, commands),
+            Err((error @ StoreError::Uncertain(_), commands)) => {
+                self.live.insert_lost(key.clone());
+                self.read_back_later(key, live.execution.last_event(), commands);
+                return Err(error);
+            }
+            Err((error, _)) => return Err(error),
+        }
         Ok(true)
     }
 
@@ -302,18 +367,28 @@ impl Engine {
         if live.execution.status() != Status::Running {
             self.live.remove(key);
             self.ended.tell(key);
-            self.child_ended(live);
+            self.child_ended(&live.record);
             return;
         }
         self.arm(key, live);
+        if self.may_sleep(live) {
+            live.is_asleep = true;
+            self.live.sleep(key);
+        }
+    }
+
+    /// Whether an execution does nothing but wait, for long enough to be read again then.
+    fn may_sleep(&self, live: &Live) -> bool {
+        const WORTH_MS: i64 = 2000;
+        live.execution.idle_until().is_some_and(|until| until - self.now_ms() >= WORTH_MS)
     }
 
     /// Tells the map run of a child.
-    fn child_ended(&self, live: &Live) {
-        if let Some(child) = &live.record.child
+    fn child_ended(&self, record: &ExecutionRecord) {
+        if let Some(child) = &record.child
             && let Some(run) = self.map_run(&child.run)
         {
-            run.child_ended(child.index, child.items, live.record.status);
+            run.child_ended(child.index, child.items, record.status);
         }
     }
 

@@ -35,7 +35,7 @@ pub const MAP_RUNS_MAX: usize = 1000;
 /// How many children of one run may be under way at a time.
 pub const CHILDREN_AT_ONCE_MAX: u64 = 10_000;
 /// After a failure of the store the run tries again, so much later.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
+const TRY_AGAIN: Duration = Duration::from_millis(200);
 
 /// A map run that is under way.
 pub(crate) struct Run {
@@ -148,18 +148,23 @@ impl Engine {
     pub(crate) fn run_map(self: &Arc<Self>, parent: &LiveKey, request: MapRunRequest) {
         let (engine, parent) = (Arc::clone(self), parent.clone());
         self.runtime.spawn(async move {
-            let (own, key) = (Arc::clone(&engine), parent.clone());
-            let (task, started) = (request.id, request.clone());
-            let opened = tokio::task::spawn_blocking(move || own.open_map_run(&key, started)).await;
-            let run = match opened {
-                Ok(Ok(Opened::Run(run))) => run,
-                Ok(Ok(Opened::Over(outcome))) => return engine.report(&parent, task, outcome).await,
-                Ok(Err(error)) => {
-                    let failure =
-                        Failure::new("States.Runtime", format!("The map run cannot begin: {error}"));
-                    return engine.report(&parent, task, MapRunOutcome::Failed(failure)).await;
+            let task = request.id;
+            let run = loop {
+                let (own, key, begun) = (Arc::clone(&engine), parent.clone(), request.clone());
+                match tokio::task::spawn_blocking(move || own.open_map_run(&key, begun)).await {
+                    Ok(Ok(Opened::Run(run))) => break run,
+                    Ok(Ok(Opened::Over(outcome))) => return engine.report(&parent, task, outcome).await,
+                    Ok(Err(error @ StoreError::Corrupt(_))) => {
+                        let cause = format!("The map run cannot begin: {error}");
+                        let failure = Failure::new("States.Runtime", cause);
+                        return engine.report(&parent, task, MapRunOutcome::Failed(failure)).await;
+                    }
+                    Ok(Err(error)) => {
+                        tracing::error!(execution = %parent, %error, "the store failed; the map run begins later");
+                        tokio::time::sleep(TRY_AGAIN).await;
+                    }
+                    Err(_) => return,
                 }
-                Err(_) => return,
             };
             let arn = run.arn.to_string().into();
             engine.report(&parent, task, MapRunOutcome::Started { arn }).await;
@@ -292,8 +297,11 @@ impl Engine {
             // From here on the ends of its children find it.
             runs.insert(id.clone(), Arc::clone(&run));
         }
-        self.adopt_children(&run)?;
-        self.store_map_run(&run)?;
+        let adopted = self.adopt_children(&run).and_then(|()| self.store_map_run(&run));
+        if let Err(error) = adopted {
+            self.map_runs.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            return Err(error);
+        }
         Ok(Opened::Run(run))
     }
 
@@ -305,6 +313,7 @@ impl Engine {
         let of = key::map_run_of(&record.parent.0, &record.parent.1, record.started_ms, &record.id);
         let document = record::encode(&record);
         self.store.transact(&mut |tx| {
+            self.fence(tx)?;
             if tx.get(&revision_key)?.is_none() {
                 tx.put(&revision_key, revision.clone())?;
             }

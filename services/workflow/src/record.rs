@@ -16,6 +16,8 @@
 //! | `checkpoint/N/E/00…0` | a part of the execution itself |
 //! | `history/N/E/00…1` | events, from the one of that id on |
 
+pub(crate) mod history;
+
 use selvedge_asl::Status;
 use sha2::{Digest as _, Sha256};
 

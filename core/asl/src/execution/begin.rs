@@ -72,7 +72,8 @@ impl Execution {
 
     fn enter(&mut self, id: BranchId, at: &mut At<'_>) {
         let state = self.state_of(id, at.definition);
-        let input = self.branches[&id].input.to_string();
+        let run = self.branches.get_mut(&id).expect("it is being advanced");
+        let input = run.input_text.take().unwrap_or_else(|| run.input.to_string());
         let detail = Detail::StateEntered { kind: state.state_type(), name: state.name.clone(), input };
         let event = self.record(id, at.now_ms, detail);
         let run = self.branches.get_mut(&id).expect("it is being advanced");
@@ -83,7 +84,7 @@ impl Execution {
         run.phase = Phase::Work;
     }
 
-    fn begin(&mut self, id: BranchId, at: &mut At<'_>) -> Result<Begun, Unevaluated> {
+    pub(super) fn begin(&mut self, id: BranchId, at: &mut At<'_>) -> Result<Begun, Unevaluated> {
         let state = self.state_of(id, at.definition);
         match &state.kind {
             Kind::Pass { result } => self.evaluate(id, Seen::default(), at, |evaluation| {
@@ -214,7 +215,7 @@ impl Execution {
         }
     }
 
-    fn leave_choice(&mut self, id: BranchId, chosen: &Chosen, at: &mut At<'_>) {
+    pub(super) fn leave_choice(&mut self, id: BranchId, chosen: &Chosen, at: &mut At<'_>) {
         let state = self.state_of(id, at.definition);
         let Kind::Choice { rules, .. } = &state.kind else { return };
         let rule = chosen.rule.map(|index| &rules[index]);

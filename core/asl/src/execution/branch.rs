@@ -24,6 +24,9 @@ pub(super) struct Run {
     pub(super) state: Box<str>,
     /// That state's input, before `InputPath`.
     pub(super) input: Value,
+    /// The same as JSON, from the state before to this one's entry.
+    #[serde(skip)]
+    pub(super) input_text: Option<String>,
     /// Its own variables; those of its parents are read, not written.
     pub(super) variables: Map<String, Value>,
     pub(super) entered_event: u64,
@@ -125,6 +128,7 @@ impl Run {
             scope,
             state,
             input,
+            input_text: None,
             variables: Map::new(),
             entered_event: 0,
             entered_ms: 0,

@@ -237,6 +237,11 @@ impl Execution {
             }
             context["Map"] = json!({ "Item": member });
         }
+        if let Some(Value::Object(given)) = self.given_context.as_deref() {
+            for (name, member) in given {
+                context[name.as_str()] = member.clone();
+            }
+        }
         context
     }
 }

@@ -66,7 +66,7 @@ pub struct Failure {
     pub cause: Option<String>,
 }
 
-/// What happened.
+/// What happened. Histories are stored with the number of the variant: new ones go to the end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each is the event of its name in the API's reference")]
 pub enum Detail {

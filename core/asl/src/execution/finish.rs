@@ -87,6 +87,8 @@ impl Execution {
         };
         let state = self.state_of(id, at.definition);
         let kind = state.state_type();
+        let goes_on = matches!(flow, Flow::Next(_));
+        let next_text = goes_on.then(|| text.clone());
         self.record(
             id,
             at.now_ms,
@@ -98,6 +100,7 @@ impl Execution {
                 let run = self.branches.get_mut(&id).expect("it leaves a state");
                 run.state = next.clone();
                 run.input = output;
+                run.input_text = next_text;
                 run.phase = Phase::Enter;
                 self.ready.push_back(id);
             }

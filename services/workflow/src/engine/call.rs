@@ -1,14 +1,22 @@
 //! Calls of services.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use selvedge_asl::{Failure, Identity, Pattern, Resource, Status, TaskOutcome, TaskRequest};
+use selvedge_asl::{Failure, Identity, Pattern, Resource, Status, TaskId, TaskOutcome, TaskRequest};
+use selvedge_store::Error as StoreError;
 use serde_json::{Value, json};
 
 use super::{Engine, LiveKey, Start, StartError};
 use crate::arn::{self, Arn};
+use crate::operations::failure::Failed;
 use crate::operations::machine;
 use crate::record::{self, ExecutionRecord, key, status_name};
+
+/// After a failure of the store a call is tried again, so much later.
+const TRY_AGAIN: Duration = Duration::from_millis(200);
+/// What a call of this role's own fails with when the store fails it.
+const INTERNAL: &str = "StepFunctions.InternalException";
 
 /// What a call came to.
 enum Answer {
@@ -25,24 +33,51 @@ impl Engine {
     pub(super) fn call(&self, key: &LiveKey, request: TaskRequest) {
         let Some(engine) = self.own.upgrade() else { return };
         let key = key.clone();
-        self.runtime.spawn_blocking(move || {
-            let mut child = None;
-            let outcome = match engine.invoke(&key, &request) {
-                Ok(Answer::Done(output)) => TaskOutcome::Succeeded { output },
-                Ok(Answer::Submitted(output)) => TaskOutcome::Submitted { output },
-                Ok(Answer::Awaiting(output, awaited, pattern)) => {
-                    child = Some((awaited, pattern));
-                    TaskOutcome::Submitted { output }
+        self.runtime.spawn(async move {
+            let answer = loop {
+                let (own, parent, asked) = (Arc::clone(&engine), key.clone(), request.clone());
+                match tokio::task::spawn_blocking(move || own.invoke(&parent, &asked)).await {
+                    // The store failed, and nobody was called.
+                    Ok(Err(failure)) if failure.error.as_deref() == Some(INTERNAL) => {
+                        tokio::time::sleep(TRY_AGAIN).await;
+                    }
+                    Ok(answer) => break answer,
+                    Err(_) => return,
                 }
-                Err(failure) => TaskOutcome::Failed(failure),
             };
-            if let Err(error) = engine.task(&key, request.id, outcome) {
-                tracing::error!(execution = %key, %error, "a task's outcome could not be stored");
-            }
+            let (outcome, child) = match answer {
+                Ok(Answer::Done(output)) => (TaskOutcome::Succeeded { output }, None),
+                Ok(Answer::Submitted(output)) => (TaskOutcome::Submitted { output }, None),
+                Ok(Answer::Awaiting(output, child, pattern)) => {
+                    (TaskOutcome::Submitted { output }, Some((child, pattern)))
+                }
+                Err(failure) => (TaskOutcome::Failed(failure), None),
+            };
+            engine.tell(&key, request.id, move |_| Ok(outcome.clone())).await;
             if let Some((child, pattern)) = child {
                 engine.await_child(&child, &key, &request, pattern);
             }
         });
+    }
+
+    /// Tells what became of a task. What cannot be read or stored is tried again: nobody else knows it.
+    pub(crate) async fn tell(
+        self: &Arc<Self>,
+        key: &LiveKey,
+        task: TaskId,
+        outcome: impl Fn(&Self) -> Result<TaskOutcome, StoreError> + Clone + Send + 'static,
+    ) {
+        loop {
+            let (own, told, outcome) = (Arc::clone(self), key.clone(), outcome.clone());
+            let step = move || outcome(&own).and_then(|outcome| own.task(&told, task, outcome));
+            match tokio::task::spawn_blocking(step).await {
+                Ok(Err(error)) => {
+                    tracing::error!(execution = %key, %error, "a task's outcome could not be stored; it is tried again");
+                    tokio::time::sleep(TRY_AGAIN).await;
+                }
+                _ => return,
+            }
+        }
     }
 
     fn invoke(self: &Arc<Self>, key: &LiveKey, request: &TaskRequest) -> Result<Answer, Failure> {
@@ -84,8 +119,11 @@ impl Engine {
             other => other.to_string(),
         };
         let found = machine::named(self, &arn, self.surroundings.draw());
-        let found = found.map_err(|_| {
-            failed("StateMachineDoesNotExist", format!("State Machine Does Not Exist: '{arn}'"))
+        let found = found.map_err(|error| match error {
+            Failed::Store(error) => failed("Internal", error.to_string()),
+            Failed::Api(_) => {
+                failed("StateMachineDoesNotExist", format!("State Machine Does Not Exist: '{arn}'"))
+            }
         })?;
         if found.machine.express {
             return Err(failed(
@@ -150,37 +188,26 @@ impl Engine {
         self.runtime.spawn(async move {
             let ended = engine.ended.subscribe(&child);
             // It may have ended before anybody listened.
-            if engine.live.get(&child).is_some() {
+            if engine.live.contains(&child) {
                 let _ = ended.await;
             } else {
                 engine.ended.tell(&child);
             }
-            let own = Arc::clone(&engine);
-            let told =
-                tokio::task::spawn_blocking(move || own.task(&key, task, own.child_outcome(&child, pattern)))
-                    .await;
-            if let Ok(Err(error)) = told {
-                tracing::error!(%error, "a child's end could not be stored with its parent");
-            }
+            engine.tell(&key, task, move |own| own.child_outcome(&child, pattern)).await;
         });
     }
 
-    fn child_outcome(&self, child: &LiveKey, pattern: Pattern) -> TaskOutcome {
-        let record = self.store.snapshot().and_then(|view| {
-            let found = view.get(&key::execution(&child.machine, &child.name))?;
-            found.as_ref().map(record::decode::<ExecutionRecord>).transpose()
-        });
-        let Ok(Some(record)) = record else {
-            return TaskOutcome::Failed(Failure::new(
-                "States.TaskFailed",
-                format!("the execution {child} is gone"),
-            ));
+    fn child_outcome(&self, child: &LiveKey, pattern: Pattern) -> Result<TaskOutcome, StoreError> {
+        let found = self.store.snapshot()?.get(&key::execution(&child.machine, &child.name))?;
+        let Some(record) = found.as_ref().map(record::decode::<ExecutionRecord>).transpose()? else {
+            let cause = format!("the execution {child} is gone");
+            return Ok(TaskOutcome::Failed(Failure::new("States.TaskFailed", cause)));
         };
         let shown = child_shown(&record, pattern);
         if record.status == Status::Succeeded {
-            return TaskOutcome::Succeeded { output: shown };
+            return Ok(TaskOutcome::Succeeded { output: shown });
         }
-        TaskOutcome::Failed(Failure::new("States.TaskFailed", shown.to_string()))
+        Ok(TaskOutcome::Failed(Failure::new("States.TaskFailed", shown.to_string())))
     }
 }
 

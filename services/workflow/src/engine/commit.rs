@@ -6,7 +6,7 @@ use selvedge_store::{Error as StoreError, Transaction, VALUE_BYTES_MAX, WriteErr
 
 use super::live::{LIVE_MAX, Live};
 use super::{Engine, LiveKey};
-use crate::record::{self, ExecutionRecord, key};
+use crate::record::{self, ExecutionRecord, history, key};
 
 /// A document is at most this long, so that key and value stay within the store's bounds.
 const PART_BYTES_MAX: usize = VALUE_BYTES_MAX - 4096;
@@ -41,13 +41,14 @@ struct Writes {
 
 impl Engine {
     /// Makes a new execution's first step durable, unless its name is taken.
-    pub(super) fn commit_new(&self, live: &mut Live) -> Result<Vec<Command>, StartError> {
+    pub(super) fn commit_new(&self, live: &mut Live) -> Result<Vec<Command>, (StartError, Vec<Command>)> {
         if self.live.len() >= LIVE_MAX {
-            return Err(StartError::Full);
+            return Err((StartError::Full, Vec::new()));
         }
         let (writes, commands, parts) = self.writes(live, true);
         let name = key::execution(&live.record.machine, &live.record.name);
         let written = self.store.write(|tx| {
+            self.fence(tx)?;
             if let Some(found) = tx.get(&name)? {
                 let record: ExecutionRecord = record::decode(&found)?;
                 return Err(WriteError::Refused(Box::new(record)));
@@ -59,8 +60,8 @@ impl Engine {
                 live.checkpoint_parts = parts;
                 Ok(commands)
             }
-            Err(WriteError::Refused(taken)) => Err(StartError::Taken(taken)),
-            Err(WriteError::Store(error)) => Err(StartError::Store(error)),
+            Err(WriteError::Refused(taken)) => Err((StartError::Taken(taken), Vec::new())),
+            Err(WriteError::Store(error)) => Err((StartError::Store(error), commands)),
         }
     }
 
@@ -77,26 +78,30 @@ impl Engine {
             if bytes + more > TOGETHER_BYTES_MAX
                 || together.puts.len() + writes.puts.len() > TOGETHER_WRITES_MAX
             {
-                self.store.transact(&mut |tx| write(tx, &together).map_err(Into::into))?;
+                self.store.transact(&mut |tx| self.write(tx, &together).map_err(Into::into))?;
                 together.puts.clear();
                 bytes = 0;
             }
             bytes += more;
             together.puts.extend(writes.puts);
         }
-        self.store.transact(&mut |tx| write(tx, &together).map_err(Into::into))?;
+        self.store.transact(&mut |tx| self.write(tx, &together).map_err(Into::into))?;
         Ok(commands)
     }
 
     /// Makes a step durable. On failure the execution in memory is ahead of the store and has to be given up.
-    pub(super) fn commit(&self, live: &mut Live) -> Result<Vec<Command>, StoreError> {
+    pub(super) fn commit(&self, live: &mut Live) -> Result<Vec<Command>, (StoreError, Vec<Command>)> {
         let (writes, commands, parts) = self.writes(live, false);
         if writes.puts.is_empty() {
             return Ok(commands);
         }
-        self.store.transact(&mut |tx| write(tx, &writes).map_err(Into::into))?;
-        live.checkpoint_parts = parts;
-        Ok(commands)
+        match self.store.transact(&mut |tx| self.write(tx, &writes).map_err(Into::into)) {
+            Ok(_) => {
+                live.checkpoint_parts = parts;
+                Ok(commands)
+            }
+            Err(error) => Err((error, commands)),
+        }
     }
 
     /// Gathers what happened since the last step, and what the store has to know of it.
@@ -113,7 +118,7 @@ impl Engine {
         let (machine, name) = (live.record.machine.clone(), live.record.name.clone());
         let before = live.record.status;
         refresh(live);
-        history(&mut writes, &machine, &name, &events);
+        history_of(&mut writes, &machine, &name, &events);
         let status = live.record.status;
         if is_new || status != before || live.record.redrive_count > 0 {
             writes.puts.push((key::execution(&machine, &name), record::encode(&live.record)));
@@ -123,9 +128,15 @@ impl Engine {
             };
             writes.puts.push((listed, record::encode(&live.record.summary())));
         }
-        if status == Status::Running && (is_new || before != Status::Running) {
-            writes.puts.push((key::live(&machine, &name), Bytes::new()));
-        } else if status != Status::Running && !is_new {
+        let idle_until = live.execution.idle_until();
+        let is_told = !is_new && before == Status::Running && idle_until == live.stored_idle_until;
+        if status == Status::Running && !is_told {
+            // One that only waits need not be read at a restart, nor be in memory until then.
+            let text = idle_until.map_or_else(String::new, |until| until.to_string());
+            writes.puts.push((key::live(&machine, &name), text.into()));
+            live.stored_idle_until = idle_until;
+        }
+        if status != Status::Running && !is_new {
             writes.deletes.push(key::live(&machine, &name));
         }
         // What ended well is never taken up again; what did not may be driven on.
@@ -137,6 +148,12 @@ impl Engine {
         (writes, commands, parts)
     }
 
+    /// Writes, where this worker may still.
+    fn write(&self, tx: &mut dyn Transaction, writes: &Writes) -> Result<(), StoreError> {
+        self.fence(tx)?;
+        write(tx, writes)
+    }
+
     /// Keeps an execution that goes on, and does what it asks for.
     pub(super) fn keep(&self, mut live: Live, commands: Vec<Command>) {
         let key = live.key();
@@ -144,12 +161,16 @@ impl Engine {
             // The timer looks it up: what is due at once finds it in its place, or is looked at again.
             let due_ms = live.execution.next_timeout();
             live.armed_ms = due_ms;
-            self.live.insert(key.clone(), live);
+            if self.may_sleep(&live) {
+                self.live.insert_asleep(key.clone());
+            } else {
+                self.live.insert(key.clone(), live);
+            }
             if let Some(due_ms) = due_ms {
                 self.timer.set(due_ms, key.clone());
             }
         } else {
-            self.child_ended(&live);
+            self.child_ended(&live.record);
         }
         self.carry_out(&key, commands);
     }
@@ -177,7 +198,7 @@ impl Engine {
             return Err(StoreError::Corrupt(format!("the definition of {key} is gone")));
         };
         let definition = self.definition(&record.machine, &record::decode(&found)?)?;
-        Ok(Some(Live { execution, definition, record, checkpoint_parts: parts.len(), armed_ms: None }))
+        Ok(Some(Live::new(execution, definition, record, parts.len())))
     }
 }
 
@@ -194,25 +215,27 @@ fn refresh(live: &mut Live) {
 }
 
 /// Events in documents of bounded size; an event's own is bounded by that of a payload.
-fn history(writes: &mut Writes, machine: &str, name: &str, events: &[Event]) {
-    let mut chunk: Vec<u8> = Vec::new();
+fn history_of(writes: &mut Writes, machine: &str, name: &str, events: &[Event]) {
+    let mut chunk = history::begin();
     let mut first = None;
-    let mut flush = |first: &mut Option<u64>, chunk: &mut Vec<u8>| {
-        if let Some(first) = first.take() {
-            chunk.push(b']');
-            writes.puts.push((key::history(machine, name, first), std::mem::take(chunk).into()));
-        }
-    };
     for event in events {
-        let text = record::encode(event);
-        if chunk.len() + text.len() > PART_BYTES_MAX {
-            flush(&mut first, &mut chunk);
+        let before = chunk.len();
+        history::append(&mut chunk, event);
+        if chunk.len() > PART_BYTES_MAX
+            && let Some(first) = first.replace(event.id)
+        {
+            let mut next = history::begin();
+            next.extend_from_slice(&chunk[before..]);
+            chunk.truncate(before);
+            writes
+                .puts
+                .push((key::history(machine, name, first), std::mem::replace(&mut chunk, next).into()));
         }
         first.get_or_insert(event.id);
-        chunk.push(if chunk.is_empty() { b'[' } else { b',' });
-        chunk.extend_from_slice(&text);
     }
-    flush(&mut first, &mut chunk);
+    if let Some(first) = first {
+        writes.puts.push((key::history(machine, name, first), chunk.into()));
+    }
 }
 
 fn checkpoint(writes: &mut Writes, live: &Live, machine: &str, name: &str) -> usize {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use selvedge_asl::{Definition, Execution};
 
@@ -39,32 +39,114 @@ pub(super) struct Live {
     pub(super) checkpoint_parts: usize,
     /// When the timer looks at it next, if it does.
     pub(super) armed_ms: Option<i64>,
+    /// Until when the store knows it to be idle.
+    pub(super) stored_idle_until: Option<i64>,
+    /// It is in the store alone from here on: whoever holds this looks it up once more.
+    pub(super) is_asleep: bool,
 }
 
 impl Live {
+    pub(super) fn new(
+        execution: Execution,
+        definition: Arc<Definition>,
+        record: ExecutionRecord,
+        checkpoint_parts: usize,
+    ) -> Self {
+        let stored_idle_until = execution.idle_until();
+        Self {
+            execution,
+            definition,
+            record,
+            checkpoint_parts,
+            armed_ms: None,
+            stored_idle_until,
+            is_asleep: false,
+        }
+    }
+
     pub(super) fn key(&self) -> LiveKey {
         LiveKey::new(&self.record.machine, &self.record.name)
     }
 }
 
-/// The executions in memory, each with its lock: its one writer. The table's own lock is held to look one up.
+/// What is known of an execution that is under way.
+enum Slot {
+    Awake(Arc<Mutex<Live>>),
+    /// It waits, and is in the store alone.
+    Asleep,
+    /// It is being read back: nobody knows what it is.
+    Lost,
+}
+
+/// Where an execution is.
+pub(super) enum Found {
+    Awake(Arc<Mutex<Live>>),
+    Asleep,
+    Lost,
+    Nowhere,
+}
+
+/// The executions that are under way, each with its lock: its one writer. The table's own lock is held to look one up.
 #[derive(Default)]
-pub(super) struct Table(Mutex<HashMap<LiveKey, Arc<Mutex<Live>>>>);
+pub(super) struct Table(Mutex<HashMap<LiveKey, Slot>>);
 
 impl Table {
-    pub(super) fn get(&self, key: &LiveKey) -> Option<Arc<Mutex<Live>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    fn slots(&self) -> MutexGuard<'_, HashMap<LiveKey, Slot>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn find(&self, key: &LiveKey) -> Found {
+        match self.slots().get(key) {
+            Some(Slot::Awake(cell)) => Found::Awake(Arc::clone(cell)),
+            Some(Slot::Asleep) => Found::Asleep,
+            Some(Slot::Lost) => Found::Lost,
+            None => Found::Nowhere,
+        }
+    }
+
+    pub(super) fn contains(&self, key: &LiveKey) -> bool {
+        self.slots().contains_key(key)
     }
 
     pub(super) fn insert(&self, key: LiveKey, live: Live) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::new(Mutex::new(live)));
+        self.slots().insert(key, Slot::Awake(Arc::new(Mutex::new(live))));
+    }
+
+    pub(super) fn insert_asleep(&self, key: LiveKey) {
+        self.slots().insert(key, Slot::Asleep);
+    }
+
+    /// Keeps an execution's place until it is read back.
+    pub(super) fn insert_lost(&self, key: LiveKey) {
+        self.slots().insert(key, Slot::Lost);
+    }
+
+    /// Gives an execution up until it is read back; its holder has marked it.
+    pub(super) fn lose(&self, key: &LiveKey) {
+        if let Some(slot) = self.slots().get_mut(key) {
+            *slot = Slot::Lost;
+        }
+    }
+
+    /// Puts an execution to sleep; its holder has marked it.
+    pub(super) fn sleep(&self, key: &LiveKey) {
+        if let Some(slot) = self.slots().get_mut(key) {
+            *slot = Slot::Asleep;
+        }
+    }
+
+    /// Wakes one with what was read of it, unless somebody else has meanwhile.
+    pub(super) fn wake(&self, key: &LiveKey, live: Live) {
+        if let Some(slot @ Slot::Asleep) = self.slots().get_mut(key) {
+            *slot = Slot::Awake(Arc::new(Mutex::new(live)));
+        }
     }
 
     pub(super) fn remove(&self, key: &LiveKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.slots().remove(key);
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.slots().len()
     }
 }

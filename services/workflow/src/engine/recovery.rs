@@ -8,7 +8,7 @@ use super::{Engine, LiveKey};
 impl Engine {
     /// Reads what is alive. Its cost is that of what is alive, not of what has ever been.
     pub(super) fn recover(&self) -> Result<(), StoreError> {
-        let mut taken_up = Vec::new();
+        let (mut taken_up, mut asleep) = (Vec::new(), 0);
         {
             let view = self.store.snapshot()?;
             for found in view.scan_all("live/")? {
@@ -18,6 +18,15 @@ impl Engine {
                     continue;
                 };
                 let key = LiveKey::new(machine, name);
+                if let Some(due_ms) =
+                    std::str::from_utf8(&found.value).ok().and_then(|text| text.parse().ok())
+                {
+                    // It only waits: it is read when it is due.
+                    self.live.insert_asleep(key.clone());
+                    self.timer.set(due_ms, key);
+                    asleep += 1;
+                    continue;
+                }
                 match self.read_live_from(&*view, &key) {
                     Ok(Some(live)) if live.execution.status() == Status::Running => {
                         taken_up.push((key, live))
@@ -30,7 +39,7 @@ impl Engine {
                 }
             }
         }
-        let count = taken_up.len();
+        let count = taken_up.len() + asleep;
         for (key, mut live) in taken_up {
             let pending: Vec<_> = live
                 .execution

@@ -27,6 +27,12 @@ impl Timer {
         }
     }
 
+    /// Has the thread look at the clock.
+    pub(super) fn look(&self) {
+        drop(self.due.lock().unwrap_or_else(PoisonError::into_inner));
+        self.earlier.notify_one();
+    }
+
     /// Waits for an execution that is due, or for [`SLEEP_MAX`].
     fn wait(&self, now_ms: i64) -> Option<LiveKey> {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,13 +59,20 @@ fn run(engine: &Weak<Engine>) {
     while let Some(engine) = engine.upgrade() {
         let Some(key) = engine.timer.wait(engine.now_ms()) else { continue };
         let handled = engine.step(&key, |execution, at| {
-            if execution.next_timeout().is_some_and(|due| due <= at.now_ms) {
+            let due_ms = execution.next_timeout().filter(|due_ms| *due_ms > at.now_ms);
+            if due_ms.is_none() {
                 execution.handle_timeout(at);
             }
+            due_ms
         });
-        if let Err(error) = handled {
-            tracing::error!(execution = %key, %error, "a time-out could not be stored; it is tried again");
-            engine.timer.set(engine.now_ms() + 1000, key);
+        match handled {
+            // Not yet: the clock was set back meanwhile, or something else was due and is no more.
+            Ok(Some(Some(due_ms))) => engine.timer.set(due_ms, key),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(execution = %key, %error, "a time-out could not be stored; it is tried again");
+                engine.timer.set(engine.now_ms() + 1000, key);
+            }
         }
     }
 }

@@ -299,6 +299,7 @@ impl Engine {
 
     fn store_children(&self, ended: &[(u64, ExecutionRecord)]) -> Result<(), StoreError> {
         self.store.transact(&mut |tx| {
+            self.fence(tx)?;
             for (index, record) in ended {
                 tx.put(&key::execution(&record.machine, &record.name), record::encode(record))?;
                 if let Some(child) = &record.child {

@@ -67,7 +67,7 @@ pub(super) fn get(scope: &Scope<'_>) -> Result<Value, Failed> {
             if next.is_some_and(|next| next <= from) {
                 continue;
             }
-            let found: Vec<Event> = record::decode(chunk)?;
+            let found: Vec<Event> = record::history::decode(chunk)?;
             for event in found.into_iter().filter(|event| (from..=to).contains(&event.id)) {
                 if !page.take(show(&event, with_data), event.id) {
                     break 'chunks;

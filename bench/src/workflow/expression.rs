@@ -1,0 +1,77 @@
+//! A JSONata expression over a state of a kibibyte: ours, and jsonata-js under Node.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use selvedge_differential::place;
+use selvedge_query::{Bounds, Expression};
+use serde_json::{Value, json};
+
+const EXPRESSION: &str = "{ \"total\": $sum($states.input.lines.(price * quantity)), \
+     \"dear\": $states.input.lines[price > 20].name, \"who\": $uppercase($states.input.customer.name) }";
+const ROUNDS: u32 = 20_000;
+
+/// About a kibibyte.
+fn state() -> Value {
+    let lines: Vec<Value> = (0..14)
+        .map(|n| json!({ "name": format!("an article of ours {n}"), "price": n * 3, "quantity": n % 4 + 1 }))
+        .collect();
+    json!({ "input": { "customer": { "name": "Ada Lovelace", "city": "London" }, "lines": lines } })
+}
+
+pub(super) fn run() -> Result<()> {
+    let state = state();
+    println!("a JSONata expression over {} bytes", state.to_string().len());
+    let expression = Expression::parse(EXPRESSION).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let mut entropy = || 7_u64;
+    let mut evaluate = || {
+        let bound = [("states", &state)];
+        expression
+            .evaluate(&bound, 0, &mut entropy, Bounds::default())
+            .map_err(|error| anyhow::anyhow!("{error}"))
+    };
+    let ours = evaluate()?.context("a value")?;
+    let begun = Instant::now();
+    for _ in 0..ROUNDS {
+        std::hint::black_box(evaluate()?);
+    }
+    println!("  selvedge: {:.2?} each", begun.elapsed() / ROUNDS);
+    match node(&state, &ours) {
+        Ok(said) => println!("  jsonata-js under Node: {said} each"),
+        Err(error) => println!("  jsonata-js under Node: absent ({error:#})"),
+    }
+    Ok(())
+}
+
+fn node(state: &Value, ours: &Value) -> Result<String> {
+    let folder = place::repository_root().join("target/bench/jsonata");
+    std::fs::create_dir_all(&folder)?;
+    if !folder.join("node_modules/jsonata").is_dir() {
+        let installed = Command::new("npm")
+            .args(["install", "--silent", "--no-audit", "--no-fund", "jsonata@2"])
+            .current_dir(&folder)
+            .status()
+            .context("npm is not installed")?;
+        ensure!(installed.success(), "npm could not install jsonata");
+    }
+    let script = format!(
+        "const jsonata = require('jsonata');
+         const state = {state}, expression = jsonata({});
+         (async () => {{
+           const run = () => expression.evaluate(undefined, {{ states: state }});
+           for (let i = 0; i < 2000; i++) await run();
+           const begun = process.hrtime.bigint();
+           for (let i = 0; i < {ROUNDS}; i++) await run();
+           const each = Number(process.hrtime.bigint() - begun) / {ROUNDS} / 1000;
+           console.log(JSON.stringify({{ each, value: await run() }}));
+         }})();",
+        Value::from(EXPRESSION)
+    );
+    let output = Command::new("node").arg("-e").arg(script).current_dir(&folder).output();
+    let output = output.context("node is not installed")?;
+    let said: Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+    ensure!(said["value"].to_string().len() == ours.to_string().len(), "another result: {said}");
+    Ok(format!("{:.2}µs", said["each"].as_f64().context("a time")?))
+}
