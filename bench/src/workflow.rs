@@ -160,7 +160,7 @@ fn executions(
         let answer = call(stream, operation, &body)?;
         if operation == "StartSyncExecution" {
             ensure!(answer["status"] == "SUCCEEDED", "{answer}");
-        } else if number % 997 == 0 {
+        } else if number.is_multiple_of(997) {
             // Pure states have run to their end before the answer; now and then that is looked at.
             let described =
                 call(stream, "DescribeExecution", &json!({ "executionArn": answer["executionArn"] }))?;
@@ -169,8 +169,8 @@ fn executions(
         Ok(true)
     };
     let warm = Some(Duration::from_millis(500));
-    drive(clients, warm, || connect(api), &work)?;
-    let done = drive(clients, until, || connect(api), &work)?;
+    drive(clients, warm, || connect(api), work)?;
+    let done = drive(clients, until, || connect(api), work)?;
     Ok(line(&format!("{what}, {clients} clients"), done))
 }
 

@@ -344,6 +344,47 @@ def looking_at_definitions():
     report.equal(found["status"], "RETRIABLE", "one that is tried anew")
 
 
+def trials():
+    """TestState: mocks, inspection, contexts, variables, retries."""
+    def trial(state, **more):
+        return ok("TestState", definition=json.dumps(state), roleArn=ROLE, inspectionLevel="DEBUG", **more)
+
+    task = {"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "InputPath": "$.in", "Parameters": {"p.$": "$.n"}, "ResultSelector": {"r.$": "$.x"},
+            "ResultPath": "$.out", "Next": "B", "Retry": [{"ErrorEquals": ["E"], "IntervalSeconds": 3, "MaxAttempts": 2, "BackoffRate": 2}],
+            "Catch": [{"ErrorEquals": ["F"], "Next": "X"}, {"ErrorEquals": ["States.ALL"], "ResultPath": "$.e", "Next": "C"}]}
+    given = json.dumps({"in": {"n": 5}})
+    found = trial(task, input=given, mock={"result": json.dumps({"x": 7})})
+    report.equal((found["status"], found["nextState"], json.loads(found["output"])), ("SUCCEEDED", "B", {"in": {"n": 5}, "out": {"r": 7}}), str(found))
+    seen = {name: json.loads(text) for name, text in found["inspectionData"].items()}
+    report.equal(seen, {"input": {"in": {"n": 5}}, "afterInputPath": {"n": 5}, "afterParameters": {"p": 5}, "result": {"x": 7},
+                        "afterResultSelector": {"r": 7}, "afterResultPath": {"in": {"n": 5}, "out": {"r": 7}}}, "what is computed on the way")
+    again = trial(task, input=given, mock={"errorOutput": {"error": "E", "cause": "c"}}, stateConfiguration={"retrierRetryCount": 1})
+    report.equal((again["status"], again["error"], again["inspectionData"]["errorDetails"]), ("RETRIABLE", "E", {"retryIndex": 0, "retryBackoffIntervalSeconds": 6}), str(again))
+    spent = trial(task, input=given, mock={"errorOutput": {"error": "E", "cause": "c"}}, stateConfiguration={"retrierRetryCount": 2})
+    report.equal((spent["status"], spent["nextState"], spent["inspectionData"]["errorDetails"]), ("CAUGHT_ERROR", "C", {"catchIndex": 1}), str(spent))
+    report.equal(json.loads(spent["output"])["e"], {"Error": "E", "Cause": "c"}, "what the catcher hands on")
+    report.check("inspectionData" not in ok("TestState", definition=json.dumps(task), roleArn=ROLE, input=given, mock={"result": "{\"x\": 1}"}), "INFO")
+    names = trial({"Type": "Pass", "QueryLanguage": "JSONata", "Output": "{% $states.context.Execution.Name & $who %}", "End": True},
+                  context=json.dumps({"Execution": {"Name": "mine"}}), variables=json.dumps({"who": "!"}))
+    report.equal(json.loads(names["output"]), "mine!", "a context and variables that are given")
+    items = {"Type": "Map", "ItemsPath": "$.items", "ItemSelector": {"v.$": "$$.Map.Item.Value"}, "MaxConcurrency": 4, "ToleratedFailureCount": 1, "End": True,
+             "ItemProcessor": {"StartAt": "I", "States": {"I": {"Type": "Pass", "End": True}}}}
+    found = trial(items, input=json.dumps({"items": [1, 2]}), mock={"result": "[3, 4]"})
+    data = found["inspectionData"]
+    report.equal((json.loads(found["output"]), json.loads(data["afterItemsPath"]), json.loads(data["afterItemSelector"]), data["maxConcurrency"],
+                  data["toleratedFailureCount"]), ([3, 4], [1, 2], [{"v": 1}, {"v": 2}], 4, 1), str(found))
+    found = trial(items, input=json.dumps({"items": [1, 2]}), mock={"result": "[3, 4]"}, stateConfiguration={"mapIterationFailureCount": 2})
+    report.equal((found["status"], found["error"]), ("FAILED", "States.ExceedToleratedFailureThreshold"), str(found))
+    waits = trial({"Type": "Wait", "Seconds": 99999, "Next": "N"}, input="{\"a\": 1}")
+    report.equal((waits["status"], waits["nextState"], waits["output"]), ("SUCCEEDED", "N", "{\"a\":1}"), "a wait is not waited for")
+    fails = trial({"Type": "Fail", "Error": "E", "Cause": "c"})
+    report.equal((fails["status"], fails["error"], fails["cause"]), ("FAILED", "E", "c"), "a Fail state")
+    for state, mock in [({"Type": "Pass", "End": True}, {"result": "1"}), (items, {"result": "{}"}),
+                        ({"Type": "Parallel", "End": True, "Branches": [items["ItemProcessor"]]}, {"result": "[1, 2]"}),
+                        (task, {"result": "1", "errorOutput": {"error": "E"}}), (task, None)]:
+        refused("ValidationException", "TestState", definition=json.dumps(state), roleArn=ROLE, input=json.dumps({"in": {"n": 5}, "items": []}), **({"mock": mock} if mock else {}))
+
+
 def the_command_line():
     environment = dict(os.environ, AWS_ENDPOINT_URL=endpoint, AWS_ACCESS_KEY_ID="AKIDEXAMPLE", AWS_SECRET_ACCESS_KEY="secret",
                        AWS_DEFAULT_REGION=REGION, AWS_PAGER="", AWS_DISABLE_HOST_PREFIX_INJECTION="true")
@@ -364,6 +405,6 @@ def the_command_line():
 
 
 for part in [machines, versions_and_aliases, executions, failures_and_redrive, activities_and_tokens, children, express,
-             looking_at_definitions, the_command_line]:
+             looking_at_definitions, trials, the_command_line]:
     part()
 report.end()

@@ -94,7 +94,7 @@ const ROOMS: &[Room] = &[
     // === beside the house: they see it from outside only, through the binary ===
     room("selvedge-differential", &[]),
     room("selvedge-fuzz", &["selvedge-http", "selvedge-wire", "selvedge-xds", "selvedge-traffic"]),
-    room("selvedge-bench", &["selvedge-differential"]),
+    room("selvedge-bench", &["selvedge-query", "selvedge-differential"]),
     room("xtask", &[]),
 ];
 

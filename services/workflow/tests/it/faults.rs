@@ -58,7 +58,7 @@ fn plan(seed: u64) -> impl FnMut(Point) -> Option<Fault> + Send {
     move |point| {
         drawn += 1;
         let chance = mix(drawn);
-        if chance % FAULT_IN != 0 {
+        if !chance.is_multiple_of(FAULT_IN) {
             return None;
         }
         const AT_TRANSACT: [Fault; 7] = [
