@@ -6,6 +6,7 @@
 //! the codec knows one shape.
 
 pub mod authority;
+pub mod cache;
 pub mod cgi;
 pub mod chunked;
 pub mod conditional;
