@@ -59,6 +59,18 @@ impl Http2Stream {
         self.receive = Some(receive);
     }
 
+    /// Server side: sends an interim response's head, before the one that counts.
+    ///
+    /// # Errors
+    /// When the stream is gone, or the response has begun.
+    pub fn inform(&mut self, head: &ResponseHead) -> Result<(), ChannelError> {
+        let Send::Answer(respond) = &mut self.send else {
+            return Err(ChannelError::Protocol("an interim response after the response"));
+        };
+        let message = response_message(head).ok_or(ChannelError::Protocol("status"))?;
+        respond.send_informational(message).map_err(channel_error)
+    }
+
     /// Server side: sends the response's head.
     ///
     /// # Errors

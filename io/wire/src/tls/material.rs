@@ -32,6 +32,13 @@ pub enum MaterialInvalid {
     Mismatch,
 }
 
+/// Whether a key is held against its certificate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Compared {
+    Yes,
+    No,
+}
+
 impl Material {
     /// Reads a chain and its key from PEM.
     ///
@@ -40,7 +47,18 @@ impl Material {
     pub fn read(chain: &[u8], key: &[u8]) -> Result<Self, MaterialInvalid> {
         let chain = pem::certificates(chain).map_err(MaterialInvalid::Chain)?;
         let key = pem::private_key(key).map_err(MaterialInvalid::Key)?;
-        Self::new(chain, key)
+        Self::new(chain, key, Compared::Yes)
+    }
+
+    /// Reads a chain and a key that were made together a moment ago. They are not compared: the certificate of a challenge
+    /// (RFC 8737) has a critical extension by which the library refuses to look at its key.
+    ///
+    /// # Errors
+    /// When either cannot be read.
+    pub fn read_own(chain: &[u8], key: &[u8]) -> Result<Self, MaterialInvalid> {
+        let chain = pem::certificates(chain).map_err(MaterialInvalid::Chain)?;
+        let key = pem::private_key(key).map_err(MaterialInvalid::Key)?;
+        Self::new(chain, key, Compared::No)
     }
 
     /// The chain as PEM, the leaf first.
@@ -51,6 +69,7 @@ impl Material {
     fn new(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
+        compared: Compared,
     ) -> Result<Self, MaterialInvalid> {
         let facts: Vec<Certificate> = chain
             .iter()
@@ -61,6 +80,7 @@ impl Material {
             provider::provider().key_provider.load_private_key(key).map_err(|_| MaterialInvalid::KeyKind)?;
         let certified = CertifiedKey::new(chain, signing);
         match certified.keys_match() {
+            _ if compared == Compared::No => {}
             Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
             Err(_) => return Err(MaterialInvalid::Mismatch),
         }
