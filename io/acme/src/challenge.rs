@@ -6,7 +6,6 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use selvedge_store::Store;
 
 /// The longest token of a challenge that is looked for.
@@ -57,14 +56,12 @@ impl Proofs {
         Ok(document.and_then(|document| String::from_utf8(document.value.to_vec()).ok()))
     }
 
-    /// The certificate to show for a host in a handshake with [`Proofs::ALPN`] alone. Blocks on the store, and makes a key.
+    /// The certificate to show for a host in a handshake with [`Proofs::ALPN`] alone, and its key; both in PEM. Blocks on
+    /// the store, and makes a key.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn certificate(
-        &self,
-        host: &str,
-    ) -> Result<Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>, selvedge_store::Error> {
+    pub fn certificate(&self, host: &str) -> Result<Option<(String, String)>, selvedge_store::Error> {
         let host = host.to_ascii_lowercase();
         if host.is_empty() || host.len() > 253 {
             return Ok(None);
@@ -91,7 +88,7 @@ fn is_token(token: &str) -> bool {
 }
 
 /// A certificate for one host that carries a digest (RFC 8737 §3).
-fn self_signed(host: &str, digest: &[u8]) -> Option<(CertificateDer<'static>, PrivateKeyDer<'static>)> {
+fn self_signed(host: &str, digest: &[u8]) -> Option<(String, String)> {
     if digest.len() != 32 {
         return None;
     }
@@ -99,7 +96,17 @@ fn self_signed(host: &str, digest: &[u8]) -> Option<(CertificateDer<'static>, Pr
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
     let key = KeyPair::generate().ok()?;
     let certificate = params.self_signed(&key).ok()?;
-    Some((certificate.der().clone(), PrivateKeyDer::Pkcs8(key.serialize_der().into())))
+    Some((certificate.pem(), key.serialize_pem()))
+}
+
+/// A certificate that nobody vouches for, and its key, in PEM: what is shown until an authority has issued one.
+///
+/// `None` when no key can be made.
+pub fn placeholder(names: &[String]) -> Option<(String, String)> {
+    let params = CertificateParams::new(names.to_vec()).ok()?;
+    let key = KeyPair::generate().ok()?;
+    let certificate = params.self_signed(&key).ok()?;
+    Some((certificate.pem(), key.serialize_pem()))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ mod order;
 mod record;
 mod transport;
 
-pub use challenge::{Challenge, Proofs, TOKEN_BYTES_MAX};
+pub use challenge::{Challenge, Proofs, TOKEN_BYTES_MAX, placeholder};
 pub use keeper::{Error, Keeper, Tended};
 pub use lease::LEASE;
 pub use order::{External, NAMES_MAX, Settings, SettingsInvalid};

@@ -14,6 +14,8 @@ pub enum Roots {
     System,
     /// Those of a file of PEM certificates, and no others.
     File(PathBuf),
+    /// None: only calls without TLS can be made.
+    Nobody,
 }
 
 /// Where the systems that we know keep theirs.
@@ -40,25 +42,26 @@ pub enum RootsInvalid {
 impl Roots {
     /// What a client needs for TLS.
     pub(crate) fn client(&self) -> Result<Arc<ClientConfig>, RootsInvalid> {
-        let path = match self {
-            Self::File(path) => path.clone(),
+        let store = match self {
+            Self::File(path) => read(path.clone())?,
             Self::System => {
                 let found = SYSTEM.iter().map(PathBuf::from).find(|path| path.is_file());
-                found.ok_or(RootsInvalid::NoSystem)?
+                read(found.ok_or(RootsInvalid::NoSystem)?)?
             }
+            Self::Nobody => RootCertStore::empty(),
         };
-        let text =
-            std::fs::read(&path).map_err(|source| RootsInvalid::Read { path: path.clone(), source })?;
-        let mut store = RootCertStore::empty();
-        // What cannot be read is passed over: bundles hold odd ones.
-        store.add_parsable_certificates(CertificateDer::pem_slice_iter(&text).flatten());
-        if store.is_empty() {
-            return Err(RootsInvalid::Empty(path));
-        }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         let mut config = builder.with_root_certificates(store).with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
+}
+
+fn read(path: PathBuf) -> Result<RootCertStore, RootsInvalid> {
+    let text = std::fs::read(&path).map_err(|source| RootsInvalid::Read { path: path.clone(), source })?;
+    let mut store = RootCertStore::empty();
+    // What cannot be read is passed over: bundles hold odd ones.
+    store.add_parsable_certificates(CertificateDer::pem_slice_iter(&text).flatten());
+    if store.is_empty() { Err(RootsInvalid::Empty(path)) } else { Ok(store) }
 }

@@ -16,7 +16,9 @@ pub(crate) fn admit(x: &mut Exchange<'_>) -> Flow {
     {
         return ControlFlow::Break(Response::status(403));
     }
-    rate(x)?;
+    if !counts_identities(x) {
+        rate(x)?;
+    }
     let access = &conf.access;
     if access.deny.is_empty() && access.allow.is_empty() || x.in_error_handler {
         return ControlFlow::Continue(());
@@ -38,13 +40,24 @@ pub(crate) fn admit(x: &mut Exchange<'_>) -> Flow {
     if refused { ControlFlow::Break(Response::status(403)) } else { ControlFlow::Continue(()) }
 }
 
+/// Counts requests by who asks, once that is known.
+pub(crate) fn rate_by_identity(x: &mut Exchange<'_>) -> Flow {
+    if counts_identities(x) { rate(x) } else { ControlFlow::Continue(()) }
+}
+
+fn counts_identities(x: &Exchange<'_>) -> bool {
+    x.conf.edge.per_client.as_ref().is_some_and(|rate| rate.key == ClientKey::Identity)
+}
+
 fn rate(x: &mut Exchange<'_>) -> Flow {
     let Some(rate) = &x.conf.edge.per_client else { return ControlFlow::Continue(()) };
     let header = match &rate.key {
         ClientKey::Header(name) => x.head.fields.named(&name.to_ascii_lowercase()),
         ClientKey::Ip | ClientKey::Identity => None,
     };
-    let sender = crate::rate::sender(x.remote, header, x.user.as_ref().map(|user| user.name.as_str()));
+    let known = x.identity.as_ref().map(selvedge_guard::Identity::name);
+    let name = known.as_deref().or_else(|| x.user.as_ref().map(|user| user.name.as_str()));
+    let sender = crate::rate::sender(x.remote, header, name);
     match x.worker.shared.rates.admit(x.conf.0.id, rate, &sender, x.begun.into_std()) {
         Ok(()) => ControlFlow::Continue(()),
         Err(wait) => {

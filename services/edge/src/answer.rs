@@ -34,6 +34,7 @@ pub(crate) async fn by_path(x: &mut Exchange<'_>) -> Flow {
         return ControlFlow::Break(response);
     }
     status::page(x)?;
+    crate::cache::answer(x).await?;
     gateway::by_path(x).await
 }
 

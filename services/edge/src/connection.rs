@@ -70,10 +70,19 @@ fn speaks_h2c(worker: &Worker) -> bool {
 }
 
 async fn handshake(worker: &Worker, door: &Door, io: &mut Io) -> Option<()> {
-    let name = match hello::read(io).await {
-        Ok(Some(hello::Inspected::Tls(hello))) => hello.server_name,
-        _ => None,
+    let (name, offered) = match hello::read(io).await {
+        Ok(Some(hello::Inspected::Tls(hello))) => (hello.server_name, hello.alpn),
+        _ => (None, Vec::new()),
     };
+    if let [only] = offered.as_slice()
+        && *only == selvedge_acme::Proofs::ALPN
+    {
+        // An authority looks whether the name is ours. It is shown that, and nothing is served.
+        let acme = worker.shared.acme.load_full()?;
+        let context = acme.challenge(name.as_deref()?).await?;
+        let _ = tls::accept(io, &context).await;
+        return None;
+    }
     let site = worker.site();
     let context = match site.certificates.context(&site.program, &door.token, name.as_deref()) {
         Ok(context) => context,

@@ -74,6 +74,9 @@ pub(crate) fn finish(x: &mut Exchange<'_>, mut response: Response) -> Response {
     if edge.security_headers {
         security(x, &mut response);
     }
+    for line in std::mem::take(&mut x.set_cookies) {
+        response.head.fields.append(b"set-cookie", line.as_bytes());
+    }
     deflate::apply(x, &mut response);
     ranges::apply(x, &mut response);
     if response.head.status == 416 && matches!(response.body, Body::None) {

@@ -5,10 +5,13 @@
 //! - `answer`: files, directories, scripts, programs, HTTP backends.
 //! - `site`: a configuration in force: its program, its certificates, what is known of its backends.
 
+mod acme;
 mod admit;
 mod answer;
+mod cache;
 mod connection;
 mod dress;
+mod early;
 mod http1;
 mod http2;
 mod identify;
@@ -19,6 +22,7 @@ mod run;
 mod site;
 mod sockets;
 mod stats;
+mod who;
 mod worker;
 
 pub use run::{Error, Options, Reload, run};

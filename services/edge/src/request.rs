@@ -29,7 +29,7 @@ pub(crate) use physical::{join, to_folder};
 pub(crate) use response::{Body, Response};
 use selvedge_http::parse::RequestError;
 
-use crate::{admit, answer, dress, identify, record};
+use crate::{admit, answer, dress, early, identify, record, who};
 
 /// What a step says: go on, or this is the answer.
 pub(crate) type Flow = ControlFlow<Response>;
@@ -120,11 +120,16 @@ async fn once(x: &mut Exchange<'_>) -> Flow {
     x.normalise()?;
     identify::forwarded(x);
     x.resolve()?;
+    who::strip(x);
+    crate::acme::answer(x).await?;
     reshape::rewrite(x)?;
     dress::request_headers(x);
     reshape::redirect(x)?;
     admit::admit(x)?;
     identify::authenticate(x).await?;
+    who::identify(x).await?;
+    admit::rate_by_identity(x)?;
+    early::hint(x).await;
     answer::by_path(x).await?;
     physical::find(x)?;
     answer::by_file(x).await

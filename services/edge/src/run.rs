@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use selvedge_site::Program;
 use selvedge_site::directive::Global;
@@ -25,10 +25,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
+use crate::acme::{self, Acme, AcmeError};
+use crate::cache::Cache;
 use crate::connection::{self, Door};
 use crate::rate::Rates;
 use crate::record::log::Logs;
-use crate::site::{Site, TlsError};
+use crate::site::{Site, SiteInvalid};
 use crate::sockets::{self, ListenError, Listening, WorkerSocket};
 use crate::stats::Stats;
 use crate::worker::{Shared, Worker};
@@ -63,8 +65,10 @@ pub enum Error {
     Listen(#[from] ListenError),
     #[error("nothing to listen on")]
     NoListener,
-    #[error("TLS cannot be spoken")]
-    Tls(#[from] TlsError),
+    #[error("the configuration cannot be put in force")]
+    Site(#[from] SiteInvalid),
+    #[error("certificates cannot be had from an authority")]
+    Acme(#[from] AcmeError),
     #[error("the user {0} is not known")]
     User(String),
     #[error("the group {0} is not known")]
@@ -125,6 +129,11 @@ async fn serve(
         0 => (descriptors / 2).clamp(16, CONNECTIONS_MAX),
         most => most,
     };
+    let configured_acme = program.base().directives.mesh.acme.clone();
+    if let Some(configured) = &configured_acme {
+        acme::prepare(configured)?;
+    }
+    let cache_bytes = program.base().directives.mesh.cache_mbytes as usize * 1024 * 1024;
     let mut secret = [0; 32];
     aws_lc_rs::rand::fill(&mut secret).map_err(|_| io::Error::other("no entropy"))?;
     let shared = Arc::new(Shared {
@@ -133,6 +142,8 @@ async fn serve(
         began: Instant::now(),
         secret,
         rates: Rates::new(u64::from_le_bytes(secret[..8].try_into().unwrap_or_default())),
+        cache: Cache::new(cache_bytes),
+        acme: ArcSwapOption::empty(),
         spool: spool(&global),
         logs: Arc::clone(&logs),
         connections_max,
@@ -143,6 +154,15 @@ async fn serve(
         logs.stop();
         return Ok(());
     }
+    let looking_after = match &configured_acme {
+        Some(configured) => {
+            let acme = Acme::open(configured)?;
+            shared.acme.store(Some(Arc::clone(&acme)));
+            let shared = Arc::clone(&shared);
+            Some(tokio::spawn(acme.run(move || shared.site.load().certificates.refresh())))
+        }
+        None => None,
+    };
     let (told, orders) = watch::channel(Orders { listening: Arc::new(listening), stop: None });
     let mut threads = Vec::new();
     for index in 0..workers {
@@ -185,6 +205,9 @@ async fn serve(
     let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
     shared.draining.store(true, Ordering::Relaxed);
     told.send_modify(|orders| orders.stop = Some(Instant::now() + grace));
+    if let Some(task) = looking_after {
+        task.abort();
+    }
     let joined = tokio::task::spawn_blocking(move || {
         for thread in threads {
             let _ = thread.join();

@@ -10,6 +10,7 @@ use selvedge_site::directive::{Host, ParseOptions};
 
 use crate::answer::hosts::Hosts;
 use crate::answer::programs::Programs;
+use crate::who::{GuardInvalid, Guards};
 pub(crate) use certificates::{Certificates, TlsError};
 
 /// Everything that a configuration brings with it. Requests keep the one that they began with.
@@ -22,21 +23,33 @@ pub(crate) struct Site {
     pub(crate) programs: Programs,
     pub(crate) certificates: Certificates,
     pub(crate) target: Options,
+    /// Providers and issuers by whom callers are recognised.
+    pub(crate) guards: Guards,
+}
+
+/// Why a configuration cannot be put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteInvalid {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Guard(#[from] GuardInvalid),
 }
 
 impl Site {
     /// Puts together what a program needs; programs that ran under the configuration before go on where they are the same.
     ///
     /// # Errors
-    /// When a certificate cannot be used.
-    pub(crate) async fn new(program: Program, before: Option<&Self>) -> Result<Self, TlsError> {
+    /// When a certificate, a provider or an issuer cannot be used.
+    pub(crate) async fn new(program: Program, before: Option<&Self>) -> Result<Self, SiteInvalid> {
         let program = Arc::new(program);
         let certificates = Certificates::new(&program)?;
+        let guards = Guards::new(&program, before.map(|site| &site.guards))?;
         let backends = program.backends();
         let most = backends.iter().map(|host| host.id.0 as usize + 1).max().unwrap_or(0);
         let programs = Programs::start(&backends, before.map(|site| &site.programs)).await;
         let target = target_options(&program.global().http_parseopts);
-        Ok(Self { program, hosts: Hosts::new(most), backends, programs, certificates, target })
+        Ok(Self { program, hosts: Hosts::new(most), backends, programs, certificates, target, guards })
     }
 
     /// The longest head of a request.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use selvedge_http::date::{self, DATE_BYTES};
 use selvedge_http::head::RequestHead;
 use selvedge_site::directive::{BackendId, Named, Text};
@@ -17,7 +17,9 @@ use selvedge_site::{PatternExhausted, RequestFacts, Resolved, Resolver};
 use selvedge_wire::buffer::Buffers;
 use selvedge_wire::stream::{Address, Stream};
 
+use crate::acme::Acme;
 use crate::answer::file::MediaTypes;
+use crate::cache::Cache;
 use crate::rate::Rates;
 use crate::record::log::Logs;
 use crate::site::Site;
@@ -43,6 +45,10 @@ pub(crate) struct Shared {
     /// What makes nonces ours.
     pub(crate) secret: [u8; 32],
     pub(crate) rates: Rates,
+    /// Answers that are remembered.
+    pub(crate) cache: Cache,
+    /// What answers an authority for certificates.
+    pub(crate) acme: ArcSwapOption<Acme>,
     /// Where bodies wait.
     pub(crate) spool: PathBuf,
     pub(crate) logs: Arc<Logs>,

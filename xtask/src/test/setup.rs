@@ -63,6 +63,12 @@ const PACKAGES: &[Package] = &[
         probe: &["sh", "-c", "command -v pebble && command -v pebble-challtestsrv"],
         used_for: "an authority for certificates, to test with",
     },
+    Package {
+        name: "nodejs",
+        probe: &["node", "--version"],
+        used_for: "a provider of identities, to sign in with",
+    },
+    Package { name: "npm", probe: &["npm", "--version"], used_for: "installing it" },
     Package { name: "dnsmasq-base", probe: &["dnsmasq", "--version"], used_for: "the bench" },
     Package { name: "unbound", probe: &["unbound", "-V"], used_for: "the bench" },
     Package {
@@ -108,6 +114,7 @@ const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 pub(super) fn run(root: &Path) -> Result<()> {
     packages(root)?;
     environment(root)?;
+    node_modules(root)?;
     cargo_deny(root)?;
     lighttpd::set_up(root)?;
     Ok(())
@@ -219,6 +226,27 @@ fn environment(root: &Path) -> Result<()> {
             "tests/requirements.txt",
         ])
         .run()?;
+    std::fs::write(&marker, pinned).with_context(|| format!("failed to write {}", marker.display()))
+}
+
+/// Makes `target/node` hold exactly what tests/package.json pins.
+fn node_modules(root: &Path) -> Result<()> {
+    let folder = root.join("target/node");
+    let pinned =
+        std::fs::read_to_string(root.join("tests/package.json")).context("failed to read the pins")?;
+    let marker = folder.join("installed-package.json");
+    if std::fs::read_to_string(&marker).is_ok_and(|installed| installed == pinned) {
+        println!("Node modules: {} is up to date", folder.display());
+        return Ok(());
+    }
+    println!(
+        "Node modules: installing the provider of identities that the edge is tested with into {}",
+        folder.display()
+    );
+    std::fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    std::fs::write(folder.join("package.json"), &pinned).context("failed to copy the pins")?;
+    let arguments = ["install", "--no-audit", "--no-fund", "--silent", "--prefix"];
+    Program::new("npm", root, PATIENCE).args(arguments).args([&folder]).run()?;
     std::fs::write(&marker, pinned).with_context(|| format!("failed to write {}", marker.display()))
 }
 

@@ -69,7 +69,17 @@ const ROOMS: &[Room] = &[
     ),
     room(
         "selvedge-edge",
-        &["selvedge-site", "selvedge-guard", "selvedge-http", "selvedge-identity", "selvedge-wire"],
+        &[
+            "selvedge-site",
+            "selvedge-guard",
+            "selvedge-jwt",
+            "selvedge-http",
+            "selvedge-identity",
+            "selvedge-wire",
+            "selvedge-fetch",
+            "selvedge-acme",
+            "selvedge-store",
+        ],
     ),
     room(
         "selvedge-proxy",

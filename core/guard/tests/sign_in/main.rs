@@ -284,6 +284,47 @@ fn a_refreshed_session_stays_the_same_persons_and_ends_in_time() {
 }
 
 #[test]
+fn a_bearer_is_believed_for_this_service_alone() {
+    let mut play = Play::new();
+    let begun = play.begin("/");
+    let accept = bearer::Accept { issuer: ISSUER.into(), audiences: vec![CLIENT.into(), "api".into()] };
+    let check = |play: &Play, changes: Value| {
+        let claims = play.claims(&begun, changes);
+        accept.check(&play.token(&json!({"alg": "ES256", "kid": "k1"}), &claims), play.keys(), NOW)
+    };
+    let identity = check(&play, json!({"aud": ["other", "api"], "scope": "read"})).expect("it is believed");
+    assert_eq!((identity.subject.as_str(), identity.claim("scope")), ("ann", Some(&json!("read"))));
+    assert_eq!(check(&play, json!({"aud": "other"})), Err(bearer::Refusal::Audience));
+    assert_eq!(check(&play, json!({"aud": null})), Err(bearer::Refusal::Audience));
+    assert_eq!(check(&play, json!({"iss": "https://id.example/"})), Err(bearer::Refusal::Issuer));
+    assert_eq!(check(&play, json!({"exp": null})), Err(bearer::Refusal::Incomplete));
+    assert_eq!(check(&play, json!({"sub": null})), Err(bearer::Refusal::Incomplete));
+    assert_eq!(check(&play, json!({"iat": NOW + 3_600})), Err(bearer::Refusal::FromTheFuture));
+    assert!(matches!(check(&play, json!({"exp": NOW - 61})), Err(bearer::Refusal::Token(_))));
+    let claims = play.claims(&begun, json!({}));
+    let secret = play.shared_secret();
+    let shared = play.with_secret(&json!({"alg": "HS256", "kid": "oct"}), &claims, &secret);
+    assert_eq!(accept.check(&shared, play.keys(), NOW), Err(bearer::Refusal::Symmetric));
+    let unsigned = play.unsigned(&json!({"alg": "none"}), &claims);
+    assert!(matches!(accept.check(&unsigned, play.keys(), NOW), Err(bearer::Refusal::Token(_))));
+    let stranger = Play::new();
+    assert!(
+        matches!(
+            check(&stranger, json!({})).and_then(|_| {
+                let claims = play.claims(&begun, json!({}));
+                accept.check(
+                    &stranger.token(&json!({"alg": "ES256", "kid": "k1"}), &claims),
+                    play.keys(),
+                    NOW,
+                )
+            }),
+            Err(bearer::Refusal::Token(_))
+        ),
+        "signed by somebody else"
+    );
+}
+
+#[test]
 fn what_a_provider_says_in_refusing_is_not_repeated_as_it_came() {
     let mut play = Play::new();
     let begun = play.begin("/");

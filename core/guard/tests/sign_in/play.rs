@@ -98,6 +98,10 @@ impl Play {
         vec![point[1..].to_vec(), point, self.jwk().to_string().into_bytes()]
     }
 
+    pub(crate) fn keys(&self) -> &KeySet {
+        &self.keys
+    }
+
     pub(crate) fn shared_secret(&self) -> Vec<u8> {
         vec![7; 32]
     }

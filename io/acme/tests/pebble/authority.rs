@@ -11,6 +11,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use selvedge_acme::Proofs;
@@ -210,6 +212,8 @@ impl ResolvesServerCert for Resolver {
             "the authority asks for its protocol"
         );
         let (certificate, key) = self.0.certificate(hello.server_name()?).expect("the store is there")?;
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
         let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).expect("a key");
         Some(Arc::new(CertifiedKey::new(vec![certificate], key)))
     }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use selvedge_guard::Identity;
 use selvedge_http::fields::Fields;
 use selvedge_http::head::{RequestHead, Version};
 use selvedge_http::parse::RequestFacts;
@@ -95,6 +96,14 @@ pub(crate) struct Exchange<'a> {
     pub(crate) https: bool,
     pub(crate) forwarded: bool,
     pub(crate) user: Option<User>,
+    /// Who it is, beyond a name.
+    pub(crate) identity: Option<Identity>,
+    /// What only we may say has been taken off.
+    pub(crate) stripped: bool,
+    /// Cookies that the browser is told to keep, whatever the answer is.
+    pub(crate) set_cookies: Vec<String>,
+    /// Links have been sent ahead.
+    pub(crate) hinted: bool,
     // reshape
     pub(crate) rewritten: bool,
     pub(crate) rewritten_for_file: bool,
@@ -146,6 +155,10 @@ impl<'a> Exchange<'a> {
             https: peer.tls.is_some(),
             forwarded: false,
             user: None,
+            identity: None,
+            stripped: false,
+            set_cookies: Vec::new(),
+            hinted: false,
             rewritten: false,
             rewritten_for_file: false,
             dressed: false,

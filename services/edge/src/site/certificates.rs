@@ -91,7 +91,8 @@ impl Certificates {
         };
         let resolved = program.resolve(&facts)?;
         let http2 = resolved.directives.global.feature_flags.bool("server.h2proto", true);
-        let key = Key::of(&resolved.directives.ssl, http2, socket)?;
+        let issued = program.base().directives.mesh.acme.as_deref().map(crate::acme::files);
+        let key = Key::of(&resolved.directives.ssl, http2, socket, issued.as_ref())?;
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = loaded.get(&key) {
             return Ok(Arc::clone(&known.context));
@@ -137,9 +138,13 @@ fn read(path: &str) -> Result<Vec<u8>, TlsError> {
 }
 
 impl Key {
-    fn of(ssl: &Ssl, http2: bool, socket: &str) -> Result<Self, TlsError> {
-        let chain = ssl.pemfile.as_deref().ok_or_else(|| TlsError::NoCertificate(socket.to_owned()))?;
-        let key = ssl.privkey.as_deref().unwrap_or(chain);
+    /// `issued`: chain and key of what an authority issues, for those who configure no other.
+    fn of(ssl: &Ssl, http2: bool, socket: &str, issued: Option<&(String, String)>) -> Result<Self, TlsError> {
+        let (chain, key) = match (ssl.pemfile.as_deref(), issued) {
+            (Some(chain), _) => (chain, ssl.privkey.as_deref().unwrap_or(chain)),
+            (None, Some((chain, key))) => (chain.as_str(), key.as_str()),
+            (None, None) => return Err(TlsError::NoCertificate(socket.to_owned())),
+        };
         let verify = match ssl.verifyclient_activate {
             false => None,
             true => {

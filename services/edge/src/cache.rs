@@ -1,0 +1,363 @@
+//! Answers of backends that are remembered for all workers: looked for, fetched once for many, sent, forgotten.
+//!
+//! Every decision is `core/http`'s ([`selvedge_http::cache`]). Here stands who waits for whom: the first request that misses
+//! asks the backend, with whatever the client has already taken off; it takes the whole answer in as fast as the backend
+//! sends it, so that nobody waits for a slow client. What cannot be kept streams through, and then nobody waits at all.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::BytesMut;
+use selvedge_http::cache::stored::{BODY_BYTES_MAX, strip_conditions};
+use selvedge_http::cache::{Control, Found, Key, NotStored, Standing, Stored, Table, Ticket, Times};
+use selvedge_http::conditional::{Conditions, Verdict, judge};
+use selvedge_http::date;
+use selvedge_http::head::RequestHead;
+use selvedge_wire::channel::Channel;
+use selvedge_wire::deadline::Deadline;
+use tokio::sync::watch;
+
+use crate::answer::gateway;
+use crate::request::{Body, Exchange, Flow, Peer, Response};
+use crate::worker::Shared;
+
+/// How long a request waits for another one's fetch; then it goes by itself.
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// The answers that all workers share.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    /// Locked for a look-up or a change, never while somebody waits.
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    table: Table,
+    /// Those who wait for a fetch hear of its end when its sender is dropped.
+    waiting: BTreeMap<Ticket, watch::Sender<()>>,
+}
+
+/// A fetch under way. Dropped without an answer, it has failed, and those who wait go by themselves.
+struct Fetch {
+    shared: Arc<Shared>,
+    key: Key,
+    ticket: Ticket,
+    done: bool,
+}
+
+impl Cache {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { inner: Mutex::new(Inner { table: Table::new(bytes_max), waiting: BTreeMap::new() }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Each change is whole before anything can panic.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Fetch {
+    fn put(mut self, request: &RequestHead, stored: Stored) -> Arc<Stored> {
+        self.done = true;
+        let mut inner = self.shared.cache.lock();
+        inner.waiting.remove(&self.ticket);
+        inner.table.put(&self.key, self.ticket, &request.fields, stored)
+    }
+}
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        if !self.done {
+            let mut inner = self.shared.cache.lock();
+            inner.waiting.remove(&self.ticket);
+            inner.table.fail(&self.key, self.ticket, unix(SystemTime::now()));
+        }
+    }
+}
+
+/// Answers from memory, or from a backend by way of it. Goes on where the cache has no say.
+pub(crate) async fn answer(x: &mut Exchange<'_>) -> Flow {
+    if !x.conf.edge.cache {
+        return ControlFlow::Continue(());
+    }
+    let Some(key) = Key::new(x.scheme(), &x.host(), &x.target.text) else { return ControlFlow::Continue(()) };
+    match x.head.method() {
+        "GET" | "HEAD" => {}
+        "PURGE" => return purge(x, &key),
+        "OPTIONS" | "TRACE" => return ControlFlow::Continue(()),
+        _ => return change(x, &key).await,
+    }
+    // What is asked for in another protocol, or with a body, is not asked of a cache.
+    if x.facts.framing.has_body() || x.head.fields.named("upgrade").is_some() {
+        return ControlFlow::Continue(());
+    }
+    let shared = Arc::clone(&x.worker.shared);
+    let now = unix(x.begun_at);
+    for _ in 0..2 {
+        let found = shared.cache.lock().find(&key, x, now);
+        match found {
+            Looked::Found(Found::Fresh(stored)) => return hit(x, &stored, now, "hit"),
+            Looked::Found(Found::Renew(stored, ticket)) => {
+                if let Some(ticket) = ticket {
+                    renew(x, fetch(&shared, &key, ticket), &stored);
+                }
+                return hit(x, &stored, now, "hit; detail=stale-while-revalidate");
+            }
+            Looked::Found(Found::Lead(kept, ticket)) => {
+                if Control::of(&x.head.fields).only_if_cached {
+                    drop(fetch(&shared, &key, ticket));
+                    return ControlFlow::Break(Response::status(504));
+                }
+                return lead(x, fetch(&shared, &key, ticket), kept).await;
+            }
+            Looked::Found(Found::Pass | Found::Follow(_)) => return ControlFlow::Continue(()),
+            Looked::Wait(mut ends) => {
+                // Its sender is dropped when the fetch has ended, one way or another.
+                if tokio::time::timeout(WAIT_MAX, ends.changed()).await.is_err() {
+                    return ControlFlow::Continue(());
+                }
+            }
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+enum Looked {
+    Found(Found),
+    Wait(watch::Receiver<()>),
+}
+
+impl Inner {
+    fn find(&mut self, key: &Key, x: &Exchange<'_>, now: u64) -> Looked {
+        match self.table.find(key, &x.head.fields, now) {
+            Found::Follow(ticket) => match self.waiting.get(&ticket) {
+                Some(sender) => Looked::Wait(sender.subscribe()),
+                None => Looked::Found(Found::Pass),
+            },
+            Found::Lead(kept, ticket) => {
+                // HEAD brings no body to keep.
+                if x.head.method() == "HEAD" {
+                    self.table.fail(key, ticket, 0);
+                    return Looked::Found(Found::Pass);
+                }
+                self.waiting.insert(ticket, watch::Sender::new(()));
+                Looked::Found(Found::Lead(kept, ticket))
+            }
+            Found::Renew(stored, ticket) => {
+                if let Some(ticket) = ticket {
+                    self.waiting.insert(ticket, watch::Sender::new(()));
+                }
+                Looked::Found(Found::Renew(stored, ticket))
+            }
+            found => Looked::Found(found),
+        }
+    }
+}
+
+fn fetch(shared: &Arc<Shared>, key: &Key, ticket: Ticket) -> Fetch {
+    Fetch { shared: Arc::clone(shared), key: key.clone(), ticket, done: false }
+}
+
+/// Asks the backend, and answers with what comes.
+async fn lead(x: &mut Exchange<'_>, fetch: Fetch, kept: Option<Arc<Stored>>) -> Flow {
+    let asked_by_client = x.head.clone();
+    let brought = bring(x, fetch, kept).await;
+    // What the client has already decides over what it is sent, and not over what is kept.
+    *x.head = asked_by_client;
+    match brought {
+        Brought::Kept(stored) => hit(x, &stored, unix(SystemTime::now()), "fwd=miss; stored"),
+        Brought::Stale(stored) => hit(x, &stored, unix(SystemTime::now()), "hit; detail=stale-if-error"),
+        Brought::Passing(response) => {
+            ControlFlow::Break(response.field("cache-status", "selvedge; fwd=miss"))
+        }
+        Brought::Nobody => ControlFlow::Continue(()),
+    }
+}
+
+enum Brought {
+    Kept(Arc<Stored>),
+    /// The backend failed, and what is kept may be sent in its place.
+    Stale(Arc<Stored>),
+    /// It cannot be kept.
+    Passing(Response),
+    /// No backend is configured for it.
+    Nobody,
+}
+
+async fn bring(x: &mut Exchange<'_>, fetch: Fetch, kept: Option<Arc<Stored>>) -> Brought {
+    match &kept {
+        Some(stored) if stored.has_validator() => stored.ask(x.head),
+        _ => strip_conditions(&mut x.head.fields),
+    }
+    let asked = unix(SystemTime::now());
+    let ControlFlow::Break(response) = gateway::by_path(x).await else { return Brought::Nobody };
+    let times = Times { asked, answered: unix(SystemTime::now()) };
+    if response.head.status >= 500
+        && let Some(stored) =
+            kept.as_ref().filter(|stored| stored.standing(times.answered) == Standing::StaleIfError)
+    {
+        return Brought::Stale(Arc::clone(stored));
+    }
+    if response.head.status == 304
+        && let Some(stored) = &kept
+    {
+        return match stored.freshened(x.head, &response.head, times) {
+            Ok(stored) => Brought::Kept(fetch.put(x.head, stored)),
+            Err(_) => Brought::Stale(Arc::clone(stored)),
+        };
+    }
+    let worth = Stored::of_somebody(x.identity.is_some(), x.head, &response.head, times);
+    let worth = worth.and_then(|stored| {
+        let fits = response.body.length().is_none_or(|length| length <= BODY_BYTES_MAX as u64);
+        let ours =
+            response.from_backend && matches!(response.body, Body::Stream(..) | Body::Bytes(_) | Body::None);
+        if fits && ours { Ok(stored) } else { Err(NotStored::Partial) }
+    });
+    match worth {
+        Ok(stored) => take_in(x, fetch, response, stored).await,
+        Err(_) => Brought::Passing(response),
+    }
+}
+
+/// Takes the whole body in. One that turns out too long streams on, with what was taken in before it.
+async fn take_in(x: &Exchange<'_>, fetch: Fetch, mut response: Response, mut stored: Stored) -> Brought {
+    let mut held = BytesMut::new();
+    match std::mem::take(&mut response.body) {
+        Body::Stream(mut source, length) => loop {
+            match poll_fn(|cx| source.poll_next(cx)).await {
+                Ok(Some(bytes)) => held.extend_from_slice(&bytes),
+                Ok(None) if length.is_none_or(|length| length == held.len() as u64) => break,
+                Ok(None) => return Brought::Passing(Response::status(502)),
+                Err(error) => {
+                    tracing::warn!(%error, path = x.path(), "a backend's answer broke off");
+                    return Brought::Passing(Response::status(502));
+                }
+            }
+            if held.len() > BODY_BYTES_MAX {
+                response.body = Body::Stream(Box::new(Resumed { held: held.freeze(), rest: source }), length);
+                return Brought::Passing(response);
+            }
+        },
+        Body::Bytes(bytes) => held.extend_from_slice(&bytes),
+        _ => {}
+    }
+    stored.body = held.freeze();
+    Brought::Kept(fetch.put(x.head, stored))
+}
+
+/// Renews an answer while it is being sent, in a task of its own.
+fn renew(x: &Exchange<'_>, fetch: Fetch, stored: &Arc<Stored>) {
+    let (worker, site, conf) = (Rc::clone(x.worker), Arc::clone(&x.site), x.conf.clone());
+    let peer = Peer {
+        remote: x.peer.remote,
+        local: x.peer.local,
+        socket: Arc::clone(&x.peer.socket),
+        tls: x.peer.tls.clone(),
+    };
+    let mut head = x.head.clone();
+    head.set_method("GET");
+    let (facts, target, identity, stored) =
+        (x.facts, x.target.clone(), x.identity.clone(), Arc::clone(stored));
+    let (remote, https) = (x.remote, x.https);
+    tokio::task::spawn_local(async move {
+        let (mut channel, mut deadline) = (Channel::Over, Deadline::default());
+        let mut own = Exchange::new(&worker, &peer, &mut channel, &mut deadline, &mut head, facts, site);
+        own.target_original.clone_from(&target.text);
+        own.target = target;
+        own.conf = conf;
+        own.identity = identity;
+        (own.remote, own.https) = (remote, https);
+        // What came of it stands in the table; a failure leaves the old answer until it is too old.
+        let _ = bring(&mut own, fetch, Some(stored)).await;
+    });
+}
+
+/// Sends what is kept, or that the client has it already.
+fn hit(x: &Exchange<'_>, stored: &Stored, now: u64, status: &str) -> Flow {
+    let mut head = stored.head(now);
+    head.fields.append(b"cache-status", format!("selvedge; {status}").as_bytes());
+    let text = |name: &str| stored.fields.named(name).and_then(|value| std::str::from_utf8(value).ok());
+    let modified = text("last-modified").and_then(date::parse);
+    let mut response = Response { head, modified, ..Response::default() };
+    response.body = Body::Bytes(stored.body.clone());
+    if stored.status == 200 {
+        let conditions = Conditions {
+            if_none_match: x.header("if-none-match"),
+            if_modified_since: x.header("if-modified-since"),
+            reading: true,
+            range: x.header("range").is_some(),
+        };
+        match judge(conditions, text("etag"), modified) {
+            Verdict::Send => {}
+            Verdict::NotModified => {
+                response.head.status = 304;
+                response.body = Body::None;
+            }
+            Verdict::Failed => return ControlFlow::Break(Response::status(412)),
+        }
+    }
+    response.from_backend = true;
+    ControlFlow::Break(response)
+}
+
+/// Something is changed at the backend: what is kept of it is forgotten once it succeeded (RFC 9111 §4.4).
+async fn change(x: &mut Exchange<'_>, key: &Key) -> Flow {
+    let response = match gateway::by_path(x).await {
+        ControlFlow::Break(response) => response,
+        ControlFlow::Continue(()) => return ControlFlow::Continue(()),
+    };
+    if (200..400).contains(&response.head.status) {
+        let cache = &x.worker.shared.cache;
+        cache.lock().table.purge(key);
+        for name in ["location", "content-location"] {
+            let named = response.head.fields.named(name).and_then(|value| std::str::from_utf8(value).ok());
+            // Of this origin alone: nobody forgets another's answers.
+            let own = named.filter(|target| target.starts_with('/') && !target.starts_with("//"));
+            if let Some(key) = own.and_then(|target| Key::new(x.scheme(), &x.host(), target)) {
+                cache.lock().table.purge(&key);
+            }
+        }
+    }
+    ControlFlow::Break(response)
+}
+
+/// `PURGE`, from this machine: forgets one answer, or with `x-purge: prefix` all below it.
+fn purge(x: &Exchange<'_>, key: &Key) -> Flow {
+    if !x.peer.remote.ip().to_canonical().is_loopback() || !x.remote.is_loopback() {
+        return ControlFlow::Break(Response::status(403));
+    }
+    let mut inner = x.worker.shared.cache.lock();
+    let count = match x.header("x-purge") {
+        Some("prefix") => inner.table.purge_prefix(key.as_str()),
+        _ => usize::from(inner.table.purge(key)),
+    };
+    let status = if count > 0 { 200 } else { 404 };
+    ControlFlow::Break(Response::with(status, "text/plain; charset=utf-8", format!("{count} forgotten\n")))
+}
+
+/// A body of which a part has been read already.
+struct Resumed {
+    held: bytes::Bytes,
+    rest: Box<dyn crate::request::response::Source>,
+}
+
+impl crate::request::response::Source for Resumed {
+    fn poll_next(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<Option<bytes::Bytes>>> {
+        match self.held.is_empty() {
+            true => self.rest.poll_next(cx),
+            false => std::task::Poll::Ready(Ok(Some(std::mem::take(&mut self.held)))),
+        }
+    }
+}
+
+fn unix(moment: SystemTime) -> u64 {
+    moment.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

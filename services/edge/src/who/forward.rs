@@ -1,0 +1,53 @@
+//! Another service is asked.
+
+use std::ops::ControlFlow;
+
+use selvedge_guard::Identity;
+use selvedge_guard::forward::{Asked, Settings, Verdict};
+use selvedge_http::head::ResponseHead;
+
+use super::page;
+use crate::request::{Body, Exchange, Response};
+
+/// Asks whether a request may go on; what the service sets is set.
+pub(super) async fn ask(
+    x: &mut Exchange<'_>,
+    settings: &Settings,
+) -> ControlFlow<Response, Option<Identity>> {
+    let answer = match x.site.guards.asker(&settings.url) {
+        Ok(fetcher) => {
+            let (host, address) = (x.host(), x.remote.to_string());
+            let asked = Asked {
+                method: x.head.method(),
+                scheme: x.scheme(),
+                host: &host,
+                target: x.head.path(),
+                address: &address,
+            };
+            let call = settings.call(&asked, |name| x.head.fields.named(name));
+            fetcher.fetch(&call).await.map_err(|error| {
+                tracing::warn!(%error, url = settings.url, "a service that decides over requests cannot be asked");
+            })
+        }
+        Err(error) => {
+            tracing::error!(%error, url = settings.url, "a service that decides over requests cannot be asked");
+            Err(())
+        }
+    };
+    match settings.judge(answer.ok()) {
+        Verdict::Allow { set, identity } => {
+            for (name, value) in set {
+                x.head.fields.set(&name, &value);
+            }
+            ControlFlow::Continue(identity)
+        }
+        Verdict::Answer(answer) => {
+            let mut head = ResponseHead { status: answer.status, ..ResponseHead::default() };
+            answer.headers.iter().for_each(|(name, value)| head.fields.append(name.as_bytes(), value));
+            x.worker.shared.stats.unauthorized.add(1);
+            let body = Body::Bytes(answer.body.into());
+            ControlFlow::Break(Response { head, body, from_backend: true, ..Response::default() })
+        }
+        Verdict::Fail => ControlFlow::Break(page(503, "whoever decides over this request cannot be asked")),
+    }
+}

@@ -1,0 +1,226 @@
+//! The providers and issuers of a configuration, with what is known of them.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use selvedge_fetch::{Fetcher, Roots, RootsInvalid};
+use selvedge_guard::bearer::Accept;
+use selvedge_guard::call::Call;
+use selvedge_guard::reach::Reach;
+use selvedge_guard::seal::{Ring, RingInvalid};
+use selvedge_guard::sign_in::{Provider, Session, Settings, Used};
+use selvedge_jwt::KeySet;
+use selvedge_site::Program;
+use selvedge_site::directive::Text;
+use selvedge_site::directive::guard::{Jwt, KeysFrom, Oidc};
+
+use super::kept::Kept;
+
+/// The largest file of a secret.
+pub(crate) const SECRET_BYTES_MAX: u64 = 64 * 1024;
+/// Sessions renewed lately that are remembered, for requests that still bring the old one.
+pub(crate) const RENEWED_MAX: usize = 1024;
+
+/// All of a configuration.
+#[derive(Debug, Default)]
+pub(crate) struct Guards {
+    oidc: HashMap<Text, Arc<SignInWith>>,
+    jwt: HashMap<Text, Arc<BearersOf>>,
+    /// Locked for a look-up; services that are asked, by their URLs.
+    asks: Mutex<HashMap<String, Arc<Fetcher>>>,
+}
+
+/// A provider by whom people sign in.
+#[derive(Debug)]
+pub(crate) struct SignInWith {
+    pub(crate) settings: Settings,
+    pub(crate) ring: Ring,
+    pub(crate) fetcher: Fetcher,
+    known: Kept<Known>,
+    pub(crate) used: Arc<Mutex<Used>>,
+    /// By the refresh token that they were renewed with, the oldest first. Held while one is being renewed.
+    pub(crate) renewed: tokio::sync::Mutex<VecDeque<(String, Session)>>,
+}
+
+/// What a provider said of itself, and its keys.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) provider: Provider,
+    pub(crate) keys: KeySet,
+}
+
+/// An issuer whose bearers are let in.
+#[derive(Debug)]
+pub(crate) struct BearersOf {
+    pub(crate) accept: Accept,
+    keys: Keys,
+}
+
+#[derive(Debug)]
+enum Keys {
+    Here(Arc<KeySet>),
+    Afar { url: String, fetcher: Box<Fetcher>, kept: Kept<KeySet> },
+}
+
+/// Why a provider or issuer cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardInvalid {
+    #[error("{path} cannot be read")]
+    Read { path: String, source: std::io::Error },
+    #[error("{path} is larger than {SECRET_BYTES_MAX} bytes")]
+    TooLarge { path: String },
+    #[error("the keys of cookies in {path} cannot be used: {source}")]
+    Ring { path: String, source: RingInvalid },
+    #[error("the keys of an issuer in {path} cannot be used: {source}")]
+    Keys { path: String, source: selvedge_jwt::Refusal },
+    #[error("authorities cannot be read")]
+    Roots(#[from] RootsInvalid),
+}
+
+impl Guards {
+    /// Reads what a program names; callbacks that were used under the configuration before stay used.
+    ///
+    /// # Errors
+    /// When a file cannot be used: the configuration is not put in force.
+    pub(crate) fn new(program: &Program, before: Option<&Self>) -> Result<Self, GuardInvalid> {
+        let mesh = &program.base().directives.mesh;
+        let mut guards = Self::default();
+        for (name, oidc) in mesh.oidc.iter() {
+            let used = before.and_then(|before| before.oidc.get(name)).map(|known| Arc::clone(&known.used));
+            guards.oidc.insert(name.clone(), Arc::new(SignInWith::new(oidc, used.unwrap_or_default())?));
+        }
+        for (name, jwt) in mesh.jwt.iter() {
+            guards.jwt.insert(name.clone(), Arc::new(BearersOf::new(jwt)?));
+        }
+        Ok(guards)
+    }
+
+    pub(crate) fn oidc(&self, name: &str) -> Option<Arc<SignInWith>> {
+        self.oidc.get(name).cloned()
+    }
+
+    /// The provider whose callback or logout this path is.
+    pub(crate) fn of_path(&self, path: &str) -> Option<Arc<SignInWith>> {
+        let is_its = |with: &&Arc<SignInWith>| {
+            path == with.settings.callback_path || path == with.settings.logout_path
+        };
+        if self.oidc.is_empty() { None } else { self.oidc.values().find(is_its).cloned() }
+    }
+
+    pub(crate) fn jwt(&self, name: &str) -> Option<Arc<BearersOf>> {
+        self.jwt.get(name).cloned()
+    }
+
+    /// What calls a service that is asked whether requests may go on.
+    pub(crate) fn asker(&self, url: &str) -> Result<Arc<Fetcher>, RootsInvalid> {
+        let mut asks = self.asks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = asks.get(url) {
+            return Ok(Arc::clone(known));
+        }
+        let fresh = Arc::new(fetcher(url, None)?);
+        asks.insert(url.to_owned(), Arc::clone(&fresh));
+        Ok(fresh)
+    }
+}
+
+impl SignInWith {
+    fn new(oidc: &Oidc, used: Arc<Mutex<Used>>) -> Result<Self, GuardInvalid> {
+        let mut settings = oidc.settings.clone();
+        if let Some(path) = &oidc.secret_file {
+            settings.client_secret = Some(read(path)?.trim().to_owned());
+        }
+        let ring = Ring::of_lines(&read(&oidc.cookie_keys)?);
+        let ring =
+            ring.map_err(|source| GuardInvalid::Ring { path: oidc.cookie_keys.to_string(), source })?;
+        let fetcher = fetcher(&settings.issuer, oidc.roots.as_deref())?;
+        let renewed = tokio::sync::Mutex::default();
+        Ok(Self { settings, ring, fetcher, known: Kept::default(), used, renewed })
+    }
+
+    /// What is known of the provider; `None` while it cannot be reached.
+    pub(crate) async fn known(&self) -> Option<Arc<Known>> {
+        self.known.get(self.learn()).await
+    }
+
+    /// The same, newer: a token was signed with a key that is not among those known.
+    pub(crate) async fn known_anew(&self) -> Option<Arc<Known>> {
+        self.known.again(self.learn()).await
+    }
+
+    async fn learn(&self) -> Option<Known> {
+        let issuer = &self.settings.issuer;
+        let failed = |what: &dyn std::fmt::Display| {
+            tracing::warn!(%issuer, problem = %what, "a provider cannot be asked: nobody can sign in");
+        };
+        let url = Provider::metadata_url(issuer);
+        let said = self.fetcher.fetch(&Call::json(&url)).await.map_err(|error| failed(&error)).ok()?;
+        if said.status != 200 {
+            failed(&format!("{url} answers {}", said.status));
+            return None;
+        }
+        let provider = Provider::parse(&said.body, issuer).map_err(|error| failed(&error)).ok()?;
+        let keys = keys(&self.fetcher, &provider.jwks_uri).await?;
+        Some(Known { provider, keys })
+    }
+}
+
+impl BearersOf {
+    fn new(jwt: &Jwt) -> Result<Self, GuardInvalid> {
+        let keys = match &jwt.keys {
+            KeysFrom::File(path) => {
+                let keys = KeySet::parse(&read(path)?);
+                Keys::Here(Arc::new(
+                    keys.map_err(|source| GuardInvalid::Keys { path: path.to_string(), source })?,
+                ))
+            }
+            KeysFrom::Url(url) => Keys::Afar {
+                url: url.to_string(),
+                fetcher: Box::new(fetcher(url, jwt.roots.as_deref())?),
+                kept: Kept::default(),
+            },
+        };
+        Ok(Self { accept: jwt.accept.clone(), keys })
+    }
+
+    /// The issuer's keys; `None` while they cannot be had. `anew` where those known lack the one that is looked for.
+    pub(crate) async fn keys(&self, anew: bool) -> Option<Arc<KeySet>> {
+        match &self.keys {
+            Keys::Here(keys) => Some(Arc::clone(keys)),
+            Keys::Afar { url, fetcher, kept } if anew => kept.again(keys(fetcher, url)).await,
+            Keys::Afar { url, fetcher, kept } => kept.get(keys(fetcher, url)).await,
+        }
+    }
+}
+
+async fn keys(fetcher: &Fetcher, url: &str) -> Option<KeySet> {
+    let keys = match fetcher.fetch(&Call::json(url)).await {
+        Ok(said) if said.status == 200 => KeySet::parse(&String::from_utf8_lossy(&said.body)).ok(),
+        Ok(_) => None,
+        Err(error) => {
+            tracing::warn!(%error, url, "an issuer's keys cannot be had: nobody is believed");
+            return None;
+        }
+    };
+    if keys.is_none() {
+        tracing::warn!(url, "an issuer's keys are none: nobody is believed");
+    }
+    keys
+}
+
+fn fetcher(url: &str, roots: Option<&str>) -> Result<Fetcher, RootsInvalid> {
+    let roots = match roots {
+        Some(path) => Roots::File(PathBuf::from(path)),
+        None if url.starts_with("http://") => Roots::Nobody,
+        None => Roots::System,
+    };
+    Fetcher::new(Reach::of_operator([url]), &roots)
+}
+
+fn read(path: &str) -> Result<String, GuardInvalid> {
+    let failed = |source| GuardInvalid::Read { path: path.to_owned(), source };
+    if std::fs::metadata(path).map_err(failed)?.len() > SECRET_BYTES_MAX {
+        return Err(GuardInvalid::TooLarge { path: path.to_owned() });
+    }
+    std::fs::read_to_string(path).map_err(failed)
+}

@@ -1,0 +1,32 @@
+// An OpenID provider (oidc-provider, certified) with two people and one client, until it is ended.
+// Arguments: the folder of its modules, its port, where people are sent back, where they go after leaving.
+import { pathToFileURL } from 'node:url';
+
+const [modules, port, callback, left] = process.argv.slice(2);
+const { default: Provider } = await import(pathToFileURL(`${modules}/node_modules/oidc-provider/lib/index.js`));
+
+const people = {
+  ann: { sub: 'ann', email: 'ann@example.com', email_verified: true, groups: ['dev'] },
+  bob: { sub: 'bob', email: 'bob@example.com', email_verified: true, groups: ['dev', 'ops'] },
+};
+
+const provider = new Provider(`http://127.0.0.1:${port}`, {
+  clients: [{
+    client_id: 'shop',
+    client_secret: 'a secret between the two of us',
+    redirect_uris: [callback],
+    post_logout_redirect_uris: [left],
+    grant_types: ['authorization_code', 'refresh_token'],
+    response_types: ['code'],
+  }],
+  claims: { openid: ['sub', 'groups'], email: ['email', 'email_verified'] },
+  scopes: ['openid', 'email', 'offline_access'],
+  conformIdTokenClaims: false,
+  pkce: { required: () => true },
+  issueRefreshToken: async () => true,
+  rotateRefreshToken: true,
+  ttl: { AccessToken: 3, IdToken: 60, RefreshToken: 600, Session: 600, Grant: 600, Interaction: 600, AuthorizationCode: 60 },
+  cookies: { keys: ['of the provider alone'] },
+  findAccount: async (_, id) => people[id] && { accountId: id, claims: async () => people[id] },
+});
+provider.listen(Number(port), '127.0.0.1', () => console.log('ready'));
