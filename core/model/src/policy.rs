@@ -43,7 +43,7 @@ use crate::violation::{self, Path, Violations};
 
 pub use access::{Access, AccessAction, AccessRule, Caller};
 pub use access_log::{AccessLog, JsonMember};
-pub use circuit_breaking::{CircuitBreaking, Outlier};
+pub use circuit_breaking::{CircuitBreaking, FailurePercentage, Outlier, RetryBudget, SuccessRate};
 pub use compression::{Coding, Compression};
 pub use cors::Cors;
 pub use direct_response::DirectResponse;
@@ -51,7 +51,7 @@ pub use egress::{Destination, Egress};
 pub use fault::{Fault, FaultAbort, FaultDelay};
 pub use header_condition::HeaderCondition;
 pub use headers::{HeaderChanges, HeaderValue, Headers};
-pub use load_balancing::{Algorithm, LoadBalancing};
+pub use load_balancing::{Algorithm, HashCookie, HashKey, LoadBalancing, SlowStart};
 pub use mirror::{Mirror, MirrorTarget};
 pub use rate_limit::RateLimit;
 pub use redirect::Redirect;

@@ -7,6 +7,7 @@ mod circuit_breaking;
 mod conditions;
 mod filters;
 mod headers;
+mod load_balancing;
 mod mirror;
 mod retry;
 mod rewrite;
@@ -16,7 +17,8 @@ use std::collections::BTreeMap;
 use selvedge_model::policy::{self, Governing};
 use selvedge_model::{Key, Kind, Policy, Snapshot, VirtualService};
 use selvedge_traffic::{
-    AccessLog, AccessLogFormat, Action, Cluster, DirectResponse, FilterEntry, LoadBalancing, Redirect, Route,
+    AccessLog, AccessLogFormat, Action, Cluster, DirectResponse, FilterEntry, Forward, Redirect, Route,
+    StreamDuration,
 };
 
 use crate::context::Context;
@@ -80,7 +82,10 @@ pub(crate) fn govern(context: &mut Context<'_>, levels: &[Key], route: &mut Rout
         return used;
     }
     let mut note = |policy: &Policy| used.push(policy.name.clone());
-    if let Some((policy, _)) = find::<policy::Timeout>(snapshot, levels) {
+    if let Some((policy, spec)) = find::<policy::Timeout>(snapshot, levels) {
+        if let (Some(stream), Action::Forward(forward)) = (spec.stream, &mut route.action) {
+            forward.stream_duration = StreamDuration { max: Some(stream.0), ..StreamDuration::default() };
+        }
         note(policy);
     }
     if let Some((policy, headers)) = find::<policy::Headers>(snapshot, levels) {
@@ -107,6 +112,8 @@ pub(crate) fn govern(context: &mut Context<'_>, levels: &[Key], route: &mut Rout
     } else if let Action::Forward(forward) = &mut route.action {
         if let Some((policy, spec)) = find::<policy::Retry>(snapshot, levels) {
             forward.retry = Some(retry::policy(spec));
+            forward.hedge =
+                (spec.hedge == Some(true)).then_some(selvedge_traffic::Hedge { on_per_try_timeout: true });
             note(policy);
         }
         if let Some((policy, spec)) = find::<policy::Rewrite>(snapshot, levels) {
@@ -211,6 +218,20 @@ pub(crate) fn timeouts_of_node(context: &Context<'_>, node: &str, said: Requests
     timeouts(context, &levels_in_mesh(context, &node), said)
 }
 
+/// What of a request decides which instance of these nodes it goes to: the first that says so.
+pub(crate) fn hash<'a>(context: &Context<'_>, nodes: impl Iterator<Item = &'a str>, forward: &mut Forward) {
+    let snapshot = context.snapshot;
+    if snapshot.policies.is_empty() {
+        return;
+    }
+    let mut nodes = nodes.map(|node| Key::in_mesh(snapshot.name(), Kind::VirtualNode, node));
+    let found = nodes.find_map(|node| {
+        let (_, spec) = find::<policy::LoadBalancing>(snapshot, &levels_in_mesh(context, &node))?;
+        spec.algorithm.hashes().then(|| load_balancing::hash(spec))
+    });
+    forward.hash = found.unwrap_or_default();
+}
+
 /// Works policies into the cluster by which a node is called.
 pub(crate) fn govern_cluster(context: &mut Context<'_>, node: &str, cluster: &mut Cluster) {
     let snapshot = context.snapshot;
@@ -220,7 +241,7 @@ pub(crate) fn govern_cluster(context: &mut Context<'_>, node: &str, cluster: &mu
     let levels = levels_in_mesh(context, &Key::in_mesh(snapshot.name(), Kind::VirtualNode, node));
     let mut used = Vec::new();
     if let Some((policy, spec)) = find::<policy::LoadBalancing>(snapshot, &levels) {
-        cluster.balancing = balancing(spec);
+        load_balancing::apply(spec, cluster);
         used.push(policy.name.clone());
     }
     if let Some((policy, spec)) = find::<policy::CircuitBreaking>(snapshot, &levels) {
@@ -229,18 +250,6 @@ pub(crate) fn govern_cluster(context: &mut Context<'_>, node: &str, cluster: &mu
     }
     if !used.is_empty() {
         note(context, Governed::Cluster(cluster.name.clone()), &cluster.name, used);
-    }
-}
-
-fn balancing(spec: &policy::LoadBalancing) -> LoadBalancing {
-    match spec.algorithm {
-        policy::Algorithm::RoundRobin => LoadBalancing::RoundRobin,
-        policy::Algorithm::LeastRequest => LoadBalancing::LeastRequest {
-            choice_count: spec.choice_count.unwrap_or(2),
-            active_request_bias: 1.0,
-            full_scan: false,
-        },
-        policy::Algorithm::Random => LoadBalancing::Random,
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) fn http(
         let mut forward = forward(context, route, &levels, clusters);
         let (mirrors, mirrored_by) = policy::mirrors(context, &levels, client_policy);
         forward.mirrors = mirrors;
+        policy::hash(context, route.targets.iter().map(|target| target.node.key.name.as_str()), &mut forward);
         let rank = rank(priority, &matches, route.name);
         let mut made = selvedge_traffic::Route::new(route.name, matches, Action::Forward(forward));
         let mut policies = policy::govern(context, &levels, &mut made);

@@ -140,12 +140,51 @@ fn what_is_wrong_with_a_policy_is_told_with_its_path() {
         (
             "p",
             policy(route, "timeout", json!({"reqest": "5s"})),
-            "'spec.reqest', must be one of: request, idle",
+            "'spec.reqest', must be one of: request, idle, stream",
         ),
         ("p", policy(route, "timeout", json!({"request": "5"})), "'spec.request'"),
         ("p", policy(route, "timeout", json!({"request": 5})), "'spec.request'"),
         ("p", policy(route, "timeout", json!({})), "it sets no time-out"),
         ("p", policy(route, "timeut", json!({})), "accessLog, circuitBreaking"),
+        ("p", policy(route, "timeout", json!({"request": "1s", "stream": "2s"})), "'spec.stream'"),
+        ("p", policy(route, "retry", json!({"on": ["5xx"], "maxRetries": 1, "hedge": true})), "'spec.hedge'"),
+        (
+            "p",
+            policy("mesh/m", "loadBalancing", json!({"algorithm": "maglev"})),
+            "by which requests are alike",
+        ),
+        (
+            "p",
+            policy(
+                "mesh/m",
+                "loadBalancing",
+                json!({"algorithm": "random", "hash": [{"sourceIp": true}], "slowStart": {"window": "1s"}}),
+            ),
+            "'spec.slowStart'",
+        ),
+        (
+            "p",
+            policy(
+                "mesh/m",
+                "loadBalancing",
+                json!({"algorithm": "ringHash", "hash": [{"header": "a", "sourceIp": true}]}),
+            ),
+            "'spec.hash[0]'",
+        ),
+        (
+            "p",
+            policy(
+                "mesh/m",
+                "loadBalancing",
+                json!({"algorithm": "maglev", "tableSize": 65536, "hash": [{"sourceIp": true}]}),
+            ),
+            "a prime number",
+        ),
+        (
+            "p",
+            policy("mesh/m", "circuitBreaking", json!({"maxRetries": 1, "retryBudget": {}})),
+            "'spec.retryBudget'",
+        ),
         ("p", policy(route, "loadBalancing", json!({"algorithm": "random"})), "cannot govern a Route"),
         ("p", policy(route, "retry", json!({"on": ["5xx"], "maxRetries": 101})), "'spec.maxRetries'"),
         (

@@ -20,8 +20,20 @@ structure! {
         optional max_requests "maxRequests": u32 => &COUNT,
         /// Retries at once.
         optional max_retries "maxRetries": u32 => &COUNT,
+        /// Retries at once, measured by the requests under way, in the place of `maxRetries`.
+        optional retry_budget "retryBudget": RetryBudget,
         /// When an instance that fails is left out; replaces what the listener says.
         optional outlier "outlier": Outlier,
+    }
+}
+
+structure! {
+    /// Retries at once, measured by the requests under way.
+    pub struct RetryBudget {
+        /// Their share of the requests that are under way or wait; 20 unless told otherwise.
+        optional percent "percent": u32 => &PERCENT,
+        /// So many are always allowed; 3 unless told otherwise.
+        optional min_retries "minRetries": u32 => &COUNT,
     }
 }
 
@@ -40,11 +52,42 @@ structure! {
         optional max_ejection_time "maxEjectionTime": Span,
         /// The greatest share of instances that is left out, in percent; 10 unless told otherwise.
         optional max_ejection_percent "maxEjectionPercent": u32 => &PERCENT,
+        /// Instances that succeed much less often than the others.
+        optional success_rate "successRate": SuccessRate,
+        /// Instances that fail too large a share of their requests.
+        optional failure_percentage "failurePercentage": FailurePercentage,
+    }
+}
+
+structure! {
+    /// Instances that succeed much less often than the others, of an interval's requests.
+    pub struct SuccessRate {
+        /// So many instances must have had enough requests; 5 unless told otherwise.
+        optional min_hosts "minHosts": u32 => &COUNT,
+        /// Enough requests; 100 unless told otherwise.
+        optional min_requests "minRequests": u32 => &COUNT,
+        /// Thousandths of the standard deviation that an instance may stay below the mean; 1,900 unless told otherwise.
+        optional deviation_factor "deviationFactor": u32 => &COUNT,
+    }
+}
+
+structure! {
+    /// Instances that fail too large a share of an interval's requests.
+    pub struct FailurePercentage {
+        /// From this share on, in percent.
+        required threshold "threshold": u32 => &PERCENT,
+        /// So many instances must have had enough requests; 5 unless told otherwise.
+        optional min_hosts "minHosts": u32 => &COUNT,
+        /// Enough requests; 50 unless told otherwise.
+        optional min_requests "minRequests": u32 => &COUNT,
     }
 }
 
 impl Rules for CircuitBreaking {
     fn check(&self, found: &mut Violations) {
+        if self.retry_budget.is_some() && self.max_retries.is_some() {
+            found.rule("spec.retryBudget", "it takes the place of maxRetries: give one of them");
+        }
         let Some(outlier) = &self.outlier else { return };
         for (member, span) in [
             ("interval", outlier.interval),

@@ -22,6 +22,8 @@ structure! {
         required max_retries "maxRetries": u32 => &RETRIES,
         /// Bound of each try.
         optional per_try_timeout "perTryTimeout": Span,
+        /// A try beyond that bound is not given up: the next one runs beside it, and the first good answer wins.
+        optional hedge "hedge": bool,
         /// Statuses to try again, for `retriable-status-codes`.
         many status_codes "statusCodes": u16 => &CODES,
         /// How long to wait before a retry.
@@ -101,6 +103,9 @@ impl Rules for Retry {
                 "spec.statusCodes",
                 "statusCodes and the condition retriable-status-codes need each other",
             );
+        }
+        if self.hedge == Some(true) && self.per_try_timeout.is_none_or(|bound| bound.0.is_zero()) {
+            found.rule("spec.hedge", "it needs perTryTimeout");
         }
         if self.on.is_empty() && self.max_retries > 0 {
             found.rule("spec.on", "it names no condition");

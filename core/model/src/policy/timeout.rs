@@ -11,13 +11,18 @@ structure! {
         optional request "request": Span,
         /// How long a request may make no progress.
         optional idle "idle": Span,
+        /// From a stream's first byte to its last, both ways, in the place of `request`: for streams that are meant to last.
+        optional stream "stream": Span,
     }
 }
 
 impl Rules for Timeout {
     fn check(&self, found: &mut Violations) {
-        if *self == (Self { request: None, idle: None }) {
+        if *self == (Self { request: None, idle: None, stream: None }) {
             found.rule("spec", "it sets no time-out");
+        }
+        if self.request.is_some() && self.stream.is_some() {
+            found.rule("spec.stream", "it takes the place of request: give one of them");
         }
     }
 }

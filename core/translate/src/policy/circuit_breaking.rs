@@ -1,6 +1,8 @@
 //! Bounds towards a node, and when its instances are left out.
 
 use selvedge_model::policy::{CircuitBreaking, Outlier};
+use selvedge_traffic::circuit::RetryBudget;
+use selvedge_traffic::outlier::FailurePercentage;
 use selvedge_traffic::{CircuitBreakers, Cluster, OutlierDetection, SuccessRate, Thresholds};
 
 pub(super) fn apply(spec: &CircuitBreaking, cluster: &mut Cluster) {
@@ -10,6 +12,13 @@ pub(super) fn apply(spec: &CircuitBreaking, cluster: &mut Cluster) {
         pending_requests_max: spec.max_pending_requests.unwrap_or(unlimited.pending_requests_max),
         requests_max: spec.max_requests.unwrap_or(unlimited.requests_max),
         retries_max: spec.max_retries.unwrap_or(unlimited.retries_max),
+        retry_budget: spec.retry_budget.as_ref().map(|budget| {
+            let default = RetryBudget::default();
+            RetryBudget {
+                percent: budget.percent.map_or(default.percent, f64::from),
+                retries_min: budget.min_retries.unwrap_or(default.retries_min),
+            }
+        }),
         ..unlimited
     };
     cluster.circuit_breakers = CircuitBreakers { default: bounds, high: bounds };
@@ -36,7 +45,25 @@ fn detection(spec: &Outlier) -> OutlierDetection {
         max_ejection_time: spec.max_ejection_time.map_or(default.max_ejection_time, |span| span.0).max(base),
         max_ejection_percent: spec.max_ejection_percent.unwrap_or(default.max_ejection_percent),
         // What a policy does not ask for does not happen.
-        success_rate: SuccessRate { enforcing: 0, ..default.success_rate },
+        success_rate: match &spec.success_rate {
+            None => SuccessRate { enforcing: 0, ..default.success_rate },
+            Some(rate) => SuccessRate {
+                hosts_min: rate.min_hosts.unwrap_or(default.success_rate.hosts_min),
+                requests_min: rate.min_requests.unwrap_or(default.success_rate.requests_min),
+                deviation_factor: rate.deviation_factor.unwrap_or(default.success_rate.deviation_factor),
+                ..default.success_rate
+            },
+        },
+        failure_percentage: match &spec.failure_percentage {
+            None => default.failure_percentage,
+            Some(share) => FailurePercentage {
+                enforcing: 100,
+                threshold: share.threshold,
+                hosts_min: share.min_hosts.unwrap_or(default.failure_percentage.hosts_min),
+                requests_min: share.min_requests.unwrap_or(default.failure_percentage.requests_min),
+                ..default.failure_percentage
+            },
+        },
         ..default
     }
 }

@@ -82,7 +82,7 @@ pub(super) async fn attempt(
             Sent::Interrupted(Interrupt::Expired(Expired::PerTry))
                 if plan.timeouts.hedged && body.is_sent() =>
             {
-                plan.cluster.stats.upstream_rq_per_try_timeout.inc();
+                // It is not over: Envoy counts no time-out here either.
                 host.report(Outcome::TimedOut);
                 x.limits.connected(None);
                 let leave = std::mem::take(&mut plan.leave);
