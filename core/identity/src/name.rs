@@ -32,10 +32,10 @@ impl Names {
         }
     }
 
-    /// All of them, in a line: URIs, DNS names, e-mail addresses, addresses.
+    /// All of them, in a line: DNS names, URIs, e-mail addresses, addresses.
     pub fn line(&self) -> String {
         let ips = self.ips.iter().map(IpAddr::to_string);
-        let texts = self.uris.iter().chain(&self.dns).chain(&self.emails).cloned().chain(ips);
+        let texts = self.dns.iter().chain(&self.uris).chain(&self.emails).cloned().chain(ips);
         texts.collect::<Vec<_>>().join(", ")
     }
 }

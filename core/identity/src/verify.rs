@@ -176,6 +176,16 @@ impl Verifier {
             || !self.rules.spki_hashes.is_empty()
     }
 
+    /// Whether a client must show who it is even if its listener does not insist: rules that nobody keeps who keeps silent
+    /// (names, pins, SPIFFE identities) leave no choice. As Envoy has it.
+    pub fn is_demanding(&self) -> bool {
+        !matches!(self.trust, Trust::Any)
+            && (matches!(self.trust, Trust::Domains(_))
+                || !self.rules.names.is_empty()
+                || !self.rules.certificate_hashes.is_empty()
+                || !self.rules.spki_hashes.is_empty())
+    }
+
     /// Judges a peer that showed `leaf` and `intermediates`. `now` is in time since the Unix epoch.
     ///
     /// # Errors

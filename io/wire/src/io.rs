@@ -39,6 +39,18 @@ enum Content {
 const UNREAD_BYTES_MAX: usize = 96 * 1024;
 
 impl Io {
+    /// The socket, and the keys to write and to read with, of a client that from here on says what it likes.
+    #[cfg(test)]
+    pub(crate) fn dismantle(mut self) -> (TcpStream, crate::tls::Cipher, crate::tls::Cipher) {
+        use std::os::fd::AsFd;
+        let content = std::mem::replace(&mut self.content, Content::Plain(None));
+        let Content::Tls(session) = content else { panic!("no TLS is spoken") };
+        let (tx, rx) = session.into_keys();
+        let socket =
+            std::net::TcpStream::from(self.stream.as_fd().try_clone_to_owned().expect("a descriptor"));
+        (TcpStream::from_std(socket).expect("a socket"), tx, rx)
+    }
+
     pub fn new(stream: TcpStream, buffers: Buffers) -> Self {
         Self {
             stream,

@@ -14,6 +14,8 @@ mod facts;
 mod failure;
 mod handshake;
 pub mod hello;
+#[cfg(test)]
+mod hostile;
 mod material;
 mod provider;
 mod record;
@@ -29,6 +31,8 @@ pub use facts::{Facts, Tls};
 pub use failure::Failure;
 pub use handshake::{HANDSHAKE_TIMEOUT, accept, connect};
 pub use material::{Material, MaterialInvalid};
+#[cfg(test)]
+pub(crate) use record::Cipher;
 pub use secret::Secret;
 pub use secrets::{SecretInvalid, Secrets};
 pub use server::{ClientAuth, ServerContext, ServerSettings, ServerTls};

@@ -131,7 +131,13 @@ fn served(worker: Rc<Worker>, accepted: Accepted, opened: Opened) -> impl Future
     let io = Box::new(io);
     let kept = (!accepted.listener.loggers.is_empty()).then(|| (SystemTime::now(), Rc::clone(&peer)));
     async move {
+        let tls = peer.tls.clone();
         serve(worker, &chain, peer, io).await;
+        if let (Some(tls), Some(ssl)) = (tls, &accepted.listener.ssl)
+            && tls.is_broken.get()
+        {
+            ssl.failed(None);
+        }
         if let Some((start, peer)) = kept {
             record(&accepted.listener, &peer, start, accepted.since, None);
         }

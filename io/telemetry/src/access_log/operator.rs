@@ -15,6 +15,8 @@ pub(super) struct Operator {
 pub(super) enum Kind {
     Plain(Plain),
     StartTime(TimeFormat),
+    /// When the certificate of the peer of that side begins to count, or ends.
+    CertificateTime(Peer, Bound, TimeFormat),
     EmitTime(TimeFormat),
     Request(Header),
     Response(Header),
@@ -160,7 +162,6 @@ plain! {
     "UPSTREAM_PEER_CERT" => UpstreamPeerCert,
     "UPSTREAM_LOCAL_URI_SAN" => UpstreamLocalUriSan,
     "UPSTREAM_LOCAL_DNS_SAN" => UpstreamLocalDnsSan,
-    "UPSTREAM_LOCAL_SUBJECT" => UpstreamLocalSubject,
     "LOCAL_REPLY_BODY" => LocalReplyBody,
     "ROUTE_NAME" => RouteName,
     "CONNECTION_ID" => ConnectionId,
@@ -175,10 +176,8 @@ plain! {
 }
 
 /// Operators of TLS, tracing, metadata and filters that this proxy does not run: known, without a value.
-const ABSENT: [&str; 20] = [
+const ABSENT: [&str; 18] = [
     "UPSTREAM_TLS_SESSION_ID",
-    "DOWNSTREAM_PEER_CERT_V_START",
-    "DOWNSTREAM_PEER_CERT_V_END",
     "DOWNSTREAM_TLS_SESSION_ID",
     "DOWNSTREAM_DETECTED_CLOSE_TYPE",
     "UPSTREAM_DETECTED_CLOSE_TYPE",
@@ -197,6 +196,20 @@ const ABSENT: [&str; 20] = [
     "CEL",
     "COALESCE",
 ];
+
+/// Who shows a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    Client,
+    Host,
+}
+
+/// An end of a certificate's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bound {
+    Begin,
+    End,
+}
 
 /// Parses what stands between two percent signs.
 pub(super) fn parse(text: &str) -> Result<Operator, FormatError> {
@@ -230,6 +243,10 @@ fn kind(name: &str, arguments: Option<&str>) -> Option<Kind> {
         ("START_TIME" | "START_TIME_LOCAL", format) => {
             Kind::StartTime(TimeFormat::parse(format.unwrap_or(""))?)
         }
+        ("DOWNSTREAM_PEER_CERT_V_START", format) => certificate_time(Peer::Client, Bound::Begin, format)?,
+        ("DOWNSTREAM_PEER_CERT_V_END", format) => certificate_time(Peer::Client, Bound::End, format)?,
+        ("UPSTREAM_PEER_CERT_V_START", format) => certificate_time(Peer::Host, Bound::Begin, format)?,
+        ("UPSTREAM_PEER_CERT_V_END", format) => certificate_time(Peer::Host, Bound::End, format)?,
         ("EMIT_TIME" | "EMIT_TIME_LOCAL", format) => Kind::EmitTime(TimeFormat::parse(format.unwrap_or(""))?),
         ("REQ" | "REQUEST_HEADER", Some(header)) => Kind::Request(self::header(header)?),
         ("RESP" | "RESPONSE_HEADER", Some(header)) => Kind::Response(self::header(header)?),
@@ -245,6 +262,10 @@ fn kind(name: &str, arguments: Option<&str>) -> Option<Kind> {
         (name, _) if ABSENT.contains(&name) => Kind::Absent,
         _ => return None,
     })
+}
+
+fn certificate_time(peer: Peer, bound: Bound, format: Option<&str>) -> Option<Kind> {
+    Some(Kind::CertificateTime(peer, bound, TimeFormat::parse(format.unwrap_or(""))?))
 }
 
 /// `X?Y`: Y if X is absent.

@@ -8,6 +8,9 @@ pub trait TlsSource {
     /// By OpenSSL's name.
     fn cipher(&self) -> &str;
 
+    /// When a certificate begins and ends to count, in seconds since 1970.
+    fn validity(&self, whose: Whose) -> Option<(i64, i64)>;
+
     /// Appends a fact about a certificate; whether there is one.
     fn write(&self, whose: Whose, fact: CertificateFact, out: &mut Vec<u8>) -> bool;
 }

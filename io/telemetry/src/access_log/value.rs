@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use super::operator::{Header, Kind, Operator, Original, Plain, Point, Unit};
+use super::operator::{Bound, Header, Kind, Operator, Original, Peer, Plain, Point, Unit};
 use super::record::{HeaderSource, Record, RecordKind};
 use super::tls::{CertificateFact, TlsSource, Whose};
 use crate::{ResponseFlags, grpc};
@@ -39,6 +39,19 @@ fn write_kind(kind: &Kind, record: &Record<'_>, out: &mut Vec<u8>) -> Written {
             }
             None => Written::Missing,
         },
+        Kind::CertificateTime(peer, bound, format) => {
+            let tls = match peer {
+                Peer::Client => record.downstream_tls,
+                Peer::Host => record.upstream_tls,
+            };
+            let Some((begin, end)) = tls.and_then(|tls| tls.validity(Whose::Peer)) else {
+                return Written::Missing;
+            };
+            let seconds = if *bound == Bound::Begin { begin } else { end };
+            let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+            format.write(SystemTime::UNIX_EPOCH + since, out);
+            Written::Text
+        }
         Kind::EmitTime(format) => {
             format.write(SystemTime::now(), out);
             Written::Text
@@ -105,9 +118,6 @@ fn write_plain(plain: Plain, record: &Record<'_>, out: &mut Vec<u8>) -> Written 
         }
         Plain::UpstreamLocalDnsSan => {
             certificate(record.upstream_tls, Whose::Local, CertificateFact::DnsNames, out)
-        }
-        Plain::UpstreamLocalSubject => {
-            certificate(record.upstream_tls, Whose::Local, CertificateFact::Subject, out)
         }
         Plain::DownstreamPeerIpSan => {
             certificate(record.downstream_tls, Whose::Peer, CertificateFact::Addresses, out)

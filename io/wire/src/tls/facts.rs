@@ -1,5 +1,6 @@
 //! What a handshake settled.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use rustls::{CipherSuite, CommonState, HandshakeKind, NamedGroup, ProtocolVersion, SignatureScheme};
@@ -29,6 +30,8 @@ pub struct Facts {
     pub local: Option<Arc<Certificate>>,
     /// Which edition of the listener's or cluster's secrets was used; it rises with each rotation.
     pub edition: u64,
+    /// The peer broke the protocol after the handshake.
+    pub is_broken: Cell<bool>,
 }
 
 /// A version of the protocol.
@@ -71,6 +74,7 @@ impl Facts {
             verified: false,
             local,
             edition,
+            is_broken: Cell::new(false),
         }
     }
 }
@@ -137,6 +141,14 @@ impl TlsSource for Facts {
 
     fn cipher(&self) -> &str {
         self.cipher
+    }
+
+    fn validity(&self, whose: Whose) -> Option<(i64, i64)> {
+        let certificate = match whose {
+            Whose::Peer => &self.peer,
+            Whose::Local => &self.local,
+        };
+        certificate.as_ref().map(|certificate| (certificate.not_before, certificate.not_after))
     }
 
     fn write(&self, whose: Whose, fact: CertificateFact, out: &mut Vec<u8>) -> bool {

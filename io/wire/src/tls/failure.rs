@@ -80,17 +80,23 @@ fn verify(text: String) -> (u32, String, String) {
     (125, "CERTIFICATE_VERIFY_FAILED".to_owned(), format!("verify cert failed: {text}"))
 }
 
+/// As Envoy words what its library says of a chain; which certificate was at fault we do not know.
+fn of_chain(distrust: &Distrust) -> String {
+    format!("X509_verify_cert: certificate verification error at depth 0: {distrust}")
+}
+
 fn of_tls(error: &Error) -> (u32, String, String) {
     let plain = |reason, name: &str| (reason, name.to_owned(), String::new());
     match error {
         Error::NoCertificatesPresented => plain(192, "PEER_DID_NOT_RETURN_A_CERTIFICATE"),
         Error::InvalidCertificate(CertificateError::BadSignature) => plain(123, "BAD_SIGNATURE"),
         Error::InvalidCertificate(error) => verify(match (distrust(error), error) {
-            (Some(distrust), _) => distrust.to_string(),
-            (None, CertificateError::Expired) => Distrust::Expired.to_string(),
-            (None, CertificateError::NotValidYet) => Distrust::NotYetValid.to_string(),
-            (None, CertificateError::Revoked) => Distrust::Revoked.to_string(),
-            (None, CertificateError::UnknownIssuer) => Distrust::UnknownIssuer.to_string(),
+            (Some(distrust @ (Distrust::Name(_) | Distrust::Pin)), _) => distrust.to_string(),
+            (Some(distrust), _) => of_chain(distrust),
+            (None, CertificateError::Expired) => of_chain(&Distrust::Expired),
+            (None, CertificateError::NotValidYet) => of_chain(&Distrust::NotYetValid),
+            (None, CertificateError::Revoked) => of_chain(&Distrust::Revoked),
+            (None, CertificateError::UnknownIssuer) => of_chain(&Distrust::UnknownIssuer),
             (None, other) => other.to_string(),
         }),
         Error::AlertReceived(alert) => {
@@ -162,6 +168,13 @@ mod tests {
                 "TLS_error:|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:verify cert failed: \
                  SAN matcher, certificate SANs are [a, b]:TLS_error_end",
                 Some(Unverified::Name),
+            ),
+            (
+                Failure::Tls(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
+                "TLS_error:|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:verify cert failed: \
+                 X509_verify_cert: certificate verification error at depth 0: unable to get local issuer certificate\
+                 :TLS_error_end",
+                Some(Unverified::Chain),
             ),
             (
                 Failure::PlainHttp,

@@ -16,7 +16,7 @@ use tokio::io::AsyncWrite;
 
 use super::facts::{Facts, Tls};
 use super::failure::Failure;
-use super::hello::{self, Hello, Inspected};
+use super::hello::{self, HELLO_BYTES_MAX, Hello, Inspected};
 use super::record::Cipher;
 use super::session::{Kernel, Session};
 use super::verify::take_scheme;
@@ -29,6 +29,11 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes that a peer may send in a handshake.
 const HANDSHAKE_BYTES_MAX: u64 = 256 * 1024;
 
+/// Content type and codes of alerts (RFC 8446 §5.1 and §6).
+const ALERT: u8 = 21;
+const HANDSHAKE_FAILURE: u8 = 40;
+const CERTIFICATE_REQUIRED: u8 = 116;
+
 /// Answers a client; `io` is encrypted afterwards.
 ///
 /// # Errors
@@ -37,6 +42,9 @@ pub async fn accept(io: &mut Io, context: &ServerContext) -> Result<(), Failure>
     let hello = match hello::read(io).await? {
         None => return Err(Failure::Closed),
         Some(Inspected::Tls(hello)) => hello,
+        Some(_) if io.unread().len() > HELLO_BYTES_MAX => {
+            return Err(Failure::Tls(Error::General("the client's first message is too long".into())));
+        }
         // rustls knows the right alert for whatever else calls itself TLS.
         Some(Inspected::Plain | Inspected::Undecided) if io.unread().first() == Some(&22) => Hello::default(),
         Some(_) => return Err(if is_http(io.unread()) { Failure::PlainHttp } else { Failure::NotTls }),
@@ -218,11 +226,15 @@ async fn drive(io: &mut Io, connection: &mut impl Handshake) -> Result<Driven, F
                 }
             }
             Err(error) => {
-                // The alert that tells the peer why stands in the queue.
-                while let (discard, Ok(Turn::Again)) =
-                    connection.turn(io.unread_mut(), &mut output, &mut early)
+                // The alert that tells the peer why is next in the queue. One turn and no more: with another, what was
+                // wrong would be looked at again.
+                let _ = connection.turn(io.unread_mut(), &mut output, &mut early);
+                // rustls tells a client of 1.2, too, that a certificate is required; that version knows no such alert
+                // (RFC 5246 §7.4.6 has handshake_failure).
+                if let Some([ALERT, 3, _, 0, 2, 2, code @ CERTIFICATE_REQUIRED]) =
+                    output.last_chunk_mut::<7>()
                 {
-                    io.consume(discard);
+                    *code = HANDSHAKE_FAILURE;
                 }
                 let _ = write(io, &mut output).await;
                 return Err(Failure::Tls(error));

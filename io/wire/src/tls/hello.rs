@@ -5,7 +5,7 @@ use std::io;
 
 use crate::io::Io;
 
-/// The longest ClientHello that is looked at, over all its records (Envoy's `max_client_hello_size`).
+/// The longest ClientHello that is looked at, with the headers of all its records (Envoy's `max_client_hello_size`).
 pub const HELLO_BYTES_MAX: usize = 16 * 1024;
 
 /// What a client asks for.
@@ -46,6 +46,14 @@ pub async fn read(io: &mut Io) -> io::Result<Option<Inspected>> {
 /// Looks at the first bytes of a connection. What begins like TLS and then is not – too long, or cut in a way that
 /// nobody could read – is [`Inspected::Plain`], as Envoy has it.
 pub fn inspect(bytes: &[u8]) -> Inspected {
+    match look(bytes) {
+        // However finely it is cut: nobody is listened to for longer.
+        Inspected::Undecided if bytes.len() > HELLO_BYTES_MAX => Inspected::Plain,
+        seen => seen,
+    }
+}
+
+fn look(bytes: &[u8]) -> Inspected {
     let mut message = Vec::new();
     let mut rest = bytes;
     loop {
@@ -217,6 +225,18 @@ mod tests {
                 assert_eq!(inspect(&bytes[..end]), Inspected::Undecided, "{size} {end}");
             }
             assert_eq!(inspect(&bytes), Inspected::Tls(expected.clone()), "{size}");
+        }
+    }
+
+    #[test]
+    fn a_hello_that_never_ends_is_plain_however_it_is_cut() {
+        for size in [1, 100, 16_384] {
+            let mut message = example();
+            message[1..4].copy_from_slice(&[0, 0x3f, 0xff]);
+            message.resize(4 + 0x3fff, 0);
+            let bytes = records(&message, size);
+            assert_eq!(inspect(&bytes[..1000]), Inspected::Undecided, "{size}");
+            assert_eq!(inspect(&bytes[..HELLO_BYTES_MAX + 1]), Inspected::Plain, "{size}");
         }
     }
 

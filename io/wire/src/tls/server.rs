@@ -26,7 +26,7 @@ pub struct ServerSettings {
 /// Whether clients must say who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
-    /// Asked only if there is something to verify them by; they may keep silent.
+    /// Asked only if there is something to verify them by; they may keep silent unless the rules name somebody.
     Optional,
     Required,
 }
@@ -94,7 +94,8 @@ impl ServerContext {
         let versions = provider::versions(settings.tls12, settings.tls13);
         let builder = ServerConfig::builder_with_provider(Arc::clone(provider::provider()))
             .with_protocol_versions(&versions)?;
-        let mandatory = settings.client_auth == ClientAuth::Required;
+        let mandatory = settings.client_auth == ClientAuth::Required
+            || verifier.as_ref().is_some_and(|verifier| verifier.is_demanding());
         let asking = mandatory || verifier.as_ref().is_some_and(|verifier| verifier.is_asking());
         let builder = match &verifier {
             Some(verifier) if asking => {

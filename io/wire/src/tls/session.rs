@@ -71,6 +71,12 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
+    /// The keys of a client that from here on says what it likes.
+    #[cfg(test)]
+    pub(crate) fn into_keys(self) -> (Cipher, Cipher) {
+        (self.tx, self.rx)
+    }
+
     /// Takes over from a handshake. `early` are bytes that were opened during it, `rest` records that follow.
     pub(super) fn new(
         facts: Facts,
@@ -451,6 +457,7 @@ impl Session {
         error: RecordError,
     ) -> io::Error {
         self.ended = true;
+        self.facts.is_broken.set(true);
         self.sealed = (self.plain.1, self.plain.1);
         let alert = match error {
             RecordError::TooLong => RECORD_OVERFLOW,

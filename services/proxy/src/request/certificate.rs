@@ -51,7 +51,8 @@ fn element(config: &ClientCertificate, tls: &Facts) -> String {
         parts.push(format!("Cert=\"{}\"", peer.pem_encoded()));
     }
     if config.subject {
-        parts.push(format!("Subject=\"{}\"", peer.subject.replace('\\', "\\\\").replace('"', "\\\"")));
+        // RFC 2253 has put a backslash before quotation marks and backslashes already.
+        parts.push(format!("Subject=\"{}\"", peer.subject));
     }
     if config.uri {
         match peer.names.uris.as_slice() {

@@ -8,6 +8,7 @@ mod agent;
 #[path = "../path/authority.rs"]
 mod authority;
 mod authorization;
+mod certificates;
 #[allow(dead_code, reason = "shared with the tests of discovery")]
 #[path = "../run/control_plane.rs"]
 mod control_plane;

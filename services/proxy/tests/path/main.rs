@@ -23,6 +23,7 @@ mod retries;
 mod shutdown;
 mod slow;
 mod tls;
+mod tls_hostile;
 mod tracing;
 mod tunnels;
 mod upstream;
