@@ -6,6 +6,8 @@
 mod frames;
 mod http1;
 mod http2;
+mod jwt;
+mod tls;
 mod xds;
 
 /// A place where strangers' bytes arrive.
@@ -23,6 +25,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "http1-path", run: http1::path },
     Target { name: "http2-frames", run: frames::frames },
     Target { name: "http2-server", run: http2::server },
+    Target { name: "jwt-token", run: jwt::token },
+    Target { name: "tls-hello", run: tls::hello },
     Target { name: "xds-decode", run: xds::decode },
 ];
 

@@ -103,7 +103,10 @@ const ROOMS: &[Room] = &[
     room("selvedge-sim", &[EVERY_ROOM]),
     // === beside the house: they see it from outside only, through the binary ===
     room("selvedge-differential", &[]),
-    room("selvedge-fuzz", &["selvedge-http", "selvedge-wire", "selvedge-xds", "selvedge-traffic"]),
+    room(
+        "selvedge-fuzz",
+        &["selvedge-http", "selvedge-jwt", "selvedge-wire", "selvedge-xds", "selvedge-traffic"],
+    ),
     room("selvedge-bench", &["selvedge-query", "selvedge-differential"]),
     room("xtask", &[]),
 ];
