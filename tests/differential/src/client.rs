@@ -4,6 +4,7 @@ mod coding;
 mod http;
 mod http2;
 mod raw;
+mod tls;
 mod websocket;
 
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::http1::Headers;
-use crate::scenario::{ClientSpeaks, Step};
+use crate::scenario::{ClientSpeaks, ClientTls, Step};
 
 /// Longest that one exchange may take: longer than App Mesh's default timeout of 15 seconds.
 const EXCHANGE_MAX: Duration = Duration::from_secs(25);
@@ -60,7 +61,7 @@ pub async fn perform(step: &Step, target: SocketAddr) -> Result<Vec<Answered>> {
         if started >= step.parallel.max(1) {
             answers.extend(waiting.join_next().await.transpose()?.transpose()?);
         }
-        waiting.spawn(one(request.clone(), step.speaks, target));
+        waiting.spawn(one(request.clone(), step.speaks, step.tls.clone(), target));
     }
     while let Some(answer) = waiting.join_next().await {
         answers.push(answer??);
@@ -68,10 +69,18 @@ pub async fn perform(step: &Step, target: SocketAddr) -> Result<Vec<Answered>> {
     Ok(answers)
 }
 
-async fn one(request: Request, speaks: ClientSpeaks, target: SocketAddr) -> Result<Answered> {
+async fn one(
+    request: Request,
+    speaks: ClientSpeaks,
+    tls: Option<ClientTls>,
+    target: SocketAddr,
+) -> Result<Answered> {
     let patience = request.leave_after.unwrap_or(EXCHANGE_MAX);
     let leaves = request.leave_after.is_some();
     let exchange = async {
+        if let Some(tls) = &tls {
+            return tls::exchange(target, &request, tls).await;
+        }
         match speaks {
             ClientSpeaks::Http => http::exchange(target, &request).await,
             ClientSpeaks::Http2 | ClientSpeaks::Grpc => http2::exchange(target, &request).await,

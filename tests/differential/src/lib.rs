@@ -8,6 +8,7 @@
 
 pub mod access_log;
 pub mod app;
+pub mod certificates;
 pub mod client;
 pub mod compare;
 pub mod control;

@@ -11,6 +11,8 @@ use serde_json::Value;
 #[derive(Clone, Debug, Default)]
 pub struct Placeholders {
     ports: IndexMap<String, u16>,
+    /// Where the certificates are; `$certs` stands for it.
+    certs: Option<String>,
 }
 
 // === impl Placeholders ===
@@ -19,6 +21,11 @@ impl Placeholders {
     /// Lets `name` stand for `port`.
     pub fn insert(&mut self, name: impl Into<String>, port: u16) {
         self.ports.insert(name.into(), port);
+    }
+
+    /// Lets `$certs` stand for a folder.
+    pub fn set_certs(&mut self, folder: &std::path::Path) {
+        self.certs = Some(folder.display().to_string());
     }
 
     /// The port that `name` stands for.
@@ -53,9 +60,10 @@ impl Placeholders {
     pub fn fill_text(&self, text: &str) -> String {
         let mut names: Vec<&String> = self.ports.keys().collect();
         names.sort_by_key(|name| std::cmp::Reverse(name.len()));
-        names.into_iter().fold(text.to_owned(), |text, name| {
-            text.replace(&format!("${name}"), &self.ports[name].to_string())
-        })
+        let text = self.certs.as_ref().map_or_else(|| text.to_owned(), |certs| text.replace("$certs", certs));
+        names
+            .into_iter()
+            .fold(text, |text, name| text.replace(&format!("${name}"), &self.ports[name].to_string()))
     }
 
     /// Replaces each number that stands alone in `text` and is the port of a name by `$name`; a port that no name

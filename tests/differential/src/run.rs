@@ -11,11 +11,12 @@ use tokio::time::sleep;
 
 use crate::access_log::Reader;
 use crate::app::App;
+use crate::certificates;
 use crate::client;
 use crate::control::Control;
 use crate::observation::Observation;
 use crate::placeholder::Placeholders;
-use crate::scenario::{Scenario, Step, Suite, Wait};
+use crate::scenario::{ClientTls, Scenario, Step, Suite, Wait};
 use crate::sidecar::{Plane, Sidecar, Start};
 use crate::stats::{self, Selection, Stats};
 
@@ -79,6 +80,9 @@ impl Stage {
             placeholders.insert(name, app.port);
             apps.push(app);
         }
+        let certs = folder.join("certs");
+        certificates::write(&suite.authorities, &certs)?;
+        placeholders.set_certs(&certs);
         let control = Control::start(folder).await?;
         control.create(&suite.mesh, &placeholders).await?;
         let mut sidecars = IndexMap::new();
@@ -182,6 +186,10 @@ impl Stage {
             raw: fill(&step.raw),
             to: fill(&step.to),
             headers: step.headers.iter().map(pair).collect(),
+            tls: step
+                .tls
+                .as_ref()
+                .map(|tls| ClientTls { certificate: fill(&tls.certificate), ..tls.clone() }),
             ..step.clone()
         }
     }

@@ -8,6 +8,8 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::certificates::Authorities;
+
 /// One file: a mesh, what stands in it, and the scenarios that play on it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -20,6 +22,9 @@ pub struct Suite {
     /// The applications, by name; each name is a placeholder for its port.
     #[serde(default)]
     pub apps: IndexMap<String, App>,
+    /// Certificates by authority and name, in files below `$certs`: `AUTHORITY.pem`, `AUTHORITY.NAME.pem` and `.key`.
+    #[serde(default)]
+    pub authorities: Authorities,
     pub mesh: Mesh,
     pub sidecars: IndexMap<String, Sidecar>,
     pub scenarios: Vec<Scenario>,
@@ -162,6 +167,8 @@ pub struct Step {
     pub via: Option<String>,
     #[serde(default)]
     pub speaks: ClientSpeaks,
+    /// Speaks TLS; HTTP/1.1 alone.
+    pub tls: Option<ClientTls>,
     /// Pairs, so that a name may come twice.
     #[serde(default)]
     pub headers: Vec<(String, String)>,
@@ -185,6 +192,18 @@ pub struct Step {
     pub quiet_ms: u64,
     #[serde(default)]
     pub expect: Expectation,
+}
+
+/// How the client speaks TLS.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClientTls {
+    /// The server's name.
+    pub sni: String,
+    /// What the client shows: `$certs/AUTHORITY.NAME`.
+    pub certificate: Option<String>,
+    /// `1.2` or `1.3` alone; `1.1` as well.
+    pub version: Option<String>,
 }
 
 /// What the client speaks.
