@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::work::{Job, Speaks};
-use crate::{http2, tcp};
+use crate::{http2, tcp, tls};
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -19,8 +19,8 @@ pub(crate) struct Done {
 }
 
 /// One client connection.
-struct Client {
-    stream: TcpStream,
+pub(crate) struct Client<S = TcpStream> {
+    stream: S,
     request: Vec<u8>,
     answer_body_len: usize,
     buffer: Vec<u8>,
@@ -43,6 +43,12 @@ pub(crate) async fn run(job: &Job, time: Duration) -> Result<Done> {
             connections.spawn(tcp::work(job.clone(), begun, time));
         }),
         Speaks::Http2 => done.latencies = http2::run(job, begun, time).await?,
+        Speaks::Tls => (0..job.connections).for_each(|_| {
+            connections.spawn(tls::keep(job.clone(), begun, time));
+        }),
+        Speaks::Handshakes => (0..job.connections).for_each(|_| {
+            connections.spawn(tls::shake(job.clone(), begun, time));
+        }),
     }
     while let Some(latencies) = connections.join_next().await {
         done.latencies.extend(latencies??);
@@ -66,6 +72,7 @@ pub(crate) async fn repeat(job: &Job, count: usize) -> Result<()> {
         }
         Speaks::Http2 => http2::repeat(job, count).await,
         Speaks::Tcp => bail!("TCP has no requests to count"),
+        Speaks::Tls | Speaks::Handshakes => bail!("what is encrypted is not counted"),
     }
 }
 
@@ -109,11 +116,17 @@ impl Client {
     async fn connect(job: &Job) -> Result<Self> {
         let stream = TcpStream::connect(job.target).await.context("failed to connect")?;
         stream.set_nodelay(true)?;
+        Ok(Self::over(stream, job))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub(crate) fn over(stream: S, job: &Job) -> Self {
         let buffer = vec![0; job.work.answer_body_len + 16 * 1024];
-        Ok(Self { stream, request: job.work.request(), answer_body_len: job.work.answer_body_len, buffer })
+        Self { stream, request: job.work.request(), answer_body_len: job.work.answer_body_len, buffer }
     }
 
-    async fn exchange(&mut self) -> Result<()> {
+    pub(crate) async fn exchange(&mut self) -> Result<()> {
         self.stream.write_all(&self.request).await.context("failed to send")?;
         let mut filled = 0;
         let body_at = loop {
@@ -167,7 +180,8 @@ mod tests {
 
     #[tokio::test]
     async fn http2_grpc_and_tcp_are_worked_without_a_proxy_too() {
-        for work in WORKS.iter().filter(|work| work.upstream != Upstream::Http1) {
+        let by_itself = |work: &&crate::work::Work| matches!(work.upstream, Upstream::Http2 | Upstream::Tcp);
+        for work in WORKS.iter().filter(by_itself) {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let target = listener.local_addr().unwrap();
             let _server = match work.upstream {

@@ -14,6 +14,7 @@ mod peer;
 mod registry;
 mod report;
 mod tcp;
+mod tls;
 mod upstream;
 mod work;
 mod workflow;
@@ -30,7 +31,7 @@ use tokio::net::TcpListener;
 use measure::{Memory, Sample};
 use peer::{Kind, Peer, Setup, Upstreams};
 use report::{MemoryRow, Row, ScrapeRow};
-use work::{Job, Upstream, WORKS, Work};
+use work::{Job, WORKS, Work};
 
 #[derive(Clone, Debug, Parser)]
 #[command(about = "Runs the same work through each proxy and prints what it cost")]
@@ -89,13 +90,9 @@ async fn run(arguments: &Arguments) -> Result<()> {
     let folder = place::repository_root().join("target/bench");
     let named = |names: &[String], name: &str| names.is_empty() || names.iter().any(|other| other == name);
     let mut sections = Vec::new();
-    for kind in [Kind::Http, Kind::Tcp] {
-        let works: Vec<&Work> = WORKS
-            .iter()
-            .filter(|work| {
-                named(&arguments.work, work.name) && (work.upstream == Upstream::Tcp) == (kind == Kind::Tcp)
-            })
-            .collect();
+    for kind in Kind::ALL {
+        let works: Vec<&Work> =
+            WORKS.iter().filter(|work| named(&arguments.work, work.name) && Kind::of(work) == kind).collect();
         let memory = kind == Kind::Http && named(&arguments.work, "memory");
         if works.is_empty() && !memory {
             continue;
@@ -103,8 +100,8 @@ async fn run(arguments: &Arguments) -> Result<()> {
         let setup = Setup { folder: &folder, kind, upstreams, services: mesh::SERVICES };
         let peers = peer::start_all(setup, |name| named(&arguments.peer, name)).await?;
         ensure!(!peers.is_empty(), "no peer is called {:?}", arguments.peer);
-        for peer in &peers {
-            measure::pin(peer.process_id(), CORES[0])?;
+        for id in peers.iter().flat_map(Peer::process_ids) {
+            measure::pin(*id, CORES[0])?;
         }
         if memory {
             let rows = self::memory(&peers, arguments).await?;
@@ -195,8 +192,9 @@ async fn rounds(peers: &[&Peer], work: &Work, arguments: &Arguments) -> Result<V
 async fn measure(peer: &Peer, work: &Work, arguments: &Arguments) -> Result<Sample> {
     let job = Job { work: *work, target: peer.address(work), connections: arguments.connections };
     load::run(&job, Duration::from_secs(1)).await?;
-    let before = measure::cpu(peer.process_id())?;
+    let spent = || peer.process_ids().iter().map(|id| measure::cpu(*id)).sum::<Result<Duration>>();
+    let before = spent()?;
     let done = load::run(&job, Duration::from_secs(arguments.seconds)).await?;
-    let cpu = measure::cpu(peer.process_id())?.saturating_sub(before);
+    let cpu = spent()?.saturating_sub(before);
     Ok(Sample::new(&done, cpu, measure::memory(peer.process_id())?))
 }

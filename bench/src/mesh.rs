@@ -1,5 +1,6 @@
 //! The mesh that our proxy and Envoy carry while they are measured: a full one, of which one service is asked.
 
+use selvedge_differential::certificates::{Authorities, Issued};
 use selvedge_differential::scenario::Mesh;
 use serde_json::json;
 
@@ -13,6 +14,51 @@ pub(crate) const CALLER: &str = "caller";
 pub(crate) const TCP_CALLER: &str = "tcp-caller";
 /// A service that speaks HTTP/2.
 pub(crate) const HTTP2_AUTHORITY: &str = "http2.mesh.local";
+
+/// A service behind a listener with TLS, the node that has it, and one that calls it, each knowing the other.
+pub(crate) const TLS_AUTHORITY: &str = "tls.mesh.local";
+pub(crate) const TLS_SERVER: &str = "tls-server";
+pub(crate) const TLS_CALLER: &str = "tls-caller";
+/// The port of its listener; where that really is, its sidecar says.
+pub(crate) const TLS_PORT: u16 = 8443;
+
+/// What the mesh's TLS shows, and whom it believes.
+pub(crate) fn authorities() -> Authorities {
+    let issued = |name: &str| Issued {
+        dns: vec![format!("{name}.mesh.local")],
+        uri: vec![format!("spiffe://mesh.local/{name}")],
+        expired: false,
+    };
+    let all = [("server".to_owned(), issued("server")), ("caller".to_owned(), issued("caller"))];
+    Authorities::from([("mesh".to_owned(), all.into_iter().collect())])
+}
+
+/// Adds what speaks TLS; its listener asks callers who they are if `mutual`.
+pub(crate) fn add_tls(mesh: &mut Mesh, mutual: bool) {
+    let file = |name: &str| {
+        json!({"file": {
+            "certificateChain": format!("$certs/mesh.{name}.pem"),
+            "privateKey": format!("$certs/mesh.{name}.key"),
+        }})
+    };
+    let trust = json!({"file": {"certificateChain": "$certs/mesh.pem"}});
+    let names = |name: &str| json!({"match": {"exact": [name]}});
+    let mut tls = json!({"mode": "STRICT", "certificate": file("server")});
+    if mutual {
+        tls["validation"] =
+            json!({"trust": trust, "subjectAlternativeNames": names("spiffe://mesh.local/caller")});
+    }
+    let listener = json!({"portMapping": {"port": TLS_PORT, "protocol": "http"}, "tls": tls});
+    mesh.virtual_nodes.insert(TLS_SERVER.to_owned(), json!({"listeners": [listener]}));
+    let provider = json!({"provider": {"virtualNode": {"virtualNodeName": TLS_SERVER}}});
+    mesh.virtual_services.insert(TLS_AUTHORITY.to_owned(), provider);
+    let policy = json!({"tls": {
+        "certificate": file("caller"),
+        "validation": {"trust": trust, "subjectAlternativeNames": names("server.mesh.local")},
+    }});
+    let backend = json!({"virtualService": {"virtualServiceName": TLS_AUTHORITY, "clientPolicy": policy}});
+    mesh.virtual_nodes.insert(TLS_CALLER.to_owned(), json!({"backends": [backend]}));
+}
 
 /// Where the upstreams listen.
 #[derive(Clone, Copy, Debug)]

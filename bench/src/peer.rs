@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use selvedge_differential::control::Control;
-use selvedge_differential::place;
 use selvedge_differential::placeholder::Placeholders;
 use selvedge_differential::sidecar::{Plane, Sidecar, Start};
+use selvedge_differential::{certificates, place};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::sleep;
@@ -26,7 +26,7 @@ pub(crate) struct Peer {
     http2_address: SocketAddr,
     /// Where its statistics are, if it has Envoy's.
     pub(crate) admin: Option<SocketAddr>,
-    process_id: u32,
+    process_ids: Vec<u32>,
     _running: Running,
 }
 
@@ -35,6 +35,22 @@ pub(crate) struct Peer {
 pub(crate) enum Kind {
     Http,
     Tcp,
+    Tls,
+    MutualTls,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 4] = [Self::Http, Self::Tcp, Self::Tls, Self::MutualTls];
+
+    /// What does `work`.
+    pub(crate) fn of(work: &Work) -> Self {
+        match work.upstream {
+            Upstream::Http1 | Upstream::Http2 => Self::Http,
+            Upstream::Tcp => Self::Tcp,
+            Upstream::BehindTls => Self::Tls,
+            Upstream::BehindMutualTls => Self::MutualTls,
+        }
+    }
 }
 
 /// Where the upstreams listen.
@@ -59,7 +75,7 @@ pub(crate) struct Setup<'a> {
 enum Running {
     /// With the control plane that feeds it.
     Mesh {
-        _sidecar: Box<Sidecar>,
+        _sidecars: Vec<Sidecar>,
         _control: Control,
     },
     Plain {
@@ -84,8 +100,14 @@ impl Peer {
         self.name != "nginx" || (work.upstream == Upstream::Http1 && work.speaks == Speaks::Http1)
     }
 
+    /// Of the process that clients talk to.
     pub(crate) fn process_id(&self) -> u32 {
-        self.process_id
+        self.process_ids[0]
+    }
+
+    /// Of all that do the work.
+    pub(crate) fn process_ids(&self) -> &[u32] {
+        &self.process_ids
     }
 }
 
@@ -120,20 +142,39 @@ async fn sidecar(name: &'static str, plane: Plane, folder: &Path, setup: Setup<'
     let control = Control::start(folder).await?;
     let Upstreams { http1, http2, tcp } = setup.upstreams;
     let ports = mesh::Ports { http1: http1.port(), http2: http2.port(), tcp: tcp.port() };
-    control.create(&mesh::mesh(setup.services, ports), &Placeholders::default()).await?;
-    let caller = if setup.kind == Kind::Tcp { mesh::TCP_CALLER } else { mesh::CALLER };
-    let resource = format!("virtualNode/{caller}");
-    let start = Start { resource: &resource, control: control.address, app_ports: Vec::new(), folder, name };
-    let sidecar = Sidecar::start(plane, &start).await?;
-    let process_id = sidecar.id().context("the proxy ended")?;
-    Ok(Peer {
-        name,
-        address: sidecar.egress,
-        http2_address: sidecar.egress,
-        admin: Some(sidecar.admin),
-        process_id,
-        _running: Running::Mesh { _sidecar: Box::new(sidecar), _control: control },
-    })
+    let mut mesh = mesh::mesh(setup.services, ports);
+    let mut placeholders = Placeholders::default();
+    if matches!(setup.kind, Kind::Tls | Kind::MutualTls) {
+        let certs = folder.join("certs");
+        certificates::write(&mesh::authorities(), &certs)?;
+        placeholders.set_certs(&certs);
+        mesh::add_tls(&mut mesh, setup.kind == Kind::MutualTls);
+    }
+    control.create(&mesh, &placeholders).await?;
+    // Whoever is called stands before who calls it; clients talk to the last.
+    let nodes: &[&str] = match setup.kind {
+        Kind::Http => &[mesh::CALLER],
+        Kind::Tcp => &[mesh::TCP_CALLER],
+        Kind::Tls => &[mesh::TLS_SERVER],
+        Kind::MutualTls => &[mesh::TLS_SERVER, mesh::TLS_CALLER],
+    };
+    let mut sidecars = Vec::new();
+    for node in nodes {
+        let resource = format!("virtualNode/{node}");
+        let app_ports = match *node == mesh::TLS_SERVER {
+            true => vec![(mesh::TLS_PORT.to_string(), http1.port())],
+            false => Vec::new(),
+        };
+        let start = Start { resource: &resource, control: control.address, app_ports, folder, name: node };
+        sidecars.push(Sidecar::start(plane, &start).await.with_context(|| format!("{name} as {node}"))?);
+    }
+    let first = sidecars.last().context("one was started")?;
+    let address = if setup.kind == Kind::Tls { first.ingress } else { first.egress };
+    let admin = Some(first.admin);
+    let ids = sidecars.iter().rev().map(|sidecar| sidecar.id().context("the proxy ended"));
+    let process_ids = ids.collect::<Result<_>>()?;
+    let running = Running::Mesh { _sidecars: sidecars, _control: control };
+    Ok(Peer { name, address, http2_address: address, admin, process_ids, _running: running })
 }
 
 /// Writes a configuration for two ports before the upstreams, and the command that takes it.
@@ -152,8 +193,8 @@ async fn plain(name: &'static str, configure: Configure, folder: &Path, setup: S
     for _ in 0..250 {
         if TcpStream::connect(address).await.is_ok() {
             let process_id = process.id().with_context(|| format!("{name} ended"))?;
-            let running = Running::Plain { _process: process };
-            return Ok(Peer { name, address, http2_address, admin: None, process_id, _running: running });
+            let (process_ids, running) = (vec![process_id], Running::Plain { _process: process });
+            return Ok(Peer { name, address, http2_address, admin: None, process_ids, _running: running });
         }
         if let Some(status) = process.try_wait()? {
             bail!("{name} ended with {status}: see {}", folder.join("log").display());
@@ -167,15 +208,41 @@ async fn plain(name: &'static str, configure: Configure, folder: &Path, setup: S
 fn haproxy(folder: &Path, [port, http2_port]: [u16; 2], setup: Setup<'_>) -> Result<Command> {
     let Upstreams { http1, http2, tcp } = setup.upstreams;
     let (mode, option, server) = match setup.kind {
-        Kind::Http => ("http", "httplog", http1),
         Kind::Tcp => ("tcp", "tcplog", tcp),
+        Kind::Http | Kind::Tls | Kind::MutualTls => ("http", "httplog", http1),
     };
-    let reuse = if setup.kind == Kind::Http { "  http-reuse always\n" } else { "" };
+    let reuse = if setup.kind == Kind::Tcp { "" } else { "  http-reuse always\n" };
+    let (mut bind, mut server) = (format!("127.0.0.1:{port}"), server.to_string());
+    let mut back = String::new();
+    if matches!(setup.kind, Kind::Tls | Kind::MutualTls) {
+        let certs = folder.join("certs");
+        certificates::write(&mesh::authorities(), &certs)?;
+        for name in ["server", "caller"] {
+            // Chain and key in one file, as HAProxy wants them.
+            let read = |ending: &str| std::fs::read_to_string(certs.join(format!("mesh.{name}.{ending}")));
+            std::fs::write(certs.join(format!("{name}.pem")), read("pem")? + &read("key")?)?;
+        }
+        let certs = certs.display();
+        let encrypted = format!("ssl crt {certs}/server.pem");
+        if setup.kind == Kind::Tls {
+            bind = format!("{bind} {encrypted}");
+        } else {
+            // Two hops in one process; no sessions are taken up where sidecars would take none up.
+            back = format!(
+                "frontend inner\n  bind 127.0.0.1:{http2_port} {encrypted} ca-file {certs}/mesh.pem verify required\n  \
+                 default_backend app\nbackend app\n  http-reuse always\n  server s {server}\n"
+            );
+            server = format!(
+                "127.0.0.1:{http2_port} ssl crt {certs}/caller.pem ca-file {certs}/mesh.pem verify required \
+                 verifyhost server.mesh.local"
+            );
+        }
+    }
     let mut text = format!(
         "global\n  nbthread 1\n  log stdout format raw local0\n\
          defaults\n  mode {mode}\n  log global\n  option {option}\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
-         frontend f\n  bind 127.0.0.1:{port}\n  default_backend b\n\
-         backend b\n{reuse}  server s {server}\n"
+         frontend f\n  bind {bind}\n  default_backend b\n\
+         backend b\n{reuse}  server s {server}\n{back}"
     );
     if setup.kind == Kind::Http {
         text.push_str(&format!(

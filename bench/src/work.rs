@@ -31,6 +31,10 @@ pub(crate) enum Speaks {
     /// With prior knowledge, several streams a connection.
     Http2,
     Tcp,
+    /// HTTP/1.1 over TLS 1.3.
+    Tls,
+    /// A connection by TLS 1.3 for each request, nothing taken up from one before.
+    Handshakes,
 }
 
 /// What stands behind the proxy.
@@ -39,6 +43,10 @@ pub(crate) enum Upstream {
     Http1,
     Http2,
     Tcp,
+    /// HTTP/1.1, behind a listener with TLS.
+    BehindTls,
+    /// The same, and a sidecar in front that speaks TLS to that listener, each of them knowing the other.
+    BehindMutualTls,
 }
 
 /// What to ask, of whom, how many at a time.
@@ -114,6 +122,26 @@ pub(crate) const WORKS: &[Work] = &[
         upstream: Upstream::Tcp,
         ..GET
     },
+    Work {
+        name: "tls-handshake",
+        about: "a TLS 1.3 handshake and a GET, an answer of 1 KiB",
+        speaks: Speaks::Handshakes,
+        upstream: Upstream::BehindTls,
+        ..GET
+    },
+    Work {
+        name: "tls",
+        about: "GET over TLS 1.3, kept alive, an answer of 1 KiB",
+        speaks: Speaks::Tls,
+        upstream: Upstream::BehindTls,
+        ..GET
+    },
+    Work {
+        name: "mtls",
+        about: "GET through two sidecars by mutual TLS, an answer of 1 KiB, both sidecars together",
+        upstream: Upstream::BehindMutualTls,
+        ..GET
+    },
 ];
 
 // === impl Work ===
@@ -125,12 +153,17 @@ impl Work {
 
     /// Heads its table.
     pub(crate) fn title(&self) -> String {
-        if self.speaks == Speaks::Http1 { format!("HTTP/1.1: {}", self.about) } else { self.about.to_owned() }
+        let kind = if self.upstream == Upstream::Http1 { self.speaks } else { Speaks::Tcp };
+        if kind == Speaks::Http1 { format!("HTTP/1.1: {}", self.about) } else { self.about.to_owned() }
     }
 
     /// The service that is asked.
     fn authority(&self) -> &'static str {
-        if self.upstream == Upstream::Http2 { mesh::HTTP2_AUTHORITY } else { mesh::authority() }
+        match self.upstream {
+            Upstream::Http2 => mesh::HTTP2_AUTHORITY,
+            Upstream::BehindTls | Upstream::BehindMutualTls => mesh::TLS_AUTHORITY,
+            Upstream::Http1 | Upstream::Tcp => mesh::authority(),
+        }
     }
 
     /// The body of a request.
