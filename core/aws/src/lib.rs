@@ -9,7 +9,10 @@ pub mod error;
 pub mod message;
 pub mod operations;
 pub mod page;
+pub mod remote;
 pub mod service;
+pub mod sigv4;
+pub mod xml;
 
 pub use dispatch::{decode, encode, encode_error};
 pub use error::{ApiError, ErrorShape};
