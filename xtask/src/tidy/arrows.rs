@@ -51,6 +51,7 @@ const ROOMS: &[Room] = &[
     room("selvedge-intercept", &[]),
     room("selvedge-fetch", &["selvedge-guard"]),
     room("selvedge-acme", &["selvedge-guard", "selvedge-fetch", "selvedge-store"]),
+    room("selvedge-outbound", &[]),
     // === services ===
     room(
         "selvedge-control",
@@ -96,7 +97,14 @@ const ROOMS: &[Room] = &[
     ),
     room(
         "selvedge-workflow",
-        &["selvedge-model", "selvedge-aws", "selvedge-asl", "selvedge-query", "selvedge-store"],
+        &[
+            "selvedge-model",
+            "selvedge-aws",
+            "selvedge-asl",
+            "selvedge-query",
+            "selvedge-store",
+            "selvedge-outbound",
+        ],
     ),
     // === the composition root ===
     room("selvedge", &[EVERY_ROOM]),
