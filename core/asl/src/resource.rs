@@ -7,7 +7,8 @@ pub enum Resource {
     Lambda(Box<str>),
     /// An activity, by its ARN: a worker of somebody's asks for the task.
     Activity(Box<str>),
-    /// `arn:aws:states:::<service>:<action>[.<pattern>]`
+    /// `arn:aws:states:::<service>:<action>[.<pattern>]`; or the ARN of an App Mesh virtual service, which is the action of the
+    /// service `mesh`.
     Service {
         /// `sqs`, `http`, `aws-sdk:s3`, …
         service: Box<str>,
@@ -46,6 +47,10 @@ impl Resource {
                 Some(Self::Activity(arn.into()))
             }
             "states" => Self::integration(rest),
+            // A service of the mesh, by its virtual service.
+            "appmesh" if rest.starts_with("mesh/") && rest.contains("/virtualService/") => {
+                Some(Self::Service { service: "mesh".into(), action: arn.into(), pattern: Pattern::Response })
+            }
             _ => None,
         }
     }
@@ -129,6 +134,11 @@ mod tests {
                 "arn:aws:states:r:1:activity:a",
                 Some(Resource::Activity("arn:aws:states:r:1:activity:a".into())),
             ),
+            (
+                "arn:aws:appmesh:eu-west-1:1:mesh/m/virtualService/a.b",
+                service("mesh", "arn:aws:appmesh:eu-west-1:1:mesh/m/virtualService/a.b", Pattern::Response),
+            ),
+            ("arn:aws:appmesh:eu-west-1:1:mesh/m/virtualNode/a", None),
             ("arn:aws:states:r:1:activity:", None),
             ("arn:aws:states:::", None),
             ("arn:aws:s3:::bucket", None),

@@ -72,7 +72,10 @@ pub(crate) fn takes(error_equals: &[Box<str>], error: &str) -> bool {
     let is_timeout = error == "States.Timeout" || error == "States.HeartbeatTimeout";
     error_equals.iter().any(|name| match &**name {
         "States.ALL" => error != "States.DataLimitExceeded",
-        "States.TaskFailed" => !is_timeout && (!error.starts_with("States.") || error == "States.TaskFailed"),
+        "States.TaskFailed" => {
+            let is_of_task = error == "States.TaskFailed" || error.starts_with("States.Http.");
+            !is_timeout && (is_of_task || !error.starts_with("States."))
+        }
         "States.Timeout" => is_timeout,
         name => name == error,
     })
@@ -113,6 +116,8 @@ mod tests {
             ("States.Runtime", "States.Runtime", false),
             ("States.DataLimitExceeded", "States.DataLimitExceeded", true),
             ("States.TaskFailed", "MyError", true),
+            ("States.TaskFailed", "States.Http.StatusCode.503", true),
+            ("States.TaskFailed", "States.NoChoiceMatched", false),
             ("States.TaskFailed", "States.Timeout", false),
             ("States.Timeout", "States.HeartbeatTimeout", true),
             ("States.HeartbeatTimeout", "States.Timeout", false),

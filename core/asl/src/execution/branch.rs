@@ -83,6 +83,9 @@ pub(super) struct TaskRun {
     pub(super) id: TaskId,
     pub(super) request: TaskRequest,
     pub(super) is_started: bool,
+    /// The call has been answered, and the task goes on.
+    #[serde(default)]
+    pub(super) is_submitted: bool,
     pub(super) timeout_ms: Option<i64>,
     pub(super) heartbeat_ms: Option<i64>,
 }

@@ -85,16 +85,24 @@ impl Execution {
             id: task_id,
             request,
             is_started: false,
+            is_submitted: false,
             timeout_ms: None,
             heartbeat_ms: None,
         }));
         Ok(Begun::Pending)
     }
 
-    /// Every task that is under way: after a restart, what has to be asked for or called once more.
+    /// Every task that is under way: after a restart, what has to be asked for or called once more; and whether somebody else
+    /// has it: a worker took it, or the call that hands out its token was answered.
     pub fn pending_tasks(&self) -> impl Iterator<Item = (&TaskRequest, bool)> {
         self.branches.values().filter_map(|run| match &run.phase {
-            Phase::Task(task) => Some((&task.request, task.is_started)),
+            Phase::Task(task) => {
+                let is_handed_over = match &task.request.resource {
+                    Resource::Service { .. } => task.is_submitted,
+                    _ => task.is_started,
+                };
+                Some((&task.request, is_handed_over))
+            }
             _ => None,
         })
     }
@@ -108,7 +116,12 @@ impl Execution {
             TaskOutcome::Heartbeat => self.beat(id, at.now_ms),
             TaskOutcome::Submitted { output } => {
                 self.start_task(id, None, at);
-                if let Resource::Service { .. } = self.resource(id) {
+                // A call that was made again after a restart has been answered before.
+                let is_new = match self.branches.get_mut(&id).map(|run| &mut run.phase) {
+                    Some(Phase::Task(task)) => !std::mem::replace(&mut task.is_submitted, true),
+                    _ => false,
+                };
+                if is_new && let Resource::Service { .. } = self.resource(id) {
                     let task = name(self.resource(id));
                     self.record(id, at.now_ms, Detail::TaskSubmitted { task, output: output.to_string() });
                 }
