@@ -246,8 +246,6 @@ pub(crate) struct Running {
 /// When the store cannot be opened or the address not be bound.
 pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
     let store = open(&settings.store)?;
-    let states =
-        States::open(&settings.store, &settings.api.account, &settings.api.region, &settings.workflow)?;
     let listener = server::listen(settings.listen)
         .with_context(|| format!("failed to listen on {}", settings.listen))?;
     let address = listener.local_addr()?;
@@ -256,6 +254,14 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
     });
     let unix = unix.transpose()?;
     let tls = settings.tls.as_ref().map(listen_tls).transpose()?;
+    let own_ports = [Some(address.port()), settings.tls.as_ref().map(|tls| tls.listen.port())];
+    let states = States::open(
+        &settings.store,
+        &settings.api.account,
+        &settings.api.region,
+        &settings.workflow,
+        own_ports.into_iter().flatten().collect(),
+    )?;
     let (drain, draining) = watch::channel(false);
     // Replicas over one store tell each other apart by a name that none has had before.
     let replica = uuid::Uuid::new_v4().to_string();
@@ -264,12 +270,15 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
     let readiness = readiness(publisher.handle(), draining.clone());
     let hosts = Hosts::allowing(settings.allowed_hosts);
     let policies = PoliciesRoute::new(Arc::clone(&store), settings.api.clone(), Arc::new(System));
-    let api = Api::new(Arc::clone(&store), settings.api, Arc::new(System), readiness, hosts)
-        .with_service(states)
+    let mut api = Api::new(Arc::clone(&store), settings.api, Arc::new(System), readiness, hosts)
+        .with_service(states.clone())
         .with_extension(policies)
         .with_extension(PolicyKindsRoute)
         .with_extension(StatusRoute::new(Arc::clone(&store), Arc::new(publisher.handle())))
         .with_extension(ExplainRoute::new(Arc::clone(&store), Arc::new(publisher.handle())));
+    for route in states.extensions() {
+        api = api.with_extension(route);
+    }
     let dns = settings.dns.map(|dns| start_dns(dns, &store, &api, &draining)).transpose()?;
     let sweeper = registry::sweep::run(store, api.registry(), Arc::new(System), draining.clone());
     let sweeper = tokio::spawn(sweeper);

@@ -1,15 +1,23 @@
 //! The workflow role behind the API's front door.
 
+mod secrets;
+
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use selvedge_control::api::{Answer, Service};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::{Request, Response, StatusCode, Uri};
+use selvedge_aws::CredentialScope;
+use selvedge_control::api::{Answer, Caller, Extension, Service};
 use selvedge_control::operations::Unperformed;
+use selvedge_outbound::Allowed;
 use selvedge_store::sqlite::{Options, Workload};
 use selvedge_store::{Store, memory::Memory};
 use selvedge_workflow::objects::{Folder, Nowhere, Objects};
-use selvedge_workflow::{Context, Engine, Performed, Refused, Settings, System, operations};
+use selvedge_workflow::{Calls, Context, Engine, Performed, Refused, Settings, System, api, operations};
 
 use super::control::StoreUrl;
 use crate::exit::Failure;
@@ -23,32 +31,58 @@ pub(crate) struct WorkflowArgs {
     /// Where distributed Map states find the objects that they read, and write their results: a folder for each bucket
     #[arg(long, value_name = "FOLDER", env = "SELVEDGE_WORKFLOW_OBJECTS")]
     pub(crate) workflow_objects: Option<PathBuf>,
+    /// Addresses that tasks may call although they are loopback, local to the link, or of a port that steers something: such as
+    /// 127.0.0.1:9000 or 169.254.170.0/24; may be given again
+    #[arg(long = "task-allow", value_name = "ADDRESS", env = "SELVEDGE_TASK_ALLOW", value_delimiter = ',')]
+    allowed: Vec<Allowed>,
+    /// Where a sidecar takes what tasks send to mesh services, such as http://127.0.0.1:15001; without it services are called by
+    /// their names, as behind interception
+    #[arg(long, value_name = "URL", env = "SELVEDGE_MESH_EGRESS")]
+    mesh_egress: Option<Uri>,
+    /// The file with the key that connections' secrets are sealed with, 32 bytes in base64 or hexadecimal digits; also in
+    /// SELVEDGE_SECRETS_KEY. Without either, one is made in the data folder
+    #[arg(long, value_name = "FILE", env = "SELVEDGE_SECRETS_KEY_FILE")]
+    secrets_key_file: Option<PathBuf>,
 }
 
 /// Step Functions, performed by an engine.
+#[derive(Clone)]
 pub(crate) struct States(Arc<Engine>);
 
 impl States {
     /// Takes up what was under way. May take as long as reading it.
     ///
     /// # Errors
-    /// When the store cannot be opened or read.
+    /// When the store or the key cannot be opened or read.
     pub(crate) fn open(
         url: &StoreUrl,
         account: &str,
         region: &str,
         args: &WorkflowArgs,
+        own_ports: Vec<u16>,
     ) -> Result<Self, Failure> {
-        let store: Arc<dyn Store> = match url {
-            StoreUrl::Memory => Arc::new(Memory::new()),
-            StoreUrl::Sqlite(folder) => Arc::new(
-                Options { workload: Workload::Log, ..Options::default() }
+        let (store, folder): (Arc<dyn Store>, _) = match url {
+            StoreUrl::Memory => (Arc::new(Memory::new()), None),
+            StoreUrl::Sqlite(folder) => {
+                let store = Options { workload: Workload::Log, ..Options::default() }
                     .open(&Path::new(folder).join(FOLDER))
-                    .context("failed to start the workflow store")?,
-            ),
+                    .context("failed to start the workflow store")?;
+                (Arc::new(store), Some(folder.as_path()))
+            }
+        };
+        let of_aws = |(name, value): (String, String)| {
+            (name.starts_with("AWS_") || name == "HOME").then_some((name, value))
+        };
+        let environment: HashMap<String, String> = std::env::vars().filter_map(of_aws).collect();
+        let calls = Calls {
+            allowed: args.allowed.clone(),
+            own_ports,
+            mesh_egress: args.mesh_egress.clone(),
+            environment,
+            secrets: secrets::vault(args.secrets_key_file.as_deref(), folder)?,
         };
         let settings =
-            Settings { account: account.to_owned(), region: region.to_owned(), ..Settings::default() };
+            Settings { account: account.to_owned(), region: region.to_owned(), calls, ..Settings::default() };
         let runtime = tokio::runtime::Handle::current();
         let objects: Arc<dyn Objects> = match &args.workflow_objects {
             Some(folder) => Arc::new(
@@ -60,6 +94,50 @@ impl States {
         let engine = Engine::open_with(store, settings, Arc::new(System), runtime, objects);
         Ok(Self(engine.context("failed to start the workflow engine")?))
     }
+
+    /// The routes of our own.
+    pub(crate) fn extensions(&self) -> impl Iterator<Item = StatesRoute> + '_ {
+        api::PATHS.into_iter().map(|path| StatesRoute { path, engine: Arc::clone(&self.0) })
+    }
+}
+
+/// A route of the workflow role's own.
+pub(crate) struct StatesRoute {
+    path: &'static str,
+    engine: Arc<Engine>,
+}
+
+impl Extension for StatesRoute {
+    fn path(&self) -> &str {
+        self.path
+    }
+
+    fn handle(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        let header = |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let scope = header(AUTHORIZATION).and_then(CredentialScope::of);
+        let path = request.uri().path();
+        let reply = api::handle(
+            &self.engine,
+            &api::Request {
+                method: request.method().as_str(),
+                path: path.strip_prefix("/selvedge/v1").unwrap_or(path),
+                query: request.uri().query().unwrap_or_default(),
+                content_type: header(CONTENT_TYPE).unwrap_or_default(),
+                body: request.body(),
+                actor: scope.map_or("", |scope| scope.access_key),
+            },
+        );
+        let mut response = Response::new(Bytes::from(reply.body));
+        *response.status_mut() =
+            StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if let Ok(value) = HeaderValue::try_from(reply.content_type) {
+            response.headers_mut().insert(CONTENT_TYPE, value);
+        }
+        // What somebody put into a kept value must not run in a browser that looks at it.
+        response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        response.headers_mut().insert("content-security-policy", HeaderValue::from_static("sandbox"));
+        response
+    }
 }
 
 impl Service for States {
@@ -69,11 +147,12 @@ impl Service for States {
 
     fn perform(
         &self,
-        region: Option<String>,
+        caller: Caller,
         call: &selvedge_aws::Call,
     ) -> Answer<Result<selvedge_model::Value, Unperformed>> {
         let unperformed = |Refused { error, cause }| Unperformed { error, cause };
-        match operations::perform(&self.0, &Context { region }, call) {
+        let context = Context { region: caller.region, actor: caller.access_key };
+        match operations::perform(&self.0, &context, call) {
             Performed::Now(outcome) => Answer::Now(outcome.map_err(unperformed)),
             Performed::Later(outcome) => {
                 Answer::Later(Box::pin(async move { outcome.await.map_err(unperformed) }))

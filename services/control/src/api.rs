@@ -26,7 +26,7 @@ use crate::registry::{self, Mirror};
 pub use extension::{Extension, json};
 pub use health::{Check, Readiness};
 pub use host::Hosts;
-pub use service::{Answer, Service};
+pub use service::{Answer, Caller, Service};
 pub use surroundings::{Surroundings, System};
 
 /// The API over a store.
@@ -134,9 +134,11 @@ impl Api {
         call: &selvedge_aws::Call,
     ) -> Answer<Result<selvedge_model::Value, Unperformed>> {
         let scope = view.authorization.and_then(CredentialScope::of);
+        let access_key =
+            scope.as_ref().map(|scope| scope.access_key).filter(|key| is_region(key)).map(str::to_owned);
         let region = scope.map(|scope| scope.region).filter(|region| is_region(region)).map(str::to_owned);
         if let Some(service) = self.services.iter().find(|service| service.name() == call.service.name) {
-            return service.perform(region, call);
+            return service.perform(Caller { region, access_key }, call);
         }
         let context =
             operations::Context { now: self.surroundings.now(), uid: self.surroundings.uuid(), region };

@@ -29,6 +29,7 @@ use selvedge_store::{Error as StoreError, Store};
 use crate::map_run::Run;
 use crate::objects::{Nowhere, Objects};
 use crate::record::{self, ChildOf, ExecutionRecord, Revision, key};
+use crate::tasks::{Tasks, approval};
 use crate::{Settings, Surroundings};
 pub(crate) use activity::{Poll, Waiting};
 pub(crate) use commit::StartError;
@@ -70,10 +71,14 @@ pub struct Engine {
     pub(crate) map_runs: Mutex<HashMap<String, Arc<Run>>>,
     /// Express executions that nobody waits for.
     pub(crate) behind: Arc<tokio::sync::Semaphore>,
+    /// What calls share.
+    pub(crate) tasks: Tasks,
+    /// Who waits for people.
+    pub(crate) approvals: approval::Waiting,
     /// Where calls of services run.
     pub(crate) runtime: tokio::runtime::Handle,
     /// For calls, which outlive the step that began them.
-    own: Weak<Self>,
+    pub(crate) own: Weak<Self>,
 }
 
 /// What an execution is started from.
@@ -121,6 +126,8 @@ impl Engine {
             epoch,
             objects,
             map_runs: Mutex::default(),
+            tasks: Tasks::new(&settings.calls),
+            approvals: approval::Waiting::default(),
             settings,
             surroundings,
             live: live::Table::default(),
@@ -350,6 +357,25 @@ impl Engine {
             Err((error, _)) => return Err(error),
         }
         Ok(true)
+    }
+
+    /// The id of the last durable event of an execution that is under way.
+    pub(crate) fn last_event(&self, machine: &str, name: &str) -> Result<Option<u64>, StoreError> {
+        let key = LiveKey::new(machine, name);
+        let of = |live: &Live| {
+            (live.execution.status() == Status::Running).then(|| live.execution.last_event())
+        };
+        match self.live.find(&key) {
+            Found::Nowhere => return Ok(None),
+            Found::Awake(cell) => {
+                let live = cell.lock().unwrap_or_else(PoisonError::into_inner);
+                if !live.is_asleep {
+                    return Ok(of(&live));
+                }
+            }
+            Found::Asleep | Found::Lost => {}
+        }
+        Ok(self.read_live(&key)?.as_ref().and_then(of))
     }
 
     /// Stops an execution.

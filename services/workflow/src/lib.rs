@@ -3,7 +3,9 @@
 //! [`Engine`] runs executions and makes them durable; [`operations`] is the API over it. The language itself is
 //! `core/asl`, which decides; this room stores what it decided, in one transaction a step, and only then does what it asks.
 
+pub mod api;
 pub mod arn;
+pub mod audit;
 mod dataset;
 mod engine;
 mod map_run;
@@ -12,6 +14,8 @@ pub mod operations;
 mod record;
 mod settings;
 mod surroundings;
+mod tasks;
+mod vault;
 
 pub use dataset::{ITEM_BYTES_MAX, MANIFEST_FILES_MAX};
 pub use engine::{Engine, LIVE_MAX, OpenError};
@@ -19,3 +23,5 @@ pub use map_run::{CHILDREN_AT_ONCE_MAX, MAP_RUNS_MAX};
 pub use operations::{Context, Outcome, Performed, Refused};
 pub use settings::Settings;
 pub use surroundings::{Surroundings, System};
+pub use tasks::Calls;
+pub use vault::{SECRETS_KEY_BYTES, Vault, VaultError};

@@ -37,6 +37,8 @@ pub(crate) use sync::BEHIND_MAX;
 pub struct Context {
     /// The region that the caller's signature names, if any.
     pub region: Option<String>,
+    /// Who calls, as far as it is known: the name of the key that signed.
+    pub actor: Option<String>,
 }
 
 /// An operation that did not happen: what the caller is told, and what the log is.
@@ -76,8 +78,38 @@ pub fn perform(engine: &Arc<Engine>, context: &Context, call: &Call) -> Performe
     match call.operation.name {
         "GetActivityTask" => activity::take(&scope),
         "StartSyncExecution" => sync::start(&scope),
-        _ => Performed::Now(dispatch(&scope).map_err(Refused::from)),
+        _ => Performed::Now(audited(&scope).map_err(Refused::from)),
     }
+}
+
+/// What changes machines, or an execution against its own course, is in the audit trail.
+fn audited(scope: &Scope<'_>) -> Result<Value, Failed> {
+    let output = dispatch(scope)?;
+    let name = scope.call.operation.name;
+    let is_act = ["Create", "Update", "Delete", "Publish", "Stop", "Redrive", "Tag", "Untag"];
+    if is_act.iter().any(|act| name.starts_with(act)) {
+        let of = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+        let arn = |name: &String| name.ends_with("Arn") && name != "roleArn";
+        let made = output
+            .as_object()
+            .and_then(|made| of(made.iter().find(|(name, _)| arn(name)).map(|(_, arn)| arn)));
+        let given = of(scope.call.input.iter().find(|(name, _)| arn(name)).map(|(_, arn)| arn));
+        let mut details = serde_json::Map::new();
+        for member in ["name", "error", "cause", "roleArn", "type", "revisionId", "tagKeys"] {
+            if let Some(value) = scope.call.input.get(member) {
+                details.insert(member.into(), value.clone());
+            }
+        }
+        if let Some(definition) = scope.call.text("definition") {
+            use sha2::{Digest as _, Sha256};
+            let hash: String = Sha256::digest(definition).iter().map(|byte| format!("{byte:02x}")).collect();
+            details.insert("definitionSha256".into(), hash.into());
+        }
+        let actor = scope.context.actor.as_deref().unwrap_or_default();
+        let subject = made.or(given).unwrap_or_default();
+        crate::audit::note(scope.engine, name, actor, &subject, Value::Object(details));
+    }
+    Ok(output)
 }
 
 fn dispatch(scope: &Scope<'_>) -> Result<Value, Failed> {

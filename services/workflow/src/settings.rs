@@ -2,6 +2,8 @@
 
 use selvedge_asl::Options;
 
+use crate::tasks::Calls;
+
 /// Settings of the workflow role.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -11,10 +13,17 @@ pub struct Settings {
     pub region: String,
     /// Bounds of executions.
     pub execution: Options,
+    /// What tasks may call, and as whom.
+    pub calls: Calls,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { account: "123456789012".into(), region: "us-east-1".into(), execution: Options::default() }
+        Self {
+            account: "123456789012".into(),
+            region: "us-east-1".into(),
+            execution: Options::default(),
+            calls: Calls::default(),
+        }
     }
 }

@@ -21,6 +21,15 @@ pub trait Service: Send + Sync {
     /// As [`Service::name`](selvedge_aws::Service).
     fn name(&self) -> &str;
 
-    /// Performs a call. `region` is the one that the caller's signature names, if any. May block on a store.
-    fn perform(&self, region: Option<String>, call: &Call) -> Answer<Result<Value, Unperformed>>;
+    /// Performs a call. May block on a store.
+    fn perform(&self, caller: Caller, call: &Call) -> Answer<Result<Value, Unperformed>>;
+}
+
+/// What a call's signature says of who calls. Nothing of it is proven.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// The region that it names.
+    pub region: Option<String>,
+    /// The name of the key.
+    pub access_key: Option<String>,
 }

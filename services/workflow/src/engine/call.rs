@@ -1,17 +1,19 @@
 //! Calls of services.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use selvedge_asl::{Failure, Identity, Pattern, Resource, Status, TaskId, TaskOutcome, TaskRequest};
 use selvedge_store::Error as StoreError;
 use serde_json::{Value, json};
 
+use super::live::Found;
 use super::{Engine, LiveKey, Start, StartError};
 use crate::arn::{self, Arn};
 use crate::operations::failure::Failed;
 use crate::operations::machine;
 use crate::record::{self, ExecutionRecord, key, status_name};
+use crate::tasks::idempotency_key;
 
 /// After a failure of the store a call is tried again, so much later.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
@@ -28,15 +30,27 @@ enum Answer {
     Awaiting(Value, LiveKey, Pattern),
 }
 
+/// What of `states:startExecution` runs here.
+fn is_child(resource: &Resource) -> bool {
+    matches!(resource, Resource::Service { service, action, .. } if &**service == "states" && &**action == "startExecution")
+}
+
 impl Engine {
     /// Calls a service, away from the step that asked for it.
     pub(super) fn call(&self, key: &LiveKey, request: TaskRequest) {
+        if !is_child(&request.resource) {
+            // An execution that has ended meanwhile wants no call any more.
+            if let Some(identity) = self.identity(key) {
+                self.dispatch(key, request, identity);
+            }
+            return;
+        }
         let Some(engine) = self.own.upgrade() else { return };
         let key = key.clone();
         self.runtime.spawn(async move {
             let answer = loop {
                 let (own, parent, asked) = (Arc::clone(&engine), key.clone(), request.clone());
-                match tokio::task::spawn_blocking(move || own.invoke(&parent, &asked)).await {
+                match tokio::task::spawn_blocking(move || own.start_child(&parent, &asked)).await {
                     // The store failed, and nobody was called.
                     Ok(Err(failure)) if failure.error.as_deref() == Some(INTERNAL) => {
                         tokio::time::sleep(TRY_AGAIN).await;
@@ -80,30 +94,30 @@ impl Engine {
         }
     }
 
-    fn invoke(self: &Arc<Self>, key: &LiveKey, request: &TaskRequest) -> Result<Answer, Failure> {
-        match &request.resource {
-            Resource::Service { service, action, pattern }
-                if &**service == "states" && &**action == "startExecution" =>
-            {
-                self.start_child(key, request, *pattern)
-            }
-            other => {
-                let offered = "activities and states:startExecution";
-                let cause =
-                    format!("The resource '{}' is not offered here yet: there are {offered}.", other.name());
-                Err(Failure::new("States.TaskFailed", cause))
-            }
+    /// The same for an express execution, which waits for no child.
+    pub(crate) fn start_child_of_express(
+        self: &Arc<Self>,
+        key: &LiveKey,
+        request: &TaskRequest,
+    ) -> Result<Value, Failure> {
+        match self.start_child(key, request)? {
+            Answer::Done(output) | Answer::Submitted(output) | Answer::Awaiting(output, ..) => Ok(output),
         }
+    }
+
+    fn identity(&self, key: &LiveKey) -> Option<Identity> {
+        let Found::Awake(cell) = self.live.find(key) else { return None };
+        let live = cell.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(live.execution.identity().clone())
     }
 
     /// `states:startExecution`: the child's name defaults to one made of the parent and the event, so that a call that is
     /// made once more after a crash finds the child that it started.
-    fn start_child(
-        self: &Arc<Self>,
-        key: &LiveKey,
-        request: &TaskRequest,
-        pattern: Pattern,
-    ) -> Result<Answer, Failure> {
+    fn start_child(self: &Arc<Self>, key: &LiveKey, request: &TaskRequest) -> Result<Answer, Failure> {
+        let pattern = match &request.resource {
+            Resource::Service { pattern, .. } => *pattern,
+            _ => Pattern::Response,
+        };
         let failed =
             |code: &str, cause: String| Failure::new(format!("StepFunctions.{code}Exception"), cause);
         let parameters = &request.parameters;
@@ -111,7 +125,7 @@ impl Engine {
         let arn = Arn::parse(arn).map_err(|error| failed("InvalidArn", error.to_string()))?;
         let name = match parameters["Name"].as_str() {
             Some(name) => name.to_owned(),
-            None => child_name(key, request),
+            None => idempotency_key(&key.machine, &key.name, request.id.0),
         };
         let input = match &parameters["Input"] {
             Value::Null => "{}".to_owned(),
@@ -235,12 +249,4 @@ fn child_shown(record: &ExecutionRecord, pattern: Pattern) -> Value {
         }
     }
     shown
-}
-
-/// The same for the same event of the same execution, always.
-fn child_name(key: &LiveKey, request: &TaskRequest) -> String {
-    use sha2::{Digest as _, Sha256};
-    let digest = Sha256::digest(format!("{}\n{}\n{}", key.machine, key.name, request.id.0));
-    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }

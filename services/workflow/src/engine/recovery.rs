@@ -44,13 +44,13 @@ impl Engine {
             let pending: Vec<_> = live
                 .execution
                 .pending_tasks()
-                .map(|(request, is_started)| (request.clone(), is_started))
+                .map(|(request, is_handed_over)| (request.clone(), is_handed_over))
                 .collect();
             let map_runs = live.execution.pending_map_runs(&live.definition);
             self.arm(&key, &mut live);
             self.live.insert(key.clone(), live);
-            for (request, is_started) in pending {
-                self.resume(&key, request, is_started);
+            for (request, is_handed_over) in pending {
+                self.resume(&key, request, is_handed_over);
             }
             for request in map_runs {
                 self.map(&key, request);

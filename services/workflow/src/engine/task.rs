@@ -5,6 +5,7 @@ use selvedge_store::Error as StoreError;
 
 use super::activity::{Poll, Waiting};
 use super::{Engine, LiveKey};
+use crate::tasks::is_approval;
 
 /// A token could not be used.
 #[derive(Debug)]
@@ -47,12 +48,12 @@ impl Engine {
 
     /// A task that was under way when the process ended: whoever holds its token may answer still; what waited for a
     /// worker waits again; a call whose answer was lost is made once more, with the same idempotency key.
-    pub(super) fn resume(&self, key: &LiveKey, request: TaskRequest, is_started: bool) {
+    pub(super) fn resume(&self, key: &LiveKey, request: TaskRequest, is_handed_over: bool) {
         let waits_for_token = matches!(
             &request.resource,
             Resource::Service { pattern: Pattern::TaskToken, .. } | Resource::Activity(_)
-        );
-        if is_started && waits_for_token {
+        ) && !is_approval(&request.resource);
+        if is_handed_over && waits_for_token {
             if let Some(token) = &request.token {
                 self.tokens.insert(token, key, request.id);
             }
@@ -72,6 +73,8 @@ impl Engine {
         self.cancel_map_run(key, task);
         self.activities.remove(key, task);
         self.tokens.remove(key, task);
+        self.tasks.running.cancel(key, task);
+        self.cancel_approval(key, task.0);
     }
 
     /// A worker asks for a task of an activity.

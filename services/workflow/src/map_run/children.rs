@@ -280,7 +280,7 @@ impl Engine {
         let mut record = ExecutionRecord::new(start, self.now_ms());
         match begun {
             Ok(express) => {
-                let ended = crate::operations::sync::run(self, express).await;
+                let ended = crate::operations::sync::run(self, &record.machine, &record.name, express).await;
                 record.status = ended.status();
                 record.ended_ms = ended.ended_ms();
                 record.output = ended.output().map(str::to_owned);

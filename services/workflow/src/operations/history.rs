@@ -21,8 +21,12 @@ const CHUNKS_AT_A_TIME: usize = 8;
 
 pub(super) fn get(scope: &Scope<'_>) -> Result<Value, Failed> {
     let arn = scope.arn("executionArn")?;
+    let record = execution::find(&*scope.engine.store.snapshot()?, &arn)?;
+    // The record of one that runs is written at its start and at its end: only the execution knows its last event. Asked first, so
+    // that what is read afterwards holds that event.
+    let running = scope.engine.last_event(&record.machine, &record.name)?;
     let view = scope.engine.store.snapshot()?;
-    let record = execution::find(&*view, &arn)?;
+    let record = if running.is_some() { record } else { execution::find(&*view, &arn)? };
     let is_reverse = scope.flag("reverseOrder").unwrap_or(false);
     let with_data = scope.flag("includeExecutionData").unwrap_or(true);
     let limit = match scope.number("maxResults") {
@@ -40,7 +44,7 @@ pub(super) fn get(scope: &Scope<'_>) -> Result<Value, Failed> {
             Some(position.ok_or_else(|| INVALID_TOKEN.because("Invalid Token"))?)
         }
     };
-    let last = record.last_event;
+    let last = running.unwrap_or(record.last_event);
     let (from, to) = if is_reverse {
         let to = after.map_or(last, |after| after.saturating_sub(1));
         (to.saturating_sub(limit.saturating_sub(1)).max(1), to)

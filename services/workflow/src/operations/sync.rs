@@ -1,16 +1,19 @@
 //! Express executions: run in memory, awaited or not.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use selvedge_asl::{At, Command, Execution, Failure, Status, TaskOutcome};
+use selvedge_asl::{At, Command, Execution, Failure, MapRunOutcome, Resource, Status, TaskId, TaskOutcome};
 use selvedge_model::Value;
 use serde_json::json;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::{Failed, Outcome, Performed, Refused, Scope, execution, not_for_this_type, seconds};
 use crate::Engine;
-use crate::engine::{Express, Start};
+use crate::engine::{Express, LiveKey, Start};
 use crate::record::status_name;
+use crate::tasks::Call;
 
 /// Express executions that nobody waits for, at a time.
 pub(crate) const BEHIND_MAX: usize = 10_000;
@@ -35,7 +38,7 @@ pub(super) fn start(scope: &Scope<'_>) -> Performed {
                 return Performed::Now(Ok(shown(&start, &express.execution, with_data)));
             }
             Performed::Later(Box::pin(async move {
-                let ended = run(&engine, express).await;
+                let ended = run(&engine, &start.machine, &start.name, express).await;
                 Outcome::Ok(shown(&start, &ended, with_data))
             }))
         }
@@ -54,31 +57,50 @@ pub(super) fn run_behind(scope: &Scope<'_>, start: Start) -> Result<(), Failed> 
     let engine = Arc::clone(scope.engine);
     scope.engine.runtime.spawn(async move {
         let _place = place;
-        run(&engine, express).await
+        run(&engine, &start.machine, &start.name, express).await
     });
     Ok(())
 }
 
-/// Runs to the end: waits are waited for, calls are refused as the engine refuses them.
-pub(crate) async fn run(engine: &Engine, express: Express) -> Execution {
+/// Runs to the end: waits are waited for, calls are made as those of other executions are, without being stored.
+pub(crate) async fn run(engine: &Arc<Engine>, machine: &str, name: &str, express: Express) -> Execution {
     let Express { mut execution, definition } = express;
+    let identity = execution.identity().clone();
     let deadline_ms = engine.now_ms() + i64::try_from(TIME_MAX.as_millis()).unwrap_or(i64::MAX);
     let step = |execution: &mut Execution, f: &mut dyn FnMut(&mut Execution, &mut At<'_>)| {
         let mut draw = || engine.surroundings.draw();
         let now_ms = engine.now_ms();
         f(execution, &mut At { definition: &definition, now_ms, entropy: &mut draw });
     };
+    // Dropped with this: what it still calls is of no use any more.
+    let mut calls: JoinSet<(TaskId, TaskOutcome)> = JoinSet::new();
+    let mut under_way: HashMap<TaskId, AbortHandle> = HashMap::new();
     while execution.status() == Status::Running {
         while execution.poll_event().is_some() {}
         if let Some(command) = execution.poll_command() {
-            if let Command::Schedule(request) = command {
-                let failure = Failure::new(
-                    "States.TaskFailed",
-                    format!("The resource '{}' is not offered here yet.", request.resource.name()),
-                );
-                step(&mut execution, &mut |execution, at| {
-                    execution.handle_task(request.id, TaskOutcome::Failed(failure.clone()), at);
-                });
+            match command {
+                Command::Schedule(request) => {
+                    let id = request.id;
+                    let call = Call::new(*request, identity.clone(), machine, name);
+                    let (engine, key) = (Arc::clone(engine), LiveKey::new(machine, name));
+                    let call = calls.spawn(async move { (id, outcome(&engine, key, call).await) });
+                    under_way.insert(id, call);
+                    step(&mut execution, &mut |execution, at| {
+                        execution.handle_task(id, TaskOutcome::Started { worker: None }, at);
+                    });
+                }
+                Command::Cancel(id) => {
+                    if let Some(call) = under_way.remove(&id) {
+                        call.abort();
+                    }
+                }
+                Command::RunMap(request) => {
+                    let failure =
+                        Failure::new("States.Runtime", "An express execution has no distributed Map states.");
+                    step(&mut execution, &mut |execution, at| {
+                        execution.handle_map_run(request.id, MapRunOutcome::Failed(failure.clone()), at);
+                    });
+                }
             }
             continue;
         }
@@ -89,12 +111,40 @@ pub(crate) async fn run(engine: &Engine, express: Express) -> Execution {
             break;
         }
         let due_ms = execution.next_timeout().unwrap_or(deadline_ms).min(deadline_ms);
-        if due_ms > now_ms {
-            tokio::time::sleep(Duration::from_millis(u64::try_from(due_ms - now_ms).unwrap_or(0))).await;
+        let sleep = Duration::from_millis(u64::try_from(due_ms - now_ms).unwrap_or(0));
+        tokio::select! {
+            Some(done) = calls.join_next(), if !calls.is_empty() => {
+                if let Ok((id, outcome)) = done {
+                    under_way.remove(&id);
+                    step(&mut execution, &mut |execution, at| {
+                        execution.handle_task(id, outcome.clone(), at);
+                    });
+                }
+            }
+            () = tokio::time::sleep(sleep), if due_ms > now_ms => {
+                step(&mut execution, &mut |execution, at| execution.handle_timeout(at));
+            }
+            else => step(&mut execution, &mut |execution, at| execution.handle_timeout(at)),
         }
-        step(&mut execution, &mut |execution, at| execution.handle_timeout(at));
     }
     execution
+}
+
+async fn outcome(engine: &Arc<Engine>, key: LiveKey, call: Call) -> TaskOutcome {
+    let is_child = matches!(&call.request.resource, Resource::Service { service, action, .. }
+        if &**service == "states" && &**action == "startExecution");
+    let done = if is_child {
+        let engine = Arc::clone(engine);
+        let started =
+            tokio::task::spawn_blocking(move || engine.start_child_of_express(&key, &call.request)).await;
+        started.unwrap_or_else(|_| Err(Failure::new("States.TaskFailed", "the server is ending")))
+    } else {
+        engine.perform_in_turn(&call).await
+    };
+    match done {
+        Ok(output) => TaskOutcome::Succeeded { output },
+        Err(failure) => TaskOutcome::Failed(failure),
+    }
 }
 
 fn shown(start: &Start, execution: &Execution, with_data: bool) -> Value {
