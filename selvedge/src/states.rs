@@ -1,5 +1,8 @@
 //! `selvedge states`: workflows from the command line.
 
+mod approve;
+mod audit;
+mod connection;
 mod execution;
 mod picture;
 mod test;
@@ -13,13 +16,13 @@ use selvedge_aws::operations::stepfunctions::SERVICE;
 use selvedge_client::Client;
 use serde_json::Value;
 
-use crate::command::call::CallArgs;
+use crate::command::call::{CallArgs, encoded};
 use crate::exit::Failure;
 
 /// Bytes of a file with a definition or an input.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Workflows: run, watch, history, list, redrive, stop, validate, test
+/// Workflows: run, watch, history, list, redrive, stop, validate, test, tasks, approve, connection, audit
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   selvedge states validate order.asl.json               every error at its place in the file; needs no server
@@ -29,6 +32,8 @@ const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
   selvedge states list order --status FAILED
   selvedge states redrive order:nightly-7               on from the state that failed
   selvedge states redrive order --failed --rate 5       every failed one, five a second
+  selvedge states tasks                                 what waits for people
+  selvedge states approve ID --as ada --group finance
 
 A machine is its name or ARN, an execution is MACHINE:NAME or its ARN. Machines are made with
 `aws stepfunctions create-state-machine`, or here with `selvedge states create`.")]
@@ -57,6 +62,14 @@ enum StatesCommand {
     Validate(validate::ValidateArgs),
     /// Run one state alone, with a mock for what it calls
     Test(test::TestArgs),
+    /// What waits for people
+    Tasks(approve::TasksArgs),
+    /// Approve what waits for you, or reject it
+    Approve(approve::ApproveArgs),
+    /// How endpoints want calls to be authorised
+    Connection(connection::Args),
+    /// Who did what, and that nobody changed it
+    Audit(audit::Args),
 }
 
 /// Does what was asked for.
@@ -74,6 +87,10 @@ pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
         StatesCommand::Stop(args) => execution::stop(args).await,
         StatesCommand::Validate(args) => validate::run(args),
         StatesCommand::Test(args) => test::run(args).await,
+        StatesCommand::Tasks(args) => approve::tasks(args).await,
+        StatesCommand::Approve(args) => approve::approve(args).await,
+        StatesCommand::Connection(args) => connection::run(args).await,
+        StatesCommand::Audit(args) => audit::run(args).await,
     }
 }
 
