@@ -1,6 +1,7 @@
 //! `selvedge edge`: the web server at the border, under lighttpd's own options.
 
 mod disk;
+mod explain;
 mod features;
 mod load;
 mod print;
@@ -25,6 +26,8 @@ use selvedge_site::lighttpd::Level;
   selvedge edge -tt -f lighttpd.conf                   is it right?
   selvedge edge check lighttpd.conf                    the same, with every finding at its place
   selvedge edge print lighttpd.conf                    what it says once variables and includes are worked out
+  selvedge edge explain -f lighttpd.conf https://shop.example.com/api/
+  selvedge edge convert lighttpd.conf > edge.toml      our own form, with comments for what has no equal
 
 The options are lighttpd's. Started under the name lighttpd, selvedge is `selvedge edge`."
 )]
@@ -94,6 +97,12 @@ enum EdgeCommand {
     Check(FileArgs),
     /// Print a configuration in its normal form, as -p does
     Print(FileArgs),
+    /// Say which rules hold for a URL, and which value came from which line
+    Explain(explain::ExplainArgs),
+    /// Print a lighttpd.conf as edge.toml, with a comment for what has no equal
+    Convert(FileArgs),
+    /// Print the gateway routes that the edge publishes to the mesh
+    Routes(FileArgs),
     /// Print the JSON Schema of edge.toml
     Schema,
 }
@@ -115,6 +124,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match &args.command {
         Some(EdgeCommand::Check(file)) => check(file, args.reading),
         Some(EdgeCommand::Print(file)) => print(file, args.reading),
+        Some(EdgeCommand::Explain(question)) => explain::run(question, args.reading.into()),
+        Some(EdgeCommand::Convert(file)) => convert(file, args.reading),
+        Some(EdgeCommand::Routes(file)) => routes(file, args.reading),
         Some(EdgeCommand::Schema) => {
             let schema = serde_json::to_string_pretty(&selvedge_site::edge_toml::schema());
             Ok(output::emit(&(schema.map_err(anyhow::Error::from)? + "\n"))?)
@@ -199,6 +211,36 @@ fn print(args: &FileArgs, reading: Reading) -> Result<(), Failure> {
         output::emit(form)?;
     }
     if loaded.failed() { Err(Failure::Program(REFUSED)) } else { Ok(()) }
+}
+
+fn convert(args: &FileArgs, reading: Reading) -> Result<(), Failure> {
+    match load::converted(&args.file, reading.into()) {
+        Ok(text) => Ok(output::emit(&text)?),
+        Err(report) => {
+            eprint!("{report}");
+            Err(Failure::Program(REFUSED))
+        }
+    }
+}
+
+fn routes(args: &FileArgs, reading: Reading) -> Result<(), Failure> {
+    let loaded = load::load(&args.file, reading.into(), Level::Modules);
+    let Some(program) = &loaded.program else {
+        eprint!("{}", loaded.report());
+        return Err(Failure::Program(REFUSED));
+    };
+    let published = selvedge_site::gateway::published(program);
+    for found in &published.diagnostics {
+        eprint!("{}", found.shown(&loaded.sources));
+    }
+    let gateway = published.gateway.as_deref().unwrap_or("");
+    for route in &published.routes {
+        let document = serde_json::json!({
+            "gatewayRouteName": route.name, "virtualGatewayName": gateway, "spec": route.spec,
+        });
+        output::emit(&format!("{document}\n"))?;
+    }
+    Ok(())
 }
 
 fn refuse(message: &str) -> Failure {

@@ -23,6 +23,7 @@ pub mod condition;
 mod diagnostic;
 pub mod directive;
 pub mod edge_toml;
+pub mod explain;
 mod facts;
 pub mod gateway;
 pub mod lighttpd;

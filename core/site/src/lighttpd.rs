@@ -8,6 +8,7 @@ mod block;
 mod command;
 mod compile;
 mod condition;
+mod convert;
 mod files;
 pub mod glob;
 mod module;
@@ -17,5 +18,6 @@ mod token;
 
 pub use block::{Block, Document};
 pub use compile::{Compiled, Level, compile};
+pub use convert::to_edge_toml;
 pub use files::{FileError, Files};
 pub use parse::{FILE_BYTES_MAX, FILES_MAX, INCLUDE_DEPTH_MAX, NESTING_MAX, Options, parse};

@@ -204,3 +204,63 @@ fn the_published_schema_is_the_one_that_files_are_held_to() {
         assert_eq!(std::fs::read_to_string(path).expect("published"), schema, "write it anew with BLESS=1");
     }
 }
+
+mod support;
+
+#[test]
+fn a_lighttpd_conf_becomes_our_form_and_what_has_no_equal_a_comment() {
+    let text = r#"
+server.document-root = "/srv/www"
+server.port = 8080
+server.modules = ( "mod_redirect", "mod_expire", "mod_setenv", "mod_proxy", "mod_access", "mod_alias", "mod_ssi" )
+mesh.gateway = "shop-gw"
+server.max-request-size = 10240
+mimetype.assign = ( ".html" => "text/html" )
+index-file.names = ( "index.html" )
+alias.url = ( "/docs/" => "/usr/share/doc/" )
+ssi.extension = ( ".shtml" )
+$SERVER["socket"] == ":8443" { ssl.engine = "enable" ssl.pemfile = "/etc/tls/chain.pem" }
+$HTTP["host"] == "shop.example.com" {
+  $HTTP["url"] =^ "/assets/" { expire.url = ( "" => "access plus 30 days" ) connection.kbytes-per-second = 512 }
+  else $HTTP["url"] =^ "/private/" { url.access-deny = ( "" ) }
+  else $HTTP["url"] =~ "^/(api|orders)/" { mesh.service = "orders.shop.local" }
+  else $HTTP["url"] == "/place" { mesh.workflow = ( "machine" => "place-order", "wait" => 10, "else" => "202" ) }
+}
+$HTTP["host"] == "old.example.com" { url.redirect = ( "^/(.*)" => "https://shop.example.com/$1" ) }
+$HTTP["host"] =~ "^odd[0-9]" { server.document-root = "/srv/odd" }
+"#;
+    let mut files = support::Memory::with(&[("/l.conf", text)]);
+    let document =
+        selvedge_site::lighttpd::parse("/l.conf", &mut files, selvedge_site::lighttpd::Options::default())
+            .expect("it parses");
+    let converted = selvedge_site::lighttpd::to_edge_toml(&document);
+    let program = compiled(&converted).unwrap_or_else(|found| panic!("{found}\n{converted}"));
+    let directives = |host, path| program.resolve(&facts(host, path)).expect("quick").directives.clone();
+    let assets = directives("shop.example.com", "/assets/a");
+    assert_eq!(assets.server.document_root.as_deref(), Some("/srv/www"));
+    assert_eq!(assets.edge.cache_control.as_deref(), Some("max-age=2592000"));
+    assert_eq!(assets.edge.bandwidth, 512 * 1024);
+    let refused = directives("shop.example.com", "/private/a");
+    assert_eq!(refused.edge.respond.as_ref().map(|answer| answer.status), Some(403));
+    assert_eq!(
+        directives("shop.example.com", "/orders/1").mesh.service.as_deref(),
+        Some("orders.shop.local")
+    );
+    let place = directives("shop.example.com", "/place");
+    assert_eq!(place.mesh.workflow.as_ref().map(|workflow| workflow.wait_ms), Some(10_000));
+    let old = directives("old.example.com", "/a");
+    assert_eq!((old.url.redirect.rules.len(), old.url.redirect_code), (1, 301));
+    assert_eq!(&*directives("any.example", "/docs/a").alias.url[0].1, "/usr/share/doc/");
+    assert_eq!(directives("any.example", "/a").index_file.names.len(), 1);
+    assert_eq!(
+        program.listeners.iter().map(|one| &*one.token).collect::<Vec<_>>(),
+        ["0.0.0.0:8443", "0.0.0.0:8080"]
+    );
+    for comment in [
+        "# no equal here: $HTTP[\"host\"] =~ \"^odd[0-9]\"",
+        "#   ssi.extension = [\".shtml\"]",
+        "gateway = \"shop-gw\"",
+    ] {
+        assert!(converted.contains(comment), "{comment}\n{converted}");
+    }
+}

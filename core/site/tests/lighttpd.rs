@@ -387,3 +387,32 @@ fn what_lighttpd_passes_over_is_passed_over_and_told() {
         assert_eq!(document.warnings.len(), warnings, "{text}");
     }
 }
+
+#[test]
+fn a_url_is_explained_line_by_line() {
+    let program = program(
+        "server.modules = (\"mod_rewrite\")\nserver.name = \"outside\"\n\
+         $HTTP[\"host\"] =~ \"^(.*)\\.example$\" {\n  server.name = \"inside\"\n  url.rewrite-once = (\"^/old/(.*)\" => \"/%1/$1\")\n}\n\
+         $HTTP[\"url\"] =^ \"/www/\" { mesh.service = \"www.local\" }\n",
+    );
+    let question = selvedge_site::explain::Question {
+        scheme: "http".into(),
+        host: "www.example".into(),
+        path: "/old/a".into(),
+        query: String::new(),
+        method: "GET".into(),
+        remote: "127.0.0.1".parse().expect("an address"),
+        headers: Vec::new(),
+    };
+    let text = selvedge_site::explain::explain(&program, &question).expect("quick");
+    for part in [
+        "listener 0.0.0.0:80\n",
+        "$HTTP[\"host\"] =~ \"^(.*)\\.example$\"  (/etc/l/lighttpd.conf:4)",
+        "server.name = \"inside\"  (/etc/l/lighttpd.conf:5)\n      in place of \"outside\"  (/etc/l/lighttpd.conf:3)",
+        "\"^/old/(.*)\" makes it /www/a",
+        "$HTTP[\"url\"] =^ \"/www/\"  (/etc/l/lighttpd.conf:8)",
+        "answer: the virtual service www.local",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+}

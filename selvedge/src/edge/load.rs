@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use selvedge_site::lighttpd::{Files as _, Level, Options, compile, parse};
+use selvedge_site::lighttpd::{Files as _, Level, Options, compile, parse, to_edge_toml};
 use selvedge_site::{Compat, Diagnostic, Program, Sources, edge_toml, has_errors};
 
 use super::disk::Disk;
@@ -45,6 +45,15 @@ pub(crate) fn load(file: &Path, form: Form, level: Level) -> Loaded {
                 sources: document.sources,
             }
         }
+    }
+}
+
+/// A `lighttpd.conf` in our own form; what is wrong with it otherwise.
+pub(super) fn converted(file: &Path, form: Form) -> Result<String, String> {
+    let options = Options { compat: form.compat, allow_shell: form.allow_shell };
+    match parse(&file.display().to_string(), &mut Disk, options) {
+        Ok(document) => Ok(to_edge_toml(&document)),
+        Err((found, sources)) => Err(found.iter().map(|one| one.shown(&sources)).collect()),
     }
 }
 

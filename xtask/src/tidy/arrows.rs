@@ -113,7 +113,14 @@ const ROOMS: &[Room] = &[
     room("selvedge-differential", &[]),
     room(
         "selvedge-fuzz",
-        &["selvedge-http", "selvedge-jwt", "selvedge-wire", "selvedge-xds", "selvedge-traffic"],
+        &[
+            "selvedge-http",
+            "selvedge-jwt",
+            "selvedge-site",
+            "selvedge-wire",
+            "selvedge-xds",
+            "selvedge-traffic",
+        ],
     ),
     room("selvedge-bench", &["selvedge-query", "selvedge-differential"]),
     room("xtask", &[]),

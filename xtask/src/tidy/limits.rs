@@ -18,6 +18,7 @@ const ROOMS: &[&str] = &[
     "core/identity",
     "core/model",
     "core/registry",
+    "core/site",
     "core/traffic",
     "core/xds",
     "io",

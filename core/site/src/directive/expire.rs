@@ -36,7 +36,7 @@ pub(super) fn named(value: &Value, reading: &mut Reading<'_>) -> Result<Named<Ex
 }
 
 /// `access plus 1 month 2 days`, `modification 10 minutes`.
-fn parse(text: &str) -> Option<Expire> {
+pub(crate) fn parse(text: &str) -> Option<Expire> {
     let mut words = text.split(' ').filter(|word| !word.is_empty()).peekable();
     let base = match words.next()? {
         "access" | "now" => ExpireBase::Access,

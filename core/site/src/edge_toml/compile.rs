@@ -54,12 +54,14 @@ struct Compiler<'d> {
 }
 
 /// Everything that answers, so that a route has one of them.
-const ANSWERS: &[&str] = &["files", "service", "workflow", "proxy", "fastcgi", "redirect", "respond"];
+const ANSWERS: &[&str] =
+    &["files", "alias", "service", "workflow", "proxy", "fastcgi", "redirect", "respond"];
 
 /// Modules whose work the form can ask for.
 const MODULES: &[&str] = &[
     "mod_access",
     "mod_accesslog",
+    "mod_alias",
     "mod_auth",
     "mod_authn_file",
     "mod_deflate",
@@ -372,6 +374,7 @@ impl Compiler<'_> {
             self.wrong(node.place, message);
         }
         let (path, variables, pattern) = match node.get("path") {
+            None if node.get("path_regex").is_some() => (self.path_regex(node), Vec::new(), None),
             None => (PathMatch::Any, Vec::new(), None),
             Some(path) => match path_match(path.text().map_or("", |text| text)) {
                 Ok(found) => found,
@@ -407,6 +410,9 @@ impl Compiler<'_> {
                 });
             }
         }
+        if let (Some(_), Some(second)) = (node.get("path"), node.get("path_regex")) {
+            self.wrong(second.place, "a route has either path or path_regex");
+        }
         let header_matches = node.get("header").map(Node::entries).unwrap_or_default();
         let mut route = Route {
             hosts: hosts.to_vec(),
@@ -427,6 +433,20 @@ impl Compiler<'_> {
         };
         self.finish(&mut route, base);
         self.routes.push(route);
+    }
+
+    fn path_regex(&mut self, route: &Node) -> PathMatch {
+        let Some((place, text)) = route.get("path_regex").and_then(|node| Some((node.place, node.text()?)))
+        else {
+            return PathMatch::Any;
+        };
+        match Pattern::new(text) {
+            Ok(pattern) => PathMatch::Pattern(pattern),
+            Err(error) => {
+                self.wrong(place, error.to_string());
+                PathMatch::Any
+            }
+        }
     }
 
     fn finish(&self, route: &mut Route, base: &Directives) {
@@ -464,8 +484,14 @@ impl Compiler<'_> {
                 let backend = self.backend(value)?;
                 Box::new(move |directives| directives.fastcgi.server = backend.clone())
             }
+            "alias" => {
+                let prefix = route.get("path").and_then(Node::text).map_or("/", |path| path);
+                let prefix = Text::from(prefix.strip_suffix('*').unwrap_or(prefix));
+                Box::new(move |directives| directives.alias.url = Arc::from([(prefix.clone(), text.clone())]))
+            }
             "redirect" => {
-                let rules = one_rule(Pattern::new("^(.*)$").ok()?, &text);
+                let expression = route.get("path_regex").and_then(Node::text).map_or("^(.*)$", |text| text);
+                let rules = one_rule(Pattern::new(expression).ok()?, &text);
                 let status = status(route, 308);
                 Box::new(move |directives| {
                     directives.url.redirect = rules.clone();

@@ -142,6 +142,7 @@ pub(super) const ROUTE: &[Field] = &[
     key("name", "For logs and metrics", Shape::Text),
     // Which requests.
     key("path", "/a, /a/*, /a/{id}; every path when it is left out", Shape::Text),
+    key("path_regex", "An expression that is found in the path; in place of path", Shape::Text),
     key("method", "Methods; all when it is left out", Shape::List(&Shape::Text)),
     key("header", "Headers that have to be there, with their values", Shape::Named(&Shape::Text)),
     // Who may.
@@ -151,6 +152,7 @@ pub(super) const ROUTE: &[Field] = &[
     key("per_client", "Requests of each client", Shape::Table(PER_CLIENT)),
     // What answers.
     key("files", "A directory", Shape::Text),
+    key("alias", "A directory that takes the place of the path's prefix", Shape::Text),
     key("index", "Files that stand for their directory", Shape::List(&Shape::Text)),
     key("listing", "Whether directories are listed", Shape::Switch),
     key("service", "A virtual service of the mesh", Shape::Text),
@@ -163,7 +165,11 @@ pub(super) const ROUTE: &[Field] = &[
     key("forward_auth", "A service that is asked whether a request may go on", Shape::Table(FORWARD_AUTH)),
     key("proxy", "Servers outside of the mesh, as host:port or /path", Shape::List(&Shape::Text)),
     key("fastcgi", "FastCGI servers, as host:port or /path", Shape::List(&Shape::Text)),
-    key("redirect", "Where to send the client; $1 and ${url.path} work as in lighttpd.conf", Shape::Text),
+    key(
+        "redirect",
+        "Where to send the client; $1 is a group of path_regex, and ${url.path} works as in lighttpd.conf",
+        Shape::Text,
+    ),
     key("status", "The status of redirect or respond", Shape::Number(100, 599)),
     key("respond", "A fixed body", Shape::AnyText),
     // How it is asked and dressed.
