@@ -52,7 +52,7 @@ pub(crate) async fn identify(x: &mut Exchange<'_>) -> Flow {
         Some(SignIn::Certificate) => Some(certificate(x)?),
     };
     if let Some(asks) = &edge.forward_auth {
-        let told = forward::ask(x, asks).await?;
+        let told = forward::ask(x, asks, identity.as_ref()).await?;
         identity = identity.or(told);
     }
     let Some(identity) = identity else {

@@ -13,6 +13,7 @@ use crate::request::{Body, Exchange, Response};
 pub(super) async fn ask(
     x: &mut Exchange<'_>,
     settings: &Settings,
+    known: Option<&Identity>,
 ) -> ControlFlow<Response, Option<Identity>> {
     let answer = match x.site.guards.asker(&settings.url) {
         Ok(fetcher) => {
@@ -24,7 +25,10 @@ pub(super) async fn ask(
                 target: x.head.path(),
                 address: &address,
             };
-            let call = settings.call(&asked, |name| x.head.fields.named(name));
+            let mut call = settings.call(&asked, |name| x.head.fields.named(name));
+            // Whom another way has recognised, the service is told as every service is.
+            call.headers
+                .extend(known.map(|known| x.conf.edge.identity_headers.of(known)).unwrap_or_default());
             fetcher.fetch(&call).await.map_err(|error| {
                 tracing::warn!(%error, url = settings.url, "a service that decides over requests cannot be asked");
             })
