@@ -9,6 +9,7 @@
 
 mod access;
 mod access_log;
+mod authentication;
 mod circuit_breaking;
 mod compression;
 mod cors;
@@ -43,6 +44,7 @@ use crate::violation::{self, Path, Violations};
 
 pub use access::{Access, AccessAction, AccessRule, Caller};
 pub use access_log::{AccessLog, JsonMember};
+pub use authentication::{Authentication, AuthenticationRule, ClaimHeader, TokenNeed, TokenProvider};
 pub use circuit_breaking::{CircuitBreaking, FailurePercentage, Outlier, RetryBudget, SuccessRate};
 pub use compression::{Coding, Compression};
 pub use cors::Cors;
@@ -177,6 +179,8 @@ kinds! {
     Access "access": Access => LISTENERS,
     /// Where the proxies write a line for each request, and what it says.
     AccessLog "accessLog": AccessLog => LISTENERS,
+    /// Who asks, by a token that somebody trusted has signed, where requests come in.
+    Authentication "authentication": Authentication => LISTENERS,
     /// How much of a node its callers may use at once, and when an instance that fails is left out.
     CircuitBreaking "circuitBreaking": CircuitBreaking => CALLEES,
     /// Responses that become smaller on their way.

@@ -3,6 +3,7 @@
 //! Everything that is made – a route, a cluster, a listener's log – has *levels*: the resources that may say something
 //! about it, the nearest first. Of each kind the first policy that is found holds, wholly.
 
+mod authentication;
 mod circuit_breaking;
 mod conditions;
 mod filters;
@@ -182,6 +183,10 @@ pub(crate) fn connection_filters(
         // Who may not ask is not counted, and who is refused does not wait for a fault.
         let at = entries.iter().take_while(|entry| filters::is_before_access(&entry.name)).count();
         let mut guards = Vec::new();
+        if let Some((policy, spec)) = find::<policy::Authentication>(context.snapshot, &levels) {
+            guards.push(authentication::filter(spec));
+            note_proxy(context, policy);
+        }
         if let Some((policy, spec)) = find::<policy::Access>(context.snapshot, &levels) {
             guards.extend(filters::access(spec).ok());
             note_proxy(context, policy);

@@ -145,7 +145,28 @@ fn what_is_wrong_with_a_policy_is_told_with_its_path() {
         ("p", policy(route, "timeout", json!({"request": "5"})), "'spec.request'"),
         ("p", policy(route, "timeout", json!({"request": 5})), "'spec.request'"),
         ("p", policy(route, "timeout", json!({})), "it sets no time-out"),
-        ("p", policy(route, "timeut", json!({})), "accessLog, circuitBreaking"),
+        ("p", policy(route, "timeut", json!({})), "accessLog, authentication, circuitBreaking"),
+        (
+            "p",
+            policy(
+                "mesh/m",
+                "authentication",
+                json!({"providers": [{"name": "p", "issuer": "i", "keys": "{}"}]}),
+            ),
+            "'spec.providers[0].keys'",
+        ),
+        (
+            "p",
+            policy(
+                "mesh/m",
+                "authentication",
+                json!({
+                    "providers": [{"name": "p", "issuer": "i", "keys": r#"{"keys": [{}]}"#}],
+                    "rules": [{"prefix": "/", "token": "required", "providers": ["q"]}],
+                }),
+            ),
+            "there is no provider q",
+        ),
         ("p", policy(route, "timeout", json!({"request": "1s", "stream": "2s"})), "'spec.stream'"),
         ("p", policy(route, "retry", json!({"on": ["5xx"], "maxRetries": 1, "hedge": true})), "'spec.hedge'"),
         (

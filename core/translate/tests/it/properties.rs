@@ -230,6 +230,8 @@ fn policy() -> impl Strategy<Value = Value> {
         json!({"kind": "rewrite", "spec": {"path": {"full": "/x"}, "host": {"literal": "h"}}}),
         json!({"kind": "rewrite", "spec": {"path": {"prefix": "/x"}, "host": {"auto": true}}}),
         json!({"kind": "access", "spec": {"action": "allow", "rules": [{"name": "r", "from": [{"address": "10.0.0.0/8"}], "methods": ["GET"]}]}}),
+        json!({"kind": "authentication", "spec": {"providers": [{"name": "p", "issuer": "i", "keys": "{\"keys\": [{\"kty\": \"oct\", \"k\": \"AAAA\"}]}"}],
+            "rules": [{"prefix": "/a", "token": "optional"}, {"prefix": "/b", "token": "none"}]}}),
         json!({"kind": "rateLimit", "spec": {"requests": 1, "per": "1s"}}),
         json!({"kind": "cors", "spec": {"origins": [{"regex": "a.*"}]}}),
         json!({"kind": "fault", "spec": {"delay": {"fixed": "1ms", "share": "0.5%"}, "abort": {"byHeader": true}}}),
