@@ -8,10 +8,12 @@ mod print;
 
 use std::path::PathBuf;
 
+use crate::endpoint;
 use crate::exit::Failure;
 use crate::output;
 use crate::role::logging::{self, LogArgs};
 use load::{Form, Loaded};
+use selvedge_edge::Address;
 use selvedge_site::lighttpd::Level;
 
 /// Serve files, programs, backends and the mesh to the outside world; reads lighttpd.conf
@@ -66,6 +68,12 @@ pub(crate) struct Args {
     help: Option<bool>,
     #[command(flatten)]
     reading: Reading,
+    /// The API, for requests that start workflows
+    #[arg(long, value_name = "URL", env = "SELVEDGE_EDGE_ENDPOINT")]
+    endpoint_url: Option<String>,
+    /// The egress of the sidecar beside the edge, for requests that go to virtual services: ADDRESS:PORT, or the path of a socket
+    #[arg(long, value_name = "ADDRESS", env = "SELVEDGE_EDGE_EGRESS", default_value = "127.0.0.1:15001")]
+    egress: String,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -183,7 +191,14 @@ fn serve(loaded: Loaded, file: &std::path::Path, idle: Option<u64>, args: &Args)
         let report = loaded.report();
         loaded.program.ok_or(report)
     };
+    let egress = match args.egress.parse() {
+        Ok(address) => Address::Tcp(address),
+        Err(_) if args.egress.starts_with('/') => Address::Unix(args.egress.clone().into()),
+        Err(_) => return Err(Failure::Usage(format!("--egress {}: ADDRESS:PORT or a path", args.egress))),
+    };
+    let mesh = selvedge_edge::Mesh { endpoint: endpoint::resolve(args.endpoint_url.as_deref())?, egress };
     let options = selvedge_edge::Options {
+        mesh: Some(mesh),
         workers: None,
         idle_seconds: idle,
         one: args.one,

@@ -9,6 +9,7 @@ pub(crate) mod file;
 pub(crate) mod gateway;
 pub(crate) mod host_root;
 pub(crate) mod hosts;
+pub(crate) mod mesh;
 pub(crate) mod programs;
 pub(crate) mod proxy;
 pub(crate) mod root;
@@ -16,6 +17,7 @@ pub(crate) mod scgi;
 pub(crate) mod sendfile;
 pub(crate) mod status;
 pub(crate) mod tunnel;
+pub(crate) mod workflow;
 
 use std::ops::ControlFlow;
 
@@ -34,7 +36,9 @@ pub(crate) async fn by_path(x: &mut Exchange<'_>) -> Flow {
         return ControlFlow::Break(response);
     }
     status::page(x)?;
+    workflow::run(x).await?;
     crate::cache::answer(x).await?;
+    mesh::service(x).await?;
     gateway::by_path(x).await
 }
 

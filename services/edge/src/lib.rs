@@ -26,3 +26,5 @@ mod who;
 mod worker;
 
 pub use run::{Error, Options, Reload, run};
+pub use selvedge_wire::stream::Address;
+pub use worker::Mesh;

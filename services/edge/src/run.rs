@@ -20,6 +20,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use selvedge_site::Program;
 use selvedge_site::directive::Global;
 use selvedge_wire::listen;
+use selvedge_wire::stream::Address;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -33,7 +34,7 @@ use crate::record::log::Logs;
 use crate::site::{Site, SiteInvalid};
 use crate::sockets::{self, ListenError, Listening, WorkerSocket};
 use crate::stats::Stats;
-use crate::worker::{Shared, Worker};
+use crate::worker::{Mesh, Shared, Worker};
 
 /// How often files of certificates are looked at.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
@@ -56,6 +57,8 @@ pub struct Options {
     pub one: bool,
     /// What SIGUSR1 does.
     pub reload: Option<Reload>,
+    /// Where the mesh is; on this machine unless it says otherwise.
+    pub mesh: Option<Mesh>,
 }
 
 /// What keeps the server from starting.
@@ -148,6 +151,7 @@ async fn serve(
         logs: Arc::clone(&logs),
         connections_max,
         draining: AtomicBool::new(false),
+        mesh: options.mesh.clone().unwrap_or_else(near),
     });
     if options.one {
         one(&shared).await?;
@@ -449,6 +453,14 @@ fn drop_privileges(global: &Global) -> Result<(), Error> {
         nix::unistd::setresuid(user.uid, user.uid, user.uid).map_err(Error::Privileges)?;
     }
     Ok(())
+}
+
+/// The mesh on this machine: `selvedge up` and a sidecar.
+fn near() -> Mesh {
+    Mesh {
+        endpoint: "http://127.0.0.1:7070".parse().expect("written here, and a URL"),
+        egress: Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 15_001))),
+    }
 }
 
 fn spool(global: &Global) -> PathBuf {

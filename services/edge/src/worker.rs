@@ -54,6 +54,16 @@ pub(crate) struct Shared {
     pub(crate) logs: Arc<Logs>,
     pub(crate) connections_max: u64,
     pub(crate) draining: AtomicBool,
+    pub(crate) mesh: Mesh,
+}
+
+/// Where the mesh is.
+#[derive(Clone, Debug)]
+pub struct Mesh {
+    /// The API: workflows are started there.
+    pub endpoint: selvedge_client::Endpoint,
+    /// The egress of the sidecar beside us, which knows virtual services by their names.
+    pub egress: Address,
 }
 
 /// One worker's belongings.
@@ -68,6 +78,7 @@ pub(crate) struct Worker {
     pooled: RefCell<HashMap<Address, Vec<(Stream, Instant)>>>,
     addresses: RefCell<HashMap<(BackendId, u16), Address>>,
     turn: Cell<u32>,
+    machines: RefCell<HashMap<String, String>>,
     parked: RefCell<slab::Slab<Option<Waker>>>,
     #[expect(clippy::vec_box, reason = "what is lent is the box")]
     heads: RefCell<Vec<Box<RequestHead>>>,
@@ -86,6 +97,7 @@ impl Worker {
             pooled: RefCell::default(),
             addresses: RefCell::default(),
             turn: Cell::default(),
+            machines: RefCell::default(),
             parked: RefCell::default(),
             heads: RefCell::default(),
         })
@@ -191,6 +203,16 @@ impl Worker {
     pub(crate) fn next_turn(&self) -> u32 {
         self.turn.set(self.turn.get().wrapping_add(1));
         self.turn.get()
+    }
+
+    /// A state machine's ARN, if its name was looked up.
+    pub(crate) fn known_machine(&self, name: &str) -> Option<String> {
+        self.machines.borrow().get(name).cloned()
+    }
+
+    pub(crate) fn remember_machine(&self, name: &str, arn: &str) {
+        // Names come from the configuration: there are no more than routes.
+        self.machines.borrow_mut().insert(name.to_owned(), arn.to_owned());
     }
 
     // === heads ===

@@ -80,6 +80,8 @@ const ROOMS: &[Room] = &[
             "selvedge-fetch",
             "selvedge-acme",
             "selvedge-store",
+            "selvedge-aws",
+            "selvedge-client",
         ],
     ),
     room(

@@ -28,7 +28,7 @@ pub(crate) fn send(x: &mut Exchange<'_>) -> Flow {
     }
     let conf = &x.conf.static_file;
     if conf.disable_pathinfo && !x.physical.info.is_empty() {
-        return ControlFlow::Break(Response::status(404));
+        return ControlFlow::Continue(());
     }
     if conf.exclude_extensions.iter().any(|suffix| x.physical.path.ends_with(&**suffix)) {
         return ControlFlow::Continue(());

@@ -240,7 +240,7 @@ async fn respond(x: &mut Exchange<'_>, kind: &Kind<'_>, hosts: &[Host]) -> Respo
         };
         let held = Held { _lease: site.hosts.lease(host), ..Held::default() };
         return match kind.protocol {
-            Protocol::Http => proxy::respond(x, host, stream, address, held).await,
+            Protocol::Http => proxy::respond(x, host, stream, address, held, None).await,
             Protocol::Tunnel => super::tunnel::raw(x, stream, held).await,
             Protocol::FastCgi | Protocol::Scgi { .. } => gateway(x, kind.protocol, host, stream, held).await,
         };

@@ -39,10 +39,11 @@ pub(crate) async fn respond(
     stream: Stream,
     address: Address,
     held: Held,
+    authority: Option<&str>,
 ) -> Response {
     let upgrade = wants_upgrade(x);
     let input = x.gathered.take().unwrap_or(Gathered::Memory(Vec::new()));
-    let out = request(x, host, input.length(), upgrade);
+    let out = request(x, host, input.length(), upgrade, authority);
     let sent = async {
         let mut stream = stream;
         stream.write_all(&out).await?;
@@ -139,13 +140,18 @@ async fn read_head(
 }
 
 /// The request's head, as the backend gets it.
-fn request(x: &Exchange<'_>, host: &Host, length: u64, upgrade: bool) -> Vec<u8> {
+fn request(x: &Exchange<'_>, host: &Host, length: u64, upgrade: bool, authority: Option<&str>) -> Vec<u8> {
     let conf = &x.conf.proxy;
     let mut head = RequestHead::default();
     head.copy_from(x.head);
     let path = remapped(&x.target.text, &conf.header.map_urlpath, Way::Out);
     head.set_path(&path);
-    if conf.replace_http_host && !host.label.is_empty() {
+    if let Some(authority) = authority {
+        // The mesh believes what its edge says of the client, and nothing that the client said itself.
+        head.set_authority(authority);
+        head.fields.remove(HeaderId::XForwardedFor);
+        head.fields.remove_named("forwarded");
+    } else if conf.replace_http_host && !host.label.is_empty() {
         head.set_authority(&host.label);
     } else {
         let authority =
@@ -216,7 +222,8 @@ fn forwarding(x: &Exchange<'_>, head: &mut RequestHead) {
         list.extend_from_slice(value);
         list.extend_from_slice(b", ");
     }
-    list.extend_from_slice(peer.to_string().as_bytes());
+    let client = if x.conf.mesh.service.is_some() { x.remote } else { peer };
+    list.extend_from_slice(client.to_string().as_bytes());
     fields.set_id(HeaderId::XForwardedFor, &list);
     let authority = x.head.authority().unwrap_or_default();
     fields.set("x-host", authority.as_bytes());

@@ -28,10 +28,11 @@ pub(super) fn set(x: &Exchange<'_>, response: &mut Response) {
     let Some((_, expire)) = by_path.or_else(by_type) else { return };
     let now = x.begun_at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
     let Some(age) = age(*expire, now, response.modified) else { return };
-    if x.head.version == Version::Http10 {
-        response.head.fields.set("expires", &date::imf_fixdate(now + age));
+    // Caches of HTTP/1.0 know dates, later ones ages.
+    match x.head.version {
+        Version::Http10 => response.head.fields.set("expires", &date::imf_fixdate(now + age)),
+        _ => response.head.fields.set("cache-control", format!("max-age={age}").as_bytes()),
     }
-    response.head.fields.set("cache-control", format!("max-age={age}").as_bytes());
 }
 
 /// Seconds from now; `None` where it is counted from a change and there is no file.

@@ -20,6 +20,7 @@ pub(super) fn apply(x: &Exchange<'_>, response: &mut Response) {
         || !at_hand
         || !matches!(x.head.method(), "GET" | "HEAD")
         || x.head.version == Version::Http10
+        || !x.conf.server.protocol_http11
         || !x.conf.server.range_requests
         || fields.named("content-encoding").is_some()
     {
@@ -40,6 +41,9 @@ pub(super) fn apply(x: &Exchange<'_>, response: &mut Response) {
         Range::Whole => {}
         Range::Unsatisfiable => {
             response.head.status = 416;
+            for name in ["etag", "last-modified", "accept-ranges"] {
+                response.head.fields.remove_named(name);
+            }
             response.head.fields.append(b"content-range", format!("bytes */{complete}").as_bytes());
             response.body = Body::None;
         }

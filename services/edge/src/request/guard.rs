@@ -16,7 +16,11 @@ use super::response::Response;
 pub(super) fn refuse(x: &mut Exchange<'_>, error: RequestError) -> Response {
     let status = match error {
         RequestError::HeadTooLarge | RequestError::TooManyHeaders => 431,
-        RequestError::UnknownMethod | RequestError::Framing(FramingError::UnknownTransferEncoding) => 501,
+        RequestError::UnknownMethod => 501,
+        // HTTP/1.0 has no transfer codings at all.
+        RequestError::Framing(FramingError::UnknownTransferEncoding) if x.head.version != Version::Http10 => {
+            501
+        }
         RequestError::Version => 505,
         _ => 400,
     };

@@ -1,0 +1,71 @@
+//! Virtual services: requests go to the sidecar's egress, with the service's name as authority. The mesh decides the rest.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use selvedge_site::directive::{BackendId, Host, HostMode};
+use selvedge_wire::stream;
+
+use super::backend::Held;
+use super::proxy;
+use crate::request::{Exchange, Flow, Response, body};
+
+/// How long the sidecar may take to accept.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Hands a request to the virtual service that is configured for it.
+pub(crate) async fn service(x: &mut Exchange<'_>) -> Flow {
+    let Some(name) = x.conf.mesh.service.clone().filter(|name| !name.is_empty()) else {
+        return ControlFlow::Continue(());
+    };
+    if !proxy::wants_upgrade(x)
+        && let Err(response) = body::gather(x).await
+    {
+        return ControlFlow::Break(response);
+    }
+    let address = x.worker.shared.mesh.egress.clone();
+    let stream = match x.worker.pooled(&address) {
+        Some(stream) => Ok(stream),
+        None => stream::connect(&address, CONNECT_TIMEOUT).await,
+    };
+    let stream = match stream {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::warn!(%error, %address, service = &*name, "the sidecar's egress cannot be reached");
+            return ControlFlow::Break(Response::status(503));
+        }
+    };
+    // Time-outs and retries are the mesh's.
+    let host = Host {
+        id: BackendId(u32::MAX),
+        label: Arc::clone(&name),
+        host: None,
+        port: 0,
+        socket: None,
+        listen_backlog: 0,
+        bin_path: None,
+        kill_signal: 0,
+        check_local: false,
+        mode: HostMode::Responder,
+        docroot: None,
+        min_procs: 0,
+        max_procs: 0,
+        max_load_per_proc: 0,
+        idle_timeout: 0,
+        disable_time: 0,
+        bin_environment: Arc::from([]),
+        bin_copy_environment: None,
+        broken_scriptfilename: false,
+        strip_request_uri: None,
+        fix_root_scriptname: false,
+        x_sendfile: false,
+        x_sendfile_docroot: Arc::from([]),
+        tcp_fin_propagate: false,
+        connect_timeout: 0,
+        write_timeout: 0,
+        read_timeout: 0,
+        upgrade: true,
+    };
+    ControlFlow::Break(proxy::respond(x, &host, stream, address, Held::default(), Some(&name)).await)
+}

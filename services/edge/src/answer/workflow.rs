@@ -1,0 +1,193 @@
+//! Requests that start workflows, wait for them within a bound, ask how they are, or complete a task that waits.
+//!
+//! Everything goes over the public API: `StartSyncExecution` for an express machine, `StartExecution` and
+//! `DescribeExecution` for a standard one, `SendTaskSuccess` and `SendTaskFailure` for a task.
+
+mod input;
+mod watch;
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use selvedge_aws::operations::stepfunctions::SERVICE;
+use selvedge_client::{Client, Error};
+use selvedge_site::directive::{WorkflowElse, WorkflowRoute};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::request::{Exchange, Flow, Response, body};
+use crate::worker::Worker;
+
+/// Where the status of an execution is asked for.
+pub(crate) const STATUS_PREFIX: &str = "/.selvedge/executions/";
+/// The longest body of a request that starts a workflow: what an execution's input may hold.
+pub(crate) const INPUT_BYTES_MAX: u64 = 256 * 1024;
+/// How often an execution that is waited for is looked at; it doubles up to the second number.
+const LOOK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+/// A call that waits for nothing is over within this.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Answers where a workflow is configured, and for the status of executions that were started here.
+pub(crate) async fn run(x: &mut Exchange<'_>) -> Flow {
+    if let Some(token) = x.path().strip_prefix(STATUS_PREFIX).map(str::to_owned) {
+        return ControlFlow::Break(watch::status(x, &token).await);
+    }
+    let Some(route) = x.conf.mesh.workflow.clone() else { return ControlFlow::Continue(()) };
+    if let Err(response) = body::gather(x).await {
+        return ControlFlow::Break(response);
+    }
+    if x.gathered.as_ref().is_some_and(|body| body.length() > INPUT_BYTES_MAX) {
+        return ControlFlow::Break(Response::status(413));
+    }
+    let answered = match route.resume {
+        true => resume(x).await,
+        false => start(x, &route).await,
+    };
+    ControlFlow::Break(answered.unwrap_or_else(|problem| problem.response()))
+}
+
+/// Why a workflow gave no answer.
+enum Problem {
+    /// The request cannot be acted on.
+    Client(u16, &'static str),
+    Api(Error),
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Self::Api(error)
+    }
+}
+
+impl Problem {
+    fn response(&self) -> Response {
+        let (status, message) = match self {
+            Self::Client(status, message) => (*status, (*message).to_owned()),
+            Self::Api(Error::Service(error)) => match error.code.as_str() {
+                "ExecutionAlreadyExists" => {
+                    (409, "another request with this Idempotency-Key asked for something else".to_owned())
+                }
+                "TaskTimedOut" | "InvalidToken" | "TaskDoesNotExist" => {
+                    (410, "nobody waits for this".to_owned())
+                }
+                "ExecutionDoesNotExist" => (404, "there is no such execution".to_owned()),
+                _ => {
+                    tracing::warn!(%error, "a workflow could not be called");
+                    (502, "the workflow could not be called".to_owned())
+                }
+            },
+            Self::Api(error) => {
+                tracing::warn!(%error, "a workflow could not be called");
+                let status = if matches!(error, Error::ReadTimeout { .. }) { 504 } else { 503 };
+                (status, "the workflow could not be called".to_owned())
+            }
+        };
+        Response::with(status, "application/json", json!({ "message": message }).to_string())
+    }
+}
+
+async fn call(worker: &Worker, operation: &str, input: &Value, timeout: Duration) -> Result<Value, Error> {
+    let client =
+        Client::new(worker.shared.mesh.endpoint.clone()).with_timeouts(Duration::from_secs(2), timeout);
+    let operation = selvedge_aws::operations::find_in(&SERVICE, operation)
+        .expect("the operations named here are in the table");
+    client.call_json(&SERVICE, operation, input).await
+}
+
+/// The machine's ARN, looked up by its name once.
+async fn machine(worker: &Worker, name: &str) -> Result<String, Problem> {
+    if name.starts_with("arn:") {
+        return Ok(name.to_owned());
+    }
+    if let Some(known) = worker.known_machine(name) {
+        return Ok(known);
+    }
+    let mut input = json!({ "maxResults": 1000 });
+    loop {
+        let page = call(worker, "ListStateMachines", &input, CALL_TIMEOUT).await?;
+        for found in page["stateMachines"].as_array().into_iter().flatten() {
+            if found["name"] == name
+                && let Some(arn) = found["stateMachineArn"].as_str()
+            {
+                worker.remember_machine(name, arn);
+                return Ok(arn.to_owned());
+            }
+        }
+        match page["nextToken"].as_str() {
+            Some(token) => input["nextToken"] = json!(token),
+            None => {
+                tracing::error!(machine = name, "there is no state machine of this name");
+                return Err(Problem::Client(503, "the workflow is not there"));
+            }
+        }
+    }
+}
+
+async fn start(x: &mut Exchange<'_>, route: &WorkflowRoute) -> Result<Response, Problem> {
+    let arn = machine(x.worker, &route.machine).await?;
+    let document = input::of(x, route);
+    let mut input = json!({ "stateMachineArn": arn, "input": document.to_string() });
+    if let Some(key) = x.header("idempotency-key") {
+        input["name"] = json!(input::name(key, x.user.as_ref().map(|user| user.name.as_str()))?);
+    }
+    let until = Instant::now() + Duration::from_millis(route.wait_ms);
+    if route.wait_ms > 0 {
+        let patience = Duration::from_millis(route.wait_ms);
+        match call(x.worker, "StartSyncExecution", &input, patience).await {
+            Ok(done) => return Ok(input::answer(&done)),
+            Err(Error::Service(error)) if error.code == "StateMachineTypeNotSupported" => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let started = call(x.worker, "StartExecution", &input, CALL_TIMEOUT).await?;
+    let execution = started["executionArn"].as_str().unwrap_or_default().to_owned();
+    let (mut look, most) = LOOK;
+    while Instant::now() < until {
+        let described =
+            call(x.worker, "DescribeExecution", &json!({ "executionArn": execution }), CALL_TIMEOUT).await?;
+        if described["status"] != "RUNNING" {
+            return Ok(input::answer(&described));
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        tokio::time::sleep(look.min(left)).await;
+        look = (look * 2).min(most);
+    }
+    match route.otherwise {
+        WorkflowElse::Timeout if route.wait_ms > 0 => Ok(Response::status(504)),
+        _ => {
+            let location = format!("{STATUS_PREFIX}{}", watch::token(&x.worker.shared.secret, &execution));
+            let body = json!({ "status": "RUNNING", "location": location });
+            Ok(Response::with(202, "application/json", body.to_string())
+                .field("location", &location)
+                .field("cache-control", "no-store"))
+        }
+    }
+}
+
+/// Completes the task whose token the request brings: in its query, or in its body beside an output or an error.
+async fn resume(x: &mut Exchange<'_>) -> Result<Response, Problem> {
+    let body = input::body(x);
+    let token = input::query(x.target.query()).get("token").and_then(Value::as_str).map(str::to_owned);
+    let token = token.or_else(|| body["taskToken"].as_str().map(str::to_owned));
+    let token =
+        token.filter(|token| !token.is_empty()).ok_or(Problem::Client(400, "a task token is missing"))?;
+    let (operation, input) = match body["error"].as_str() {
+        Some(error) => {
+            let cause = body["cause"].as_str().unwrap_or_default();
+            ("SendTaskFailure", json!({ "taskToken": token, "error": error, "cause": cause }))
+        }
+        None => {
+            let mut output = match &body["output"] {
+                Value::Null => json!({}),
+                output => output.clone(),
+            };
+            if let (Value::Object(output), Some(user)) = (&mut output, &x.user) {
+                // Who completed it is what we verified, whatever the body says.
+                output.insert("identity".to_owned(), json!({ "user": user.name, "method": user.method }));
+            }
+            ("SendTaskSuccess", json!({ "taskToken": token, "output": output.to_string() }))
+        }
+    };
+    call(x.worker, operation, &input, CALL_TIMEOUT).await?;
+    Ok(Response::with(200, "application/json", json!({ "status": "RESUMED" }).to_string()))
+}

@@ -1,0 +1,172 @@
+//! Servers for tests: the edge on a thread of the test's own process, and the real lighttpd beside it.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use selvedge_edge::{Options, run};
+use selvedge_site::lighttpd::{FileError, Files, Level, Options as Reading, compile, parse};
+use selvedge_site::{Compat, Program};
+
+/// Debian's lighttpd.
+pub(crate) const LIGHTTPD: &str = "/usr/sbin/lighttpd";
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Configurations of tests stand alone.
+struct OneFile(String);
+
+impl Files for OneFile {
+    fn read(&mut self, _path: &str) -> Result<Vec<u8>, FileError> {
+        Ok(self.0.clone().into_bytes())
+    }
+
+    fn glob(&mut self, _pattern: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn shell(&mut self, _command: &str, _folder: &str) -> Result<Vec<u8>, FileError> {
+        Err(FileError("no commands in tests".to_owned()))
+    }
+
+    fn environment(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    fn working_directory(&self) -> Option<String> {
+        None
+    }
+
+    fn process_id(&self) -> u32 {
+        std::process::id()
+    }
+
+    fn has_ipv6(&self) -> bool {
+        false
+    }
+}
+
+pub(crate) fn compiled(text: &str) -> Result<Program, String> {
+    let options = Reading { compat: Compat::V1_4_69, allow_shell: false };
+    let document = match parse("test.conf", &mut OneFile(text.to_owned()), options) {
+        Ok(document) => document,
+        Err((found, sources)) => return Err(found.iter().map(|one| one.shown(&sources)).collect()),
+    };
+    let compiled = compile(&document, Compat::V1_4_69, Level::Modules);
+    let report = || compiled.diagnostics.iter().map(|one| one.shown(&document.sources)).collect();
+    compiled.program.ok_or_else(report)
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A configuration on a port of loopback.
+pub(crate) fn on_port(port: u16, text: &str) -> String {
+    format!("server.bind = \"127.0.0.1\"\nserver.port = {port}\nserver.tag = \"test\"\n{text}")
+}
+
+/// Starts the edge; it ends with the test's process.
+pub(crate) fn edge(text: &str) -> SocketAddr {
+    let port = free_port();
+    let program = compiled(&on_port(port, text)).unwrap_or_else(|problem| panic!("{problem}"));
+    std::thread::spawn(move || {
+        let options = Options { workers: Some(1), ..Options::default() };
+        run(program, options).unwrap_or_else(|error| panic!("{error}"));
+    });
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    await_server(address);
+    address
+}
+
+pub(crate) fn await_server(address: SocketAddr) {
+    let until = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_err() {
+        assert!(Instant::now() < until, "nobody listens on {address}");
+        std::thread::yield_now();
+    }
+}
+
+/// The real lighttpd; ended when dropped.
+pub(crate) struct Lighttpd {
+    pub(crate) address: SocketAddr,
+    child: Child,
+}
+
+impl Lighttpd {
+    pub(crate) fn start(folder: &Path, text: &str) -> Self {
+        let port = free_port();
+        let file = folder.join(format!("lighttpd-{port}.conf"));
+        std::fs::write(&file, on_port(port, text)).unwrap();
+        let child = Command::new(LIGHTTPD)
+            .arg("-D")
+            .arg("-f")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        await_server(address);
+        Self { address, child }
+    }
+}
+
+impl Drop for Lighttpd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends bytes, closes its half, reads what comes until the end.
+pub(crate) fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // A server may have answered and closed before the end of what it refuses.
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    answer
+}
+
+/// An answer taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: String,
+    /// In lower case, sorted.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn code(&self) -> u16 {
+        self.status.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// The first answer in what a server sent.
+pub(crate) fn answer(bytes: &[u8]) -> Answer {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let mut lines = head.split("\r\n");
+    let status = lines.next().unwrap_or_default().to_owned();
+    let mut headers: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    headers.sort();
+    Answer { status, headers, body: body.to_owned() }
+}
+
+pub(crate) fn get(address: SocketAddr, request: &str) -> Answer {
+    answer(&exchange(address, request.as_bytes()))
+}
