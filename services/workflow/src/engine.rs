@@ -362,9 +362,8 @@ impl Engine {
     /// The id of the last durable event of an execution that is under way.
     pub(crate) fn last_event(&self, machine: &str, name: &str) -> Result<Option<u64>, StoreError> {
         let key = LiveKey::new(machine, name);
-        let of = |live: &Live| {
-            (live.execution.status() == Status::Running).then(|| live.execution.last_event())
-        };
+        let of =
+            |live: &Live| (live.execution.status() == Status::Running).then(|| live.execution.last_event());
         match self.live.find(&key) {
             Found::Nowhere => return Ok(None),
             Found::Awake(cell) => {
