@@ -4,6 +4,7 @@ mod approve;
 mod audit;
 mod connection;
 mod execution;
+mod failures;
 mod picture;
 mod test;
 mod validate;
@@ -30,6 +31,7 @@ const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
   selvedge states run order --input '{\"total\": 5}' --watch
   selvedge states watch order:nightly-7                 a machine as it runs
   selvedge states list order --status FAILED
+  selvedge states failures order                        what failed, by error and state
   selvedge states redrive order:nightly-7               on from the state that failed
   selvedge states redrive order --failed --rate 5       every failed one, five a second
   selvedge states tasks                                 what waits for people
@@ -54,6 +56,8 @@ enum StatesCommand {
     History(execution::HistoryArgs),
     /// Executions of a machine, the newest first
     List(execution::ListArgs),
+    /// What failed, by error and state
+    Failures(failures::FailuresArgs),
     /// Drive an execution on from the state that failed, or all failed ones of a machine
     Redrive(execution::RedriveArgs),
     /// Stop an execution
@@ -83,6 +87,7 @@ pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
         StatesCommand::Watch(args) => watch::run(args).await,
         StatesCommand::History(args) => execution::history(args).await,
         StatesCommand::List(args) => execution::list(args).await,
+        StatesCommand::Failures(args) => failures::failures(args).await,
         StatesCommand::Redrive(args) => execution::redrive(args).await,
         StatesCommand::Stop(args) => execution::stop(args).await,
         StatesCommand::Validate(args) => validate::run(args),

@@ -31,12 +31,14 @@ binary = os.environ.get("SELVEDGE_BIN") or str(_server.ROOT / "target/release/se
 
 def start():
     process = subprocess.Popen(
-        [binary, "up", "--listen", "127.0.0.1:0", "--data-dir", str(home / "store"), "--workflow-objects", str(objects)],
+        [binary, "up", "--listen", "127.0.0.1:0", "--data-dir", str(home / "store"), "--workflow-objects", str(objects),
+         "--workflow-logs", str(home / "logs"), "--workflow-history-events", "400"],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     line = process.stdout.readline().decode()
     if not line:
         raise SystemExit("the server does not start")
     url = line.split()[-1]
+    os.environ["AWS_ENDPOINT_URL"] = url
     _server._wait(url)
     return process, boto3.client(
         "stepfunctions", endpoint_url=url, region_name=REGION, aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="secret",
@@ -290,8 +292,37 @@ def killed():
         report.equal(types(execution).count("MapRunStarted"), 1, f"{kind}: it began once")
 
 
+def logged():
+    """Logs by level, what failed by error and state, a bound of histories that is configured."""
+    groups = {}
+    for level in ("ALL", "ERROR", "FATAL"):
+        groups[level] = client.create_state_machine(
+            name=f"logs-{level}", roleArn=ROLE, definition=json.dumps(PICKY), loggingConfiguration={
+                "level": level, "includeExecutionData": level == "ALL",
+                "destinations": [{"cloudWatchLogsLogGroup": {"logGroupArn": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/states/{level}:*"}}]})["stateMachineArn"]
+        run(groups[level], {"n": 1})
+        failed = run(groups[level], {"n": -1}, name="bad")
+        records = [json.loads(line) for line in (home / f"logs/states.{level}.jsonl").read_text().splitlines()]
+        own = [record["type"] for record in records if record["execution_arn"] == failed["executionArn"]]
+        wanted = {"ALL": types(failed["executionArn"]), "ERROR": ["FailStateEntered", "ExecutionFailed"], "FATAL": ["ExecutionFailed"]}[level]
+        report.equal(own, wanted, f"the log of {level}")
+        if level == "ALL":
+            report.equal(records[0]["details"]["input"], '{"n": 1}', "data in the log")
+            report.equal((records[0]["id"], records[0]["previous_event_id"], records[0]["redrive_count"]), ("1", "0", "0"), "a record")
+        else:
+            report.check("cause" not in json.dumps(records), "no data where it is not asked for")
+    said = subprocess.run([binary, "states", "failures", "logs-ALL", "--state", "F", "-o", "json"], capture_output=True, text=True, env={**os.environ, "AWS_REGION": REGION})
+    report.equal(json.loads(said.stdout or "null"), {"failures": [{"error": "Negative", "state": "F", "count": 1,
+                 "executions": [f"{PREFIX}:execution:logs-ALL:bad"]}]}, f"what failed {said.stderr}")
+    loop = {"StartAt": "A", "States": {"A": {"Type": "Pass", "Next": "B"}, "B": {"Type": "Choice", "Default": "A", "Choices": [
+        {"Variable": "$.never", "IsPresent": True, "Next": "C"}]}, "C": {"Type": "Succeed"}}}
+    endless = run(client.create_state_machine(name="endless", roleArn=ROLE, definition=json.dumps(loop))["stateMachineArn"], {})
+    report.equal((endless["status"], endless["error"]), ("FAILED", "States.Runtime"), str(endless))
+    report.check("(400)" in endless["cause"], endless["cause"])
+
+
 try:
-    for part in (own_items, json_ata, data_sets, batches, failures, results, steered, killed):
+    for part in (own_items, json_ata, data_sets, batches, failures, results, steered, logged, killed):
         part()
 finally:
     server.kill()

@@ -5,6 +5,7 @@ mod secrets;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -43,6 +44,15 @@ pub(crate) struct WorkflowArgs {
     /// SELVEDGE_SECRETS_KEY. Without either, one is made in the data folder
     #[arg(long, value_name = "FILE", env = "SELVEDGE_SECRETS_KEY_FILE")]
     secrets_key_file: Option<PathBuf>,
+    /// Where executions log what their machines' loggingConfiguration asks for: a file for each log group
+    #[arg(long, value_name = "FOLDER", env = "SELVEDGE_WORKFLOW_LOGS")]
+    pub(crate) workflow_logs: Option<PathBuf>,
+    /// How many days an execution is kept after its end; 0 keeps it for ever
+    #[arg(long, value_name = "DAYS", env = "SELVEDGE_WORKFLOW_RETENTION_DAYS")]
+    pub(crate) workflow_retention_days: Option<u32>,
+    /// The most events of an execution's history; the original has 25000
+    #[arg(long, value_name = "NUMBER", env = "SELVEDGE_WORKFLOW_HISTORY_EVENTS", value_parser = clap::value_parser!(u64).range(100..=100_000_000))]
+    pub(crate) workflow_history_events: Option<u64>,
 }
 
 /// Step Functions, performed by an engine.
@@ -81,8 +91,16 @@ impl States {
             environment,
             secrets: secrets::vault(args.secrets_key_file.as_deref(), folder)?,
         };
-        let settings =
+        let mut settings =
             Settings { account: account.to_owned(), region: region.to_owned(), calls, ..Settings::default() };
+        settings.logs = args.workflow_logs.clone();
+        if let Some(days) = args.workflow_retention_days {
+            let kept = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
+            settings.retention = Some(kept).filter(|kept| !kept.is_zero());
+        }
+        if let Some(events) = args.workflow_history_events {
+            settings.execution.history_events = events;
+        }
         let runtime = tokio::runtime::Handle::current();
         let objects: Arc<dyn Objects> = match &args.workflow_objects {
             Some(folder) => Arc::new(

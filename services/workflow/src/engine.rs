@@ -16,6 +16,7 @@ mod lease;
 mod live;
 mod machines;
 mod recovery;
+mod retention;
 mod task;
 mod timer;
 mod token;
@@ -26,6 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use selvedge_asl::{At, Definition, Execution, Failure, Identity, Status, TaskId, TaskOutcome};
 use selvedge_store::{Error as StoreError, Store};
 
+use crate::log::{Logs, Plan};
 use crate::map_run::Run;
 use crate::objects::{Nowhere, Objects};
 use crate::record::{self, ChildOf, ExecutionRecord, Revision, key};
@@ -65,6 +67,7 @@ pub struct Engine {
     /// By the id of their revision.
     definitions: Mutex<HashMap<String, Arc<Definition>>>,
     machines: machines::Machines,
+    logs: Logs,
     /// Where data sets of map runs come from, and their results go.
     pub(crate) objects: Arc<dyn Objects>,
     /// The map runs that are under way, by their id.
@@ -121,6 +124,7 @@ impl Engine {
         objects: Arc<dyn Objects>,
     ) -> Result<Arc<Self>, OpenError> {
         let epoch = lease::take_over(&*store)?;
+        let logs = settings.logs.clone();
         let engine = Arc::new_cyclic(|own| Self {
             store,
             epoch,
@@ -137,12 +141,14 @@ impl Engine {
             ended: ended::Ended::default(),
             definitions: Mutex::default(),
             machines: machines::Machines::default(),
+            logs: Logs::new(logs),
             behind: Arc::new(tokio::sync::Semaphore::new(crate::operations::BEHIND_MAX)),
             runtime,
             own: Weak::clone(own),
         });
         engine.recover()?;
         timer::start(&engine)?;
+        retention::start(&engine);
         Ok(engine)
     }
 
@@ -239,8 +245,9 @@ impl Engine {
             now_ms,
             entropy: &mut || self.surroundings.draw(),
         });
+        let plan = Plan::read(&start.revision.logging).filter(|_| self.logs.is_on());
         let record = ExecutionRecord::new(start, now_ms);
-        Ok(Live::new(execution, definition, record, 0))
+        Ok(Live { plan, ..Live::new(execution, definition, record, 0) })
     }
 
     pub(crate) fn is_live(&self, key: &LiveKey) -> bool {

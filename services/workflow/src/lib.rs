@@ -8,6 +8,7 @@ pub mod arn;
 pub mod audit;
 mod dataset;
 mod engine;
+mod log;
 mod map_run;
 pub mod objects;
 pub mod operations;
@@ -19,6 +20,7 @@ mod vault;
 
 pub use dataset::{ITEM_BYTES_MAX, MANIFEST_FILES_MAX};
 pub use engine::{Engine, LIVE_MAX, OpenError};
+pub use log::LOG_FILES_MAX;
 pub use map_run::{CHILDREN_AT_ONCE_MAX, MAP_RUNS_MAX};
 pub use operations::{Context, Outcome, Performed, Refused};
 pub use settings::Settings;

@@ -103,9 +103,22 @@ pub(crate) struct ExecutionRecord {
     /// Client tokens of redrives, and when they came.
     pub(crate) redrive_tokens: Vec<(String, i64)>,
     pub(crate) trace_header: Option<String>,
+    /// Redrives from a chosen state: what somebody changed, and when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) edits: Vec<Edit>,
     /// Which child of which map run it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) child: Option<ChildOf>,
+}
+
+/// A redrive from a chosen state with an input that somebody wrote.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Edit {
+    /// Which redrive it was.
+    pub(crate) redrive_count: u64,
+    pub(crate) at_ms: i64,
+    pub(crate) state: String,
+    pub(crate) input: String,
 }
 
 /// A child's place in its map run.
@@ -231,6 +244,7 @@ impl ExecutionRecord {
             last_event: 0,
             redrive_tokens: Vec::new(),
             trace_header: start.trace_header,
+            edits: Vec::new(),
             child: start.child,
         }
     }

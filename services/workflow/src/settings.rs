@@ -4,6 +4,9 @@ use selvedge_asl::Options;
 
 use crate::tasks::Calls;
 
+/// How long an execution is kept after its end, unless somebody says otherwise: as long as the original keeps it.
+pub(crate) const RETENTION: std::time::Duration = std::time::Duration::from_secs(90 * 24 * 60 * 60);
+
 /// Settings of the workflow role.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -15,6 +18,10 @@ pub struct Settings {
     pub execution: Options,
     /// What tasks may call, and as whom.
     pub calls: Calls,
+    /// How long an execution is kept after its end; for ever without it.
+    pub retention: Option<std::time::Duration>,
+    /// Where executions log what their machines' `loggingConfiguration` asks for; nowhere unless it is set.
+    pub logs: Option<std::path::PathBuf>,
 }
 
 impl Default for Settings {
@@ -24,6 +31,8 @@ impl Default for Settings {
             region: "us-east-1".into(),
             execution: Options::default(),
             calls: Calls::default(),
+            retention: Some(RETENTION),
+            logs: None,
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Going on after a failure, from the states that failed.
 
+use serde_json::Value;
+
 use super::branch::{BranchId, Phase};
 use super::event::Detail;
 use super::{At, Execution, Status, later};
+use crate::ScopeId;
 
 impl Execution {
     /// Goes on from every state that failed or was ended with it; what had succeeded is not run again. False for an
@@ -40,6 +43,31 @@ impl Execution {
             run.phase = Phase::Enter;
             self.ready.push_back(id);
         }
+        self.run(at);
+        true
+    }
+
+    /// Goes on from one of the machine's own states, with an input that somebody wrote for it; what else was under way is
+    /// given up, variables are kept. False where [`Execution::handle_redrive`] is, and for a state that is not the machine's own.
+    pub fn handle_redrive_from(&mut self, state: &str, input: Value, at: &mut At<'_>) -> bool {
+        let is_over = !matches!(self.status, Status::Running | Status::Succeeded);
+        if !is_over || at.definition.state(ScopeId::TOP, state).is_none() {
+            return false;
+        }
+        let variables = self.branches.values_mut().find(|run| run.parent.is_none());
+        let variables = variables.map(|run| std::mem::take(&mut run.variables)).unwrap_or_default();
+        self.branches.clear();
+        self.status = Status::Running;
+        self.ended_ms = None;
+        self.failure = None;
+        self.redrive_count += 1;
+        self.deadline_ms = at.definition.timeout_seconds.map(|seconds| later(at.now_ms, seconds));
+        let redriven = Detail::ExecutionRedriven { redrive_count: self.redrive_count };
+        let event = self.emit(self.last_event, at.now_ms, redriven);
+        let id = self.fork(None, ScopeId::TOP, input, event, at.definition);
+        let run = self.branches.get_mut(&id).expect("forked just now");
+        run.state = state.into();
+        run.variables = variables;
         self.run(at);
         true
     }

@@ -92,3 +92,24 @@ fn a_map_run_ends_with_its_execution() {
     assert!(commands.contains(&selvedge_asl::Command::Cancel(run)), "{commands:?}");
     assert!(world.execution.pending_map_runs(&world.definition).is_empty());
 }
+
+#[test]
+fn it_goes_on_from_a_chosen_state_with_another_input() {
+    let definition = machine(json!({
+        "S": {"Type": "Pass", "Assign": {"kept": 7}, "Next": "T"},
+        "T": {"Type": "Task", "Resource": TASK, "Next": "U"},
+        "U": {"Type": "Pass", "Parameters": {"in.$": "$", "kept.$": "$kept"}, "End": true},
+    }));
+    let mut world = World::new(&definition, &json!(1)).answer("T", Answer::Error("E", "")).run();
+    let from = |world: &mut World, state: &str| {
+        world.with(|execution, at| execution.handle_redrive_from(state, json!({"n": 2}), at))
+    };
+    assert!(!from(&mut world, "none"), "there is no such state");
+    assert_eq!(world.execution.status(), Status::Failed);
+    assert!(from(&mut world, "U"));
+    world.settle();
+    assert_eq!(world.output(), json!({"in": {"n": 2}, "kept": 7}));
+    assert!(!from(&mut world, "U"), "it has succeeded");
+    let ids: Vec<u64> = world.events.iter().map(|event| event.id).collect();
+    assert_eq!(ids, (1..=ids.len() as u64).collect::<Vec<_>>());
+}

@@ -1,12 +1,15 @@
 //! One step, one transaction.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use selvedge_asl::{Command, Event, Status};
 use selvedge_store::{Error as StoreError, Transaction, VALUE_BYTES_MAX, WriteError};
 
 use super::live::{LIVE_MAX, Live};
 use super::{Engine, LiveKey};
-use crate::record::{self, ExecutionRecord, history, key};
+use crate::log::Plan;
+use crate::record::{self, ExecutionRecord, Revision, history, key};
 
 /// A document is at most this long, so that key and value stay within the store's bounds.
 const PART_BYTES_MAX: usize = VALUE_BYTES_MAX - 4096;
@@ -34,9 +37,12 @@ impl From<StoreError> for StartError {
 }
 
 /// What a step writes.
+#[derive(Default)]
 struct Writes {
     puts: Vec<(String, Bytes)>,
     deletes: Vec<String>,
+    /// For the log, once the rest is durable.
+    lines: Option<(Arc<Plan>, String)>,
 }
 
 impl Engine {
@@ -58,6 +64,7 @@ impl Engine {
         match written {
             Ok(_) => {
                 live.checkpoint_parts = parts;
+                self.log(&writes);
                 Ok(commands)
             }
             Err(WriteError::Refused(taken)) => Err((StartError::Taken(taken), Vec::new())),
@@ -68,7 +75,8 @@ impl Engine {
     /// Makes the first steps of children durable, in as few transactions as they fit into; gives back their commands.
     pub(super) fn commit_children(&self, lives: &mut [Live]) -> Result<Vec<Vec<Command>>, StoreError> {
         let mut commands = Vec::with_capacity(lives.len());
-        let mut together = Writes { puts: Vec::new(), deletes: Vec::new() };
+        let mut together = Writes::default();
+        let mut logged = Vec::new();
         let mut bytes = 0;
         for live in lives {
             let (writes, to_do, parts) = self.writes(live, true);
@@ -84,8 +92,10 @@ impl Engine {
             }
             bytes += more;
             together.puts.extend(writes.puts);
+            logged.extend(writes.lines);
         }
         self.store.transact(&mut |tx| self.write(tx, &together).map_err(Into::into))?;
+        logged.iter().for_each(|(plan, lines)| self.logs.append(plan, lines));
         Ok(commands)
     }
 
@@ -98,6 +108,7 @@ impl Engine {
         match self.store.transact(&mut |tx| self.write(tx, &writes).map_err(Into::into)) {
             Ok(_) => {
                 live.checkpoint_parts = parts;
+                self.log(&writes);
                 Ok(commands)
             }
             Err(error) => Err((error, commands)),
@@ -106,7 +117,7 @@ impl Engine {
 
     /// Gathers what happened since the last step, and what the store has to know of it.
     fn writes(&self, live: &mut Live, is_new: bool) -> (Writes, Vec<Command>, usize) {
-        let mut writes = Writes { puts: Vec::new(), deletes: Vec::new() };
+        let mut writes = Writes::default();
         let mut events = Vec::new();
         while let Some(event) = live.execution.poll_event() {
             events.push(event);
@@ -119,6 +130,10 @@ impl Engine {
         let before = live.record.status;
         refresh(live);
         history_of(&mut writes, &machine, &name, &events);
+        if let Some(plan) = &live.plan {
+            let lines = plan.lines(&live.record.arn, live.record.redrive_count, &events);
+            writes.lines = Some((Arc::clone(plan), lines));
+        }
         let status = live.record.status;
         if is_new || status != before || live.record.redrive_count > 0 {
             writes.puts.push((key::execution(&machine, &name), record::encode(&live.record)));
@@ -146,6 +161,12 @@ impl Engine {
             .deletes
             .extend((parts..live.checkpoint_parts).map(|part| key::checkpoint(&machine, &name, part)));
         (writes, commands, parts)
+    }
+
+    fn log(&self, writes: &Writes) {
+        if let Some((plan, lines)) = &writes.lines {
+            self.logs.append(plan, lines);
+        }
     }
 
     /// Writes, where this worker may still.
@@ -197,8 +218,10 @@ impl Engine {
         let Some(found) = view.get(&key::revision(&record.machine, &record.revision))? else {
             return Err(StoreError::Corrupt(format!("the definition of {key} is gone")));
         };
-        let definition = self.definition(&record.machine, &record::decode(&found)?)?;
-        Ok(Some(Live::new(execution, definition, record, parts.len())))
+        let revision: Revision = record::decode(&found)?;
+        let definition = self.definition(&record.machine, &revision)?;
+        let plan = Plan::read(&revision.logging).filter(|_| self.logs.is_on());
+        Ok(Some(Live { plan, ..Live::new(execution, definition, record, parts.len()) }))
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use selvedge_asl::{Definition, Execution};
 
+use crate::log::Plan;
 use crate::record::ExecutionRecord;
 
 /// How many executions may be under way at a time.
@@ -41,6 +42,8 @@ pub(super) struct Live {
     pub(super) armed_ms: Option<i64>,
     /// Until when the store knows it to be idle.
     pub(super) stored_idle_until: Option<i64>,
+    /// What it logs.
+    pub(super) plan: Option<Arc<Plan>>,
     /// It is in the store alone from here on: whoever holds this looks it up once more.
     pub(super) is_asleep: bool,
 }
@@ -60,6 +63,7 @@ impl Live {
             checkpoint_parts,
             armed_ms: None,
             stored_idle_until,
+            plan: None,
             is_asleep: false,
         }
     }

@@ -6,6 +6,7 @@ use selvedge_model::Value;
 use serde_json::json;
 
 use super::{Failed, Scope, execution, seconds};
+use crate::record::Edit;
 
 /// How long a client token means the same redrive, in milliseconds, and how many are remembered.
 const TOKEN_MS: i64 = 15 * 60 * 1000;
@@ -40,7 +41,44 @@ pub(super) fn redrive(scope: &Scope<'_>) -> Result<Value, Failed> {
     Ok(json!({ "redriveDate": seconds(now_ms) }))
 }
 
+/// The most redrives with an edited input of one execution.
+pub(super) const EDITS_MAX: usize = 100;
+
 impl crate::Engine {
+    /// Drives an execution on from one of its machine's own states with another input, which is kept with the execution.
+    /// False when it cannot be driven on, has no such state, or was edited a hundred times.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn redrive_from(
+        &self,
+        machine: &str,
+        execution: &str,
+        state: &str,
+        input: &Value,
+    ) -> Result<bool, selvedge_store::Error> {
+        let now_ms = self.now_ms();
+        self.take_up(&crate::engine::LiveKey::new(machine, execution), |execution, record, definition| {
+            let mut draw = || self.surroundings.draw();
+            let mut at = At { definition, now_ms, entropy: &mut draw };
+            let text = input.to_string();
+            let is_driven = text.len() <= self.settings.execution.payload_bytes
+                && record.edits.len() < EDITS_MAX
+                && execution.handle_redrive_from(state, input.clone(), &mut at);
+            if is_driven {
+                let redrive_count = execution.redrive_count();
+                record.redriven_ms = Some(now_ms);
+                record.edits.push(Edit {
+                    redrive_count,
+                    at_ms: now_ms,
+                    state: state.to_owned(),
+                    input: text,
+                });
+            }
+            is_driven
+        })
+    }
+
     /// Goes on from the states that failed.
     pub(crate) fn redrive(
         &self,
