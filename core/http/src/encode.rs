@@ -12,7 +12,10 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 pub fn request(head: &RequestHead, framing: Framing, out: &mut Vec<u8>) {
     out.extend_from_slice(head.method().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(head.path_bytes());
+    match head.authority_bytes() {
+        Some(authority) if head.method() == "CONNECT" => out.extend_from_slice(authority),
+        _ => out.extend_from_slice(head.path_bytes()),
+    }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     if let Some(authority) = head.authority_bytes() {
         field(b"host", authority, out);
@@ -51,13 +54,23 @@ pub fn response(head: &ResponseHead, framing: Framing, method: &str, close: bool
     if close && head.status != 101 {
         out.extend_from_slice(b"connection: close\r\n");
     }
-    let bodiless = head.status < 200 || head.status == 204 || head.status == 304;
+    let tunnel = method == "CONNECT" && head.status / 100 == 2;
+    let bodiless = head.status < 200 || head.status == 204 || head.status == 304 || tunnel;
     match framing {
         Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         Framing::None if !length && !bodiless && method != "HEAD" => {
             out.extend_from_slice(b"content-length: 0\r\n");
         }
         _ => {}
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes an interim response.
+pub fn interim(head: &ResponseHead, out: &mut Vec<u8>) {
+    status_line(head.status, out);
+    for (name, value) in head.fields.iter() {
+        field(name.as_bytes(), value, out);
     }
     out.extend_from_slice(b"\r\n");
 }

@@ -92,7 +92,7 @@ impl Fields {
     }
 
     /// All values of a known name, in order.
-    pub fn all(&self, id: HeaderId) -> impl Iterator<Item = &[u8]> {
+    pub fn all(&self, id: HeaderId) -> impl DoubleEndedIterator<Item = &[u8]> {
         self.list.iter().filter(move |f| f.id == id).map(|f| self.bytes(f.value))
     }
 

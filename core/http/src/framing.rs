@@ -65,6 +65,10 @@ pub fn of_response(
     if bodiless {
         return Ok(Framing::None);
     }
+    if method == "CONNECT" && status / 100 == 2 {
+        // What follows is the tunnel, whatever the head says (RFC 9110 §9.3.6).
+        return Ok(Framing::None);
+    }
     if status == 304 || method == "HEAD" {
         // There is no body, but the length that another answer would have is passed on: it must be one.
         length(fields)?;
@@ -184,6 +188,9 @@ mod tests {
             (length, 200, "GET", Version::Http11, Ok(Framing::Length(3))),
             (length, 200, "HEAD", Version::Http11, Ok(Framing::None)),
             (chunked, 200, "HEAD", Version::Http11, Ok(Framing::None)),
+            (&[], 200, "CONNECT", Version::Http11, Ok(Framing::None)),
+            (chunked, 200, "CONNECT", Version::Http11, Ok(Framing::None)),
+            (length, 403, "CONNECT", Version::Http11, Ok(Framing::Length(3))),
             (length, 304, "GET", Version::Http11, Ok(Framing::None)),
             (
                 &[("content-length", "3"), ("content-length", "4")],

@@ -34,9 +34,19 @@ pub enum Upgrade {
     #[default]
     None,
     WebSocket,
+    /// A tunnel to the authority that the request names (`CONNECT`, RFC 9110 §9.3.6).
+    Connect,
     /// HTTP/2 in the clear: ignored, as RFC 9113 allows and Envoy does.
     H2c,
     Other,
+}
+
+impl Upgrade {
+    /// Whether bytes of another protocol follow once the wish is granted: whatever the client has sent by then is not its
+    /// next request.
+    pub const fn is_tunnel(self) -> bool {
+        matches!(self, Self::WebSocket | Self::Connect)
+    }
 }
 
 /// What is known of a response once its head is read.
@@ -369,9 +379,15 @@ fn request_facts(head: &RequestHead) -> Result<RequestFacts, RequestError> {
         facts.close |= !keep;
         facts.expects_continue = false;
     }
-    // Nothing but the tunnel could follow.
-    facts.close |= head.method() == "CONNECT";
-    if asks_upgrade {
+    if head.method() == "CONNECT" {
+        // Nothing but the tunnel could follow.
+        facts.close = true;
+        facts.upgrade = Upgrade::Connect;
+        // A CONNECT has no content, and one that says otherwise means to hide a request in it (RFC 9110 §9.3.6).
+        if facts.framing.has_body() {
+            return Err(RequestError::Malformed("a CONNECT with content"));
+        }
+    } else if asks_upgrade {
         facts.upgrade = upgrade;
     }
     facts.expects_continue &= facts.framing.has_body();
@@ -437,7 +453,7 @@ fn response_head(
         }
     }
     let framing = framing::of_response(&head.fields, status, method, version)?;
-    close |= framing == Framing::UntilClose || (version == Version::Http10 && !keep);
+    close |= framing == Framing::UntilClose || method == "CONNECT" || (version == Version::Http10 && !keep);
     Ok(ResponseFacts { framing, close })
 }
 

@@ -56,7 +56,6 @@ impl RequestError {
 pub struct Admission {
     pub normalize_path: bool,
     pub merge_slashes: bool,
-    pub websocket: bool,
 }
 
 /// Judges a request that is well-formed, and brings its path into the form in which it is routed.
@@ -81,13 +80,14 @@ pub fn admit(head: &mut RequestHead, admission: Admission) -> Result<(), Refusal
     Ok(())
 }
 
-/// Judges a wish to change the protocol; Envoy does so once the route is known, so that the log can name it.
+/// Judges a wish to change the protocol; `taken` is what the route, or else the connection manager, says about it. Envoy
+/// judges once the route is known, so that the log can name it.
 ///
 /// # Errors
 /// 403 for an upgrade that is not enabled. HTTP/2 in the clear is not refused but ignored.
-pub fn admit_upgrade(upgrade: Upgrade, admission: Admission) -> Result<(), Refusal> {
+pub fn admit_upgrade(upgrade: Upgrade, taken: bool) -> Result<(), Refusal> {
     match upgrade {
-        Upgrade::WebSocket if !admission.websocket => Err(Refusal::request(403, "upgrade_failed", true)),
+        Upgrade::WebSocket | Upgrade::Connect if !taken => Err(Refusal::request(403, "upgrade_failed", true)),
         Upgrade::Other => Err(Refusal::request(403, "upgrade_failed", true)),
         _ => Ok(()),
     }

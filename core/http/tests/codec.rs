@@ -28,9 +28,9 @@ fn answer(bytes: &[u8]) -> (u16, &'static str) {
             return (refusal.status, refusal.details);
         }
     };
-    let admission = Admission { normalize_path: true, merge_slashes: true, websocket: false };
-    let admitted =
-        refusal::admit(&mut head, admission).and_then(|()| refusal::admit_upgrade(facts.upgrade, admission));
+    let admission = Admission { normalize_path: true, merge_slashes: true };
+    let admitted = refusal::admit(&mut head, admission)
+        .and_then(|()| refusal::admit_upgrade(facts.upgrade, facts.upgrade == Upgrade::Connect));
     match admitted {
         Ok(()) => (0, ""),
         Err(refusal) => {

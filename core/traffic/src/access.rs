@@ -57,6 +57,8 @@ pub struct Subject<'a, R> {
 pub struct Connection<'a> {
     /// Where it leads.
     pub destination: SocketAddr,
+    /// The other end of the connection, as PROXY protocol may tell it.
+    pub source: IpAddr,
     /// The other end of the socket.
     pub direct_remote: IpAddr,
     /// The client, which trusted forwarding headers may tell from the other end of the socket.
@@ -115,6 +117,7 @@ mod tests {
         let metadata = Metadata::default();
         let connection = Connection {
             destination: "127.0.0.1:80".parse().unwrap(),
+            source: "127.0.0.1".parse().unwrap(),
             direct_remote: "127.0.0.1".parse().unwrap(),
             remote: "127.0.0.1".parse().unwrap(),
             server_name: None,

@@ -1,10 +1,14 @@
 //! Which filter chain takes a connection.
 //!
-//! Envoy's order: destination port, server name, transport, application protocol. At each step those chains stay that say
-//! the most specific thing that fits – or, if none does, those that say nothing – and a choice is never taken back.
+//! Envoy's order: destination port, server name, transport, application protocol, the other end of the socket, the
+//! client. At each step those chains stay that say the most specific thing that fits – or, if none does, those that say
+//! nothing – and a choice is never taken back.
+
+use std::net::IpAddr;
 
 use crate::ChainMatch;
 use crate::listener::DetectedTransport;
+use crate::matching::Cidr;
 
 /// What is known of a connection when its chain is chosen.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +18,10 @@ pub struct Incoming<'a> {
     pub server_name: Option<&'a str>,
     pub transport: DetectedTransport,
     pub application_protocols: &'a [Vec<u8>],
+    /// The other end of the socket.
+    pub direct_source: IpAddr,
+    /// The client, as PROXY protocol may tell it.
+    pub source: IpAddr,
 }
 
 /// The position of the chain that takes a connection. Allocates nothing.
@@ -41,13 +49,29 @@ pub fn select<'a>(
         .filter(|protocol| chains.clone().any(|chain| of_transport(chain) && names(chain, protocol)))
         .map(Vec::as_slice)
         .next();
-    chains.clone().position(|chain| {
+    let of_protocol = move |chain: &ChainMatch| {
         of_transport(chain)
             && match offered {
                 Some(protocol) => names(chain, protocol),
                 None => chain.application_protocols.is_empty(),
             }
-    })
+    };
+
+    let direct = |chain: &ChainMatch| narrowest(&chain.direct_sources, incoming.direct_source);
+    let best = chains.clone().filter(|chain| of_protocol(chain)).filter_map(direct).max()?;
+    let of_direct = |chain: &ChainMatch| of_protocol(chain) && direct(chain) == Some(best);
+
+    let source = |chain: &ChainMatch| narrowest(&chain.sources, incoming.source);
+    let best = chains.clone().filter(|chain| of_direct(chain)).filter_map(source).max()?;
+    chains.clone().position(|chain| of_direct(chain) && source(chain) == Some(best))
+}
+
+/// How narrow the narrowest block is that holds the address: 0 if nothing is said, `None` if others are.
+fn narrowest(blocks: &[Cidr], address: IpAddr) -> Option<u32> {
+    if blocks.is_empty() {
+        return Some(0);
+    }
+    blocks.iter().filter(|block| block.contains(address)).map(|block| 1 + u32::from(block.prefix_len())).max()
 }
 
 fn names(chain: &ChainMatch, protocol: &[u8]) -> bool {
@@ -88,6 +112,7 @@ mod tests {
             server_names: owned(names),
             transport,
             application_protocols: owned(alpn),
+            ..ChainMatch::default()
         }
     }
 
@@ -129,8 +154,45 @@ mod tests {
                 server_name: *name,
                 transport: *transport,
                 application_protocols: &alpn,
+                direct_source: IpAddr::from([127, 0, 0, 1]),
+                source: IpAddr::from([127, 0, 0, 1]),
             };
             assert_eq!(select(chains.iter(), &incoming), *expected, "{port} {name:?} {transport:?}");
+        }
+    }
+
+    #[test]
+    fn the_narrowest_block_decides_who_may_speak_for_a_client() {
+        let blocks = |blocks: &[([u8; 4], u8)]| -> Vec<Cidr> {
+            blocks.iter().map(|(address, len)| Cidr::new(IpAddr::from(*address), *len).unwrap()).collect()
+        };
+        let chain = |direct: &[([u8; 4], u8)], sources: &[([u8; 4], u8)]| ChainMatch {
+            direct_sources: blocks(direct),
+            sources: blocks(sources),
+            ..ChainMatch::default()
+        };
+        let all = [
+            chain(&[([10, 0, 0, 0], 8)], &[]),
+            chain(&[([10, 1, 0, 0], 16), ([11, 0, 0, 0], 8)], &[]),
+            chain(&[([10, 1, 0, 0], 16)], &[([192, 0, 2, 0], 24)]),
+        ];
+        let rows = [
+            ([10, 9, 9, 9], [1, 1, 1, 1], Some(0)),
+            ([11, 9, 9, 9], [192, 0, 2, 1], Some(1)),
+            ([10, 1, 9, 9], [1, 1, 1, 1], Some(1)),
+            ([10, 1, 9, 9], [192, 0, 2, 1], Some(2)),
+            ([12, 1, 9, 9], [192, 0, 2, 1], None),
+        ];
+        for (direct, source, expected) in rows {
+            let incoming = Incoming {
+                destination_port: 1,
+                server_name: None,
+                transport: DetectedTransport::Plain,
+                application_protocols: &[],
+                direct_source: IpAddr::from(direct),
+                source: IpAddr::from(source),
+            };
+            assert_eq!(select(all.iter(), &incoming), expected, "{direct:?} for {source:?}");
         }
     }
 }

@@ -6,7 +6,9 @@ use serde::Serialize;
 
 use crate::breaker::BreakerPolicy;
 use crate::endpoint::Labels;
-use crate::{CircuitBreakers, HealthCheck, LoadAssignment, OutlierDetection, UpstreamTransport};
+use crate::{
+    CircuitBreakers, HealthCheck, LoadAssignment, OutlierDetection, ProxyProtocolVersion, UpstreamTransport,
+};
 
 /// A named group of upstream hosts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -23,7 +25,13 @@ pub struct Cluster {
     #[serde(skip_serializing_if = "crate::is_default")]
     pub subsets: Option<Subsets>,
     pub protocol: HttpProtocol,
+    /// By HTTP/2 a WebSocket is asked for as RFC 8441 has it, where the host says that it takes that.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub extended_connect: bool,
     pub transport: UpstreamTransport,
+    /// Each connection begins with a word on whose it is.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
     pub circuit_breakers: CircuitBreakers,
     pub outlier_detection: Option<OutlierDetection>,
     /// Our own breaker with visible states; a real Envoy ignores it.
@@ -58,7 +66,9 @@ impl Cluster {
             placement: Placement::default(),
             subsets: None,
             protocol: HttpProtocol::default(),
+            extended_connect: false,
             transport: UpstreamTransport::Plain,
+            proxy_protocol: None,
             circuit_breakers: CircuitBreakers::default(),
             outlier_detection: None,
             breaker: None,

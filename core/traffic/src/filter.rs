@@ -5,6 +5,7 @@
 pub mod buffer;
 pub mod compressor;
 pub mod cors;
+pub mod decompressor;
 pub mod ext_authz;
 pub mod fault;
 pub mod jwt;
@@ -17,6 +18,7 @@ use serde::Serialize;
 pub use buffer::{Buffer, BufferRoute};
 pub use compressor::{Coding, Compressor, CompressorRoute};
 pub use cors::CorsPolicy;
+pub use decompressor::{Decompressor, PackedBy, Unpack};
 pub use ext_authz::{AuthzBody, AuthzHttp, AuthzService, ExtAuthz, ExtAuthzRoute};
 pub use fault::{AbortBy, DelayBy, Fault, FaultAbort, FaultDelay};
 pub use jwt::{Jwt, JwtHeader, JwtKeys, JwtProvider, JwtRoute, JwtRule, Requirement, RuleRequirement};
@@ -47,6 +49,9 @@ pub enum HttpFilter {
     Cors,
     Fault(Box<Fault>),
     Compressor(Box<Compressor>),
+    Decompressor(Decompressor),
+    /// gRPC as browsers speak it becomes gRPC.
+    GrpcWeb,
 }
 
 /// What a route table, a virtual host, a route or a weighted cluster says about one filter.

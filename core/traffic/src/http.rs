@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{AccessLog, FilterEntry, RouteTable, Tracing};
+use crate::{AccessLog, ClientAddress, FilterEntry, RouteTable, Tracing};
 
 /// Envoy's `HttpConnectionManager`, the parts that are spoken.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -22,8 +22,20 @@ pub struct HttpConnection {
     pub merge_slashes: bool,
     /// `Upgrade: websocket` is allowed.
     pub websocket: bool,
+    /// `CONNECT` is allowed on routes that take it.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub connect: bool,
+    /// Clients that speak HTTP/2 may ask for a WebSocket (RFC 8441) or another tunnel.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub extended_connect: bool,
+    /// The upstream, not this proxy, says whether a client shall send its body (`100 Continue`).
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub proxy_100_continue: bool,
     /// The peer's address is the client's: X-Forwarded-For is appended, its requests are judged internal or external.
     pub use_remote_address: bool,
+    /// Whose address counts as the client's where others stand between.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub client_address: ClientAddress,
     /// What replaces the `server` response header; `None` is `envoy`.
     pub server_name: Option<String>,
     /// What becomes of `x-forwarded-client-cert`.
@@ -65,7 +77,11 @@ impl HttpConnection {
             normalize_path: false,
             merge_slashes: false,
             websocket: false,
+            connect: false,
+            extended_connect: false,
+            proxy_100_continue: false,
             use_remote_address: false,
+            client_address: ClientAddress::default(),
             server_name: None,
             client_certificate: ClientCertificate::default(),
             stream_idle_timeout: None,

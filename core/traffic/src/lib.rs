@@ -10,6 +10,7 @@ pub mod balance;
 pub mod breaker;
 pub mod chain;
 pub mod circuit;
+pub mod client;
 pub mod cluster;
 pub mod compiled;
 pub mod endpoint;
@@ -22,13 +23,16 @@ pub mod http;
 pub mod listener;
 pub mod matching;
 pub mod metadata;
+pub mod network_filter;
 pub mod outlier;
+pub mod proxy_protocol;
 pub mod rate_limit;
 pub mod redirect;
 pub mod resource;
 pub mod retry;
 pub mod rewrite;
 pub mod route;
+pub mod split;
 pub mod tcp;
 pub mod timeout;
 pub mod tls;
@@ -38,6 +42,7 @@ pub mod weights;
 pub use access_log::{AccessLog, AccessLogFormat, JsonTemplate, LogFilter};
 pub use breaker::{BreakerConfig, BreakerPolicy};
 pub use circuit::{Bounded, CircuitBreakers, Priority, RetryBudget, Thresholds};
+pub use client::{ClientAddress, ClientDetection, DetectBy};
 pub use cluster::{
     Cluster, Discovery, DnsLookupFamily, HttpProtocol, LoadBalancing, LocalityRouting, Placement,
     RingHashFunction, SlowStart, SubsetFallback, SubsetSelector, Subsets,
@@ -54,15 +59,18 @@ pub use health::{HealthCheck, HealthProbe};
 pub use http::{CertificateForwarding, ClientCertificate, Codec, HttpConnection, RouteSource};
 pub use listener::{ChainMatch, Direction, FilterChain, Inspection, Listener, Network};
 pub use metadata::{Metadata, MetadataMatch, ValueMatch};
+pub use network_filter::{ConnectionLimit, ConnectionRateLimit, NetworkFilter, NetworkRbac};
 pub use outlier::{FailurePercentage, OutlierDetection, SuccessRate};
+pub use proxy_protocol::{ProxyProtocol, ProxyProtocolVersion};
 pub use rate_limit::RateLimit;
 pub use resource::{Resource, ResourceKind};
 pub use retry::{RateLimitedBackoff, ResetFormat, ResetHeader, Retrier, RetryBackoff, RetryOn, RetryPolicy};
 pub use rewrite::{HostRewrite, PathRewrite};
 pub use route::{
     Action, DirectResponse, Forward, HeaderEdit, HeaderEdits, Hedge, Mirror, Redirect, Route, RouteTable,
-    StreamDuration, VirtualHost, WeightedCluster,
+    RouteUpgrades, StreamDuration, VirtualHost, WeightedCluster,
 };
+pub use split::SplitBy;
 pub use tcp::TcpProxy;
 pub use timeout::Timeouts;
 pub use tls::{Transport, UpstreamTransport};

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{AccessLog, HttpConnection, TcpProxy, Transport};
+use crate::matching::Cidr;
+use crate::{AccessLog, HttpConnection, NetworkFilter, ProxyProtocol, TcpProxy, Transport};
 
 /// A socket with its filter chains.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -17,6 +18,9 @@ pub struct Listener {
     pub direction: Direction,
     /// The intercepted connection's own destination is asked of the kernel and used in the match.
     pub original_dst: bool,
+    /// Load balancers say whose connections they pass on.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// The first bytes are inspected for TLS, so that a chain can match on SNI.
     pub tls_inspector: bool,
     #[serde(skip_serializing_if = "Inspection::is_default")]
@@ -67,6 +71,9 @@ pub struct FilterChain {
     pub name: String,
     pub matches: ChainMatch,
     pub transport: Transport,
+    /// In the order in which they judge.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<NetworkFilter>,
     pub network: Network,
 }
 
@@ -80,6 +87,12 @@ pub struct ChainMatch {
     /// Any of those that a TLS client offers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub application_protocols: Vec<String>,
+    /// Of the other end of the socket, whatever PROXY protocol says of the client: who may say so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub direct_sources: Vec<Cidr>,
+    /// Of the client.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Cidr>,
 }
 
 /// What the first bytes look like.

@@ -60,7 +60,7 @@ impl RouteMatch {
     /// # Errors
     /// The first condition that does not hold; the cheapest are looked at first.
     pub fn check(&self, request: &impl RequestView, target: &Target<'_>) -> Result<(), Mismatch<'_>> {
-        if !self.path.takes(target.path) {
+        if !self.path.takes_request(request.method(), target.path) {
             return Err(Mismatch::Path(&self.path));
         }
         if self.grpc && !is_grpc(request) {

@@ -102,7 +102,9 @@ impl Rewriter {
             Self::Prefix(prefix) => {
                 let matched_len = match matched {
                     PathMatch::Prefix(matched) if path.starts_with(matched.as_str()) => matched.len(),
-                    PathMatch::Prefix(_) | PathMatch::Exact(_) | PathMatch::Regex(_) => path.len(),
+                    PathMatch::Prefix(_) | PathMatch::Exact(_) | PathMatch::Regex(_) | PathMatch::Connect => {
+                        path.len()
+                    }
                 };
                 [prefix.as_str(), &request_target[matched_len..]].concat()
             }

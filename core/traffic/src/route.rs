@@ -8,7 +8,7 @@ use crate::circuit::Priority;
 use crate::endpoint::Labels;
 use crate::hash::HashPolicy;
 use crate::matching::RouteMatch;
-use crate::{FilterOverride, Fraction, HostRewrite, PathRewrite, RateLimit, RetryPolicy};
+use crate::{FilterOverride, Fraction, HostRewrite, PathRewrite, RateLimit, RetryPolicy, SplitBy};
 
 /// A route configuration (RDS resource).
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -85,6 +85,12 @@ pub enum Action {
 pub struct Forward {
     /// At least one; weights are relative and may be 0, their sum may not.
     pub clusters: Vec<WeightedCluster>,
+    /// What decides between them.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub split_by: SplitBy,
+    /// Which changes of the protocol it takes, where that differs from its connection manager.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub upgrades: RouteUpgrades,
     /// From the end of the request to the end of the response, over all tries; zero is none, `None` is 15 s.
     pub timeout: Option<Duration>,
     /// A stream without progress ends after this; zero is none, `None` inherits the connection's.
@@ -140,6 +146,8 @@ impl Forward {
     pub fn to(clusters: Vec<WeightedCluster>) -> Self {
         Self {
             clusters,
+            split_by: SplitBy::default(),
+            upgrades: RouteUpgrades::default(),
             timeout: None,
             idle_timeout: None,
             retry: None,
@@ -157,6 +165,15 @@ impl Forward {
             include_host_rate_limits: false,
         }
     }
+}
+
+/// Tunnels that a route takes (Envoy's `RouteAction.upgrade_configs`); `None` leaves it to the connection manager.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RouteUpgrades {
+    pub websocket: Option<bool>,
+    pub connect: Option<bool>,
+    /// A CONNECT is not passed on: its bytes go to the cluster as they are.
+    pub connect_terminates: bool,
 }
 
 /// Asking a second host before the first has answered (Envoy's `HedgePolicy`, the part that Envoy implements).
@@ -198,12 +215,15 @@ pub struct WeightedCluster {
     /// Only of HTTP routes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<FilterOverride>,
+    /// Made before those of the route; only of HTTP routes.
+    #[serde(skip_serializing_if = "HeaderEdits::is_empty")]
+    pub headers: HeaderEdits,
 }
 
 impl WeightedCluster {
     /// A share without overrides.
     pub fn new(name: impl Into<String>, weight: u32) -> Self {
-        Self { name: name.into(), weight, filters: Vec::new() }
+        Self { name: name.into(), weight, filters: Vec::new(), headers: HeaderEdits::default() }
     }
 }
 

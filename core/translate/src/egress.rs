@@ -113,6 +113,7 @@ pub(crate) fn chains_by_port(
             name: format!("egress_{port}"),
             matches: ChainMatch { destination_port: Some(port), ..ChainMatch::default() },
             transport: Transport::Plain,
+            filters: Vec::new(),
             network,
         });
     }
@@ -150,7 +151,13 @@ pub(crate) fn chain_for_all(
         http_network(context, table, access_logs)
     };
     let name = format!("egress_{egress_port}");
-    Some(FilterChain { name, matches: ChainMatch::default(), transport: Transport::Plain, network })
+    Some(FilterChain {
+        name,
+        matches: ChainMatch::default(),
+        transport: Transport::Plain,
+        filters: Vec::new(),
+        network,
+    })
 }
 
 /// How a virtual service is called in a table.
@@ -263,7 +270,13 @@ pub(crate) fn intercepting(
         let clusters = vec![WeightedCluster::new(name, 1)];
         let proxy = TcpProxy::to(names::EGRESS_STAT_PREFIX, clusters);
         let network = Network::Tcp(proxy);
-        FilterChain { name: name.to_owned(), matches, transport: Transport::Plain, network }
+        FilterChain {
+            name: name.to_owned(),
+            matches,
+            transport: Transport::Plain,
+            filters: Vec::new(),
+            network,
+        }
     };
     chains.extend(policy::egress_destinations(context).into_iter().map(|(port, hosts)| {
         let name = names::egress_policy_cluster(mesh, port);
@@ -280,6 +293,7 @@ pub(crate) fn intercepting(
         ipv4_compat,
         direction: Direction::Outbound,
         original_dst: true,
+        proxy_protocol: None,
         tls_inspector: true,
         inspection: inspection(&chains),
         chains,
@@ -325,6 +339,7 @@ pub(crate) fn direct(name: String, address: SocketAddr, ipv4_compat: bool, chain
         ipv4_compat,
         direction: Direction::Outbound,
         original_dst: false,
+        proxy_protocol: None,
         tls_inspector: false,
         inspection: Inspection::default(),
         chains: Vec::new(),

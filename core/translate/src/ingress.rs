@@ -90,6 +90,7 @@ fn finish(
         ipv4_compat,
         direction: Direction::Inbound,
         original_dst,
+        proxy_protocol: None,
         tls_inspector,
         inspection: if tls_inspector { inspection(&chains) } else { Inspection::default() },
         chains,
@@ -137,6 +138,7 @@ pub(crate) fn chains(
             ..ChainMatch::default()
         },
         transport,
+        filters: Vec::new(),
         network: network.clone(),
     };
     let encrypted =

@@ -15,6 +15,7 @@ pub(crate) fn rank(priority: Option<u32>, matches: &RouteMatch, name: &str) -> i
         PathMatch::Exact(path) => (path.len(), 0),
         PathMatch::Prefix(path) => (path.len(), 1),
         PathMatch::Regex(pattern) => (pattern.as_str().len(), 2),
+        PathMatch::Connect => (0, 3),
     };
     let conditions = matches.headers.len() + matches.query.len();
     (priority.unwrap_or(PRIORITY_NONE), Reverse(length), kind, Reverse(conditions), name.to_owned())

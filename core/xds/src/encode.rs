@@ -3,6 +3,7 @@
 mod access;
 mod access_log;
 mod balancing;
+mod client;
 mod cluster;
 mod duration;
 mod endpoint;
@@ -13,6 +14,8 @@ mod http;
 mod listener;
 mod matching;
 pub(crate) mod metadata;
+mod network_filter;
+mod proxy_protocol;
 mod rate_limit;
 mod retry;
 pub(crate) mod route;

@@ -85,6 +85,7 @@ fn table(domains: &[&str], weights: &[u32]) -> RouteConfiguration {
     let action = RouteAction {
         cluster_specifier: Some(route_action::ClusterSpecifier::WeightedClusters(WeightedCluster {
             clusters,
+            ..WeightedCluster::default()
         })),
         ..RouteAction::default()
     };

@@ -18,6 +18,7 @@ use foldhash::fast::FixedState;
 use selvedge_wire::buffer::Buffers;
 use selvedge_wire::connect::ConnectError;
 use selvedge_wire::io::Io;
+use selvedge_wire::proxy_protocol::Ends;
 
 pub use stream::{StreamFailure, UpstreamStream};
 pub use token::Opened;
@@ -28,11 +29,33 @@ use host::HostPool;
 /// How long an idle connection is kept where the cluster sets nothing (Envoy's `idle_timeout`).
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
 
+/// How long one is kept that is good for one client alone, since its host was told whose it is: with many clients there
+/// would be many.
+pub const CLIENT_IDLE_MAX: Duration = Duration::from_secs(10);
+
 /// The HTTP version to speak to a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     Http1,
     Http2,
+}
+
+/// What is asked of a pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    pub priority: Priority,
+    /// An HTTP/1 connection that no request has used, after one that had been idle turned out to be closed.
+    pub fresh: bool,
+    /// Both ends of the client's connection, for a host that is told whose connection it gets: such a connection
+    /// carries no other client's requests.
+    pub client: Option<Ends>,
+}
+
+impl Wish {
+    /// Any connection that will do.
+    pub const fn new(priority: Priority) -> Self {
+        Self { priority, fresh: false, client: None }
+    }
 }
 
 /// Why no stream could be had.
@@ -71,6 +94,8 @@ pub struct Pools {
 struct HostKey {
     cluster: u64,
     host: u64,
+    /// Whose connections they are, where the host is told so.
+    client: Option<Ends>,
 }
 
 impl Pools {
@@ -79,8 +104,7 @@ impl Pools {
     }
 
     /// A stream to `host` on which a request can be sent at once: an idle connection, a place on a shared one, or a new
-    /// connection. Waits where the cluster's connections are used up. `fresh` asks for an HTTP/1 connection that no request
-    /// has used, after one that had been idle turned out to be closed.
+    /// connection. Waits where the cluster's connections are used up.
     ///
     /// # Errors
     /// See [`AcquireError`].
@@ -89,13 +113,12 @@ impl Pools {
         cluster: &Arc<Cluster>,
         host: &Arc<Host>,
         protocol: Protocol,
-        priority: Priority,
-        fresh: bool,
+        wish: Wish,
     ) -> Result<UpstreamStream, AcquireError> {
-        let pool = self.host_pool(cluster, host, priority)?;
+        let pool = self.host_pool(cluster, host, wish)?;
         match protocol {
-            Protocol::Http1 => pool.acquire_http1(self, priority, fresh).await,
-            Protocol::Http2 => pool.acquire_http2(self, priority).await,
+            Protocol::Http1 => pool.acquire_http1(self, wish.priority, wish.fresh).await,
+            Protocol::Http2 => pool.acquire_http2(self, wish.priority).await,
         }
     }
 
@@ -107,9 +130,9 @@ impl Pools {
         &self,
         cluster: &Arc<Cluster>,
         host: &Arc<Host>,
-        priority: Priority,
+        wish: Wish,
     ) -> Result<Option<UpstreamStream>, AcquireError> {
-        self.host_pool(cluster, host, priority)?.acquire_idle(priority)
+        self.host_pool(cluster, host, wish)?.acquire_idle(wish.priority)
     }
 
     /// A connection of its own, outside of the pool, for opaque bytes.
@@ -120,14 +143,14 @@ impl Pools {
         &self,
         cluster: &Arc<Cluster>,
         host: &Arc<Host>,
-        priority: Priority,
+        wish: Wish,
     ) -> Result<(Io, Opened), AcquireError> {
-        let Some(guard) = cluster.breaker(priority).try_connection() else {
+        let Some(guard) = cluster.breaker(wish.priority).try_connection() else {
             cluster.stats.upstream_cx_overflow.inc();
             return Err(AcquireError::QueueFull);
         };
-        let pool = self.host_pool(cluster, host, priority)?;
-        let pending = pool.pend(priority)?;
+        let pool = self.host_pool(cluster, host, wish)?;
+        let pending = pool.pend(wish.priority)?;
         let (io, mut opened) = pool.connect(self, guard, None).await?;
         drop(pending);
         opened.carry();
@@ -147,14 +170,15 @@ impl Pools {
         &self,
         cluster: &Arc<Cluster>,
         host: &Arc<Host>,
-        priority: Priority,
+        wish: Wish,
     ) -> Result<Rc<HostPool>, AcquireError> {
-        let key = HostKey { cluster: cluster.id, host: host.id };
+        let client = wish.client.filter(|_| cluster.config.proxy_protocol.is_some());
+        let key = HostKey { cluster: cluster.id, host: host.id, client };
         if let Some(pool) = self.hosts.borrow().get(&key) {
             return Ok(Rc::clone(pool));
         }
-        let place = self.place(cluster, priority)?;
-        let pool = Rc::new(HostPool::new(Arc::clone(cluster), Arc::clone(host), place));
+        let place = self.place(cluster, wish.priority)?;
+        let pool = Rc::new(HostPool::new(Arc::clone(cluster), Arc::clone(host), client, place));
         self.hosts.borrow_mut().insert(key, Rc::clone(&pool));
         Ok(pool)
     }

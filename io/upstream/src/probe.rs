@@ -9,9 +9,10 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use selvedge_traffic::health::{Checker, ProbeResult, Transition};
-use selvedge_traffic::{HealthCheck, HealthProbe};
+use selvedge_traffic::{HealthCheck, HealthProbe, ProxyProtocolVersion};
+use selvedge_wire::proxy_protocol::{self, Ends, Version};
 use selvedge_wire::tls::ClientTls;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::cluster::Cluster;
@@ -25,15 +26,19 @@ pub(crate) async fn run(cluster: Weak<Cluster>, host: Arc<Host>, check: HealthCh
     let mut checker = Checker::new(Instant::now());
     loop {
         tokio::time::sleep_until(checker.next_timeout().into()).await;
-        let known = cluster.upgrade().map(|cluster| (Arc::clone(&cluster.name), cluster.tls.clone()));
-        let Some((name, tls)) = known else { return };
-        let result =
-            match tokio::time::timeout(check.timeout, Box::pin(probe(&host, &check, &name, tls.as_deref())))
-                .await
-            {
-                Ok(result) => result,
-                Err(_) => ProbeResult::TimedOut,
-            };
+        let known = cluster
+            .upgrade()
+            .map(|cluster| (Arc::clone(&cluster.name), cluster.tls.clone(), cluster.config.proxy_protocol));
+        let Some((name, tls, word)) = known else { return };
+        let result = match tokio::time::timeout(
+            check.timeout,
+            Box::pin(probe(&host, &check, &name, tls.as_deref(), word)),
+        )
+        .await
+        {
+            Ok(result) => result,
+            Err(_) => ProbeResult::TimedOut,
+        };
         let Some(cluster) = cluster.upgrade() else { return };
         let first = !checker.is_checked();
         let had_traffic = cluster.stats.shards().any(|stats| stats.upstream_cx_total.value() > 0);
@@ -77,18 +82,25 @@ fn count(cluster: &Cluster, result: ProbeResult) {
     }
 }
 
-async fn probe(host: &Host, check: &HealthCheck, cluster: &str, tls: Option<&ClientTls>) -> ProbeResult {
+async fn probe(
+    host: &Host,
+    check: &HealthCheck,
+    cluster: &str,
+    tls: Option<&ClientTls>,
+    word: Option<ProxyProtocolVersion>,
+) -> ProbeResult {
     let mut address = host.address;
     if let Some(port) = check.port {
         address.set_port(port);
     }
-    ask(address, &check.probe, cluster, tls).await
+    ask(address, &check.probe, cluster, tls, word).await
 }
 
 /// Asks once, within the check's time, for whoever has a host and no cluster; on a [`tokio::task::LocalSet`]. `name`: what the
 /// host is called where the probe does not say.
 pub async fn once(address: SocketAddr, check: &HealthCheck, name: &str) -> ProbeResult {
-    let asked = tokio::time::timeout(check.timeout, Box::pin(ask(address, &check.probe, name, None))).await;
+    let asked =
+        tokio::time::timeout(check.timeout, Box::pin(ask(address, &check.probe, name, None, None))).await;
     asked.unwrap_or(ProbeResult::TimedOut)
 }
 
@@ -97,8 +109,20 @@ async fn ask(
     probe: &HealthProbe,
     cluster: &str,
     tls: Option<&ClientTls>,
+    word: Option<ProxyProtocolVersion>,
 ) -> ProbeResult {
-    let Ok(stream) = TcpStream::connect(address).await else { return ProbeResult::NetworkFailure };
+    let Ok(mut stream) = TcpStream::connect(address).await else { return ProbeResult::NetworkFailure };
+    if let Some(version) = word {
+        let ends = || Some(Ends { source: stream.local_addr().ok()?, destination: address });
+        // A host that is told whose connection it gets is told that this one is nobody's.
+        let word = match version {
+            ProxyProtocolVersion::V1 => proxy_protocol::encode(Version::V1, ends()),
+            ProxyProtocolVersion::V2 => proxy_protocol::encode(Version::V2, None),
+        };
+        if stream.write_all(&word).await.is_err() {
+            return ProbeResult::NetworkFailure;
+        }
+    }
     let Some(tls) = tls else { return ask_over(stream, probe, cluster).await };
     // A host that is called by TLS is probed by TLS.
     let Some(context) = tls.current() else { return ProbeResult::NetworkFailure };

@@ -8,7 +8,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use selvedge_http::chunked::ChunkError;
+use selvedge_http::encode;
 use selvedge_http::fields::Fields;
+use selvedge_http::head::ResponseHead;
 
 use crate::h1::{Http1, ReadError};
 use crate::h2::Http2Stream;
@@ -181,6 +183,21 @@ impl Channel {
             }
             Self::Over => Err(ChannelError::Closed),
             Self::Http2(two) => two.end(trailers),
+        }
+    }
+
+    /// Sends an interim response to a client that has had no other.
+    ///
+    /// # Errors
+    /// See [`ChannelError`].
+    pub fn inform(&mut self, head: &ResponseHead) -> Result<(), ChannelError> {
+        match self {
+            Self::Http1(one) => {
+                one.queue(|out| encode::interim(head, out));
+                Ok(())
+            }
+            Self::Http2(two) => two.inform(head),
+            Self::Over => Err(ChannelError::Closed),
         }
     }
 

@@ -1,12 +1,14 @@
 //! Connecting to an upstream host.
 
-use std::io;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 
 use crate::io::Io;
+use crate::proxy_protocol::{self, Ends, Version};
 use crate::tls::{self, ClientTls, Failure};
 
 /// A connection that did not come about.
@@ -58,6 +60,34 @@ pub async fn connect(address: SocketAddr, timeout: Duration) -> Result<TcpStream
         })?;
     let _ = stream.set_nodelay(true);
     Ok(stream)
+}
+
+/// Says whose connection this is, before anything else is said. Without a client's ends the connection is this proxy's
+/// own: version 1 then names both ends of the socket, version 2 says that it speaks for itself, as Envoy does.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn introduce(
+    io: &mut Io,
+    version: Version,
+    client: Option<Ends>,
+    timeout: Duration,
+) -> Result<(), ConnectError> {
+    let own = || Some(Ends { source: io.local_addr()?, destination: io.peer_addr()? });
+    let ends = if version == Version::V1 { client.or_else(own) } else { client };
+    let word = proxy_protocol::encode(version, ends);
+    let write = async {
+        let mut rest = &word[..];
+        while !rest.is_empty() {
+            let written = poll_fn(|cx| io.poll_write(cx, &[IoSlice::new(rest)])).await?;
+            rest = &rest[written..];
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(timeout, write).await {
+        Ok(written) => written.map_err(ConnectError::Refused),
+        Err(_) => Err(ConnectError::Timeout(timeout)),
+    }
 }
 
 /// Encrypts a connection that has just been opened.

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use selvedge_http::h2::meter::Side;
 
 pub use guarded::{Guarded, Watch};
-pub use headers::{request_head, request_message, response_head, response_message};
+pub use headers::{
+    request_head, request_message, response_head, response_message, upgrade, websocket_message,
+};
 pub use stream::Http2Stream;
 
 use crate::io::Io;
@@ -42,14 +44,19 @@ pub type Client = h2::client::SendRequest<Bytes>;
 /// The other half of a client connection; a task must drive it.
 pub type ClientConnection = h2::client::Connection<Guarded, Bytes>;
 
-/// Takes a connection that begins with the HTTP/2 preface. Look at the watch whenever the connection was polled.
+/// Takes a connection that begins with the HTTP/2 preface; with `extended_connect` a client is told that it may ask for
+/// another protocol on a stream (RFC 8441). Look at the watch whenever the connection was polled.
 ///
 /// # Errors
 /// When the preface or the first SETTINGS are wrong.
-pub async fn serve(io: Io) -> Result<(Server, Watch), h2::Error> {
+pub async fn serve(io: Io, extended_connect: bool) -> Result<(Server, Watch), h2::Error> {
     let io = Guarded::new(io, Side::Client);
     let watch = io.watch();
-    let server = h2::server::Builder::new()
+    let mut builder = h2::server::Builder::new();
+    if extended_connect {
+        builder.enable_connect_protocol();
+    }
+    let server = builder
         .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

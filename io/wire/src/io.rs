@@ -71,6 +71,10 @@ impl Io {
         self.stream.local_addr().ok()
     }
 
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.stream.peer_addr().ok()
+    }
+
     /// The unread bytes.
     pub fn unread(&self) -> &[u8] {
         match &self.content {

@@ -16,6 +16,7 @@ pub mod io;
 pub mod listen;
 pub mod original_dst;
 mod pipe;
+pub mod proxy_protocol;
 pub mod relay;
 pub mod stream;
 pub mod tls;

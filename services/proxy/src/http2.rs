@@ -46,8 +46,9 @@ type Accepted = (http::Request<::h2::RecvStream>, ::h2::server::SendResponse<byt
 pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: Rc<Peer>, io: Io) {
     let _stats = HttpConnectionStats::http2(&manager);
     let place = worker.place();
+    let opening = h2::serve(io, manager.config.extended_connect);
     let (server, watch) =
-        match first_words(&worker, &place, manager.inbound, manager.idle_timeout, h2::serve(io)).await {
+        match first_words(&worker, &place, manager.inbound, manager.idle_timeout, opening).await {
             Some(Ok(served)) => served,
             Some(Err(_)) => return manager.stats.downstream_cx_protocol_error.inc(),
             None => return,
@@ -318,14 +319,15 @@ async fn one(
 ) -> bool {
     let mut heads = worker.lease_heads();
     h2::request_head(&request, &mut heads.request);
+    let upgrade = h2::upgrade(&request, &mut heads.request);
     let receive = request.into_body();
-    let (framing, refused) = match judge(&mut heads, receive.is_end_stream()) {
+    let (framing, refused) = match judge(&mut heads, receive.is_end_stream() || upgrade.is_tunnel()) {
         Ok(framing) => (framing, None),
         Err(refusal) => (Framing::None, Some(Box::new(Reply::refusal(refusal)))),
     };
     let mut channel = Channel::Http2(Box::new(Http2Stream::server(receive, respond)));
     let mut deadline = Deadline::default();
-    let facts = RequestFacts { framing, ..RequestFacts::default() };
+    let facts = RequestFacts { framing, upgrade, ..RequestFacts::default() };
     let routes = manager.routes.load_full();
     let exchange =
         Exchange::new(worker, manager, &routes, peer, &mut channel, &mut heads, &mut deadline, facts);

@@ -9,9 +9,11 @@ mod http1;
 mod http2;
 pub mod lifecycle;
 mod listener;
+mod network_filter;
 mod opening;
 pub mod patience;
 pub mod persist;
+mod proxy_protocol;
 mod request;
 mod run;
 pub mod serve;
@@ -19,7 +21,7 @@ mod sinks;
 mod snapshot;
 mod tcp;
 pub mod tracing;
-mod websocket;
+mod tunnel;
 
 pub use bootstrap::{
     Bootstrap, BootstrapError, Drain, ResourceKind, ResourceName, ResourceNameInvalid, SinkTarget,

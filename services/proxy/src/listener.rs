@@ -20,7 +20,7 @@ use crate::patience::Places;
 use crate::request::Peer;
 use crate::serve::compile::{Chain, CompiledListener, Serving};
 use crate::serve::worker::{CONNECTIONS_MAX, Worker};
-use crate::{http1, http2, tcp};
+use crate::{http1, http2, network_filter, tcp};
 
 /// A listener as one worker has it: its configuration may be replaced while its socket stays.
 pub(crate) type Current = Rc<RefCell<Arc<CompiledListener>>>;
@@ -132,7 +132,15 @@ fn served(worker: Rc<Worker>, accepted: Accepted, opened: Opened) -> impl Future
     let kept = (!accepted.listener.loggers.is_empty()).then(|| (SystemTime::now(), Rc::clone(&peer)));
     async move {
         let tls = peer.tls.clone();
-        serve(worker, &chain, peer, io).await;
+        let permits = match chain.filters.as_slice() {
+            [] => Some(Vec::new()),
+            // Boxed: few chains have filters.
+            filters => Box::pin(network_filter::admit(filters, &peer)).await,
+        };
+        if permits.is_some() {
+            serve(worker, &chain, peer, io).await;
+        }
+        drop(permits);
         if let (Some(tls), Some(ssl)) = (tls, &accepted.listener.ssl)
             && tls.is_broken.get()
         {
@@ -190,7 +198,7 @@ pub(crate) fn record(
         chain_name: Some(&*peer.chain).filter(|name| !name.is_empty()),
         connection_id: Some(peer.connection_id),
         downstream_remote: Some(peer.remote),
-        downstream_direct_remote: Some(peer.remote),
+        downstream_direct_remote: Some(peer.direct),
         downstream_local: Some(peer.original_dst.unwrap_or(peer.local)),
         downstream_direct_local: Some(peer.local),
         server_name: peer.server_name.as_deref(),
@@ -230,6 +238,7 @@ mod tests {
             name: "c".into(),
             matches: selvedge_traffic::ChainMatch::default(),
             transport: selvedge_traffic::Transport::Plain,
+            filters: Vec::new(),
             network: selvedge_traffic::Network::Tcp(tcp),
         };
         let secrets = Arc::clone(clusters.secrets());
@@ -239,6 +248,7 @@ mod tests {
             ipv4_compat: false,
             direction: selvedge_traffic::Direction::Inbound,
             original_dst: false,
+            proxy_protocol: None,
             tls_inspector: false,
             inspection: selvedge_traffic::Inspection::default(),
             chains: Vec::new(),

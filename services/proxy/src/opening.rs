@@ -23,12 +23,15 @@ use crate::serve::compile::{Chain, CompiledListener};
 use crate::serve::worker::{HANDSHAKES_MAX, Worker};
 
 /// The first bytes must have come within this (Envoy's `listener_filters_timeout`).
-const INSPECTION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
+pub(crate) const INSPECTION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
 
 /// Both ends of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Client {
+    /// The client, as PROXY protocol may tell it.
     pub(crate) remote: SocketAddr,
+    /// The other end of the socket.
+    pub(crate) direct: SocketAddr,
     pub(crate) local: SocketAddr,
     /// Where an intercepted connection wanted to go.
     pub(crate) original_dst: Option<SocketAddr>,
@@ -46,7 +49,7 @@ impl Client {
     pub(crate) fn of(listener: &CompiledListener, stream: &TcpStream, remote: SocketAddr) -> Option<Self> {
         let local = stream.local_addr().ok()?;
         let original_dst = if listener.config.original_dst { original_dst::of(stream) } else { None };
-        Some(Self { remote, local, original_dst })
+        Some(Self { remote, direct: remote, local, original_dst })
     }
 
     /// What requests are told of the connection.
@@ -59,6 +62,7 @@ impl Client {
     ) -> Rc<Peer> {
         Rc::new(Peer {
             remote: self.remote,
+            direct: self.direct,
             local: self.local,
             original_dst: self.original_dst,
             connection_id: worker.connection_id(),
@@ -87,12 +91,15 @@ pub(crate) fn at_once(
 pub(crate) async fn open(
     worker: Rc<Worker>,
     listener: Arc<CompiledListener>,
-    client: Client,
+    mut client: Client,
     stream: TcpStream,
     since: Instant,
 ) -> Option<Box<Opened>> {
     let (place, start) = (worker.place(), SystemTime::now());
     let mut io = Io::new(stream, worker.buffers.clone());
+    if let Some(words) = &listener.proxy_protocol {
+        words.read(&worker, &place, &listener, &mut client, &mut io).await?;
+    }
     let port = client.original_dst.unwrap_or(client.local).port();
     let inspects = listener.inspects && listener.config.inspection.takes(port);
     let hello = if inspects { inspect(&worker, &place, &listener, &mut io).await? } else { None };
@@ -125,6 +132,8 @@ pub(crate) fn choose(
         server_name: hello.and_then(|hello| hello.server_name.as_deref()),
         transport: if hello.is_some() { DetectedTransport::Tls } else { DetectedTransport::Plain },
         application_protocols: hello.map_or(&[], |hello| &hello.alpn),
+        direct_source: client.direct.ip().to_canonical(),
+        source: client.remote.ip().to_canonical(),
     };
     let chain = listener.chain(&incoming).map(Arc::clone);
     if chain.is_none() {

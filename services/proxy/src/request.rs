@@ -10,21 +10,21 @@ mod coding;
 pub(crate) mod edit;
 mod exchange;
 pub(crate) mod filter;
-mod forward;
+pub(crate) mod forward;
+mod grpc_web;
 mod hedge;
 mod limits;
 mod mirror;
 mod record;
-mod reply;
-mod respond;
+pub(crate) mod reply;
+pub(crate) mod respond;
 mod view;
 
-pub(crate) use exchange::{After, Exchange, Peer};
+pub(crate) use exchange::{After, Ended, Exchange, Peer};
 pub(crate) use reply::Reply;
 pub(crate) use view::Request as RequestHeadView;
 
 use body::RequestBody;
-use exchange::Ended;
 use selvedge_telemetry::details;
 use selvedge_traffic::Action;
 use view::Request;
@@ -53,6 +53,9 @@ async fn run<'a>(x: &mut Exchange<'a>) -> Result<After, Ended> {
     }
     x.admit_upgrade()?;
     let mut body = RequestBody::new(x.facts.framing);
+    if x.facts.upgrade.is_tunnel() {
+        body.stay_open();
+    }
     x.find_route();
     if !x.chain.is_empty() {
         x.note_cluster();
@@ -65,7 +68,7 @@ async fn run<'a>(x: &mut Exchange<'a>) -> Result<After, Ended> {
         }
     }
     let matched = x.routed()?;
-    x.edits = x.routes.edits.of(&matched);
+    x.edits = x.routes.edits.of(&matched, x.share);
     match &matched.route.action {
         Action::Forward(forward) => forward::forward(x, matched, forward, body).await,
         Action::Redirect(redirect) => {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use selvedge_telemetry::{Flag, Protocol, Record, RecordKind, ResponseFlags, TlsSource};
 use selvedge_traffic::{hash, weights};
-use selvedge_upstream::pool::{AcquireError, Opened};
+use selvedge_upstream::pool::{AcquireError, Opened, Wish};
 use selvedge_upstream::{Cluster, Host, PickContext, PickedHost, Priority, random};
 use selvedge_wire::io::Io;
 use selvedge_wire::relay::{self, End};
@@ -96,7 +96,8 @@ async fn connect(
         };
         log.attempts += 1;
         log.host = Some(Arc::clone(&host));
-        match worker.pools.open(&cluster, &host, Priority::Default).await {
+        let wish = Wish { client: Some(peer.ends()), ..Wish::new(Priority::Default) };
+        match worker.pools.open(&cluster, &host, wish).await {
             Ok(connected) => {
                 log.connected = true;
                 leave.ended(true);
@@ -140,7 +141,7 @@ fn record(manager: &TcpManager, peer: &Peer, io: &Io, log: &Log, start: SystemTi
         local_close_reason: (!log.connected).then_some("tcp_initializion_failure:0"),
         attempts: log.attempts,
         downstream_remote: Some(peer.remote),
-        downstream_direct_remote: Some(peer.remote),
+        downstream_direct_remote: Some(peer.direct),
         downstream_local: Some(peer.original_dst.unwrap_or(peer.local)),
         downstream_direct_local: Some(peer.local),
         server_name: peer.server_name.as_deref(),

@@ -3,11 +3,25 @@
 
 #[path = "parity/apps.rs"]
 mod apps;
+#[path = "parity/bodies.rs"]
+mod bodies;
+#[path = "parity/clients.rs"]
+mod clients;
 #[allow(dead_code, reason = "shared with the tests of secrets")]
 #[path = "run/control_plane.rs"]
 mod control_plane;
+#[path = "parity/h2_app.rs"]
+mod h2_app;
+#[path = "parity/network.rs"]
+mod network;
 #[path = "parity/planes.rs"]
 mod planes;
+#[path = "parity/proxy_protocol.rs"]
+mod proxy_protocol;
+#[path = "parity/splits.rs"]
+mod splits;
+#[path = "parity/tunnels.rs"]
+mod tunnels;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

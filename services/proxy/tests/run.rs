@@ -121,6 +121,7 @@ fn configuration(listen: SocketAddr, app: SocketAddr, access_log: &Path) -> Vec<
         name: String::new(),
         matches: ChainMatch::default(),
         transport: Transport::Plain,
+        filters: Vec::new(),
         network: Network::Http(Box::new(connection)),
     };
     let listener = Listener {
@@ -129,6 +130,7 @@ fn configuration(listen: SocketAddr, app: SocketAddr, access_log: &Path) -> Vec<
         ipv4_compat: false,
         direction: Direction::Inbound,
         original_dst: false,
+        proxy_protocol: None,
         tls_inspector: false,
         inspection: Inspection::default(),
         chains: Vec::new(),

@@ -35,7 +35,7 @@ pub(super) fn request(bytes: &[u8]) {
     assert_eq!(cut.is_err(), at_once.is_err(), "{cut:?} {at_once:?}");
     let Ok(Some((len, facts))) = cut else { return };
     assert_eq!(at_once, Ok(Some((len, facts))));
-    let admission = Admission { normalize_path: true, merge_slashes: true, websocket: false };
+    let admission = Admission { normalize_path: true, merge_slashes: true };
     // A tunnel has no path, and goes no further.
     if refusal::admit(&mut head, admission).is_err() || head.method() == "CONNECT" {
         return;

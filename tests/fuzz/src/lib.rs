@@ -7,6 +7,7 @@ mod frames;
 mod http1;
 mod http2;
 mod jwt;
+mod proxy_protocol;
 mod site;
 mod tls;
 mod xds;
@@ -27,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "http2-frames", run: frames::frames },
     Target { name: "http2-server", run: http2::server },
     Target { name: "jwt-token", run: jwt::token },
+    Target { name: "proxy-protocol", run: proxy_protocol::word },
     Target { name: "tls-hello", run: tls::hello },
     Target { name: "site-lighttpd", run: site::lighttpd },
     Target { name: "site-toml", run: site::toml },

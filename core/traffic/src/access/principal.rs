@@ -38,7 +38,8 @@ impl Principal {
             Self::Authenticated(name) => {
                 connection.peer.is_some_and(|peer| name.as_ref().is_none_or(|name| is_called(peer, name)))
             }
-            Self::SourceIp(block) | Self::DirectRemoteIp(block) => block.contains(connection.direct_remote),
+            Self::SourceIp(block) => block.contains(connection.source),
+            Self::DirectRemoteIp(block) => block.contains(connection.direct_remote),
             Self::RemoteIp(block) => block.contains(connection.remote),
             Self::Header(header) => request.is_some_and(|request| header.takes(request)),
             Self::UrlPath(path) => {

@@ -12,15 +12,26 @@ pub enum PathMatch {
     Exact(String),
     /// The whole path.
     Regex(Pattern),
+    /// A wish for a tunnel (`CONNECT`), which has no path; nothing else takes one.
+    Connect,
 }
 
 impl PathMatch {
+    /// Whether it takes the request, whose path without query string is `path`.
+    pub fn takes_request(&self, method: &str, path: &str) -> bool {
+        match self {
+            Self::Connect => method == "CONNECT",
+            _ => self.takes(path) && method != "CONNECT",
+        }
+    }
+
     /// Whether it takes `path` (without a query string).
     pub fn takes(&self, path: &str) -> bool {
         match self {
             Self::Prefix(prefix) => path.starts_with(prefix.as_str()),
             Self::Exact(exact) => path == exact,
             Self::Regex(pattern) => pattern.is_match(path),
+            Self::Connect => false,
         }
     }
 }
@@ -31,6 +42,7 @@ impl std::fmt::Display for PathMatch {
             Self::Prefix(prefix) => write!(f, "prefix {prefix}"),
             Self::Exact(exact) => write!(f, "path {exact}"),
             Self::Regex(pattern) => write!(f, "path regex {}", pattern.as_str()),
+            Self::Connect => f.write_str("method CONNECT"),
         }
     }
 }

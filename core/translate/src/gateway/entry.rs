@@ -190,7 +190,7 @@ fn http_paths(
     {
         let rewrite = match &base.path {
             PathMatch::Exact(_) => PathRewrite::Prefix(path),
-            PathMatch::Prefix(_) | PathMatch::Regex(_) => PathRewrite::Full(path),
+            PathMatch::Prefix(_) | PathMatch::Regex(_) | PathMatch::Connect => PathRewrite::Full(path),
         };
         return Ok(vec![(base, Some(rewrite))]);
     }

@@ -70,6 +70,7 @@ pub(super) fn ingress(
         ipv4_compat,
         direction: Direction::Inbound,
         original_dst: false,
+        proxy_protocol: None,
         tls_inspector,
         inspection: selvedge_traffic::Inspection::default(),
         chains,

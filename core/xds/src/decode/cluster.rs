@@ -9,7 +9,9 @@ use selvedge_traffic::{
 };
 use selvedge_xds_proto::envoy::config::cluster::v3 as proto;
 use selvedge_xds_proto::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
-use selvedge_xds_proto::envoy::config::core::v3::{HttpProtocolOptions as CommonOptions, RoutingPriority};
+use selvedge_xds_proto::envoy::config::core::v3::{
+    Http2ProtocolOptions, HttpProtocolOptions as CommonOptions, RoutingPriority,
+};
 use selvedge_xds_proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use selvedge_xds_proto::envoy::extensions::upstreams::http::v3::http_protocol_options::{
     UpstreamProtocolOptions, explicit_http_config,
@@ -21,7 +23,9 @@ use super::{Reason, balancing, duration, endpoint, health, metadata, tls};
 pub(super) fn decode(message: proto::Cluster) -> Result<Cluster, Reason> {
     let discovery = discovery(&message)?;
     let (balancing, placement) = balancing::decode(&message)?;
-    let (protocol, common) = http_options(&message.typed_extension_protocol_options)?;
+    let (transport, proxy_protocol) = tls::cluster(message.transport_socket)?;
+    let HttpOptions { protocol, extended_connect, common } =
+        http_options(&message.typed_extension_protocol_options)?;
     Ok(Cluster {
         name: not_empty("name", message.name)?,
         discovery,
@@ -30,7 +34,9 @@ pub(super) fn decode(message: proto::Cluster) -> Result<Cluster, Reason> {
         placement,
         subsets: message.lb_subset_config.as_ref().map(balancing::subsets).transpose()?,
         protocol,
-        transport: tls::upstream(message.transport_socket)?,
+        extended_connect,
+        transport,
+        proxy_protocol,
         circuit_breakers: circuit_breakers(message.circuit_breakers)?,
         outlier_detection: message.outlier_detection.as_ref().map(health::outlier).transpose()?,
         health_checks: message.health_checks.into_iter().map(health::check).collect::<Result<_, _>>()?,
@@ -113,22 +119,35 @@ fn retry_budget(message: proto::circuit_breakers::thresholds::RetryBudget) -> Re
     })
 }
 
-fn http_options(options: &BTreeMap<String, Any>) -> Result<(HttpProtocol, CommonOptions), Reason> {
-    let Some((name, any)) = options.first_key_value() else {
-        return Ok((HttpProtocol::Http1, CommonOptions::default()));
-    };
+#[derive(Default)]
+struct HttpOptions {
+    protocol: HttpProtocol,
+    extended_connect: bool,
+    common: CommonOptions,
+}
+
+fn http_options(options: &BTreeMap<String, Any>) -> Result<HttpOptions, Reason> {
+    let Some((name, any)) = options.first_key_value() else { return Ok(HttpOptions::default()) };
     if let Some((name, any)) = options.iter().nth(1) {
         return Err(super::bounds::unknown(name, Some(any)));
     }
     let options: HttpProtocolOptions = expect(name, Some(any))?;
-    let protocol = match options.upstream_protocol_options {
+    let allows = |options: Option<Http2ProtocolOptions>| options.is_some_and(|options| options.allow_connect);
+    let (protocol, extended_connect) = match options.upstream_protocol_options {
         None => return Err(Reason::Missing("upstream_protocol_options")),
-        Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(_)) => HttpProtocol::Downstream,
+        Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(config)) => {
+            (HttpProtocol::Downstream, allows(config.http2_protocol_options))
+        }
         Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => match explicit.protocol_config {
             None => return Err(Reason::Missing("explicit_http_config.protocol_config")),
-            Some(explicit_http_config::ProtocolConfig::HttpProtocolOptions(_)) => HttpProtocol::Http1,
-            Some(explicit_http_config::ProtocolConfig::Http2ProtocolOptions(_)) => HttpProtocol::Http2,
+            Some(explicit_http_config::ProtocolConfig::HttpProtocolOptions(_)) => {
+                (HttpProtocol::Http1, false)
+            }
+            Some(explicit_http_config::ProtocolConfig::Http2ProtocolOptions(http2)) => {
+                (HttpProtocol::Http2, allows(Some(http2)))
+            }
         },
     };
-    Ok((protocol, options.common_http_protocol_options.unwrap_or_default()))
+    let common = options.common_http_protocol_options.unwrap_or_default();
+    Ok(HttpOptions { protocol, extended_connect, common })
 }

@@ -3,6 +3,7 @@
 mod buffer;
 mod compressor;
 mod cors;
+mod decompressor;
 mod ext_authz;
 mod fault;
 mod jwt;
@@ -53,6 +54,12 @@ pub(super) fn decode(any: &Any) -> Result<Option<HttpFilter>, Reason> {
     }
     if holds::<http::compressor::v3::Compressor>(any) {
         return Ok(Some(HttpFilter::Compressor(Box::new(compressor::filter(unpack(any)?)?))));
+    }
+    if holds::<http::decompressor::v3::Decompressor>(any) {
+        return Ok(Some(HttpFilter::Decompressor(decompressor::filter(unpack(any)?)?)));
+    }
+    if holds::<http::grpc_web::v3::GrpcWeb>(any) {
+        return Ok(Some(HttpFilter::GrpcWeb));
     }
     Ok(None)
 }

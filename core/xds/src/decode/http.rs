@@ -11,11 +11,13 @@ use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_man
 };
 
 use super::bounds::{known, not_empty, unknown};
-use super::{Reason, access_log, duration, filter, route, tracing};
+use super::{Reason, access_log, client, duration, filter, route, tracing};
 use crate::any::holds;
 
 pub(super) fn decode(message: HttpConnectionManager) -> Result<HttpConnection, Reason> {
+    let client_address = client::decode(&message)?;
     let filters = http_filters(message.http_filters)?;
+    let upgrades = upgrades(message.upgrade_configs)?;
     escaped_slashes(message.path_with_escaped_slashes_action)?;
     let routes = match message.route_specifier {
         None => return Err(Reason::Missing("route_specifier")),
@@ -33,8 +35,12 @@ pub(super) fn decode(message: HttpConnectionManager) -> Result<HttpConnection, R
         access_logs: access_log::all(message.access_log)?,
         normalize_path: message.normalize_path.unwrap_or_default(),
         merge_slashes: message.merge_slashes,
-        websocket: websocket(message.upgrade_configs)?,
+        websocket: upgrades.websocket,
+        connect: upgrades.connect,
+        extended_connect: message.http2_protocol_options.is_some_and(|options| options.allow_connect),
+        proxy_100_continue: message.proxy_100_continue,
         use_remote_address: message.use_remote_address.unwrap_or_default(),
+        client_address,
         client_certificate: client_certificate(
             message.forward_client_cert_details,
             message.set_current_client_cert_details,
@@ -138,18 +144,31 @@ fn codec(codec: CodecType) -> Result<Codec, Reason> {
     }
 }
 
-fn websocket(upgrades: Vec<UpgradeConfig>) -> Result<bool, Reason> {
-    let mut websocket = false;
-    for upgrade in upgrades {
-        let enabled = upgrade.enabled.unwrap_or(true);
-        if upgrade.upgrade_type.eq_ignore_ascii_case("websocket") {
-            websocket = enabled;
+/// Which changes of the protocol are allowed.
+#[derive(Default)]
+struct Upgrades {
+    websocket: bool,
+    connect: bool,
+}
+
+fn upgrades(configs: Vec<UpgradeConfig>) -> Result<Upgrades, Reason> {
+    let mut upgrades = Upgrades::default();
+    for config in configs {
+        let enabled = config.enabled.unwrap_or(true);
+        if !config.filters.is_empty() {
+            let (field, value) = ("upgrade_configs.filters", config.upgrade_type);
+            return Err(Reason::Unsupported { field, value });
+        }
+        if config.upgrade_type.eq_ignore_ascii_case("websocket") {
+            upgrades.websocket = enabled;
+        } else if config.upgrade_type.eq_ignore_ascii_case("connect") {
+            upgrades.connect = enabled;
         } else if enabled {
             return Err(Reason::Unsupported {
                 field: "upgrade_configs.upgrade_type",
-                value: upgrade.upgrade_type,
+                value: config.upgrade_type,
             });
         }
     }
-    Ok(websocket)
+    Ok(upgrades)
 }

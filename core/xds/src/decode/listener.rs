@@ -1,18 +1,22 @@
 //! Listeners and their filter chains.
 
 use selvedge_traffic::listener::DetectedTransport;
-use selvedge_traffic::{ChainMatch, Direction, FilterChain, Inspection, Listener, Network};
-use selvedge_xds_proto::envoy::config::core::v3::TrafficDirection;
+use selvedge_traffic::matching::Cidr;
+use selvedge_traffic::{
+    ChainMatch, Direction, FilterChain, Inspection, Listener, Network, NetworkFilter, ProxyProtocol,
+};
+use selvedge_xds_proto::envoy::config::core::v3::{CidrRange, TrafficDirection};
 use selvedge_xds_proto::envoy::config::listener::v3 as proto;
 use selvedge_xds_proto::envoy::config::listener::v3::ListenerFilterChainMatchPredicate as Predicate;
 use selvedge_xds_proto::envoy::config::listener::v3::listener_filter_chain_match_predicate::Rule;
 use selvedge_xds_proto::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
+use selvedge_xds_proto::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol as ProxyProtocolFilter;
 use selvedge_xds_proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use selvedge_xds_proto::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 
 use super::bounds::{known, not_empty, port, unknown, unpack};
-use super::{Reason, access_log, duration, endpoint, http, tcp, tls};
+use super::{Reason, access_log, duration, endpoint, http, network_filter, proxy_protocol, tcp, text, tls};
 use crate::any::holds;
 
 /// Ports that one inspection lists; more than any listener has chains by name.
@@ -20,13 +24,15 @@ const INSPECTED_PORTS_MAX: usize = 1024;
 
 pub(super) fn decode(message: proto::Listener) -> Result<Listener, Reason> {
     let (address, ipv4_compat) = endpoint::socket(message.address)?;
-    let (original_dst, inspected) = listener_filters(message.listener_filters)?;
+    let ListenerFilters { original_dst, proxy_protocol, inspected } =
+        listener_filters(message.listener_filters)?;
     Ok(Listener {
         name: not_empty("name", message.name)?,
         address,
         ipv4_compat,
         direction: direction(known("traffic_direction", message.traffic_direction)?),
         original_dst,
+        proxy_protocol,
         tls_inspector: inspected.is_some(),
         chains: message.filter_chains.into_iter().map(chain).collect::<Result<_, _>>()?,
         default_chain: message.default_filter_chain.map(chain).transpose()?,
@@ -39,19 +45,38 @@ pub(super) fn decode(message: proto::Listener) -> Result<Listener, Reason> {
     })
 }
 
-/// Whether the original destination is asked for, and, if there is an inspection, which ports it is for.
-fn listener_filters(filters: Vec<proto::ListenerFilter>) -> Result<(bool, Option<Vec<u16>>), Reason> {
-    let (mut original_dst, mut inspected) = (false, None);
+/// What listener filters ask for.
+#[derive(Default)]
+struct ListenerFilters {
+    original_dst: bool,
+    proxy_protocol: Option<ProxyProtocol>,
+    /// If there is an inspection: which ports it is for.
+    inspected: Option<Vec<u16>>,
+}
+
+fn listener_filters(filters: Vec<proto::ListenerFilter>) -> Result<ListenerFilters, Reason> {
+    let mut all = ListenerFilters::default();
     for filter in filters {
         let any = filter.config_type.map(|proto::listener_filter::ConfigType::TypedConfig(any)| any);
         match any {
             Some(any) if holds::<OriginalDst>(&any) && filter.filter_disabled.is_none() => {
-                original_dst = true
+                all.original_dst = true;
+            }
+            Some(any) if holds::<ProxyProtocolFilter>(&any) && filter.filter_disabled.is_none() => {
+                if all.inspected.is_some() {
+                    // TLS begins behind the word.
+                    return Err(Reason::Invalid {
+                        field: "listener_filters",
+                        value: filter.name,
+                        expected: "stands behind the inspection of TLS",
+                    });
+                }
+                all.proxy_protocol = Some(proxy_protocol::listener(unpack(&any)?)?);
             }
             Some(any) if holds::<TlsInspector>(&any) => {
-                inspected = Some(filter.filter_disabled.map_or(Ok(Vec::new()), all_but)?);
+                all.inspected = Some(filter.filter_disabled.map_or(Ok(Vec::new()), all_but)?);
             }
-            Some(any) if holds::<OriginalDst>(&any) => {
+            Some(any) if holds::<OriginalDst>(&any) || holds::<ProxyProtocolFilter>(&any) => {
                 return Err(Reason::Unsupported {
                     field: "listener_filters.filter_disabled",
                     value: filter.name,
@@ -60,7 +85,7 @@ fn listener_filters(filters: Vec<proto::ListenerFilter>) -> Result<(bool, Option
             other => return Err(unknown(&filter.name, other.as_ref())),
         }
     }
-    Ok((original_dst, inspected))
+    Ok(all)
 }
 
 /// The ports of `not_match`, one range or several, each of a single port.
@@ -94,11 +119,10 @@ fn direction(direction: TrafficDirection) -> Direction {
 
 fn chain(mut message: proto::FilterChain) -> Result<FilterChain, Reason> {
     let last = message.filters.pop().ok_or(Reason::Missing("filter_chains.filters"))?;
-    if let Some(first) = message.filters.first() {
-        let any = first.config_type.as_ref().map(|proto::filter::ConfigType::TypedConfig(any)| any);
-        return Err(unknown(&first.name, any));
-    }
+    let filters = message.filters.into_iter().map(network_filter::decode);
+    let filters: Vec<NetworkFilter> = filters.collect::<Result<_, _>>()?;
     Ok(FilterChain {
+        filters,
         name: message.name,
         matches: chain_match(message.filter_chain_match.unwrap_or_default())?,
         transport: tls::downstream(message.transport_socket, message.transport_socket_connect_timeout)?,
@@ -129,6 +153,11 @@ fn chain_match(message: proto::FilterChainMatch) -> Result<ChainMatch, Reason> {
             .destination_port
             .map(|value| port("filter_chain_match.destination_port", value))
             .transpose()?,
+        direct_sources: blocks(
+            "filter_chain_match.direct_source_prefix_ranges",
+            &message.direct_source_prefix_ranges,
+        )?,
+        sources: blocks("filter_chain_match.source_prefix_ranges", &message.source_prefix_ranges)?,
         server_names: message.server_names,
         application_protocols: message.application_protocols,
         transport: match message.transport_protocol.as_str() {
@@ -143,4 +172,8 @@ fn chain_match(message: proto::FilterChainMatch) -> Result<ChainMatch, Reason> {
             }
         },
     })
+}
+
+fn blocks(field: &'static str, ranges: &[CidrRange]) -> Result<Vec<Cidr>, Reason> {
+    ranges.iter().map(|range| text::cidr(field, range)).collect()
 }

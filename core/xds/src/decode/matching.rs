@@ -22,6 +22,7 @@ pub(super) fn decode(message: proto::RouteMatch) -> Result<RouteMatch, Reason> {
         None => return Err(Reason::Missing("match.path_specifier")),
         Some(PathSpecifier::Prefix(prefix)) => PathMatch::Prefix(prefix),
         Some(PathSpecifier::Path(path)) => PathMatch::Exact(path),
+        Some(PathSpecifier::ConnectMatcher(_)) => PathMatch::Connect,
         Some(PathSpecifier::SafeRegex(regex)) => PathMatch::Regex(pattern("match.safe_regex", &regex)?),
     };
     Ok(RouteMatch {

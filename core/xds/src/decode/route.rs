@@ -3,7 +3,8 @@
 use selvedge_traffic::hash::HashCookie;
 use selvedge_traffic::{
     Action, DirectResponse, Forward, Fraction, HashPolicy, HashSource, HeaderEdits, Hedge, HostRewrite,
-    Mirror, PathRewrite, Priority, Redirect, Route, RouteTable, StreamDuration, VirtualHost, WeightedCluster,
+    Mirror, PathRewrite, Priority, Redirect, Route, RouteTable, RouteUpgrades, SplitBy, StreamDuration,
+    VirtualHost, WeightedCluster,
 };
 use selvedge_xds_proto::envoy::config::core::v3::{DataSource, RoutingPriority, data_source};
 use selvedge_xds_proto::envoy::config::route::v3 as proto;
@@ -14,6 +15,7 @@ use selvedge_xds_proto::envoy::config::route::v3::route_action::hash_policy::Pol
 use selvedge_xds_proto::envoy::config::route::v3::route_action::{
     ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier,
 };
+use selvedge_xds_proto::envoy::config::route::v3::weighted_cluster::RandomValueSpecifier;
 
 use selvedge_xds_proto::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 
@@ -110,6 +112,7 @@ fn forward(message: proto::RouteAction) -> Result<Forward, Reason> {
             ClusterNotFoundResponseCode::NotFound => 404,
             ClusterNotFoundResponseCode::InternalServerError => 500,
         };
+    let (clusters, split_by) = clusters(message.cluster_specifier)?;
     let durations = message.max_stream_duration.unwrap_or_default();
     Ok(Forward {
         labels: metadata::labels(message.metadata_match.as_ref()),
@@ -133,7 +136,9 @@ fn forward(message: proto::RouteAction) -> Result<Forward, Reason> {
                 durations.grpc_timeout_header_offset,
             )?,
         },
-        clusters: clusters(message.cluster_specifier)?,
+        clusters,
+        split_by,
+        upgrades: upgrades(message.upgrade_configs)?,
         timeout: duration::optional("route.timeout", message.timeout)?,
         idle_timeout: duration::optional("route.idle_timeout", message.idle_timeout)?,
         retry: message.retry_policy.map(retry::decode).transpose()?,
@@ -205,13 +210,53 @@ fn mirror(message: proto::route_action::RequestMirrorPolicy) -> Result<Mirror, R
     })
 }
 
-fn clusters(specifier: Option<ClusterSpecifier>) -> Result<Vec<WeightedCluster>, Reason> {
-    let weighted = match specifier {
+/// Of one type the last word counts.
+fn upgrades(configs: Vec<proto::route_action::UpgradeConfig>) -> Result<RouteUpgrades, Reason> {
+    let mut upgrades = RouteUpgrades::default();
+    for config in configs {
+        let enabled = config.enabled.unwrap_or(true);
+        let connect = config.upgrade_type.eq_ignore_ascii_case("connect");
+        match &config.connect_config {
+            Some(_) if !connect => {
+                return Err(Reason::Invalid {
+                    field: "route.upgrade_configs.connect_config",
+                    value: config.upgrade_type,
+                    expected: "is not CONNECT",
+                });
+            }
+            Some(inner) if inner.proxy_protocol_config.is_some() || inner.allow_post => {
+                return Err(Reason::Unsupported {
+                    field: "route.upgrade_configs.connect_config",
+                    value: "proxy_protocol_config or allow_post".to_owned(),
+                });
+            }
+            _ => {}
+        }
+        if connect {
+            upgrades.connect = Some(enabled);
+            upgrades.connect_terminates = config.connect_config.is_some();
+        } else if config.upgrade_type.eq_ignore_ascii_case("websocket") {
+            upgrades.websocket = Some(enabled);
+        } else if enabled {
+            return Err(Reason::Unsupported {
+                field: "route.upgrade_configs.upgrade_type",
+                value: config.upgrade_type,
+            });
+        }
+    }
+    Ok(upgrades)
+}
+
+fn clusters(specifier: Option<ClusterSpecifier>) -> Result<(Vec<WeightedCluster>, SplitBy), Reason> {
+    let (weighted, by) = match specifier {
         None => return Err(Reason::Missing("route.cluster_specifier")),
         Some(ClusterSpecifier::Cluster(name)) => {
-            return Ok(vec![WeightedCluster::new(not_empty("route.cluster", name)?, 1)]);
+            let only = WeightedCluster::new(not_empty("route.cluster", name)?, 1);
+            return Ok((vec![only], SplitBy::Chance));
         }
-        Some(ClusterSpecifier::WeightedClusters(weighted)) => weighted.clusters,
+        Some(ClusterSpecifier::WeightedClusters(weighted)) => {
+            (weighted.clusters, weighted.random_value_specifier)
+        }
     };
     if weighted.is_empty() {
         return Err(Reason::Missing("weighted_clusters.clusters"));
@@ -225,7 +270,11 @@ fn clusters(specifier: Option<ClusterSpecifier>) -> Result<Vec<WeightedCluster>,
             });
         }
         let filters = filter::overrides(cluster.typed_per_filter_config)?;
-        Ok(WeightedCluster { name, weight: cluster.weight.unwrap_or_default(), filters })
+        let headers = HeaderEdits {
+            request: headers::decode(cluster.request_headers_to_add, cluster.request_headers_to_remove)?,
+            response: headers::decode(cluster.response_headers_to_add, cluster.response_headers_to_remove)?,
+        };
+        Ok(WeightedCluster { name, weight: cluster.weight.unwrap_or_default(), filters, headers })
     })?;
     let total: u64 = clusters.iter().map(|cluster| u64::from(cluster.weight)).sum();
     if total == 0 || total > u64::from(u32::MAX) {
@@ -235,7 +284,14 @@ fn clusters(specifier: Option<ClusterSpecifier>) -> Result<Vec<WeightedCluster>,
             expected: "is not in 1..=4294967295",
         });
     }
-    Ok(clusters)
+    let split_by = match by {
+        None | Some(RandomValueSpecifier::UseHashPolicy(false)) => SplitBy::Chance,
+        Some(RandomValueSpecifier::UseHashPolicy(true)) => SplitBy::Hash,
+        Some(RandomValueSpecifier::HeaderName(name)) => {
+            SplitBy::Header(not_empty("weighted_clusters.header_name", name)?.to_ascii_lowercase())
+        }
+    };
+    Ok((clusters, split_by))
 }
 
 fn host_rewrite(specifier: HostRewriteSpecifier) -> Result<Option<HostRewrite>, Reason> {

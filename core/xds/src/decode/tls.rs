@@ -4,11 +4,12 @@ use selvedge_traffic::tls::{
     Certificate, DownstreamTls, NameKind, NameMatch, Pem, SecretRef, SecretSource, Trust, TrustDomain,
     UpstreamTls, Validation, Version, Versions,
 };
-use selvedge_traffic::{Transport, UpstreamTransport};
+use selvedge_traffic::{ProxyProtocolVersion, Transport, UpstreamTransport};
 use selvedge_xds_proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use selvedge_xds_proto::envoy::config::core::v3::grpc_service::google_grpc::channel_credentials::CredentialSpecifier;
 use selvedge_xds_proto::envoy::config::core::v3::grpc_service::{GoogleGrpc, TargetSpecifier};
 use selvedge_xds_proto::envoy::config::core::v3::{ConfigSource, DataSource, TransportSocket, data_source};
+use selvedge_xds_proto::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
 use selvedge_xds_proto::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use selvedge_xds_proto::envoy::extensions::transport_sockets::tls::v3::certificate_validation_context::TrustChainVerification;
 use selvedge_xds_proto::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
@@ -19,8 +20,8 @@ use selvedge_xds_proto::envoy::extensions::transport_sockets::tls::v3::{
     SpiffeCertValidatorConfig, SubjectAltNameMatcher, TlsParameters, UpstreamTlsContext,
 };
 
-use super::bounds::{expect, known, not_empty};
-use super::{Reason, duration, text};
+use super::bounds::{expect, known, not_empty, unpack};
+use super::{Reason, duration, proxy_protocol, text};
 use crate::any::{holds, transport_socket_config};
 use crate::encode::SDS_CLUSTER;
 
@@ -47,7 +48,23 @@ pub(super) fn downstream(
     })))
 }
 
-pub(super) fn upstream(socket: Option<TransportSocket>) -> Result<UpstreamTransport, Reason> {
+/// The transport of a cluster, and the word that stands before it.
+pub(super) fn cluster(
+    socket: Option<TransportSocket>,
+) -> Result<(UpstreamTransport, Option<ProxyProtocolVersion>), Reason> {
+    let any = socket.as_ref().and_then(|socket| transport_socket_config(socket.config_type.clone()));
+    match any {
+        Some(any) if holds::<ProxyProtocolUpstreamTransport>(&any) => {
+            let outer: ProxyProtocolUpstreamTransport = unpack(&any)?;
+            let version = proxy_protocol::upstream(&outer)?;
+            let inner = outer.transport_socket.ok_or(Reason::Missing("proxy_protocol.transport_socket"))?;
+            Ok((upstream(Some(inner))?, Some(version)))
+        }
+        _ => Ok((upstream(socket)?, None)),
+    }
+}
+
+fn upstream(socket: Option<TransportSocket>) -> Result<UpstreamTransport, Reason> {
     let Some(socket) = socket else { return Ok(UpstreamTransport::Plain) };
     let any = transport_socket_config(socket.config_type);
     if any.as_ref().is_some_and(holds::<RawBuffer>) {

@@ -19,7 +19,7 @@ use selvedge_xds_proto::envoy::extensions::upstreams::http::v3::http_protocol_op
 
 use selvedge_xds_proto::envoy::r#type::v3::Percent;
 
-use super::{balancing, duration, endpoint, health, metadata, source, tls};
+use super::{balancing, duration, endpoint, health, metadata, proxy_protocol, source, tls};
 use crate::any::pack;
 
 /// Under this key stand the HTTP options of a cluster.
@@ -33,7 +33,7 @@ pub(super) fn encode(cluster: &Cluster) -> proto::Cluster {
         circuit_breakers: Some(circuit_breakers(&cluster.circuit_breakers)),
         typed_extension_protocol_options: http_options(cluster),
         outlier_detection: cluster.outlier_detection.as_ref().map(health::outlier),
-        transport_socket: tls::upstream(&cluster.transport),
+        transport_socket: proxy_protocol::upstream(cluster.proxy_protocol, tls::upstream(&cluster.transport)),
         ignore_health_on_host_removal: cluster.ignore_health_on_host_removal,
         metadata: metadata::cluster(cluster),
         ..proto::Cluster::default()
@@ -125,12 +125,16 @@ fn http_options(cluster: &Cluster) -> BTreeMap<String, Any> {
             explicit(explicit_http_config::ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions {}))
         }
         HttpProtocol::Http2 => {
-            explicit(explicit_http_config::ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions {}))
+            explicit(explicit_http_config::ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions {
+                allow_connect: cluster.extended_connect,
+            }))
         }
         HttpProtocol::Downstream => {
             UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
                 http_protocol_options: Some(Http1ProtocolOptions {}),
-                http2_protocol_options: Some(Http2ProtocolOptions {}),
+                http2_protocol_options: Some(Http2ProtocolOptions {
+                    allow_connect: cluster.extended_connect,
+                }),
             })
         }
     };

@@ -3,6 +3,7 @@
 mod buffer;
 mod compressor;
 mod cors;
+mod decompressor;
 mod ext_authz;
 mod fault;
 mod jwt;
@@ -35,6 +36,8 @@ pub(super) fn encode(filter: &HttpFilter) -> Any {
         HttpFilter::Cors => pack(&http::cors::v3::Cors {}),
         HttpFilter::Fault(fault) => pack(&fault::filter(fault)),
         HttpFilter::Compressor(compressor) => pack(&compressor::filter(compressor)),
+        HttpFilter::Decompressor(decompressor) => pack(&decompressor::filter(decompressor)),
+        HttpFilter::GrpcWeb => pack(&http::grpc_web::v3::GrpcWeb {}),
     }
 }
 

@@ -1,7 +1,7 @@
 //! HTTP connection managers.
 
 use selvedge_traffic::{Codec, FilterEntry, HttpConnection, RouteSource, CertificateForwarding, ClientCertificate};
-use selvedge_xds_proto::envoy::config::core::v3::HttpProtocolOptions;
+use selvedge_xds_proto::envoy::config::core::v3::{Http2ProtocolOptions, HttpProtocolOptions};
 use selvedge_xds_proto::envoy::extensions::filters::http::router::v3::Router;
 use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
     ForwardClientCertDetails, SetCurrentClientCertDetails,
@@ -11,7 +11,7 @@ use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_man
     HttpConnectionManager, HttpFilter, Rds, http_filter,
 };
 
-use super::{access_log, duration, filter, route, source, tracing};
+use super::{access_log, client, duration, filter, route, source, tracing};
 use crate::any::pack;
 
 pub(super) fn encode(connection: &HttpConnection) -> HttpConnectionManager {
@@ -21,18 +21,16 @@ pub(super) fn encode(connection: &HttpConnection) -> HttpConnectionManager {
         }
         RouteSource::Inline(table) => RouteSpecifier::RouteConfig(route::table(table)),
     };
-    let upgrade_configs = if connection.websocket {
-        vec![UpgradeConfig { upgrade_type: "websocket".to_owned(), enabled: None }]
-    } else {
-        Vec::new()
-    };
+    let upgrade = |name: &str| UpgradeConfig { upgrade_type: name.to_owned(), ..UpgradeConfig::default() };
+    let upgrades = [(connection.websocket, "websocket"), (connection.connect, "CONNECT")];
+    let upgrade_configs = upgrades.iter().filter(|(on, _)| *on).map(|(_, name)| upgrade(name)).collect();
     let common = HttpProtocolOptions {
         idle_timeout: connection.idle_timeout.map(duration::encode),
         max_connection_duration: connection.connection_duration_max.map(duration::encode),
         max_stream_duration: connection.stream_duration_max.map(duration::encode),
         max_requests_per_connection: connection.requests_per_connection_max,
     };
-    HttpConnectionManager {
+    let mut message = HttpConnectionManager {
         codec_type: codec(connection.codec).into(),
         stat_prefix: connection.stat_prefix.clone(),
         http_filters: connection.filters.iter().map(http_filter).chain([router()]).collect(),
@@ -47,12 +45,18 @@ pub(super) fn encode(connection: &HttpConnection) -> HttpConnectionManager {
         forward_client_cert_details: forwarding(connection.client_certificate.forwarding).into(),
         set_current_client_cert_details: certificate_details(&connection.client_certificate),
         upgrade_configs,
+        http2_protocol_options: connection
+            .extended_connect
+            .then_some(Http2ProtocolOptions { allow_connect: true }),
+        proxy_100_continue: connection.proxy_100_continue,
         normalize_path: Some(connection.normalize_path),
         merge_slashes: connection.merge_slashes,
         route_specifier: Some(routes),
         tracing: connection.tracing.as_ref().map(tracing::encode),
         ..HttpConnectionManager::default()
-    }
+    };
+    client::encode(&connection.client_address, &mut message);
+    message
 }
 
 fn forwarding(forwarding: CertificateForwarding) -> ForwardClientCertDetails {

@@ -13,7 +13,7 @@ use selvedge_xds_proto::envoy::extensions::filters::listener::original_dst::v3::
 use selvedge_xds_proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use selvedge_xds_proto::envoy::r#type::v3::Int32Range;
 
-use super::{access_log, duration, endpoint, http, tcp, tls};
+use super::{access_log, duration, endpoint, http, network_filter, proxy_protocol, tcp, text, tls};
 use crate::any::pack;
 
 pub(super) fn encode(listener: &Listener) -> proto::Listener {
@@ -21,6 +21,10 @@ pub(super) fn encode(listener: &Listener) -> proto::Listener {
     if listener.original_dst {
         let filter = listener_filter("envoy.filters.listener.original_dst", pack(&OriginalDst {}), None);
         listener_filters.push(filter);
+    }
+    if let Some(protocol) = &listener.proxy_protocol {
+        let config = pack(&proxy_protocol::listener(protocol));
+        listener_filters.push(listener_filter("envoy.filters.listener.proxy_protocol", config, None));
     }
     if listener.tls_inspector {
         let elsewhere = all_but(&listener.inspection.only_ports);
@@ -80,10 +84,12 @@ fn chain(chain: &FilterChain) -> proto::FilterChain {
     };
     proto::FilterChain {
         filter_chain_match: (chain.matches != ChainMatch::default()).then(|| chain_match(&chain.matches)),
-        filters: vec![proto::Filter {
-            name: name.to_owned(),
-            config_type: Some(proto::filter::ConfigType::TypedConfig(config)),
-        }],
+        filters: chain
+            .filters
+            .iter()
+            .map(network_filter::encode)
+            .chain([network_filter::named(name, config)])
+            .collect(),
         transport_socket: tls::downstream(&chain.transport),
         name: chain.name.clone(),
         transport_socket_connect_timeout: match &chain.transport {
@@ -104,6 +110,8 @@ fn chain_match(matches: &ChainMatch) -> proto::FilterChainMatch {
         }
         .to_owned(),
         application_protocols: matches.application_protocols.clone(),
+        direct_source_prefix_ranges: matches.direct_sources.iter().map(text::cidr).collect(),
+        source_prefix_ranges: matches.sources.iter().map(text::cidr).collect(),
         ..proto::FilterChainMatch::default()
     }
 }

@@ -6,7 +6,9 @@ use selvedge_traffic::matching::{
 use selvedge_xds_proto::envoy::config::route::v3 as proto;
 use selvedge_xds_proto::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
 use selvedge_xds_proto::envoy::config::route::v3::query_parameter_matcher::QueryParameterMatchSpecifier;
-use selvedge_xds_proto::envoy::config::route::v3::route_match::{GrpcRouteMatchOptions, PathSpecifier};
+use selvedge_xds_proto::envoy::config::route::v3::route_match::{
+    ConnectMatcher, GrpcRouteMatchOptions, PathSpecifier,
+};
 use selvedge_xds_proto::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use selvedge_xds_proto::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher};
 use selvedge_xds_proto::envoy::r#type::v3::Int64Range;
@@ -15,6 +17,7 @@ pub(super) fn encode(matches: &RouteMatch) -> proto::RouteMatch {
     let path = match &matches.path {
         PathMatch::Prefix(prefix) => PathSpecifier::Prefix(prefix.clone()),
         PathMatch::Exact(path) => PathSpecifier::Path(path.clone()),
+        PathMatch::Connect => PathSpecifier::ConnectMatcher(ConnectMatcher {}),
         PathMatch::Regex(pattern) => PathSpecifier::SafeRegex(regex(pattern.as_str())),
     };
     proto::RouteMatch {

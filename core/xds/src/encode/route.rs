@@ -2,7 +2,7 @@
 
 use selvedge_traffic::{
     Action, DirectResponse, Forward, Fraction, HashPolicy, HashSource, Hedge, HostRewrite, Mirror,
-    PathRewrite, Priority, Redirect, Route, RouteTable, VirtualHost,
+    PathRewrite, Priority, Redirect, Route, RouteTable, RouteUpgrades, SplitBy, VirtualHost,
 };
 use selvedge_xds_proto::envoy::config::core::v3::{DataSource, RoutingPriority, data_source};
 use selvedge_xds_proto::envoy::config::route::v3 as proto;
@@ -10,10 +10,12 @@ use selvedge_xds_proto::envoy::config::route::v3::redirect_action::{
     PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
 };
 use selvedge_xds_proto::envoy::config::route::v3::route_action::hash_policy::PolicySpecifier;
+use selvedge_xds_proto::envoy::config::route::v3::route_action::upgrade_config::ConnectConfig;
 use selvedge_xds_proto::envoy::config::route::v3::route_action::{
     ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier,
 };
 use selvedge_xds_proto::envoy::config::route::v3::route_action::{MaxStreamDuration, hash_policy};
+use selvedge_xds_proto::envoy::config::route::v3::weighted_cluster::RandomValueSpecifier;
 use selvedge_xds_proto::envoy::r#type::matcher::v3::{RegexMatchAndSubstitute, RegexMatcher};
 
 use super::{duration, filter, headers, matching, metadata, rate_limit, retry, text};
@@ -101,6 +103,7 @@ fn forward_action(forward: &Forward) -> proto::RouteAction {
         .into(),
         hash_policy: forward.hash.iter().map(hash_policy).collect(),
         hedge_policy: forward.hedge.as_ref().map(hedge),
+        upgrade_configs: upgrades(forward.upgrades),
         max_stream_duration: forward.stream_duration.is_set().then(|| MaxStreamDuration {
             max_stream_duration: forward.stream_duration.max.map(duration::encode),
             grpc_timeout_header_max: forward.stream_duration.grpc_timeout_max.map(duration::encode),
@@ -118,6 +121,19 @@ fn forward_action(forward: &Forward) -> proto::RouteAction {
         append_x_forwarded_host: forward.append_forwarded_host,
         request_mirror_policies: forward.mirrors.iter().map(mirror).collect(),
     }
+}
+
+fn upgrades(upgrades: RouteUpgrades) -> Vec<proto::route_action::UpgradeConfig> {
+    let one = |name: &str, enabled: Option<bool>, connect_config| {
+        enabled.map(|enabled| proto::route_action::UpgradeConfig {
+            upgrade_type: name.to_owned(),
+            enabled: Some(enabled),
+            connect_config,
+        })
+    };
+    let terminates = upgrades.connect_terminates.then(ConnectConfig::default);
+    let all = [one("websocket", upgrades.websocket, None), one("CONNECT", upgrades.connect, terminates)];
+    all.into_iter().flatten().collect()
 }
 
 fn mirror(mirror: &Mirror) -> proto::route_action::RequestMirrorPolicy {
@@ -163,17 +179,39 @@ fn hash_policy(policy: &HashPolicy) -> proto::route_action::HashPolicy {
 
 fn clusters(forward: &Forward) -> ClusterSpecifier {
     match forward.clusters.as_slice() {
-        [only] if only.weight == 1 && only.filters.is_empty() => ClusterSpecifier::Cluster(only.name.clone()),
+        [only]
+            if only.weight == 1
+                && only.filters.is_empty()
+                && only.headers.is_empty()
+                && forward.split_by == SplitBy::Chance =>
+        {
+            ClusterSpecifier::Cluster(only.name.clone())
+        }
         many => ClusterSpecifier::WeightedClusters(proto::WeightedCluster {
             clusters: many
                 .iter()
-                .map(|cluster| proto::weighted_cluster::ClusterWeight {
-                    name: cluster.name.clone(),
-                    weight: Some(cluster.weight),
-                    typed_per_filter_config: filter::overrides(&cluster.filters),
-                    metadata_match: None,
+                .map(|cluster| {
+                    let (request_headers_to_add, request_headers_to_remove) =
+                        headers::encode(&cluster.headers.request);
+                    let (response_headers_to_add, response_headers_to_remove) =
+                        headers::encode(&cluster.headers.response);
+                    proto::weighted_cluster::ClusterWeight {
+                        name: cluster.name.clone(),
+                        weight: Some(cluster.weight),
+                        request_headers_to_add,
+                        request_headers_to_remove,
+                        response_headers_to_add,
+                        response_headers_to_remove,
+                        typed_per_filter_config: filter::overrides(&cluster.filters),
+                        metadata_match: None,
+                    }
                 })
                 .collect(),
+            random_value_specifier: match &forward.split_by {
+                SplitBy::Chance => None,
+                SplitBy::Header(name) => Some(RandomValueSpecifier::HeaderName(name.clone())),
+                SplitBy::Hash => Some(RandomValueSpecifier::UseHashPolicy(true)),
+            },
         }),
     }
 }

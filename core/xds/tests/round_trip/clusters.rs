@@ -8,8 +8,9 @@ use proptest::prelude::*;
 use selvedge_traffic::{
     Address, BreakerConfig, BreakerPolicy, CircuitBreakers, Cluster, Discovery, DnsLookupFamily, Endpoint,
     EndpointHealth, FailurePercentage, HealthCheck, HealthProbe, HttpProtocol, LoadAssignment, LoadBalancing,
-    Locality, LocalityEndpoints, LocalityRouting, OutlierDetection, Placement, RetryBudget, RingHashFunction,
-    SlowStart, SubsetFallback, SubsetSelector, Subsets, SuccessRate, Thresholds,
+    Locality, LocalityEndpoints, LocalityRouting, OutlierDetection, Placement, ProxyProtocolVersion,
+    RetryBudget, RingHashFunction, SlowStart, SubsetFallback, SubsetSelector, Subsets, SuccessRate,
+    Thresholds,
 };
 
 use super::leaves::{duration, labels, positive, some_text, text, upstream_transport, word};
@@ -251,8 +252,10 @@ pub(crate) fn cluster() -> BoxedStrategy<Cluster> {
     let care = (thresholds(), thresholds(), option::of(outlier()), vec(health_check(), 0..2));
     let connections =
         ([option::of(duration()), option::of(duration()), option::of(duration())], option::of(any::<u32>()));
-    (shape, care, option::of(breaker()), connections, any::<(bool, bool)>())
-        .prop_map(|(shape, care, breaker, connections, flags)| {
+    let version = prop::sample::select(vec![ProxyProtocolVersion::V1, ProxyProtocolVersion::V2]);
+    let proxy_protocol = option::of(version);
+    (shape, care, option::of(breaker()), connections, any::<(bool, bool, bool)>(), proxy_protocol)
+        .prop_map(|(shape, care, breaker, connections, flags, proxy_protocol)| {
             let (name, discovery, connect_timeout, choice, protocol, transport) = shape;
             let ((balancing, placement), subsets) = choice;
             let (default, high, outlier_detection, health_checks) = care;
@@ -266,6 +269,9 @@ pub(crate) fn cluster() -> BoxedStrategy<Cluster> {
                 subsets,
                 protocol,
                 transport,
+                proxy_protocol,
+                // Of HTTP/2 alone there is something to say.
+                extended_connect: flags.2 && protocol != HttpProtocol::Http1,
                 circuit_breakers: CircuitBreakers { default, high },
                 outlier_detection,
                 breaker,

@@ -12,6 +12,7 @@ use selvedge_traffic::filter::{
     GlobalRateLimitRoute, Jwt, JwtHeader, JwtKeys, JwtProvider, JwtRoute, JwtRule, LocalDescriptor,
     LocalRateLimit, Rbac, RequestType, Requirement, RuleRequirement,
 };
+use selvedge_traffic::filter::{Decompressor, PackedBy, Unpack};
 use selvedge_traffic::fraction::Denominator;
 use selvedge_traffic::matching::{Cidr, TextCondition, TextMatch};
 use selvedge_traffic::rate_limit::{HostRateLimits, RateLimit, RateLimitAction, TokenBucket};
@@ -63,7 +64,7 @@ fn metadata() -> BoxedStrategy<MetadataMatch> {
         .boxed()
 }
 
-fn cidr() -> BoxedStrategy<Cidr> {
+pub(crate) fn cidr() -> BoxedStrategy<Cidr> {
     (any::<std::net::IpAddr>(), 0u8..=32)
         .prop_map(|(address, len)| Cidr::new(address, len).expect("short enough for either"))
         .boxed()
@@ -111,7 +112,7 @@ fn principal() -> BoxedStrategy<Principal> {
     .boxed()
 }
 
-fn rules() -> BoxedStrategy<Rules> {
+pub(crate) fn rules() -> BoxedStrategy<Rules> {
     let action = prop::sample::select(vec![RulesAction::Allow, RulesAction::Deny, RulesAction::Log]);
     let policy = (vec(permission(), 1..3), vec(principal(), 1..3));
     (action, btree_map(word(), policy, 0..3))
@@ -180,7 +181,7 @@ pub(crate) fn rate_limits() -> BoxedStrategy<Vec<RateLimit>> {
         .boxed()
 }
 
-fn bucket() -> BoxedStrategy<TokenBucket> {
+pub(crate) fn bucket() -> BoxedStrategy<TokenBucket> {
     (1u32.., 1u32.., duration())
         .prop_map(|(tokens_max, tokens_per_fill, fill_interval)| TokenBucket {
             tokens_max,
@@ -526,6 +527,23 @@ fn compressor() -> BoxedStrategy<Compressor> {
         .boxed()
 }
 
+fn decompressor() -> BoxedStrategy<Decompressor> {
+    let coding = prop_oneof![
+        option::of(1u32..=1032).prop_map(|ratio_max| PackedBy::Gzip { ratio_max }),
+        Just(PackedBy::Brotli),
+        Just(PackedBy::Zstd),
+    ];
+    let unpack = || option::of(any::<bool>().prop_map(|ignore_no_transform| Unpack { ignore_no_transform }));
+    (coding, unpack(), unpack(), any::<bool>())
+        .prop_map(|(coding, requests, responses, advertise)| Decompressor {
+            coding,
+            requests,
+            responses,
+            advertise,
+        })
+        .boxed()
+}
+
 fn filter() -> BoxedStrategy<HttpFilter> {
     prop_oneof![
         buffer().prop_map(HttpFilter::Buffer),
@@ -537,6 +555,8 @@ fn filter() -> BoxedStrategy<HttpFilter> {
         Just(HttpFilter::Cors),
         fault().prop_map(|fault| HttpFilter::Fault(Box::new(fault))),
         compressor().prop_map(|compressor| HttpFilter::Compressor(Box::new(compressor))),
+        decompressor().prop_map(HttpFilter::Decompressor),
+        Just(HttpFilter::GrpcWeb),
     ]
     .boxed()
 }

@@ -7,14 +7,58 @@ use proptest::option;
 use proptest::prelude::*;
 use selvedge_traffic::listener::DetectedTransport;
 use selvedge_traffic::{
-    CertificateForwarding, ChainMatch, ClientCertificate, Codec, Direction, FilterChain, HttpConnection,
-    Inspection, Listener, Network, RouteSource, TcpProxy,
+    CertificateForwarding, ChainMatch, ClientAddress, ClientCertificate, ClientDetection, Codec,
+    ConnectionLimit, ConnectionRateLimit, DetectBy, Direction, FilterChain, HttpConnection, Inspection,
+    Listener, Network, NetworkFilter, NetworkRbac, ProxyProtocol, ProxyProtocolVersion, RouteSource,
+    TcpProxy,
 };
 
-use super::filters::filters;
+use super::filters::{bucket, cidr, filters, rules};
 use super::leaves::{access_logs, downstream_transport, duration, some_text, weighted, word};
 use super::routes;
 use super::tracing::tracing;
+
+fn client_address() -> BoxedStrategy<ClientAddress> {
+    let by =
+        prop_oneof![any::<u32>().prop_map(DetectBy::Hops), vec(cidr(), 1..3).prop_map(DetectBy::Proxies),];
+    let detection = (by, any::<bool>()).prop_map(|(by, append)| ClientDetection { by, append });
+    (any::<u32>(), any::<[bool; 2]>(), vec(cidr(), 0..3), option::of(detection))
+        .prop_map(|(hops, [skip_append, keep_request_id], internal, detection)| ClientAddress {
+            trusted_hops: if detection.is_some() { 0 } else { hops },
+            skip_append,
+            internal,
+            detection,
+            keep_request_id,
+        })
+        .boxed()
+}
+
+fn network_filter() -> BoxedStrategy<NetworkFilter> {
+    let rbac = (word(), option::of(rules()), option::of(rules()), word()).prop_map(
+        |(stat_prefix, rules, shadow_rules, shadow_rules_stat_prefix)| {
+            let rbac = NetworkRbac { stat_prefix, rules, shadow_rules, shadow_rules_stat_prefix };
+            NetworkFilter::Rbac(Box::new(rbac))
+        },
+    );
+    let limit = (word(), 1u64.., option::of(duration())).prop_map(|(stat_prefix, connections_max, delay)| {
+        NetworkFilter::ConnectionLimit(ConnectionLimit { stat_prefix, connections_max, delay })
+    });
+    let rate = (word(), bucket()).prop_map(|(stat_prefix, bucket)| {
+        NetworkFilter::RateLimit(ConnectionRateLimit { stat_prefix, bucket })
+    });
+    prop_oneof![rbac, limit, rate].boxed()
+}
+
+fn proxy_protocol() -> BoxedStrategy<ProxyProtocol> {
+    let version = prop::sample::select(vec![ProxyProtocolVersion::V1, ProxyProtocolVersion::V2]);
+    (any::<bool>(), vec(version, 0..3), word())
+        .prop_map(|(optional, versions_refused, stat_prefix)| ProxyProtocol {
+            optional,
+            versions_refused,
+            stat_prefix,
+        })
+        .boxed()
+}
 
 fn http() -> BoxedStrategy<HttpConnection> {
     let codec = prop::sample::select(vec![Codec::Auto, Codec::Http1, Codec::Http2]);
@@ -38,12 +82,12 @@ fn http() -> BoxedStrategy<HttpConnection> {
     let told = (forwarding, any::<[bool; 4]>()).prop_map(|(forwarding, [subject, certificate, uri, dns])| {
         ClientCertificate { forwarding, subject, certificate, uri, dns }
     });
-    let names = (word(), option::of(some_text()), told);
+    let names = (word(), option::of(some_text()), told, client_address());
     let times = (times, option::of(any::<u32>()));
-    (names, codec, routes, filters(), access_logs(), any::<[bool; 4]>(), times, option::of(tracing()))
+    (names, codec, routes, filters(), access_logs(), any::<[bool; 7]>(), times, option::of(tracing()))
         .prop_map(
             |(
-                (stat_prefix, server_name, client_certificate),
+                (stat_prefix, server_name, client_certificate, client_address),
                 codec,
                 routes,
                 filters,
@@ -62,6 +106,15 @@ fn http() -> BoxedStrategy<HttpConnection> {
                     merge_slashes: flags[1],
                     websocket: flags[2],
                     use_remote_address: flags[3],
+                    connect: flags[4],
+                    extended_connect: flags[5],
+                    proxy_100_continue: flags[6],
+                    client_address: if flags[3] {
+                        // The two would contradict each other.
+                        ClientAddress { detection: None, ..client_address }
+                    } else {
+                        client_address
+                    },
                     server_name,
                     client_certificate,
                     stream_idle_timeout: times[0],
@@ -98,20 +151,38 @@ fn tcp() -> BoxedStrategy<TcpProxy> {
 
 fn chain() -> BoxedStrategy<FilterChain> {
     let detected = option::of(prop::sample::select(vec![DetectedTransport::Plain, DetectedTransport::Tls]));
-    let matches = (option::of(any::<u16>()), vec(word(), 0..2), detected, vec(word(), 0..2)).prop_map(
-        |(destination_port, server_names, transport, application_protocols)| ChainMatch {
-            destination_port,
-            server_names,
-            transport,
-            application_protocols,
-        },
-    );
+    let sources = (vec(cidr(), 0..2), vec(cidr(), 0..2));
+    let matches = (option::of(any::<u16>()), vec(word(), 0..2), detected, vec(word(), 0..2), sources)
+        .prop_map(
+            |(
+                destination_port,
+                server_names,
+                transport,
+                application_protocols,
+                (direct_sources, sources),
+            )| {
+                ChainMatch {
+                    destination_port,
+                    server_names,
+                    transport,
+                    application_protocols,
+                    direct_sources,
+                    sources,
+                }
+            },
+        );
     let network = prop_oneof![
         http().prop_map(|connection| Network::Http(Box::new(connection))),
         tcp().prop_map(Network::Tcp)
     ];
-    (word(), matches, downstream_transport(), network)
-        .prop_map(|(name, matches, transport, network)| FilterChain { name, matches, transport, network })
+    (word(), matches, downstream_transport(), vec(network_filter(), 0..3), network)
+        .prop_map(|(name, matches, transport, filters, network)| FilterChain {
+            name,
+            matches,
+            transport,
+            filters,
+            network,
+        })
         .boxed()
 }
 
@@ -125,26 +196,37 @@ pub(crate) fn listener() -> BoxedStrategy<Listener> {
         timeout,
         continue_on_timeout,
     });
-    let flags = (any::<[bool; 3]>(), inspection);
+    let flags = (any::<[bool; 3]>(), inspection, option::of(proxy_protocol()));
     (word(), address, direction, flags, vec(chain(), 0..3), option::of(chain()), access_logs())
-        .prop_map(|(name, address, direction, (flags, inspection), chains, default_chain, access_logs)| {
-            Listener {
+        .prop_map(
+            |(
                 name,
                 address,
-                ipv4_compat: flags[0],
                 direction,
-                original_dst: flags[1],
-                tls_inspector: flags[2],
-                // Without an inspection there is nothing to say about its ports.
-                inspection: if flags[2] {
-                    inspection
-                } else {
-                    Inspection { only_ports: Vec::new(), ..inspection }
-                },
+                (flags, inspection, proxy_protocol),
                 chains,
                 default_chain,
                 access_logs,
-            }
-        })
+            )| {
+                Listener {
+                    name,
+                    address,
+                    ipv4_compat: flags[0],
+                    direction,
+                    original_dst: flags[1],
+                    proxy_protocol,
+                    tls_inspector: flags[2],
+                    // Without an inspection there is nothing to say about its ports.
+                    inspection: if flags[2] {
+                        inspection
+                    } else {
+                        Inspection { only_ports: Vec::new(), ..inspection }
+                    },
+                    chains,
+                    default_chain,
+                    access_logs,
+                }
+            },
+        )
         .boxed()
 }

@@ -11,7 +11,7 @@ use selvedge_traffic::retry::{RateLimitedBackoff, ResetFormat, ResetHeader};
 use selvedge_traffic::{
     Action, DirectResponse, Forward, HashPolicy, HashSource, HeaderEdit, HeaderEdits, Hedge, HostRewrite,
     Mirror, PathRewrite, Priority, Redirect, RetryBackoff, RetryOn, RetryPolicy, Route, RouteTable,
-    StreamDuration, VirtualHost, WeightedCluster,
+    RouteUpgrades, SplitBy, StreamDuration, VirtualHost, WeightedCluster,
 };
 
 use super::filters::{fraction, overrides, rate_limits};
@@ -49,6 +49,7 @@ pub(crate) fn matches() -> BoxedStrategy<RouteMatch> {
         text().prop_map(PathMatch::Prefix),
         text().prop_map(PathMatch::Exact),
         pattern().prop_map(PathMatch::Regex),
+        Just(PathMatch::Connect),
     ];
     (path, vec(header(), 0..3), vec(query(), 0..2), any::<bool>())
         .prop_map(|(path, headers, query, grpc)| RouteMatch { path, headers, query, grpc })
@@ -93,9 +94,10 @@ fn retry() -> BoxedStrategy<RetryPolicy> {
 }
 
 fn shares() -> BoxedStrategy<Vec<WeightedCluster>> {
-    (weighted(0), overrides())
-        .prop_map(|(mut clusters, filters)| {
+    (weighted(0), overrides(), header_edits())
+        .prop_map(|(mut clusters, filters, headers)| {
             clusters[0].filters = filters;
+            clusters[0].headers = headers;
             clusters
         })
         .boxed()
@@ -155,8 +157,14 @@ fn forward() -> BoxedStrategy<Forward> {
     let times = (option::of(duration()), option::of(duration()), stream_duration());
     let steer =
         (prop::sample::select(vec![Priority::Default, Priority::High]), vec(hash_policy(), 0..3), labels());
+    let split = prop_oneof![Just(SplitBy::Chance), word().prop_map(SplitBy::Header), Just(SplitBy::Hash),];
+    let upgrades =
+        (any::<[Option<bool>; 2]>(), any::<bool>()).prop_map(|([websocket, connect], terminates)| {
+            let connect_terminates = terminates && connect.is_some();
+            RouteUpgrades { websocket, connect, connect_terminates }
+        });
     (
-        shares(),
+        (shares(), split, upgrades),
         times,
         option::of(retry()),
         option::of(hedge()),
@@ -169,7 +177,9 @@ fn forward() -> BoxedStrategy<Forward> {
         .prop_map(|(clusters, times, retry, hedge, steer, path_rewrite, host, status, limits)| Forward {
             rate_limits: limits.0,
             include_host_rate_limits: limits.1,
-            clusters,
+            clusters: clusters.0,
+            split_by: clusters.1,
+            upgrades: clusters.2,
             timeout: times.0,
             idle_timeout: times.1,
             stream_duration: times.2,

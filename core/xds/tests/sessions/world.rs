@@ -45,6 +45,7 @@ pub(crate) fn listener(name: &str, port: u16) -> Arc<Encoded> {
         ipv4_compat: false,
         direction: selvedge_traffic::Direction::Inbound,
         original_dst: false,
+        proxy_protocol: None,
         tls_inspector: false,
         inspection: Inspection::default(),
         chains: Vec::new(),

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Instant;
 
+use selvedge_traffic::ProxyProtocolVersion;
 use selvedge_wire::connect::{self, ConnectError};
 use selvedge_wire::h1::Http1;
 use selvedge_wire::io::Io;
+use selvedge_wire::proxy_protocol::{Ends, Version};
 use tokio::sync::oneshot;
 
 use super::http2::Http2Pool;
 use super::stream::UpstreamStream;
 use super::token::{Active, EndedBy, Opened, Pending};
-use super::{AcquireError, IDLE_TIMEOUT_DEFAULT, Pools, Protocol};
+use super::{AcquireError, CLIENT_IDLE_MAX, IDLE_TIMEOUT_DEFAULT, Pools, Protocol};
 use crate::{Cluster, Guard, Host, Outcome, Priority};
 
 /// Idle connections and those who wait for one.
@@ -26,6 +28,8 @@ pub(super) struct HostPool {
     /// The most recently used last: it is the least likely to have been closed by the host.
     idle: RefCell<Vec<Idle>>,
     waiting: RefCell<VecDeque<oneshot::Sender<Handover>>>,
+    /// Whose connections they are, where the host is told so.
+    client: Option<Ends>,
     /// Its place among the cluster's pools, where they are bounded.
     _place: Option<Guard>,
     pub(super) http2: Http2Pool,
@@ -51,12 +55,18 @@ enum Handover {
 }
 
 impl HostPool {
-    pub(super) fn new(cluster: Arc<Cluster>, host: Arc<Host>, place: Option<Guard>) -> Self {
+    pub(super) fn new(
+        cluster: Arc<Cluster>,
+        host: Arc<Host>,
+        client: Option<Ends>,
+        place: Option<Guard>,
+    ) -> Self {
         Self {
             cluster,
             host,
             idle: RefCell::default(),
             waiting: RefCell::default(),
+            client,
             _place: place,
             http2: Http2Pool::default(),
             open: Cell::new(0),
@@ -187,6 +197,10 @@ impl HostPool {
         let (begin, timeout) = (Instant::now(), self.cluster.config.connect_timeout);
         let stream = connect::connect(self.host.address, timeout).await?;
         let mut io = Io::new(stream, pools.buffers.clone());
+        if let Some(version) = self.cluster.config.proxy_protocol {
+            let left = timeout.saturating_sub(begin.elapsed());
+            Box::pin(connect::introduce(&mut io, version_of(version), self.client, left)).await?;
+        }
         if let Some(tls) = &self.cluster.tls {
             let left = timeout.saturating_sub(begin.elapsed());
             let secured = connect::secure(&mut io, tls, self.host.address, left).await;
@@ -274,7 +288,10 @@ impl HostPool {
     }
 
     pub(super) fn sweep(&self, now: Instant) {
-        let timeout = self.cluster.config.idle_timeout.unwrap_or(IDLE_TIMEOUT_DEFAULT);
+        let mut timeout = self.cluster.config.idle_timeout.unwrap_or(IDLE_TIMEOUT_DEFAULT);
+        if self.client.is_some() && (timeout.is_zero() || timeout > CLIENT_IDLE_MAX) {
+            timeout = CLIENT_IDLE_MAX;
+        }
         let removed = self.host.is_removed() || self.cluster.is_removed();
         let old = std::mem::take(&mut *self.idle.borrow_mut());
         for mut idle in old {
@@ -298,6 +315,13 @@ impl HostPool {
 
     pub(super) fn is_empty(&self) -> bool {
         self.open.get() == 0 && self.waiting.borrow().is_empty()
+    }
+}
+
+fn version_of(version: ProxyProtocolVersion) -> Version {
+    match version {
+        ProxyProtocolVersion::V1 => Version::V1,
+        ProxyProtocolVersion::V2 => Version::V2,
     }
 }
 

@@ -127,7 +127,7 @@ impl HostPool {
             }
         };
         let (local, tls) = (io.local_addr(), io.tls().cloned());
-        let (client, connection) = match h2::connect(io).await {
+        let (client, mut connection) = match h2::connect(io).await {
             Ok(opened) => opened,
             Err(error) => {
                 let error =
@@ -150,7 +150,13 @@ impl HostPool {
             distrusted: Cell::new(false),
             retire: RefCell::new(Some(retire)),
         });
+        let pings = self.cluster.config.extended_connect.then(|| connection.ping_pong()).flatten();
         tokio::task::spawn_local(drive(connection, Rc::clone(&state), opened, retired, Rc::clone(self)));
+        if let Some(mut pings) = pings {
+            // What the host takes it says first of all: once it answers, that has come.
+            let answered = pings.ping(::h2::Ping::opaque());
+            let _ = tokio::time::timeout(self.cluster.config.connect_timeout, answered).await;
+        }
         self.http2.connections.borrow_mut().push(Shared { client: client.clone(), state: Rc::clone(&state) });
         Ok((client, state.take()))
     }

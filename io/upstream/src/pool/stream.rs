@@ -11,7 +11,7 @@ use selvedge_http::encode;
 use selvedge_http::framing::{self, Framing};
 use selvedge_http::head::{RequestHead, ResponseHead};
 use selvedge_http::known::HeaderId;
-use selvedge_http::parse::ResponseError;
+use selvedge_http::parse::{ResponseError, Upgrade};
 use selvedge_wire::channel::{Channel, ChannelError};
 use selvedge_wire::h1::{Http1, ReadError};
 use selvedge_wire::h2::{self, Client, Http2Stream};
@@ -34,13 +34,15 @@ pub struct UpstreamStream {
     counted: (u64, u64),
     written_before: u64,
     interim: u32,
+    /// Interim responses that a client may want are handed out.
+    shows_interim: bool,
     _active: Active,
 }
 
 #[derive(Debug)]
 enum Carrier {
     Http1 { opened: Opened, pool: Rc<HostPool>, close: bool },
-    Http2 { client: Client, response: Option<ResponseFuture>, slot: Slot },
+    Http2 { client: Client, response: Option<ResponseFuture>, slot: Slot, extended: bool },
 }
 
 /// Why a stream gave no response.
@@ -91,6 +93,7 @@ impl UpstreamStream {
             counted,
             written_before: counted.1,
             interim: 0,
+            shows_interim: false,
             _active: active,
         }
     }
@@ -98,11 +101,12 @@ impl UpstreamStream {
     pub(super) fn http2(client: Client, slot: Slot, active: Active, reused: bool) -> Self {
         Self {
             channel: Channel::Http2(Box::new(Http2Stream::client(None))),
-            carrier: Some(Carrier::Http2 { client, response: None, slot }),
+            carrier: Some(Carrier::Http2 { client, response: None, slot, extended: false }),
             reused,
             counted: (0, 0),
             written_before: 0,
             interim: 0,
+            shows_interim: false,
             _active: active,
         }
     }
@@ -154,19 +158,47 @@ impl UpstreamStream {
         }
     }
 
+    /// Whether interim responses are handed out by [`UpstreamStream::poll_head`], as others are: `100 Continue` and `103
+    /// Early Hints`, which a client may want. They are read past otherwise.
+    pub fn show_interim(&mut self, show: bool) {
+        self.shows_interim = show;
+    }
+
     /// Sends the request's head, or queues it so that it leaves with the first body bytes.
     ///
     /// # Errors
     /// When the connection is gone, or HTTP/2 has no place for the head.
     pub fn send_head(&mut self, head: &RequestHead, framing: Framing) -> Result<(), StreamFailure> {
+        self.send_wish(head, framing, Upgrade::None)
+    }
+
+    /// As [`UpstreamStream::send_head`], for a request that may want another protocol on its stream.
+    ///
+    /// # Errors
+    /// Also when the host does not take such a wish.
+    pub fn send_wish(
+        &mut self,
+        head: &RequestHead,
+        framing: Framing,
+        upgrade: Upgrade,
+    ) -> Result<(), StreamFailure> {
         match (&mut self.channel, &mut self.carrier) {
             (Channel::Http1(http), _) => {
                 http.queue(|out| encode::request(head, framing, out));
                 http.begin_writing(framing);
             }
-            (Channel::Http2(stream), Some(Carrier::Http2 { client, response, .. })) => {
-                let message = h2::request_message(head).ok_or(StreamFailure::Request)?;
-                let end = !framing.has_body();
+            (Channel::Http2(stream), Some(Carrier::Http2 { client, response, extended, .. })) => {
+                let message = if upgrade == Upgrade::WebSocket {
+                    if !client.is_extended_connect_protocol_enabled() {
+                        return Err(StreamFailure::Request);
+                    }
+                    *extended = true;
+                    h2::websocket_message(head)
+                } else {
+                    h2::request_message(head)
+                };
+                let message = message.ok_or(StreamFailure::Request)?;
+                let end = !framing.has_body() && !upgrade.is_tunnel();
                 let (future, send) = client.send_request(message, end).map_err(ChannelError::from)?;
                 *response = Some(future);
                 **stream = Http2Stream::client((!end).then_some(send));
@@ -207,8 +239,22 @@ impl UpstreamStream {
                 if self.interim > INTERIM_RESPONSES_MAX {
                     return Poll::Ready(Err(StreamFailure::Protocol));
                 }
+                if self.shows_interim && matches!(head.status, 100 | 103) {
+                    return Poll::Ready(Ok(Framing::None));
+                }
             },
-            (Channel::Http2(stream), Some(Carrier::Http2 { response: Some(future), .. })) => {
+            (Channel::Http2(stream), Some(Carrier::Http2 { response: Some(future), extended, .. })) => {
+                while let Poll::Ready(Some(interim)) = future.poll_informational(cx) {
+                    let interim = interim.map_err(ChannelError::from)?;
+                    self.interim += 1;
+                    if self.interim > INTERIM_RESPONSES_MAX {
+                        return Poll::Ready(Err(StreamFailure::Protocol));
+                    }
+                    if self.shows_interim && matches!(interim.status().as_u16(), 100 | 103) {
+                        h2::response_head(&interim, head);
+                        return Poll::Ready(Ok(Framing::None));
+                    }
+                }
                 let message =
                     ready!(Pin::new(future).poll(cx)).map_err(|error| match ChannelError::from(error) {
                         ChannelError::Closed | ChannelError::Io(_) => {
@@ -218,6 +264,16 @@ impl UpstreamStream {
                     })?;
                 h2::response_head(&message, head);
                 stream.receive(message.into_body());
+                if *extended && head.status / 100 == 2 {
+                    // What HTTP/1 calls this.
+                    head.status = 101;
+                    head.fields.set_id(HeaderId::Upgrade, b"websocket");
+                    head.fields.set_id(HeaderId::Connection, b"upgrade");
+                    return Poll::Ready(Ok(Framing::None));
+                }
+                if method == "CONNECT" && head.status / 100 == 2 {
+                    return Poll::Ready(Ok(Framing::None));
+                }
                 Poll::Ready(http2_framing(stream, head, method))
             }
             _ => Poll::Ready(Err(StreamFailure::Request)),

@@ -6,6 +6,7 @@ use http::{
 use selvedge_http::fields::Fields;
 use selvedge_http::head::{RequestHead, ResponseHead, Version};
 use selvedge_http::known::HeaderId;
+use selvedge_http::parse::Upgrade;
 
 /// Reads the head of a request that arrived by HTTP/2.
 pub fn request_head<B>(request: &Request<B>, head: &mut RequestHead) {
@@ -57,13 +58,46 @@ pub(super) fn write_fields(fields: &Fields, map: &mut HeaderMap) {
     }
 }
 
+/// What a request by HTTP/2 wants to turn its stream into. The wish for a WebSocket becomes what it is by HTTP/1 (RFC
+/// 8441 §5), so that what follows need not know of two ways.
+pub fn upgrade<B>(request: &Request<B>, head: &mut RequestHead) -> Upgrade {
+    if request.method() != Method::CONNECT {
+        return Upgrade::None;
+    }
+    let Some(protocol) = request.extensions().get::<h2::ext::Protocol>() else { return Upgrade::Connect };
+    if !protocol.as_str().eq_ignore_ascii_case("websocket") {
+        return Upgrade::Other;
+    }
+    head.set_method("GET");
+    head.fields.set_id(HeaderId::Upgrade, b"websocket");
+    head.fields.set_id(HeaderId::Connection, b"upgrade");
+    Upgrade::WebSocket
+}
+
+/// A WebSocket's request by HTTP/1 as one to be sent by HTTP/2 (RFC 8441 §5).
+pub fn websocket_message(head: &RequestHead) -> Option<Request<()>> {
+    let mut request = request_message(head)?;
+    *request.method_mut() = Method::CONNECT;
+    request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+    let headers = request.headers_mut();
+    for name in [http::header::UPGRADE, http::header::CONNECTION, http::header::CONTENT_LENGTH] {
+        headers.remove(name);
+    }
+    Some(request)
+}
+
 /// A request to be sent by HTTP/2; `None` if its target cannot be written as a URI.
 pub fn request_message(head: &RequestHead) -> Option<Request<()>> {
     let mut request = Request::new(());
     *request.method_mut() = Method::from_bytes(head.method().as_bytes()).ok()?;
-    let scheme = if head.scheme().is_empty() { "http" } else { head.scheme() };
-    let uri = Uri::builder().scheme(scheme).authority(head.authority().unwrap_or_default());
-    *request.uri_mut() = uri.path_and_query(head.path()).build().ok()?;
+    let authority = head.authority().unwrap_or_default();
+    *request.uri_mut() = if head.method() == "CONNECT" {
+        // Neither scheme nor path (RFC 9113 §8.5).
+        Uri::builder().authority(authority).build().ok()?
+    } else {
+        let scheme = if head.scheme().is_empty() { "http" } else { head.scheme() };
+        Uri::builder().scheme(scheme).authority(authority).path_and_query(head.path()).build().ok()?
+    };
     *request.version_mut() = HttpVersion::HTTP_2;
     write_fields(&head.fields, request.headers_mut());
     Some(request)

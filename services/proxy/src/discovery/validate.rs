@@ -97,7 +97,9 @@ fn filter(entry: &FilterEntry) -> Result<(), Invalid> {
         | HttpFilter::ExtAuthz(_)
         | HttpFilter::Cors
         | HttpFilter::Fault(_)
-        | HttpFilter::Compressor(_) => Ok(()),
+        | HttpFilter::Compressor(_)
+        | HttpFilter::Decompressor(_)
+        | HttpFilter::GrpcWeb => Ok(()),
     }
 }
 

@@ -12,11 +12,13 @@ use selvedge_http::method;
 use selvedge_http::parse::Upgrade;
 use selvedge_traffic::retry::Reset;
 use selvedge_traffic::{HostRewrite, HttpProtocol};
-use selvedge_upstream::pool::{AcquireError, Protocol, StreamFailure, UpstreamStream};
+use selvedge_upstream::pool::{AcquireError, Protocol, StreamFailure, UpstreamStream, Wish};
 use selvedge_upstream::{Host, Leave, Outcome, PickContext, PickFailure, PickedHost};
+use selvedge_wire::channel::ChannelError;
 use tokio::time::Instant;
 
 use super::body::{Broken, RequestBody};
+use super::coding::Undecodable;
 use super::exchange::{Ended, Exchange, Interrupt};
 use super::forward::{Plan, attempt_over, note_progress, set_host, set_millis};
 use super::hedge::{self, Slow};
@@ -45,7 +47,7 @@ enum Sent {
     Failed(StreamFailure),
     Interrupted(Interrupt),
     ClientGone,
-    ClientBroken(selvedge_wire::channel::ChannelError),
+    ClientBroken(Broken),
     /// An earlier try has answered.
     Other(Box<Attempt>),
 }
@@ -86,6 +88,7 @@ pub(super) async fn attempt(
                 host.report(Outcome::TimedOut);
                 x.limits.connected(None);
                 let leave = std::mem::take(&mut plan.leave);
+                stream.show_interim(false);
                 plan.slow.push(Slow { stream, host, leave });
                 return Ok(Attempt::Slow);
             }
@@ -200,17 +203,19 @@ async fn acquire(
     fresh: bool,
 ) -> Result<Acquired, Ended> {
     let worker = Rc::clone(x.worker);
-    let priority = plan.forward.priority;
+    let wish = Wish { priority: plan.forward.priority, fresh, client: Some(x.peer.ends()) };
     let protocol = match plan.cluster.config.protocol {
-        // An upgrade is a thing of HTTP/1.
-        _ if x.facts.upgrade == Upgrade::WebSocket => Protocol::Http1,
+        // An upgrade is a thing of HTTP/1, unless the host is said to take it on a stream.
+        _ if x.facts.upgrade == Upgrade::WebSocket && !plan.cluster.config.extended_connect => {
+            Protocol::Http1
+        }
         HttpProtocol::Http1 => Protocol::Http1,
         HttpProtocol::Http2 => Protocol::Http2,
         HttpProtocol::Downstream if x.heads.request.version == Version::Http2 => Protocol::Http2,
         HttpProtocol::Downstream => Protocol::Http1,
     };
     if protocol == Protocol::Http1 && !fresh {
-        match worker.pools.acquire_idle(&plan.cluster, host, priority) {
+        match worker.pools.acquire_idle(&plan.cluster, host, wish) {
             Ok(None) => {}
             Ok(Some(stream)) => return Ok(Acquired::Stream(stream)),
             Err(error) => return Ok(Acquired::Failed(error)),
@@ -218,7 +223,7 @@ async fn acquire(
     }
     // The way through a connect is long and rare; boxed, it costs nothing to those who do not take it.
     let cluster = Arc::clone(&plan.cluster);
-    let mut acquiring = Box::pin(worker.pools.acquire(&cluster, host, protocol, priority, fresh));
+    let mut acquiring = Box::pin(worker.pools.acquire(&cluster, host, protocol, wish));
     x.arm();
     let waited = poll_fn(|cx| {
         if let Poll::Ready(acquired) = acquiring.as_mut().poll(cx) {
@@ -249,7 +254,7 @@ async fn acquire(
     .await;
     waited.map_err(|waited| match waited {
         Waited::Interrupted(interrupt) => attempt_over(x, plan, interrupt),
-        Waited::ClientBroken(error) if error.is_protocol() => client_broke(x, &error),
+        Waited::ClientBroken(error) if error.is_fault() => client_broke(x, &error),
         Waited::ClientBroken(_) => attempt_over(x, plan, Interrupt::Gone),
     })
 }
@@ -265,7 +270,7 @@ enum Acquired {
 /// Why the wait for a connection ended without one.
 enum Waited {
     Interrupted(Interrupt),
-    ClientBroken(selvedge_wire::channel::ChannelError),
+    ClientBroken(Broken),
 }
 
 fn not_acquired(x: &mut Exchange<'_>, plan: &mut Plan<'_>, error: AcquireError) -> Attempt {
@@ -301,7 +306,8 @@ async fn send(
     stream: &mut UpstreamStream,
     body: &mut RequestBody,
 ) -> Sent {
-    if let Err(failure) = stream.send_head(&x.heads.request, x.facts.framing) {
+    stream.show_interim(x.manager.config.proxy_100_continue);
+    if let Err(failure) = stream.send_wish(&x.heads.request, x.facts.framing, x.facts.upgrade) {
         return Sent::Failed(failure);
     }
     x.arm();
@@ -322,16 +328,25 @@ async fn send(
                     let now = arrived.unwrap_or_else(Instant::now);
                     x.log.request_sent = Some(now - x.log.started);
                 }
-                Poll::Ready(Err(Broken::Source(error))) if error.is_protocol() => {
-                    return Poll::Ready(Sent::ClientBroken(error));
+                Poll::Ready(Err(error)) if error.is_fault() => return Poll::Ready(Sent::ClientBroken(error)),
+                Poll::Ready(Err(Broken::Source(_) | Broken::Coding(_))) => {
+                    return Poll::Ready(Sent::ClientGone);
                 }
-                Poll::Ready(Err(Broken::Source(_))) => return Poll::Ready(Sent::ClientGone),
                 // A response may have been sent before the upstream stopped listening.
                 Poll::Ready(Err(Broken::Sink)) => broken = true,
                 Poll::Pending => {}
             }
         }
         match stream.poll_head(cx, x.heads.request.method(), &mut x.heads.response) {
+            Poll::Ready(Ok(_)) if matches!(x.heads.response.status, 100 | 103) => {
+                // Not the answer, and the client may want it all the same.
+                if x.inform().is_err() {
+                    return Poll::Ready(Sent::ClientGone);
+                }
+                let _ = x.channel.poll_flush(cx);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
             // Bytes of a protocol that the client does not expect are no response.
             Poll::Ready(Ok(_)) if x.heads.response.status == 101 && x.facts.upgrade != Upgrade::WebSocket => {
                 Poll::Ready(Sent::Failed(StreamFailure::Protocol))
@@ -404,13 +419,31 @@ pub(super) fn failed(
 }
 
 /// The client's bytes were wrong in the middle of its request.
-pub(super) fn client_broke(x: &mut Exchange<'_>, error: &selvedge_wire::channel::ChannelError) -> Ended {
-    x.manager.stats.downstream_cx_protocol_error.inc();
+pub(super) fn client_broke(x: &mut Exchange<'_>, error: &Broken) -> Ended {
     match error {
-        selvedge_wire::channel::ChannelError::Chunk(error) => {
+        Broken::Coding(error) => return Ended::Reply(undecodable(*error)),
+        Broken::Source(ChannelError::Chunk(error)) => {
+            x.manager.stats.downstream_cx_protocol_error.inc();
             let refusal = selvedge_http::parse::RequestError::from(*error).refusal();
-            Ended::Reply(Reply::refusal(refusal))
+            return Ended::Reply(Reply::refusal(refusal));
         }
-        _ => Ended::Gone,
+        _ => {}
     }
+    x.manager.stats.downstream_cx_protocol_error.inc();
+    Ended::Gone
+}
+
+/// The answer to content that is not coded as it says.
+pub(super) fn undecodable(error: Undecodable) -> Reply {
+    let (status, details, body) = match error {
+        Undecodable::Malformed => (400, "request_decompression_failed", "the body cannot be unpacked"),
+        Undecodable::TooMuch => (413, "request_decompressed_too_large", "Payload Too Large"),
+        Undecodable::Base64 => {
+            (400, "grpc_base_64_decode_failed", "Bad gRPC-web request, invalid base64 data.")
+        }
+        Undecodable::Base64Length => {
+            (400, "grpc_base_64_decode_failed_bad_size", "Bad gRPC-web request, invalid base64 data.")
+        }
+    };
+    Reply { close: true, ..Reply::new(status, None, details, body) }
 }

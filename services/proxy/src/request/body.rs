@@ -5,6 +5,8 @@ use std::task::{Context, Poll, ready};
 use selvedge_http::framing::Framing;
 use selvedge_wire::channel::{Channel, ChannelError, Content};
 
+use super::coding::{Coder, PIECE_BYTES_MAX, Stage, Undecodable};
+
 /// The longest body that can be sent again: Envoy's default buffer limit of a connection.
 pub(crate) const REPLAY_BYTES_MAX: usize = 1024 * 1024;
 
@@ -30,6 +32,10 @@ pub(crate) struct RequestBody {
     exceeded: bool,
     outgrown: bool,
     may_retry: bool,
+    /// What follows is no body: the stream is not ended.
+    stays_open: bool,
+    /// What it passes through before anybody else sees it.
+    coder: Option<Box<Coder>>,
 }
 
 /// What came of gathering a body.
@@ -40,11 +46,24 @@ pub(crate) enum Gathered {
     TooLong,
 }
 
+impl Broken {
+    /// Whether the source said something that is wrong, and can be told so.
+    pub(crate) fn is_fault(&self) -> bool {
+        match self {
+            Self::Source(error) => error.is_protocol(),
+            Self::Coding(_) => true,
+            Self::Sink => false,
+        }
+    }
+}
+
 /// Which side ended a transfer.
 #[derive(Debug)]
 pub(crate) enum Broken {
     Source(ChannelError),
     Sink,
+    /// The content is not coded as it says.
+    Coding(Undecodable),
 }
 
 impl RequestBody {
@@ -65,7 +84,71 @@ impl RequestBody {
             exceeded: has_body,
             outgrown: false,
             may_retry: false,
+            stays_open: false,
+            coder: None,
         }
+    }
+
+    /// Adds a stage to those that the body passes; what is kept already passes it at once.
+    ///
+    /// # Errors
+    /// When that cannot be coded.
+    pub(crate) fn recode(&mut self, stage: Stage) -> Result<(), Undecodable> {
+        let coder = self.coder.get_or_insert_default();
+        coder.add(stage);
+        let Some(kept) = &mut self.kept else { return Ok(()) };
+        coder.push(&std::mem::take(kept))?;
+        if self.whole {
+            coder.finish(None)?;
+        }
+        kept.extend_from_slice(coder.made());
+        let made = coder.made().len();
+        coder.consume(made);
+        Ok(())
+    }
+
+    /// Waits for bytes as they are after coding.
+    fn poll_content(&mut self, cx: &mut Context<'_>, from: &mut Channel) -> Poll<Result<Content, Broken>> {
+        let Some(coder) = &mut self.coder else { return from.poll_content(cx).map_err(Broken::Source) };
+        loop {
+            if !coder.made().is_empty() {
+                return Poll::Ready(Ok(Content::Bytes));
+            }
+            if coder.is_finished() {
+                return Poll::Ready(Ok(Content::End));
+            }
+            match ready!(from.poll_content(cx)).map_err(Broken::Source)? {
+                Content::End => coder.finish(None).map_err(Broken::Coding)?,
+                Content::Bytes => {
+                    let length = from.content().len().min(PIECE_BYTES_MAX);
+                    let pushed = coder.push(&from.content()[..length]);
+                    from.consume(length);
+                    self.received += length as u64;
+                    pushed.map_err(Broken::Coding)?;
+                }
+            }
+        }
+    }
+
+    /// The bytes at hand.
+    fn content<'b>(&'b self, from: &'b Channel) -> &'b [u8] {
+        self.coder.as_ref().map_or_else(|| from.content(), |coder| coder.made())
+    }
+
+    /// Marks bytes as used.
+    fn consume(&mut self, from: &mut Channel, len: usize) {
+        match &mut self.coder {
+            Some(coder) => coder.consume(len),
+            None => {
+                from.consume(len);
+                self.received += len as u64;
+            }
+        }
+    }
+
+    /// The request wants a tunnel: what follows its head is not its body.
+    pub(crate) fn stay_open(&mut self) {
+        self.stays_open = true;
     }
 
     /// There may be another try: what comes is kept.
@@ -112,7 +195,7 @@ impl RequestBody {
         &mut self,
         cx: &mut Context<'_>,
         from: &mut Channel,
-    ) -> Poll<Result<(), ChannelError>> {
+    ) -> Poll<Result<(), Broken>> {
         match ready!(self.poll_gather(cx, from, REPLAY_BYTES_MAX))? {
             Gathered::Whole => Poll::Ready(Ok(())),
             Gathered::TooLong => Poll::Pending,
@@ -125,26 +208,37 @@ impl RequestBody {
         cx: &mut Context<'_>,
         from: &mut Channel,
         bytes_max: usize,
-    ) -> Poll<Result<Gathered, ChannelError>> {
+    ) -> Poll<Result<Gathered, Broken>> {
         if self.kept.is_none() && self.received == 0 {
             // Not for another try, but what is kept from the first byte on is good for one.
             (self.kept, self.exceeded) = (Some(Vec::new()), false);
         }
-        let Some(kept) = &mut self.kept else { return Poll::Ready(Ok(Gathered::TooLong)) };
+        if self.kept.is_none() {
+            return Poll::Ready(Ok(Gathered::TooLong));
+        }
         while !self.whole {
-            if ready!(from.poll_content(cx))? == Content::End {
+            if ready!(self.poll_content(cx, from))? == Content::End {
                 self.whole = true;
                 break;
             }
-            let available = from.content().len();
-            if kept.len() + available > bytes_max {
+            if !self.keep(from, bytes_max) {
                 return Poll::Ready(Ok(Gathered::TooLong));
             }
-            keep(kept, from.content(), self.announced);
-            from.consume(available);
-            self.received += available as u64;
         }
         Poll::Ready(Ok(Gathered::Whole))
+    }
+
+    /// Keeps the bytes at hand, if it is to be kept and is no longer than that then.
+    fn keep(&mut self, from: &mut Channel, bytes_max: usize) -> bool {
+        let Some(mut kept) = self.kept.take() else { return false };
+        let content = self.content(from);
+        let (available, fits) = (content.len(), kept.len() + content.len() <= bytes_max);
+        if fits {
+            keep(&mut kept, content, self.announced);
+            self.consume(from, available);
+        }
+        self.kept = Some(kept);
+        fits
     }
 
     /// Sends on what there is, until all of it has been sent.
@@ -160,7 +254,7 @@ impl RequestBody {
                 continue;
             }
             if self.whole {
-                if !self.ended {
+                if !self.ended && !self.stays_open {
                     to.end(from.trailers()).map_err(sink)?;
                     self.ended = true;
                 }
@@ -168,8 +262,8 @@ impl RequestBody {
                 self.sent = true;
                 return Poll::Ready(Ok(()));
             }
-            let content = match from.poll_content(cx) {
-                Poll::Ready(content) => content.map_err(Broken::Source)?,
+            let content = match self.poll_content(cx, from) {
+                Poll::Ready(content) => content?,
                 // What is queued need not wait for what is to come.
                 Poll::Pending => {
                     let _ = to.poll_flush(cx).map_err(sink)?;
@@ -180,15 +274,16 @@ impl RequestBody {
                 self.whole = true;
                 continue;
             }
-            let available = from.content().len();
-            if self.kept.as_ref().is_some_and(|kept| kept.len() + available > REPLAY_BYTES_MAX) {
-                (self.kept, self.exceeded, self.outgrown) = (None, true, self.may_retry);
+            if self.keep(from, REPLAY_BYTES_MAX) {
+                continue;
             }
-            match &mut self.kept {
-                Some(kept) => {
-                    keep(kept, from.content(), self.announced);
-                    from.consume(available);
-                    self.received += available as u64;
+            if self.kept.take().is_some() {
+                (self.exceeded, self.outgrown) = (true, self.may_retry);
+            }
+            match &mut self.coder {
+                Some(coder) => {
+                    let sent = ready!(to.poll_send(cx, coder.made(), false)).map_err(sink)?;
+                    coder.consume(sent);
                 }
                 None => {
                     let last = from.is_last();

@@ -1,86 +1,106 @@
-//! Content codings: bodies that become smaller as they pass.
+//! What bodies pass through on their way: bytes in, other bytes out.
 
-use std::io::Write;
+mod decode;
+mod encode;
+
 use std::task::{Context, Poll, ready};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use selvedge_traffic::filter::Coding;
+use selvedge_http::fields::Fields;
 use selvedge_wire::channel::{Channel, Content};
 
 use super::body::{Broken, sink};
+use super::grpc_web;
 
-/// Bytes of a body that are compressed at a time: the most that one turn of a worker is held up by.
-const PIECE_BYTES_MAX: usize = 16 * 1024;
-/// A level that is fast and small enough, where none is said (zlib's and zstd's own).
-const GZIP_LEVEL_DEFAULT: u32 = 6;
-/// Brotli's window: what Envoy takes by default, 256 KiB.
-const BROTLI_WINDOW_BITS: u32 = 18;
-const BROTLI_BUFFER_BYTES: usize = 4096;
+pub(crate) use decode::{Decoder, Limits};
+pub(crate) use encode::Encoder;
 
-/// Compresses one body.
-pub(crate) struct Encoder {
-    kind: Kind,
-    /// How much of what was made has been sent.
+/// Bytes of a body that are taken at a time: the most that one turn of a worker is held up by.
+pub(crate) const PIECE_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes that are not what they were said to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Undecodable {
+    #[error("the content is not coded as it says")]
+    Malformed,
+    #[error("the content grows beyond what is sensible")]
+    TooMuch,
+    #[error("the content is no base64")]
+    Base64,
+    #[error("the content ends in the middle of base64")]
+    Base64Length,
+}
+
+/// The stages of one body, in the order in which it passes them.
+#[derive(Debug, Default)]
+pub(crate) struct Coder {
+    stages: Vec<Stage>,
+    /// What came out of the last.
+    made: Vec<u8>,
+    /// How much of that has been sent.
     sent: usize,
     finished: bool,
     /// Something was put in since the last flush.
     dirty: bool,
+    /// A stage has put the trailers into the body.
+    took_trailers: bool,
 }
 
-enum Kind {
-    Gzip(GzEncoder<Vec<u8>>),
-    Brotli(Box<brotli::CompressorWriter<Vec<u8>>>),
-    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
-    Done(Vec<u8>),
+/// One thing that is done to a body.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    Encode(Encoder),
+    Decode(Decoder),
+    /// The text of a gRPC-Web request.
+    WebRequest(grpc_web::Untext),
+    /// A gRPC response for a browser.
+    WebResponse(grpc_web::Respond),
 }
 
-impl std::fmt::Debug for Encoder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Encoder").field("finished", &self.finished).finish_non_exhaustive()
-    }
-}
-
-impl Encoder {
-    /// An encoder; `None` if the library has no memory for one.
-    pub(crate) fn new(coding: Coding) -> Option<Self> {
-        let kind = match coding {
-            Coding::Gzip { level } => {
-                let level = if level == 0 { GZIP_LEVEL_DEFAULT } else { u32::from(level) };
-                Kind::Gzip(GzEncoder::new(Vec::new(), Compression::new(level)))
-            }
-            Coding::Brotli { quality } => Kind::Brotli(Box::new(brotli::CompressorWriter::new(
-                Vec::new(),
-                BROTLI_BUFFER_BYTES,
-                u32::from(quality),
-                BROTLI_WINDOW_BITS,
-            ))),
-            Coding::Zstd { level } => {
-                Kind::Zstd(zstd::stream::write::Encoder::new(Vec::new(), i32::from(level)).ok()?)
-            }
-        };
-        Some(Self { kind, sent: 0, finished: false, dirty: false })
+impl Stage {
+    fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Undecodable> {
+        match self {
+            Self::Encode(encoder) => encoder.push(bytes, out),
+            Self::Decode(decoder) => return decoder.push(bytes, out),
+            Self::WebRequest(text) => return text.push(bytes, out),
+            Self::WebResponse(respond) => respond.push(bytes, out),
+        }
+        Ok(())
     }
 
-    /// Compresses a whole body at once.
-    pub(crate) fn all(mut self, body: &[u8]) -> Vec<u8> {
-        self.push(body);
-        self.finish();
-        match self.kind {
-            Kind::Done(made) => made,
-            _ => Vec::new(),
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        if let Self::Encode(encoder) = self {
+            encoder.flush(out);
         }
     }
 
-    /// Writing into a vector does not fail.
-    fn push(&mut self, bytes: &[u8]) {
-        let _ = match &mut self.kind {
-            Kind::Gzip(encoder) => encoder.write_all(bytes),
-            Kind::Brotli(encoder) => encoder.write_all(bytes),
-            Kind::Zstd(encoder) => encoder.write_all(bytes),
-            Kind::Done(_) => Ok(()),
-        };
+    /// The body is whole; whether the trailers went into it.
+    fn finish(&mut self, trailers: Option<&Fields>, out: &mut Vec<u8>) -> Result<bool, Undecodable> {
+        match self {
+            Self::Encode(encoder) => encoder.finish(out),
+            Self::Decode(decoder) => decoder.finish(out)?,
+            Self::WebRequest(text) => text.finish()?,
+            Self::WebResponse(respond) => return Ok(respond.finish(trailers, out)),
+        }
+        Ok(false)
+    }
+}
+
+impl Coder {
+    /// Adds a stage behind the others.
+    pub(crate) fn add(&mut self, stage: Stage) {
+        self.stages.push(stage);
+    }
+
+    /// Passes a whole body through at once; of one that cannot be coded, what can.
+    pub(crate) fn all(mut self, body: &[u8]) -> Vec<u8> {
+        let _ = self.push(body);
+        let _ = self.finish(None);
+        self.made
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), Undecodable> {
         self.dirty = true;
+        through(&mut self.stages, bytes, &mut self.made)
     }
 
     /// What was put in can be read at the other end.
@@ -88,33 +108,42 @@ impl Encoder {
         if !std::mem::take(&mut self.dirty) {
             return;
         }
-        let _ = match &mut self.kind {
-            Kind::Gzip(encoder) => encoder.flush(),
-            Kind::Brotli(encoder) => encoder.flush(),
-            Kind::Zstd(encoder) => encoder.flush(),
-            Kind::Done(_) => Ok(()),
-        };
-    }
-
-    fn finish(&mut self) {
-        if std::mem::replace(&mut self.finished, true) {
-            return;
+        for at in 0..self.stages.len() {
+            let mut out = Vec::new();
+            self.stages[at].flush(&mut out);
+            // Encoders take whatever comes.
+            let _ = through(&mut self.stages[at + 1..], &out, &mut self.made);
         }
-        let kind = std::mem::replace(&mut self.kind, Kind::Done(Vec::new()));
-        self.kind = Kind::Done(match kind {
-            Kind::Gzip(encoder) => encoder.finish().unwrap_or_default(),
-            Kind::Brotli(encoder) => encoder.into_inner(),
-            Kind::Zstd(encoder) => encoder.finish().unwrap_or_default(),
-            Kind::Done(made) => made,
-        });
     }
 
-    fn made(&mut self) -> &mut Vec<u8> {
-        match &mut self.kind {
-            Kind::Gzip(encoder) => encoder.get_mut(),
-            Kind::Brotli(encoder) => encoder.get_mut(),
-            Kind::Zstd(encoder) => encoder.get_mut(),
-            Kind::Done(made) => made,
+    pub(crate) fn finish(&mut self, trailers: Option<&Fields>) -> Result<(), Undecodable> {
+        if std::mem::replace(&mut self.finished, true) {
+            return Ok(());
+        }
+        for at in 0..self.stages.len() {
+            let mut out = Vec::new();
+            self.took_trailers |= self.stages[at].finish(trailers, &mut out)?;
+            through(&mut self.stages[at + 1..], &out, &mut self.made)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the end has been put in.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// What has been made and not yet been taken.
+    pub(crate) fn made(&self) -> &[u8] {
+        &self.made[self.sent..]
+    }
+
+    /// Takes bytes that were made.
+    pub(crate) fn consume(&mut self, len: usize) {
+        self.sent += len;
+        if self.sent == self.made.len() {
+            self.made.clear();
+            self.sent = 0;
         }
     }
 
@@ -125,26 +154,36 @@ impl Encoder {
         to: &mut Channel,
         sent: &mut u64,
     ) -> Poll<Result<(), Broken>> {
-        loop {
-            let at = self.sent;
-            let made = self.made();
-            if at == made.len() {
-                made.clear();
-                self.sent = 0;
-                return Poll::Ready(Ok(()));
-            }
-            let count = ready!(to.poll_send(cx, &made[at..], false)).map_err(sink)?;
-            self.sent += count;
+        while !self.made().is_empty() {
+            let count = ready!(to.poll_send(cx, self.made(), false)).map_err(sink)?;
+            self.consume(count);
             *sent += count as u64;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn through(stages: &mut [Stage], bytes: &[u8], made: &mut Vec<u8>) -> Result<(), Undecodable> {
+    match stages {
+        _ if bytes.is_empty() => Ok(()),
+        [] => {
+            made.extend_from_slice(bytes);
+            Ok(())
+        }
+        [only] => only.push(bytes, made),
+        [first, rest @ ..] => {
+            let mut out = Vec::new();
+            first.push(bytes, &mut out)?;
+            through(rest, &out, made)
         }
     }
 }
 
-/// Sends a response's body on, compressed, with its trailers, until all of it has left. `sent` counts what leaves, and
-/// `stalled` tells whether it is the receiver who is waited for.
+/// Sends a response's body on, through its coder, with its trailers, until all of it has left. `sent` counts what leaves,
+/// and `stalled` tells whether it is the receiver who is waited for.
 pub(crate) fn poll_relay(
     cx: &mut Context<'_>,
-    encoder: &mut Encoder,
+    coder: &mut Coder,
     from: &mut Channel,
     to: &mut Channel,
     ended: &mut bool,
@@ -153,32 +192,39 @@ pub(crate) fn poll_relay(
 ) -> Poll<Result<(), Broken>> {
     *stalled = false;
     while !*ended {
-        if encoder.poll_drain(cx, to, sent)?.is_pending() {
+        if coder.poll_drain(cx, to, sent)?.is_pending() {
             *stalled = true;
             return Poll::Pending;
         }
-        if encoder.finished {
-            to.end(from.trailers()).map_err(sink)?;
+        if coder.finished {
+            to.end(from.trailers().filter(|_| !coder.took_trailers)).map_err(sink)?;
             *ended = true;
             break;
         }
-        match from.poll_content(cx) {
+        let coded = match from.poll_content(cx) {
             Poll::Ready(Err(error)) => {
                 let _ = to.poll_flush(cx).map_err(sink)?;
                 return Poll::Ready(Err(Broken::Source(error)));
             }
-            Poll::Ready(Ok(Content::End)) => encoder.finish(),
+            Poll::Ready(Ok(Content::End)) => coder.finish(from.trailers()),
             Poll::Ready(Ok(Content::Bytes)) => {
                 let length = from.content().len().min(PIECE_BYTES_MAX);
-                encoder.push(&from.content()[..length]);
+                let pushed = coder.push(&from.content()[..length]);
                 from.consume(length);
+                pushed
             }
             // The upstream pauses: the client gets what there is.
-            Poll::Pending if encoder.dirty => encoder.flush(),
+            Poll::Pending if coder.dirty => {
+                coder.flush();
+                Ok(())
+            }
             Poll::Pending => {
                 *stalled = to.poll_flush(cx).map_err(sink)?.is_pending();
                 return Poll::Pending;
             }
+        };
+        if let Err(undecodable) = coded {
+            return Poll::Ready(Err(Broken::Coding(undecodable)));
         }
     }
     let flushed = to.poll_flush(cx).map_err(sink);

@@ -6,7 +6,7 @@ use selvedge_http::fields::Fields;
 use selvedge_telemetry::Template;
 use selvedge_telemetry::access_log::FormatError;
 use selvedge_traffic::compiled::Matched;
-use selvedge_traffic::{HeaderEdit, HeaderEdits, Route, RouteTable, VirtualHost};
+use selvedge_traffic::{Action, Forward, HeaderEdit, HeaderEdits, Route, RouteTable, VirtualHost};
 
 use super::exchange::Exchange;
 
@@ -31,6 +31,8 @@ pub(crate) struct Edits {
 pub(crate) struct OfRoute {
     pub(super) request: Box<[Edit]>,
     pub(super) response: Box<[Edit]>,
+    /// With those of each weighted cluster; empty if none of them has any.
+    shares: Box<[Self]>,
 }
 
 /// One edit.
@@ -74,7 +76,14 @@ impl OfRoute {
 
 impl Edits {
     pub(crate) fn new(table: &RouteTable) -> Result<Self, HeaderInvalid> {
-        let of_route = |route: &Route| route.request_headers.is_empty() && route.response_headers.is_empty();
+        let of_share = |forward: &Forward| forward.clusters.iter().all(|share| share.headers.is_empty());
+        let of_shares = |route: &Route| match &route.action {
+            Action::Forward(forward) => of_share(forward),
+            _ => true,
+        };
+        let of_route = |route: &Route| {
+            route.request_headers.is_empty() && route.response_headers.is_empty() && of_shares(route)
+        };
         let of_host = |host: &VirtualHost| host.headers.is_empty() && host.routes.iter().all(of_route);
         if table.headers.is_empty() && table.virtual_hosts.iter().all(of_host) {
             return Ok(Self { hosts: Vec::new() });
@@ -84,16 +93,36 @@ impl Edits {
         Ok(Self { hosts: table.virtual_hosts.iter().map(of_host).collect::<Result<_, _>>()? })
     }
 
-    pub(crate) fn of(&self, matched: &Matched<'_>) -> &OfRoute {
+    /// Those for a request whose weighted cluster has that place.
+    pub(crate) fn of(&self, matched: &Matched<'_>, share: Option<usize>) -> &OfRoute {
         let (host, route) = matched.position;
-        self.hosts.get(host).and_then(|routes| routes.get(route)).unwrap_or(&NONE)
+        let of_route = self.hosts.get(host).and_then(|routes| routes.get(route)).unwrap_or(&NONE);
+        share.and_then(|share| of_route.shares.get(share)).unwrap_or(of_route)
     }
 }
 
-/// The last word is the table's, unless the table leaves it to the route.
+/// The last word is the table's, unless the table leaves it to the route, and there to the weighted cluster.
 fn merged(table: &RouteTable, host: &VirtualHost, route: &Route) -> Result<OfRoute, HeaderInvalid> {
+    let none = HeaderEdits::default();
+    let shares = match &route.action {
+        Action::Forward(forward) if forward.clusters.iter().any(|share| !share.headers.is_empty()) => forward
+            .clusters
+            .iter()
+            .map(|share| levels(table, host, route, &share.headers))
+            .collect::<Result<_, _>>()?,
+        _ => Box::default(),
+    };
+    Ok(OfRoute { shares, ..levels(table, host, route, &none)? })
+}
+
+fn levels(
+    table: &RouteTable,
+    host: &VirtualHost,
+    route: &Route,
+    share: &HeaderEdits,
+) -> Result<OfRoute, HeaderInvalid> {
     let of_levels = |pick: fn(&HeaderEdits) -> &Vec<HeaderEdit>, own: &[HeaderEdit]| {
-        let mut levels = [own, pick(&host.headers), pick(&table.headers)];
+        let mut levels = [pick(share), own, pick(&host.headers), pick(&table.headers)];
         if table.most_specific_headers_win {
             levels.reverse();
         }
@@ -102,6 +131,7 @@ fn merged(table: &RouteTable, host: &VirtualHost, route: &Route) -> Result<OfRou
     Ok(OfRoute {
         request: of_levels(|edits| &edits.request, &route.request_headers)?,
         response: of_levels(|edits| &edits.response, &route.response_headers)?,
+        shares: Box::default(),
     })
 }
 

@@ -15,19 +15,21 @@ use selvedge_http::hop;
 use selvedge_http::known::HeaderId;
 use selvedge_http::parse::{RequestFacts, Upgrade};
 use selvedge_http::refusal;
-use selvedge_http::sanitize::{self, Origin};
+use selvedge_http::sanitize::{self, Detection, Origin};
 use selvedge_telemetry::{Flag, HttpStats, Sharded, details};
 use selvedge_traffic::compiled::Matched;
+use selvedge_traffic::hash::{self, Ends as HashEnds, Hashed};
 use selvedge_traffic::rate_limit::LocalLimiter;
-use selvedge_traffic::{Action, Metadata, weights};
+use selvedge_traffic::{Action, DetectBy, Metadata, RouteUpgrades, SplitBy, weights};
 use selvedge_upstream::random;
-use selvedge_wire::channel::Channel;
+use selvedge_wire::channel::{Channel, ChannelError};
 use selvedge_wire::deadline::Deadline;
+use selvedge_wire::proxy_protocol::Ends;
 use selvedge_wire::tls::Facts;
 use tokio::time::Instant;
 
 use super::certificate;
-use super::coding::Encoder;
+use super::coding::{Coder, Stage};
 use super::edit::OfRoute;
 use super::filter::{Filter, FilterId, Kept};
 use super::limits::{Expired, Limits};
@@ -41,7 +43,10 @@ use crate::tracing::ActiveTrace;
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
+    /// The client, as PROXY protocol may tell it.
     pub(crate) remote: SocketAddr,
+    /// The other end of the socket.
+    pub(crate) direct: SocketAddr,
     /// The socket's own address.
     pub(crate) local: SocketAddr,
     /// Where an intercepted connection wanted to go.
@@ -54,6 +59,13 @@ pub(crate) struct Peer {
     pub(crate) tls: Option<Rc<Facts>>,
     /// The server that a TLS client asked for, even where its connection is passed on as it is.
     pub(crate) server_name: Option<Box<str>>,
+}
+
+impl Peer {
+    /// Both ends of the client's connection, as the next hop may be told them.
+    pub(crate) fn ends(&self) -> Ends {
+        Ends { source: self.remote, destination: self.original_dst.unwrap_or(self.local) }
+    }
 }
 
 /// What becomes of the connection.
@@ -97,12 +109,18 @@ pub(crate) struct Exchange<'a> {
     pub(crate) facts: RequestFacts,
     pub(crate) limits: Limits,
     pub(crate) log: Log<'a>,
+    /// Whom the request comes from, as trusted proxies may tell it.
+    pub(crate) client: SocketAddr,
+    /// It comes from a client that counts as inside.
+    pub(crate) internal: bool,
     /// The route, once it has been looked for.
     pub(super) matched: Option<Matched<'a>>,
     /// The filters that the request passes, known with its route.
     pub(super) chain: &'a [Arc<Filter>],
     /// The place of the weighted cluster that was picked.
     pub(super) share: Option<usize>,
+    /// The request's hash, where that place was picked by it.
+    pub(super) hashed: Option<Hashed>,
     /// The header edits of the route.
     pub(super) edits: &'a OfRoute,
     /// A filter changed what the route was found by.
@@ -118,8 +136,10 @@ pub(crate) struct Exchange<'a> {
     pub(crate) trace: Option<ActiveTrace>,
     /// The response under way has a body.
     pub(super) response_has_body: bool,
-    /// Compresses that body.
-    pub(super) encoder: Option<Box<Encoder>>,
+    /// Bytes of another protocol follow the response's head.
+    pub(crate) channel_stays_open: bool,
+    /// What that body passes through.
+    pub(super) coder: Option<Box<Coder>>,
     active: ActiveRequest,
 }
 
@@ -171,9 +191,12 @@ impl<'a> Exchange<'a> {
                 manager.config.stream_duration_max,
             ),
             log: Log::new(now, SystemTime::now()),
+            client: peer.remote,
+            internal: false,
             matched: None,
             chain: &[],
             share: None,
+            hashed: None,
             edits: OfRoute::none(),
             rerouted: false,
             metadata: Metadata::default(),
@@ -182,7 +205,8 @@ impl<'a> Exchange<'a> {
             traced: false,
             trace: None,
             response_has_body: false,
-            encoder: None,
+            channel_stays_open: false,
+            coder: None,
             active: ActiveRequest(Arc::clone(&manager.stats)),
         }
     }
@@ -208,7 +232,7 @@ impl<'a> Exchange<'a> {
             }
         }
         // What follows an upgrade belongs to the request: it has no end before the connection's.
-        if self.channel.is_read() && self.facts.upgrade != Upgrade::WebSocket {
+        if self.channel.is_read() && !self.facts.upgrade.is_tunnel() {
             self.request_arrived(self.log.started);
         }
     }
@@ -225,15 +249,40 @@ impl<'a> Exchange<'a> {
             }
             return Err(Ended::Reply(Reply::refusal(refused)));
         }
+        let expects = self.facts.expects_continue && self.manager.config.proxy_100_continue;
         hop::strip_request(&mut head.fields, self.facts.upgrade == Upgrade::WebSocket);
+        if expects {
+            head.fields.append_id(HeaderId::Expect, b"100-continue");
+        }
+        let config = &self.manager.config;
+        let believed = &config.client_address;
+        let is_trusted = |address: IpAddr| match believed.detection.as_ref().map(|detection| &detection.by) {
+            Some(DetectBy::Proxies(blocks)) => blocks.iter().any(|block| block.contains(address)),
+            _ => false,
+        };
         let origin = Origin {
             peer: ip(self.peer.remote),
-            use_remote_address: self.manager.config.use_remote_address,
+            use_remote_address: config.use_remote_address,
             node_address: self.worker.node_address,
             tls: self.peer.tls.is_some(),
+            trusted_hops: believed.trusted_hops,
+            skip_append: believed.skip_append,
+            detection: match believed.detection.as_ref().map(|detection| &detection.by) {
+                None => Detection::Hops(believed.trusted_hops),
+                Some(DetectBy::Hops(hops)) => Detection::Hops(*hops),
+                Some(DetectBy::Proxies(_)) => Detection::Proxies(&is_trusted),
+            },
+            append_detected: believed.detection.as_ref().is_some_and(|detection| detection.append),
+            is_internal: &|address| believed.is_internal(address),
+            keep_request_id: believed.keep_request_id,
         };
         let told = certificate::taken(head, self.manager.config.client_certificate.forwarding);
-        sanitize::request(head, &origin, || u128::from(random::next()) << 64 | u128::from(random::next()));
+        let random = || u128::from(random::next()) << 64 | u128::from(random::next());
+        let client = sanitize::request(head, &origin, random);
+        self.internal = client.internal;
+        if let Some(address) = client.address {
+            self.client = SocketAddr::new(address, 0);
+        }
         certificate::tell(head, told, &self.manager.config.client_certificate, self.peer.tls.as_deref());
         if head.scheme().is_empty() {
             // A request by HTTP/1 names no scheme; the last proxy before us may have.
@@ -242,6 +291,7 @@ impl<'a> Exchange<'a> {
             head.set_scheme(if https { "https" } else { "http" });
         }
         if self.facts.expects_continue
+            && !expects
             && let Channel::Http1(http) = self.channel
         {
             http.queue(|out| out.extend_from_slice(encode::CONTINUE));
@@ -254,11 +304,27 @@ impl<'a> Exchange<'a> {
 
     /// Refuses an upgrade that is not enabled; the log names where the request would have gone.
     pub(super) fn admit_upgrade(&mut self) -> Result<(), Ended> {
-        let Err(refused) = refusal::admit_upgrade(self.facts.upgrade, self.manager.admission) else {
+        let upgrade = self.facts.upgrade;
+        if upgrade == Upgrade::None {
             return Ok(());
+        }
+        let matched = self.routes.compiled.find(&Request(&self.heads.request)).ok();
+        if matched.is_none() && upgrade == Upgrade::Connect {
+            return Ok(());
+        }
+        let of_route = match matched.map(|matched| &matched.route.action) {
+            Some(Action::Forward(forward)) => forward.upgrades,
+            _ => RouteUpgrades::default(),
         };
+        let config = &self.manager.config;
+        let taken = match upgrade {
+            Upgrade::WebSocket => of_route.websocket.unwrap_or(config.websocket),
+            Upgrade::Connect => of_route.connect.unwrap_or(config.connect),
+            _ => false,
+        };
+        let Err(refused) = refusal::admit_upgrade(upgrade, taken) else { return Ok(()) };
         self.manager.stats.downstream_rq_ws_on_non_ws_route.inc();
-        if let Ok(matched) = self.routes.compiled.find(&Request(&self.heads.request)) {
+        if let Some(matched) = matched {
             self.log.route = Some(matched.route);
             if let Action::Forward(forward) = &matched.route.action {
                 self.log.cluster = weights::pick(&forward.clusters, random::next())
@@ -270,15 +336,21 @@ impl<'a> Exchange<'a> {
 
     /// Finds the route, its cluster and its filters. Filters pass judgement on requests without a route, too.
     pub(super) fn find_route(&mut self) {
-        // A wish for a tunnel has no path, and no route to a service means one: an expression that takes the empty path
-        // must not send it there.
-        let tunnel = self.heads.request.method() == "CONNECT";
         let routes = self.routes;
-        let matched = routes.compiled.find(&Request(&self.heads.request)).ok().filter(|_| !tunnel);
+        let matched = routes.compiled.find(&Request(&self.heads.request)).ok();
         self.log.route = matched.map(|matched| matched.route);
         self.log.virtual_host = matched.map(|matched| matched.virtual_host.name.as_str());
         self.share = match matched.map(|matched| &matched.route.action) {
-            Some(Action::Forward(forward)) => weights::place(&forward.clusters, random::next()),
+            Some(Action::Forward(forward)) => {
+                let request = Request(&self.heads.request);
+                if forward.split_by == SplitBy::Hash {
+                    let ends = HashEnds { remote: self.client, local: self.peer.ends().destination };
+                    self.hashed = Some(hash::hash(&forward.hash, &request, ends));
+                }
+                let hash = self.hashed.as_ref().and_then(|hashed| hashed.hash);
+                let number = forward.split_by.number(&request, hash, random::next());
+                weights::place(&forward.clusters, number)
+            }
             _ => None,
         };
         self.chain = routes.chains.of(matched.as_ref(), self.share);
@@ -319,10 +391,24 @@ impl<'a> Exchange<'a> {
     /// what the client has sent in advance must not be read as its next request.
     pub(super) fn closes(&self) -> bool {
         self.facts.close
-            || self.facts.upgrade == Upgrade::WebSocket
+            || self.facts.upgrade.is_tunnel()
             || self.worker.is_draining(self.manager.inbound)
             || self.manager.is_retired()
             || !self.channel.is_read()
+    }
+
+    /// Adds a stage to those that the response's body passes.
+    pub(super) fn recode(&mut self, stage: Stage) {
+        self.coder.get_or_insert_default().add(stage);
+    }
+
+    /// Passes an interim response on.
+    pub(super) fn inform(&mut self) -> Result<(), ChannelError> {
+        let head = &mut self.heads.response;
+        hop::strip_response(&mut head.fields, false);
+        self.manager.stats.response(head.status);
+        self.manager.listener_stats.response(head.status);
+        self.channel.inform(head)
     }
 
     /// Sets the timer to what passes first.
@@ -332,7 +418,8 @@ impl<'a> Exchange<'a> {
 
     /// Ready when a time-out has passed, or when the client is gone.
     pub(super) fn poll_interrupt(&mut self, cx: &mut Context<'_>) -> Poll<Interrupt> {
-        if self.channel.is_read() && self.channel.poll_gone(cx).is_ready() {
+        let listens = self.channel.is_read() || self.facts.upgrade.is_tunnel();
+        if listens && self.channel.poll_gone(cx).is_ready() {
             return Poll::Ready(Interrupt::Gone);
         }
         loop {
@@ -345,7 +432,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Waits for `future` unless interrupted.
-    pub(super) async fn unless_interrupted<F: Future>(&mut self, future: F) -> Result<F::Output, Interrupt> {
+    pub(crate) async fn unless_interrupted<F: Future>(&mut self, future: F) -> Result<F::Output, Interrupt> {
         let mut future = pin!(future);
         self.arm();
         poll_fn(|cx| match future.as_mut().poll(cx) {

@@ -10,10 +10,12 @@ pub(crate) mod chain;
 mod compressor;
 mod cors;
 mod counted;
+mod decompressor;
 mod descriptors;
 mod ext_authz;
 mod fault;
 mod gather;
+mod grpc_web;
 pub(crate) mod jwt;
 mod local_rate_limit;
 mod rate_limit;
@@ -32,6 +34,7 @@ use super::exchange::{Ended, Exchange};
 use crate::serve::compile::{CompileError, Telemetry};
 
 pub(crate) use chain::{Chains, Filters};
+pub(crate) use subject::identity;
 
 /// A filter ready to act: its configuration, what it counts, and what it keeps from request to request. All workers share
 /// it.
@@ -43,6 +46,8 @@ pub(crate) enum Filter {
     Cors(cors::Cors),
     Fault(fault::Fault),
     Compressor(compressor::Compressor),
+    Decompressor(decompressor::Decompressor),
+    GrpcWeb(grpc_web::GrpcWeb),
     RateLimit(rate_limit::RateLimit),
     Jwt(jwt::Jwt),
     ExtAuthz(ext_authz::ExtAuthz),
@@ -64,6 +69,10 @@ impl Filter {
             HttpFilter::Cors => Self::Cors(cors::Cors::new(scope)),
             HttpFilter::Fault(config) => Self::Fault(fault::Fault::new(config, scope)),
             HttpFilter::Compressor(config) => Self::Compressor(compressor::Compressor::new(config, scope)),
+            HttpFilter::Decompressor(config) => {
+                Self::Decompressor(decompressor::Decompressor::new(config, scope))
+            }
+            HttpFilter::GrpcWeb => Self::GrpcWeb(grpc_web::GrpcWeb::new()),
             HttpFilter::GlobalRateLimit(config) => {
                 Self::RateLimit(rate_limit::RateLimit::new(config, scope)?)
             }
@@ -88,6 +97,8 @@ impl Filter {
             Self::Cors(cors) => Self::Cors(cors.for_route(configs)),
             Self::Fault(fault) => Self::Fault(fault.for_route(configs)),
             Self::Compressor(compressor) => Self::Compressor(compressor.for_route(configs)),
+            Self::Decompressor(decompressor) => Self::Decompressor(decompressor.shared()),
+            Self::GrpcWeb(web) => Self::GrpcWeb(web.shared()),
         })
     }
 
@@ -105,6 +116,8 @@ impl Filter {
                 compressor.request(x);
                 Ok(())
             }
+            Self::Decompressor(decompressor) => decompressor.request(x, body),
+            Self::GrpcWeb(web) => web.request(x, body),
         }
     }
 
@@ -113,6 +126,8 @@ impl Filter {
             Self::Buffer(_) | Self::Rbac(_) | Self::Jwt(_) | Self::Fault(_) => {}
             Self::Cors(cors) => cors.response(x),
             Self::Compressor(compressor) => compressor.response(x),
+            Self::Decompressor(decompressor) => decompressor.response(x),
+            Self::GrpcWeb(web) => web.response(x),
             Self::RateLimit(limit) => limit.response(x),
             Self::ExtAuthz(authz) => authz.response(x),
             Self::LocalRateLimit(limit) => limit.response(x),
@@ -140,6 +155,8 @@ pub(crate) enum Kept {
     Origin(Vec<u8>),
     /// Which codings the client accepts.
     Accepts(Vec<u8>),
+    /// The client is a browser; whether it wants its answer as text.
+    Web { text: bool },
     /// A rate limit service refused the request.
     Refused,
     /// Headers for the response.

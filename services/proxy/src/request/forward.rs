@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use selvedge_http::head::RequestHead;
 use selvedge_http::known::HeaderId;
+use selvedge_http::parse::Upgrade;
+use selvedge_http::sanitize;
 use selvedge_telemetry::Flag;
 use selvedge_traffic::compiled::Matched;
 use selvedge_traffic::hash::{self, Ends};
@@ -26,15 +28,16 @@ use super::mirror::Mirrors;
 use super::reply::Reply;
 use super::respond;
 use super::view::{Request, Response};
+use crate::tunnel;
 
 /// What stays the same over all tries of a request.
-pub(super) struct Plan<'a> {
-    pub(super) cluster: Arc<Cluster>,
-    pub(super) forward: &'a Forward,
+pub(crate) struct Plan<'a> {
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) forward: &'a Forward,
     pub(super) policy: Option<&'a RetryPolicy>,
     pub(super) timeouts: Timeouts,
     /// What picks a host, for the policies that hash.
-    pub(super) hash: Option<u64>,
+    pub(crate) hash: Option<u64>,
     pub(super) tried: SmallVec<[Arc<Host>; 4]>,
     pub(super) priorities: TriedPriorities,
     /// Of the try under way.
@@ -110,10 +113,14 @@ pub(super) async fn forward<'a>(
         stream_duration_max: x.manager.config.stream_duration_max,
     };
     let timeouts = Timeouts::resolve(forward, around, &request);
-    let hash = if forward.hash.is_empty() {
+    let hash = if let Some(hashed) = x.hashed.take() {
+        x.extra.cookies = hashed.cookies;
+        hashed.hash
+    } else if forward.hash.is_empty() {
         None
     } else {
-        hash_request(&forward.hash, &request, x.peer, &mut x.extra)
+        let ends = Ends { remote: x.client, local: x.peer.original_dst.unwrap_or(x.peer.local) };
+        hash_request(&forward.hash, &request, ends, &mut x.extra)
     };
     let retrier = Retrier::new(policy, &request);
     if retrier.as_ref().is_some_and(Retrier::may_retry) {
@@ -137,6 +144,9 @@ pub(super) async fn forward<'a>(
     x.limits.set_route(&plan.timeouts);
     x.limits.set_cluster(plan.cluster.config.stream_duration_max);
     rewrite(x, &matched, &plan);
+    if x.facts.upgrade == Upgrade::Connect && forward.upgrades.connect_terminates {
+        return Box::pin(tunnel::terminate(x, &mut plan)).await;
+    }
     let mut mirrors =
         if forward.mirrors.is_empty() { None } else { Mirrors::draw(x, forward, plan.timeouts.global) };
     if let Some(mirrors) = &mut mirrors {
@@ -231,17 +241,16 @@ async fn pass_on(
 fn hash_request(
     policies: &[selvedge_traffic::HashPolicy],
     request: &Request<'_>,
-    peer: &super::exchange::Peer,
+    ends: Ends,
     extra: &mut super::exchange::Extra,
 ) -> Option<u64> {
-    let ends = Ends { remote: peer.remote, local: peer.original_dst.unwrap_or(peer.local) };
     let hashed = hash::hash(policies, request, ends);
     extra.cookies = hashed.cookies;
     hashed.hash
 }
 
 /// What an interruption between or during tries means to the cluster's statistics.
-pub(super) fn attempt_over(x: &mut Exchange<'_>, plan: &Plan<'_>, interrupt: Interrupt) -> Ended {
+pub(crate) fn attempt_over(x: &mut Exchange<'_>, plan: &Plan<'_>, interrupt: Interrupt) -> Ended {
     let stats = &plan.cluster.stats;
     match interrupt {
         Interrupt::Expired(Expired::Global) => stats.upstream_rq_timeout.inc(),
@@ -272,6 +281,10 @@ fn find_cluster(x: &mut Exchange<'_>, forward: &Forward) -> Result<Arc<Cluster>,
 /// The changes that the route makes to the request, the same for every try.
 fn rewrite(x: &mut Exchange<'_>, matched: &Matched<'_>, plan: &Plan<'_>) {
     let path = matched.rewritten_path(&Request(&x.heads.request));
+    if x.internal {
+        // They were for this proxy.
+        x.heads.request.fields.retain(|id, _, _| !sanitize::is_steering(id));
+    }
     edit::apply(x, &x.edits.request, Side::Request);
     let host = matched.rewritten_host(plan.forward, &Request(&x.heads.request)).map(Cow::into_owned);
     let head = &mut x.heads.request;

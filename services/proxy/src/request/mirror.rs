@@ -14,7 +14,7 @@ use selvedge_http::framing::Framing;
 use selvedge_http::head::{RequestHead, ResponseHead};
 use selvedge_http::known::HeaderId;
 use selvedge_traffic::{Forward, HttpProtocol};
-use selvedge_upstream::pool::Protocol;
+use selvedge_upstream::pool::{Protocol, Wish};
 use selvedge_upstream::{Cluster, Outcome, PickContext, PickedHost, Priority, random};
 use selvedge_wire::channel::Content;
 use smallvec::SmallVec;
@@ -125,7 +125,8 @@ impl Copy {
             HttpProtocol::Http2 => Protocol::Http2,
             HttpProtocol::Http1 | HttpProtocol::Downstream => Protocol::Http1,
         };
-        let acquired = worker.pools.acquire(&self.cluster, &host, protocol, Priority::Default, false).await;
+        let acquired =
+            worker.pools.acquire(&self.cluster, &host, protocol, Wish::new(Priority::Default)).await;
         let mut stream = acquired.ok()?;
         stream.send_head(&self.head, self.framing).ok()?;
         let (mut at, mut ended, mut flushed) = (0, false, false);

@@ -25,7 +25,7 @@ use super::filter;
 use super::forward::{note_progress, set_millis};
 use super::limits::Expired;
 use super::reply::{Reply, UpstreamReset};
-use crate::websocket;
+use crate::tunnel;
 
 /// How passing a response on ended.
 enum Passed {
@@ -42,9 +42,12 @@ pub(super) async fn pass_on(
     framing: Framing,
     body: &mut RequestBody,
 ) -> Result<After, Ended> {
-    let upgraded = x.heads.response.status == 101;
-    let asked = x.facts.upgrade == Upgrade::WebSocket;
-    if asked && x.heads.response.status == 200 {
+    let status = x.heads.response.status;
+    let upgraded = match x.facts.upgrade {
+        Upgrade::Connect => status / 100 == 2,
+        _ => status == 101,
+    };
+    if x.facts.upgrade == Upgrade::WebSocket && status == 200 {
         // Neither agreed nor refused: the client would take what follows for its new protocol.
         return Err(Ended::Reply(Reply {
             close: true,
@@ -53,7 +56,12 @@ pub(super) async fn pass_on(
     }
     x.log.details = details::VIA_UPSTREAM.into();
     let response = &mut x.heads.response;
-    hop::strip_response(&mut response.fields, upgraded);
+    hop::strip_response(&mut response.fields, status == 101 && matches!(x.channel, Channel::Http1(_)));
+    if status == 101 && !matches!(x.channel, Channel::Http1(_)) {
+        // What HTTP/2 calls this (RFC 8441 §5).
+        response.status = 200;
+        response.fields.remove_named("sec-websocket-accept");
+    }
     if upgraded || response.status == 204 {
         // These have no length (RFC 9110 §8.6); a client that believed one would wait for it.
         response.fields.remove(HeaderId::ContentLength);
@@ -71,13 +79,16 @@ pub(super) async fn pass_on(
     edit::apply(x, &x.edits.response, Side::Response);
     x.response_has_body = framing.has_body() && x.heads.request.method() != "HEAD";
     filter::response(x);
-    let framing = if x.encoder.is_some() { Framing::Chunked } else { framing };
+    let framing = if x.coder.is_some() { Framing::Chunked } else { framing };
     stamp(x);
     x.log.charge(x.heads.response.status);
     let close = !upgraded && x.closes();
+    if upgraded {
+        x.channel_stays_open = true;
+    }
     send_head(x, framing, close).map_err(|_| Ended::Gone)?;
     if upgraded {
-        return Box::pin(websocket::splice(x, stream)).await;
+        return Box::pin(tunnel::splice(x, &mut stream.channel)).await;
     }
     match relay(x, &mut stream, body).await {
         Passed::Whole => {}
@@ -100,7 +111,8 @@ pub(super) async fn pass_on(
         cluster.stats.external_upstream_rq_time.record(millis);
     }
     note_grpc_status(x, &stream);
-    stream.finish(body.is_sent());
+    // A host that has declined a tunnel may take what comes next for it all the same.
+    stream.finish(body.is_sent() && !x.facts.upgrade.is_tunnel());
     Ok(if close && x.is_http1() { After::Close } else { After::Keep })
 }
 
@@ -115,7 +127,9 @@ async fn relay(x: &mut Exchange<'_>, stream: &mut UpstreamStream, body: &mut Req
             let polled = body.poll_send(cx, x.channel, &mut stream.channel);
             x.note_received(body.received);
             match polled {
-                Poll::Ready(Err(Broken::Source(_))) => return Poll::Ready(Passed::ClientGone),
+                Poll::Ready(Err(Broken::Source(_) | Broken::Coding(_))) => {
+                    return Poll::Ready(Passed::ClientGone);
+                }
                 // The upstream has said what it had to say, and listens no more.
                 Poll::Ready(Err(Broken::Sink)) => deaf = true,
                 Poll::Ready(Ok(())) => {
@@ -129,15 +143,18 @@ async fn relay(x: &mut Exchange<'_>, stream: &mut UpstreamStream, body: &mut Req
         }
         let taken = sent;
         let (from, to) = (&mut stream.channel, &mut *x.channel);
-        let polled = match &mut x.encoder {
+        let polled = match &mut x.coder {
             None => poll_relay(cx, from, to, &mut ended, &mut sent, &mut stalled),
-            Some(encoder) => coding::poll_relay(cx, encoder, from, to, &mut ended, &mut sent, &mut stalled),
+            Some(coder) => coding::poll_relay(cx, coder, from, to, &mut ended, &mut sent, &mut stalled),
         };
         x.log.bytes_sent = sent;
         note_progress(x, before, sent + body.received);
         match polled {
             Poll::Ready(Ok(())) => Poll::Ready(Passed::Whole),
             Poll::Ready(Err(Broken::Source(error))) => Poll::Ready(Passed::Upstream(error)),
+            Poll::Ready(Err(Broken::Coding(_))) => {
+                Poll::Ready(Passed::Upstream(ChannelError::Protocol("content that cannot be unpacked")))
+            }
             Poll::Ready(Err(Broken::Sink)) => Poll::Ready(Passed::ClientGone),
             Poll::Pending => {
                 let again = sent != taken && x.limits.stalled(false, Instant::now);
@@ -234,7 +251,7 @@ fn note_grpc_status(x: &mut Exchange<'_>, stream: &UpstreamStream) {
 }
 
 /// What every response carries: `date` if it has none, and our own `server`.
-fn stamp(x: &mut Exchange<'_>) {
+pub(crate) fn stamp(x: &mut Exchange<'_>) {
     let fields = &mut x.heads.response.fields;
     if !fields.contains(HeaderId::Date) {
         fields.append_id(HeaderId::Date, &x.worker.date(SystemTime::now()));
@@ -243,7 +260,7 @@ fn stamp(x: &mut Exchange<'_>) {
 }
 
 /// Sends the head, or queues it so that it leaves with the first body bytes.
-fn send_head(x: &mut Exchange<'_>, framing: Framing, close: bool) -> Result<(), ChannelError> {
+pub(crate) fn send_head(x: &mut Exchange<'_>, framing: Framing, close: bool) -> Result<(), ChannelError> {
     if close && x.worker.is_draining(x.manager.inbound) {
         x.manager.stats.downstream_cx_drain_close.inc();
     }
@@ -255,7 +272,9 @@ fn send_head(x: &mut Exchange<'_>, framing: Framing, close: bool) -> Result<(), 
             http.begin_writing(framing);
             Ok(())
         }
-        Channel::Http2(stream) => stream.respond(&x.heads.response, !framing.has_body()),
+        Channel::Http2(stream) => {
+            stream.respond(&x.heads.response, !framing.has_body() && !x.channel_stays_open)
+        }
         Channel::Over => Err(ChannelError::Closed),
     }
 }
@@ -272,7 +291,8 @@ pub(super) async fn reply(x: &mut Exchange<'_>, reply: Reply) -> After {
     let head = &mut x.heads.response;
     head.clear();
     head.version = Version::Http11;
-    head.status = if is_grpc { 200 } else { reply.status };
+    let web = x.kept.iter().any(|(_, kept)| matches!(kept, filter::Kept::Web { .. }));
+    head.status = if is_grpc && !web { 200 } else { reply.status };
     for (name, value) in &reply.headers {
         head.fields.append(name.as_bytes(), value);
     }
@@ -312,7 +332,7 @@ pub(super) async fn reply(x: &mut Exchange<'_>, reply: Reply) -> After {
     x.response_has_body = !body.is_empty();
     filter::response(x);
     stamp(x);
-    let encoded = x.encoder.take().map(|encoder| encoder.all(body.as_bytes()));
+    let encoded = x.coder.take().map(|coder| coder.all(body.as_bytes()));
     let body = encoded.as_deref().unwrap_or(body.as_bytes());
     let framing = match body.len() {
         0 => Framing::None,

@@ -20,7 +20,9 @@ use selvedge_traffic::{
 
 use selvedge_wire::tls::{Secrets, ServerTls};
 
+use crate::network_filter::NetworkFilter;
 use crate::patience::Places;
+use crate::proxy_protocol::Words;
 use crate::request::edit::{Edits, HeaderInvalid};
 use crate::request::filter::{Chains, Filters};
 use crate::snapshot::ActiveListener;
@@ -54,6 +56,8 @@ pub(crate) struct CompiledListener {
     pub(crate) places: Places,
     /// The first bytes are looked at before a chain is chosen.
     pub(crate) inspects: bool,
+    /// Load balancers say whose connections they pass on.
+    pub(crate) proxy_protocol: Option<Words>,
     /// Nothing need be waited for before a connection is served.
     pub(crate) opens_at_once: bool,
     /// What its handshakes count, if it makes any.
@@ -70,6 +74,8 @@ pub(crate) struct Chain {
     /// How its connections are encrypted, if they are.
     pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) handshake_timeout: Option<Duration>,
+    /// What is judged of a connection before it is served.
+    pub(crate) filters: Vec<NetworkFilter>,
     pub(crate) network: Serving,
 }
 
@@ -168,7 +174,11 @@ impl CompiledListener {
             ssl: is_encrypted(&config).then(|| SslStats::of_listener(&telemetry.registry, config.address)),
             secrets: is_encrypted(&config)
                 .then(|| SocketFactoryStats::of_listener(&telemetry.registry, config.address)),
-            opens_at_once: !inspects(&config) && !is_encrypted(&config),
+            proxy_protocol: config
+                .proxy_protocol
+                .as_ref()
+                .map(|protocol| Words::new(protocol, &telemetry.registry)),
+            opens_at_once: !inspects(&config) && !is_encrypted(&config) && config.proxy_protocol.is_none(),
             inbound: is_inbound(&config),
             extension: telemetry.registry.extension().filter(|_| is_inbound(&config)).map(Arc::clone),
             registry: telemetry.registry.clone(),
@@ -266,7 +276,8 @@ impl Chain {
             })),
         };
         let (name, matches) = (chain.name.clone(), chain.matches.clone());
-        Ok(Self { name, matches, tls, handshake_timeout, network })
+        let filters = chain.filters.iter().map(|filter| NetworkFilter::new(filter, telemetry)).collect();
+        Ok(Self { name, matches, tls, handshake_timeout, filters, network })
     }
 }
 
@@ -289,11 +300,7 @@ fn http_manager(
         loggers: telemetry.loggers(&http.access_logs)?,
         routes: ArcSwap::from_pointee(routes),
         filters,
-        admission: Admission {
-            normalize_path: http.normalize_path,
-            merge_slashes: http.merge_slashes,
-            websocket: http.websocket,
-        },
+        admission: Admission { normalize_path: http.normalize_path, merge_slashes: http.merge_slashes },
         server_name: http.server_name.clone().unwrap_or_else(|| "envoy".to_owned()),
         idle_timeout: or(http.idle_timeout, IDLE_TIMEOUT_DEFAULT),
         stream_idle_timeout: or(http.stream_idle_timeout, STREAM_IDLE_TIMEOUT_DEFAULT),

@@ -195,7 +195,7 @@ impl Exchange<'_> {
             ("downstream_cluster".into(), or_dash(header(HeaderId::XEnvoyDownstreamServiceCluster))),
             ("user_agent".into(), or_dash(header(HeaderId::UserAgent))),
             ("http.protocol".into(), record.protocol.map_or("-", |protocol| protocol.text()).to_owned()),
-            ("peer.address".into(), self.peer.remote.ip().to_canonical().to_string()),
+            ("peer.address".into(), self.peer.direct.ip().to_canonical().to_string()),
             ("request_size".into(), record.bytes_received.to_string()),
             ("response_size".into(), record.bytes_sent.to_string()),
             ("component".into(), "proxy".to_owned()),

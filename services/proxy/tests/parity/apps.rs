@@ -65,6 +65,7 @@ fn serve(stream: &TcpStream, address: SocketAddr, requests: &AtomicUsize) -> Opt
         let status = if path.contains("fail") { "503 Service Unavailable" } else { "200 OK" };
         let again = if path.contains("again") && nth == 0 { "x-again: yes\r\n" } else { "" };
         let body = match header("grpc-timeout") {
+            _ if path.contains("echo") => head.clone(),
             Some(timeout) => format!("{} {timeout}", address.port()),
             None => address.port().to_string(),
         };
@@ -78,5 +79,37 @@ fn serve(stream: &TcpStream, address: SocketAddr, requests: &AtomicUsize) -> Opt
         }
         let answer = format!("HTTP/1.1 {status}\r\n{again}content-length: {}\r\n\r\n{body}", body.len());
         stream.write_all(answer.as_bytes()).ok()?;
+    }
+}
+
+/// An application that says what it is told by whoever looks at its bytes, and then closes.
+pub(crate) struct Raw {
+    pub(crate) address: SocketAddr,
+}
+
+impl Raw {
+    /// `answer` is asked with everything that has come so far until it has an answer.
+    pub(crate) fn start(answer: fn(&[u8]) -> Option<Vec<u8>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                std::thread::spawn(move || {
+                    let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+                    loop {
+                        let read = std::io::Read::read(&mut stream, &mut buffer).unwrap_or(0);
+                        bytes.extend_from_slice(&buffer[..read]);
+                        if let Some(answer) = answer(&bytes) {
+                            let _ = stream.write_all(&answer);
+                            return;
+                        }
+                        if read == 0 {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Self { address }
     }
 }

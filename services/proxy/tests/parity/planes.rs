@@ -66,6 +66,8 @@ impl Answer {
 pub(crate) struct Plane {
     pub(crate) name: &'static str,
     pub(crate) listen: SocketAddr,
+    /// Of all listeners, in their order.
+    pub(crate) ports: Vec<SocketAddr>,
     admin: SocketAddr,
     log: PathBuf,
     control: ControlPlane,
@@ -80,54 +82,84 @@ enum Process {
 
 /// Both planes with the same configuration; `None`, and a word about it, where no Envoy is installed.
 pub(crate) fn both(http: &HttpConnection, clusters: &[Cluster]) -> Option<[Plane; 2]> {
+    both_listening(&[listener(Network::Http(Box::new(http.clone())))], clusters)
+}
+
+/// As [`both`], with listeners as they are wanted, but for their names and addresses.
+pub(crate) fn both_listening(listeners: &[Listener], clusters: &[Cluster]) -> Option<[Plane; 2]> {
     let Some(binary) = envoy() else {
         eprintln!("skipped: no Envoy here; cargo xtask test --only setup brings one");
         return None;
     };
-    let planes =
-        [Plane::start("envoy", Some(binary), http, clusters), Plane::start("ours", None, http, clusters)];
+    let planes = [
+        Plane::start("envoy", Some(binary), listeners, clusters),
+        Plane::start("ours", None, listeners, clusters),
+    ];
     Some(planes)
+}
+
+/// A listener with one chain for everything.
+pub(crate) fn listener(network: Network) -> Listener {
+    let chain = FilterChain {
+        name: String::new(),
+        matches: ChainMatch::default(),
+        transport: Transport::Plain,
+        filters: Vec::new(),
+        network,
+    };
+    Listener {
+        name: String::new(),
+        address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        ipv4_compat: false,
+        direction: Direction::Inbound,
+        original_dst: false,
+        proxy_protocol: None,
+        tls_inspector: false,
+        inspection: Inspection::default(),
+        chains: Vec::new(),
+        default_chain: Some(chain),
+        access_logs: Vec::new(),
+    }
+}
+
+/// Gives a chain the log that tests read.
+fn logged(chain: &mut FilterChain, log: &std::path::Path) {
+    if let Network::Http(http) = &mut chain.network {
+        http.access_logs
+            .push(AccessLog::new(log.display().to_string(), AccessLogFormat::Text(LOG.to_owned())));
+    }
 }
 
 impl Plane {
     fn start(
         name: &'static str,
         binary: Option<PathBuf>,
-        http: &HttpConnection,
+        listeners: &[Listener],
         clusters: &[Cluster],
     ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let (listen, admin, log) = (free(), free(), folder.path().join("access.log"));
+        let (admin, log) = (free(), folder.path().join("access.log"));
         let mut control = ControlPlane::start();
-        let mut http = http.clone();
-        http.access_logs
-            .push(AccessLog::new(log.display().to_string(), AccessLogFormat::Text(LOG.to_owned())));
-        let chain = FilterChain {
-            name: String::new(),
-            matches: ChainMatch::default(),
-            transport: Transport::Plain,
-            network: Network::Http(Box::new(http)),
-        };
-        let listener = Listener {
-            name: "in".to_owned(),
-            address: listen,
-            ipv4_compat: false,
-            direction: Direction::Inbound,
-            original_dst: false,
-            tls_inspector: false,
-            inspection: Inspection::default(),
-            chains: Vec::new(),
-            default_chain: Some(chain),
-            access_logs: Vec::new(),
-        };
+        let mut listeners = listeners.to_vec();
+        for (at, listener) in listeners.iter_mut().enumerate() {
+            listener.name = format!("in{at}");
+            listener.address = free();
+            listener
+                .chains
+                .iter_mut()
+                .chain(&mut listener.default_chain)
+                .for_each(|chain| logged(chain, &log));
+        }
+        let ports: Vec<SocketAddr> = listeners.iter().map(|listener| listener.address).collect();
         let clusters = clusters.iter().cloned().map(Resource::Cluster);
-        let resources: Vec<Resource> = clusters.chain([Resource::Listener(listener)]).collect();
+        let resources: Vec<Resource> =
+            clusters.chain(listeners.into_iter().map(Resource::Listener)).collect();
         control.publish(&resources);
         let process = match binary {
             Some(binary) => Process::Envoy(start_envoy(&binary, &folder, admin, control.address)),
             None => Process::Ours(Some(start_ours(&folder, admin, control.address))),
         };
-        let mut plane = Self { name, listen, admin, log, control, process, _folder: folder };
+        let mut plane = Self { name, listen: ports[0], ports, admin, log, control, process, _folder: folder };
         plane.await_ready();
         plane
     }
@@ -140,7 +172,9 @@ impl Plane {
         });
         let rejected = self.control.seen().rejected;
         assert!(rejected.is_empty(), "{} rejects {rejected:?}", self.name);
-        until(&format!("{} listens", self.name), || TcpStream::connect(self.listen).ok());
+        for port in &self.ports {
+            until(&format!("{} listens", self.name), || TcpStream::connect(port).ok());
+        }
     }
 
     /// A GET on a connection of its own, with further header lines.
@@ -148,6 +182,17 @@ impl Plane {
         let lines: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
         let request = format!("GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{lines}\r\n");
         ask(self.listen, &request).unwrap_or_else(|| panic!("{} answers {path}", self.name))
+    }
+
+    /// Bytes on a connection of their own to one of the listeners; what comes back until the end.
+    pub(crate) fn say(&self, port: usize, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(self.ports[port]).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a bound");
+        // Whoever is refused may be cut off while it still speaks.
+        let _ = stream.write_all(bytes);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        answer
     }
 
     /// The last line of the access log, once it has `lines`.

@@ -286,6 +286,7 @@ fn a_permissive_listener_takes_both_and_tells_them_apart() {
     permissive.chains.push(FilterChain {
         name: "tls".into(),
         matches: ChainMatch { transport: Some(DetectedTransport::Tls), ..ChainMatch::default() },
+        filters: Vec::new(),
         transport: Transport::Tls(Box::new(DownstreamTls::new(authority.certificate("b")))),
         network: Network::Http(Box::new(inbound())),
     });

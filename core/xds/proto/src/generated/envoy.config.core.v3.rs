@@ -367,6 +367,142 @@ impl TrafficDirection {
         }
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProxyProtocolPassThroughTlVs {
+    #[prost(
+        enumeration = "proxy_protocol_pass_through_tl_vs::PassTlVsMatchType",
+        tag = "1"
+    )]
+    pub match_type: i32,
+    #[prost(uint32, repeated, tag = "2")]
+    pub tlv_type: ::prost::alloc::vec::Vec<u32>,
+}
+/// Nested message and enum types in `ProxyProtocolPassThroughTLVs`.
+pub mod proxy_protocol_pass_through_tl_vs {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum PassTlVsMatchType {
+        IncludeAll = 0,
+        Include = 1,
+    }
+    impl PassTlVsMatchType {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::IncludeAll => "INCLUDE_ALL",
+                Self::Include => "INCLUDE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "INCLUDE_ALL" => Some(Self::IncludeAll),
+                "INCLUDE" => Some(Self::Include),
+                _ => None,
+            }
+        }
+    }
+}
+impl ::prost::Name for ProxyProtocolPassThroughTlVs {
+    const NAME: &'static str = "ProxyProtocolPassThroughTLVs";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.ProxyProtocolPassThroughTLVs".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.ProxyProtocolPassThroughTLVs".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TlvEntry {
+    #[prost(uint32, tag = "1")]
+    pub r#type: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", optional, tag = "3")]
+    pub format_string: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+}
+impl ::prost::Name for TlvEntry {
+    const NAME: &'static str = "TlvEntry";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.TlvEntry".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.TlvEntry".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ProxyProtocolConfig {
+    #[prost(enumeration = "proxy_protocol_config::Version", tag = "1")]
+    pub version: i32,
+    #[prost(message, optional, tag = "2")]
+    pub pass_through_tlvs: ::core::option::Option<ProxyProtocolPassThroughTlVs>,
+    #[prost(message, repeated, tag = "3")]
+    pub added_tlvs: ::prost::alloc::vec::Vec<TlvEntry>,
+}
+/// Nested message and enum types in `ProxyProtocolConfig`.
+pub mod proxy_protocol_config {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Version {
+        V1 = 0,
+        V2 = 1,
+    }
+    impl Version {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::V1 => "V1",
+                Self::V2 => "V2",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "V1" => Some(Self::V1),
+                "V2" => Some(Self::V2),
+                _ => None,
+            }
+        }
+    }
+}
+impl ::prost::Name for ProxyProtocolConfig {
+    const NAME: &'static str = "ProxyProtocolConfig";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.ProxyProtocolConfig".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.ProxyProtocolConfig".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GrpcService {
     #[prost(message, optional, tag = "3")]
@@ -986,7 +1122,10 @@ impl ::prost::Name for Http1ProtocolOptions {
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Http2ProtocolOptions {}
+pub struct Http2ProtocolOptions {
+    #[prost(bool, tag = "5")]
+    pub allow_connect: bool,
+}
 impl ::prost::Name for Http2ProtocolOptions {
     const NAME: &'static str = "Http2ProtocolOptions";
     const PACKAGE: &'static str = "envoy.config.core.v3";

@@ -30,6 +30,14 @@ pub struct FilterChainMatch {
     pub destination_port: ::core::option::Option<u32>,
     #[prost(message, repeated, tag = "3")]
     pub prefix_ranges: ::prost::alloc::vec::Vec<super::super::core::v3::CidrRange>,
+    #[prost(message, repeated, tag = "13")]
+    pub direct_source_prefix_ranges: ::prost::alloc::vec::Vec<
+        super::super::core::v3::CidrRange,
+    >,
+    #[prost(message, repeated, tag = "6")]
+    pub source_prefix_ranges: ::prost::alloc::vec::Vec<
+        super::super::core::v3::CidrRange,
+    >,
     #[prost(string, repeated, tag = "11")]
     pub server_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, tag = "9")]

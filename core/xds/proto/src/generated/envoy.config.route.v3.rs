@@ -124,6 +124,10 @@ impl ::prost::Name for Route {
 pub struct WeightedCluster {
     #[prost(message, repeated, tag = "1")]
     pub clusters: ::prost::alloc::vec::Vec<weighted_cluster::ClusterWeight>,
+    #[prost(oneof = "weighted_cluster::RandomValueSpecifier", tags = "4, 5")]
+    pub random_value_specifier: ::core::option::Option<
+        weighted_cluster::RandomValueSpecifier,
+    >,
 }
 /// Nested message and enum types in `WeightedCluster`.
 pub mod weighted_cluster {
@@ -133,6 +137,22 @@ pub mod weighted_cluster {
         pub name: ::prost::alloc::string::String,
         #[prost(message, optional, tag = "2")]
         pub weight: ::core::option::Option<u32>,
+        #[prost(message, repeated, tag = "4")]
+        pub request_headers_to_add: ::prost::alloc::vec::Vec<
+            super::super::super::core::v3::HeaderValueOption,
+        >,
+        #[prost(string, repeated, tag = "9")]
+        pub request_headers_to_remove: ::prost::alloc::vec::Vec<
+            ::prost::alloc::string::String,
+        >,
+        #[prost(message, repeated, tag = "5")]
+        pub response_headers_to_add: ::prost::alloc::vec::Vec<
+            super::super::super::core::v3::HeaderValueOption,
+        >,
+        #[prost(string, repeated, tag = "6")]
+        pub response_headers_to_remove: ::prost::alloc::vec::Vec<
+            ::prost::alloc::string::String,
+        >,
         #[prost(btree_map = "string, message", tag = "10")]
         pub typed_per_filter_config: ::prost::alloc::collections::BTreeMap<
             ::prost::alloc::string::String,
@@ -153,6 +173,13 @@ pub mod weighted_cluster {
             "type.googleapis.com/envoy.config.route.v3.WeightedCluster.ClusterWeight"
                 .into()
         }
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum RandomValueSpecifier {
+        #[prost(string, tag = "4")]
+        HeaderName(::prost::alloc::string::String),
+        #[prost(message, tag = "5")]
+        UseHashPolicy(bool),
     }
 }
 impl ::prost::Name for WeightedCluster {
@@ -175,7 +202,7 @@ pub struct RouteMatch {
     pub query_parameters: ::prost::alloc::vec::Vec<QueryParameterMatcher>,
     #[prost(message, optional, tag = "8")]
     pub grpc: ::core::option::Option<route_match::GrpcRouteMatchOptions>,
-    #[prost(oneof = "route_match::PathSpecifier", tags = "1, 2, 10")]
+    #[prost(oneof = "route_match::PathSpecifier", tags = "1, 2, 10, 12")]
     pub path_specifier: ::core::option::Option<route_match::PathSpecifier>,
 }
 /// Nested message and enum types in `RouteMatch`.
@@ -193,6 +220,18 @@ pub mod route_match {
                 .into()
         }
     }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct ConnectMatcher {}
+    impl ::prost::Name for ConnectMatcher {
+        const NAME: &'static str = "ConnectMatcher";
+        const PACKAGE: &'static str = "envoy.config.route.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.route.v3.RouteMatch.ConnectMatcher".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.route.v3.RouteMatch.ConnectMatcher".into()
+        }
+    }
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum PathSpecifier {
         #[prost(string, tag = "1")]
@@ -201,6 +240,8 @@ pub mod route_match {
         Path(::prost::alloc::string::String),
         #[prost(message, tag = "10")]
         SafeRegex(super::super::super::super::r#type::matcher::v3::RegexMatcher),
+        #[prost(message, tag = "12")]
+        ConnectMatcher(ConnectMatcher),
     }
 }
 impl ::prost::Name for RouteMatch {
@@ -247,6 +288,8 @@ pub struct RouteAction {
     pub hash_policy: ::prost::alloc::vec::Vec<route_action::HashPolicy>,
     #[prost(message, optional, tag = "27")]
     pub hedge_policy: ::core::option::Option<HedgePolicy>,
+    #[prost(message, repeated, tag = "25")]
+    pub upgrade_configs: ::prost::alloc::vec::Vec<route_action::UpgradeConfig>,
     #[prost(message, optional, tag = "36")]
     pub max_stream_duration: ::core::option::Option<route_action::MaxStreamDuration>,
     #[prost(oneof = "route_action::ClusterSpecifier", tags = "1, 3")]
@@ -398,6 +441,48 @@ pub mod route_action {
         }
         fn type_url() -> ::prost::alloc::string::String {
             "type.googleapis.com/envoy.config.route.v3.RouteAction.HashPolicy".into()
+        }
+    }
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct UpgradeConfig {
+        #[prost(string, tag = "1")]
+        pub upgrade_type: ::prost::alloc::string::String,
+        #[prost(message, optional, tag = "2")]
+        pub enabled: ::core::option::Option<bool>,
+        #[prost(message, optional, tag = "3")]
+        pub connect_config: ::core::option::Option<upgrade_config::ConnectConfig>,
+    }
+    /// Nested message and enum types in `UpgradeConfig`.
+    pub mod upgrade_config {
+        #[derive(Clone, PartialEq, ::prost::Message)]
+        pub struct ConnectConfig {
+            #[prost(message, optional, tag = "1")]
+            pub proxy_protocol_config: ::core::option::Option<
+                super::super::super::super::core::v3::ProxyProtocolConfig,
+            >,
+            #[prost(bool, tag = "2")]
+            pub allow_post: bool,
+        }
+        impl ::prost::Name for ConnectConfig {
+            const NAME: &'static str = "ConnectConfig";
+            const PACKAGE: &'static str = "envoy.config.route.v3";
+            fn full_name() -> ::prost::alloc::string::String {
+                "envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig".into()
+            }
+            fn type_url() -> ::prost::alloc::string::String {
+                "type.googleapis.com/envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig"
+                    .into()
+            }
+        }
+    }
+    impl ::prost::Name for UpgradeConfig {
+        const NAME: &'static str = "UpgradeConfig";
+        const PACKAGE: &'static str = "envoy.config.route.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.route.v3.RouteAction.UpgradeConfig".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.route.v3.RouteAction.UpgradeConfig".into()
         }
     }
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

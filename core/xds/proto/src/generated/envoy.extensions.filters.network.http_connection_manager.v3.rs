@@ -13,6 +13,10 @@ pub struct HttpConnectionManager {
     pub common_http_protocol_options: ::core::option::Option<
         super::super::super::super::super::config::core::v3::HttpProtocolOptions,
     >,
+    #[prost(message, optional, tag = "9")]
+    pub http2_protocol_options: ::core::option::Option<
+        super::super::super::super::super::config::core::v3::Http2ProtocolOptions,
+    >,
     #[prost(string, tag = "10")]
     pub server_name: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "24")]
@@ -29,6 +33,22 @@ pub struct HttpConnectionManager {
     >,
     #[prost(message, optional, tag = "14")]
     pub use_remote_address: ::core::option::Option<bool>,
+    #[prost(uint32, tag = "19")]
+    pub xff_num_trusted_hops: u32,
+    #[prost(message, repeated, tag = "46")]
+    pub original_ip_detection_extensions: ::prost::alloc::vec::Vec<
+        super::super::super::super::super::config::core::v3::TypedExtensionConfig,
+    >,
+    #[prost(message, optional, tag = "25")]
+    pub internal_address_config: ::core::option::Option<
+        http_connection_manager::InternalAddressConfig,
+    >,
+    #[prost(bool, tag = "21")]
+    pub skip_xff_append: bool,
+    #[prost(bool, tag = "32")]
+    pub preserve_external_request_id: bool,
+    #[prost(bool, tag = "18")]
+    pub proxy_100_continue: bool,
     #[prost(
         enumeration = "http_connection_manager::ForwardClientCertDetails",
         tag = "16"
@@ -120,10 +140,33 @@ pub mod http_connection_manager {
                 .into()
         }
     }
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct InternalAddressConfig {
+        #[prost(bool, tag = "1")]
+        pub unix_sockets: bool,
+        #[prost(message, repeated, tag = "2")]
+        pub cidr_ranges: ::prost::alloc::vec::Vec<
+            super::super::super::super::super::super::config::core::v3::CidrRange,
+        >,
+    }
+    impl ::prost::Name for InternalAddressConfig {
+        const NAME: &'static str = "InternalAddressConfig";
+        const PACKAGE: &'static str = "envoy.extensions.filters.network.http_connection_manager.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig"
+                .into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig"
+                .into()
+        }
+    }
+    #[derive(Clone, PartialEq, ::prost::Message)]
     pub struct UpgradeConfig {
         #[prost(string, tag = "1")]
         pub upgrade_type: ::prost::alloc::string::String,
+        #[prost(message, repeated, tag = "2")]
+        pub filters: ::prost::alloc::vec::Vec<super::HttpFilter>,
         #[prost(message, optional, tag = "3")]
         pub enabled: ::core::option::Option<bool>,
     }

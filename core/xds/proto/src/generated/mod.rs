@@ -74,6 +74,11 @@ pub mod envoy {
                         include!("envoy.extensions.compression.brotli.compressor.v3.rs");
                     }
                 }
+                pub mod decompressor {
+                    pub mod v3 {
+                        include!("envoy.extensions.compression.brotli.decompressor.v3.rs");
+                    }
+                }
             }
             pub mod gzip {
                 pub mod compressor {
@@ -81,11 +86,21 @@ pub mod envoy {
                         include!("envoy.extensions.compression.gzip.compressor.v3.rs");
                     }
                 }
+                pub mod decompressor {
+                    pub mod v3 {
+                        include!("envoy.extensions.compression.gzip.decompressor.v3.rs");
+                    }
+                }
             }
             pub mod zstd {
                 pub mod compressor {
                     pub mod v3 {
                         include!("envoy.extensions.compression.zstd.compressor.v3.rs");
+                    }
+                }
+                pub mod decompressor {
+                    pub mod v3 {
+                        include!("envoy.extensions.compression.zstd.decompressor.v3.rs");
                     }
                 }
             }
@@ -112,6 +127,11 @@ pub mod envoy {
                 pub mod cors {
                     pub mod v3 {
                         include!("envoy.extensions.filters.http.cors.v3.rs");
+                    }
+                }
+                pub mod decompressor {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.decompressor.v3.rs");
                     }
                 }
                 pub mod ext_authz {
@@ -161,6 +181,11 @@ pub mod envoy {
                         include!("envoy.extensions.filters.listener.original_dst.v3.rs");
                     }
                 }
+                pub mod proxy_protocol {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.listener.proxy_protocol.v3.rs");
+                    }
+                }
                 pub mod tls_inspector {
                     pub mod v3 {
                         include!("envoy.extensions.filters.listener.tls_inspector.v3.rs");
@@ -168,9 +193,19 @@ pub mod envoy {
                 }
             }
             pub mod network {
+                pub mod connection_limit {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.network.connection_limit.v3.rs");
+                    }
+                }
                 pub mod http_connection_manager {
                     pub mod v3 {
                         include!("envoy.extensions.filters.network.http_connection_manager.v3.rs");
+                    }
+                }
+                pub mod local_ratelimit {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.network.local_ratelimit.v3.rs");
                     }
                 }
                 pub mod rbac {
@@ -181,6 +216,15 @@ pub mod envoy {
                 pub mod tcp_proxy {
                     pub mod v3 {
                         include!("envoy.extensions.filters.network.tcp_proxy.v3.rs");
+                    }
+                }
+            }
+        }
+        pub mod http {
+            pub mod original_ip_detection {
+                pub mod xff {
+                    pub mod v3 {
+                        include!("envoy.extensions.http.original_ip_detection.xff.v3.rs");
                     }
                 }
             }
@@ -224,6 +268,11 @@ pub mod envoy {
             }
         }
         pub mod transport_sockets {
+            pub mod proxy_protocol {
+                pub mod v3 {
+                    include!("envoy.extensions.transport_sockets.proxy_protocol.v3.rs");
+                }
+            }
             pub mod raw_buffer {
                 pub mod v3 {
                     include!("envoy.extensions.transport_sockets.raw_buffer.v3.rs");

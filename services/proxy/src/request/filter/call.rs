@@ -10,7 +10,7 @@ use selvedge_http::framing::Framing;
 use selvedge_http::head::{RequestHead, ResponseHead};
 use selvedge_http::known::HeaderId;
 use selvedge_traffic::HttpProtocol;
-use selvedge_upstream::pool::{AcquireError, Protocol, StreamFailure, UpstreamStream};
+use selvedge_upstream::pool::{AcquireError, Protocol, StreamFailure, UpstreamStream, Wish};
 use selvedge_upstream::{Cluster, Host, Outcome, PickContext, Priority};
 use selvedge_wire::channel::{ChannelError, Content};
 
@@ -129,7 +129,8 @@ async fn exchange(
     let (host, mut leave) = (picked.host, picked.leave);
     let mut fresh = false;
     loop {
-        let mut stream = worker.pools.acquire(cluster, &host, protocol, Priority::Default, fresh).await?;
+        let wish = Wish { fresh, ..Wish::new(Priority::Default) };
+        let mut stream = worker.pools.acquire(cluster, &host, protocol, wish).await?;
         let failure = match once(&mut stream, cluster, &host, call).await {
             Ok(answer) => {
                 leave.ended(answer.head.status < 500);

@@ -10,7 +10,7 @@ use selvedge_traffic::filter::{self, CompressorRoute};
 use smallvec::SmallVec;
 
 use super::{Filter, FilterId, Kept, Scope};
-use crate::request::coding::Encoder;
+use crate::request::coding::{Encoder, Stage};
 use crate::request::exchange::Exchange;
 
 const NAMES: &[&str] = &["compressed", "not_compressed", "content_length_too_small"];
@@ -80,7 +80,7 @@ impl Compressor {
                 }
                 fields.remove(HeaderId::ContentLength);
                 fields.set("content-encoding", self.config.coding.word().as_bytes());
-                x.encoder = Some(Box::new(encoder));
+                x.recode(Stage::Encode(encoder));
             }
         }
         if compressible {

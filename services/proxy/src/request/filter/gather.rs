@@ -5,7 +5,7 @@ use std::task::Poll;
 
 use tokio::time::Instant;
 
-use crate::request::body::{Gathered, RequestBody};
+use crate::request::body::{Broken, Gathered, RequestBody};
 use crate::request::exchange::{Ended, Exchange, Interrupt};
 use crate::request::forward::note_progress;
 use crate::request::reply::Reply;
@@ -41,7 +41,7 @@ pub(super) async fn gather(
 /// Why the wait ended without a body.
 enum Waited {
     Interrupted(Interrupt),
-    Broken(selvedge_wire::channel::ChannelError),
+    Broken(Broken),
 }
 
 /// The answer to a body that is too long.
