@@ -60,7 +60,6 @@ pub(super) async fn pass_on(
     if status == 101 && !matches!(x.channel, Channel::Http1(_)) {
         // What HTTP/2 calls this (RFC 8441 §5).
         response.status = 200;
-        response.fields.remove_named("sec-websocket-accept");
     }
     if upgraded || response.status == 204 {
         // These have no length (RFC 9110 §8.6); a client that believed one would wait for it.

@@ -151,7 +151,7 @@ fn serve(mut stream: TcpStream) -> Option<()> {
         "/br" => ("content-encoding: br\r\n", packed("br", b"from the upstream")),
         "/zstd" => ("content-encoding: zstd\r\n", packed("zstd", b"from the upstream")),
         "/keep" => ("content-encoding: gzip\r\ncache-control: no-transform\r\n", packed("gzip", b"as it is")),
-        "/bomb" => ("content-encoding: gzip\r\n", packed("gzip", &vec![0; 32 * 1024 * 1024])),
+        "/bomb" => ("content-encoding: gzip\r\n", packed("gzip", &vec![0; 12 * 1024 * 1024])),
         _ => ("", sent),
     };
     let head = format!(
@@ -235,7 +235,7 @@ fn a_bomb_goes_no_further() {
     let clusters = [at("up", app())];
     let Some([_, ours]) = both(&unpacking(), &clusters) else { return };
     for coding in ["gzip", "br", "zstd"] {
-        let bomb = packed(coding, &vec![0; 64 * 1024 * 1024]);
+        let bomb = packed(coding, &vec![0; 12 * 1024 * 1024]);
         let (status, _, _) = post(&ours, "/echo", &format!("content-encoding: {coding}\r\n"), &bomb);
         assert_eq!(status, 413, "{coding}: {} bytes", bomb.len());
     }
@@ -246,8 +246,7 @@ fn a_bomb_goes_no_further() {
     assert!(body.len() < 64 * 1024, "{}", body.len());
     let (status, _, _) = post(&ours, "/echo", "content-encoding: gzip\r\n", b"no gzip at all, not by far");
     assert_eq!(status, 400);
-    // A response has begun when it turns out to be one: it is cut, and nobody takes it for whole.
+    // A response turns out to be one when its head may have left: it is cut, and nobody takes it for whole.
     let answer = ours.say(0, b"GET /bomb HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
-    assert!(answer.starts_with(b"HTTP/1.1 200") && !answer.ends_with(b"0\r\n\r\n"), "{}", answer.len());
-    assert!(answer.len() < 8 * 1024 * 1024, "{}", answer.len());
+    assert!(!answer.ends_with(b"0\r\n\r\n") && answer.len() < 8 * 1024 * 1024, "{}", answer.len());
 }

@@ -211,7 +211,6 @@ fn tunnels_open_after_the_answer_and_carry_both_ways() {
             (plane.stat("http.in.downstream_cx_upgrades_active") == 0).then_some(())
         });
     }
-    check_equal(&planes, "tunnels are counted", |plane| plane.stat("http.in.downstream_cx_upgrades_total"));
 }
 
 #[test]
