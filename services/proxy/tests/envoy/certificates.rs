@@ -95,6 +95,7 @@ fn inbound(authority: &Authority, addresses: Addresses, logged: &Path) -> Listen
             };
             let name = format!("{name}-{}", if all { "all" } else { "bare" });
             inbound.chains.push(FilterChain {
+                filters: Vec::new(),
                 matches: ChainMatch { server_names: vec![format!("{name}.local")], ..ChainMatch::default() },
                 name,
                 transport: Transport::Tls(Box::new(tls)),
@@ -245,6 +246,7 @@ fn who_must_show_a_certificate_is_whom_envoy_asks() {
             let mut inbound = inbound(&authority, addresses, Path::new("/dev/null"));
             inbound.chains.clear();
             inbound.chains.extend(rules.iter().map(|(name, validation, _)| FilterChain {
+                filters: Vec::new(),
                 name: (*name).into(),
                 matches: ChainMatch { server_names: vec![format!("{name}.local")], ..ChainMatch::default() },
                 transport: Transport::Tls(Box::new(DownstreamTls {
