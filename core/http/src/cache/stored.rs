@@ -280,7 +280,8 @@ mod tests {
 
     #[test]
     fn what_may_be_kept() {
-        let rows: &[(&[(&str, &str)], &[(&str, &str)], Option<NotStored>)] = &[
+        type Headers = [(&'static str, &'static str)];
+        let rows: &[(&Headers, &Headers, Option<NotStored>)] = &[
             (&[], &[("cache-control", "max-age=60")], None),
             (&[], &[("cache-control", "no-cache"), ("etag", "\"a\"")], None),
             (&[], &[("expires", "Thu, 01 Jan 1970 00:00:00 GMT")], Some(NotStored::Undated)),
