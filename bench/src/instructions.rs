@@ -3,7 +3,8 @@
 //! Times on a shared machine cannot show a slowdown of a few percent; a count of instructions can, because two runs of the
 //! same binary differ by less than one in a hundred. The proxy carries the full mesh of the other works. A sidecar is started
 //! for each work and asked [`FEW`] times, and once more and asked [`MANY`] times: the difference is what requests cost, without
-//! the start. Only what the processor does outside the kernel is counted.
+//! the start. Of the threads the one whose count grows most is the worker; what others do – names looked up again, files written –
+//! depends on how long a run takes and is left out. Only what the processor does outside the kernel is counted.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -18,7 +19,7 @@ use selvedge_differential::placeholder::Placeholders;
 use selvedge_differential::sidecar::{Sidecar, Start};
 
 use crate::peer::Upstreams;
-use crate::work::{Job, Speaks, WORKS, Work};
+use crate::work::{Job, Speaks, Upstream, WORKS, Work};
 use crate::{load, mesh};
 
 #[derive(Clone, Debug, Parser)]
@@ -60,7 +61,7 @@ pub(crate) async fn run(arguments: &Arguments, upstreams: Upstreams) -> Result<(
     };
     let named =
         |work: &&Work| arguments.work.is_empty() || arguments.work.iter().any(|name| name == work.name);
-    let countable = |work: &&Work| work.speaks != Speaks::Tcp && work.rate.is_none();
+    let countable = |work: &&Work| is_counted(work);
     let mut counted = budget.clone();
     let mut beyond = Vec::new();
     println!("{:<10}{:>14}{:>10}{:>9}", "work", "instructions", "budget", "");
@@ -103,27 +104,47 @@ async fn count(work: &Work, upstreams: Upstreams, keep: Option<&Path>) -> Result
         tcp: upstreams.tcp.port(),
     };
     control.create(&mesh::mesh(mesh::SERVICES, ports), &Placeholders::default()).await?;
-    let mut sums = [0; 2];
-    for (sum, requests) in sums.iter_mut().zip([FEW, MANY]) {
-        let out = folder.join(format!("callgrind.{requests}"));
-        *sum = total(work, requests, &control, &folder, &out).await?;
-        if let (Some(keep), MANY) = (keep, requests) {
-            std::fs::create_dir_all(keep)?;
-            std::fs::copy(&out, keep.join(format!("callgrind.{}", work.name)))?;
-        }
+    let few = threads(work, FEW, &control, &folder).await?;
+    let many = threads(work, MANY, &control, &folder).await?;
+    let grown = many.iter().map(|(thread, many)| {
+        let few = few.get(thread).copied().unwrap_or_default();
+        (many.saturating_sub(few), *thread)
+    });
+    let (more, worker) = grown.max().context("callgrind saw no thread")?;
+    if let Some(keep) = keep {
+        std::fs::create_dir_all(keep)?;
+        std::fs::copy(out(&folder, MANY, worker), keep.join(format!("callgrind.{}", work.name)))?;
     }
-    let [few, many] = sums;
-    let more = many.checked_sub(few).context("the longer run cost less than the shorter")?;
     Ok(more / (MANY - FEW) as u64)
 }
 
-/// All instructions of a proxy that lives for `requests` requests.
-async fn total(work: &Work, requests: usize, control: &Control, folder: &Path, out: &Path) -> Result<u64> {
+/// Whether a work is counted: one request at a time, whose bytes are the same in each run.
+fn is_counted(work: &Work) -> bool {
+    let plain = matches!(work.upstream, Upstream::Http1 | Upstream::Http2);
+    matches!(work.speaks, Speaks::Http1 | Speaks::Http2) && plain && work.rate.is_none()
+}
+
+/// Where callgrind writes what a thread did, in a run of so many requests.
+fn out(folder: &Path, requests: usize, thread: u32) -> PathBuf {
+    folder.join(format!("callgrind.{requests}-{thread:02}"))
+}
+
+/// Threads that a proxy may have here; callgrind numbers them in the order of their start.
+const THREADS_MAX: u32 = 32;
+
+/// The instructions of each thread of a proxy that lives for `requests` requests.
+async fn threads(
+    work: &Work,
+    requests: usize,
+    control: &Control,
+    folder: &Path,
+) -> Result<BTreeMap<u32, u64>> {
     let runner: Vec<OsString> = vec![
         "valgrind".into(),
         "--quiet".into(),
         "--tool=callgrind".into(),
-        format!("--callgrind-out-file={}", out.display()).into(),
+        "--separate-threads=yes".into(),
+        format!("--callgrind-out-file={}", folder.join(format!("callgrind.{requests}")).display()).into(),
     ];
     let resource = format!("virtualNode/{}", mesh::CALLER);
     let start = Start {
@@ -137,7 +158,13 @@ async fn total(work: &Work, requests: usize, control: &Control, folder: &Path, o
     let job = Job { work: *work, target: sidecar.egress, connections: 1 };
     load::repeat(&job, requests).await?;
     sidecar.terminate(Duration::from_secs(30)).await?;
-    summary(&std::fs::read_to_string(out).with_context(|| format!("callgrind wrote no {}", out.display()))?)
+    let mut counts = BTreeMap::new();
+    for thread in 1..=THREADS_MAX {
+        if let Ok(text) = std::fs::read_to_string(out(folder, requests, thread)) {
+            counts.insert(thread, summary(&text)?);
+        }
+    }
+    Ok(counts)
 }
 
 /// The sum that a file of callgrind's ends with: `totals: N`.
@@ -166,7 +193,7 @@ mod tests {
         let budget: Counts = serde_json::from_str(&text).unwrap();
         for name in budget.keys() {
             let work = WORKS.iter().find(|work| work.name == name);
-            assert!(work.is_some_and(|work| work.speaks != Speaks::Tcp), "{name}");
+            assert!(work.is_some_and(is_counted), "{name}");
         }
         assert!(budget.contains_key("get"));
     }
