@@ -146,9 +146,6 @@ fn binary(bytes: &[u8]) -> Result<Parsed, WordInvalid> {
     let (command, family) = (header[12], header[13]);
     let length = usize::from(u16::from_be_bytes([header[14], header[15]]));
     let len = HEADER_BYTES + length;
-    if len > WORD_BYTES_MAX {
-        return Err(WordInvalid::TooLong);
-    }
     // What there are of addresses, and how many bytes they take.
     let addresses = match (command, family) {
         // The load balancer's own connection, such as a health check; whatever follows is of no account.
@@ -158,6 +155,10 @@ fn binary(bytes: &[u8]) -> Result<Parsed, WordInvalid> {
         (0x21, 0x21 | 0x22) => Some(36),
         _ => return Err(WordInvalid::Kind),
     };
+    // After the kind, which may have been refused before the length had come.
+    if len > WORD_BYTES_MAX {
+        return Err(WordInvalid::TooLong);
+    }
     if addresses.is_some_and(|size| size > length) {
         return Err(WordInvalid::Addresses);
     }
@@ -327,6 +328,7 @@ mod tests {
             (v2(0x22, 0x11, &V4), Err(WordInvalid::Kind)),
             (v2(0x11, 0x11, &V4), Err(WordInvalid::Kind)),
             (v2(0x21, 0x11, &[0; WORD_BYTES_MAX]), Err(WordInvalid::TooLong)),
+            (v2(0x0a, 0x11, &[0; WORD_BYTES_MAX]), Err(WordInvalid::Kind)),
         ] {
             let parsed = |ends| Parsed::Word { version: Version::V2, ends, len: word.len() };
             assert_eq!(parse(&word), expected.map(parsed), "{word:02x?}");
