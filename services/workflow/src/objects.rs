@@ -37,9 +37,7 @@ pub enum ObjectError {
     #[error("'{0}' is no name of an object here")]
     Name(String),
     /// No place for objects is configured.
-    #[error(
-        "no objects are to be had here: start with --workflow-objects FOLDER, or name an S3 endpoint in AWS_ENDPOINT_URL_S3"
-    )]
+    #[error("no objects are to be had here: start with --workflow-objects FOLDER")]
     Nowhere,
     /// Reading or writing failed.
     #[error("the object '{key}' in the bucket '{bucket}' cannot be reached: {cause}")]
