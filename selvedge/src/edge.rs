@@ -64,7 +64,7 @@ pub(crate) struct Args {
     #[arg(short = 'V')]
     features: bool,
     /// Show this help
-    #[arg(short = 'h', long = "help", action = clap::ArgAction::HelpLong)]
+    #[arg(short = 'h', long = "help", global = true, action = clap::ArgAction::HelpLong)]
     help: Option<bool>,
     #[command(flatten)]
     reading: Reading,

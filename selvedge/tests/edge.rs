@@ -153,3 +153,12 @@ fn a_finding_has_its_place_and_a_hint() {
         "error: Undefined config variable: var.nobody\n  --> a.conf:2:15\n  |\n2 | server.name = nobody\n  |               ^\n"
     );
 }
+
+#[test]
+fn each_command_has_its_help() {
+    for command in ["check", "print", "explain", "convert", "routes", "schema"] {
+        let output = edge(&[command, "--help"], &root());
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("Usage: selvedge edge"), "{command}");
+    }
+}
