@@ -2,7 +2,7 @@
 //!
 //! - Who: sign-in by OpenID Connect ([`sign_in`]), bearer tokens ([`bearer`]), another service's word ([`forward`]); what is
 //!   known of a caller is an [`Identity`], which rules on its [`claims`] admit or refuse.
-//! - How often: [`rate`] and [`connections`], both by a [`client`]'s key.
+//! - How often: [`rate`], by a [`client`]'s key.
 //! - What an edge may call on somebody's word: [`reach`].
 //! - When a certificate is renewed, and tried again: [`renewal`].
 //!
@@ -12,7 +12,6 @@ pub mod bearer;
 pub mod call;
 pub mod claims;
 pub mod client;
-pub mod connections;
 pub mod cookie;
 pub mod form;
 pub mod forward;

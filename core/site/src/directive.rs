@@ -651,8 +651,6 @@ directives! {
         acme: Option<Arc<guard::Acme>> = None, "mesh.acme" Server guard::acme;
         /// Megabytes of answers that are remembered.
         cache_mbytes: u32 = 64, "mesh.cache-mbytes" Server int;
-        /// Connections that one client may hold; 0 has no bound.
-        connections_per_client: u32 = 0, "mesh.connections-per-client" Server int;
     }
 
     /// What only `edge.toml` can say.

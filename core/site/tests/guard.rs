@@ -35,7 +35,6 @@ fn a_whole_border_in_a_few_lines() {
             "cookie-keys" => "/etc/s/keys", "scopes" => ( "openid", "email" ), "session-hours" => 8 ) )
         mesh.jwt = ( "api" => ( "issuer" => "https://id.example", "audience" => "shop", "jwks" => "https://id.example/keys" ) )
         mesh.acme = ( "directory" => "letsencrypt", "names" => ( "a.example" ), "store" => "/var/lib/s" )
-        mesh.connections-per-client = 50
         $HTTP["url"] =^ "/admin/" {
             mesh.sign-in = "oidc:staff"
             mesh.claims = ( "groups" => ( "ops", "dev" ), "email" => "*@a.example" )
@@ -62,7 +61,6 @@ fn a_whole_border_in_a_few_lines() {
         found.edge.identity_headers.is_ours("X_User") && found.edge.cache && !found.edge.claims.is_empty()
     );
     assert_eq!(found.edge.early_hints.len(), 1);
-    assert_eq!(found.mesh.connections_per_client, 50);
 }
 
 #[test]
