@@ -3,11 +3,12 @@
 //! - Who: sign-in by OpenID Connect ([`sign_in`]), bearer tokens ([`bearer`]), another service's word ([`forward`]); what is
 //!   known of a caller is an [`Identity`], which rules on its [`claims`] admit or refuse.
 //! - How often: [`rate`], by a [`client`]'s key.
-//! - What an edge may call on somebody's word: [`reach`].
+//! - What may be called on somebody's word: [`address`], and for an edge [`reach`].
 //! - When a certificate is renewed, and tried again: [`renewal`].
 //!
 //! Time is an argument, in seconds since 1970 or as time since the process began; so is every random byte.
 
+pub mod address;
 pub mod bearer;
 pub mod call;
 pub mod claims;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use instant_acme::CertificateIdentifier;
-use selvedge_fetch::Fetcher;
 use selvedge_guard::renewal::{self, Window};
+use selvedge_outbound::Fetcher;
 use selvedge_store::{Store, WriteError};
 
 use crate::challenge::Challenge;

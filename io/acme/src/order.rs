@@ -12,7 +12,7 @@ use instant_acme::{
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use rustls_pki_types::CertificateDer;
-use selvedge_fetch::Fetcher;
+use selvedge_outbound::Fetcher;
 use selvedge_store::{Store, WriteError};
 use sha2::{Digest, Sha256};
 

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
-use selvedge_fetch::Fetcher;
 use selvedge_guard::call::{Answer, Call};
+use selvedge_outbound::Fetcher;
 
 /// [`Fetcher`] as the protocol's library wants it.
 #[derive(Clone)]

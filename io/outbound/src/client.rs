@@ -10,10 +10,12 @@ use http::header::{HOST, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use rustls::ClientConfig;
+use selvedge_guard::address::Why;
+use selvedge_guard::reach::Refusal;
 
 use crate::connection::{self, Sender};
-use crate::guard::{Guard, Why};
-use crate::roots::{self, RootsError};
+use crate::guard::{Guard, Judge};
+use crate::roots::{Roots, RootsInvalid};
 
 /// The largest answer that is read, unless a caller wants less.
 pub const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -50,6 +52,8 @@ pub struct Outgoing {
     pub answer_bytes_max: usize,
     /// Whose choice the URL is.
     pub trust: Trust,
+    /// Whether the connection may be one of an earlier call, and is kept for the next. A kept one may have died unseen.
+    pub keeps: bool,
 }
 
 /// What came back.
@@ -69,6 +73,9 @@ pub enum Error {
     /// Nothing was called.
     #[error("it is no URL that can be called: {0}")]
     Url(String),
+    /// Nothing was called.
+    #[error("the call is not made: {0}")]
+    Target(#[from] Refusal),
     /// Nothing was called.
     #[error("{host} is at {address}, which is not called: {why}")]
     Refused {
@@ -145,15 +152,20 @@ pub(crate) struct Place {
 
 /// The client; it keeps connections for the next call.
 pub struct Client {
-    guard: Guard,
-    tls: OnceLock<Result<Arc<ClientConfig>, RootsError>>,
+    judge: Box<dyn Judge>,
+    tls: OnceLock<Result<Arc<ClientConfig>, RootsInvalid>>,
     idle: Mutex<HashMap<Place, Vec<(Sender, Instant)>>>,
 }
 
 impl Client {
     /// A client that asks `guard` about every address that the operator did not configure himself.
     pub fn new(guard: Guard) -> Self {
-        Self { guard, tls: OnceLock::new(), idle: Mutex::default() }
+        Self { judge: Box::new(guard), tls: OnceLock::new(), idle: Mutex::default() }
+    }
+
+    /// A client that asks `judge`, and believes `roots`.
+    pub(crate) fn with(judge: Box<dyn Judge>, roots: &Roots) -> Result<Self, RootsInvalid> {
+        Ok(Self { judge, tls: OnceLock::from(Ok(roots.client()?)), idle: Mutex::default() })
     }
 
     /// Calls, and reads the whole answer. Redirects are answers like any other.
@@ -170,13 +182,14 @@ impl Client {
     }
 
     async fn exchange(&self, place: Place, outgoing: Outgoing) -> Result<Answer, Error> {
-        let bytes_max = outgoing.answer_bytes_max;
+        let (bytes_max, keeps) = (outgoing.answer_bytes_max, outgoing.keeps);
         let request = request(outgoing)?;
-        let mut sender = match self.kept(&place).await {
+        let kept = if keeps { self.kept(&place).await } else { None };
+        let mut sender = match kept {
             Some(sender) => sender,
             None => {
                 let tls = place.is_tls.then(|| self.tls()).transpose()?;
-                connection::open(&place, &self.guard, tls).await?
+                connection::open(&place, &*self.judge, tls).await?
             }
         };
         let failed = |source| Error::Exchange { host: place.host.clone(), source };
@@ -195,12 +208,14 @@ impl Client {
             }
         })?;
         let answer = Answer { status: head.status, headers: head.headers, body: body.to_bytes() };
-        self.keep(place, sender);
+        if keeps {
+            self.keep(place, sender);
+        }
         Ok(answer)
     }
 
     fn tls(&self) -> Result<Arc<ClientConfig>, Error> {
-        let made = self.tls.get_or_init(|| roots::config(roots::file()));
+        let made = self.tls.get_or_init(|| Roots::System.client());
         made.clone().map_err(|error| Error::Roots(error.to_string()))
     }
 

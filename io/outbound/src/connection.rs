@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
@@ -13,20 +13,25 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::client::{Error, Place, Trust};
-use crate::guard::Guard;
+use crate::guard::Judge;
+
+/// Headers of an answer.
+const HEADERS_MAX: usize = 100;
+/// Addresses of a name that are tried.
+const ADDRESSES_MAX: usize = 8;
 
 pub(crate) type Sender = SendRequest<Full<Bytes>>;
 
 pub(crate) async fn open(
     place: &Place,
-    guard: &Guard,
+    judge: &dyn Judge,
     tls: Option<Arc<ClientConfig>>,
 ) -> Result<Sender, Error> {
-    let stream = connect(place, guard).await?;
+    let stream = connect(place, judge).await?;
     // Small requests must not wait for the acknowledgement of earlier ones; without the option they are only slower.
     let _ = stream.set_nodelay(true);
     match tls {
-        None => spawn(place, handshake(TokioIo::new(stream)).await),
+        None => spawn(place, Builder::new().max_headers(HEADERS_MAX).handshake(TokioIo::new(stream)).await),
         Some(config) => {
             let name = ServerName::try_from(place.host.clone())
                 .map_err(|_| Error::Url(format!("{} can be no certificate's name", place.host)))?;
@@ -34,7 +39,7 @@ pub(crate) async fn open(
                 .connect(name, stream)
                 .await
                 .map_err(|source| Error::Tls { host: place.host.clone(), source })?;
-            spawn(place, handshake(TokioIo::new(stream)).await)
+            spawn(place, Builder::new().max_headers(HEADERS_MAX).handshake(TokioIo::new(stream)).await)
         }
     }
 }
@@ -52,14 +57,14 @@ where
     Ok(sender)
 }
 
-async fn connect(place: &Place, guard: &Guard) -> Result<TcpStream, Error> {
+async fn connect(place: &Place, judge: &dyn Judge) -> Result<TcpStream, Error> {
     let refused = |address: SocketAddr, why| Error::Refused { host: place.host.clone(), address, why };
     let resolved = tokio::net::lookup_host((place.host.as_str(), place.port)).await;
     let resolved = resolved.map_err(|source| Error::Resolve { host: place.host.clone(), source })?;
     let mut failure = None;
-    for address in resolved {
+    for address in resolved.take(ADDRESSES_MAX) {
         if place.trust == Trust::Guarded
-            && let Err(why) = guard.check(address)
+            && let Err(why) = judge.judge(&place.host, address)
         {
             failure = Some(refused(address, why));
             continue;
@@ -74,7 +79,7 @@ async fn connect(place: &Place, guard: &Guard) -> Result<TcpStream, Error> {
                     source,
                 })?;
                 if place.trust == Trust::Guarded {
-                    guard.check(peer).map_err(|why| refused(peer, why))?;
+                    judge.judge(&place.host, peer).map_err(|why| refused(peer, why))?;
                 }
                 return Ok(stream);
             }

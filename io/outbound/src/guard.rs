@@ -1,8 +1,10 @@
 //! Which addresses may be called.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+
+use selvedge_guard::address::{self, Why};
+use selvedge_guard::reach::Reach;
 
 /// Ports that steer something: ours, Envoy's and the proxies' own, and those of daemons that obey whoever reaches them.
 pub const CONTROL_PORTS: &[u16] = &[7070, 9901, 15000, 15001, 2375, 2376, 2379, 2380, 6443, 10250, 10255];
@@ -22,46 +24,18 @@ pub struct Allowed {
     port: Option<u16>,
 }
 
+/// Who decides about an address that a name leads to.
+pub(crate) trait Judge: Send + Sync {
+    /// Whether `host`, which leads to `address`, may be connected to there.
+    fn judge(&self, host: &str, address: SocketAddr) -> Result<(), Why>;
+}
+
 /// The text names no addresses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "'{0}' names no addresses: write ADDRESS, ADDRESS/BITS, either with :PORT, such as 127.0.0.1:9000 or [::1]:9000"
 )]
 pub struct NotAllowed(String);
-
-/// Why an address is not called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// The machine itself.
-    Loopback,
-    /// The link: metadata services live there.
-    LinkLocal,
-    /// A metadata service elsewhere.
-    Metadata,
-    /// Not one machine's address.
-    NoHost,
-    /// See [`CONTROL_PORTS`].
-    ControlPort,
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Loopback => "it is the machine itself",
-            Self::LinkLocal => "it is local to the link, where metadata services are",
-            Self::Metadata => "it is a metadata service",
-            Self::NoHost => "it is no machine's address",
-            Self::ControlPort => "the port steers something",
-        })
-    }
-}
-
-/// AWS's metadata service by IPv6, AWS's and other clouds' elsewhere.
-const METADATA: [IpAddr; 3] = [
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-];
 
 impl Guard {
     /// The usual rules, with what an operator allows beside them and the ports that this process itself listens on.
@@ -73,7 +47,7 @@ impl Guard {
 
     /// Whether an operator allowed that very address.
     pub fn names(&self, address: SocketAddr) -> bool {
-        let ip = embedded(address.ip());
+        let ip = address::plain(address.ip());
         self.allowed.iter().any(|allowed| allowed.covers(ip, address.port()))
     }
 
@@ -82,17 +56,10 @@ impl Guard {
     /// # Errors
     /// Why not.
     pub fn check(&self, address: SocketAddr) -> Result<(), Why> {
-        let ip = embedded(address.ip());
         if self.names(address) {
             return Ok(());
         }
-        if METADATA.contains(&ip) {
-            return Err(Why::Metadata);
-        }
-        match ip {
-            IpAddr::V4(ip) => check_v4(ip)?,
-            IpAddr::V6(ip) => check_v6(ip)?,
-        }
+        address::judge(address.ip())?;
         if self.control_ports.contains(&address.port()) {
             return Err(Why::ControlPort);
         }
@@ -100,50 +67,16 @@ impl Guard {
     }
 }
 
-fn check_v4(ip: Ipv4Addr) -> Result<(), Why> {
-    if ip.is_loopback() {
-        Err(Why::Loopback)
-    } else if ip.is_link_local() {
-        Err(Why::LinkLocal)
-    } else if ip.octets()[0] == 0 {
-        // Linux takes 0.0.0.0 for itself.
-        Err(Why::Loopback)
-    } else if ip.is_multicast() || ip.octets()[0] >= 240 {
-        Err(Why::NoHost)
-    } else {
-        Ok(())
+impl Judge for Guard {
+    fn judge(&self, _: &str, address: SocketAddr) -> Result<(), Why> {
+        self.check(address)
     }
 }
 
-fn check_v6(ip: Ipv6Addr) -> Result<(), Why> {
-    if ip.is_loopback() || ip.is_unspecified() {
-        Err(Why::Loopback)
-    } else if ip.segments()[0] & 0xffc0 == 0xfe80 {
-        Err(Why::LinkLocal)
-    } else if ip.is_multicast() {
-        Err(Why::NoHost)
-    } else {
-        Ok(())
+impl Judge for Reach {
+    fn judge(&self, host: &str, address: SocketAddr) -> Result<(), Why> {
+        self.check_address(host, address.ip())
     }
-}
-
-/// The IPv4 address in an IPv6 address that stands for one: mapped, compatible, translated (RFC 6052) or of 6to4.
-fn embedded(ip: IpAddr) -> IpAddr {
-    let IpAddr::V6(v6) = ip else { return ip };
-    let segments = v6.segments();
-    let low = || v4(segments[6], segments[7]);
-    match segments {
-        [0, 0, 0, 0, 0, 0xffff, _, _] | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => low(),
-        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => ip,
-        [0, 0, 0, 0, 0, 0, _, _] => low(),
-        [0x2002, high, low, ..] => v4(high, low),
-        _ => ip,
-    }
-}
-
-fn v4(high: u16, low: u16) -> IpAddr {
-    let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
 }
 
 impl Allowed {

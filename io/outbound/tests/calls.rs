@@ -44,6 +44,7 @@ fn outgoing(url: &str, trust: Trust) -> Outgoing {
         patience: Duration::from_secs(5),
         answer_bytes_max: 1024,
         trust,
+        keeps: true,
     }
 }
 

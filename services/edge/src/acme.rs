@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use selvedge_acme::{Certificate, Challenge, Keeper, Proofs, Settings, placeholder};
-use selvedge_fetch::{Fetcher, Roots};
 use selvedge_guard::reach::Reach;
+use selvedge_outbound::{Fetcher, Roots};
 use selvedge_site::directive::guard::Acme as Configured;
 use selvedge_store::Store;
 use selvedge_store::sqlite::Sqlite;
@@ -43,7 +43,7 @@ pub enum AcmeError {
     #[error("the store in {path:?} cannot be opened: {problem}")]
     Store { path: PathBuf, problem: String },
     #[error("authorities cannot be read")]
-    Roots(#[from] selvedge_fetch::RootsInvalid),
+    Roots(#[from] selvedge_outbound::RootsInvalid),
     #[error("the certificate cannot be ordered: {0}")]
     Settings(#[from] selvedge_acme::SettingsInvalid),
     #[error("no key can be made")]

@@ -49,9 +49,8 @@ const ROOMS: &[Room] = &[
     room("selvedge-upstream", &["selvedge-traffic", "selvedge-http", "selvedge-wire", "selvedge-telemetry"]),
     room("selvedge-client", &["selvedge-aws", "selvedge-model"]),
     room("selvedge-intercept", &[]),
-    room("selvedge-fetch", &["selvedge-guard"]),
-    room("selvedge-acme", &["selvedge-guard", "selvedge-fetch", "selvedge-store"]),
-    room("selvedge-outbound", &[]),
+    room("selvedge-acme", &["selvedge-guard", "selvedge-outbound", "selvedge-store"]),
+    room("selvedge-outbound", &["selvedge-guard"]),
     // === services ===
     room(
         "selvedge-control",
@@ -77,7 +76,7 @@ const ROOMS: &[Room] = &[
             "selvedge-http",
             "selvedge-identity",
             "selvedge-wire",
-            "selvedge-fetch",
+            "selvedge-outbound",
             "selvedge-acme",
             "selvedge-store",
             "selvedge-aws",

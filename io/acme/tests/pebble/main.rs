@@ -8,8 +8,8 @@ use authority::{Authority, Responder};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use selvedge_acme::{Certificate, Challenge, Keeper, Settings, Tended};
-use selvedge_fetch::{Fetcher, Roots};
 use selvedge_guard::reach::Reach;
+use selvedge_outbound::{Fetcher, Roots};
 use selvedge_store::Store;
 use selvedge_store::sqlite::Sqlite;
 

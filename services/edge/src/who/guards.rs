@@ -4,13 +4,13 @@ use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use selvedge_fetch::{Fetcher, Roots, RootsInvalid};
 use selvedge_guard::bearer::Accept;
 use selvedge_guard::call::Call;
 use selvedge_guard::reach::Reach;
 use selvedge_guard::seal::{Ring, RingInvalid};
 use selvedge_guard::sign_in::{Provider, Session, Settings, Used};
 use selvedge_jwt::KeySet;
+use selvedge_outbound::{Fetcher, Roots, RootsInvalid};
 use selvedge_site::Program;
 use selvedge_site::directive::Text;
 use selvedge_site::directive::guard::{Jwt, KeysFrom, Oidc};

@@ -231,6 +231,7 @@ pub(super) async fn exchange(
         patience,
         answer_bytes_max: ANSWER_BYTES_MAX,
         trust: place.trust,
+        keeps: true,
     };
     let answer = engine.tasks.client.send(outgoing).await;
     let answer = answer.map_err(|error| Problem::unreached(&error))?;

@@ -227,6 +227,7 @@ impl Asked {
                 selvedge_outbound::ANSWER_BYTES_MAX
             },
             trust: Trust::Guarded,
+            keeps: true,
         })
     }
 }

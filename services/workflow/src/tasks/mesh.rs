@@ -99,7 +99,7 @@ pub(super) fn outgoing(
     let host = HeaderValue::try_from(name.as_str()).map_err(|error| error.to_string())?;
     headers.insert(HOST, host);
     let url: Uri = format!("{base}{target}").parse().map_err(|_| "Path: it makes no URL".to_owned())?;
-    Ok(Outgoing { method, url, headers, body, patience, answer_bytes_max, trust })
+    Ok(Outgoing { method, url, headers, body, patience, answer_bytes_max, trust, keeps: true })
 }
 
 #[cfg(test)]

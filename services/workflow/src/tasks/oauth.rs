@@ -116,6 +116,7 @@ async fn fetch(engine: &Engine, connection: &Opened, oauth: &OAuth) -> Result<(S
         patience: PATIENCE,
         answer_bytes_max: ANSWER_BYTES_MAX,
         trust: Trust::Guarded,
+        keeps: true,
     };
     let answer = engine.tasks.client.send(outgoing).await;
     let answer = answer.map_err(|error| failed(connection, &error.to_string()))?;

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use selvedge_fetch::{ANSWER_BYTES_MAX, Error, Fetcher, Roots};
 use selvedge_guard::call::{Answer, Call};
 use selvedge_guard::reach::Reach;
+use selvedge_outbound::{Error, FETCH_BYTES_MAX, Fetcher, Roots};
 
 /// Reads one request and answers with bytes; returns what it read.
 fn server(answer: Vec<u8>) -> (u16, JoinHandle<String>) {
@@ -70,10 +70,10 @@ async fn this_machine_is_not_called_on_another_ones_word() {
         [&local, "http://169.254.169.254/latest", "https://127.0.0.1:1/", "https://[::ffff:127.0.0.1]:1/"]
     {
         let refused = fetch("https://issuer.example", url).await.expect_err("not within reach");
-        assert!(matches!(refused, Error::Refused(_)), "{url}: {refused:?}");
+        assert!(matches!(refused, Error::Refused { .. } | Error::Target(_)), "{url}: {refused:?}");
     }
     let refused = fetch("https://localhost.example", &format!("https://localhost:{port}/")).await;
-    assert!(matches!(refused, Err(Error::Refused(_))), "a name is judged by its addresses: {refused:?}");
+    assert!(matches!(refused, Err(Error::Refused { .. })), "a name is judged by its addresses: {refused:?}");
 }
 
 #[tokio::test]
@@ -89,19 +89,19 @@ async fn a_redirect_is_an_answer() {
 async fn an_answer_without_end_is_cut() {
     let long = format!(
         "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}",
-        ANSWER_BYTES_MAX + 1,
-        "a".repeat(ANSWER_BYTES_MAX + 1)
+        FETCH_BYTES_MAX + 1,
+        "a".repeat(FETCH_BYTES_MAX + 1)
     );
     let (port, _server) = server(long.into_bytes());
     let url = format!("http://127.0.0.1:{port}/");
-    assert!(matches!(fetch(&url, &url).await, Err(Error::TooLong { .. })));
+    assert!(matches!(fetch(&url, &url).await, Err(Error::TooLarge { .. })));
 
     // It accepts, by the kernel's queue, and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://127.0.0.1:{}/", silent.local_addr().expect("an address").port());
     let fetcher = Fetcher::new(Reach::of_operator([url.as_str()]), &roots()).expect("roots");
     let answer = fetcher.with_timeout(Duration::from_millis(50)).fetch(&Call::json(&url)).await;
-    assert!(matches!(answer, Err(Error::Timeout { .. })), "{answer:?}");
+    assert!(matches!(answer, Err(Error::Patience { .. })), "{answer:?}");
 }
 
 #[tokio::test]
