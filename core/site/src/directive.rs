@@ -631,8 +631,6 @@ directives! {
         verifyclient_enforce: bool = true, "ssl.verifyclient.enforce" Connection boolean;
         /// Whether backends are shown the certificate.
         verifyclient_exportcert: bool = false, "ssl.verifyclient.exportcert" Connection boolean;
-        /// The certificate is one of the mesh's authority, by its ARN.
-        authority: Option<Text> = None;
         /// The part of its name that becomes `REMOTE_USER`.
         verifyclient_username: Option<Text> = None, "ssl.verifyclient.username" Connection optional_text;
     }
@@ -681,6 +679,8 @@ directives! {
         early_hints: Texts = empty(), "mesh.early-hints" Connection guard::early_hints;
         /// The `Cache-Control` of what is sent.
         cache_control: Option<Text> = None;
+        /// Whether the server's counters are the answer.
+        metrics: bool = false;
         /// A fixed answer.
         respond: Option<edge::FixedAnswer> = None;
         /// Whether plain HTTP is sent to HTTPS.

@@ -101,6 +101,9 @@ pub fn explain(program: &Program, question: &Question) -> Result<String, Pattern
         finished = !rules.repeats(number);
         let (new_path, new_query) = target.split_once('?').unwrap_or((&target, ""));
         (path, query) = (new_path.to_owned(), new_query.to_owned());
+        if !program.judges_again() {
+            break;
+        }
     }
     Ok(out)
 }
@@ -152,6 +155,9 @@ fn answer(resolved: &Resolved, origins: &[Origin]) -> String {
     }
     if let Some(fixed) = &directives.edge.respond {
         return format!("status {}", fixed.status);
+    }
+    if directives.edge.metrics {
+        return "the server's counters".into();
     }
     if !directives.url.redirect.is_empty() {
         return "a redirect, where a rule of url.redirect fits; else the following".into();

@@ -41,9 +41,9 @@ pub fn published(program: &Program) -> Published {
     let mut published = Published { gateway: gateway.clone(), ..Published::default() };
     let prefix = program.base().directives.server.name.clone();
     match program.rule_set() {
-        RuleSet::Routes(routes) => {
+        RuleSet::Routes(table) => {
             let prefix = prefix.or(gateway).unwrap_or_else(|| "edge".into());
-            for (number, route) in routes.iter().enumerate() {
+            for (number, route) in table.routes.iter().enumerate() {
                 publish_route(&prefix, number, route, &mut published);
             }
         }

@@ -20,6 +20,10 @@ pub struct Listener {
     pub ssl: Ssl,
     /// The block that opened it; `None` for the global port.
     pub condition: Option<ConditionId>,
+    /// Whether HTTP/1 is spoken.
+    pub http1: bool,
+    /// Whether HTTP/2 is: where a client asks for it in its TLS handshake, or by prior knowledge in the clear.
+    pub http2: bool,
 }
 
 /// An address to listen on.

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::Compat;
 use crate::condition::{self, Condition, ConditionId, Truth, Truths};
-use crate::directive::{Directives, Global, Host, Setter};
+use crate::directive::{Directives, Global, Host, Setter, Text};
 use crate::facts::RequestFacts;
 use crate::listener::Listener;
 use crate::pattern::PatternExhausted;
@@ -44,7 +44,23 @@ pub(crate) enum RuleSet {
     /// lighttpd's way: every block whose condition holds sets its directives, the later ones over the earlier.
     Patches(Vec<Patch>),
     /// Our own form's way: the first route that fits, and nothing of the others.
-    Routes(Vec<Route>),
+    Routes(RouteTable),
+}
+
+/// Our own form's routes.
+#[derive(Debug)]
+pub(crate) struct RouteTable {
+    pub(crate) routes: Vec<Route>,
+    /// What holds for a connection before it has asked for anything.
+    pub(crate) doors: Vec<Door>,
+}
+
+/// What holds for connections of one listener.
+#[derive(Debug)]
+pub(crate) struct Door {
+    /// The listener's.
+    pub(crate) token: Arc<str>,
+    pub(crate) resolved: Arc<Resolved>,
 }
 
 /// What one block sets.
@@ -148,8 +164,9 @@ impl Program {
         &self.base
     }
 
-    /// What holds for a request, without remembering it. Ask again after a rewrite, with the new path. Requests are
-    /// served through a [`Resolver`].
+    /// What holds for a request, without remembering it. Requests are served through a [`Resolver`]. After a rewrite, ask
+    /// again with the new path if [`Self::judges_again`]. Without a path the question is about a connection, of which only
+    /// the listener and perhaps the server's name are known.
     ///
     /// # Errors
     /// [`PatternExhausted`] when an expression takes too long on what the request brought: nobody knows which rules hold,
@@ -160,7 +177,7 @@ impl Program {
                 let truths = self.judge(facts)?;
                 Ok(Arc::new(self.applied(patches, &truths, 0)))
             }
-            RuleSet::Routes(routes) => Ok(Arc::clone(self.routed(routes, facts)?)),
+            RuleSet::Routes(table) => Ok(Arc::clone(self.routed(table, facts)?)),
         }
     }
 
@@ -198,11 +215,31 @@ impl Program {
                     add(&directives);
                 }
             }
-            RuleSet::Routes(routes) => routes.iter().for_each(|route| add(&route.resolved.directives)),
+            RuleSet::Routes(table) => table.routes.iter().for_each(|route| add(&route.resolved.directives)),
         }
         add(&self.base.directives);
         found.sort_by_key(|host| host.id);
         found
+    }
+
+    /// Whether what holds is found anew once a path has been rewritten: lighttpd's conditions are judged again; a route of
+    /// our own form that was chosen stays chosen.
+    pub fn judges_again(&self) -> bool {
+        matches!(self.rules, RuleSet::Patches(_))
+    }
+
+    /// The names of our own form's routes, in order: the first is that of [`Resolved::id`] 1.
+    pub fn route_names(&self) -> impl Iterator<Item = &Text> {
+        let routes: &[Route] = match &self.rules {
+            RuleSet::Patches(_) => &[],
+            RuleSet::Routes(table) => &table.routes,
+        };
+        routes.iter().map(|route| &route.name)
+    }
+
+    /// The listener that a connection came in by.
+    pub fn listener(&self, token: &str) -> Option<&Listener> {
+        self.listeners.iter().find(|listener| *listener.token == *token)
     }
 
     /// The condition of this number.
@@ -254,8 +291,8 @@ impl Program {
                     patch.assignments.iter().for_each(|assignment| add(patch.condition, assignment));
                 }
             }
-            RuleSet::Routes(routes) => {
-                if let Some(route) = first(routes, facts)? {
+            RuleSet::Routes(table) => {
+                if let Some(route) = first(&table.routes, facts)? {
                     route.assignments.iter().for_each(|assignment| add(None, assignment));
                 }
             }
@@ -265,10 +302,14 @@ impl Program {
 
     fn routed<'a>(
         &'a self,
-        routes: &'a [Route],
+        table: &'a RouteTable,
         facts: &RequestFacts<'_>,
     ) -> Result<&'a Arc<Resolved>, PatternExhausted> {
-        Ok(first(routes, facts)?.map_or(&self.base, |route| &route.resolved))
+        if facts.path.is_none() {
+            let door = table.doors.iter().find(|door| facts.socket == Some(&*door.token));
+            return Ok(door.map_or(&self.base, |door| &door.resolved));
+        }
+        Ok(first(&table.routes, facts)?.map_or(&self.base, |route| &route.resolved))
     }
 
     fn applied(&self, patches: &[Patch], truths: &Truths, id: u32) -> Resolved {
@@ -312,7 +353,7 @@ impl Resolver {
                 return Ok(Arc::clone(&self.program.base));
             }
             RuleSet::Patches(patches) => patches,
-            RuleSet::Routes(routes) => return Ok(Arc::clone(self.program.routed(routes, facts)?)),
+            RuleSet::Routes(table) => return Ok(Arc::clone(self.program.routed(table, facts)?)),
         };
         let truths = self.program.judge(facts)?;
         let mask = mask(&truths);

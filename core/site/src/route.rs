@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::directive::Text;
 use crate::facts::RequestFacts;
 use crate::pattern::{Pattern, PatternExhausted};
 use crate::program::{Assignment, Resolved};
@@ -9,6 +10,7 @@ use crate::program::{Assignment, Resolved};
 /// A route.
 #[derive(Debug)]
 pub(crate) struct Route {
+    pub(crate) name: Text,
     pub(crate) hosts: Vec<HostMatch>,
     pub(crate) path: PathMatch,
     pub(crate) methods: Vec<Box<str>>,

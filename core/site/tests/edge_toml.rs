@@ -94,6 +94,29 @@ fn a_route_has_everything_that_its_keys_say() {
     assert!(program.resolve(&plain).expect("quick").directives.edge.redirect_https);
 }
 
+/// Before a request has a path, what holds is what its listener says: a certificate, protocols.
+#[test]
+fn a_connection_is_held_to_its_listener() {
+    let program = compiled(
+        "[[listen]]\naddress = \":80\"\n[[listen]]\naddress = \":443\"\ntls = \"a\"\n[[listen]]\naddress = \":444\"\n\
+         tls = \"a\"\nprotocols = [\"h1\"]\nproxy_protocol = true\n[trust]\nforwarded_from = [\"10.0.0.1\"]\n\
+         [tls.a]\ncertificate = \"/c.pem\"\n[[site]]\n[[site.route]]\nrespond = \"x\"\n",
+    )
+    .expect("it is right");
+    let at = |socket| {
+        let facts = RequestFacts { socket: Some(socket), host: Some("any"), ..RequestFacts::default() };
+        let resolved = program.resolve(&facts).expect("quick");
+        let directives = &resolved.directives;
+        let listener = program.listener(socket).expect("there");
+        (directives.ssl.pemfile.clone(), directives.extforward.hap_proxy, listener.http1, listener.http2)
+    };
+    assert_eq!(at("0.0.0.0:80"), (None, false, true, false));
+    assert_eq!(at("0.0.0.0:443"), (Some("/c.pem".into()), false, true, true));
+    assert_eq!(at("0.0.0.0:444"), (Some("/c.pem".into()), true, true, false));
+    let names: Vec<&str> = program.route_names().map(|name| &**name).collect();
+    assert_eq!(names, ["1"]);
+}
+
 #[test]
 fn what_is_wrong_is_told_with_its_place_and_a_hint() {
     let listen = "[[listen]]\naddress = \":80\"\n";
@@ -116,7 +139,7 @@ fn what_is_wrong_is_told_with_its_place_and_a_hint() {
         (
             "[[listen]]\naddress = \":80\"\nprotocols = [\"h4\"]\n".to_owned(),
             "3:14",
-            "listen[0].protocols[0] should be one of h1, h2, h3",
+            "listen[0].protocols[0] should be one of h1, h2",
             "did you mean \"h1\"?",
         ),
         (
@@ -130,6 +153,32 @@ fn what_is_wrong_is_told_with_its_place_and_a_hint() {
         (format!("{listen}{listen}"), "4:11", ":80 is listened on twice", ""),
         (format!("{listen}x = [\n"), "", "", ""),
         (format!("{listen}[[site]]\nhost = [\"a:80\"]\n"), "4:9", "a host is a name", ""),
+        (format!("{listen}protocols = []\n[[site]]\n"), "3:13", "nothing is left to speak", ""),
+        (
+            format!("{listen}proxy_protocol = true\n"),
+            "3:18",
+            "proxy_protocol needs [trust] forwarded_from",
+            "",
+        ),
+        (
+            format!("{listen}[limits]\nkeep_alive = \"500ms\"\n"),
+            "4:14",
+            "limits.keep_alive is whole seconds",
+            "",
+        ),
+        (
+            format!("{listen}[limits]\nread_timeout = \"1d\"\n"),
+            "4:16",
+            "limits.read_timeout is whole seconds, at most 65535s",
+            "",
+        ),
+        (format!("{listen}[limits]\nbody = \"100B\"\n"), "4:8", "limits.body is a whole number of KiB", ""),
+        (
+            format!("{listen}[limits]\nheaders = \"1MiB\"\n"),
+            "4:11",
+            "limits.headers is from 1KiB to 64KiB",
+            "",
+        ),
     ];
     for (text, place, message, hint) in rows {
         let found = compiled(&text).expect_err(&text);

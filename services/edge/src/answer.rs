@@ -28,6 +28,7 @@ pub(crate) async fn by_path(x: &mut Exchange<'_>) -> Flow {
     if x.path() == "*" {
         return ControlFlow::Continue(());
     }
+    workflow::status(x).await?;
     if let Some(fixed) = &x.conf.edge.respond {
         let mut response = Response::with(fixed.status, "text/plain; charset=utf-8", fixed.body.to_string());
         for (name, value) in fixed.headers.iter() {

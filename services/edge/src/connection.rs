@@ -35,7 +35,8 @@ pub(crate) struct Door {
 pub(crate) async fn serve(worker: Rc<Worker>, door: Rc<Door>, stream: TcpStream, remote: SocketAddr) {
     let place = worker.place();
     let mut io = Io::new(stream, worker.buffers.clone());
-    let Some(local) = io.local_addr() else { return };
+    // A socket in the file system has no address.
+    let local = io.local_addr().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
     let mut peer = Peer { remote, local, socket: Arc::clone(&door.token), tls: None };
     if door.tls {
         worker.shared.stats.handshakes.add(1);
@@ -44,19 +45,21 @@ pub(crate) async fn serve(worker: Rc<Worker>, door: Rc<Door>, stream: TcpStream,
             _ => return worker.shared.stats.handshakes_failed.add(1),
         }
     }
+    let spoken = spoken(&worker, &door);
     let agreed = peer.tls.as_ref().and_then(|facts| facts.alpn.clone());
     let protocol = match agreed.as_deref() {
         Some(b"h2") => Protocol::Http2,
         Some(_) => Protocol::Http1,
         // In the clear by prior knowledge, where it is switched on.
-        None if peer.tls.is_none() && speaks_h2c(&worker) => {
+        None if peer.tls.is_none() && spoken.1 => {
             let words = timeout(Duration::from_secs(10), detect::http(&mut io));
             match words.await {
-                Ok(Ok(Some(protocol))) => protocol,
+                Ok(Ok(Some(protocol))) if protocol == Protocol::Http2 || spoken.0 => protocol,
                 _ => return,
             }
         }
-        None => Protocol::Http1,
+        None if spoken.0 => Protocol::Http1,
+        None => return,
     };
     let peer = Rc::new(peer);
     match protocol {
@@ -65,8 +68,14 @@ pub(crate) async fn serve(worker: Rc<Worker>, door: Rc<Door>, stream: TcpStream,
     }
 }
 
-fn speaks_h2c(worker: &Worker) -> bool {
-    worker.site().program.global().feature_flags.bool("server.h2c", false)
+/// Whether HTTP/1 and HTTP/2 are spoken here. A socket that the configuration does not name is one like any other.
+fn spoken(worker: &Worker, door: &Door) -> (bool, bool) {
+    let site = worker.site();
+    let global = site.program.global();
+    site.program.listener(&door.token).map_or_else(
+        || (true, !door.tls && global.feature_flags.bool("server.h2c", false)),
+        |listener| (listener.http1, listener.http2),
+    )
 }
 
 async fn handshake(worker: &Worker, door: &Door, io: &mut Io) -> Option<()> {

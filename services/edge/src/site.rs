@@ -10,6 +10,7 @@ use selvedge_site::directive::{Host, ParseOptions};
 
 use crate::answer::hosts::Hosts;
 use crate::answer::programs::Programs;
+use crate::stats::RouteStats;
 use crate::who::{GuardInvalid, Guards};
 pub(crate) use certificates::{Certificates, TlsError};
 
@@ -25,6 +26,7 @@ pub(crate) struct Site {
     pub(crate) target: Options,
     /// Providers and issuers by whom callers are recognised.
     pub(crate) guards: Guards,
+    pub(crate) routes: RouteStats,
 }
 
 /// Why a configuration cannot be put in force.
@@ -48,8 +50,18 @@ impl Site {
         let backends = program.backends();
         let most = backends.iter().map(|host| host.id.0 as usize + 1).max().unwrap_or(0);
         let programs = Programs::start(&backends, before.map(|site| &site.programs)).await;
+        let routes = RouteStats::new(&program, before.map(|site| &site.routes));
         let target = target_options(&program.global().http_parseopts);
-        Ok(Self { program, hosts: Hosts::new(most), backends, programs, certificates, target, guards })
+        Ok(Self {
+            program,
+            hosts: Hosts::new(most),
+            backends,
+            programs,
+            certificates,
+            target,
+            guards,
+            routes,
+        })
     }
 
     /// The longest head of a request.

@@ -1,7 +1,11 @@
 //! What the server counts of itself.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use selvedge_site::Program;
+use selvedge_site::directive::Text;
 
 /// A number that rises, or that rises and falls.
 #[derive(Debug, Default)]
@@ -49,6 +53,52 @@ pub(crate) struct Stats {
     by_class: [Counter; 5],
     times: [Counter; TIMES_MS.len() + 1],
     time_sum_us: Counter,
+}
+
+/// Requests of each route of our own form, by class of status. A route that a configuration keeps goes on counting.
+#[derive(Debug, Default)]
+pub(crate) struct RouteStats(Box<[(Text, Arc<[Counter; 5]>)]>);
+
+impl RouteStats {
+    /// For the routes of a program.
+    pub(crate) fn new(program: &Program, before: Option<&Self>) -> Self {
+        let before = before.map_or(&[][..], |stats| &stats.0);
+        let counters = |name: &Text| {
+            before
+                .iter()
+                .find(|(known, _)| known == name)
+                .map_or_else(Arc::default, |(_, one)| Arc::clone(one))
+        };
+        Self(program.route_names().map(|name| (name.clone(), counters(name))).collect())
+    }
+
+    /// Counts a request; `id` is that of what held for it.
+    pub(crate) fn request(&self, id: u32, status: u16) {
+        let route = usize::try_from(id).ok().and_then(|id| self.0.get(id.wrapping_sub(1)));
+        if let Some((_, by_class)) = route
+            && let Some(class) = by_class.get(usize::from(status / 100).wrapping_sub(1))
+        {
+            class.add(1);
+        }
+    }
+
+    /// In Prometheus' text format.
+    pub(crate) fn prometheus(&self, out: &mut String) {
+        if self.0.is_empty() {
+            return;
+        }
+        out.push_str("# HELP selvedge_edge_route_requests_total Requests by route and class of status.\n# TYPE selvedge_edge_route_requests_total counter\n");
+        for (name, by_class) in &self.0 {
+            let name = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            for (class, count) in by_class.iter().enumerate().filter(|(_, count)| count.get() > 0) {
+                let (class, count) = (class + 1, count.get());
+                let _ = writeln!(
+                    out,
+                    "selvedge_edge_route_requests_total{{route=\"{name}\",class=\"{class}xx\"}} {count}"
+                );
+            }
+        }
+    }
 }
 
 /// Some of them at one moment.

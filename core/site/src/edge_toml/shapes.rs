@@ -40,7 +40,11 @@ const EDGE: &[Field] = &[
 const LISTEN: &[Field] = &[
     required("address", "An address and a port, or a path", Shape::Text),
     key("tls", "The name of a [tls.…] table", Shape::Text),
-    key("protocols", "What is spoken", Shape::List(&Shape::Word(&["h1", "h2", "h3"]))),
+    key(
+        "protocols",
+        "What is spoken: h1 and, with TLS, h2 when it is left out; h2 without TLS is by prior knowledge",
+        Shape::List(&Shape::Word(&["h1", "h2"])),
+    ),
     key("redirect", "Send everything to HTTPS", Shape::Word(&["https"])),
     key(
         "proxy_protocol",
@@ -53,7 +57,6 @@ const LISTEN: &[Field] = &[
 const TLS: &[Field] = &[
     key("certificate", "The chain, in PEM", Shape::Text),
     key("key", "The key, in PEM", Shape::Text),
-    key("arn", "A certificate of the mesh's authority", Shape::Text),
     key("acme", "Certificates that are fetched and renewed by themselves", Shape::Table(ACME)),
     key("min_version", "The oldest version", Shape::Word(&["1.2", "1.3"])),
     key("client_ca", "The authorities of clients' certificates", Shape::Text),
@@ -172,6 +175,7 @@ pub(super) const ROUTE: &[Field] = &[
     ),
     key("status", "The status of redirect or respond", Shape::Number(100, 599)),
     key("respond", "A fixed body", Shape::AnyText),
+    key("metrics", "The server's counters, for Prometheus", Shape::Switch),
     // How it is asked and dressed.
     key("rewrite", "What the path becomes before anything answers", Shape::Table(REWRITE)),
     key("cache", "The Cache-Control header", Shape::Text),

@@ -463,7 +463,8 @@ impl Compiler<'_> {
             *text = Arc::clone(&token);
             if !*not && !listeners.iter().any(|listener| listener.address == address) {
                 let Directives { socket, ssl, .. } = directives;
-                listeners.push(Listener { address, token, socket, ssl, condition: id });
+                let http2 = speaks_http2(base, ssl.engine);
+                listeners.push(Listener { address, token, socket, ssl, condition: id, http1: true, http2 });
             }
         }
         let bind = base.global.bind.as_deref().unwrap_or("");
@@ -480,6 +481,8 @@ impl Compiler<'_> {
                 socket: base.socket.clone(),
                 ssl: base.ssl.clone(),
                 condition: None,
+                http1: true,
+                http2: speaks_http2(base, base.ssl.engine),
             }),
             Err(message) => {
                 let place = self.document.occurrences("server.bind").next().map(|(_, place, _)| place);
@@ -488,6 +491,12 @@ impl Compiler<'_> {
         }
         listeners
     }
+}
+
+/// With TLS unless it is switched off, in the clear where it is switched on.
+fn speaks_http2(base: &Directives, tls: bool) -> bool {
+    let flags = &base.global.feature_flags;
+    if tls { flags.bool("server.h2proto", true) } else { flags.bool("server.h2c", false) }
 }
 
 /// Keys of rules that end rewriting, the key of those that repeat it, and where they belong.

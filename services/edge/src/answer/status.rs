@@ -12,6 +12,9 @@ pub(crate) fn page(x: &mut Exchange<'_>) -> Flow {
     let is = |url: &Option<selvedge_site::directive::Text>| {
         url.as_deref().is_some_and(|url| !url.is_empty() && url == x.path())
     };
+    if x.conf.edge.metrics {
+        return ControlFlow::Break(metrics(x));
+    }
     if is(&conf.status_url) {
         return ControlFlow::Break(status(x));
     }
@@ -22,6 +25,13 @@ pub(crate) fn page(x: &mut Exchange<'_>) -> Flow {
         return ControlFlow::Break(Response::with(200, "text/plain", statistics(x)));
     }
     ControlFlow::Continue(())
+}
+
+/// What Prometheus reads.
+fn metrics(x: &Exchange<'_>) -> Response {
+    let mut text = x.worker.shared.stats.prometheus();
+    x.site.routes.prometheus(&mut text);
+    Response::with(200, "text/plain; version=0.0.4", text)
 }
 
 fn status(x: &Exchange<'_>) -> Response {
@@ -50,7 +60,7 @@ fn status(x: &Exchange<'_>) -> Response {
         return Response::with(200, "application/json", json.to_string());
     }
     if has("prometheus") {
-        return Response::with(200, "text/plain; version=0.0.4", x.worker.shared.stats.prometheus());
+        return metrics(x);
     }
     let mut out = String::from(
         "<!DOCTYPE html>\n<html>\n<head><title>Status</title></head>\n<body>\n<h1>Server-Status</h1>\n<table>\n",

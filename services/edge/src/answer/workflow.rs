@@ -27,11 +27,16 @@ const LOOK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_mi
 /// A call that waits for nothing is over within this.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Answers where a workflow is configured, and for the status of executions that were started here.
-pub(crate) async fn run(x: &mut Exchange<'_>) -> Flow {
-    if let Some(token) = x.path().strip_prefix(STATUS_PREFIX).map(str::to_owned) {
-        return ControlFlow::Break(watch::status(x, &token).await);
+/// Answers how an execution is that was started here, whatever is configured for its path.
+pub(crate) async fn status(x: &Exchange<'_>) -> Flow {
+    match x.path().strip_prefix(STATUS_PREFIX) {
+        Some(token) => ControlFlow::Break(watch::status(x, token).await),
+        None => ControlFlow::Continue(()),
     }
+}
+
+/// Answers where a workflow is configured.
+pub(crate) async fn run(x: &mut Exchange<'_>) -> Flow {
     let Some(route) = x.conf.mesh.workflow.clone() else { return ControlFlow::Continue(()) };
     if let Err(response) = body::gather(x).await {
         return ControlFlow::Break(response);

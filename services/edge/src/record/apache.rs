@@ -72,6 +72,11 @@ fn field(
             let name = argument.unwrap_or_default().to_ascii_lowercase();
             escaped(x.response_fields.named(&name).unwrap_or_default());
         }
+        // The note that we keep of a request: which route answered it.
+        'n' => {
+            let route = x.conf.edge.route.as_deref().filter(|_| argument == Some("route"));
+            escaped(route.unwrap_or_default().as_bytes());
+        }
         'e' => {
             let name = argument.unwrap_or_default();
             let found = x.environment.iter().find(|(known, _)| known == name);

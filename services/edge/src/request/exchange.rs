@@ -90,6 +90,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) target_original: String,
     pub(crate) target: Target,
     normalised: bool,
+    /// The path is another than it was.
+    turned: bool,
     // identify
     pub(crate) remote: IpAddr,
     pub(crate) remote_port: u16,
@@ -150,6 +152,7 @@ impl<'a> Exchange<'a> {
             target_original: String::new(),
             target: Target::default(),
             normalised: false,
+            turned: false,
             remote: peer.remote.ip().to_canonical(),
             remote_port: peer.remote.port(),
             https: peer.tls.is_some(),
@@ -213,6 +216,9 @@ impl<'a> Exchange<'a> {
 
     /// Finds what is configured for the request as it is known by now.
     pub(crate) fn resolve(&mut self) -> Flow {
+        if self.turned && !self.site.program.judges_again() {
+            return ControlFlow::Continue(());
+        }
         let resolved = self.with_facts(|_, facts| self.worker.resolve(&self.site, facts));
         match resolved {
             Ok(conf) => {
@@ -254,6 +260,7 @@ impl<'a> Exchange<'a> {
             Err(_) => self.target = Target { path: "/".to_owned(), text: "/".to_owned(), query_at: None },
         }
         self.physical = Physical::default();
+        self.turned = true;
     }
 
     /// A script of the same server answers another request instead: what came as body is not its.

@@ -40,6 +40,7 @@ struct Key {
     chain: String,
     key: String,
     verify: Option<(String, Option<String>, bool)>,
+    http1: bool,
     http2: bool,
     tls12: bool,
     tls13: bool,
@@ -90,9 +91,10 @@ impl Certificates {
             ..RequestFacts::default()
         };
         let resolved = program.resolve(&facts)?;
-        let http2 = resolved.directives.global.feature_flags.bool("server.h2proto", true);
+        let spoken =
+            program.listener(socket).map_or((true, false), |listener| (listener.http1, listener.http2));
         let issued = program.base().directives.mesh.acme.as_deref().map(crate::acme::files);
-        let key = Key::of(&resolved.directives.ssl, http2, socket, issued.as_ref())?;
+        let key = Key::of(&resolved.directives.ssl, spoken, socket, issued.as_ref())?;
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = loaded.get(&key) {
             return Ok(Arc::clone(&known.context));
@@ -139,7 +141,12 @@ fn read(path: &str) -> Result<Vec<u8>, TlsError> {
 
 impl Key {
     /// `issued`: chain and key of what an authority issues, for those who configure no other.
-    fn of(ssl: &Ssl, http2: bool, socket: &str, issued: Option<&(String, String)>) -> Result<Self, TlsError> {
+    fn of(
+        ssl: &Ssl,
+        (http1, http2): (bool, bool),
+        socket: &str,
+        issued: Option<&(String, String)>,
+    ) -> Result<Self, TlsError> {
         let (chain, key) = match (ssl.pemfile.as_deref(), issued) {
             (Some(chain), _) => (chain, ssl.privkey.as_deref().unwrap_or(chain)),
             (None, Some((chain, key))) => (chain.as_str(), key.as_str()),
@@ -156,7 +163,7 @@ impl Key {
             }
         };
         let (tls12, tls13) = versions(ssl);
-        Ok(Self { chain: chain.to_owned(), key: key.to_owned(), verify, http2, tls12, tls13 })
+        Ok(Self { chain: chain.to_owned(), key: key.to_owned(), verify, http1, http2, tls12, tls13 })
     }
 
     fn load(&self) -> Result<Loaded, TlsError> {
@@ -182,11 +189,9 @@ impl Key {
                 client_auth = ClientAuth::Required;
             }
         }
-        let alpn = if self.http2 {
-            vec!["h2".to_owned(), "http/1.1".to_owned()]
-        } else {
-            vec!["http/1.1".to_owned()]
-        };
+        let spoken = [("h2", self.http2), ("http/1.1", self.http1)];
+        let alpn =
+            spoken.into_iter().filter(|(_, spoken)| *spoken).map(|(name, _)| name.to_owned()).collect();
         let settings = ServerSettings {
             alpn,
             client_auth,

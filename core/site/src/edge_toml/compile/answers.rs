@@ -1,0 +1,147 @@
+//! What answers a route's requests, and who may ask.
+
+use std::sync::Arc;
+
+use super::super::node::Node;
+use super::super::unit;
+use super::Compiler;
+use super::values::{one_rule, texts, unknown_name, value_of};
+use crate::directive::edge::WORKFLOW_WAIT_MS_MAX;
+use crate::directive::{
+    AuthMethod, AuthRequirement, Backend, BackendExtension, BackendId, Host, Require, Setter, SignIn, Text,
+    WorkflowElse, WorkflowRoute,
+};
+use crate::listener::ListenAddress;
+use crate::pattern::Pattern;
+
+impl Compiler<'_> {
+    pub(super) fn workflow(&mut self, node: &Node) -> Option<WorkflowRoute> {
+        let wait = node.get("wait");
+        let wait_ms = wait.and_then(Node::text).and_then(|text| unit::duration_ms(text)).unwrap_or(0);
+        if let Some(wait) = wait.filter(|_| wait_ms > WORKFLOW_WAIT_MS_MAX) {
+            self.wrong(wait.place, format!("workflow.wait is at most {}s", WORKFLOW_WAIT_MS_MAX / 1000));
+        }
+        let resume = node.get("resume").and_then(Node::switch).unwrap_or(false);
+        let machine = node.get("machine").and_then(Node::text).cloned();
+        if machine.is_none() && !resume {
+            self.wrong(node.place, "workflow needs a machine, or resume = true");
+        }
+        let otherwise = match node.get("else").and_then(Node::text).map(|text| &**text) {
+            Some("504") => WorkflowElse::Timeout,
+            _ => WorkflowElse::Accepted,
+        };
+        let headers = node.get("headers").map(texts).unwrap_or_else(|| Arc::from([]));
+        Some(WorkflowRoute {
+            machine: machine.unwrap_or_default(),
+            wait_ms,
+            otherwise,
+            resume,
+            headers: headers.iter().map(|name| Text::from(name.to_ascii_lowercase())).collect(),
+        })
+    }
+
+    pub(super) fn backend(&mut self, node: &Node) -> Option<Backend> {
+        let mut hosts = Vec::new();
+        for item in node.items() {
+            let text = item.text()?;
+            self.ids.backends += 1;
+            let mut host = Host::new(BackendId(self.ids.backends), Text::default());
+            (host.check_local, host.min_procs, host.max_procs) = (false, 1, 1);
+            match ListenAddress::parse(text, 80, false) {
+                Ok(ListenAddress::Unix(path)) => host.socket = Some(path),
+                Ok(ListenAddress::Inet(address)) => {
+                    host.host = Some(address.ip().to_string().into());
+                    host.port = address.port();
+                }
+                Ok(ListenAddress::Name { host: name, port, .. }) => {
+                    host.host = Some(name);
+                    host.port = port;
+                }
+                Err(message) => {
+                    self.wrong(item.place, message);
+                    return None;
+                }
+            }
+            hosts.push(host);
+        }
+        let extension = BackendExtension { key: Text::default(), hosts: hosts.into() };
+        Some(Backend { extensions: Arc::from([extension]) })
+    }
+
+    pub(super) fn rewrite(&mut self, node: &Node) -> Option<Setter> {
+        let expression = node.get("match")?;
+        let to = node.get("to").and_then(Node::text)?;
+        let pattern = match Pattern::new(expression.text()?) {
+            Ok(pattern) => pattern,
+            Err(error) => {
+                self.wrong(expression.place, error.to_string());
+                return None;
+            }
+        };
+        let rules = one_rule(pattern, to);
+        let if_not_file = node.get("if_not_file").and_then(Node::switch).unwrap_or(false);
+        Some(Box::new(move |directives| {
+            let url = &mut directives.url;
+            let target = if if_not_file { &mut url.rewrite_if_not_file } else { &mut url.rewrite };
+            *target = rules.clone();
+        }))
+    }
+
+    pub(super) fn auth(&mut self, node: &Node) -> Option<Setter> {
+        let ways: Vec<&str> = ["oidc", "jwt", "certificate", "htpasswd"]
+            .into_iter()
+            .filter(|way| node.get(way).is_some())
+            .collect();
+        let [way] = ways.as_slice() else {
+            self.wrong(node.place, "auth needs one of oidc, jwt, certificate, htpasswd");
+            return None;
+        };
+        let value = node.get(way)?;
+        let name = value.text().cloned().unwrap_or_default();
+        let claims = node.get("claims").map(|claims| (claims, value_of(claims)));
+        let claims = claims.and_then(|(node, value)| self.through_value("mesh.claims", &value, node.place));
+        let setter = self.signed_in(way, node, value, name)?;
+        Some(Box::new(move |directives| {
+            setter(directives);
+            if let Some(claims) = &claims {
+                claims(directives);
+            }
+        }))
+    }
+
+    fn signed_in(&mut self, way: &str, node: &Node, value: &Node, name: Text) -> Option<Setter> {
+        match way {
+            "oidc" | "jwt" => {
+                let known = self.root.get(way).map(Node::entries).unwrap_or_default();
+                if !known.iter().any(|(found, ..)| *found == name) {
+                    self.found.push(unknown_name(value.place, &format!("[{way}."), &name, known));
+                    return None;
+                }
+                let sign_in = if way == "oidc" { SignIn::Oidc(name) } else { SignIn::Jwt(name) };
+                Some(Box::new(move |directives| directives.edge.sign_in = Some(sign_in.clone())))
+            }
+            "certificate" => Some(Box::new(|directives| directives.edge.sign_in = Some(SignIn::Certificate))),
+            _ => {
+                let realm =
+                    node.get("realm").and_then(Node::text).cloned().unwrap_or_else(|| "private".into());
+                let require = match node.get("users") {
+                    None => Require::ValidUser,
+                    Some(users) => Require::AnyOf { users: texts(users), groups: Arc::from([]) },
+                };
+                let requirement = AuthRequirement {
+                    method: AuthMethod::Basic,
+                    realm,
+                    require,
+                    algorithms: Vec::new(),
+                    nonce_secret: None,
+                    userhash: false,
+                };
+                Some(Box::new(move |directives| {
+                    directives.auth.backend = Some("htpasswd".into());
+                    directives.auth.backend_htpasswd_userfile = Some(name.clone());
+                    directives.auth.require = Arc::from([(Text::default(), requirement.clone())]);
+                }))
+            }
+        }
+    }
+}

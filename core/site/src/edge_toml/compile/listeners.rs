@@ -1,0 +1,129 @@
+//! Where to listen, and what is shown there.
+
+use std::sync::Arc;
+
+use super::super::node::Node;
+use super::Compiler;
+use super::values::unknown_name;
+use crate::directive::{Directives, Setter};
+use crate::listener::{ListenAddress, Listener};
+use crate::place::Place;
+use crate::program::{Assignment, Door, Resolved};
+use crate::route::{PathMatch, Route};
+
+impl Compiler<'_> {
+    pub(super) fn listeners(&mut self, base: &Directives) -> (Vec<Listener>, Vec<Door>) {
+        let mut listeners: Vec<Listener> = Vec::new();
+        let mut doors = Vec::new();
+        for node in self.root.get("listen").map(Node::items).unwrap_or_default() {
+            let Some(address) = node.get("address") else { continue };
+            let text = address.text().cloned().unwrap_or_default();
+            let tls = node.get("tls");
+            let parsed = ListenAddress::parse(&text, if tls.is_some() { 443 } else { 80 }, false);
+            let listened = match parsed {
+                Ok(listened) => listened,
+                Err(message) => {
+                    self.wrong(address.place, message);
+                    continue;
+                }
+            };
+            if listeners.iter().any(|listener| listener.address == listened) {
+                self.wrong(address.place, format!("{text} is listened on twice"));
+                continue;
+            }
+            let mut directives = base.clone();
+            if let Some(name) = tls {
+                self.tls(name, &mut directives);
+            }
+            if let Some(backlog) = node.get("backlog").and_then(Node::integer) {
+                directives.socket.listen_backlog = u32::try_from(backlog).unwrap_or(u32::MAX);
+            }
+            let protocols = node.get("protocols").map(Node::items);
+            let speaks = |protocol: &str, otherwise: bool| {
+                protocols.map_or(otherwise, |list| {
+                    list.iter().any(|one| one.text().is_some_and(|text| **text == *protocol))
+                })
+            };
+            let (http1, http2) = (speaks("h1", true), speaks("h2", tls.is_some()));
+            if let Some(node) = node.get("protocols").filter(|_| !http1 && !http2) {
+                self.wrong(node.place, "nothing is left to speak");
+            }
+            if let Some(on) = node.get("proxy_protocol").and_then(|node| Some((node.place, node.switch()?))) {
+                directives.extforward.hap_proxy = on.1;
+                if on.1 && !base.extforward.forwarder.configured {
+                    self.wrong(on.0, "proxy_protocol needs [trust] forwarded_from: whose word is believed");
+                }
+            }
+            let token: Arc<str> = listened.to_string().into();
+            listeners.push(Listener {
+                token: Arc::clone(&token),
+                address: listened,
+                socket: directives.socket.clone(),
+                ssl: directives.ssl.clone(),
+                condition: None,
+                http1,
+                http2,
+            });
+            let id = u32::MAX - u32::try_from(doors.len()).unwrap_or(0);
+            doors.push(Door { token, resolved: Arc::new(Resolved { directives, id }) });
+            let all = node.get("redirect").map(|node| (node.place, node));
+            if let (Some((place, _)), Some(listener)) = (all, listeners.last()) {
+                let token = Box::from(&*listener.token);
+                self.redirect_to_https(base, token, place);
+            }
+        }
+        (listeners, doors)
+    }
+
+    /// A route before all others, for one listener.
+    fn redirect_to_https(&mut self, base: &Directives, token: Box<str>, place: Place) {
+        let setter: Setter = Box::new(|directives| {
+            directives.edge.respond = None;
+            directives.edge.redirect_https = true;
+        });
+        let assignment =
+            Assignment { key: "redirect".into(), value: "https".into(), place, setter: Some(setter) };
+        let mut route = Route {
+            name: format!("https {token}").into(),
+            hosts: Vec::new(),
+            path: PathMatch::Any,
+            methods: Vec::new(),
+            headers: Vec::new(),
+            sockets: vec![token],
+            resolved: Arc::default(),
+            assignments: vec![assignment],
+        };
+        self.finish(&mut route, base);
+        self.routes.push(route);
+    }
+
+    fn tls(&mut self, name: &Node, directives: &mut Directives) {
+        let wanted = name.text().cloned().unwrap_or_default();
+        let Some(tls) = self.root.get("tls").and_then(|tls| tls.get(&wanted)) else {
+            let known = self.root.get("tls").map(Node::entries).unwrap_or_default();
+            self.found.push(unknown_name(name.place, "[tls.", &wanted, known));
+            return;
+        };
+        let text = |key: &str| tls.get(key).and_then(Node::text).cloned();
+        directives.ssl.engine = true;
+        directives.ssl.pemfile = text("certificate");
+        directives.ssl.privkey = text("key");
+        directives.ssl.verifyclient_ca_file = text("client_ca");
+        if let Some(client) = text("client") {
+            directives.ssl.verifyclient_activate = true;
+            directives.ssl.verifyclient_enforce = *client == *"require";
+            if directives.ssl.verifyclient_ca_file.is_none() {
+                self.wrong(
+                    tls.place,
+                    format!("tls.{wanted}.client needs client_ca: whose certificates to believe"),
+                );
+            }
+        }
+        let oldest = text("min_version").unwrap_or_else(|| "1.2".into());
+        directives.ssl.openssl_ssl_conf_cmd =
+            Arc::from([("MinProtocol".into(), format!("TLSv{oldest}").into())]);
+        if tls.get("certificate").is_some() == tls.get("acme").is_some() {
+            self.wrong(tls.place, format!("tls.{wanted} needs either certificate or acme"));
+        }
+    }
+}

@@ -1,0 +1,688 @@
+"""edge.toml as it is served: each key of the form does what it says, and none is only taken."""
+
+import base64
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import time
+import tomllib
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from _edge import READY_SECONDS, ROOT, Backend, Browser, Edge, ask, atexit, await_port, end, folder, free_ports
+from _report import Report
+
+report = Report()
+home = folder()
+home.chmod(0o755)
+BINARY = os.environ.get("SELVEDGE_BIN") or str(ROOT / "target/debug/selvedge")
+HERE = "127.0.0.1"
+written = []
+
+
+class Form(Edge):
+    """`selvedge edge` with an edge.toml."""
+
+    def __init__(self, port, text):
+        written.append(tomllib.loads(text))
+        self.port = port
+        self.home = folder()
+        self.file = self.home / "edge.toml"
+        self.file.write_text(text)
+        self.log = open(self.home / "errors", "w+b")
+        self.process = subprocess.Popen([BINARY, "edge", "-D", "-f", str(self.file)], stderr=self.log)
+        atexit.register(end, self.process)
+        deadline = time.monotonic() + READY_SECONDS
+        while self.process.poll() is None and time.monotonic() < deadline:
+            try:
+                return socket.create_connection((HERE, port), 1).close()
+            except OSError:
+                time.sleep(0.02)
+        raise SystemExit(f"nobody listens on port {port}: {self.errors()}")
+
+    def write(self, text):
+        written.append(tomllib.loads(text))
+        self.file.write_text(text)
+
+
+def until(found, seconds=20):
+    """Waits for what `found` says."""
+    deadline = time.monotonic() + seconds
+    while not (answer := found()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return answer
+
+
+def openssl(*words):
+    subprocess.run(["openssl", *words], check=True, capture_output=True)
+
+
+def curl(*words):
+    done = subprocess.run(["curl", "-sS", "--max-time", "10", *words], capture_output=True)
+    return done.returncode, done.stdout.decode(errors="replace")
+
+
+# === files, certificates, tokens ===
+www = home / "www"
+(www / "sub").mkdir(parents=True)
+(www / "a.txt").write_text("a\n" * 400)
+(www / "odd.x").write_text("odd\n")
+(www / "start.htm").write_text("the start\n")
+(www / "sub/b.txt").write_text("b\n")
+(www / "big").write_bytes(b"\0" * (24 << 20))
+(home / "users").write_text("jan:$apr1$abcdefgh$" + subprocess.run(
+    ["openssl", "passwd", "-apr1", "-salt", "abcdefgh", "right"], capture_output=True, text=True).stdout.strip().rsplit("$", 1)[1] + "\n")
+with open(home / "users", "a") as users:
+    users.write((home / "users").read_text().replace("jan:", "eva:"))
+openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=ca",
+        "-keyout", f"{home}/ca.key", "-out", f"{home}/ca.pem")
+for name in ("server", "client"):
+    openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}",
+            "-keyout", f"{home}/{name}.key", "-out", f"{home}/{name}.csr")
+    (home / "ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n" if name == "server" else f"subjectAltName=URI:spiffe://shop/{name}\n")
+    openssl("x509", "-req", "-in", f"{home}/{name}.csr", "-CA", f"{home}/ca.pem", "-CAkey", f"{home}/ca.key", "-days", "2",
+            "-CAcreateserial", "-extfile", f"{home}/ext", "-out", f"{home}/{name}.pem")
+signer = ec.generate_private_key(ec.SECP256R1())
+
+
+def b64(raw):
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+point = signer.public_key().public_numbers()
+jwk = {"kty": "EC", "crv": "P-256", "kid": "k1", "alg": "ES256", "use": "sig",
+       "x": b64(point.x.to_bytes(32, "big")), "y": b64(point.y.to_bytes(32, "big"))}
+(home / "jwks.json").write_text(json.dumps({"keys": [jwk]}))
+
+
+def token(**claims):
+    claims = {"iss": "https://issuer.example", "aud": "shop", "sub": "ann", "exp": int(time.time()) + 600, **claims}
+    signed = b64(b'{"alg":"ES256","kid":"k1"}') + "." + b64(json.dumps(claims).encode())
+    r, s = decode_dss_signature(signer.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
+    return signed + "." + b64(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
+
+
+def echo(method, path, headers):
+    if path.startswith("/jwks"):
+        return 200, [("content-type", "application/json")], (home / "jwks.json").read_bytes()
+    if path.startswith("/check"):
+        if headers.get("x-word") == "right":
+            return 200, [("x-who", "wim"), ("x-role", "admin")], b""
+        return 401, [], b"no word"
+    told = "\n".join([f"{method} {path}", *(f"{name.lower()}: {value}" for name, value in headers.items())])
+    return 200, [("content-type", "text/plain"), ("cache-control", "max-age=60")], told.encode()
+
+
+backend = Backend(echo)
+behind = f'proxy = ["{HERE}:{backend.port}"]'
+
+# === routes ===
+port, other_port = free_ports(2)
+site = f"http://{HERE}:{port}"
+MAIN = f"""
+[edge]
+name = "shop"
+server_header = "the shop"
+pid_file = "{home}/pid"
+
+[[listen]]
+address = "{HERE}:{port}"
+backlog = 77
+
+[[listen]]
+address = "{HERE}:{other_port}"
+
+[limits]
+header_timeout = "1s"
+read_timeout = "2s"
+write_timeout = "2s"
+keep_alive = "1s"
+headers = "2KiB"
+body = "4KiB"
+
+[log]
+access = "{home}/access.log"
+errors = "{home}/errors.log"
+format = "json"
+
+[trust]
+forwarded_from = ["{HERE}"]
+headers = ["X-Real-Client"]
+
+[types]
+".x" = "text/x-odd"
+".txt" = "text/plain"
+
+[jwt.shop]
+issuer = "https://issuer.example"
+audience = ["shop"]
+jwks_file = "{home}/jwks.json"
+
+[jwt.fetched]
+issuer = "https://issuer.example"
+audience = ["shop"]
+jwks = "http://{HERE}:{backend.port}/jwks"
+
+[[site]]
+host = ["one.example", "*.many.example"]
+[[site.route]]
+path = "/who"
+respond = "one or many"
+
+[[site]]
+listen = ["{HERE}:{other_port}"]
+[[site.route]]
+path = "/where"
+respond = "the other port"
+
+[[site]]
+[[site.route]]
+name = "said"
+path = "/said"
+method = ["POST", "PUT"]
+respond = "posted"
+status = 202
+[[site.route]]
+path = "/said"
+header = {{ x-kind = "odd" }}
+respond = "odd"
+[[site.route]]
+path = "/said"
+respond = "said"
+[[site.route]]
+path_regex = "^/old/([a-z]+)"
+redirect = "/new/$1"
+status = 307
+[[site.route]]
+path = "/gone/*"
+redirect = "https://else.example/"
+[[site.route]]
+path = "/files/*"
+files = "{www}"
+rewrite = {{ match = "^/files/(.*)", to = "/$1" }}
+cache = "public, max-age=99"
+index = ["start.htm"]
+compress = ["gzip"]
+response_headers = {{ x-from = "the edge" }}
+security_headers = true
+[[site.route]]
+path = "/maybe/*"
+files = "{www}"
+rewrite = {{ match = "^", to = "/start.htm", if_not_file = true }}
+[[site.route]]
+path = "/alias/*"
+alias = "{www}/"
+listing = true
+[[site.route]]
+path = "/slow/*"
+alias = "{www}/"
+bandwidth = "64MiB/s"
+[[site.route]]
+path = "/near/*"
+allow = ["10.0.0.0/8"]
+respond = "near"
+[[site.route]]
+path = "/far/*"
+deny = ["10.0.0.0/8"]
+respond = "far"
+[[site.route]]
+path = "/proxy/*"
+{behind}
+request_headers = {{ x-set = "by us", x-gone = "" }}
+body = "1KiB"
+[[site.route]]
+path = "/kept/*"
+{behind}
+remember = true
+[[site.route]]
+path = "/hinted/*"
+{behind}
+early_hints = ["</a.css>; rel=preload; as=style"]
+[[site.route]]
+path = "/asked/*"
+{behind}
+forward_auth = {{ url = "http://{HERE}:{backend.port}/check", send = ["x-word"], take = ["x-role"], subject = "x-who" }}
+[[site.route]]
+path = "/basic/*"
+{behind}
+auth = {{ htpasswd = "{home}/users", realm = "the shop's", users = ["jan"] }}
+[[site.route]]
+path = "/token/*"
+{behind}
+auth = {{ jwt = "shop", claims = {{ role = ["admin", "ops"] }} }}
+identity_headers = {{ x-role = "role" }}
+[[site.route]]
+path = "/token-fetched/*"
+{behind}
+auth = {{ jwt = "fetched" }}
+[[site.route]]
+path = "/often/*"
+respond = "often"
+per_client = {{ rate = "2/h", burst = 3, key = "header:x-key" }}
+[[site.route]]
+path = "/metrics"
+metrics = true
+[[site.route]]
+path = "/script/*"
+fastcgi = ["FASTCGI"]
+"""
+
+
+def record(kind, body):
+    return struct.pack("!BBHHBx", 1, kind, 1, len(body), 0) + body
+
+
+def fastcgi(path):
+    """The smallest FastCGI server: one answer a connection."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    os.chmod(path, 0o777)
+    listener.listen()
+
+    def serve():
+        while True:
+            one, _ = listener.accept()
+            with one:
+                heard = b""
+                while b"\x01\x05\x00\x01\x00\x00" not in heard:
+                    heard += one.recv(65536)
+                name = re.search(rb"REQUEST_URI([^\x00-\x1f]*)", heard).group(1)
+                one.sendall(record(6, b"Content-Type: text/plain\r\n\r\nscript " + name) + record(6, b"") + record(3, b"\0" * 8))
+
+    import threading
+    threading.Thread(target=serve, daemon=True).start()
+
+
+fastcgi(home / "fastcgi.sock")
+MAIN = MAIN.replace("FASTCGI", f"{home}/fastcgi.sock")
+edge = Form(port, MAIN)
+
+answer = ask(f"{site}/said")
+report.equal((answer.status, answer.body, answer.headers["server"]), (200, b"said", "the shop"), "respond, server_header")
+answer = ask(f"{site}/said", "PUT", body=b"")
+report.equal((answer.status, answer.body), (202, b"posted"), "method, status of respond")
+report.equal(ask(f"{site}/said", headers=[("x-kind", "odd")]).body, b"odd", "header")
+report.equal(ask(f"{site}/nowhere").status, 404, "no route, no answer")
+for host, wanted in (("one.example", 200), ("one.example:99", 200), ("a.many.example", 200), ("many.example", 404), ("two.example", 404)):
+    report.equal(ask(f"{site}/who", headers=[("host", host)]).status, wanted, f"host {host}")
+report.equal([ask(f"http://{HERE}:{one}/where").status for one in (port, other_port)], [404, 200], "listen of a site")
+answer = ask(f"{site}/old/thing?x=1")
+report.equal((answer.status, answer.headers["location"]), (307, "/new/thing"), "redirect with path_regex and status")
+answer = ask(f"{site}/gone/thing")
+report.equal((answer.status, answer.headers["location"]), (308, "https://else.example/"), "redirect to one place")
+if os.path.exists("/usr/bin/ss") or os.path.exists("/bin/ss"):
+    shown = subprocess.run(["ss", "-ltnH", f"sport = :{port}"], capture_output=True, text=True).stdout
+    report.check(shown and all(line.split()[2] == "77" for line in shown.splitlines()), lambda: f"backlog: {shown}")
+report.equal((home / "pid").read_text().strip(), str(edge.process.pid), "pid_file")
+
+# === files ===
+answer = ask(f"{site}/files/a.txt")
+report.equal((answer.status, answer.body), (200, b"a\n" * 400), "files behind a rewrite, which leaves the route chosen")
+report.equal((answer.headers["cache-control"], answer.headers["x-from"]), ("public, max-age=99", "the edge"), "cache, response_headers")
+report.check(answer.headers["x-content-type-options"] == "nosniff", "security_headers")
+shown = curl("-o", "/dev/null", "-D", "-", "-H", "Accept-Encoding: br, gzip", f"{site}/files/a.txt")[1].lower()
+report.check("content-encoding: gzip" in shown, lambda: f"compress: {shown}")
+report.equal(ask(f"{site}/files/").body, b"the start\n", "index")
+report.equal(ask(f"{site}/files/sub/").status, 403, "no listing unless asked for")
+report.equal(ask(f"{site}/files/odd.x").headers["content-type"], "text/x-odd", "types")
+report.equal(ask(f"{site}/alias/sub/b.txt").body, b"b\n", "alias")
+report.check(b"b.txt" in ask(f"{site}/alias/sub/").body, "listing")
+report.equal((ask(f"{site}/maybe/nothing").body, ask(f"{site}/maybe/../alias/a.txt").status), (b"the start\n", 200), "rewrite, if_not_file")
+began = time.monotonic()
+report.equal(len(ask(f"{site}/slow/big").body), 24 << 20, "bandwidth: all of it comes")
+report.check(time.monotonic() - began > 0.3, "bandwidth: and not at once")
+
+# === who may ===
+near = [("x-real-client", "10.1.2.3")]
+report.equal([ask(f"{site}/near/").status, ask(f"{site}/near/", headers=near).status], [403, 200], "allow, by who is trusted to say")
+report.equal([ask(f"{site}/far/").status, ask(f"{site}/far/", headers=near).status], [200, 403], "deny")
+report.equal(ask(f"{site}/near/", headers=[("x-forwarded-for", "10.1.2.3")]).status, 403, "trust.headers: no other header is believed")
+statuses = [ask(f"{site}/often/", headers=[("x-key", "a")]).status for _ in range(4)]
+report.equal(statuses, [200, 200, 200, 429], "per_client of a route")
+report.equal(ask(f"{site}/often/", headers=[("x-key", "b")]).status, 200, "and its key")
+
+
+def basic(name, password):
+    return [("authorization", "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode())]
+
+
+answer = ask(f"{site}/basic/")
+report.equal((answer.status, 'realm="the shop\'s"' in answer.headers["www-authenticate"]), (401, True), "htpasswd, realm")
+answers = [ask(f"{site}/basic/", headers=basic(*one)).status for one in (("jan", "right"), ("jan", "wrong"), ("eva", "right"))]
+report.equal(answers, [200, 401, 401], "htpasswd, users")
+
+
+def bearer(**claims):
+    return [("authorization", f"Bearer {token(**claims)}"), ("x-role", "forged")]
+
+
+report.equal(ask(f"{site}/token/").status, 401, "jwt: nobody")
+report.equal(ask(f"{site}/token/", headers=bearer(aud="other", role="admin")).status, 401, "jwt: audience")
+report.equal(ask(f"{site}/token/", headers=bearer(iss="https://evil.example", role="admin")).status, 401, "jwt: issuer")
+report.equal(ask(f"{site}/token/", headers=bearer(role="guest")).status, 403, "auth.claims")
+answer = ask(f"{site}/token/", headers=bearer(role="ops"))
+report.check(b"x-role: ops" in answer.body and b"forged" not in answer.body, lambda: f"identity_headers: {answer.body}")
+report.equal(ask(f"{site}/token-fetched/", headers=bearer()).status, 200, "jwt.jwks")
+report.equal(ask(f"{site}/asked/").status, 401, "forward_auth refuses")
+answer = ask(f"{site}/asked/", headers=[("x-word", "right"), ("x-role", "forged")])
+report.check(b"x-role: admin" in answer.body and b"forged" not in answer.body, lambda: f"forward_auth send, take: {answer.body}")
+report.check(b"x-selvedge-subject: wim" in answer.body, lambda: f"forward_auth subject: {answer.body}")
+
+# === what answers ===
+answer = ask(f"{site}/proxy/x?y=1", headers=[("x-gone", "1")])
+report.check(answer.body.startswith(b"GET /proxy/x?y=1\n"), lambda: f"proxy: {answer.body}")
+report.check(b"x-set: by us" in answer.body and b"x-gone" not in answer.body, "request_headers")
+sizes = [ask(f"{site}/proxy/", "POST", body=b"x" * size).status for size in (1024, 1025)]
+report.equal(sizes, [200, 413], "body of a route")
+sizes = [ask(f"{site}/kept/", "POST", body=b"x" * size).status for size in (4096, 4097)]
+report.equal(sizes, [200, 413], "limits.body")
+before = len(backend.requests)
+report.check(ask(f"{site}/kept/a").body == ask(f"{site}/kept/a").body and len(backend.requests) == before + 1, "remember")
+page = [("sec-fetch-mode", "navigate")]
+with socket.create_connection((HERE, port), 10) as plain:
+    plain.sendall(b"GET /hinted/ HTTP/1.1\r\nHost: h\r\nSec-Fetch-Mode: navigate\r\nConnection: close\r\n\r\n")
+    heard = b"".join(iter(lambda: plain.recv(65536), b""))
+report.check(heard.startswith(b"HTTP/1.1 103") and b"</a.css>" in heard, lambda: f"early_hints: {heard[:200]}")
+report.equal(ask(f"{site}/script/a.php").body, b"script /script/a.php", "fastcgi")
+
+# === limits ===
+with socket.create_connection((HERE, port), 10) as plain:
+    began = time.monotonic()
+    plain.sendall(b"GET /said HTTP/1.1\r\n")
+    report.check(not plain.recv(1).startswith(b"HTTP/1.1 2") and 0.5 < time.monotonic() - began < 5, "header_timeout")
+with socket.create_connection((HERE, port), 10) as plain:
+    plain.sendall(b"GET /said HTTP/1.1\r\nHost: h\r\n\r\n")
+    heard = plain.recv(65536)
+    began = time.monotonic()
+    report.check(heard.startswith(b"HTTP/1.1 200") and plain.recv(1) == b"" and 0.4 < time.monotonic() - began < 5, "keep_alive")
+with socket.create_connection((HERE, port), 10) as plain:
+    began = time.monotonic()
+    plain.sendall(b"POST /proxy/ HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n1")
+    heard = plain.recv(65536)
+    report.check(not heard.startswith(b"HTTP/1.1 2") and 1 < time.monotonic() - began < 8, lambda: f"read_timeout: {heard}")
+report.equal(ask(f"{site}/said", headers=[("x", "y" * 3000)]).status, 431, "limits.headers")
+
+
+def lines():
+    found = (home / "access.log").read_text().splitlines() if (home / "access.log").exists() else []
+    return [json.loads(line) for line in found]
+
+
+with socket.socket() as plain:
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    plain.connect((HERE, port))
+    plain.sendall(b"GET /alias/big?unread HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    cut = until(lambda: [line for line in lines() if line["query"] == "unread"])
+    report.check(cut and int(cut[0]["bytes"]) < (24 << 20), lambda: f"write_timeout: {cut}")
+
+# === what is written down ===
+found = until(lambda: [line for line in lines() if line["path"] == "/said" and line["method"] == "PUT"])
+report.equal((found[0]["status"], found[0]["route"]), ("202", "said"), "log.access, log.format, a route's name")
+counted = ask(f"{site}/metrics").body.decode()
+report.check('selvedge_edge_route_requests_total{route="said",class="2xx"} ' in counted, "metrics, by route")
+
+# === another configuration is put in force; one that is wrong is not ===
+edge.reload(MAIN.replace('"said"\npath', '"said"\npath').replace('respond = "said"', 'respond = "said anew"'), lambda: ask(f"{site}/said").body == b"said anew")
+edge.file.write_text(MAIN.replace('respond = "odd"', 'respnd = "odd"'))
+edge.process.send_signal(signal.SIGUSR1)
+wrong = until(lambda: "unknown key" in (home / "errors.log").read_text())
+report.check(wrong, "log.errors, and a wrong file says where it is wrong")
+report.equal(ask(f"{site}/said").body, b"said anew", "and changes nothing")
+end(edge.process)
+
+# === who it becomes; how many it lets in ===
+small, nobody = free_ports(2)
+(home / "dropped").mkdir()
+edge = Form(small, f"""
+[edge]
+user = "nobody"
+group = "nogroup"
+[[listen]]
+address = "{HERE}:{small}"
+[limits]
+connections = 2
+per_client = {{ rate = "6/h", burst = 6, key = "ip" }}
+[log]
+access = "{home}/dropped/access"
+format = "%h %m %U %>s"
+[[site]]
+[[site.route]]
+path_regex = "x"
+respond = ""
+""")
+if os.geteuid() == 0:
+    status = pathlib.Path(f"/proc/{edge.process.pid}/status").read_text()
+    ids = [line.split()[1:] for line in status.splitlines() if line.startswith(("Uid", "Gid"))]
+    report.equal(ids, [["65534"] * 4] * 2, "user, group")
+held = []
+for _ in range(2):
+    held.append(socket.create_connection((HERE, small), 10))
+    held[-1].sendall(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
+    report.check(held[-1].recv(999).startswith(b"HTTP/1.1 200"), "two are let in")
+with socket.create_connection((HERE, small), 10) as third:
+    try:
+        report.equal(third.recv(1), b"", "connections")
+    except ConnectionResetError:
+        report.check(True, "connections")
+for one in held:
+    one.close()
+
+
+def status_of(url):
+    try:
+        return ask(url).status
+    except OSError:
+        return None
+
+
+statuses = [status_of(f"http://{HERE}:{small}/x") for _ in range(12)]
+report.check(429 in statuses, lambda: f"limits.per_client: {statuses}")
+end(edge.process)
+
+# === TLS ===
+tls, only1, only2, asks, wants, clear2, plain80, proxied = free_ports(8)
+unix = home / "edge.sock"
+edge = Form(plain80, f"""
+[[listen]]
+address = "{HERE}:{plain80}"
+redirect = "https"
+[[listen]]
+address = "{HERE}:{tls}"
+tls = "usual"
+[[listen]]
+address = "{HERE}:{only1}"
+tls = "usual"
+protocols = ["h1"]
+[[listen]]
+address = "{HERE}:{only2}"
+tls = "new"
+protocols = ["h2"]
+[[listen]]
+address = "{HERE}:{asks}"
+tls = "asks"
+[[listen]]
+address = "{HERE}:{wants}"
+tls = "wants"
+[[listen]]
+address = "{HERE}:{clear2}"
+protocols = ["h1", "h2"]
+[[listen]]
+address = "{unix}"
+[[listen]]
+address = "{HERE}:{proxied}"
+proxy_protocol = true
+[trust]
+forwarded_from = ["{HERE}"]
+[tls.usual]
+certificate = "{home}/server.pem"
+key = "{home}/server.key"
+[tls.new]
+certificate = "{home}/server.pem"
+key = "{home}/server.key"
+min_version = "1.3"
+[tls.asks]
+certificate = "{home}/server.pem"
+key = "{home}/server.key"
+client_ca = "{home}/ca.pem"
+client = "request"
+[tls.wants]
+certificate = "{home}/server.pem"
+key = "{home}/server.key"
+client_ca = "{home}/ca.pem"
+client = "require"
+[[site]]
+[[site.route]]
+path = "/known"
+{behind}
+auth = {{ certificate = true }}
+[[site.route]]
+path = "/near"
+allow = ["192.0.2.7"]
+respond = "near"
+[[site.route]]
+respond = "here"
+""")
+answer = ask(f"http://{HERE}:{plain80}/a?b")
+report.equal((answer.status, answer.headers["location"]), (308, f"https://{HERE}/a?b"), "redirect of a listener")
+CA, VERSION = ["--cacert", f"{home}/ca.pem"], ["-w", " %{http_version}"]
+CLIENT = ["--cert", f"{home}/client.pem", "--key", f"{home}/client.key"]
+
+
+def fetched(where, *words):
+    return curl(*CA, *VERSION, *words, f"https://localhost:{where}/")
+
+
+report.equal(fetched(tls)[1], "here 2", "certificate, key, and h2 where a client offers it")
+report.equal(fetched(tls, "--http1.1")[1], "here 1.1", "h1 for whoever offers no more")
+report.equal(fetched(only1)[1], "here 1.1", 'protocols = ["h1"]')
+report.equal(fetched(only2)[1], "here 2", 'protocols = ["h2"]')
+report.check(fetched(only2, "--http1.1")[0] != 0, "nobody speaks h1 there")
+report.check(fetched(only2, "--tls-max", "1.2")[0] != 0 and fetched(tls, "--tls-max", "1.2")[1] == "here 2", "min_version")
+report.equal((fetched(asks)[1], fetched(asks, *CLIENT)[1]), ("here 2", "here 2"), "client request")
+report.check(fetched(wants)[0] != 0 and fetched(wants, *CLIENT)[1] == "here 2", "client require, client_ca")
+code, text = curl(*CA, *CLIENT, f"https://localhost:{asks}/known")
+report.check("x-selvedge-subject: " in text, lambda: f"auth.certificate knows the client: {text}")
+report.equal(curl(*CA, "-o", "/dev/null", "-w", "%{http_code}", f"https://localhost:{asks}/known")[1], "403", "and nobody else")
+report.equal(curl("--http2-prior-knowledge", *VERSION, f"http://{HERE}:{clear2}/")[1], "here 2", "h2 in the clear")
+report.equal(curl(*VERSION, f"http://{HERE}:{clear2}/")[1], "here 1.1", "and h1 beside it")
+report.equal(curl("--unix-socket", str(unix), "http://h/")[1], "here", "a socket in the file system")
+
+
+def behind_proxy(first):
+    with socket.create_connection((HERE, proxied), 10) as plain:
+        plain.sendall(first + b"GET /near HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        try:
+            return plain.recv(65536)[:12]
+        except ConnectionResetError:
+            return b""
+
+
+report.check(b"200" not in behind_proxy(b""), "whoever leaves it out is not let in")
+end(edge.process)
+
+# === sign-in ===
+front, provider_port = free_ports(2)
+issuer, site = f"http://{HERE}:{provider_port}", f"http://{HERE}:{front}"
+script = ROOT / "tests/conformance/oidc/provider.mjs"
+provider = subprocess.Popen(
+    ["node", str(script), str(ROOT / "target/node"), str(provider_port), f"{site}/back", f"{site}/bye"],
+    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+atexit.register(end, provider)
+provider.stdout.readline()
+(home / "secret").write_text("a secret between the two of us\n")
+(home / "cookie-keys").write_text("k" * 40)
+edge = Form(front, f"""
+[[listen]]
+address = "{HERE}:{front}"
+[oidc.staff]
+issuer = "{issuer}"
+client_id = "shop"
+client_secret_file = "{home}/secret"
+cookie_keys = "{home}/cookie-keys"
+scopes = ["openid", "email"]
+callback = "/back"
+logout = "/out"
+after_logout = "/bye"
+session_hours = 2
+claims = ["email"]
+[[site]]
+[[site.route]]
+path = "/secret/*"
+{behind}
+auth = {{ oidc = "staff" }}
+identity_headers = {{ x-mail = "email" }}
+[[site.route]]
+path = "/bye"
+respond = "bye"
+""")
+browser = Browser()
+answer = browser.ask(f"{site}/secret/a")
+report.equal(answer.status, 302, "oidc: a stranger is sent to the provider")
+report.check("client_id=shop" in answer.headers["location"] and "email" in answer.headers["location"], "client_id, scopes")
+form = [("content-type", "application/x-www-form-urlencoded")]
+for _ in range(14):
+    if answer.status in (302, 303):
+        answer = browser.follow(answer)
+    elif answer.url.startswith(issuer):
+        prompt = "login" if b'name="login"' in answer.body else "consent"
+        answer = browser.ask(answer.url, "POST", form, f"prompt={prompt}&login=ann&password=x".encode())
+    else:
+        break
+report.check(b"x-mail: ann@example.com" in answer.body, lambda: f"callback, claims, identity_headers: {answer.status} {answer.url} {answer.body[:300]}")
+cookie = next((line for line in browser.jar(site)), "")
+answer = browser.ask(f"{site}/out")
+report.check(answer.status in (302, 303) and issuer in answer.headers["location"] and "bye" in answer.headers["location"],
+             lambda: f"logout, after_logout: {answer.status} {answer.headers['location']}")
+report.equal(browser.ask(f"{site}/secret/a").status, 302, "and who has left is a stranger")
+end(edge.process)
+
+# === every key of the form is in one of these files, or in those of another test that is named here ===
+ELSEWHERE = {
+    "edge.gateway": "edge_mesh.py", "site.route.service": "edge_mesh.py",
+    "site.route.workflow": "edge_workflow.py", "site.route.workflow.machine": "edge_workflow.py",
+    "site.route.workflow.wait": "edge_workflow.py", "site.route.workflow.else": "edge_workflow.py",
+    "site.route.workflow.resume": "edge_workflow.py", "site.route.workflow.headers": "edge_workflow.py",
+    **{f"tls.*.acme{key}": "edge_certificates.py" for key in
+       ("", ".directory", ".store", ".contact", ".names", ".challenge", ".profile", ".ca_file")},
+    # A provider and an issuer behind TLS with authorities of their own: the fetcher's own tests.
+    "oidc.*.ca_file": "edge_sign_in.py", "jwt.*.ca_file": "edge_sign_in.py",
+}
+
+
+def keys_of_schema(schema, path=""):
+    for name, inner in schema.get("properties", {}).items():
+        yield (at := f"{path}.{name}" if path else name)
+        yield from keys_of_schema(inner, at)
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from keys_of_schema(schema["additionalProperties"], f"{path}.*")
+    for inner in [schema.get("items"), *schema.get("anyOf", []), *schema.get("oneOf", [])]:
+        if isinstance(inner, dict):
+            yield from keys_of_schema(inner, path)
+
+
+def keys_of_file(value, path=""):
+    if isinstance(value, list):
+        for item in value:
+            yield from keys_of_file(item, path)
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            for at in {f"{path}.{name}" if path else name, f"{path}.*"}:
+                yield at
+                yield from keys_of_file(inner, at)
+
+
+schema = json.loads(subprocess.run([BINARY, "edge", "schema"], capture_output=True, check=True).stdout)
+known = set(keys_of_schema(schema))
+used = {key for document in written for key in keys_of_file(document)}
+missing = {key for key in known - used if key not in ELSEWHERE}
+report.check(len(known) > 90, f"the schema has {len(known)} keys")
+report.equal(sorted(missing), [], "keys that no test serves")
+report.end()
