@@ -1,8 +1,9 @@
 //! The command line: which commands there are, and which of them was asked for.
 
+use std::ffi::OsString;
 use std::path::Path;
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Args as _, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::appmesh;
 use crate::command::{
@@ -65,12 +66,26 @@ pub(crate) fn definition() -> clap::Command {
     Cli::command().subcommand(appmesh::command())
 }
 
+/// As much of it as a command line that begins with `first` needs. A server that is to be there at once, and small, does not
+/// put together what a hundred other commands take.
+fn definition_for(first: Option<&OsString>) -> clap::Command {
+    let only = |command: clap::Command| {
+        clap::Command::new("selvedge").version(env!("CARGO_PKG_VERSION")).subcommand(command)
+    };
+    match first.and_then(|word| word.to_str()) {
+        Some("edge") => only(edge::Args::augment_args(clap::Command::new("edge"))),
+        Some("proxy") => only(proxy::Args::augment_args(clap::Command::new("proxy"))),
+        _ => definition(),
+    }
+}
+
 /// Reads the command line and does what it says.
 ///
 /// # Errors
 /// [`Failure`], which knows the exit code.
 pub(crate) fn run() -> Result<(), Failure> {
-    let matches = definition().get_matches_from(words());
+    let words = words();
+    let matches = definition_for(words.get(1)).get_matches_from(words);
     if let Some(("appmesh", matches)) = matches.subcommand() {
         return block_on(appmesh::run(matches));
     }
@@ -78,7 +93,7 @@ pub(crate) fn run() -> Result<(), Failure> {
 }
 
 /// The words of the command line. Started under the name lighttpd, we are `selvedge edge`.
-fn words() -> Vec<std::ffi::OsString> {
+fn words() -> Vec<OsString> {
     let mut words: Vec<_> = std::env::args_os().collect();
     let is_lighttpd =
         words.first().is_some_and(|name| Path::new(name).file_name() == Some("lighttpd".as_ref()));

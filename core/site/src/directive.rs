@@ -649,6 +649,8 @@ directives! {
         acme: Option<Arc<guard::Acme>> = None, "mesh.acme" Server guard::acme;
         /// Megabytes of answers that are remembered.
         cache_mbytes: u32 = 64, "mesh.cache-mbytes" Server int;
+        /// Connections that one client may hold at a time; 0 has no bound.
+        connections_per_client: u32 = 0, "mesh.connections-per-client" Server int;
     }
 
     /// What only `edge.toml` can say.
@@ -687,8 +689,12 @@ directives! {
         redirect_https: bool = false, "mesh.redirect-https" Connection boolean;
         /// Milliseconds for a request's whole head.
         header_timeout_ms: u64 = 10_000;
+        /// Seconds for a request's whole body, however fast it comes; 0 has no bound.
+        body_timeout: u16 = 0, "mesh.body-timeout" Connection short;
         /// Bytes a second of one connection; 0 has no bound.
         bandwidth: u64 = 0;
+        /// KiB a second of all connections of one client together; 0 has no bound.
+        client_kbytes_per_second: u32 = 0, "mesh.client-kbytes-per-second" Connection int;
         /// Whether security headers are sent, HSTS among them.
         security_headers: bool = false, "mesh.security-headers" Connection boolean;
     }

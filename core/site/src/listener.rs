@@ -18,6 +18,8 @@ pub struct Listener {
     pub socket: Socket,
     /// TLS on this socket, when its engine is on. What depends on the server name comes from resolving with it.
     pub ssl: Ssl,
+    /// Whether connections of trusted peers begin with the PROXY protocol.
+    pub proxy_protocol: bool,
     /// The block that opened it; `None` for the global port.
     pub condition: Option<ConditionId>,
     /// Whether HTTP/1 is spoken.

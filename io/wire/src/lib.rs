@@ -15,6 +15,7 @@ pub mod handover;
 pub mod io;
 pub mod listen;
 pub mod original_dst;
+pub mod parking;
 mod pipe;
 pub mod proxy_protocol;
 pub mod relay;

@@ -22,6 +22,7 @@ use selvedge_wire::deadline::Deadline;
 use tokio::sync::watch;
 
 use crate::answer::gateway;
+use crate::pace::Pacer;
 use crate::request::{Body, Exchange, Flow, Peer, Response};
 use crate::worker::Shared;
 
@@ -258,6 +259,8 @@ fn renew(x: &Exchange<'_>, fetch: Fetch, stored: &Arc<Stored>) {
         local: x.peer.local,
         socket: Arc::clone(&x.peer.socket),
         tls: x.peer.tls.clone(),
+        guest: None,
+        pacer: Pacer::default(),
     };
     let mut head = x.head.clone();
     head.set_method("GET");

@@ -6,13 +6,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use selvedge_site::RequestFacts;
 use selvedge_wire::deadline::Deadline;
 use selvedge_wire::detect::{self, Protocol};
 use selvedge_wire::io::Io;
+use selvedge_wire::proxy_protocol::{self, Parsed};
 use selvedge_wire::tls::{self, hello};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use crate::pace::Pacer;
 use crate::request::Peer;
 use crate::worker::Worker;
 use crate::{http1, http2};
@@ -29,15 +32,32 @@ const LINGER_BYTES_MAX: u64 = 256 * 1024;
 pub(crate) struct Door {
     pub(crate) token: Arc<str>,
     pub(crate) tls: bool,
+    /// Connections begin with the PROXY protocol.
+    pub(crate) proxied: bool,
 }
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve(worker: Rc<Worker>, door: Rc<Door>, stream: TcpStream, remote: SocketAddr) {
     let place = worker.place();
+    let _counted = Counted::new(&worker);
     let mut io = Io::new(stream, worker.buffers.clone());
     // A socket in the file system has no address.
     let local = io.local_addr().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
-    let mut peer = Peer { remote, local, socket: Arc::clone(&door.token), tls: None };
+    let (pacer, socket) = (Pacer::default(), Arc::clone(&door.token));
+    let mut peer = Peer { remote, local, socket, tls: None, guest: None, pacer };
+    if door.proxied && !introduced(&worker, &mut peer, &mut io).await {
+        return worker.shared.stats.refused.add(1);
+    }
+    // A socket in the file system has no client to be counted by.
+    let most = match peer.remote.port() {
+        0 => 0,
+        _ => worker.site().program.base().directives.mesh.connections_per_client,
+    };
+    peer.guest = worker.shared.clients.enter(peer.remote.ip(), most);
+    if peer.guest.is_none() {
+        tracing::debug!(client = %peer.remote, "a client holds as many connections as it may");
+        return worker.shared.stats.turned_away.add(1);
+    }
     if door.tls {
         worker.shared.stats.handshakes.add(1);
         match timeout(HANDSHAKE_TIMEOUT, Box::pin(handshake(&worker, &door, &mut io))).await {
@@ -76,6 +96,46 @@ fn spoken(worker: &Worker, door: &Door) -> (bool, bool) {
         || (true, !door.tls && global.feature_flags.bool("server.h2c", false)),
         |listener| (listener.http1, listener.http2),
     )
+}
+
+/// Hears from a load balancer whose connection it passes on; whether it goes on. Only those who are trusted to say so are
+/// listened to: from anybody else the same words are a request that is none.
+async fn introduced(worker: &Worker, peer: &mut Peer, io: &mut Io) -> bool {
+    let site = worker.site();
+    let remote = peer.remote.ip().to_canonical();
+    let facts = RequestFacts { socket: Some(&peer.socket), remote: Some(remote), ..RequestFacts::default() };
+    let Ok(resolved) = worker.resolve(&site, &facts) else { return false };
+    if !resolved.directives.extforward.forwarder.trusts(remote) {
+        return true;
+    }
+    let patience = Duration::from_millis(resolved.directives.edge.header_timeout_ms);
+    match timeout(patience, proxy_protocol::read(io)).await {
+        Ok(Ok(Some(Parsed::Word { ends, len, .. }))) => {
+            io.consume(len);
+            if let Some(ends) = ends {
+                (peer.remote, peer.local) = (ends.source, ends.destination);
+            }
+            true
+        }
+        // Whoever does not say who it is may be anybody.
+        _ => false,
+    }
+}
+
+/// Counts a connection for as long as it is open.
+struct Counted(Rc<Worker>);
+
+impl Counted {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.shared.stats.connections.add(1);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.shared.stats.connections.sub(1);
+    }
 }
 
 async fn handshake(worker: &Worker, door: &Door, io: &mut Io) -> Option<()> {

@@ -11,11 +11,12 @@ use selvedge_wire::channel::Channel;
 use selvedge_wire::deadline::Deadline;
 use selvedge_wire::h1::{Http1, ReadError};
 use selvedge_wire::io::Io;
+use selvedge_wire::parking::Place;
 use tokio::time::Instant;
 
 use crate::connection::linger;
 use crate::request::{self, After, Exchange, Peer};
-use crate::worker::{Place, Worker};
+use crate::worker::Worker;
 
 /// A request's head comes whole within this, however often a byte of it comes.
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);

@@ -16,11 +16,12 @@ use selvedge_wire::channel::Channel;
 use selvedge_wire::deadline::Deadline;
 use selvedge_wire::h2::{self, Http2Stream, Watch};
 use selvedge_wire::io::Io;
+use selvedge_wire::parking::Place;
 use tokio::time::Instant;
 
 use crate::connection::linger;
 use crate::request::{self, After, Exchange, Peer};
-use crate::worker::{Place, Worker};
+use crate::worker::Worker;
 
 /// A stream that its client resets within this time, before there was an answer, was premature.
 const PREMATURE: Duration = Duration::from_secs(1);

@@ -28,6 +28,7 @@ use tokio::task::LocalSet;
 
 use crate::acme::{self, Acme, AcmeError};
 use crate::cache::Cache;
+use crate::clients::Clients;
 use crate::connection::{self, Door};
 use crate::rate::Rates;
 use crate::record::log::Logs;
@@ -138,13 +139,16 @@ async fn serve(
     }
     let cache_bytes = program.base().directives.mesh.cache_mbytes as usize * 1024 * 1024;
     let mut secret = [0; 32];
-    aws_lc_rs::rand::fill(&mut secret).map_err(|_| io::Error::other("no entropy"))?;
+    // From the kernel: the cryptographic library would first gather randomness of its own, for tens of milliseconds.
+    rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty()).map_err(io::Error::from)?;
+    let seed = u64::from_le_bytes(secret[..8].try_into().unwrap_or_default());
     let shared = Arc::new(Shared {
         site: ArcSwap::from_pointee(Site::new(program, None).await?),
         stats: Stats::default(),
         began: Instant::now(),
         secret,
-        rates: Rates::new(u64::from_le_bytes(secret[..8].try_into().unwrap_or_default())),
+        rates: Rates::new(seed),
+        clients: Clients::new(seed),
         cache: Cache::new(cache_bytes),
         acme: ArcSwapOption::empty(),
         spool: spool(&global),
@@ -280,7 +284,12 @@ async fn one(shared: &Arc<Shared>) -> Result<(), Error> {
     let worker = Worker::new(Arc::clone(shared), 0);
     shared.draining.store(true, Ordering::Relaxed);
     LocalSet::new()
-        .run_until(connection::serve(worker, Rc::new(Door { token, tls: false }), stream, remote))
+        .run_until(connection::serve(
+            worker,
+            Rc::new(Door { token, tls: false, proxied: false }),
+            stream,
+            remote,
+        ))
         .await;
     Ok(())
 }
@@ -317,7 +326,11 @@ async fn worker_loop(worker: Rc<Worker>, mut orders: watch::Receiver<Orders>) {
             if !accepting.iter().any(|(known, _)| Arc::ptr_eq(known, open)) {
                 match open.socket.of_worker(worker.index) {
                     Ok(socket) => {
-                        let door = Rc::new(Door { token: Arc::clone(&open.token), tls: open.tls });
+                        let door = Rc::new(Door {
+                            token: Arc::clone(&open.token),
+                            tls: open.tls,
+                            proxied: open.proxied,
+                        });
                         let task = tokio::task::spawn_local(accept(Rc::clone(&worker), door, socket));
                         accepting.push((Arc::clone(open), task));
                     }

@@ -2,7 +2,8 @@
 
 mod certificates;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use selvedge_http::target::{DotSegments, Options, Slash};
 use selvedge_site::Program;
@@ -10,6 +11,7 @@ use selvedge_site::directive::{Host, ParseOptions};
 
 use crate::answer::hosts::Hosts;
 use crate::answer::programs::Programs;
+use crate::pace::Pacer;
 use crate::stats::RouteStats;
 use crate::who::{GuardInvalid, Guards};
 pub(crate) use certificates::{Certificates, TlsError};
@@ -27,6 +29,8 @@ pub(crate) struct Site {
     /// Providers and issuers by whom callers are recognised.
     pub(crate) guards: Guards,
     pub(crate) routes: RouteStats,
+    /// What everything under one `server.kbytes-per-second` shares, by its number.
+    paces: Mutex<HashMap<u32, Arc<Pacer>>>,
 }
 
 /// Why a configuration cannot be put in force.
@@ -52,16 +56,13 @@ impl Site {
         let programs = Programs::start(&backends, before.map(|site| &site.programs)).await;
         let routes = RouteStats::new(&program, before.map(|site| &site.routes));
         let target = target_options(&program.global().http_parseopts);
-        Ok(Self {
-            program,
-            hosts: Hosts::new(most),
-            backends,
-            programs,
-            certificates,
-            target,
-            guards,
-            routes,
-        })
+        let (hosts, paces) = (Hosts::new(most), Mutex::default());
+        Ok(Self { program, hosts, backends, programs, certificates, target, guards, routes, paces })
+    }
+
+    /// What shares a rate. Numbers come from the configuration: there are no more than directives.
+    pub(crate) fn pacer(&self, id: u32) -> Arc<Pacer> {
+        Arc::clone(self.paces.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default())
     }
 
     /// The longest head of a request.

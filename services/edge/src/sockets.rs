@@ -31,6 +31,8 @@ pub(crate) enum Socket {
 pub(crate) struct Open {
     pub(crate) token: Arc<str>,
     pub(crate) tls: bool,
+    /// Trusted peers begin with the PROXY protocol.
+    pub(crate) proxied: bool,
     pub(crate) socket: Socket,
 }
 
@@ -56,7 +58,9 @@ pub(crate) fn open(program: &Program, workers: usize, before: &Listening) -> Res
         return Ok(listening);
     }
     for listener in &program.listeners {
-        if let Some(known) = before.get(&listener.token).filter(|known| known.tls == listener.ssl.engine) {
+        let (tls, proxied) = (listener.ssl.engine, listener.proxy_protocol);
+        let same = |known: &&Arc<Open>| known.tls == tls && known.proxied == proxied;
+        if let Some(known) = before.get(&listener.token).filter(same) {
             listening.insert(Arc::clone(&listener.token), Arc::clone(known));
             continue;
         }
@@ -66,7 +70,7 @@ pub(crate) fn open(program: &Program, workers: usize, before: &Listening) -> Res
             None => bind(listener, workers),
         };
         let socket = socket.map_err(|source| ListenError { address: listener.token.to_string(), source })?;
-        let open = Open { token: Arc::clone(&listener.token), tls: listener.ssl.engine, socket };
+        let open = Open { token: Arc::clone(&listener.token), tls, proxied, socket };
         listening.insert(Arc::clone(&listener.token), Arc::new(open));
     }
     Ok(listening)
@@ -83,6 +87,8 @@ fn inherited(handed_in: &mut listenfd::ListenFd, index: usize, program: &Program
         });
         return Some(Open {
             token: known.map_or_else(|| address.to_string().into(), |listener| Arc::clone(&listener.token)),
+            proxied: known
+                .map_or(program.base().directives.extforward.hap_proxy, |listener| listener.proxy_protocol),
             tls: known.is_some_and(|listener| listener.ssl.engine),
             socket: Socket::Tcp(vec![socket]),
         });
@@ -90,7 +96,8 @@ fn inherited(handed_in: &mut listenfd::ListenFd, index: usize, program: &Program
     let socket = handed_in.take_unix_listener(index).ok().flatten()?;
     socket.set_nonblocking(true).ok()?;
     let path = socket.local_addr().ok()?.as_pathname()?.to_string_lossy().into_owned();
-    Some(Open { token: path.into(), tls: false, socket: Socket::Unix(socket) })
+    let proxied = program.base().directives.extforward.hap_proxy;
+    Some(Open { token: path.into(), tls: false, proxied, socket: Socket::Unix(socket) })
 }
 
 fn bind(listener: &Listener, workers: usize) -> io::Result<Socket> {

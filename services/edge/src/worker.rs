@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -15,11 +14,13 @@ use selvedge_http::head::RequestHead;
 use selvedge_site::directive::{BackendId, Named, Text};
 use selvedge_site::{PatternExhausted, RequestFacts, Resolved, Resolver};
 use selvedge_wire::buffer::Buffers;
+use selvedge_wire::parking::{Parking, Place};
 use selvedge_wire::stream::{Address, Stream};
 
 use crate::acme::Acme;
 use crate::answer::file::MediaTypes;
 use crate::cache::Cache;
+use crate::clients::Clients;
 use crate::rate::Rates;
 use crate::record::log::Logs;
 use crate::site::Site;
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     /// What makes nonces ours.
     pub(crate) secret: [u8; 32],
     pub(crate) rates: Rates,
+    /// Who is connected.
+    pub(crate) clients: Arc<Clients>,
     /// Answers that are remembered.
     pub(crate) cache: Cache,
     /// What answers an authority for certificates.
@@ -71,7 +74,6 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) index: usize,
     pub(crate) buffers: Buffers,
-    pub(crate) pace: Pace,
     date: Cell<(u64, [u8; DATE_BYTES])>,
     resolver: RefCell<Option<Resolver>>,
     media_types: RefCell<Vec<MediaTypes>>,
@@ -79,7 +81,7 @@ pub(crate) struct Worker {
     addresses: RefCell<HashMap<(BackendId, u16), Address>>,
     turn: Cell<u32>,
     machines: RefCell<HashMap<String, String>>,
-    parked: RefCell<slab::Slab<Option<Waker>>>,
+    parking: Parking,
     #[expect(clippy::vec_box, reason = "what is lent is the box")]
     heads: RefCell<Vec<Box<RequestHead>>>,
 }
@@ -90,7 +92,6 @@ impl Worker {
             shared,
             index,
             buffers: Buffers::default(),
-            pace: Pace,
             date: Cell::new((0, date::imf_fixdate(0))),
             resolver: RefCell::default(),
             media_types: RefCell::default(),
@@ -98,7 +99,7 @@ impl Worker {
             addresses: RefCell::default(),
             turn: Cell::default(),
             machines: RefCell::default(),
-            parked: RefCell::default(),
+            parking: Parking::default(),
             heads: RefCell::default(),
         })
     }
@@ -237,57 +238,16 @@ impl Worker {
 
     /// Wakes every connection to look at what has changed.
     pub(crate) fn wake_all(&self) {
-        let wakers: Vec<Waker> =
-            self.parked.borrow_mut().iter_mut().filter_map(|(_, waker)| waker.take()).collect();
-        wakers.into_iter().for_each(Waker::wake);
+        self.parking.wake_all();
     }
 
     /// Open connections of this worker.
     pub(crate) fn connections(&self) -> usize {
-        self.parked.borrow().len()
+        self.parking.len()
     }
 
     /// A connection's place among those that are woken.
-    pub(crate) fn place(self: &Rc<Self>) -> Place {
-        self.shared.stats.connections.add(1);
-        Place { key: self.parked.borrow_mut().insert(None), worker: Rc::clone(self) }
-    }
-}
-
-/// A connection's place among those that [`Worker::wake_all`] wakes; dropped with it.
-pub(crate) struct Place {
-    key: usize,
-    worker: Rc<Worker>,
-}
-
-impl Place {
-    /// Asks to be woken.
-    pub(crate) fn park(&self, cx: &Context<'_>) {
-        if let Some(slot) = self.worker.parked.borrow_mut().get_mut(self.key) {
-            match slot {
-                Some(waker) if waker.will_wake(cx.waker()) => {}
-                _ => *slot = Some(cx.waker().clone()),
-            }
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.worker.shared.stats.connections.sub(1);
-        self.worker.parked.borrow_mut().try_remove(self.key);
-    }
-}
-
-/// How much is sent between two looks at the clock.
-#[derive(Debug)]
-pub(crate) struct Pace;
-
-impl Pace {
-    /// Bytes that may be sent at once under a rate: a tenth of a second's, within reason.
-    pub(crate) fn step(&self, rate: Option<u64>) -> usize {
-        rate.map_or(usize::MAX, |rate| {
-            usize::try_from(rate / 10).unwrap_or(usize::MAX).clamp(1024, 256 * 1024)
-        })
+    pub(crate) fn place(&self) -> Place {
+        self.parking.place()
     }
 }

@@ -183,6 +183,7 @@ impl Compiler<'_> {
             ("read_timeout", &mut base.server.max_read_idle),
             ("write_timeout", &mut base.server.max_write_idle),
             ("keep_alive", &mut base.server.max_keep_alive_idle),
+            ("body_timeout", &mut base.edge.body_timeout),
         ] {
             if let Some(seconds) = limits.get(key).and_then(|node| self.seconds(key, node)) {
                 *target = seconds;
@@ -191,6 +192,16 @@ impl Compiler<'_> {
         let connections = limits.get("connections").and_then(Node::integer);
         if let Some(connections) = connections.and_then(|number| u16::try_from(number).ok()) {
             base.global.max_connections = connections;
+        }
+        let of_client = limits.get("connections_per_client").and_then(Node::integer);
+        if let Some(connections) = of_client.and_then(|number| u32::try_from(number).ok()) {
+            base.mesh.connections_per_client = connections;
+        }
+        if let Some(node) = limits.get("bandwidth_per_client") {
+            let kibibytes =
+                node.text().and_then(|text| unit::bandwidth(text)).map(|bytes| bytes.div_ceil(1024));
+            base.edge.client_kbytes_per_second =
+                kibibytes.map_or(0, |kibibytes| u32::try_from(kibibytes).unwrap_or(u32::MAX));
         }
         if let Some(node) = limits.get("headers") {
             match node.text().and_then(|text| unit::bytes(text)) {

@@ -84,7 +84,10 @@ const LIMITS: &[Field] = &[
     key("keep_alive", "Between two requests of a connection", Shape::Duration),
     key("headers", "Of a request's head", Shape::Size),
     key("body", "Of a request's body", Shape::Size),
+    key("body_timeout", "For a request's whole body", Shape::Duration),
     key("connections", "At a time", Shape::Number(1, 65_535)),
+    key("connections_per_client", "At a time, of each client", Shape::Number(1, 65_535)),
+    key("bandwidth_per_client", "Of all connections of a client together", Shape::Bandwidth),
     key("per_client", "Requests of each client", Shape::Table(PER_CLIENT)),
 ];
 

@@ -462,9 +462,18 @@ impl Compiler<'_> {
             let token: Arc<str> = address.to_string().into();
             *text = Arc::clone(&token);
             if !*not && !listeners.iter().any(|listener| listener.address == address) {
-                let Directives { socket, ssl, .. } = directives;
-                let http2 = speaks_http2(base, ssl.engine);
-                listeners.push(Listener { address, token, socket, ssl, condition: id, http1: true, http2 });
+                let Directives { socket, ssl, extforward, .. } = directives;
+                let (proxy_protocol, http2) = (extforward.hap_proxy, speaks_http2(base, ssl.engine));
+                listeners.push(Listener {
+                    address,
+                    token,
+                    socket,
+                    ssl,
+                    proxy_protocol,
+                    condition: id,
+                    http1: true,
+                    http2,
+                });
             }
         }
         let bind = base.global.bind.as_deref().unwrap_or("");
@@ -480,6 +489,7 @@ impl Compiler<'_> {
                 address,
                 socket: base.socket.clone(),
                 ssl: base.ssl.clone(),
+                proxy_protocol: base.extforward.hap_proxy,
                 condition: None,
                 http1: true,
                 http2: speaks_http2(base, base.ssl.engine),

@@ -56,8 +56,12 @@ pub(crate) async fn gather(x: &mut Exchange<'_>) -> Result<(), Response> {
         }
         let idle = Duration::from_secs(u64::from(x.conf.server.max_read_idle.max(1)));
         let mut window = Window::begin();
+        let until = match x.conf.edge.body_timeout {
+            0 => None,
+            seconds => Some(Instant::now() + Duration::from_secs(u64::from(seconds))),
+        };
         loop {
-            match next(x, idle, &mut window).await? {
+            match next(x, idle, until, &mut window).await? {
                 Content::End => break,
                 Content::Bytes => {}
             }
@@ -114,7 +118,16 @@ impl Window {
     }
 }
 
-async fn next(x: &mut Exchange<'_>, idle: Duration, window: &mut Window) -> Result<Content, Response> {
+async fn next(
+    x: &mut Exchange<'_>,
+    idle: Duration,
+    until: Option<Instant>,
+    window: &mut Window,
+) -> Result<Content, Response> {
+    // However steadily it comes: the whole body has its time.
+    if until.is_some_and(|until| Instant::now() >= until) {
+        return Err(Response::status(408).closing());
+    }
     let (channel, deadline) = (&mut *x.channel, &mut *x.deadline);
     let mut armed = false;
     let read = poll_fn(|cx| {
@@ -130,7 +143,8 @@ async fn next(x: &mut Exchange<'_>, idle: Duration, window: &mut Window) -> Resu
                 if !armed {
                     armed = true;
                     let now = Instant::now();
-                    deadline.set(Some((now + idle).min(window.began + RATE_WINDOW).max(now)));
+                    let first = (now + idle).min(window.began + RATE_WINDOW).max(now);
+                    deadline.set(Some(until.map_or(first, |until| first.min(until))));
                 }
                 deadline.poll(cx).map(|()| None)
             }

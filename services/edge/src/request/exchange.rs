@@ -20,6 +20,8 @@ use tokio::time::Instant;
 
 use super::response::Response;
 use super::{Flow, body};
+use crate::clients::Guest;
+use crate::pace::Pacer;
 use crate::site::Site;
 use crate::worker::Worker;
 
@@ -44,6 +46,10 @@ pub(crate) struct Peer {
     /// The listener, as conditions know it.
     pub(crate) socket: Arc<str>,
     pub(crate) tls: Option<Rc<tls::Facts>>,
+    /// The client's place among its own connections; requests of our own have none.
+    pub(crate) guest: Option<Guest>,
+    /// How fast this connection is answered.
+    pub(crate) pacer: Pacer,
 }
 
 /// Who has shown that they are somebody.

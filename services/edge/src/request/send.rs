@@ -17,6 +17,7 @@ use super::After;
 use super::exchange::Exchange;
 use super::response::{Body, FileBody, Piece, Response, Source};
 use crate::answer::tunnel;
+use crate::pace;
 
 /// A client that takes nothing for so long is gone, unless `server.max-write-idle` says less.
 pub(crate) const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
@@ -153,7 +154,7 @@ fn patience(x: &Exchange<'_>) -> Duration {
 async fn bytes_out(x: &mut Exchange<'_>, bytes: &[u8], last: bool) -> io::Result<()> {
     let mut at = 0;
     while at < bytes.len() {
-        let end = bytes.len().min(at + x.worker.pace.step(rate(x)));
+        let end = bytes.len().min(at + pace::step(rate(x)));
         let patience = patience(x);
         let (channel, deadline) = (&mut *x.channel, &mut *x.deadline);
         let part = &bytes[at..end];
@@ -171,7 +172,7 @@ async fn bytes_out(x: &mut Exchange<'_>, bytes: &[u8], last: bool) -> io::Result
         x.deadline.set(None);
         at += sent;
         x.sent += sent as u64;
-        slow_down(x).await;
+        slow_down(x, sent).await;
     }
     Ok(())
 }
@@ -226,7 +227,7 @@ async fn range_out(
     }
     let mut at = 0;
     while at < len {
-        let step = SENDFILE_STEP_BYTES.min(x.worker.pace.step(rate(x))).min((len - at) as usize);
+        let step = SENDFILE_STEP_BYTES.min(pace::step(rate(x))).min((len - at) as usize);
         let patience = patience(x);
         let (channel, deadline) = (&mut *x.channel, &mut *x.deadline);
         let sent = poll_fn(|cx| {
@@ -249,7 +250,7 @@ async fn range_out(
         }
         at += sent as u64;
         x.sent += sent as u64;
-        slow_down(x).await;
+        slow_down(x, sent).await;
         if at < len && rate(x).is_none() {
             tokio::task::yield_now().await;
         }
@@ -287,26 +288,47 @@ async fn stream_out(
     }
 }
 
-/// Bytes a second that this answer may take.
+/// Bytes a second that this answer may take, by the strictest bound.
 fn rate(x: &Exchange<'_>) -> Option<u64> {
-    let own = u64::from(x.conf.server.connection_kbytes_per_second) * 1024;
     let shared = x.conf.server.kbytes_per_second.map_or(0, |rate| u64::from(rate.kbytes_per_second) * 1024);
-    [own, shared, x.conf.edge.bandwidth].into_iter().filter(|rate| *rate > 0).min()
+    [connection_rate(x), shared, client_rate(x)].into_iter().filter(|rate| *rate > 0).min()
 }
 
-/// Waits until what was sent is not more than the rate allows.
-async fn slow_down(x: &mut Exchange<'_>) {
-    let Some(rate) = rate(x) else { return };
-    let due = Duration::from_secs_f64(x.sent as f64 / rate as f64);
-    let elapsed = x.begun.elapsed();
-    if due > elapsed {
-        // What is queued leaves before the wait.
-        let channel = &mut *x.channel;
-        let _ = poll_fn(|cx| {
-            let _ = channel.poll_flush(cx);
-            Poll::Ready(())
-        })
-        .await;
-        tokio::time::sleep(due - elapsed).await;
+fn connection_rate(x: &Exchange<'_>) -> u64 {
+    // `edge.toml` says both, the one in bytes more exactly.
+    match x.conf.edge.bandwidth {
+        0 => u64::from(x.conf.server.connection_kbytes_per_second) * 1024,
+        bytes => bytes,
     }
+}
+
+fn client_rate(x: &Exchange<'_>) -> u64 {
+    u64::from(x.conf.edge.client_kbytes_per_second) * 1024
+}
+
+/// Waits until what was sent is not more than the rates allow.
+async fn slow_down(x: &mut Exchange<'_>, bytes: usize) {
+    if rate(x).is_none() {
+        return;
+    }
+    let now = std::time::Instant::now();
+    let mut wait = x.peer.pacer.sent(bytes, connection_rate(x), now);
+    if let Some(guest) = &x.peer.guest {
+        wait = wait.max(guest.pacer().sent(bytes, client_rate(x), now));
+    }
+    if let Some(shared) = x.conf.server.kbytes_per_second {
+        let rate = u64::from(shared.kbytes_per_second) * 1024;
+        wait = wait.max(x.site.pacer(shared.id).sent(bytes, rate, now));
+    }
+    if wait.is_zero() {
+        return;
+    }
+    // What is queued leaves before the wait.
+    let channel = &mut *x.channel;
+    let _ = poll_fn(|cx| {
+        let _ = channel.poll_flush(cx);
+        Poll::Ready(())
+    })
+    .await;
+    tokio::time::sleep(wait).await;
 }

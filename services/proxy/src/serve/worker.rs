@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use selvedge_http::date::{self, DATE_BYTES};
@@ -13,6 +12,8 @@ use selvedge_upstream::Clusters;
 use selvedge_upstream::pool::Pools;
 use selvedge_wire::buffer::Buffers;
 use selvedge_wire::drain::{DrainState, Drains};
+use selvedge_wire::parking::Parking;
+pub(crate) use selvedge_wire::parking::Place;
 
 use crate::patience::{Patience, Places};
 
@@ -43,7 +44,7 @@ pub(crate) struct Worker {
         reason = "what is lent is the box: moving the heads themselves would copy them"
     )]
     heads: RefCell<Vec<Box<Heads>>>,
-    parked: RefCell<slab::Slab<Option<Waker>>>,
+    parking: Parking,
     connection_ids: Cell<u64>,
     handshakes: Cell<usize>,
     /// Copies of requests under way.
@@ -76,7 +77,7 @@ impl Worker {
             drain: Cell::default(),
             date: Cell::new((0, date::imf_fixdate(0))),
             heads: RefCell::default(),
-            parked: RefCell::default(),
+            parking: Parking::default(),
             // Ids of workers do not meet: each has 2^48 of them.
             connection_ids: Cell::new((index as u64) << 48),
             handshakes: Cell::new(0),
@@ -142,19 +143,17 @@ impl Worker {
 
     /// Wakes every connection.
     pub(crate) fn wake_all(&self) {
-        let wakers: Vec<Waker> =
-            self.parked.borrow_mut().iter_mut().filter_map(|(_, waker)| waker.take()).collect();
-        wakers.into_iter().for_each(Waker::wake);
+        self.parking.wake_all();
     }
 
     /// How many connections are open.
     pub(crate) fn connections(&self) -> usize {
-        self.parked.borrow().len()
+        self.parking.len()
     }
 
     /// A place among those who are woken when the state changes.
-    pub(crate) fn place(self: &Rc<Self>) -> Place {
-        Place { key: self.parked.borrow_mut().insert(None), worker: Rc::clone(self) }
+    pub(crate) fn place(&self) -> Place {
+        self.parking.place()
     }
 }
 
@@ -165,30 +164,5 @@ pub(crate) struct UnderWay(Rc<Worker>);
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.handshakes.set(self.0.handshakes.get().saturating_sub(1));
-    }
-}
-
-/// A connection's place among those that are woken by [`Worker::wake_all`].
-#[derive(Debug)]
-pub(crate) struct Place {
-    key: usize,
-    worker: Rc<Worker>,
-}
-
-impl Place {
-    /// Asks to be woken. Cheap when asked again by the same task.
-    pub(crate) fn park(&self, cx: &Context<'_>) {
-        if let Some(slot) = self.worker.parked.borrow_mut().get_mut(self.key) {
-            match slot {
-                Some(waker) if waker.will_wake(cx.waker()) => {}
-                _ => *slot = Some(cx.waker().clone()),
-            }
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.worker.parked.borrow_mut().try_remove(self.key);
     }
 }

@@ -60,6 +60,7 @@ impl Compiler<'_> {
                 address: listened,
                 socket: directives.socket.clone(),
                 ssl: directives.ssl.clone(),
+                proxy_protocol: directives.extforward.hap_proxy,
                 condition: None,
                 http1,
                 http2,
