@@ -3,9 +3,11 @@
 mod approve;
 mod audit;
 mod connection;
+mod dead_letters;
 mod execution;
 mod failures;
 mod picture;
+mod redrive;
 mod test;
 mod validate;
 mod watch;
@@ -23,7 +25,7 @@ use crate::exit::Failure;
 /// Bytes of a file with a definition or an input.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Workflows: run, watch, history, list, redrive, stop, validate, test, tasks, approve, connection, audit
+/// Workflows: run, watch, history, list, redrive, dead-letters, stop, validate, test, tasks, approve, connection, audit
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   selvedge states validate order.asl.json               every error at its place in the file; needs no server
@@ -33,7 +35,9 @@ const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
   selvedge states list order --status FAILED
   selvedge states failures order                        what failed, by error and state
   selvedge states redrive order:nightly-7               on from the state that failed
-  selvedge states redrive order --failed --rate 5       every failed one, five a second
+  selvedge states redrive order:nightly-7 --from Bill --input '{\"total\": 5}'
+  selvedge states redrive order --failed --error Bank.Down --rate 5   those that failed so, five a second
+  selvedge states dead-letters                          what failed for good or could not be delivered
   selvedge states tasks                                 what waits for people
   selvedge states approve ID --as ada --group finance
 
@@ -59,7 +63,11 @@ enum StatesCommand {
     /// What failed, by error and state
     Failures(failures::FailuresArgs),
     /// Drive an execution on from the state that failed, or all failed ones of a machine
-    Redrive(execution::RedriveArgs),
+    Redrive(redrive::RedriveArgs),
+    /// Runs of redrives: how far they are; pause, resume or cancel one
+    Redrives(redrive::RedrivesArgs),
+    /// What failed for good or could not be delivered: list, look, replay, discard
+    DeadLetters(dead_letters::DeadLettersArgs),
     /// Stop an execution
     Stop(execution::StopArgs),
     /// Show what is wrong with a definition, at its place in the file
@@ -88,7 +96,9 @@ pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
         StatesCommand::History(args) => execution::history(args).await,
         StatesCommand::List(args) => execution::list(args).await,
         StatesCommand::Failures(args) => failures::failures(args).await,
-        StatesCommand::Redrive(args) => execution::redrive(args).await,
+        StatesCommand::Redrive(args) => redrive::redrive(args).await,
+        StatesCommand::Redrives(args) => redrive::redrives(args).await,
+        StatesCommand::DeadLetters(args) => dead_letters::dead_letters(args).await,
         StatesCommand::Stop(args) => execution::stop(args).await,
         StatesCommand::Validate(args) => validate::run(args),
         StatesCommand::Test(args) => test::run(args).await,
@@ -142,6 +152,11 @@ async fn execution_arn(client: &Client, name: &str) -> Result<String, Failure> {
 
 fn text<'v>(value: &'v Value, member: &str) -> &'v str {
     value[member].as_str().unwrap_or_default()
+}
+
+/// A stranger's text, without what would steer a terminal.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
 }
 
 /// A file's text; `-` is standard input.

@@ -282,6 +282,18 @@ impl Execution {
         self.failure.as_ref()
     }
 
+    /// The state that an execution which did not end well came to its end in, as deep as the failure was.
+    pub fn failed_state(&self) -> Option<&str> {
+        if matches!(self.status, Status::Running | Status::Succeeded) {
+            return None;
+        }
+        let of_failure =
+            |phase: &Phase| matches!(phase, Phase::Failed(failure) if self.failure.as_ref() == Some(failure));
+        let cause = self.branches.values().rev().find(|run| of_failure(&run.phase));
+        let own = || self.branches.values().find(|run| run.parent.is_none());
+        cause.or_else(own).map(|run| &*run.state)
+    }
+
     /// When it began, in milliseconds since 1970.
     pub fn started_ms(&self) -> i64 {
         self.started_ms

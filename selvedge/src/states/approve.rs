@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{client, given, text};
+use super::{client, given, plain, text};
 use crate::command::call::CallArgs;
 use crate::exit::Failure;
 
@@ -106,11 +106,6 @@ fn decisions(task: &Value) -> &[Value] {
 
 fn approvals(task: &Value) -> usize {
     decisions(task).iter().filter(|decision| text(decision, "decision") == "APPROVE").count()
-}
-
-/// A stranger's text, without what would steer a terminal.
-fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
 }
 
 fn shown(task: &Value) -> String {

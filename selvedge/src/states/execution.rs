@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::{call, client, execution_arn, given, machine_arn, read_file, text, watch};
 use crate::command::call::CallArgs;
 use crate::exit::Failure;
-use crate::output;
 
 /// How often an execution is looked at.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -70,20 +69,6 @@ pub(super) struct ListArgs {
     /// How many at the most
     #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1000))]
     max: u64,
-    #[command(flatten)]
-    call: CallArgs,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct RedriveArgs {
-    /// An execution (MACHINE:NAME or ARN), or a machine with --failed
-    what: String,
-    /// Every failed execution of the machine
-    #[arg(long)]
-    failed: bool,
-    /// How many a second
-    #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000), requires = "failed")]
-    rate: u64,
     #[command(flatten)]
     call: CallArgs,
 }
@@ -229,42 +214,6 @@ pub(super) async fn list(args: &ListArgs) -> Result<(), Failure> {
         }
         out
     })
-}
-
-pub(super) async fn redrive(args: &RedriveArgs) -> Result<(), Failure> {
-    let client = client(&args.call)?;
-    if !args.failed {
-        let arn = execution_arn(&client, &args.what).await?;
-        let found = call(&client, "RedriveExecution", &json!({ "executionArn": arn })).await?;
-        return args.call.print(found, "Redrive", |_| format!("{arn} goes on\n"));
-    }
-    let machine = machine_arn(&client, &args.what).await?;
-    let mut input = json!({ "stateMachineArn": machine, "statusFilter": "FAILED", "maxResults": 1000 });
-    let mut failed = Vec::new();
-    loop {
-        let page = call(&client, "ListExecutions", &input).await?;
-        failed.extend(page["executions"].as_array().cloned().unwrap_or_default());
-        match page["nextToken"].as_str() {
-            Some(token) => input["nextToken"] = token.into(),
-            None => break,
-        }
-    }
-    let mut pace = tokio::time::interval(Duration::from_millis(1000 / args.rate));
-    let (mut driven, mut refused) = (0, 0);
-    for execution in &failed {
-        pace.tick().await;
-        let arn = text(execution, "executionArn");
-        match call(&client, "RedriveExecution", &json!({ "executionArn": arn })).await {
-            Ok(_) => driven += 1,
-            Err(Failure::Refused(message)) => {
-                refused += 1;
-                output::emit(&format!("{arn}: {message}\n"))?;
-            }
-            Err(other) => return Err(other),
-        }
-    }
-    let document = json!({ "redriven": driven, "refused": refused });
-    args.call.print(document, "Redrive", |_| format!("{driven} go on, {refused} were refused\n"))
 }
 
 pub(super) async fn stop(args: &StopArgs) -> Result<(), Failure> {

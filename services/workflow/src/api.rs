@@ -12,7 +12,20 @@
 //! GET    audit/head                      {"seq": N, "hash": "…"}
 //! PUT    blobs                           keeps the body; {"$ref": …, "size": …, "type": …}
 //! GET    blobs/HASH                      the body
+//! POST   executions/ARN/redrive          {"from": STATE, "input": …}
+//! GET    executions/ARN/revisions        {"revisions": […]}: inputs that somebody wrote
+//! GET    dead-letters[?kind=…&machine=…&error=…&state=…&after=…&before=…&cursor=ID&limit=N]  {"deadLetters": […], "next": "ID"}
+//! GET    dead-letters/ID
+//! POST   dead-letters/ID/replay          {"from": STATE, "input": …}, both of executions only
+//! DELETE dead-letters/ID
+//! POST   redrives                        {"machine": …, "error": …, "state": …, "after": …, "before": …, "from": …, "input": …, "rate": N}
+//! GET    redrives, redrives/ID           {"redrives": […]}, how one stands
+//! POST   redrives/ID/pause, resume, cancel
 //! ```
+//!
+//! Times are milliseconds since 1970, or RFC 3339.
+
+mod steer;
 
 use std::sync::Arc;
 
@@ -26,7 +39,8 @@ use crate::tasks::blob::{self, BlobError};
 use crate::tasks::connection::{self, ConnectionError, Making};
 
 /// The first segments of the paths that are answered here.
-pub const PATHS: [&str; 4] = ["connections", "tasks", "audit", "blobs"];
+pub const PATHS: [&str; 7] =
+    ["connections", "tasks", "audit", "blobs", "executions", "dead-letters", "redrives"];
 /// Tasks of a page.
 pub const TASKS_PAGE_MAX: usize = 100;
 
@@ -77,6 +91,7 @@ pub fn handle(engine: &Arc<Engine>, request: &Request<'_>) -> Reply {
         ("GET", ["audit", "head"]) => head(engine),
         ("PUT" | "POST", ["blobs"]) => keep(engine, request),
         ("GET", ["blobs", hash]) => kept(engine, hash),
+        (_, ["executions" | "dead-letters" | "redrives", ..]) => steer::answer(engine, request, &segments),
         _ => Err(refuse(404, "NotFoundException", "there is nothing here; or not by this method")),
     };
     answered.unwrap_or_else(|refusal| refusal)

@@ -141,7 +141,8 @@ impl Verifier {
     }
 }
 
-fn hash(text: &str) -> String {
+/// SHA-256, in hexadecimal digits.
+pub(crate) fn hash(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -157,6 +158,23 @@ pub(crate) struct Act<'a> {
     pub(crate) actor: &'a str,
     pub(crate) subject: &'a str,
     pub(crate) details: Value,
+}
+
+/// What somebody does, for the entry that is written with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Deed {
+    pub(crate) kind: String,
+    pub(crate) actor: String,
+    pub(crate) subject: String,
+    pub(crate) details: Value,
+}
+
+impl Deed {
+    /// Appends its entry in the transaction of what it tells.
+    pub(crate) fn append(&self, tx: &mut dyn Transaction, at_ms: i64) -> Result<(), StoreError> {
+        let Self { kind, actor, subject, details } = self;
+        append(tx, &Act { at_ms, kind, actor, subject, details: details.clone() })
+    }
 }
 
 /// Appends an entry in the transaction of what it tells.

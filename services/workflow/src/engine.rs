@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use selvedge_asl::{At, Definition, Execution, Failure, Identity, Status, TaskId, TaskOutcome};
 use selvedge_store::{Error as StoreError, Store};
 
+use crate::audit::Deed;
 use crate::log::{Logs, Plan};
 use crate::map_run::Run;
 use crate::objects::{Nowhere, Objects};
@@ -147,6 +148,7 @@ impl Engine {
             own: Weak::clone(own),
         });
         engine.recover()?;
+        engine.take_up_runs()?;
         timer::start(&engine)?;
         retention::start(&engine);
         Ok(engine)
@@ -272,13 +274,40 @@ impl Engine {
             now_ms,
             entropy: &mut || self.surroundings.draw(),
         });
-        Ok(Express { execution, definition })
+        let plan = Plan::read(&start.revision.logging).filter(|_| self.logs.is_on());
+        Ok(Express { execution, definition, plan })
+    }
+
+    /// Logs what an express execution did.
+    pub(crate) fn log_express(&self, plan: &Plan, lines: &str) {
+        self.logs.append(plan, lines);
+    }
+
+    /// The task that an execution has under way in a state, if it has.
+    pub(crate) fn task_of(&self, key: &LiveKey, state: &str) -> Result<Option<TaskId>, StoreError> {
+        let found = self.step(key, |execution, _| {
+            execution
+                .pending_tasks()
+                .find(|(request, _)| &*request.state == state)
+                .map(|(request, _)| request.id)
+        })?;
+        Ok(found.flatten())
     }
 
     /// Hands an input to a live execution. None when it is not alive.
     pub(crate) fn step<T>(
         &self,
         key: &LiveKey,
+        input: impl FnOnce(&mut Execution, &mut At<'_>) -> T,
+    ) -> Result<Option<T>, StoreError> {
+        self.step_of(key, None, input)
+    }
+
+    /// The same, at somebody's word: the audit trail's entry is in the step's transaction.
+    fn step_of<T>(
+        &self,
+        key: &LiveKey,
+        deed: Option<Deed>,
         input: impl FnOnce(&mut Execution, &mut At<'_>) -> T,
     ) -> Result<Option<T>, StoreError> {
         let cell = loop {
@@ -302,7 +331,7 @@ impl Engine {
         if live.is_asleep {
             // It has gone to sleep since it was looked up.
             drop(live);
-            return self.step(key, input);
+            return self.step_of(key, deed, input);
         }
         if live.execution.status() != Status::Running {
             return Ok(None);
@@ -312,7 +341,7 @@ impl Engine {
         let mut draw = || self.surroundings.draw();
         let answer =
             input(&mut live.execution, &mut At { definition: &definition, now_ms, entropy: &mut draw });
-        match self.commit(&mut live) {
+        match self.commit(&mut live, deed) {
             Ok(commands) => {
                 self.settle(key, &mut live);
                 drop(live);
@@ -340,10 +369,11 @@ impl Engine {
         }
     }
 
-    /// Reads an execution that has ended back, and goes on with it if `f` says so.
+    /// Reads an execution that has ended back, and goes on with it if `f` says so; `deed` is written with it.
     pub(crate) fn take_up(
         &self,
         key: &LiveKey,
+        deed: Option<Deed>,
         f: impl FnOnce(&mut Execution, &mut ExecutionRecord, &Definition) -> bool,
     ) -> Result<bool, StoreError> {
         if self.live.contains(key) {
@@ -354,7 +384,7 @@ impl Engine {
         if !f(&mut live.execution, &mut live.record, &definition) {
             return Ok(false);
         }
-        match self.commit(&mut live) {
+        match self.commit(&mut live, deed) {
             Ok(commands) => self.keep(live, commands),
             Err((error @ StoreError::Uncertain(_), commands)) => {
                 self.live.insert_lost(key.clone());
@@ -384,9 +414,14 @@ impl Engine {
         Ok(self.read_live(&key)?.as_ref().and_then(of))
     }
 
-    /// Stops an execution.
-    pub(crate) fn stop(&self, key: &LiveKey, failure: Failure) -> Result<bool, StoreError> {
-        Ok(self.step(key, |execution, at| execution.handle_stop(failure, at))?.is_some())
+    /// Stops an execution; `deed` is written with it.
+    pub(crate) fn stop(
+        &self,
+        key: &LiveKey,
+        failure: Failure,
+        deed: Option<Deed>,
+    ) -> Result<bool, StoreError> {
+        Ok(self.step_of(key, deed, |execution, at| execution.handle_stop(failure, at))?.is_some())
     }
 
     /// Tells what became of a task. False when nobody waits for it any more.
@@ -439,4 +474,6 @@ impl Engine {
 pub(crate) struct Express {
     pub(crate) execution: Execution,
     pub(crate) definition: Arc<Definition>,
+    /// What it logs.
+    pub(crate) plan: Option<Arc<Plan>>,
 }

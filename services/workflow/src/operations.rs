@@ -2,7 +2,7 @@
 
 mod activity;
 mod alias;
-mod execution;
+pub(crate) mod execution;
 pub(crate) mod failure;
 mod history;
 mod list;
@@ -25,10 +25,12 @@ use selvedge_aws::error::UNKNOWN_OPERATION;
 use selvedge_aws::operations::stepfunctions::{STATE_MACHINE_TYPE_NOT_SUPPORTED, VALIDATION_EXCEPTION};
 use selvedge_aws::{ApiError, Call};
 use selvedge_model::{Strictness, Value};
-use selvedge_store::Error as StoreError;
+use selvedge_store::{Error as StoreError, Transaction};
+use sha2::{Digest as _, Sha256};
 
 use crate::Engine;
 use crate::arn::{Arn, Resource};
+use crate::audit::Deed;
 use failure::Failed;
 pub(crate) use sync::BEHIND_MAX;
 
@@ -78,38 +80,8 @@ pub fn perform(engine: &Arc<Engine>, context: &Context, call: &Call) -> Performe
     match call.operation.name {
         "GetActivityTask" => activity::take(&scope),
         "StartSyncExecution" => sync::start(&scope),
-        _ => Performed::Now(audited(&scope).map_err(Refused::from)),
+        _ => Performed::Now(dispatch(&scope).map_err(Refused::from)),
     }
-}
-
-/// What changes machines, or an execution against its own course, is in the audit trail.
-fn audited(scope: &Scope<'_>) -> Result<Value, Failed> {
-    let output = dispatch(scope)?;
-    let name = scope.call.operation.name;
-    let is_act = ["Create", "Update", "Delete", "Publish", "Stop", "Redrive", "Tag", "Untag"];
-    if is_act.iter().any(|act| name.starts_with(act)) {
-        let of = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-        let arn = |name: &String| name.ends_with("Arn") && name != "roleArn";
-        let made = output
-            .as_object()
-            .and_then(|made| of(made.iter().find(|(name, _)| arn(name)).map(|(_, arn)| arn)));
-        let given = of(scope.call.input.iter().find(|(name, _)| arn(name)).map(|(_, arn)| arn));
-        let mut details = serde_json::Map::new();
-        for member in ["name", "error", "cause", "roleArn", "type", "revisionId", "tagKeys"] {
-            if let Some(value) = scope.call.input.get(member) {
-                details.insert(member.into(), value.clone());
-            }
-        }
-        if let Some(definition) = scope.call.text("definition") {
-            use sha2::{Digest as _, Sha256};
-            let hash: String = Sha256::digest(definition).iter().map(|byte| format!("{byte:02x}")).collect();
-            details.insert("definitionSha256".into(), hash.into());
-        }
-        let actor = scope.context.actor.as_deref().unwrap_or_default();
-        let subject = made.or(given).unwrap_or_default();
-        crate::audit::note(scope.engine, name, actor, &subject, Value::Object(details));
-    }
-    Ok(output)
 }
 
 fn dispatch(scope: &Scope<'_>) -> Result<Value, Failed> {
@@ -190,6 +162,31 @@ impl Scope<'_> {
 
     pub(crate) fn now_ms(&self) -> i64 {
         self.engine.now_ms()
+    }
+
+    /// What this call does, for the audit trail: what it is done to, and what was given, but for what may be long or secret.
+    pub(crate) fn deed(&self, subject: &str) -> Deed {
+        let mut details = serde_json::Map::new();
+        for member in ["name", "error", "cause", "roleArn", "type", "revisionId", "tagKeys"] {
+            if let Some(value) = self.call.input.get(member) {
+                details.insert(member.into(), value.clone());
+            }
+        }
+        if let Some(definition) = self.call.text("definition") {
+            let hash: String = Sha256::digest(definition).iter().map(|byte| format!("{byte:02x}")).collect();
+            details.insert("definitionSha256".into(), hash.into());
+        }
+        Deed {
+            kind: self.call.operation.name.to_owned(),
+            actor: self.context.actor.clone().unwrap_or_default(),
+            subject: subject.to_owned(),
+            details: Value::Object(details),
+        }
+    }
+
+    /// Writes the audit trail's entry of this call, in the transaction of what it changes.
+    pub(crate) fn note(&self, tx: &mut dyn Transaction, subject: &str) -> Result<(), StoreError> {
+        self.deed(subject).append(tx, self.now_ms())
     }
 }
 

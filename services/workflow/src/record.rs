@@ -12,6 +12,9 @@
 //! | `map-run-of/N/E/T/R` | the id of a map run of this execution |
 //! | `child/R/I` | [`Summary`] of a map run's child; `I` counts down |
 //! | `started/N/T/E` | [`Summary`]; `T` counts down, so that the newest is first |
+//! | `dead/T/I` | [`Letter`](crate::dead::Letter) of an execution that failed at `T` |
+//! | `dead-loose/T/I` | the same of what left nothing else behind |
+//! | `redrive-run/R` | [`Run`](crate::redrive::Run): many executions, driven on at a rate |
 //! | `live/N/E` | nothing: this execution has to be taken up after a restart |
 //! | `checkpoint/N/E/00…0` | a part of the execution itself |
 //! | `history/N/E/00…1` | events, from the one of that id on |
@@ -109,6 +112,9 @@ pub(crate) struct ExecutionRecord {
     /// Which child of which map run it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) child: Option<ChildOf>,
+    /// The state that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failed_state: Option<String>,
 }
 
 /// A redrive from a chosen state with an input that somebody wrote.
@@ -117,6 +123,9 @@ pub(crate) struct Edit {
     /// Which redrive it was.
     pub(crate) redrive_count: u64,
     pub(crate) at_ms: i64,
+    /// Who wrote the input.
+    #[serde(default)]
+    pub(crate) by: String,
     pub(crate) state: String,
     pub(crate) input: String,
 }
@@ -246,6 +255,7 @@ impl ExecutionRecord {
             trace_header: start.trace_header,
             edits: Vec::new(),
             child: start.child,
+            failed_state: None,
         }
     }
 

@@ -8,6 +8,8 @@ use selvedge_store::{Error as StoreError, Transaction, VALUE_BYTES_MAX, WriteErr
 
 use super::live::{LIVE_MAX, Live};
 use super::{Engine, LiveKey};
+use crate::audit::Deed;
+use crate::dead::Letter;
 use crate::log::Plan;
 use crate::record::{self, ExecutionRecord, Revision, history, key};
 
@@ -43,6 +45,8 @@ struct Writes {
     deletes: Vec<String>,
     /// For the log, once the rest is durable.
     lines: Option<(Arc<Plan>, String)>,
+    /// Whose doing it is, for the audit trail; and when.
+    deed: Option<(Deed, i64)>,
 }
 
 impl Engine {
@@ -100,8 +104,13 @@ impl Engine {
     }
 
     /// Makes a step durable. On failure the execution in memory is ahead of the store and has to be given up.
-    pub(super) fn commit(&self, live: &mut Live) -> Result<Vec<Command>, (StoreError, Vec<Command>)> {
-        let (writes, commands, parts) = self.writes(live, false);
+    pub(super) fn commit(
+        &self,
+        live: &mut Live,
+        deed: Option<Deed>,
+    ) -> Result<Vec<Command>, (StoreError, Vec<Command>)> {
+        let (mut writes, commands, parts) = self.writes(live, false);
+        writes.deed = deed.map(|deed| (deed, self.now_ms()));
         if writes.puts.is_empty() {
             return Ok(commands);
         }
@@ -128,6 +137,7 @@ impl Engine {
         }
         let (machine, name) = (live.record.machine.clone(), live.record.name.clone());
         let before = live.record.status;
+        let letter = Letter::key_of(&live.record);
         refresh(live);
         history_of(&mut writes, &machine, &name, &events);
         if let Some(plan) = &live.plan {
@@ -150,6 +160,12 @@ impl Engine {
             let text = idle_until.map_or_else(String::new, |until| until.to_string());
             writes.puts.push((key::live(&machine, &name), text.into()));
             live.stored_idle_until = idle_until;
+        }
+        // What failed is in the dead-letter log, from its failure until it is driven on.
+        let after = Letter::key_of(&live.record);
+        if letter != after {
+            writes.deletes.extend(letter);
+            writes.puts.extend(after.map(|key| (key, record::encode(&Letter::of_execution(&live.record)))));
         }
         if status != Status::Running && !is_new {
             writes.deletes.push(key::live(&machine, &name));
@@ -235,6 +251,7 @@ fn refresh(live: &mut Live) {
     record.cause = execution.failure().and_then(|failure| failure.cause.clone());
     record.redrive_count = execution.redrive_count();
     record.last_event = execution.last_event();
+    record.failed_state = execution.failed_state().map(str::to_owned);
 }
 
 /// Events in documents of bounded size; an event's own is bounded by that of a payload.
@@ -277,6 +294,9 @@ fn write(tx: &mut dyn Transaction, writes: &Writes) -> Result<(), StoreError> {
     }
     for key in &writes.deletes {
         tx.delete(key)?;
+    }
+    if let Some((deed, at_ms)) = &writes.deed {
+        deed.append(tx, *at_ms)?;
     }
     Ok(())
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use selvedge_store::{Error as StoreError, PAGE_MAX};
 
 use super::{Engine, LiveKey};
-use crate::record::{self, MapRunRecord, Summary, key};
+use crate::dead::Letter;
+use crate::record::{self, ExecutionRecord, MapRunRecord, Summary, key};
 
 /// How often it is looked for them.
 const EVERY: Duration = Duration::from_secs(600);
@@ -75,7 +76,10 @@ impl Engine {
         }
         self.delete_below(&key::histories(machine, name))?;
         self.delete_below(&key::checkpoints(machine, name))?;
-        let own = [Some(key::execution(machine, name)), listed.map(str::to_owned)];
+        let found = self.store.snapshot()?.get(&key::execution(machine, name))?;
+        let found: Option<ExecutionRecord> = found.as_ref().map(record::decode).transpose()?;
+        let letter = found.as_ref().and_then(Letter::key_of);
+        let own = [Some(key::execution(machine, name)), listed.map(str::to_owned), letter];
         self.delete(&own.into_iter().flatten().collect::<Vec<_>>())
     }
 

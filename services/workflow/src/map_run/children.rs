@@ -131,7 +131,7 @@ impl Run {
                 progress.redriven(summary.status, items);
                 progress.started(index, items, None);
             }
-            if !engine.redrive(&self.child_key(index), None, engine.now_ms())? {
+            if !engine.go_on(&self.child_key(index), None, engine.now_ms(), None)? {
                 // It cannot be driven on: it stays what it was.
                 self.progress().ended(index, items, summary.status);
             }
@@ -199,7 +199,7 @@ impl Run {
         }
         for index in standard {
             let key = self.child_key(index);
-            if !engine.stop(&key, Failure::default())? {
+            if !engine.stop(&key, Failure::default(), None)? {
                 // It has ended meanwhile, and is told of; or it never was.
                 if engine.is_live(&key) {
                     continue;

@@ -54,6 +54,7 @@ pub(super) fn create(scope: &Scope<'_>) -> Result<Value, Failed> {
         let activity =
             Activity { arn: arn.clone(), name: name.to_owned(), created_ms: now_ms, tags: tags.clone() };
         tx.put(&key::activity(name), record::encode(&activity))?;
+        scope.note(tx, &activity.arn)?;
         Ok(activity)
     })?;
     Ok(json!({ "activityArn": activity.arn, "creationDate": seconds(activity.created_ms) }))
@@ -79,7 +80,9 @@ pub(super) fn delete(scope: &Scope<'_>) -> Result<Value, Failed> {
     let arn = scope.arn("activityArn")?;
     let name = activity_of(&arn)?;
     let deleted = scope.engine.store.write::<(), ApiError>(|tx| {
-        tx.delete(&key::activity(name))?;
+        if tx.delete(&key::activity(name))? {
+            scope.note(tx, &arn.to_string())?;
+        }
         Ok(())
     });
     deleted?;

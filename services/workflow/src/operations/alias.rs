@@ -101,6 +101,7 @@ pub(super) fn create(scope: &Scope<'_>) -> Result<Value, Failed> {
             return Err(WriteError::Refused(SERVICE_QUOTA_EXCEEDED_EXCEPTION.because(message)));
         }
         tx.put(&key::alias(&machine_name, name), record::encode(&alias))?;
+        scope.note(tx, &alias.arn)?;
         Ok(json!({ "stateMachineAliasArn": alias.arn, "creationDate": seconds(now_ms) }))
     })
 }
@@ -136,6 +137,7 @@ pub(super) fn update(scope: &Scope<'_>) -> Result<Value, Failed> {
         }
         alias.updated_ms = now_ms;
         tx.put(&key::alias(name, alias_name), record::encode(&alias))?;
+        scope.note(tx, &alias.arn)?;
         Ok(json!({ "updateDate": seconds(now_ms) }))
     })?;
     Ok(output)
@@ -190,7 +192,7 @@ pub(super) fn delete(scope: &Scope<'_>) -> Result<Value, Failed> {
         if !tx.delete(&key::alias(name, alias_name))? {
             return Err(WriteError::Refused(not_found(&arn)));
         }
-        Ok(())
+        Ok(scope.note(tx, &arn.to_string())?)
     });
     deleted?;
     Ok(json!({}))

@@ -1,5 +1,7 @@
 //! Executions.
 
+use std::sync::Arc;
+
 use selvedge_asl::{Failure, Identity, Status};
 use selvedge_aws::ApiError;
 use selvedge_aws::operations::stepfunctions::{
@@ -11,6 +13,7 @@ use selvedge_store::Read;
 use serde_json::json;
 
 use super::{Failed, Scope, list, machine, map_run, name, not_for_this_type, seconds};
+use crate::Engine;
 use crate::arn::{Arn, Resource};
 use crate::engine::{LiveKey, Start, StartError};
 use crate::record::{self, ExecutionRecord, Summary, key, status_name};
@@ -23,7 +26,7 @@ fn does_not_exist(arn: &Arn) -> ApiError {
 }
 
 /// An execution's machine and name.
-pub(super) fn execution_of(arn: &Arn) -> Result<LiveKey, Failed> {
+pub(crate) fn execution_of(arn: &Arn) -> Result<LiveKey, Failed> {
     match &arn.resource {
         Resource::Execution { machine, name } => Ok(LiveKey::new(&machine.replace('/', ":"), name)),
         // Express executions leave nothing behind, but for those of map runs.
@@ -40,7 +43,7 @@ pub(super) fn execution_of(arn: &Arn) -> Result<LiveKey, Failed> {
     }
 }
 
-pub(super) fn find(view: &dyn Read, arn: &Arn) -> Result<ExecutionRecord, Failed> {
+pub(crate) fn find(view: &dyn Read, arn: &Arn) -> Result<ExecutionRecord, Failed> {
     let key = execution_of(arn)?;
     let found = view.get(&key::execution(&key.machine, &key.name))?.ok_or_else(|| does_not_exist(arn))?;
     let record: ExecutionRecord = record::decode(&found)?;
@@ -50,20 +53,35 @@ pub(super) fn find(view: &dyn Read, arn: &Arn) -> Result<ExecutionRecord, Failed
     Ok(record)
 }
 
+/// What somebody wants started.
+pub(crate) struct Asked<'a> {
+    pub(crate) name: Option<&'a str>,
+    pub(crate) input: &'a str,
+    pub(crate) trace_header: Option<&'a str>,
+}
+
 /// What a call wants started.
 pub(super) fn prepare(scope: &Scope<'_>) -> Result<(Start, bool), Failed> {
-    let arn = scope.arn("stateMachineArn")?;
-    let found = machine::named(scope.engine, &arn, scope.engine.surroundings.draw())?;
-    let fresh =
-        || uuid::Uuid::from_u64_pair(scope.engine.surroundings.draw(), scope.engine.surroundings.draw());
-    let name = match scope.call.text("name") {
+    let asked = Asked {
+        name: scope.call.text("name"),
+        input: scope.call.text("input").unwrap_or("{}"),
+        trace_header: scope.call.text("traceHeader"),
+    };
+    prepare_named(scope.engine, &scope.arn("stateMachineArn")?, &asked)
+}
+
+/// The same for whoever names a machine, a version or an alias.
+fn prepare_named(engine: &Arc<Engine>, arn: &Arn, asked: &Asked<'_>) -> Result<(Start, bool), Failed> {
+    let found = machine::named(engine, arn, engine.surroundings.draw())?;
+    let fresh = || uuid::Uuid::from_u64_pair(engine.surroundings.draw(), engine.surroundings.draw());
+    let name = match asked.name {
         Some(name) => {
             name::check(name)?;
             name.to_owned()
         }
         None => fresh().to_string(),
     };
-    let input = scope.call.text("input").unwrap_or("{}").to_owned();
+    let input = asked.input.to_owned();
     if input.len() > INPUT_BYTES_MAX {
         let message =
             format!("Invalid State Machine Execution Input: the input has more than {INPUT_BYTES_MAX} bytes");
@@ -95,7 +113,7 @@ pub(super) fn prepare(scope: &Scope<'_>) -> Result<(Start, bool), Failed> {
         version_arn: found.version.map(|version| version.arn),
         alias_arn: found.alias.map(|alias| alias.arn),
         input,
-        trace_header: scope.call.text("traceHeader").map(str::to_owned),
+        trace_header: asked.trace_header.map(str::to_owned),
         child: None,
     };
     Ok((start, machine.express))
@@ -103,13 +121,23 @@ pub(super) fn prepare(scope: &Scope<'_>) -> Result<(Start, bool), Failed> {
 
 pub(super) fn start(scope: &Scope<'_>) -> Result<Value, Failed> {
     let (start, express) = prepare(scope)?;
+    begin(scope.engine, start, express)
+}
+
+/// Starts what `arn` names as `StartExecution` does: with the output of that.
+pub(crate) fn start_named(engine: &Arc<Engine>, arn: &str, asked: &Asked<'_>) -> Result<Value, Failed> {
+    let (start, express) = prepare_named(engine, &Arn::parse(arn)?, asked)?;
+    begin(engine, start, express)
+}
+
+fn begin(engine: &Arc<Engine>, start: Start, express: bool) -> Result<Value, Failed> {
     let (arn, input) = (start.identity.arn.to_string(), start.input.clone());
     if express {
-        let started_ms = scope.now_ms();
-        super::sync::run_behind(scope, start)?;
+        let started_ms = engine.now_ms();
+        super::sync::run_behind(engine, start)?;
         return Ok(json!({ "executionArn": arn, "startDate": seconds(started_ms) }));
     }
-    match scope.engine.start(start) {
+    match engine.start(start) {
         Ok(record) => Ok(json!({ "executionArn": arn, "startDate": seconds(record.started_ms) })),
         Err(StartError::Taken(record)) if record.status == Status::Running && record.input == input => {
             Ok(json!({ "executionArn": record.arn, "startDate": seconds(record.started_ms) }))
@@ -140,7 +168,8 @@ pub(super) fn stop(scope: &Scope<'_>) -> Result<Value, Failed> {
     let arn = scope.arn("executionArn")?;
     let key = execution_of(&arn)?;
     let text = |member: &str| scope.call.text(member).map(str::to_owned);
-    scope.engine.stop(&key, Failure { error: text("error"), cause: text("cause") })?;
+    let deed = scope.deed(&arn.to_string());
+    scope.engine.stop(&key, Failure { error: text("error"), cause: text("cause") }, Some(deed))?;
     let record = find(&*scope.engine.store.snapshot()?, &arn)?;
     Ok(json!({ "stopDate": seconds(record.ended_ms.unwrap_or_else(|| scope.now_ms())) }))
 }

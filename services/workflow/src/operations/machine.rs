@@ -161,6 +161,7 @@ pub(super) fn create(scope: &Scope<'_>) -> Result<Value, Failed> {
             version::add(tx, &mut machine, description.map(str::to_owned), now_ms)?;
         }
         tx.put(&key::machine(name), record::encode(&machine))?;
+        scope.note(tx, &machine.arn)?;
         Ok(created(&machine, machine.last_version))
     })?;
     Ok(output)
@@ -229,6 +230,7 @@ pub(super) fn update(scope: &Scope<'_>) -> Result<Value, Failed> {
             output["stateMachineVersionArn"] = arn.into();
         }
         tx.put(&key::machine(name), record::encode(&machine))?;
+        scope.note(tx, &machine.arn)?;
         Ok(output)
     })?;
     Ok(output)
@@ -334,7 +336,7 @@ pub(super) fn delete(scope: &Scope<'_>) -> Result<Value, Failed> {
                 tx.delete(&key)?;
             }
         }
-        Ok(())
+        Ok(scope.note(tx, &arn.to_string())?)
     });
     deleted?;
     Ok(json!({}))

@@ -130,7 +130,7 @@ pub(super) fn update(scope: &Scope<'_>) -> Result<Value, Failed> {
         let mut record: MapRunRecord = record::decode(&found)?;
         change(&mut record);
         tx.put(&key::map_run(&stored.id), record::encode(&record))?;
-        Ok(())
+        Ok(scope.note(tx, &record.arn)?)
     });
     written?;
     if let Some(run) = scope.engine.map_run(&stored.id) {

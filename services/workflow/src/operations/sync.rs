@@ -11,6 +11,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::{Failed, Outcome, Performed, Refused, Scope, execution, not_for_this_type, seconds};
 use crate::Engine;
+use crate::dead::Letter;
 use crate::engine::{Express, LiveKey, Start};
 use crate::record::status_name;
 use crate::tasks::Call;
@@ -26,7 +27,8 @@ pub(super) fn start(scope: &Scope<'_>) -> Performed {
         if !express {
             return Err(not_for_this_type());
         }
-        let express = scope.engine.run_express(&start).map_err(execution::not_started)?;
+        let mut express = scope.engine.run_express(&start).map_err(execution::not_started)?;
+        log(scope.engine, &mut express);
         Ok((start, express))
     });
     match prepared {
@@ -46,26 +48,53 @@ pub(super) fn start(scope: &Scope<'_>) -> Performed {
 }
 
 /// Starts an express execution that nobody waits for.
-pub(super) fn run_behind(scope: &Scope<'_>, start: Start) -> Result<(), Failed> {
-    let express = scope.engine.run_express(&start).map_err(execution::not_started)?;
+pub(super) fn run_behind(engine: &Arc<Engine>, start: Start) -> Result<(), Failed> {
+    let mut express = engine.run_express(&start).map_err(execution::not_started)?;
     if express.execution.status() != Status::Running {
+        log(engine, &mut express);
+        keep_failed(engine, &start, &express.execution);
         return Ok(());
     }
-    let Ok(place) = Arc::clone(&scope.engine.behind).try_acquire_owned() else {
+    let Ok(place) = Arc::clone(&engine.behind).try_acquire_owned() else {
         return Err(execution::not_started(crate::engine::StartError::Full));
     };
-    let engine = Arc::clone(scope.engine);
-    scope.engine.runtime.spawn(async move {
+    let own = Arc::clone(engine);
+    engine.runtime.spawn(async move {
         let _place = place;
-        run(&engine, &start.machine, &start.name, express).await
+        let ended = run(&own, &start.machine, &start.name, express).await;
+        let kept = tokio::task::spawn_blocking(move || keep_failed(&own, &start, &ended));
+        // It fails when the server ends, and there is nobody to tell.
+        let _ = kept.await;
     });
     Ok(())
 }
 
+/// An express execution that failed while nobody waited is in the dead-letter log: nothing else would be left of it.
+fn keep_failed(engine: &Engine, start: &Start, ended: &Execution) {
+    if ended.status() != Status::Succeeded {
+        engine.keep_letter(&Letter::of_express(start, ended));
+    }
+}
+
+/// Logs what has happened since the last time, as its machine's `loggingConfiguration` asks for.
+fn log(engine: &Engine, express: &mut Express) {
+    let mut events = Vec::new();
+    while let Some(event) = express.execution.poll_event() {
+        if express.plan.is_some() {
+            events.push(event);
+        }
+    }
+    if let Some(plan) = &express.plan {
+        let arn = express.execution.identity().arn.to_string();
+        engine.log_express(plan, &plan.lines(&arn, 0, &events));
+    }
+}
+
 /// Runs to the end: waits are waited for, calls are made as those of other executions are, without being stored.
 pub(crate) async fn run(engine: &Arc<Engine>, machine: &str, name: &str, express: Express) -> Execution {
-    let Express { mut execution, definition } = express;
-    let identity = execution.identity().clone();
+    let mut express = express;
+    let definition = Arc::clone(&express.definition);
+    let identity = express.execution.identity().clone();
     let deadline_ms = engine.now_ms() + i64::try_from(TIME_MAX.as_millis()).unwrap_or(i64::MAX);
     let step = |execution: &mut Execution, f: &mut dyn FnMut(&mut Execution, &mut At<'_>)| {
         let mut draw = || engine.surroundings.draw();
@@ -75,9 +104,9 @@ pub(crate) async fn run(engine: &Arc<Engine>, machine: &str, name: &str, express
     // Dropped with this: what it still calls is of no use any more.
     let mut calls: JoinSet<(TaskId, TaskOutcome)> = JoinSet::new();
     let mut under_way: HashMap<TaskId, AbortHandle> = HashMap::new();
-    while execution.status() == Status::Running {
-        while execution.poll_event().is_some() {}
-        if let Some(command) = execution.poll_command() {
+    while express.execution.status() == Status::Running {
+        log(engine, &mut express);
+        if let Some(command) = express.execution.poll_command() {
             match command {
                 Command::Schedule(request) => {
                     let id = request.id;
@@ -85,7 +114,7 @@ pub(crate) async fn run(engine: &Arc<Engine>, machine: &str, name: &str, express
                     let (engine, key) = (Arc::clone(engine), LiveKey::new(machine, name));
                     let call = calls.spawn(async move { (id, outcome(&engine, key, call).await) });
                     under_way.insert(id, call);
-                    step(&mut execution, &mut |execution, at| {
+                    step(&mut express.execution, &mut |execution, at| {
                         execution.handle_task(id, TaskOutcome::Started { worker: None }, at);
                     });
                 }
@@ -97,7 +126,7 @@ pub(crate) async fn run(engine: &Arc<Engine>, machine: &str, name: &str, express
                 Command::RunMap(request) => {
                     let failure =
                         Failure::new("States.Runtime", "An express execution has no distributed Map states.");
-                    step(&mut execution, &mut |execution, at| {
+                    step(&mut express.execution, &mut |execution, at| {
                         execution.handle_map_run(request.id, MapRunOutcome::Failed(failure.clone()), at);
                     });
                 }
@@ -107,27 +136,28 @@ pub(crate) async fn run(engine: &Arc<Engine>, machine: &str, name: &str, express
         let now_ms = engine.now_ms();
         if now_ms >= deadline_ms {
             let failure = Failure::new("States.Timeout", "An express execution takes at most five minutes.");
-            step(&mut execution, &mut |execution, at| execution.handle_stop(failure.clone(), at));
+            step(&mut express.execution, &mut |execution, at| execution.handle_stop(failure.clone(), at));
             break;
         }
-        let due_ms = execution.next_timeout().unwrap_or(deadline_ms).min(deadline_ms);
+        let due_ms = express.execution.next_timeout().unwrap_or(deadline_ms).min(deadline_ms);
         let sleep = Duration::from_millis(u64::try_from(due_ms - now_ms).unwrap_or(0));
         tokio::select! {
             Some(done) = calls.join_next(), if !calls.is_empty() => {
                 if let Ok((id, outcome)) = done {
                     under_way.remove(&id);
-                    step(&mut execution, &mut |execution, at| {
+                    step(&mut express.execution, &mut |execution, at| {
                         execution.handle_task(id, outcome.clone(), at);
                     });
                 }
             }
             () = tokio::time::sleep(sleep), if due_ms > now_ms => {
-                step(&mut execution, &mut |execution, at| execution.handle_timeout(at));
+                step(&mut express.execution, &mut |execution, at| execution.handle_timeout(at));
             }
-            else => step(&mut execution, &mut |execution, at| execution.handle_timeout(at)),
+            else => step(&mut express.execution, &mut |execution, at| execution.handle_timeout(at)),
         }
     }
-    execution
+    log(engine, &mut express);
+    express.execution
 }
 
 async fn outcome(engine: &Arc<Engine>, key: LiveKey, call: Call) -> TaskOutcome {

@@ -85,7 +85,8 @@ pub(super) fn tag(scope: &Scope<'_>) -> Result<Value, Failed> {
         change(tx, &arn, &|tags| {
             tags.retain(|(name, _)| !given.iter().any(|(new, _)| new == name));
             tags.extend(given.iter().cloned());
-        })
+        })?;
+        Ok(scope.note(tx, &arn.to_string())?)
     })?;
     Ok(json!({}))
 }
@@ -94,10 +95,10 @@ pub(super) fn untag(scope: &Scope<'_>) -> Result<Value, Failed> {
     let arn = scope.arn("resourceArn")?;
     let names = scope.value("tagKeys");
     let names: Vec<&str> = names.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    scope
-        .engine
-        .store
-        .write(|tx| change(tx, &arn, &|tags| tags.retain(|(name, _)| !names.contains(&name.as_str()))))?;
+    scope.engine.store.write(|tx| {
+        change(tx, &arn, &|tags| tags.retain(|(name, _)| !names.contains(&name.as_str())))?;
+        Ok(scope.note(tx, &arn.to_string())?)
+    })?;
     Ok(json!({}))
 }
 

@@ -56,6 +56,7 @@ pub(super) fn publish(scope: &Scope<'_>) -> Result<Value, Failed> {
         }
         let description = scope.call.text("description").map(str::to_owned);
         let arn = add(tx, machine, description, now_ms)?;
+        scope.note(tx, &arn)?;
         let found = tx.get(&key::version(&machine.name, machine.last_version))?;
         let created_ms = match found {
             Some(found) => record::decode::<Version>(&found)?.created_ms,
@@ -114,7 +115,9 @@ pub(super) fn delete(scope: &Scope<'_>) -> Result<Value, Failed> {
                 return Err(WriteError::Refused(machine::conflict(message)));
             }
         }
-        tx.delete(&key::version(name, number))?;
+        if tx.delete(&key::version(name, number))? {
+            scope.note(tx, &arn.to_string())?;
+        }
         Ok(())
     });
     deleted?;

@@ -1,6 +1,7 @@
 //! The engine over stores that fail, clocks that jump, and workers that come back.
 
 mod faults;
+mod redrive;
 mod retention;
 mod takeover;
 mod world;

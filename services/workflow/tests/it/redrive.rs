@@ -1,0 +1,65 @@
+//! Many redrives, over a restart in their midst.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use selvedge_store::memory::Memory;
+use selvedge_workflow::api;
+use serde_json::{Value, json};
+
+use crate::world::{Around, PREFIX, Server, history};
+
+fn own(server: &Server, method: &str, path: &str, body: &Value) -> Value {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let request =
+        api::Request { method, path, query: "", content_type: "", body: body.as_bytes(), actor: "ada" };
+    let reply = api::handle(&server.engine, &request);
+    assert!(reply.status < 300, "{path}: {}", String::from_utf8_lossy(&reply.body));
+    serde_json::from_slice(&reply.body).unwrap()
+}
+
+/// Looks until the run says so.
+fn until(server: &Server, run: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let found = own(server, "GET", &format!("redrives/{run}"), &Value::Null);
+        if is_so(&found) {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{found}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_run_that_is_cut_off_goes_on_after_a_restart_and_drives_nothing_on_twice() {
+    const COUNT: u64 = 30;
+    let (store, around) = (Arc::new(Memory::new()), Around::new(5));
+    let server = Server::start(&store, &around).unwrap();
+    let definition = json!({ "StartAt": "F", "States": { "F": { "Type": "Fail", "Error": "Bad" } } });
+    let machine = json!({ "name": "fails", "roleArn": "arn:aws:iam::123456789012:role/r", "definition": definition.to_string() });
+    let machine = server.call("CreateStateMachine", machine).unwrap()["stateMachineArn"].clone();
+    for name in 0..COUNT {
+        let input = json!({ "stateMachineArn": machine, "name": format!("e{name}") });
+        server.call("StartExecution", input).unwrap();
+    }
+    around.now_ms.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    let run = own(&server, "POST", "redrives", &json!({ "machine": "fails", "rate": 100 }));
+    let run = run["id"].as_str().unwrap().to_owned();
+    until(&server, &run, |found| found["redriven"].as_u64() >= Some(3));
+    drop(server);
+
+    let server = Server::start(&store, &around).unwrap();
+    let cut = own(&server, "GET", &format!("redrives/{run}"), &Value::Null);
+    assert!(cut["redriven"].as_u64() < Some(COUNT), "it was over before it was cut off: {cut}");
+    let done = until(&server, &run, |found| found["status"] == "DONE");
+    // At the most the one that was under way goes uncounted.
+    assert!(done["redriven"].as_u64() >= Some(COUNT - 1), "{done}");
+    assert_eq!(done["refused"], 0, "{done}");
+    for name in 0..COUNT {
+        let arn = format!("{PREFIX}:execution:fails:e{name}");
+        let events = history(&server, &arn);
+        let redriven = events.iter().filter(|event| event["type"] == "ExecutionRedriven").count();
+        assert_eq!(redriven, 1, "{arn}: what failed anew is not driven on anew");
+    }
+}
