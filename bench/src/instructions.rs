@@ -1,4 +1,4 @@
-//! `selvedge-bench instructions`: how many instructions a request costs our proxy, counted by callgrind.
+//! `selvedge-bench instructions`: how many instructions a request costs a proxy, ours unless another is named, counted by callgrind.
 //!
 //! Times on a shared machine cannot show a slowdown of a few percent; a count of instructions can, because two runs of the
 //! same binary differ by less than one in a hundred. The proxy carries the full mesh of the other works. A sidecar is started
@@ -13,14 +13,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
-use selvedge_differential::control::Control;
 use selvedge_differential::place;
-use selvedge_differential::placeholder::Placeholders;
-use selvedge_differential::sidecar::{Sidecar, Start};
+use selvedge_differential::sidecar::Plane;
 
-use crate::peer::Upstreams;
+use crate::peer::{Kind, Setup, Upstreams};
 use crate::work::{Job, Speaks, Upstream, WORKS, Work};
-use crate::{load, mesh};
+use crate::{load, mesh, peer, report};
 
 #[derive(Clone, Debug, Parser)]
 #[command(name = "instructions", about = "Counts the instructions of a request and holds them to a budget")]
@@ -28,6 +26,9 @@ pub(crate) struct Arguments {
     /// Only these works, by name; may be given several times
     #[arg(long)]
     work: Vec<String>,
+    /// Count this proxy, which has no budget: `envoy` or `haproxy`
+    #[arg(long, default_value = report::OURS, conflicts_with = "bless")]
+    peer: String,
     /// Write what was counted as the new budget
     #[arg(long)]
     bless: bool,
@@ -66,13 +67,13 @@ pub(crate) async fn run(arguments: &Arguments, upstreams: Upstreams) -> Result<(
     let mut beyond = Vec::new();
     println!("{:<10}{:>14}{:>10}{:>9}", "work", "instructions", "budget", "");
     for work in WORKS.iter().filter(countable).filter(named) {
-        let count = count(work, upstreams, arguments.keep.as_deref()).await;
+        let count = count(work, &arguments.peer, upstreams, arguments.keep.as_deref()).await;
         let count = count.with_context(|| format!("counting {}", work.name))?;
         let change = budget.get(work.name).map(|budget| count as f64 / *budget as f64 - 1.0);
         let known = budget.get(work.name).map(u64::to_string).unwrap_or_default();
         let shown = change.map_or_else(String::new, |change| format!("{:+.1} %", change * 100.0));
         println!("{:<10}{count:>14}{known:>10}{shown:>9}", work.name);
-        if change.is_none_or(|change| change > TOLERANCE) {
+        if arguments.peer == report::OURS && change.is_none_or(|change| change > TOLERANCE) {
             beyond.push(work.name);
         }
         counted.insert(work.name.to_owned(), count);
@@ -91,21 +92,16 @@ pub(crate) async fn run(arguments: &Arguments, upstreams: Upstreams) -> Result<(
 }
 
 /// Instructions of one request.
-async fn count(work: &Work, upstreams: Upstreams, keep: Option<&Path>) -> Result<u64> {
-    let folder = place::repository_root().join("target/bench/instructions").join(work.name);
+async fn count(work: &Work, peer: &str, upstreams: Upstreams, keep: Option<&Path>) -> Result<u64> {
+    let folder = place::repository_root().join("target/bench/instructions").join(peer).join(work.name);
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
     }
     std::fs::create_dir_all(&folder)?;
-    let control = Control::start(&folder).await?;
-    let ports = mesh::Ports {
-        http1: upstreams.http1.port(),
-        http2: upstreams.http2.port(),
-        tcp: upstreams.tcp.port(),
-    };
-    control.create(&mesh::mesh(mesh::SERVICES, ports), &Placeholders::default()).await?;
-    let few = threads(work, FEW, &control, &folder).await?;
-    let many = threads(work, MANY, &control, &folder).await?;
+    let setup = Setup { folder: &folder, kind: Kind::of(work), upstreams, services: mesh::SERVICES };
+    let [few_times, many_times] = times(work);
+    let few = threads(work, few_times, peer, setup).await?;
+    let many = threads(work, many_times, peer, setup).await?;
     let grown = many.iter().map(|(thread, many)| {
         let few = few.get(thread).copied().unwrap_or_default();
         (many.saturating_sub(few), *thread)
@@ -113,15 +109,23 @@ async fn count(work: &Work, upstreams: Upstreams, keep: Option<&Path>) -> Result
     let (more, worker) = grown.max().context("callgrind saw no thread")?;
     if let Some(keep) = keep {
         std::fs::create_dir_all(keep)?;
-        std::fs::copy(out(&folder, MANY, worker), keep.join(format!("callgrind.{}", work.name)))?;
+        let name = if peer == report::OURS { work.name.to_owned() } else { format!("{peer}.{}", work.name) };
+        std::fs::copy(out(&folder, many_times, worker), keep.join(format!("callgrind.{name}")))?;
     }
-    Ok(more / (MANY - FEW) as u64)
+    Ok(more / (many_times - few_times) as u64)
 }
 
-/// Whether a work is counted: one request at a time, whose bytes are the same in each run.
+/// Whether a work is counted: one request at a time of one proxy, whose bytes are the same in each run.
 fn is_counted(work: &Work) -> bool {
-    let plain = matches!(work.upstream, Upstream::Http1 | Upstream::Http2);
-    matches!(work.speaks, Speaks::Http1 | Speaks::Http2) && plain && work.rate.is_none()
+    work.upstream != Upstream::BehindMutualTls && work.rate.is_none()
+}
+
+/// Requests of the shorter and of the longer run. A megabyte is a large request, and so is a handshake.
+fn times(work: &Work) -> [usize; 2] {
+    match work.speaks {
+        Speaks::Tcp | Speaks::Handshakes => [FEW / 10, MANY / 10],
+        Speaks::Http1 | Speaks::Http2 | Speaks::Tls => [FEW, MANY],
+    }
 }
 
 /// Where callgrind writes what a thread did, in a run of so many requests.
@@ -133,34 +137,28 @@ fn out(folder: &Path, requests: usize, thread: u32) -> PathBuf {
 const THREADS_MAX: u32 = 32;
 
 /// The instructions of each thread of a proxy that lives for `requests` requests.
-async fn threads(
-    work: &Work,
-    requests: usize,
-    control: &Control,
-    folder: &Path,
-) -> Result<BTreeMap<u32, u64>> {
+async fn threads(work: &Work, requests: usize, peer: &str, setup: Setup<'_>) -> Result<BTreeMap<u32, u64>> {
     let runner: Vec<OsString> = vec![
         "valgrind".into(),
         "--quiet".into(),
         "--tool=callgrind".into(),
         "--separate-threads=yes".into(),
-        format!("--callgrind-out-file={}", folder.join(format!("callgrind.{requests}")).display()).into(),
+        format!("--callgrind-out-file={}", setup.folder.join(format!("callgrind.{requests}")).display())
+            .into(),
     ];
-    let resource = format!("virtualNode/{}", mesh::CALLER);
-    let start = Start {
-        resource: &resource,
-        control: control.address,
-        app_ports: Vec::new(),
-        folder,
-        name: "counted",
+    let inside = setup.folder.join(format!("{requests}"));
+    let proxy = match peer {
+        report::OURS => peer::sidecar_under(&runner, report::OURS, Plane::Ours, &inside, setup).await?,
+        report::ENVOY => peer::sidecar_under(&runner, report::ENVOY, Plane::Envoy, &inside, setup).await?,
+        report::HAPROXY => peer::haproxy_under(&runner, &inside, setup).await?,
+        _ => bail!("no peer that can be counted is called {peer:?}"),
     };
-    let mut sidecar = Sidecar::start_under(&runner, &start).await?;
-    let job = Job { work: *work, target: sidecar.egress, connections: 1 };
+    let job = Job { work: *work, target: proxy.address(work), connections: 1 };
     load::repeat(&job, requests).await?;
-    sidecar.terminate(Duration::from_secs(30)).await?;
+    proxy.terminate(Duration::from_secs(30)).await?;
     let mut counts = BTreeMap::new();
     for thread in 1..=THREADS_MAX {
-        if let Ok(text) = std::fs::read_to_string(out(folder, requests, thread)) {
+        if let Ok(text) = std::fs::read_to_string(out(setup.folder, requests, thread)) {
             counts.insert(thread, summary(&text)?);
         }
     }

@@ -60,7 +60,7 @@ pub(crate) async fn run(job: &Job, time: Duration) -> Result<Done> {
 /// Sends `count` requests one after the other on one connection: for who counts instead of measuring time.
 ///
 /// # Errors
-/// As [`run`], and for TCP, which has no requests.
+/// As [`run`].
 pub(crate) async fn repeat(job: &Job, count: usize) -> Result<()> {
     match job.work.speaks {
         Speaks::Http1 => {
@@ -71,8 +71,8 @@ pub(crate) async fn repeat(job: &Job, count: usize) -> Result<()> {
             Ok(())
         }
         Speaks::Http2 => http2::repeat(job, count).await,
-        Speaks::Tcp => bail!("TCP has no requests to count"),
-        Speaks::Tls | Speaks::Handshakes => bail!("what is encrypted is not counted"),
+        Speaks::Tcp => tcp::repeat(job, count).await,
+        Speaks::Tls | Speaks::Handshakes => tls::repeat(job, count).await,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The proxies that are measured, each with one worker and an access log.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Stdio;
@@ -8,13 +9,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use selvedge_differential::control::Control;
 use selvedge_differential::placeholder::Placeholders;
-use selvedge_differential::sidecar::{Plane, Sidecar, Start};
+use selvedge_differential::sidecar::{self, Plane, Sidecar, Start};
 use selvedge_differential::{certificates, place};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
+use crate::measure::{self, Memory};
 use crate::mesh;
+use crate::report;
 use crate::work::{Speaks, Upstream, Work};
 
 /// A proxy that runs. It ends when it is dropped.
@@ -27,8 +30,11 @@ pub(crate) struct Peer {
     /// Where its statistics are, if it has Envoy's.
     pub(crate) admin: Option<SocketAddr>,
     process_ids: Vec<u32>,
-    _running: Running,
+    running: Running,
 }
+
+/// The one that nothing is held to.
+pub(crate) const NGINX: &str = "nginx";
 
 /// What a proxy is started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +65,8 @@ pub(crate) struct Upstreams {
     pub(crate) http1: SocketAddr,
     pub(crate) http2: SocketAddr,
     pub(crate) tcp: SocketAddr,
+    /// Takes spans by UDP, as an X-Ray daemon does.
+    pub(crate) traces: SocketAddr,
 }
 
 /// Which proxies are started, for what.
@@ -73,19 +81,33 @@ pub(crate) struct Setup<'a> {
 /// What keeps it running.
 #[derive(Debug)]
 enum Running {
+    /// Nothing: the upstream itself.
+    Direct,
     /// With the control plane that feeds it.
     Mesh {
-        _sidecars: Vec<Sidecar>,
+        sidecars: Vec<Sidecar>,
         _control: Control,
     },
     Plain {
-        _process: Child,
+        process: Child,
     },
 }
 
 // === impl Peer ===
 
 impl Peer {
+    /// No proxy: what the upstreams themselves take.
+    pub(crate) fn direct(upstreams: Upstreams) -> Self {
+        Self {
+            name: report::DIRECT,
+            address: upstreams.http1,
+            http2_address: upstreams.http2,
+            admin: None,
+            process_ids: Vec::new(),
+            running: Running::Direct,
+        }
+    }
+
     pub(crate) fn name(&self) -> &'static str {
         self.name
     }
@@ -97,12 +119,39 @@ impl Peer {
 
     /// Whether it can do `work`.
     pub(crate) fn can(&self, work: &Work) -> bool {
-        self.name != "nginx" || (work.upstream == Upstream::Http1 && work.speaks == Speaks::Http1)
+        self.name != NGINX || (work.upstream == Upstream::Http1 && work.speaks == Speaks::Http1)
     }
 
-    /// Of the process that clients talk to.
-    pub(crate) fn process_id(&self) -> u32 {
-        self.process_ids[0]
+    /// Of the process that clients talk to; `None` without a proxy.
+    pub(crate) fn process_id(&self) -> Option<u32> {
+        self.process_ids.first().copied()
+    }
+
+    /// What the process that clients talk to holds of the memory.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(crate) fn memory(&self) -> Result<Memory> {
+        self.process_id().map_or_else(|| Ok(Memory::default()), measure::memory)
+    }
+
+    /// Asks it to end and waits until it has, for whoever reads what it leaves behind.
+    ///
+    /// # Errors
+    /// When it is gone already, or takes longer than `patience`.
+    pub(crate) async fn terminate(mut self, patience: Duration) -> Result<()> {
+        match &mut self.running {
+            Running::Direct => {}
+            Running::Mesh { sidecars, .. } => {
+                for sidecar in sidecars {
+                    sidecar.terminate(patience).await?;
+                }
+            }
+            Running::Plain { process } => {
+                sidecar::terminate(process, patience).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Of all that do the work.
@@ -111,7 +160,7 @@ impl Peer {
     }
 }
 
-/// Starts every peer that is `wanted`, one after the other, each before the upstreams. nginx is left out where it cannot
+/// Starts every peer that is `wanted`, one after the other, each before the upstreams and on the core of the proxies. nginx is left out where it cannot
 /// do the work: by HTTP/2 to its upstream, and as Debian's light one has no streams.
 ///
 /// # Errors
@@ -122,25 +171,41 @@ pub(crate) async fn start_all(setup: Setup<'_>, wanted: impl Fn(&str) -> bool) -
         std::fs::remove_dir_all(folder).with_context(|| format!("failed to clear {}", folder.display()))?;
     }
     let mut peers = Vec::new();
-    for (name, plane) in [("selvedge", Plane::Ours), ("envoy", Plane::Envoy)] {
+    for (name, plane) in [(report::OURS, Plane::Ours), (report::ENVOY, Plane::Envoy)] {
         if wanted(name) {
             peers.push(sidecar(name, plane, &folder.join(name), setup).await?);
         }
     }
-    if wanted("haproxy") {
-        peers.push(plain("haproxy", haproxy, &folder.join("haproxy"), setup).await?);
+    if wanted(report::HAPROXY) {
+        peers.push(plain(report::HAPROXY, haproxy, &folder.join("haproxy"), setup).await?);
     }
-    if wanted("nginx") && setup.kind == Kind::Http {
-        peers.push(plain("nginx", nginx, &folder.join("nginx"), setup).await?);
+    if wanted(NGINX) && setup.kind == Kind::Http {
+        peers.push(plain(NGINX, nginx, &folder.join("nginx"), setup).await?);
+    }
+    for id in peers.iter().flat_map(Peer::process_ids) {
+        measure::pin(*id, crate::CORES[0])?;
     }
     Ok(peers)
 }
 
-/// A sidecar with the full mesh from a control plane of its own.
 async fn sidecar(name: &'static str, plane: Plane, folder: &Path, setup: Setup<'_>) -> Result<Peer> {
+    sidecar_under(&[], name, plane, folder, setup).await
+}
+
+/// A sidecar with the full mesh from a control plane of its own, as an argument of `runner` if there is one.
+///
+/// # Errors
+/// When something does not start.
+pub(crate) async fn sidecar_under(
+    runner: &[OsString],
+    name: &'static str,
+    plane: Plane,
+    folder: &Path,
+    setup: Setup<'_>,
+) -> Result<Peer> {
     std::fs::create_dir_all(folder)?;
     let control = Control::start(folder).await?;
-    let Upstreams { http1, http2, tcp } = setup.upstreams;
+    let Upstreams { http1, http2, tcp, .. } = setup.upstreams;
     let ports = mesh::Ports { http1: http1.port(), http2: http2.port(), tcp: tcp.port() };
     let mut mesh = mesh::mesh(setup.services, ports);
     let mut placeholders = Placeholders::default();
@@ -165,48 +230,79 @@ async fn sidecar(name: &'static str, plane: Plane, folder: &Path, setup: Setup<'
             true => vec![(mesh::TLS_PORT.to_string(), http1.port())],
             false => Vec::new(),
         };
-        let start = Start { resource: &resource, control: control.address, app_ports, folder, name: node };
-        sidecars.push(Sidecar::start(plane, &start).await.with_context(|| format!("{name} as {node}"))?);
+        let start = Start {
+            resource: &resource,
+            control: control.address,
+            app_ports,
+            folder,
+            name: node,
+            traced_to: Some(setup.upstreams.traces.port()),
+        };
+        let started = Sidecar::start_under(runner, plane, &start).await;
+        sidecars.push(started.with_context(|| format!("{name} as {node}"))?);
     }
     let first = sidecars.last().context("one was started")?;
     let address = if setup.kind == Kind::Tls { first.ingress } else { first.egress };
     let admin = Some(first.admin);
     let ids = sidecars.iter().rev().map(|sidecar| sidecar.id().context("the proxy ended"));
     let process_ids = ids.collect::<Result<_>>()?;
-    let running = Running::Mesh { _sidecars: sidecars, _control: control };
-    Ok(Peer { name, address, http2_address: address, admin, process_ids, _running: running })
+    let running = Running::Mesh { sidecars, _control: control };
+    Ok(Peer { name, address, http2_address: address, admin, process_ids, running })
 }
 
 /// Writes a configuration for two ports before the upstreams, and the command that takes it.
 type Configure = fn(&Path, [u16; 2], Setup<'_>) -> Result<Command>;
 
+/// HAProxy as an argument of `runner`, a program and its arguments that watch another one.
+///
+/// # Errors
+/// As [`start_all`].
+pub(crate) async fn haproxy_under(runner: &[OsString], folder: &Path, setup: Setup<'_>) -> Result<Peer> {
+    plain_under(runner, report::HAPROXY, haproxy, folder, setup).await
+}
+
 async fn plain(name: &'static str, configure: Configure, folder: &Path, setup: Setup<'_>) -> Result<Peer> {
+    plain_under(&[], name, configure, folder, setup).await
+}
+
+async fn plain_under(
+    runner: &[OsString],
+    name: &'static str,
+    configure: Configure,
+    folder: &Path,
+    setup: Setup<'_>,
+) -> Result<Peer> {
     std::fs::create_dir_all(folder)?;
     let ports = [place::free_port()?, place::free_port()?];
     let mut command = configure(folder, ports, setup)?;
+    if let [program, arguments @ ..] = runner {
+        let mut watched = Command::new(program);
+        watched.args(arguments).arg(command.as_std().get_program()).args(command.as_std().get_args());
+        command = watched;
+    }
     let log = std::fs::File::create(folder.join("log"))?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
     let mut process = command
         .spawn()
         .with_context(|| format!("failed to start {name}: run cargo xtask test --only setup"))?;
     let [address, http2_address] = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    for _ in 0..250 {
+    for _ in 0..3000 {
         if TcpStream::connect(address).await.is_ok() {
             let process_id = process.id().with_context(|| format!("{name} ended"))?;
-            let (process_ids, running) = (vec![process_id], Running::Plain { _process: process });
-            return Ok(Peer { name, address, http2_address, admin: None, process_ids, _running: running });
+            let (process_ids, running) = (vec![process_id], Running::Plain { process });
+            return Ok(Peer { name, address, http2_address, admin: None, process_ids, running });
         }
         if let Some(status) = process.try_wait()? {
             bail!("{name} ended with {status}: see {}", folder.join("log").display());
         }
         sleep(Duration::from_millis(20)).await;
     }
-    bail!("{name} does not listen after five seconds")
+    bail!("{name} does not listen after a minute")
 }
 
 /// HAProxy with near-default settings: one thread, keep-alive on both sides, its HTTP log.
 fn haproxy(folder: &Path, [port, http2_port]: [u16; 2], setup: Setup<'_>) -> Result<Command> {
-    let Upstreams { http1, http2, tcp } = setup.upstreams;
+    let Upstreams { http1, http2, tcp, .. } = setup.upstreams;
     let (mode, option, server) = match setup.kind {
         Kind::Tcp => ("tcp", "tcplog", tcp),
         Kind::Http | Kind::Tls | Kind::MutualTls => ("http", "httplog", http1),

@@ -10,12 +10,13 @@ use crate::mesh::SERVICES;
 /// Medians of one peer over the rounds of one work.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    name: &'static str,
-    cpu_us: f64,
-    requests_per_second: f64,
-    p50_us: f64,
-    p99_us: f64,
-    rss_mib: f64,
+    pub(crate) name: &'static str,
+    /// Of a request.
+    pub(crate) cpu_us: f64,
+    pub(crate) requests_per_second: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    pub(crate) rss_mib: f64,
 }
 
 /// What one peer holds.
@@ -38,7 +39,11 @@ pub(crate) struct ScrapeRow {
 }
 
 /// The peer that the others are compared with.
-const OURS: &str = "selvedge";
+pub(crate) const OURS: &str = "selvedge";
+pub(crate) const ENVOY: &str = "envoy";
+pub(crate) const HAPROXY: &str = "haproxy";
+/// No proxy at all: the client calls the upstream.
+pub(crate) const DIRECT: &str = "direct";
 
 // === impl Row ===
 
@@ -53,6 +58,13 @@ impl Row {
             p99_us: of(|sample| f64::from(sample.p99_us)),
             rss_mib: mib(of(|sample| sample.memory.rss_kib as f64)),
         }
+    }
+}
+
+impl MemoryRow {
+    /// What each of `count` idle connections takes.
+    pub(crate) fn connection_kib(&self, count: usize) -> f64 {
+        self.held.pss_kib.saturating_sub(self.quiet.pss_kib) as f64 / count.max(1) as f64
     }
 }
 
@@ -84,7 +96,6 @@ pub(crate) fn memory_table(rows: &[MemoryRow], arguments: &Arguments) -> String 
     );
     let ours = rows.iter().find(|row| row.name == OURS).map(|row| row.quiet.pss_kib as f64);
     for row in rows {
-        let grown = row.held.pss_kib.saturating_sub(row.quiet.pss_kib);
         let _ = writeln!(
             text,
             "| {} | {:.1} | {:.1} | {} | {:.1} | {:.1} |",
@@ -93,7 +104,7 @@ pub(crate) fn memory_table(rows: &[MemoryRow], arguments: &Arguments) -> String 
             mib(row.quiet.pss_kib as f64),
             ratio(ours, row.quiet.pss_kib as f64),
             mib(row.held.pss_kib as f64),
-            grown as f64 / count.max(1) as f64,
+            row.connection_kib(count),
         );
     }
     text
@@ -119,16 +130,17 @@ pub(crate) fn scrape_table(rows: &[ScrapeRow]) -> String {
     text
 }
 
-/// The whole page.
-pub(crate) fn page(sections: &[(String, String)], arguments: &Arguments) -> String {
+/// The part of the page that this bench writes.
+pub(crate) fn page(goals: &str, sections: &[(String, String)], arguments: &Arguments) -> String {
     let mut text = format!(
-        "# Results of the bench\n\nWritten by `cargo xtask bench`, which repeats it. Medians of {} rounds of {} s, {} \
+        "# Results of the bench\n\nWritten by `cargo xtask bench`, which repeats it. Medians of {} interleaved rounds of {} s, {} \
          connections.\n\nEach proxy has one worker on one core; load and upstream share the other. {OURS} and envoy carry \
-         {SERVICES} services with {} routes\nfrom our control plane and write a JSON access log; haproxy and nginx have one \
-         route and their own log. The figure that\nsurvives a noisy machine is CPU µs per request of the proxy's own process; \
-         differences under 25 % are not established.\n",
-        arguments.rounds,
-        arguments.seconds,
+         {SERVICES} services with {} routes\nfrom our control plane, write a JSON access log, count, and trace one request in \
+         a hundred to an X-Ray daemon; haproxy\nand nginx have one route and their own log, and trace nothing. The figure that \
+         survives a noisy machine is CPU µs per\nrequest of the proxy's own process; differences under 25 % are not established \
+         there. A line is met if each of its ratios is.\n\n## Goals\n\n{goals}",
+        arguments.rounds(),
+        arguments.seconds(),
         arguments.connections,
         2 * SERVICES,
     );
@@ -138,15 +150,30 @@ pub(crate) fn page(sections: &[(String, String)], arguments: &Arguments) -> Stri
     text
 }
 
-fn ratio(ours: Option<f64>, theirs: f64) -> String {
-    ours.map_or_else(|| "–".to_owned(), |ours| format!("{:.2}", ours / theirs))
+/// Heads of what other benches write into the same page.
+const OTHERS: [&str; 4] = [
+    "\n## A change's way from the API to every proxy\n",
+    "\n## The workflow engine\n",
+    "\n## The edge\n",
+    "\n## The registry and the DNS server\n",
+];
+
+/// `page` with what other benches had written into the `old` one.
+pub(crate) fn keep_others(page: &str, old: &str) -> String {
+    let begin = OTHERS.iter().filter_map(|head| old.find(head)).min();
+    begin.map_or_else(|| page.to_owned(), |begin| format!("{}\n{}", page.trim_end(), &old[begin..]))
 }
 
-fn mib(kib: f64) -> f64 {
+fn ratio(ours: Option<f64>, theirs: f64) -> String {
+    let known = ours.filter(|_| theirs > 0.0);
+    known.map_or_else(|| "–".to_owned(), |ours| format!("{:.2}", ours / theirs))
+}
+
+pub(crate) fn mib(kib: f64) -> f64 {
     kib / 1024.0
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
@@ -159,6 +186,14 @@ mod tests {
     fn the_median_is_the_middle() {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(Vec::new()), 0.0);
+    }
+
+    #[test]
+    fn what_others_wrote_stays() {
+        let old = "# Results\n\n## Memory\n\nold\n\n## The registry and the DNS server\n\nkept\n";
+        let page = keep_others("# Results\n\n## Memory\n\nnew\n", old);
+        assert_eq!(page, "# Results\n\n## Memory\n\nnew\n\n## The registry and the DNS server\n\nkept\n");
+        assert_eq!(keep_others("new\n", "old\n"), "new\n");
     }
 
     #[test]

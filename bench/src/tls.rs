@@ -15,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::load::Client;
 use crate::mesh;
-use crate::work::Job;
+use crate::work::{Job, Speaks};
 
 /// Requests on a connection that is kept, one after the other; latencies in microseconds.
 ///
@@ -45,6 +45,22 @@ pub(crate) async fn shake(job: Job, begun: Instant, time: Duration) -> Result<Ve
         latencies.push(micros(sent));
     }
     Ok(latencies)
+}
+
+/// `count` requests, on one connection or each on its own as the work says.
+///
+/// # Errors
+/// As [`keep`].
+pub(crate) async fn repeat(job: &Job, count: usize) -> Result<()> {
+    let connector = connector()?;
+    let mut client = Client::over(connect(job, &connector).await?, job);
+    for _ in 0..count {
+        if job.work.speaks == Speaks::Handshakes {
+            client = Client::over(connect(job, &connector).await?, job);
+        }
+        client.exchange().await?;
+    }
+    Ok(())
 }
 
 fn micros(since: Instant) -> u32 {

@@ -1,5 +1,6 @@
 //! The real Envoy: where its binary is and how it is started for a test.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -28,9 +29,19 @@ pub fn binary() -> Option<PathBuf> {
 /// # Errors
 /// When Envoy is not installed or does not start.
 pub fn start(bootstrap: &Path, log: &Path) -> Result<Child> {
+    start_under(&[], bootstrap, log)
+}
+
+/// The same as an argument of `runner`, a program and its arguments that watch another one.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_under(runner: &[OsString], bootstrap: &Path, log: &Path) -> Result<Child> {
     let binary = binary().context("no Envoy: run cargo xtask test --only setup, or set SELVEDGE_ENVOY")?;
     let output = std::fs::File::create(log).with_context(|| format!("failed to create {}", log.display()))?;
-    Command::new(binary)
+    let words: Vec<OsString> = runner.iter().cloned().chain([binary.into()]).collect();
+    Command::new(&words[0])
+        .args(&words[1..])
         .arg("--config-path")
         .arg(bootstrap)
         .args([

@@ -94,8 +94,14 @@ impl Stage {
                 Ok((placeholders.fill_text(declared), port.with_context(|| format!("{real} is no port"))?))
             });
             let app_ports = app_ports.collect::<Result<_>>()?;
-            let start =
-                Start { resource: &sidecar.resource, control: control.address, app_ports, folder, name };
+            let start = Start {
+                resource: &sidecar.resource,
+                control: control.address,
+                app_ports,
+                folder,
+                name,
+                traced_to: None,
+            };
             let running = Sidecar::start(plane, &start).await.with_context(|| format!("sidecar {name}"))?;
             placeholders.insert(format!("{name}_ingress"), running.ingress.port());
             placeholders.insert(format!("{name}_egress"), running.egress.port());

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
@@ -15,6 +15,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::control::MESH;
 use crate::{envoy, place, stats};
+
+/// A proxy is ready by then unless it is broken; with thousands of clusters it takes its time.
+const READY_MAX: Duration = Duration::from_secs(60);
 
 /// Which proxy carries the traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub struct Start<'a> {
     pub folder: &'a Path,
     /// The stem of those files.
     pub name: &'a str,
+    /// The UDP port of an X-Ray daemon that gets one request's span in a hundred; `None` traces nothing.
+    pub traced_to: Option<u16>,
 }
 
 /// Where a proxy listens.
@@ -81,17 +86,18 @@ impl Sidecar {
     /// Starts a proxy and waits until it says that it is ready.
     ///
     /// # Errors
-    /// When it ends, or is not ready within twenty seconds.
+    /// When it ends, or is not ready within a minute.
     pub async fn start(plane: Plane, start: &Start<'_>) -> Result<Self> {
         Self::start_at(plane, start, &Ports::free()?, &[]).await
     }
 
-    /// Starts one of ours as an argument of `runner`, a program and its arguments that watch another one.
+    /// Starts one as an argument of `runner`, a program and its arguments that watch another one; it has ten times as long
+    /// to be ready.
     ///
     /// # Errors
     /// As [`Sidecar::start`].
-    pub async fn start_under(runner: &[OsString], start: &Start<'_>) -> Result<Self> {
-        Self::start_at(Plane::Ours, start, &Ports::free()?, runner).await
+    pub async fn start_under(runner: &[OsString], plane: Plane, start: &Start<'_>) -> Result<Self> {
+        Self::start_at(plane, start, &Ports::free()?, runner).await
     }
 
     /// Starts one more proxy of ours that listens where this one does or did; only its admin endpoint differs.
@@ -107,7 +113,7 @@ impl Sidecar {
     async fn start_at(plane: Plane, start: &Start<'_>, ports: &Ports, runner: &[OsString]) -> Result<Self> {
         let log = start.folder.join(format!("{}.log", start.name));
         let process = match plane {
-            Plane::Envoy => start_envoy(start, ports, &log)?,
+            Plane::Envoy => start_envoy(start, ports, &log, runner)?,
             Plane::Ours => start_ours(start, ports, &log, runner)?,
         };
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -117,7 +123,8 @@ impl Sidecar {
             egress: local(ports.egress),
             process,
         };
-        sidecar.wait_until_ready().await.with_context(|| format!("see {}", log.display()))?;
+        let patience = if runner.is_empty() { READY_MAX } else { 10 * READY_MAX };
+        sidecar.wait_until_ready(patience).await.with_context(|| format!("see {}", log.display()))?;
         Ok(sidecar)
     }
 
@@ -149,8 +156,9 @@ impl Sidecar {
         Ok(())
     }
 
-    async fn wait_until_ready(&mut self) -> Result<()> {
-        for _ in 0..1000 {
+    async fn wait_until_ready(&mut self, patience: Duration) -> Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < patience {
             if matches!(stats::get(self.admin, "/ready").await, Ok((200, _))) {
                 return Ok(());
             }
@@ -159,7 +167,7 @@ impl Sidecar {
             }
             sleep(Duration::from_millis(20)).await;
         }
-        bail!("the proxy is not ready after twenty seconds")
+        bail!("the proxy is not ready after {patience:?}")
     }
 }
 
@@ -167,17 +175,17 @@ impl Sidecar {
 ///
 /// # Errors
 /// When the process is gone already, or takes longer than `patience`.
-pub(crate) async fn terminate(process: &mut Child, patience: Duration) -> Result<ExitStatus> {
+pub async fn terminate(process: &mut Child, patience: Duration) -> Result<ExitStatus> {
     let id = process.id().context("the process ended by itself")?;
     nix::sys::signal::kill(Pid::from_raw(i32::try_from(id)?), Signal::SIGTERM)?;
     let ended = timeout(patience, process.wait()).await;
     Ok(ended.with_context(|| format!("SIGTERM did not end the process within {patience:?}"))??)
 }
 
-fn start_envoy(start: &Start<'_>, ports: &Ports, log: &Path) -> Result<Child> {
+fn start_envoy(start: &Start<'_>, ports: &Ports, log: &Path, runner: &[OsString]) -> Result<Child> {
     let path = start.folder.join(format!("{}.bootstrap.json", start.name));
     std::fs::write(&path, serde_json::to_vec_pretty(&bootstrap(start, ports))?)?;
-    envoy::start(&path, log)
+    envoy::start_under(runner, &path, log)
 }
 
 /// A bootstrap as any Envoy would use it; only the node's metadata says that nothing is intercepted.
@@ -192,7 +200,7 @@ fn bootstrap(start: &Start<'_>, ports: &Ports) -> Value {
             "explicit_http_config": {"http2_protocol_options": {}}
         }
     });
-    json!({
+    let mut bootstrap = json!({
         "node": {
             "id": format!("mesh/{MESH}/{}", start.resource),
             "cluster": format!("mesh/{MESH}/{}", start.resource),
@@ -225,7 +233,22 @@ fn bootstrap(start: &Start<'_>, ports: &Ports) -> Value {
                 "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(start.control.port())}}]}],
             },
         }]},
-    })
+    });
+    if let Some(port) = start.traced_to {
+        // As App Mesh's image had it: the connection managers say that they trace, the bootstrap says whom they tell.
+        bootstrap["tracing"] = json!({"http": {"name": "envoy.tracers.xray", "typed_config": {
+            "@type": "type.googleapis.com/envoy.config.trace.v3.XRayConfig",
+            "daemon_endpoint": {"protocol": "UDP", "address": "127.0.0.1", "port_value": port},
+            "segment_name": start.resource,
+            "sampling_rule_manifest": {"inline_string": sampling_rules().to_string()},
+        }}});
+    }
+    bootstrap
+}
+
+/// X-Ray's rules for one request in a hundred.
+fn sampling_rules() -> Value {
+    json!({"version": 2, "rules": [], "default": {"fixed_target": 0, "rate": 0.01}})
 }
 
 fn start_ours(start: &Start<'_>, ports: &Ports, log: &Path, runner: &[OsString]) -> Result<Child> {
@@ -246,6 +269,14 @@ fn start_ours(start: &Start<'_>, ports: &Ports, log: &Path, runner: &[OsString])
         .env("SELVEDGE_APP_HOST", "127.0.0.1")
         .env("ENVOY_CONCURRENCY", "1")
         .env("SELVEDGE_STATE_DIR", start.folder.join(format!("{}.state", start.name)));
+    if let Some(port) = start.traced_to {
+        let manifest = start.folder.join(format!("{}.sampling.json", start.name));
+        std::fs::write(&manifest, sampling_rules().to_string())?;
+        command
+            .env("ENABLE_ENVOY_XRAY_TRACING", "1")
+            .env("AWS_XRAY_DAEMON_ADDRESS", format!("127.0.0.1:{port}"))
+            .env("XRAY_SAMPLING_RULE_MANIFEST", manifest);
+    }
     for (declared, real) in &start.app_ports {
         command.env(format!("SELVEDGE_APP_PORT_{declared}"), real.to_string());
     }

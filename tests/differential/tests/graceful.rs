@@ -128,7 +128,7 @@ fn folder(name: &str) -> PathBuf {
 }
 
 fn start<'a>(control: SocketAddr, folder: &'a Path, name: &'a str) -> Start<'a> {
-    Start { resource: "virtualNode/caller", control, app_ports: Vec::new(), folder, name }
+    Start { resource: "virtualNode/caller", control, app_ports: Vec::new(), folder, name, traced_to: None }
 }
 
 /// Whether there is a binary to test; says so when there is none.
