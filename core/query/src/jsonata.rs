@@ -6,11 +6,13 @@
 
 mod function;
 mod guard;
+#[cfg(test)]
+mod suite;
 mod value;
 
 use jsonata_core::ast::AstNode;
 use jsonata_core::evaluator::{Context, Evaluator, EvaluatorOptions};
-use jsonata_core::parser;
+use jsonata_core::parser::{self, ParserError};
 use jsonata_core::value::JValue;
 use serde_json::Value;
 
@@ -82,7 +84,7 @@ impl Expression {
                 "the expression has more than {EXPRESSION_BYTES_MAX} bytes"
             )));
         }
-        let mut tree = parser::parse(text).map_err(|error| ExpressionError::Syntax(error.to_string()))?;
+        let mut tree = parser::parse(text).map_err(|error| ExpressionError::Syntax(worded(&error)))?;
         let free_names = guard::free_names(&mut tree);
         guard::insert(&mut tree)?;
         Ok(Self { text: text.into(), tree, free_names })
@@ -105,6 +107,18 @@ impl Expression {
         entropy: &mut dyn Entropy,
         bounds: Bounds,
     ) -> Result<Option<Value>, ExpressionError> {
+        self.evaluate_over(&JValue::Undefined, names, now_ms, entropy, bounds)
+    }
+
+    /// The same, with something that `$` is: the States Language has nothing there.
+    fn evaluate_over(
+        &self,
+        input: &JValue,
+        names: &[(&str, &Value)],
+        now_ms: i64,
+        entropy: &mut dyn Entropy,
+        bounds: Bounds,
+    ) -> Result<Option<Value>, ExpressionError> {
         let mut context = Context::new();
         for (name, value) in names {
             context.bind((*name).to_owned(), JValue::from((*value).clone()));
@@ -119,8 +133,16 @@ impl Expression {
         function::register(&mut evaluator, now_ms, entropy.draw());
         let failed =
             |error: jsonata_core::evaluator::EvaluatorError| ExpressionError::Failed(error.to_string());
-        let found = evaluator.evaluate(&self.tree, &JValue::Undefined).map_err(failed)?;
+        let found = evaluator.evaluate(&self.tree, input).map_err(failed)?;
         value::json(&found)
+    }
+}
+
+/// The library's words, with JSONata's code also where it leaves that out.
+fn worded(error: &ParserError) -> String {
+    match error {
+        ParserError::UnclosedComment => format!("S0106: {error}"),
+        error => error.to_string(),
     }
 }
 
@@ -163,6 +185,8 @@ mod tests {
             ("$now()", json!("1970-01-01T00:00:01.000Z")),
             ("$pad('x', -3, '-')", json!("--x")),
             ("$join(['a', 'b'], ',')", json!("a,b")),
+            ("$map([1, 'a'], $string)", json!(["1", "a"])),
+            ("[1, 2] ~> $map($string)", json!(["1", "2"])),
             ("'a-b' ~> $replace('-', '+')", json!("a+b")),
         ] {
             assert_eq!(run(text).unwrap_or_else(|error| panic!("{text}: {error}")), Some(expected), "{text}");
@@ -181,6 +205,8 @@ mod tests {
             "$join([1..100000].($states.input.big))",
             "$string([1..100000].($states.input.big))",
             "[1..100000].($states.input.big)",
+            "$map([[1..100000].($states.input.big), 1], $string)",
+            "( $s := $string; $s([1..100000].($states.input.big)) )",
             "$replace($states.input.big, 'x', $pad('y', 100000))",
             "$range(0, 1000000000, 1)",
             "[1..100000].($states.input.big) ~> $string()",

@@ -115,6 +115,7 @@ pub(super) fn run(root: &Path) -> Result<()> {
     packages(root)?;
     environment(root)?;
     node_modules(root)?;
+    jsonata_suite(root)?;
     cargo_deny(root)?;
     lighttpd::set_up(root)?;
     Ok(())
@@ -248,6 +249,44 @@ fn node_modules(root: &Path) -> Result<()> {
     let arguments = ["install", "--no-audit", "--no-fund", "--silent", "--prefix"];
     Program::new("npm", root, PATIENCE).args(arguments).args([&folder]).run()?;
     std::fs::write(&marker, pinned).with_context(|| format!("failed to write {}", marker.display()))
+}
+
+/// A distribution on PyPI that carries JSONata's official test suite in its sources, and where. The package of the language's
+/// authors has none.
+const JSONATA_SUITE: (&str, &str) =
+    ("jsonata2py==0.1.3", "jsonata2py-0.1.3/tests/resources/jsonata-test-suite");
+
+/// Puts the official test suite of JSONata into `target/jsonata-suite`.
+fn jsonata_suite(root: &Path) -> Result<()> {
+    let folder = root.join("target/jsonata-suite");
+    if folder.join("groups").is_dir() {
+        println!("JSONata's test suite: {} is there", folder.display());
+        return Ok(());
+    }
+    let (distribution, inside) = JSONATA_SUITE;
+    println!("JSONata's test suite: fetching {distribution} into {}", folder.display());
+    let fetched = root.join("target/jsonata-suite.part");
+    // What an earlier run left half done.
+    for left in [&folder, &fetched] {
+        match std::fs::remove_dir_all(left) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("failed to remove {}", left.display()));
+            }
+            _ => {}
+        }
+    }
+    std::fs::create_dir_all(&fetched).with_context(|| format!("failed to make {}", fetched.display()))?;
+    Program::new(environment_folder(root).join("bin/python"), root, PATIENCE)
+        .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
+        .args(["--no-binary", ":all:", distribution, "--dest"])
+        .args([&fetched])
+        .run()?;
+    let archive = format!("{}.tar.gz", distribution.replace("==", "-"));
+    let depth = inside.split('/').count().to_string();
+    Program::new("tar", &fetched, PATIENCE)
+        .args(["--extract", "--gzip", "--strip-components", &depth, "--file", &archive, inside])
+        .run()?;
+    std::fs::rename(&fetched, &folder).with_context(|| format!("failed to make {}", folder.display()))
 }
 
 /// Builds cargo-deny once, unoptimised: it runs for a second and would build for minutes.

@@ -169,6 +169,9 @@ fn pad(arguments: &[JValue]) -> Outcome {
 }
 
 fn join(arguments: &[JValue]) -> Outcome {
+    if arguments.is_empty() {
+        return Err(failed("T0410: $join needs an array of texts"));
+    }
     let separator = match argument(arguments, 1) {
         JValue::Undefined => JValue::string(""),
         separator @ JValue::String(_) => separator,

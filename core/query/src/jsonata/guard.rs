@@ -2,8 +2,8 @@
 //!
 //! A concatenation doubles a text at most, so checking each result bounds them all. `$string` and `$join` write out what
 //! the library shares, so what they are given is measured first. `$replace` multiplies the lengths of its arguments, so
-//! both are bounded. Built-in functions that are checked may be called, not passed on as values: a call cannot be
-//! checked where nobody sees it.
+//! both are bounded. Built-in functions that are checked may be called, not passed on as values, but for `$string`: a call
+//! cannot be checked where nobody sees it.
 
 use std::collections::BTreeSet;
 
@@ -23,13 +23,28 @@ pub(super) const SHORT: &str = "__short";
 pub(super) const JOIN: &str = "__join";
 
 /// Functions that only a call may name.
-const CALLED_ONLY: &[&str] = &["eval", "join", "string", "replace", "pad"];
+const CALLED_ONLY: &[&str] = &["eval", "join", "replace", "pad"];
 
 pub(super) fn insert(node: &mut AstNode) -> Result<(), ExpressionError> {
     if let AstNode::Variable(name) = node
         && CALLED_ONLY.contains(&name.as_str())
     {
         return Err(ExpressionError::Syntax(format!("${name} can be called, not passed on")));
+    }
+    if let AstNode::Variable(name) = node
+        && name == "string"
+    {
+        // `$map(…, $string)` is common: what is passed on is a function that calls it, and that call is checked.
+        *node = AstNode::Lambda {
+            params: vec!["x".to_owned()],
+            body: Box::new(AstNode::Function {
+                name: "string".to_owned(),
+                args: vec![AstNode::Variable("x".to_owned())],
+                is_builtin: true,
+            }),
+            signature: None,
+            thunk: false,
+        };
     }
     for_each_child(node, &mut insert)?;
     match node {

@@ -1,0 +1,3 @@
+//! The official test suite of the language.
+
+mod tests;
