@@ -62,6 +62,10 @@ const fn json(
     Remote { name, errors, variable, host, signing: host, protocol: Speech::Json { version, target } }
 }
 
+/// Objects in buckets.
+pub const S3: Remote =
+    Remote { name: "s3", errors: "S3", variable: "S3", host: "s3", signing: "s3", protocol: Speech::Objects };
+
 /// Every service that can be called. `tests/conformance/workflow_tasks.py` holds the table to botocore's models.
 pub const REMOTES: &[Remote] = &[
     json("sqs", "Sqs", "SQS", "sqs", "1.0", "AmazonSQS"),
@@ -85,7 +89,7 @@ pub const REMOTES: &[Remote] = &[
         signing: "sts",
         protocol: Speech::Query { version: "2011-06-15" },
     },
-    Remote { name: "s3", errors: "S3", variable: "S3", host: "s3", signing: "s3", protocol: Speech::Objects },
+    S3,
     Remote {
         name: "lambda",
         errors: "Lambda",

@@ -17,7 +17,7 @@ use selvedge_control::operations::Unperformed;
 use selvedge_outbound::Allowed;
 use selvedge_store::sqlite::{Options, Workload};
 use selvedge_store::{Store, memory::Memory};
-use selvedge_workflow::objects::{Folder, Nowhere, Objects};
+use selvedge_workflow::objects::{Folder, Objects, S3};
 use selvedge_workflow::{Calls, Context, Engine, Performed, Refused, Settings, System, api, operations};
 
 use super::control::StoreUrl;
@@ -29,7 +29,8 @@ const FOLDER: &str = "workflow";
 /// Options of the workflow engine, wherever it runs.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct WorkflowArgs {
-    /// Where distributed Map states find the objects that they read, and write their results: a folder for each bucket
+    /// Where distributed Map states find the objects that they read, and write their results: a folder for each bucket.
+    /// Without it, buckets are those of S3, or of what AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL names
     #[arg(long, value_name = "FOLDER", env = "SELVEDGE_WORKFLOW_OBJECTS")]
     pub(crate) workflow_objects: Option<PathBuf>,
     /// Addresses that tasks may call although they are loopback, local to the link, or of a port that steers something: such as
@@ -107,7 +108,10 @@ impl States {
                 Folder::new(folder)
                     .with_context(|| format!("failed to open the objects' folder {}", folder.display()))?,
             ),
-            None => Arc::new(Nowhere),
+            None => {
+                let surroundings = Arc::new(System);
+                Arc::new(S3::new(&settings.calls, region, surroundings, runtime.clone()))
+            }
         };
         let engine = Engine::open_with(store, settings, Arc::new(System), runtime, objects);
         Ok(Self(engine.context("failed to start the workflow engine")?))

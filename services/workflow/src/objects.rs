@@ -1,10 +1,12 @@
 //! Objects in buckets, where data sets of map runs come from and their results go.
 
 mod folder;
+mod s3;
 
 use std::io::Read;
 
 pub use folder::Folder;
+pub use s3::S3;
 
 /// How many objects a page of a listing has at the most.
 pub const LIST_PAGE_MAX: usize = 1000;
@@ -20,6 +22,8 @@ pub struct Listed {
     pub etag: String,
     /// When it was written, in milliseconds since 1970.
     pub modified_ms: i64,
+    /// `STANDARD`
+    pub storage_class: String,
 }
 
 /// Why an object could not be had.

@@ -5,7 +5,7 @@
 //! express executions make theirs themselves ([`Engine::perform`]).
 
 pub(crate) mod approval;
-mod aws;
+pub(crate) mod aws;
 pub(crate) mod blob;
 pub(crate) mod connection;
 mod http;

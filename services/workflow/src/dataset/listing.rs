@@ -65,7 +65,7 @@ impl Dataset for Listing {
                 "Key": object.key,
                 "LastModified": object.modified_ms / 1000,
                 "Size": object.size,
-                "StorageClass": "STANDARD",
+                "StorageClass": object.storage_class,
             }))
         }))
     }

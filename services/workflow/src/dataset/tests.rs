@@ -36,6 +36,7 @@ impl Objects for Shelf {
             in_bucket == bucket && key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after)
         });
         let listed = found.map(|((_, key), bytes)| Listed {
+            storage_class: "STANDARD".into(),
             key: key.clone(),
             size: bytes.len() as u64,
             etag: "\"e\"".into(),

@@ -87,7 +87,8 @@ impl Objects for Folder {
             let modified = found.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
             let modified_ms = modified.map_or(0, |at| i64::try_from(at.as_millis()).unwrap_or(i64::MAX));
             let etag = format!("\"{modified_ms:x}-{:x}\"", found.len());
-            listed.push(Listed { key, size: found.len(), etag, modified_ms });
+            let storage_class = "STANDARD".to_owned();
+            listed.push(Listed { key, size: found.len(), etag, modified_ms, storage_class });
         }
         Ok(listed)
     }

@@ -2,39 +2,33 @@
 
 mod credentials;
 mod endpoint;
+mod send;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use selvedge_asl::Failure;
 use selvedge_aws::Protocol;
-use selvedge_aws::remote::{self, Fault, Received, Remote, Unfit};
-use selvedge_aws::sigv4::{Scope, Unsigned, sign};
-use selvedge_outbound::{ANSWER_BYTES_MAX, Error, Outgoing};
+use selvedge_aws::remote::{self, Fault, Remote, Unfit};
+use selvedge_outbound::Error;
 use serde_json::{Map, Value, json};
 
 use super::{Call, EGRESS_REFUSED, unfit};
 use crate::Engine;
 use crate::operations::{self, Context, Performed};
-pub(super) use endpoint::Account;
+pub(crate) use endpoint::Account;
+pub(crate) use send::{Ask, Reply};
 
 /// The longest wait for a service.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What came back, whole.
-pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Bytes,
-}
-
 /// Why a service was not called, or what it said is wrong.
-pub(super) enum Problem {
+pub(crate) enum Problem {
     Unfit(Unfit),
-    /// Nobody was reached, or nobody can be.
+    /// Nobody can be reached.
     Client(String),
+    /// Nobody was reached, or nobody answered.
+    Unreached(String),
     /// The guard refuses the address.
     Refused(String),
     Fault(Fault),
@@ -44,14 +38,8 @@ impl Problem {
     pub(super) fn unreached(error: &Error) -> Self {
         match error {
             Error::Refused { .. } => Self::Refused(error.to_string()),
-            error => Self::Client(error.to_string()),
+            error => Self::Unreached(error.to_string()),
         }
-    }
-}
-
-impl Reply {
-    pub(super) fn received(&self) -> Received<'_> {
-        Received { status: self.status, headers: &self.headers, body: &self.body }
     }
 }
 
@@ -197,50 +185,9 @@ pub(super) async fn exchange(
     region: &str,
     patience: Duration,
 ) -> Result<(Value, Reply), Problem> {
-    let prepared = remote.request(action, parameters).map_err(Problem::Unfit)?;
-    let account = &engine.tasks.aws;
-    let credentials = account.credentials().map_err(Problem::Client)?;
-    let place = account.place(remote, region, prepared.bucket.as_deref()).map_err(Problem::Client)?;
-    let path = format!("{}{}", place.base, prepared.path);
-    let mut headers = vec![("host".to_owned(), place.authority.clone())];
-    headers.extend(prepared.headers);
-    let unsigned = Unsigned {
-        method: prepared.method,
-        path: &path,
-        query: &prepared.query,
-        headers: &headers,
-        body: &prepared.body,
-    };
-    let scope = Scope { service: remote.signing, region, seconds: engine.now_ms().div_euclid(1000) };
-    let added = sign(&unsigned, &credentials, &scope);
-    let mut map = HeaderMap::new();
-    for (name, value) in headers.iter().chain(&added) {
-        let name = HeaderName::try_from(name).map_err(|error| Problem::Client(error.to_string()))?;
-        let mut value = HeaderValue::try_from(value)
-            .map_err(|_| Problem::Client(format!("the header {name} cannot hold its value")))?;
-        value.set_sensitive(name == "authorization" || name == "x-amz-security-token");
-        map.insert(name, value);
-    }
-    let query = if prepared.query.is_empty() { String::new() } else { format!("?{}", prepared.query) };
-    let url = format!("{}://{}{path}{query}", place.scheme, place.authority);
-    let outgoing = Outgoing {
-        method: Method::from_bytes(prepared.method.as_bytes()).unwrap_or(Method::POST),
-        url: url.parse().map_err(|_| Problem::Client("the parameters make no URL".into()))?,
-        headers: map,
-        body: prepared.body.into(),
-        patience,
-        answer_bytes_max: ANSWER_BYTES_MAX,
-        trust: place.trust,
-        keeps: true,
-    };
-    let answer = engine.tasks.client.send(outgoing).await;
-    let answer = answer.map_err(|error| Problem::unreached(&error))?;
-    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let reply = Reply {
-        status: answer.status.as_u16(),
-        headers: answer.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect(),
-        body: answer.body,
-    };
+    let seconds = engine.now_ms().div_euclid(1000);
+    let ask = Ask { remote, action, parameters, body: None, region, seconds, patience };
+    let reply = engine.tasks.aws.send(&engine.tasks.client, ask).await?;
     let output = remote.output(action, &reply.received()).map_err(Problem::Fault)?;
     Ok((output, reply))
 }
@@ -249,7 +196,9 @@ pub(super) async fn exchange(
 pub(super) fn named(problem: &Problem, errors: &str) -> Failure {
     match problem {
         Problem::Unfit(error) => unfit(error.to_string()),
-        Problem::Client(cause) => Failure::new(format!("{errors}.SdkClientException"), cause.clone()),
+        Problem::Client(cause) | Problem::Unreached(cause) => {
+            Failure::new(format!("{errors}.SdkClientException"), cause.clone())
+        }
         Problem::Refused(cause) => Failure::new(EGRESS_REFUSED, cause.clone()),
         Problem::Fault(fault) => {
             let code = exception(&fault.code).unwrap_or_else(|| format!("{errors}Exception"));

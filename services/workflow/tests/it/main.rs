@@ -1,5 +1,6 @@
 //! The engine over stores that fail, clocks that jump, and workers that come back.
 
+mod buckets;
 mod faults;
 mod redrive;
 mod retention;
