@@ -119,7 +119,9 @@ impl ControlPlane {
         }
         let writes = self.publisher.poll_write(now);
         // What fails is asked for again later.
-        drop(registry::write(&*self.store, &writes));
+        for place in registry::write(&*self.store, &writes).unwrap_or_default() {
+            self.publisher.handle_refusal(now, &place);
+        }
     }
 
     /// Does what a client asks.

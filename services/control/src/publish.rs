@@ -145,6 +145,7 @@ impl Publisher {
                 }
                 self.moved_since = Some(now);
             }
+            FeedEvent::ReadUpTo(revision) => self.registry.handle_position(revision.number()),
             FeedEvent::Loaded => {
                 self.loaded = true;
                 self.refresh_endpoints(now);
@@ -238,6 +239,11 @@ impl Publisher {
     /// Documents to be written, if any. What fails is asked for again later.
     pub fn poll_write(&mut self, now: Instant) -> Vec<Write> {
         if self.loaded { self.registry.poll_write(now) } else { Vec::new() }
+    }
+
+    /// The store refused a place that was asked for, to which its proxy has no right any more.
+    pub fn handle_refusal(&mut self, now: Instant, place: &Place) {
+        self.registry.handle_refusal(now, place);
     }
 
     fn handle_mesh(&mut self, now: Instant, name: &str, snapshot: Option<Snapshot>, changed: &[Key]) {

@@ -178,7 +178,9 @@ impl World {
             }
             let writes = self.publisher.poll_write(self.now);
             if !writes.is_empty() {
-                registry::write(&*self.store, &writes).expect("the store works");
+                for place in registry::write(&*self.store, &writes).expect("the store works") {
+                    self.publisher.handle_refusal(self.now, &place);
+                }
                 self.feed.handle_wake(self.now);
             }
             while let Some(output) = self.publisher.poll_output() {

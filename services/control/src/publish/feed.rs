@@ -35,6 +35,8 @@ pub enum FeedEvent {
     Registered { key: document_of::Key, value: Option<Bytes>, revision: u64 },
     /// All that was there at the start has been told.
     Loaded,
+    /// All that the store had at that revision has been told.
+    ReadUpTo(Revision),
 }
 
 /// A reader of the change feed.
@@ -125,6 +127,7 @@ impl Feed {
             }
         }
         events.push(FeedEvent::Registry(Box::new(registered)));
+        events.push(FeedEvent::ReadUpTo(view.revision()));
         events.push(FeedEvent::Loaded);
         self.position = Some(view.revision());
         self.meshes = meshes;
@@ -187,6 +190,9 @@ impl Feed {
                 None => drop(self.meshes.remove(&name)),
             }
             events.push(FeedEvent::Mesh { name, snapshot, changed });
+        }
+        if view.revision() != position {
+            events.push(FeedEvent::ReadUpTo(view.revision()));
         }
         self.position = Some(view.revision());
         Ok(events)

@@ -7,6 +7,7 @@
 //! selvedge-endpoints/<mesh>/<node>/<address>     {"replica": "…", "epoch": 3}    whose stream says that it lives
 //!                                                {"epoch": 3}                    it is gone; kept for a while
 //! selvedge-replica/<replica>                     {"beat": 7}                     changes while that replica lives
+//! selvedge-endpoints-forgotten                   {"revision": 99}                no place that was gone later is forgotten
 //! ```
 //! A stream that its proxy closes ends the endpoint at once. One that breaks leaves it for [`GRACE`]: the proxy may have
 //! lost only its connection. The endpoints of a replica that is gone stay for [`DEAD_AFTER`], the time that their proxies
@@ -81,6 +82,8 @@ pub(super) struct Registry {
     deadline: Cell<Option<Option<Instant>>>,
     /// Nothing is written and nobody is given up any more.
     frozen: bool,
+    /// Up to which of the store's revisions it was told what the store has.
+    position: u64,
 }
 
 impl Registry {
@@ -98,6 +101,7 @@ impl Registry {
             write_at: None,
             deadline: Cell::new(None),
             frozen: false,
+            position: 0,
         }
     }
 
@@ -115,7 +119,7 @@ impl Registry {
     pub(super) fn connect(&mut self, now: Instant, place: &Place) {
         self.touch(now);
         let existed = self.exists(place);
-        self.entries.entry(place.clone()).or_default().connect(now, &self.replica);
+        self.entries.entry(place.clone()).or_default().connect(now, &self.replica, self.position);
         self.beat_at.get_or_insert(now);
         self.note(place, existed);
     }
@@ -148,9 +152,30 @@ impl Registry {
                 self.forgotten.extend(self.gone.pop_front().map(|(_, place, epoch)| (place, epoch)));
             }
         }
-        self.entries.entry(place.clone()).or_default().handle_document(now, &self.replica, held);
+        let position = self.position;
+        self.entries.entry(place.clone()).or_default().handle_document(now, &self.replica, held, position);
         self.note(&place, existed);
         self.forget(&place);
+    }
+
+    /// All that the store had at that revision has been told.
+    pub(super) fn handle_position(&mut self, position: u64) {
+        if self.position == 0 {
+            // Who connected before anything was read made no claim that could be too late.
+            self.entries.values_mut().for_each(|entry| entry.seen = position);
+        }
+        self.position = position;
+    }
+
+    /// The store refused to give the place.
+    pub(super) fn handle_refusal(&mut self, now: Instant, place: &Place) {
+        self.touch(now);
+        let existed = self.exists(place);
+        if let Some(entry) = self.entries.get_mut(place) {
+            entry.refuse(now);
+        }
+        self.note(place, existed);
+        self.forget(place);
     }
 
     /// Another replica says that it lives.
@@ -203,7 +228,7 @@ impl Registry {
         for place in proven {
             let existed = self.exists(&place);
             if let Some(entry) = self.entries.get_mut(&place) {
-                entry.believe();
+                entry.believe(self.position);
             }
             self.note(&place, existed);
         }
@@ -275,7 +300,7 @@ impl Registry {
                 (Some(claim), _) if ours && claim == entry.epoch => None,
                 (Some(epoch), _) => {
                     let replica = self.replica.to_string();
-                    Some(Write::Register { place: place.clone(), replica, epoch })
+                    Some(Write::Register { place: place.clone(), replica, epoch, seen: entry.seen })
                 }
                 // A replica that lives answers for its own documents.
                 (None, Some(owner)) if ours || !self.replicas.contains_key(owner) => {

@@ -269,6 +269,7 @@ impl Driver {
                         address = %place.spot,
                         "the endpoint is held by a later session; this one's word does not count"
                     );
+                    self.publisher.handle_refusal(now, &place);
                 }
             }
             Err(error) => tracing::warn!(%error, "endpoints could not be written; tried again soon"),

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use selvedge_store::{Error, Store, Transaction};
+use selvedge_store::{Error, Read, Store, Transaction};
 use serde_json::json;
 
 use super::place::{Place, Spot};
@@ -10,17 +10,22 @@ use super::place::{Place, Spot};
 /// What the keys of endpoints begin with.
 pub const ENDPOINTS_PREFIX: &str = "selvedge-endpoints/";
 
+/// The key of what was forgotten last.
+const FORGOTTEN_KEY: &str = "selvedge-endpoints-forgotten";
+
 /// What the keys of replicas begin with.
 pub const REPLICAS_PREFIX: &str = "selvedge-replica/";
 
 /// A change that the registry wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// Only if nobody holds the place under that epoch or a higher one.
+    /// Only if nobody holds the place under that epoch or a higher one, nor can have done so unknown to whoever claims it.
     Register {
         place: Place,
         replica: String,
         epoch: u64,
+        /// The store's revision that the replica had read when it made its claim.
+        seen: u64,
     },
     /// Only if the document is still that owner's, of that epoch: somebody else may have taken the endpoint over. The epoch
     /// is kept; it rises if the owner is given up by another, whose word it then no longer is.
@@ -30,7 +35,7 @@ pub enum Write {
         epoch: u64,
         given_up: bool,
     },
-    /// The epoch of an endpoint that is gone need not be kept longer.
+    /// The epoch of an endpoint that is gone need not be kept longer; up to which revision any were forgotten is.
     Sweep {
         place: Place,
         epoch: u64,
@@ -77,12 +82,13 @@ pub fn write(store: &dyn Store, writes: &[Write]) -> Result<Vec<Place>, Error> {
 /// Gives the place if the write is refused.
 fn apply<'a>(transaction: &mut dyn Transaction, change: &'a Write) -> Result<Option<&'a Place>, Error> {
     match change {
-        Write::Register { place, replica, epoch } => {
+        Write::Register { place, replica, epoch, seen } => {
             let key = key(place);
             let known = transaction.get(&key)?.and_then(|document| held(&document.value));
             let is_first = match &known {
-                // What was held before and is forgotten was held long ago.
-                None => *epoch == 1,
+                // What was held before and is forgotten was held long ago, and whoever knew of it claims more than the first
+                // epoch. Who claims the first must have read on to where it was still to be known.
+                None => *epoch == 1 && *seen >= forgotten(&*transaction)?,
                 Some(held) => held.epoch < *epoch,
             };
             let is_own =
@@ -109,13 +115,24 @@ fn apply<'a>(transaction: &mut dyn Transaction, change: &'a Write) -> Result<Opt
         }
         Write::Sweep { place, epoch } => {
             let (key, expected) = (key(place), Held { owner: None, epoch: *epoch });
-            let known = transaction.get(&key)?.and_then(|document| held(&document.value));
-            if known == Some(expected) {
+            let Some(document) = transaction.get(&key)? else { return Ok(None) };
+            if held(&document.value) == Some(expected) {
                 transaction.delete(&key)?;
+                let revision = document.modified.number().max(forgotten(&*transaction)?);
+                transaction.put(FORGOTTEN_KEY, super::json(&json!({ "revision": revision })))?;
             }
         }
     }
     Ok(None)
+}
+
+/// The highest revision of a document that was swept away: a replica that had read no further may not know that the place was
+/// ever held.
+fn forgotten(view: &dyn Read) -> Result<u64, Error> {
+    let document = view.get(FORGOTTEN_KEY)?;
+    let value =
+        document.and_then(|document| serde_json::from_slice::<serde_json::Value>(&document.value).ok());
+    Ok(value.and_then(|value| value["revision"].as_u64()).unwrap_or(0))
 }
 
 fn key(place: &Place) -> String {
@@ -161,7 +178,11 @@ mod tests {
     }
 
     fn register(replica: &str, epoch: u64) -> Write {
-        Write::Register { place: place(1), replica: replica.into(), epoch }
+        register_having_seen(replica, epoch, u64::MAX)
+    }
+
+    fn register_having_seen(replica: &str, epoch: u64, seen: u64) -> Write {
+        Write::Register { place: place(1), replica: replica.into(), epoch, seen }
     }
 
     fn stored(store: &dyn Store) -> Option<Held> {
@@ -200,5 +221,42 @@ mod tests {
         assert_eq!(stored(&store), None);
         assert!(!accepts(register("first", 3)), "what it knew is long ago");
         assert!(accepts(register("third", 1)));
+    }
+
+    #[test]
+    fn a_first_claim_from_before_the_place_was_held_and_forgotten_is_refused() {
+        let store = selvedge_store::memory::Memory::new();
+        let accepts = |change: Write| write(&store, &[change]).expect("written").is_empty();
+        let revision = || store.snapshot().expect("a view").revision().number();
+        let before = revision();
+        let late = |seen| register_having_seen("stood still", 1, seen);
+        // The sidecar connects elsewhere, says goodbye, and its place is forgotten.
+        assert!(accepts(register_having_seen("other", 1, before)));
+        assert!(!accepts(late(before)), "while it is held");
+        assert!(accepts(Write::Remove { place: place(1), owner: "other".into(), epoch: 1, given_up: false }));
+        let gone = revision();
+        assert!(!accepts(late(before)), "while it is known to be gone");
+        assert!(accepts(Write::Sweep { place: place(1), epoch: 1 }));
+        for seen in [before, gone - 1] {
+            assert!(!accepts(late(seen)), "{seen}: when nothing is known of it any more");
+        }
+        assert!(accepts(late(gone)), "whoever has read that it was gone claims it anew");
+    }
+
+    #[test]
+    fn forgetting_an_older_place_lowers_no_bar() {
+        let store = selvedge_store::memory::Memory::new();
+        let write = |change: Write| write(&store, &[change]).expect("written").is_empty();
+        let claim = |port, seen| Write::Register { place: place(port), replica: "a".into(), epoch: 1, seen };
+        let goodbye =
+            |port| Write::Remove { place: place(port), owner: "a".into(), epoch: 1, given_up: false };
+        for port in [1, 2] {
+            assert!(write(claim(port, 0)) && write(goodbye(port)));
+        }
+        let gone = store.snapshot().expect("a view").revision().number();
+        for port in [2, 1] {
+            assert!(write(Write::Sweep { place: place(port), epoch: 1 }));
+        }
+        assert!(!write(claim(3, gone - 1)) && write(claim(3, gone)));
     }
 }

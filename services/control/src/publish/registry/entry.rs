@@ -22,6 +22,8 @@ pub(super) struct Entry {
     is_gone: bool,
     /// The epoch under which this replica's streams hold the place, or want to; `None` when their word does not count.
     pub(super) claim: Option<u64>,
+    /// The store's revision that had been read when that claim was made.
+    pub(super) seen: u64,
     insists_until: Option<Instant>,
     /// When a stream whose word does not count is believed again.
     pub(super) proven_at: Option<Instant>,
@@ -30,13 +32,13 @@ pub(super) struct Entry {
 
 impl Entry {
     /// A stream says that the instance lives.
-    pub(super) fn connect(&mut self, now: Instant, replica: &Arc<str>) {
+    pub(super) fn connect(&mut self, now: Instant, replica: &Arc<str>, position: u64) {
         self.streams += 1;
         self.grace_until = None;
         self.proven_at = None;
         self.insists_until = Some(now + INSISTS_FOR);
         if self.owner.as_ref() != Some(replica) || self.claim != Some(self.epoch) {
-            self.claim = Some(self.epoch + 1);
+            self.claim(position);
             self.asked_at = None;
         }
     }
@@ -61,7 +63,13 @@ impl Entry {
     }
 
     /// What the store has of the place; `None` when it has nothing.
-    pub(super) fn handle_document(&mut self, now: Instant, replica: &Arc<str>, held: Option<Held>) {
+    pub(super) fn handle_document(
+        &mut self,
+        now: Instant,
+        replica: &Arc<str>,
+        held: Option<Held>,
+        position: u64,
+    ) {
         let known = held.is_some();
         let (owner, epoch) = held.map_or((None, 0), |held| (held.owner, held.epoch));
         let was_ours = self.owner.as_ref() == Some(replica);
@@ -76,7 +84,7 @@ impl Entry {
         // any more, was that of an earlier session.
         if self.claim.is_some_and(|claim| claim <= epoch || !known && (was_ours || claim > 1)) {
             if self.streams > 0 && self.insists_until.take().is_some_and(|until| now < until) {
-                self.claim = Some(epoch + 1);
+                self.claim(position);
             } else {
                 self.claim = None;
                 self.grace_until = None;
@@ -86,10 +94,27 @@ impl Entry {
         self.proven_at = is_free.then(|| now + PROVEN_AFTER);
     }
 
+    /// The store refused a claim of a place that it knows nothing of: the session may be one of long ago.
+    pub(super) fn refuse(&mut self, now: Instant) {
+        if self.owner.is_some() || self.is_gone || self.claim != Some(1) {
+            // Its document says what became of the claim.
+            return;
+        }
+        self.claim = None;
+        self.grace_until = None;
+        self.asked_at = None;
+        self.proven_at = (self.streams > 0).then(|| now + PROVEN_AFTER);
+    }
+
     /// Its stream has outlived every one that might be dead.
-    pub(super) fn believe(&mut self) {
+    pub(super) fn believe(&mut self, position: u64) {
         self.proven_at = None;
+        self.claim(position);
+    }
+
+    fn claim(&mut self, position: u64) {
         self.claim = Some(self.epoch + 1);
+        self.seen = position;
     }
 
     /// Whether one of this replica's streams says that the instance lives, or did so just now.

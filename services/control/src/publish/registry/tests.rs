@@ -20,7 +20,7 @@ fn settle(registry: &mut Registry, now: Instant) -> usize {
     let writes = registry.poll_write(now);
     for write in &writes {
         match write.clone() {
-            Write::Register { place, replica, epoch } => {
+            Write::Register { place, replica, epoch, .. } => {
                 registry.handle_document(now, place, Some(Held { owner: Some(replica), epoch }));
             }
             Write::Remove { place, epoch, given_up, .. } => {
@@ -166,7 +166,7 @@ fn a_session_that_was_outbid_is_not_believed_until_it_is_proven() {
     assert_eq!(ports(&registry), [] as [u16; 0]);
     registry.handle_timeout(later);
     assert_eq!(ports(&registry), [1], "a stream that is still there is not dead");
-    let register = Write::Register { place: place(1), replica: "here".into(), epoch: 3 };
+    let register = Write::Register { place: place(1), replica: "here".into(), epoch: 3, seen: 0 };
     assert!(registry.poll_write(later + GATHER).contains(&register));
 }
 
@@ -176,10 +176,45 @@ fn a_stream_that_has_just_connected_outbids_what_was_on_its_way() {
     let mut registry = Registry::new("here");
     registry.connect(now, &place(1));
     registry.handle_document(now, place(1), held("there", 1));
-    let register = |epoch| Write::Register { place: place(1), replica: "here".into(), epoch };
+    let register = |epoch| Write::Register { place: place(1), replica: "here".into(), epoch, seen: 0 };
     assert!(registry.poll_write(now + GATHER).contains(&register(2)));
     registry.handle_document(now, place(1), held("there", 3));
     assert!(!registry.poll_write(now + 2 * GATHER).contains(&register(4)), "once");
+}
+
+#[test]
+fn a_first_claim_that_came_too_late_is_proven_like_any_other() {
+    let now = Instant::now();
+    let mut registry = Registry::new("here");
+    registry.handle_position(7);
+    registry.connect(now, &place(1));
+    registry.handle_position(9);
+    let register = |seen| Write::Register { place: place(1), replica: "here".into(), epoch: 1, seen };
+    assert!(registry.poll_write(now + GATHER).contains(&register(7)), "what was known when it connected");
+    while registry.poll_changed().is_some() {}
+    registry.handle_refusal(now, &place(1));
+    assert_eq!(ports(&registry), [] as [u16; 0], "nobody is sent there meanwhile");
+    assert_eq!(registry.poll_changed(), Some(("m".into(), "n".into())));
+    let later = now + PROVEN_AFTER;
+    registry.handle_timeout(later - Duration::from_millis(1));
+    assert!(!registry.poll_write(later).contains(&register(9)));
+    registry.handle_timeout(later);
+    assert_eq!(ports(&registry), [1]);
+    assert!(registry.poll_write(later + GATHER).contains(&register(9)));
+    // A refusal of a place that a document speaks of changes nothing: the document does.
+    registry.handle_document(later, place(1), held("here", 1));
+    registry.handle_refusal(later, &place(1));
+    assert_eq!(ports(&registry), [1]);
+}
+
+#[test]
+fn claims_from_before_the_store_was_read_are_not_late() {
+    let now = Instant::now();
+    let mut registry = Registry::new("here");
+    registry.connect(now, &place(1));
+    registry.handle_position(5);
+    let register = Write::Register { place: place(1), replica: "here".into(), epoch: 1, seen: 5 };
+    assert!(registry.poll_write(now + GATHER).contains(&register));
 }
 
 #[test]
