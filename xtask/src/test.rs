@@ -5,6 +5,7 @@
 
 mod command;
 mod fuzz;
+mod image;
 mod lighttpd;
 mod setup;
 mod steps;

@@ -24,6 +24,16 @@ const PACKAGES: &[Package] = &[
         probe: &["test", "-e", "/usr/include/stdio.h"],
         used_for: "building SQLite",
     },
+    Package {
+        name: "musl-tools",
+        probe: &["musl-gcc", "--version"],
+        used_for: "building the container's static program",
+    },
+    Package {
+        name: "buildah",
+        probe: &["buildah", "--version"],
+        used_for: "packing the container's image without a container engine",
+    },
     Package { name: "g++", probe: &["c++", "--version"], used_for: "building libFuzzer" },
     Package { name: "python3", probe: &["python3", "--version"], used_for: "the conformance tests" },
     Package {
@@ -69,6 +79,11 @@ const PACKAGES: &[Package] = &[
         used_for: "a provider of identities, to sign in with",
     },
     Package { name: "npm", probe: &["npm", "--version"], used_for: "installing it" },
+    Package {
+        name: "libsystemd-shared",
+        probe: &["sh", "-c", "ls /usr/lib/*/systemd/libsystemd-shared-*.so"],
+        used_for: "what systemd-resolved needs",
+    },
     Package { name: "dnsmasq-base", probe: &["dnsmasq", "--version"], used_for: "the bench" },
     Package { name: "unbound", probe: &["unbound", "-V"], used_for: "the bench" },
     Package {
@@ -96,6 +111,9 @@ const PACKAGES: &[Package] = &[
     },
 ];
 
+/// What the container's program is built for.
+pub(super) const IMAGE_TARGET: &str = "x86_64-unknown-linux-musl";
+
 /// Commands that a plain user's path may not reach.
 const SEARCHED_AS_WELL: &str = "/usr/sbin:/sbin";
 
@@ -118,7 +136,27 @@ pub(super) fn run(root: &Path) -> Result<()> {
     jsonata_suite(root)?;
     cargo_deny(root)?;
     lighttpd::set_up(root)?;
-    Ok(())
+    image_target(root);
+    resolved(root)
+}
+
+/// Whether Debian's package of that name is among those that are installed.
+#[cfg(test)]
+pub(super) fn installs(name: &str) -> bool {
+    PACKAGES.iter().any(|package| package.name == name)
+}
+
+/// What building for that target lacks here.
+pub(super) fn missing_for(target: &str) -> Option<String> {
+    let libraries = Command::new("rustc").args(["--print", "target-libdir", "--target", target]).output();
+    let folder = libraries.ok().and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
+    if !Path::new(folder.trim()).is_dir() {
+        return Some(format!(
+            "Rust's library for {target} is missing; rustup target add {target} fetches it"
+        ));
+    }
+    let compiler = succeeds(&["musl-gcc", "--version"]);
+    (!compiler).then(|| "there is no musl-gcc, which Debian's package musl-tools has".into())
 }
 
 /// The environment's folder.
@@ -318,6 +356,42 @@ fn cargo_deny(root: &Path) -> Result<()> {
         Ok(_) => Ok(()),
         Err(error) => bail!("cargo-deny: {error:#}"),
     }
+}
+
+/// Rust's library for [`IMAGE_TARGET`], where there is a rustup to fetch it. Without it one step has nothing to run.
+fn image_target(root: &Path) {
+    match missing_for(IMAGE_TARGET) {
+        None => println!("{IMAGE_TARGET}: there"),
+        Some(_) if succeeds(&["rustup", "--version"]) => {
+            let added = Program::new("rustup", root, PATIENCE).args(["target", "add", IMAGE_TARGET]).run();
+            if let Err(error) = added {
+                println!("{IMAGE_TARGET} cannot be had: {error:#}");
+            }
+        }
+        Some(missing) => println!("{missing}; and there is no rustup here"),
+    }
+}
+
+/// Unpacks systemd-resolved below `target/tools`, and the library of the same version. Its package is not installed: that
+/// puts a link in the place of /etc/resolv.conf which leads nowhere until systemd runs, and takes the machine off the network.
+fn resolved(root: &Path) -> Result<()> {
+    let (tools, folder) = (root.join("target/tools"), root.join("target/tools/systemd-resolved"));
+    if folder.is_dir() {
+        println!("systemd-resolved: {} is there", folder.display());
+        return Ok(());
+    }
+    if !succeeds(&["apt-get", "--version"]) {
+        println!("systemd-resolved: no apt-get here to fetch it with; the DNS server is tried without it");
+        return Ok(());
+    }
+    let script = "rm -rf unpacking && mkdir -p unpacking/root && cd unpacking\n\
+                  fetch() { apt-get download -qq systemd-resolved libsystemd-shared; }\n\
+                  fetch || { apt-get update -qq; fetch; }\n\
+                  for package in *.deb; do dpkg-deb -x $package root; done\n\
+                  mv root ../systemd-resolved && rm -r ../unpacking\n";
+    std::fs::create_dir_all(&tools).with_context(|| format!("failed to make {}", tools.display()))?;
+    Program::new("sh", &tools, PATIENCE).args(["-euc", script]).run()?;
+    Ok(())
 }
 
 fn is_root() -> bool {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::Count;
 use super::command::Program;
-use super::{fuzz, lighttpd, setup};
+use super::{fuzz, image, lighttpd, setup};
 use crate::tidy;
 
 /// One way of testing.
@@ -34,6 +34,7 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "clippy", about: "no warning in any target", run: clippy },
     Step { name: "unit", about: "the tests of every crate, and the commands in the documents", run: unit },
     Step { name: "build", about: "the binary, as released", run: build },
+    Step { name: "image", about: "the container's program, static and in an empty root", run: image::run },
     Step { name: "conformance", about: "the API as boto3 and the real aws see it", run: conformance },
     Step { name: "differential", about: "a real Envoy and our proxy, side by side", run: differential },
     Step { name: "instructions", about: "what a request costs, held to its budget", run: instructions },
