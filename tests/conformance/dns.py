@@ -394,38 +394,54 @@ getent hosts none.shop.local || echo absent
         report.check(out.count("10.9.8.7") >= 2 and "240.240." in out and out.strip().endswith("absent"), f"glibc: {out} {done.stderr}")
 
 
+def resolved_binary():
+    """systemd-resolved and where its library is: what `cargo xtask test --only setup` unpacked, else the system's."""
+    unpacked = pathlib.Path(__file__).parents[2] / "target/tools/systemd-resolved"
+    for root in (unpacked, pathlib.Path("/")):
+        for binary in (*root.glob("lib/systemd/systemd-resolved"), *root.glob("usr/lib/systemd/systemd-resolved")):
+            libraries = [str(path.parent) for path in unpacked.glob("usr/lib/*/systemd/libsystemd-shared-*.so")]
+            return str(binary), ":".join(libraries if root == unpacked else [])
+    return None, ""
+
+
 def resolved():
     """systemd-resolved, which asks us about our names alone."""
-    binary = next((path for path in ("/lib/systemd/systemd-resolved", "/usr/lib/systemd/systemd-resolved") if os.path.exists(path)), None)
+    binary, libraries = resolved_binary()
     if not binary or not has_networks() or os.geteuid() != 0:
         return print("skipped: systemd-resolved, for it is not here or may not run")
     with tempfile.TemporaryDirectory(prefix="selvedge-resolved-") as folder:
-        os.environ.update(FOLDER=folder, RESOLVED=binary)
-        pathlib.Path(folder, "conf.d").mkdir()
-        pathlib.Path(folder, "conf.d/selvedge.conf").write_text(
+        os.chmod(folder, 0o755)
+        os.environ.update(FOLDER=folder, RESOLVED=binary, LIBRARIES=libraries)
+        pathlib.Path(folder, "selvedge.conf").write_text(
             "[Resolve]\nDNS=127.0.0.1:53\nDomains=~shop.local ~mesh.example\nDNSStubListener=yes\nLLMNR=no\nMulticastDNS=no\n")
+        # It becomes a user of its own, whom the machine need not know.
+        for name, line in (("passwd", "systemd-resolve:x:64998:64998::/:/usr/sbin/nologin"), ("group", "systemd-resolve:x:64998:")):
+            others = [one for one in pathlib.Path("/etc", name).read_text().splitlines() if not one.startswith("systemd-resolve:")]
+            pathlib.Path(folder, name).write_text("\n".join([*others, line]) + "\n")
         script = """
+mount --bind "$FOLDER/passwd" /etc/passwd
+mount --bind "$FOLDER/group" /etc/group
 # A machine without a network has nobody to ask, thinks systemd-resolved.
 ip link add outside type veth peer name inside
 ip addr add 10.99.0.1/24 dev outside
 ip link set outside up
 ip link set inside up
 mount -t tmpfs tmpfs /run
-mkdir -p /run/systemd/resolve /run/systemd/resolved.conf.d /run/dbus
+mkdir -p /run/systemd/resolve /run/systemd/resolved.conf.d
 chown systemd-resolve:systemd-resolve /run/systemd/resolve
-cp "$FOLDER/conf.d/selvedge.conf" /run/systemd/resolved.conf.d/
+cp "$FOLDER/selvedge.conf" /run/systemd/resolved.conf.d/
 """ + SERVER + """
-dbus-daemon --system --nofork --nopidfile >"$FOLDER/dbus.log" 2>&1 & OTHERS=$!
-sleep 0.5
-SYSTEMD_LOG_LEVEL=debug "$RESOLVED" >"$FOLDER/resolved.log" 2>&1 & OTHERS="$OTHERS $!"
+LD_LIBRARY_PATH="$LIBRARIES" SYSTEMD_LOG_LEVEL=debug "$RESOLVED" >"$FOLDER/resolved.log" 2>&1 & OTHERS=$!
 for i in $(seq 50); do dig @127.0.0.53 +tries=1 +time=1 web.shop.local A >/dev/null 2>&1 && break; sleep 0.2; done
 dig @127.0.0.53 +short web.shop.local A
 dig @127.0.0.53 +short colors.mesh.example A
+grep ^Uid: "/proc/$OTHERS/status"
 tail -3 "$FOLDER/resolved.log" >&2
 """
         command = ["unshare", "-nm", "--", sys.executable, "-c", IN_A_NETWORK, script]
         done = subprocess.run(command, capture_output=True, text=True, timeout=90)
         report.check("10.9.8.7" in done.stdout and "240.240." in done.stdout, f"systemd-resolved: {done.stdout} {done.stderr[-800:]}")
+        report.check("64998" in done.stdout, f"as a user of its own: {done.stdout}")
 
 
 def refused_clients():
