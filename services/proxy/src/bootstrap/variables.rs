@@ -239,6 +239,10 @@ fn patience(env: Env<'_>, kind: ResourceKind) -> Result<Patience, BootstrapError
     })
 }
 
+/// Where a sidecar listens without interception unless told otherwise: where the rules lead with it.
+const INGRESS_PORT: u16 = 15000;
+const EGRESS_PORT: u16 = 15001;
+
 /// How the proxy stands to its application, for the control plane that writes its listeners.
 fn metadata(env: Env<'_>) -> Result<Map<String, Value>, BootstrapError> {
     let mut selvedge = Map::new();
@@ -251,9 +255,13 @@ fn metadata(env: Env<'_>) -> Result<Map<String, Value>, BootstrapError> {
     if let Some(bind) = env.parsed::<IpAddr>("SELVEDGE_BIND", "an IP address")? {
         selvedge.insert("bind".to_owned(), bind.to_string().into());
     }
-    for (name, member) in [("SELVEDGE_INGRESS_PORT", "ingress_port"), ("SELVEDGE_EGRESS_PORT", "egress_port")]
-    {
-        if let Some(port) = env.parsed::<u16>(name, "a port")? {
+    let is_direct = env.get("SELVEDGE_INTERCEPTION") == Some("none");
+    for (name, member, default) in [
+        ("SELVEDGE_INGRESS_PORT", "ingress_port", INGRESS_PORT),
+        ("SELVEDGE_EGRESS_PORT", "egress_port", EGRESS_PORT),
+    ] {
+        let default = is_direct.then_some(default);
+        if let Some(port) = env.parsed::<u16>(name, "a port")?.or(default) {
             selvedge.insert(member.to_owned(), port.into());
         }
     }
@@ -430,6 +438,23 @@ mod tests {
                 "app_host": "127.0.0.2", "app_port": { "8080": 31234, "9090": 31235 },
             }})
         );
+    }
+
+    #[test]
+    fn without_interception_the_ports_are_those_of_the_rules() {
+        for (variables, expected) in [
+            (&[][..], json!({})),
+            (
+                &[("SELVEDGE_INTERCEPTION", "none")],
+                json!({ "selvedge": { "interception": "none", "ingress_port": 15000, "egress_port": 15001 } }),
+            ),
+            (
+                &[("SELVEDGE_INTERCEPTION", "none"), ("SELVEDGE_EGRESS_PORT", "16001")],
+                json!({ "selvedge": { "interception": "none", "ingress_port": 15000, "egress_port": 16001 } }),
+            ),
+        ] {
+            assert_eq!(Value::Object(read(variables).expect("valid").metadata), expected, "{variables:?}");
+        }
     }
 
     #[test]
