@@ -253,11 +253,11 @@ fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 fn redirected() {
-    if unshare(CloneFlags::CLONE_NEWNET).is_err() {
+    if unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).is_err() {
         return eprintln!("SKIPPED: no network namespace may be made here");
     }
     let up = "ip link set lo up; ip link add d0 type bridge; ip addr add 10.66.0.1/24 dev d0; ip link set d0 up; \
-              ip route add default via 10.66.0.254";
+              ip route add default via 10.66.0.254; mount --make-rprivate /; mount -t tmpfs tmpfs /var/lib";
     assert!(Command::new("sh").args(["-euc", up]).status().expect("sh runs").success());
     let mesh = Mesh::start(8080);
     // The sidecar of the application alone takes its user's connections: 65534's, and nobody else's.
@@ -265,8 +265,12 @@ fn redirected() {
     let mut run = Command::new(PROGRAM);
     run.args(["run", "--node", "mesh/m/virtualNode/client", "--xds-endpoint", &mesh.endpoint]);
     run.args(["--user", "65534", "--", "sh", "-c", shown]);
-    run.env("SELVEDGE_STATE_DIR", "none").env("SELVEDGE_DRAIN_ACCEPT_S", "0").stdin(Stdio::null());
+    run.env_remove("SELVEDGE_STATE_DIR").env("SELVEDGE_DRAIN_ACCEPT_S", "0").stdin(Stdio::null());
     let output = run.output().expect("it runs");
+    let kept = "cd /var/lib/selvedge-sidecars/*virtualNode_client*; stat -c '%u %a' .; ls | wc -l";
+    let kept = Command::new("sh").args(["-euc", kept]).output().expect("sh runs");
+    let kept = String::from_utf8_lossy(&kept.stdout).into_owned();
+    assert!(kept.starts_with("1337 700\n") && !kept.ends_with("\n0\n"), "its last configuration: {kept:?}");
     // Nobody is at 10.99.0.1: that something answers at all – by closing – is the sidecar, which has no such backend.
     assert_eq!(String::from_utf8_lossy(&output.stdout), "65534\n000\n", "{}", text(&output));
     assert_eq!(output.status.code(), Some(0));

@@ -1,6 +1,7 @@
 //! `selvedge proxy`: the sidecar, or gateway, of one resource.
 
 pub(crate) mod admin;
+mod state;
 pub(crate) mod user;
 
 use std::collections::BTreeMap;
@@ -8,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
-use selvedge_proxy::{Bootstrap, envoy_bootstrap};
+use nix::unistd::Uid;
+use selvedge_proxy::{Bootstrap, StateFolder, envoy_bootstrap};
 
 use admin::Action;
 use user::User;
@@ -59,11 +61,18 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if let Some(action) = &args.action {
         return crate::cli::block_on(admin::run(action));
     }
-    let bootstrap = bootstrap()?;
+    let mut bootstrap = bootstrap()?;
     if args.print_envoy_bootstrap {
         return Ok(output::emit(&output::yaml::write(&envoy_bootstrap(&bootstrap)))?);
     }
     if let Some(user) = args.user {
+        if let StateFolder::Default(folder) = &bootstrap.state
+            && Uid::effective().is_root()
+            && let Ok(given) = state::give(user, folder)
+        {
+            // Where none can be given, the proxy tells that it keeps nothing.
+            bootstrap.state = StateFolder::Default(given);
+        }
         user.become_it()?;
     }
     // After that: the kernel forgets it when a process becomes another user.

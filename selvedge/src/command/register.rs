@@ -146,7 +146,12 @@ impl<'a> Holder<'a> {
         document["attributes"] = Value::Object(attributes);
         document["ttlMillis"] = (self.args.ttl * 1000).into();
         document["healthy"] = self.is_healthy().into();
-        let taken = self.client.post(LEASES, &document).await?;
+        let taken = self.client.post(LEASES, &document).await.inspect_err(|_| {
+            let ip = self.address.ip();
+            if self.args.address.is_none() && ip.is_loopback() {
+                eprintln!("{ip} is how this machine reaches the server; --address names how others reach this machine");
+            }
+        })?;
         self.epoch = taken.get("epoch").and_then(Value::as_u64);
         self.renew_at = Instant::now() + self.period();
         Ok(())

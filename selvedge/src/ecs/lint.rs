@@ -92,7 +92,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let findings = lint(document.task());
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     let warnings = findings.len() - errors;
-    let told = format!("{errors} errors, {warnings} warnings");
+    let counted = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    let told = format!("{}, {}", counted(errors, "error"), counted(warnings, "warning"));
     if args.json {
         output::emit(&format!("{:#}\n", as_json(&findings)))?;
     } else {
