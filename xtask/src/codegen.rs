@@ -5,6 +5,8 @@
 //! so that the other chores do not wait for it.
 
 mod aws;
+#[cfg(feature = "codegen")]
+mod schema;
 
 use std::path::Path;
 
@@ -37,7 +39,10 @@ fn protos(root: &Path) -> Result<()> {
     proto_files(&vendor, &mut files)?;
     files.sort();
 
-    let descriptors = protox::compile(&files, [&vendor]).context("compile the .proto files")?;
+    let mut compiler = protox::Compiler::new([&vendor]).context("read the .proto files")?;
+    compiler.include_imports(true).open_files(&files).context("compile the .proto files")?;
+    schema::run(root, &compiler.encode_file_descriptor_set())?;
+    let descriptors = compiler.file_descriptor_set();
     if output.exists() {
         std::fs::remove_dir_all(&output).with_context(|| format!("empty {}", output.display()))?;
     }

@@ -1,7 +1,7 @@
 //! From Envoy's messages to traffic types.
 //!
-//! Strict about what cannot be honoured: an extension that is not known, a value out of bounds, a missing part. A field
-//! that is not known is skipped, as Envoy skips it in dynamic configuration.
+//! Strict about what cannot be honoured: an extension that is not known, a value out of bounds, a missing part, and a field
+//! that nothing here acts on ([`crate::unspoken`]).
 
 mod access;
 mod access_log;
@@ -23,6 +23,7 @@ mod proxy_protocol;
 mod rate_limit;
 mod retry;
 mod route;
+mod source;
 mod tcp;
 mod text;
 pub(crate) mod tls;
@@ -32,7 +33,7 @@ use prost::Message;
 use selvedge_traffic::{Resource, ResourceKind};
 use selvedge_xds_proto::envoy::config;
 
-use crate::type_url;
+use crate::{type_url, unspoken};
 
 /// A resource that cannot be used, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +58,9 @@ pub enum Reason {
     Invalid { field: &'static str, value: String, expected: &'static str },
     #[error("{field}: {value} is not supported")]
     Unsupported { field: &'static str, value: String },
+    /// A field that Envoy may act on and this proxy would not.
+    #[error("{path} is set, and is not supported")]
+    Unspoken { path: String },
 }
 
 /// Decodes the message inside a resource's `Any`.
@@ -105,5 +109,13 @@ fn read<M: Message + Default>(
         reason: Reason::Malformed(error.to_string()),
     })?;
     let resource = name(&message);
-    decode(message).map_err(|reason| Rejection { type_url, resource, reason })
+    let decoded = decode(message).and_then(|decoded| match unspoken::find(message_name(type_url), value) {
+        None => Ok(decoded),
+        Some(path) => Err(Reason::Unspoken { path }),
+    });
+    decoded.map_err(|reason| Rejection { type_url, resource, reason })
+}
+
+fn message_name(type_url: &str) -> &str {
+    type_url.rsplit('/').next().unwrap_or_default()
 }

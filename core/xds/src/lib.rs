@@ -7,6 +7,7 @@ mod any;
 pub mod client;
 pub mod decode;
 pub mod encode;
+pub mod json;
 mod node;
 pub mod otlp;
 pub mod rejected;
@@ -14,6 +15,8 @@ pub mod rpc;
 pub mod secret;
 pub mod server;
 pub mod type_url;
+pub mod unspoken;
+mod wire;
 
 pub use client::ClientSession;
 pub use decode::{Reason, Rejection, decode};

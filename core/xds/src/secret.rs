@@ -21,8 +21,10 @@ use zeroize::Zeroizing;
 use crate::client::Refused;
 use crate::decode::tls::{pem, whole};
 use crate::encode::tls::{file, inline, whole as encode_whole};
-use crate::{Reason, type_url};
+use crate::{Reason, type_url, unspoken};
 
+/// Of the message.
+const NAME: &str = "envoy.extensions.transport_sockets.tls.v3.Secret";
 /// Longest text of a NACK, in bytes.
 const ERROR_BYTES_MAX: usize = 4096;
 
@@ -86,7 +88,10 @@ impl Secret {
             Some(Type::TlsCertificate(certificate)) => self::certificate(certificate)?,
             Some(Type::ValidationContext(context)) => Content::Validation(Box::new(whole(context)?)),
         };
-        Ok(Self { name: message.name, content })
+        match unspoken::find(NAME, bytes) {
+            None => Ok(Self { name: message.name, content }),
+            Some(path) => Err(Reason::Unspoken { path }),
+        }
     }
 
     /// Encodes it as a message.

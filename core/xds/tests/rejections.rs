@@ -1,11 +1,15 @@
-//! What cannot be honoured is refused, by name and with the reason; what is merely not known is passed over.
+//! What cannot be honoured is refused, by name and with the reason.
 
 use prost::{Message, Name};
 use prost_types::Any;
-use selvedge_traffic::{Action, FilterOverride, FilterSetting, Resource, ResourceKind};
+use selvedge_traffic::{FilterOverride, FilterSetting, Resource, ResourceKind};
 use selvedge_xds::{Reason, decode};
 use selvedge_xds_proto::envoy::config::cluster::v3::{Cluster, cluster};
-use selvedge_xds_proto::envoy::config::core::v3::{Address, SocketAddress, address, socket_address};
+use selvedge_xds_proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
+use selvedge_xds_proto::envoy::config::core::v3::{
+    Address, ApiConfigSource, ConfigSource, SocketAddress, address, socket_address,
+};
+use selvedge_xds_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use selvedge_xds_proto::envoy::config::listener::v3::listener_filter_chain_match_predicate::Rule;
 use selvedge_xds_proto::envoy::config::listener::v3::{
     Filter, FilterChain, Listener, ListenerFilter, ListenerFilterChainMatchPredicate, filter, listener_filter,
@@ -69,6 +73,17 @@ fn http_filter(any: Any, is_optional: bool) -> HttpFilter {
         is_optional,
         disabled: false,
         config_type: Some(http_filter::ConfigType::TypedConfig(any)),
+    }
+}
+
+fn static_cluster() -> Cluster {
+    Cluster {
+        name: "c".to_owned(),
+        load_assignment: Some(ClusterLoadAssignment {
+            cluster_name: "c".to_owned(),
+            ..ClusterLoadAssignment::default()
+        }),
+        ..Cluster::default()
     }
 }
 
@@ -240,13 +255,47 @@ fn bytes_that_are_no_message_are_refused_without_a_name() {
 }
 
 #[test]
-fn a_field_that_is_not_known_is_passed_over() {
-    let mut bytes = table(&["*"], &[1]).encode_to_vec();
-    // Field 1000, a string: nothing that exists today.
-    bytes.extend([0xc2, 0x3e, 0x03]);
-    bytes.extend(b"new");
-    let Ok(Resource::Routes(table)) = decode(ResourceKind::Routes, &bytes) else {
-        panic!("it is a route table")
+fn a_field_that_nothing_acts_on_is_refused_by_its_path() {
+    // Field 1000, a text: nothing that exists today.
+    const NEW: &[u8] = &[0xc2, 0x3e, 0x03, b'n', b'e', b'w'];
+    let path = |kind, bytes: &[u8]| match decode(kind, bytes).map_err(|rejection| rejection.reason) {
+        Err(Reason::Unspoken { path }) => path,
+        other => panic!("{other:?}"),
     };
-    assert!(matches!(table.virtual_hosts[0].routes[0].action, Action::Forward(_)));
+    let bytes = [table(&["*"], &[1]).encode_to_vec().as_slice(), NEW].concat();
+    assert_eq!(path(ResourceKind::Routes, &bytes), "field 1000 of envoy.config.route.v3.RouteConfiguration");
+
+    // `alt_stat_name` of a cluster, and `via` of a connection manager far inside of a listener.
+    let cluster = static_cluster().encode_to_vec();
+    let bytes = [cluster.as_slice(), &[0xe2, 0x01, 0x01, b'x']].concat();
+    assert_eq!(path(ResourceKind::Cluster, &bytes), "alt_stat_name");
+    let manager = manager(vec![http_filter(any(&Router::default()), false)]);
+    let mut held = any(&manager);
+    held.value.extend([0xb2, 0x01, 0x01, b'x']);
+    let mut listener = with_manager(&manager);
+    listener.filter_chains[0].filters[0].config_type = Some(filter::ConfigType::TypedConfig(held));
+    assert_eq!(
+        path(ResourceKind::Listener, &listener.encode_to_vec()),
+        "filter_chains[0].filters[0].typed_config.via"
+    );
+}
+
+#[test]
+fn what_comes_by_a_stream_of_its_own_is_refused() {
+    let eds = |eds_config| Cluster {
+        name: "c".to_owned(),
+        cluster_discovery_type: Some(cluster::ClusterDiscoveryType::Type(cluster::DiscoveryType::Eds.into())),
+        eds_cluster_config: Some(cluster::EdsClusterConfig { eds_config, service_name: String::new() }),
+        ..Cluster::default()
+    };
+    let api = ConfigSourceSpecifier::ApiConfigSource(ApiConfigSource::default());
+    let own = ConfigSource { config_source_specifier: Some(api), ..ConfigSource::default() };
+    let rejected =
+        decode(ResourceKind::Cluster, &eds(Some(own)).encode_to_vec()).expect_err("its own stream");
+    assert_eq!(
+        rejected.reason.to_string(),
+        "eds_cluster_config.eds_config: a stream of its own is not supported"
+    );
+    let rejected = decode(ResourceKind::Cluster, &eds(None).encode_to_vec()).expect_err("no stream");
+    assert_eq!(rejected.reason, Reason::Missing("eds_cluster_config.eds_config"));
 }

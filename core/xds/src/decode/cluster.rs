@@ -18,11 +18,15 @@ use selvedge_xds_proto::envoy::extensions::upstreams::http::v3::http_protocol_op
 };
 
 use super::bounds::{expect, known, not_empty};
-use super::{Reason, balancing, duration, endpoint, health, metadata, tls};
+use super::{Reason, balancing, duration, endpoint, health, metadata, source, tls};
 
 pub(super) fn decode(message: proto::Cluster) -> Result<Cluster, Reason> {
     let discovery = discovery(&message)?;
     let (balancing, placement) = balancing::decode(&message)?;
+    if message.common_lb_config.as_ref().is_some_and(|common| common.close_connections_on_host_set_change) {
+        let field = "common_lb_config.close_connections_on_host_set_change";
+        return Err(Reason::Unsupported { field, value: "true".to_owned() });
+    }
     let (transport, proxy_protocol) = tls::cluster(message.transport_socket)?;
     let HttpOptions { protocol, extended_connect, common } =
         http_options(&message.typed_extension_protocol_options)?;
@@ -74,6 +78,7 @@ fn discovery(message: &proto::Cluster) -> Result<Discovery, Reason> {
         DiscoveryType::LogicalDns => Discovery::LogicalDns { assignment: assignment()?, family: family()? },
         DiscoveryType::Eds => {
             let config = message.eds_cluster_config.as_ref().ok_or(Reason::Missing("eds_cluster_config"))?;
+            source::aggregated("eds_cluster_config.eds_config", config.eds_config.as_ref())?;
             Discovery::Eds { service_name: config.service_name.clone() }
         }
         DiscoveryType::OriginalDst => Discovery::OriginalDst,

@@ -11,7 +11,7 @@ use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_man
 };
 
 use super::bounds::{known, not_empty, unknown};
-use super::{Reason, access_log, client, duration, filter, route, tracing};
+use super::{Reason, access_log, client, duration, filter, route, source, tracing};
 use crate::any::holds;
 
 pub(super) fn decode(message: HttpConnectionManager) -> Result<HttpConnection, Reason> {
@@ -22,6 +22,7 @@ pub(super) fn decode(message: HttpConnectionManager) -> Result<HttpConnection, R
     let routes = match message.route_specifier {
         None => return Err(Reason::Missing("route_specifier")),
         Some(RouteSpecifier::Rds(rds)) => {
+            source::aggregated("rds.config_source", rds.config_source.as_ref())?;
             RouteSource::Rds(not_empty("rds.route_config_name", rds.route_config_name)?)
         }
         Some(RouteSpecifier::RouteConfig(table)) => RouteSource::Inline(route::table(table)?),

@@ -5,6 +5,7 @@ use selvedge_traffic::tls::{
     UpstreamTls, Validation, Version, Versions,
 };
 use selvedge_traffic::{ProxyProtocolVersion, Transport, UpstreamTransport};
+use selvedge_xds_proto::envoy::config::core::v3::api_config_source::ApiType;
 use selvedge_xds_proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use selvedge_xds_proto::envoy::config::core::v3::grpc_service::google_grpc::channel_credentials::CredentialSpecifier;
 use selvedge_xds_proto::envoy::config::core::v3::grpc_service::{GoogleGrpc, TargetSpecifier};
@@ -239,6 +240,10 @@ fn secret_source(config: Option<&ConfigSource>) -> Result<SecretSource, Reason> 
     match config.and_then(|config| config.config_source_specifier.as_ref()) {
         Some(ConfigSourceSpecifier::Ads(_)) => Ok(SecretSource::Ads),
         Some(ConfigSourceSpecifier::ApiConfigSource(api)) => {
+            let kind: ApiType = known("sds_config.api_config_source.api_type", api.api_type)?;
+            if kind != ApiType::Grpc {
+                return Err(unsupported("sds_config.api_config_source.api_type", "anything but GRPC"));
+            }
             let service = api.grpc_services.first().and_then(|service| service.target_specifier.as_ref());
             match service {
                 Some(TargetSpecifier::EnvoyGrpc(grpc)) if grpc.cluster_name == SDS_CLUSTER => {

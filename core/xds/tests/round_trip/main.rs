@@ -1,6 +1,7 @@
 //! Whatever can be said in traffic's types arrives as it was sent: `decode(encode(x)) == x`.
 
 mod clusters;
+mod fields;
 mod filters;
 mod leaves;
 mod listeners;
