@@ -1,10 +1,13 @@
 """An edge has its certificate from an authority by ACME: Pebble, the test server of Let's Encrypt."""
 
+import http.server
 import json
+import socket
 import ssl
 import subprocess
-import socket
+import threading
 import time
+import urllib.request
 
 from _edge import Edge, atexit, await_port, end, folder, free_ports
 from _report import Report
@@ -85,4 +88,54 @@ $SERVER["socket"] == "127.0.0.1:{tls_port}" {{ ssl.engine = "enable" }}
     report.check("Pebble" in shown(tls_port, "a.example"), f"{challenge}: started anew, it is there at once, and the authority is not")
     end(again.process)
 
+# A certificate that a reload asks for is had without a restart; and the authority's wish for the next one (ARI) is followed. This
+# version of Pebble states no such wish, so a gateway before it does.
+tls_port, http_port, wish_port = free_ports(3)
+directory = authority(tls_port, http_port)
+wishes = []
+
+
+class Wishing(http.server.BaseHTTPRequestHandler):
+    """Pebble's directory with a place for wishes, and a wish: the first certificate at once, any other in a year."""
+
+    def do_GET(self):
+        if self.path == "/dir":
+            with urllib.request.urlopen(directory, context=ssl._create_unverified_context()) as answer:
+                body = json.load(answer)
+            body["renewalInfo"] = f"https://127.0.0.1:{wish_port}/wish"
+        else:
+            wishes.append(self.path.removeprefix("/wish/"))
+            at = time.time() + (-3600 if self.path.removeprefix("/wish/") == wishes[0] else 365 * 86400)
+            moment = lambda seconds: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+            body = {"suggestedWindow": {"start": moment(at), "end": moment(at + 60)}}
+        text = json.dumps(body).encode()
+        self.send_response(200)
+        for name, value in (("content-type", "application/json"), ("retry-after", "21600"), ("content-length", str(len(text)))):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_):
+        pass
+
+
+gateway = http.server.ThreadingHTTPServer(("127.0.0.1", wish_port), Wishing)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(f"{home}/root.pem", f"{home}/key.pem")
+gateway.socket = context.wrap_socket(gateway.socket, server_side=True)
+threading.Thread(target=gateway.serve_forever, daemon=True).start()
+edge = Edge(http_port, "")
+edge.reload(
+    f"""
+mesh.acme = ( "directory" => "https://127.0.0.1:{wish_port}/dir", "names" => ( "a.example" ), "store" => "{home}/wishes", "ca-file" => "{home}/root.pem" )
+$SERVER["socket"] == "127.0.0.1:{tls_port}" {{ ssl.engine = "enable" }}
+""",
+    changed=lambda: "in force" in edge.errors(),
+)
+report.check("Pebble" in await_issued(tls_port), lambda: f"a certificate that a reload asks for is had: {edge.errors()}")
+deadline = time.monotonic() + 40
+while len(set(wishes)) < 2 and time.monotonic() < deadline:
+    time.sleep(0.1)
+report.check(len(set(wishes)) == 2, lambda: f"it is renewed when the authority wishes, and the new one is not: {wishes}\n{edge.errors()}")
+end(edge.process)
 report.end()

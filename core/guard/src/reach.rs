@@ -12,6 +12,8 @@ use crate::address::{self, Why};
 pub struct Reach {
     /// Hosts that an operator wrote into the configuration: their addresses may be of this machine.
     named: Vec<String>,
+    /// Whether answers need no TLS, being signed themselves.
+    plain: bool,
 }
 
 /// A URL taken apart.
@@ -44,7 +46,12 @@ impl Reach {
         let is_here = |host: &String| {
             host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
         };
-        Self { named: urls.into_iter().filter_map(host).filter(is_here).collect() }
+        Self { named: urls.into_iter().filter_map(host).filter(is_here).collect(), plain: false }
+    }
+
+    /// Anybody outside of this machine, with TLS or without: for answers that prove themselves by a signature.
+    pub fn of_signed_answers() -> Self {
+        Self { named: Vec::new(), plain: true }
     }
 
     /// Whether `target` may be called at all: with TLS, or on this machine because an operator said so.
@@ -52,7 +59,7 @@ impl Reach {
     /// # Errors
     /// When it is neither.
     pub fn check(&self, target: &Target) -> Result<(), Refusal> {
-        if target.tls || self.named.contains(&target.host) {
+        if target.tls || self.plain || self.named.contains(&target.host) {
             Ok(())
         } else {
             Err(Refusal::Plain(format!("http://{}", target.authority)))
@@ -161,6 +168,9 @@ mod tests {
         assert_eq!(check("http://localhost:9999/keys"), Ok(()));
         assert_eq!(check("https://other.example/keys"), Ok(()));
         assert!(check("http://other.example/keys").is_err());
+        let signed = Reach::of_signed_answers();
+        assert_eq!(signed.check(&Target::parse("http://ocsp.example/").expect("a URL")), Ok(()));
+        assert!(!may(&signed, "localhost", "127.0.0.1"), "this machine is not asked on a certificate's word");
     }
 
     #[test]

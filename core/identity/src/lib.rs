@@ -5,6 +5,7 @@
 
 pub mod certificate;
 pub mod name;
+pub mod ocsp;
 pub mod pem;
 pub mod spiffe;
 pub mod verify;

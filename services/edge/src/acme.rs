@@ -18,8 +18,10 @@ use selvedge_site::directive::guard::Acme as Configured;
 use selvedge_store::Store;
 use selvedge_store::sqlite::Sqlite;
 use selvedge_wire::tls::{ClientAuth, Material, ServerContext, ServerSettings, ServerTls};
+use tokio::task::JoinHandle;
 
 use crate::request::{Exchange, Flow, Response};
+use crate::worker::Shared;
 
 /// What configuration calls the one certificate there is.
 const NAME: &str = "public";
@@ -33,6 +35,12 @@ pub(crate) struct Acme {
     proofs: Proofs,
     settings: Settings,
     folder: PathBuf,
+}
+
+/// Whoever looks after the certificates that the configuration in force wants.
+#[derive(Debug, Default)]
+pub(crate) struct Care {
+    task: Option<(Configured, JoinHandle<()>)>,
 }
 
 /// Why no certificates can be had.
@@ -84,6 +92,35 @@ fn write(folder: &Path, chain: &str, key: &str) -> std::io::Result<()> {
         fs::rename(fresh, folder.join(name))?;
     }
     Ok(())
+}
+
+impl Care {
+    /// Follows the configuration in force: what it does not want any more is not looked after, what it newly wants is.
+    ///
+    /// # Errors
+    /// When its store cannot be opened; then nothing is looked after.
+    pub(crate) fn follow(&mut self, shared: &Arc<Shared>) -> Result<(), AcmeError> {
+        let wanted = shared.site.load().program.base().directives.mesh.acme.as_deref().cloned();
+        if self.task.as_ref().map(|(configured, _)| configured) == wanted.as_ref() {
+            return Ok(());
+        }
+        self.stop();
+        shared.acme.store(None);
+        let Some(configured) = wanted else { return Ok(()) };
+        let acme = Acme::open(&configured)?;
+        shared.acme.store(Some(Arc::clone(&acme)));
+        let shared = Arc::clone(shared);
+        let task = tokio::spawn(acme.run(move || shared.site.load().certificates.refresh()));
+        self.task = Some((configured, task));
+        Ok(())
+    }
+
+    /// Ends the work; what was ordered stays in the store.
+    pub(crate) fn stop(&mut self) {
+        if let Some((_, task)) = self.task.take() {
+            task.abort();
+        }
+    }
 }
 
 impl Acme {

@@ -26,7 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
-use crate::acme::{self, Acme, AcmeError};
+use crate::acme::{self, AcmeError, Care};
 use crate::cache::Cache;
 use crate::clients::Clients;
 use crate::connection::{self, Door};
@@ -133,8 +133,7 @@ async fn serve(
         0 => (descriptors / 2).clamp(16, CONNECTIONS_MAX),
         most => most,
     };
-    let configured_acme = program.base().directives.mesh.acme.clone();
-    if let Some(configured) = &configured_acme {
+    if let Some(configured) = program.base().directives.mesh.acme.as_deref() {
         acme::prepare(configured)?;
     }
     let cache_bytes = program.base().directives.mesh.cache_mbytes as usize * 1024 * 1024;
@@ -162,15 +161,9 @@ async fn serve(
         logs.stop();
         return Ok(());
     }
-    let looking_after = match &configured_acme {
-        Some(configured) => {
-            let acme = Acme::open(configured)?;
-            shared.acme.store(Some(Arc::clone(&acme)));
-            let shared = Arc::clone(&shared);
-            Some(tokio::spawn(acme.run(move || shared.site.load().certificates.refresh())))
-        }
-        None => None,
-    };
+    let mut care = Care::default();
+    care.follow(&shared)?;
+    let asking = tokio::spawn(ask_issuers(Arc::clone(&shared)));
     let (told, orders) = watch::channel(Orders { listening: Arc::new(listening), stop: None });
     let mut threads = Vec::new();
     for index in 0..workers {
@@ -192,7 +185,12 @@ async fn serve(
                     tracing::error!(%error, "the error log cannot be opened anew");
                 }
             }
-            _ = reload.recv() => reload_site(&shared, &options, &told, workers).await,
+            _ = reload.recv() => {
+                reload_site(&shared, &options, &told, workers).await;
+                if let Err(error) = care.follow(&shared) {
+                    tracing::error!(%error, "certificates are not looked after");
+                }
+            }
             _ = refresh.tick() => shared.site.load().certificates.refresh(),
             _ = idle.tick(), if options.idle_seconds.is_some() => {
                 if shared.stats.connections.get() > 0 {
@@ -213,9 +211,8 @@ async fn serve(
     let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
     shared.draining.store(true, Ordering::Relaxed);
     told.send_modify(|orders| orders.stop = Some(Instant::now() + grace));
-    if let Some(task) = looking_after {
-        task.abort();
-    }
+    asking.abort();
+    care.stop();
     let joined = tokio::task::spawn_blocking(move || {
         for thread in threads {
             let _ = thread.join();
@@ -234,6 +231,16 @@ struct Orders {
     stop: Option<Instant>,
 }
 
+/// Asks the issuers of our certificates, for those that name somebody to be asked.
+async fn ask_issuers(shared: Arc<Shared>) {
+    let mut tick = tokio::time::interval(REFRESH_INTERVAL);
+    loop {
+        tick.tick().await;
+        let site = shared.site.load_full();
+        site.certificates.ask().await;
+    }
+}
+
 /// Parse, check, compile, swap: what cannot be used changes nothing.
 async fn reload_site(shared: &Arc<Shared>, options: &Options, told: &watch::Sender<Orders>, workers: usize) {
     let Some(reload) = &options.reload else {
@@ -247,6 +254,9 @@ async fn reload_site(shared: &Arc<Shared>, options: &Options, told: &watch::Send
         let mut listening = listening.map_err(|error| format!("{error}: {}", source(&error)))?;
         if program.global().systemd_socket_activation && listening.is_empty() {
             listening.clone_from(&told.borrow().listening);
+        }
+        if let Some(configured) = program.base().directives.mesh.acme.as_deref() {
+            acme::prepare(configured).map_err(|error| error.to_string())?;
         }
         let site = Site::new(program, Some(&before)).await.map_err(|error| error.to_string())?;
         Ok::<_, String>((site, listening))

@@ -1,6 +1,7 @@
 //! A configuration in force.
 
 mod certificates;
+pub(crate) mod staples;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,7 +50,7 @@ impl Site {
     /// When a certificate, a provider or an issuer cannot be used.
     pub(crate) async fn new(program: Program, before: Option<&Self>) -> Result<Self, SiteInvalid> {
         let program = Arc::new(program);
-        let certificates = Certificates::new(&program)?;
+        let certificates = Certificates::new(&program, before.map(|site| &site.certificates))?;
         let guards = Guards::new(&program, before.map(|site| &site.guards))?;
         let backends = program.backends();
         let most = backends.iter().map(|host| host.id.0 as usize + 1).max().unwrap_or(0);

@@ -66,6 +66,15 @@ impl Material {
         self.chain.iter().map(Certificate::pem).collect()
     }
 
+    /// With its issuer's word (RFC 6960, in DER) to show to clients that ask for it.
+    #[must_use]
+    pub fn with_staple(mut self, status: Vec<u8>) -> Self {
+        let mut key = CertifiedKey::clone(&self.key);
+        key.ocsp = Some(status);
+        self.key = Arc::new(key);
+        self
+    }
+
     fn new(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use super::staples::{Leaf, Staples, unix};
+use selvedge_identity::ocsp::Question;
 use selvedge_identity::{Authorities, BundleInvalid, Rules, Trust, Verifier};
 use selvedge_site::directive::Ssl;
 use selvedge_site::{PatternExhausted, Program, RequestFacts};
@@ -40,16 +42,28 @@ struct Key {
     chain: String,
     key: String,
     verify: Option<(String, Option<String>, bool)>,
+    /// A file with the issuer's word.
+    staple: Option<String>,
     http1: bool,
     http2: bool,
     tls12: bool,
     tls13: bool,
 }
 
+/// What is shown of an issuer's word beside a certificate.
+#[derive(Debug, Default)]
+struct Stapled {
+    /// What its issuer is asked, where no file says it.
+    question: Option<(Leaf, Question)>,
+    /// From when the word is, that is shown.
+    since: Option<i64>,
+}
+
 #[derive(Debug)]
 struct Loaded {
     context: Arc<ServerContext>,
     changed: Vec<(String, Option<SystemTime>)>,
+    stapled: Stapled,
 }
 
 /// The TLS contexts of a configuration.
@@ -57,6 +71,7 @@ struct Loaded {
 pub(crate) struct Certificates {
     /// Locked for a look-up once a handshake, or for the reading of files.
     loaded: Mutex<HashMap<Key, Loaded>>,
+    staples: Arc<Staples>,
 }
 
 impl Certificates {
@@ -64,8 +79,9 @@ impl Certificates {
     ///
     /// # Errors
     /// See [`TlsError`]: what cannot be used keeps the configuration from being put in force.
-    pub(crate) fn new(program: &Program) -> Result<Self, TlsError> {
-        let certificates = Self { loaded: Mutex::default() };
+    pub(crate) fn new(program: &Program, before: Option<&Self>) -> Result<Self, TlsError> {
+        let staples = before.map_or_else(Arc::default, |before| Arc::clone(&before.staples));
+        let certificates = Self { loaded: Mutex::default(), staples };
         for listener in &program.listeners {
             if listener.ssl.engine {
                 certificates.context(program, &listener.token, None)?;
@@ -102,23 +118,39 @@ impl Certificates {
         if loaded.len() >= CONTEXTS_MAX {
             return Err(TlsError::TooMany);
         }
-        let fresh = key.load()?;
+        let fresh = key.load(&self.staples)?;
         let context = Arc::clone(&fresh.context);
         loaded.insert(key, fresh);
         Ok(context)
+    }
+
+    /// Asks the issuers of those certificates that name somebody to be asked, where it is time, and shows what they say.
+    pub(crate) async fn ask(&self) {
+        let questions: Vec<(Leaf, Question)> = {
+            let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            loaded.values().filter_map(|known| known.stapled.question.clone()).collect()
+        };
+        if !questions.is_empty() {
+            self.staples.ask(questions, unix()).await;
+            self.refresh();
+        }
     }
 
     /// Reads again what has changed on disk; what cannot be used any more leaves the last good one in force.
     pub(crate) fn refresh(&self) {
         let keys: Vec<Key> = {
             let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-            let stale = loaded
-                .iter()
-                .filter(|(_, known)| known.changed.iter().any(|(path, at)| changed(path) != *at));
+            let now = unix();
+            let stale = loaded.iter().filter(|(_, known)| {
+                known.changed.iter().any(|(path, at)| changed(path) != *at)
+                    || known.stapled.question.as_ref().is_some_and(|(leaf, _)| {
+                        self.staples.shown(leaf, now).map(|status| status.since) != known.stapled.since
+                    })
+            });
             stale.map(|(key, _)| key.clone()).collect()
         };
         for key in keys {
-            match key.load() {
+            match key.load(&self.staples) {
                 Ok(fresh) => {
                     tracing::info!(chain = key.chain, "a certificate was read again");
                     self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(key, fresh);
@@ -163,14 +195,19 @@ impl Key {
             }
         };
         let (tls12, tls13) = versions(ssl);
-        Ok(Self { chain: chain.to_owned(), key: key.to_owned(), verify, http1, http2, tls12, tls13 })
+        let staple = ssl.stapling_file.as_deref().map(str::to_owned);
+        Ok(Self { chain: chain.to_owned(), key: key.to_owned(), verify, staple, http1, http2, tls12, tls13 })
     }
 
-    fn load(&self) -> Result<Loaded, TlsError> {
+    fn load(&self, staples: &Staples) -> Result<Loaded, TlsError> {
         let mut changed_at =
             vec![(self.chain.clone(), changed(&self.chain)), (self.key.clone(), changed(&self.key))];
         let material = Material::read(&read(&self.chain)?, &read(&self.key)?)
             .map_err(|source| TlsError::Material { path: self.chain.clone(), source })?;
+        let (material, stapled) = self.staple(material, staples);
+        if let Some(path) = &self.staple {
+            changed_at.push((path.clone(), changed(path)));
+        }
         let mut verifier = None;
         let mut client_auth = ClientAuth::Optional;
         if let Some((authorities, revoked, enforce)) = &self.verify {
@@ -204,7 +241,38 @@ impl Key {
         let tls = ServerTls::default();
         tls.replace(&settings, material, verifier).map_err(|error| TlsError::Versions(Box::new(error)))?;
         let context = tls.current().ok_or(TlsError::NoAuthorities)?;
-        Ok(Loaded { context, changed: changed_at })
+        Ok(Loaded { context, changed: changed_at, stapled })
+    }
+
+    /// Puts the issuer's word beside a certificate: that of a file, or what the issuer was asked for. One that is of another
+    /// certificate, or too old, is not shown: clients would end the handshake for it.
+    fn staple(&self, material: Material, staples: &Staples) -> (Material, Stapled) {
+        let Some(question) = Question::of(&material.chain) else { return (material, Stapled::default()) };
+        let now = unix();
+        if let Some(path) = &self.staple {
+            let said = std::fs::read(path).map_err(|error| error.to_string());
+            return match said.and_then(|said| question.read(&said, now).map_err(|error| error.to_string())) {
+                Ok(status) => {
+                    let stapled = Stapled { question: None, since: Some(status.since) };
+                    (material.with_staple(status.der), stapled)
+                }
+                Err(reason) => {
+                    tracing::error!(path, reason, "the issuer's word cannot be shown");
+                    (material, Stapled::default())
+                }
+            };
+        }
+        if question.responder.is_none() {
+            return (material, Stapled::default());
+        }
+        let leaf = material.certificate.sha256();
+        let shown = staples.shown(&leaf, now);
+        let stapled =
+            Stapled { question: Some((leaf, question)), since: shown.as_ref().map(|status| status.since) };
+        match shown {
+            Some(status) => (material.with_staple(status.der), stapled),
+            None => (material, stapled),
+        }
     }
 }
 
