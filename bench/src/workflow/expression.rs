@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use selvedge_differential::place;
-use selvedge_query::{Bounds, Expression};
+use selvedge_query::{Bounds, Expression, Names};
 use serde_json::{Value, json};
 
 const EXPRESSION: &str = "{ \"total\": $sum($states.input.lines.(price * quantity)), \
@@ -28,8 +28,8 @@ pub(super) fn run() -> Result<()> {
     // A machine that does something else as well may take its time.
     let bounds = Bounds { time_ms: 10_000, ..Bounds::default() };
     let mut evaluate = || {
-        let bound = [("states", &state)];
-        expression.evaluate(&bound, 0, &mut entropy, bounds).map_err(|error| anyhow::anyhow!("{error}"))
+        let names = Names { states: &[("input", &state["input"])], variables: &() };
+        expression.evaluate(&names, 0, &mut entropy, bounds).map_err(|error| anyhow::anyhow!("{error}"))
     };
     let ours = evaluate()?.context("a value")?;
     let begun = Instant::now();

@@ -16,7 +16,8 @@ use jsonata_core::parser::{self, ParserError};
 use jsonata_core::value::JValue;
 use serde_json::Value;
 
-use crate::Entropy;
+use crate::{Entropy, Variables};
+use guard::Uses;
 
 /// The longest expression, in bytes.
 pub const EXPRESSION_BYTES_MAX: usize = 64 * 1024;
@@ -32,17 +33,26 @@ pub const BYTES_MAX: usize = 4 << 20;
 /// A parsed expression.
 ///
 /// ```
-/// use selvedge_query::{Bounds, Expression};
+/// use selvedge_query::{Bounds, Expression, Names};
 /// let expression = Expression::parse("$sum($states.input.orders.total)").unwrap();
-/// let states = serde_json::json!({"input": {"orders": [{"total": 1}, {"total": 2}]}});
-/// let sum = expression.evaluate(&[("states", &states)], 0, &mut || 0, Bounds::default()).unwrap();
+/// let input = serde_json::json!({"orders": [{"total": 1}, {"total": 2}]});
+/// let names = Names { states: &[("input", &input)], variables: &() };
+/// let sum = expression.evaluate(&names, 0, &mut || 0, Bounds::default()).unwrap();
 /// assert_eq!(sum, Some(serde_json::json!(3)));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Expression {
     text: Box<str>,
     tree: AstNode,
-    free_names: Box<[Box<str>]>,
+    uses: Uses,
+}
+
+/// What an expression sees.
+pub struct Names<'a> {
+    /// The members of `$states`.
+    pub states: &'a [(&'a str, &'a Value)],
+    /// `$name`.
+    pub variables: &'a dyn Variables,
 }
 
 /// What one evaluation may use.
@@ -85,24 +95,24 @@ impl Expression {
             )));
         }
         let mut tree = parser::parse(text).map_err(|error| ExpressionError::Syntax(worded(&error)))?;
-        let free_names = guard::free_names(&mut tree);
         guard::insert(&mut tree)?;
-        Ok(Self { text: text.into(), tree, free_names })
+        let uses = Uses::of(&mut tree);
+        Ok(Self { text: text.into(), tree, uses })
     }
 
     /// The names that it reads and does not bind itself, without their `$`; `states` is not among them.
     pub fn free_names(&self) -> impl Iterator<Item = Box<str>> + '_ {
-        self.free_names.iter().cloned()
+        self.uses.free_names().cloned()
     }
 
-    /// Its value, or none where it selects nothing. `names` are visible with a `$` before each; `now_ms` is the time that
-    /// `$now` and `$millis` tell, in milliseconds since 1970.
+    /// Its value, or none where it selects nothing; `now_ms` is the time that `$now` and `$millis` tell, in milliseconds since
+    /// 1970. Only what it reads is made into the library's values.
     ///
     /// # Errors
     /// [`ExpressionError::Failed`].
     pub fn evaluate(
         &self,
-        names: &[(&str, &Value)],
+        names: &Names<'_>,
         now_ms: i64,
         entropy: &mut dyn Entropy,
         bounds: Bounds,
@@ -114,14 +124,19 @@ impl Expression {
     fn evaluate_over(
         &self,
         input: &JValue,
-        names: &[(&str, &Value)],
+        names: &Names<'_>,
         now_ms: i64,
         entropy: &mut dyn Entropy,
         bounds: Bounds,
     ) -> Result<Option<Value>, ExpressionError> {
         let mut context = Context::new();
-        for (name, value) in names {
-            context.bind((*name).to_owned(), JValue::from((*value).clone()));
+        let members = names.states.iter().filter(|(member, _)| self.uses.reads_member(member));
+        let states = members.map(|(member, value)| ((*member).to_owned(), value::from_json(value)));
+        context.bind("states".to_owned(), JValue::object(states.collect()));
+        for name in &self.uses.reads {
+            if let Some(value) = names.variables.variable(name) {
+                context.bind(name.to_string(), value::from_json(value));
+            }
         }
         let options = EvaluatorOptions {
             timeout_ms: Some(bounds.time_ms),
@@ -130,7 +145,7 @@ impl Expression {
             cancel: None,
         };
         let mut evaluator = Evaluator::with_options(context, options);
-        function::register(&mut evaluator, now_ms, entropy.draw());
+        function::register(&mut evaluator, &self.uses, now_ms, entropy.draw());
         let failed =
             |error: jsonata_core::evaluator::EvaluatorError| ExpressionError::Failed(error.to_string());
         let found = evaluator.evaluate(&self.tree, input).map_err(failed)?;
@@ -160,9 +175,10 @@ mod tests {
     use super::*;
 
     fn run(text: &str) -> Result<Option<Value>, ExpressionError> {
-        let states = json!({"input": {"name": "Foo", "list": [1, 2, 3], "big": "x".repeat(1000), "n": 2.5}});
-        let who = json!("me");
-        let names = [("states", &states), ("who", &who)];
+        let input = json!({"name": "Foo", "list": [1, 2, 3], "big": "x".repeat(1000), "n": 2.5});
+        let (context, variables) = (json!({"State": {"Name": "S"}}), json!({"who": "me", "x": 1}));
+        let states = [("input", &input), ("context", &context)];
+        let names = Names { states: &states, variables: variables.as_object().unwrap() };
         Expression::parse(text)?.evaluate(&names, 1_000, &mut || 7, Bounds::default())
     }
 
@@ -171,6 +187,15 @@ mod tests {
         for (text, expected) in [
             ("$states.input.name & ' by ' & $who", json!("Foo by me")),
             ("$sum($states.input.list)", json!(6)),
+            ("$keys($states)", json!(["input", "context"])),
+            ("$states.*.State.Name", json!("S")),
+            ("$states.input.name & $states.context.State.Name", json!("FooS")),
+            ("$states.input.list.(%.name)", json!(["Foo", "Foo", "Foo"])),
+            ("$states.input.name.%.%.context.State.Name", json!("S")),
+            ("( $s := $states; $s.context.State.Name )", json!("S")),
+            ("$lookup($states, 'input').n", json!(2.5)),
+            // It reads the outer one before it has its own.
+            ("( $x := $x + 1; $x )", json!(2)),
             ("$states.input.n * 2", json!(5)),
             ("$states.input.n", json!(2.5)),
             ("[$states.input.list[$ > 1]]", json!([2, 3])),
@@ -223,6 +248,18 @@ mod tests {
             Expression::parse("( $a := $b; function($c) { $c + $a + $states.input.x + $ + $d } )").unwrap();
         let names: Vec<String> = expression.free_names().map(String::from).collect();
         assert_eq!(names, ["b", "d"]);
+        let of = |text: &str| Expression::parse(text).unwrap().uses.members;
+        let only = |member: &str| Some([member.into()].into_iter().collect());
+        assert_eq!(
+            of("$sum($states.input.lines.(price * quantity)) + $states.input.x[$ > 1][0]"),
+            only("input")
+        );
+        assert_eq!(of("$map($states.result, function($r) { $r.x })"), only("result"));
+        for all in
+            ["$states", "$states.*", "$states[0].input", "$states.input.x.%.%.context", "$keys($states)"]
+        {
+            assert_eq!(of(all), None, "{all}");
+        }
     }
 
     #[test]

@@ -21,7 +21,8 @@ pub use entropy::Entropy;
 pub use failure::Failure;
 pub use intrinsic::{INTRINSIC_NESTING_MAX, Intrinsic, IntrinsicError};
 pub use jsonata::{
-    BYTES_MAX, Bounds, DEPTH_MAX, EXPRESSION_BYTES_MAX, Expression, ExpressionError, SEQUENCE_MAX, TIME_MAX,
+    BYTES_MAX, Bounds, DEPTH_MAX, EXPRESSION_BYTES_MAX, Expression, ExpressionError, Names, SEQUENCE_MAX,
+    TIME_MAX,
 };
 pub use path::{PATH_BYTES_MAX, PATH_STEPS_MAX, Path, PathError, Root, VISITS_MAX};
 pub use scope::{Scope, Variables};

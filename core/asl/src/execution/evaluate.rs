@@ -1,6 +1,6 @@
 //! Computing a state's fields, in either language.
 
-use selvedge_query::{Bounds, Entropy, Expression, Path, Scope, Variables};
+use selvedge_query::{Bounds, Entropy, Expression, Names, Path, Scope, Variables};
 use serde_json::{Map, Value, json};
 
 use super::branch::{BranchId, Run, Visible};
@@ -79,20 +79,12 @@ impl Evaluation<'_> {
     }
 
     pub(super) fn expression(&mut self, field: &str, expression: &Expression) -> Result<Value, Unevaluated> {
-        let mut states = Map::new();
-        states.insert("input".into(), self.input.clone());
-        if let Some(result) = self.result {
-            states.insert("result".into(), result.clone());
-        }
-        if let Some(error_output) = self.error_output {
-            states.insert("errorOutput".into(), error_output.clone());
-        }
-        states.insert("context".into(), self.context.clone());
-        let states = Value::Object(states);
-        let names: Vec<Box<str>> = expression.free_names().collect();
-        let mut bound: Vec<(&str, &Value)> = vec![("states", &states)];
-        bound.extend(names.iter().filter_map(|name| Some((&**name, self.variables.variable(name)?))));
-        let evaluated = expression.evaluate(&bound, self.now_ms, self.entropy, Bounds::default());
+        let mut states = vec![("input", self.input)];
+        states.extend(self.result.map(|result| ("result", result)));
+        states.extend(self.error_output.map(|error_output| ("errorOutput", error_output)));
+        states.push(("context", &self.context));
+        let names = Names { states: &states, variables: self.variables };
+        let evaluated = expression.evaluate(&names, self.now_ms, self.entropy, Bounds::default());
         let detail = match evaluated {
             Ok(Some(value)) => return Ok(value),
             Ok(None) => format!(

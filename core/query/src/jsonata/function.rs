@@ -6,7 +6,7 @@ use std::rc::Rc;
 use jsonata_core::evaluator::{Evaluator, EvaluatorError};
 use jsonata_core::value::JValue;
 
-use super::guard::{BOUNDED, JOIN, MEASURED, SHORT, SOURCE};
+use super::guard::{BOUNDED, JOIN, MEASURED, SHORT, SOURCE, Uses};
 use super::{BYTES_MAX, SEQUENCE_MAX, value};
 use crate::entropy::{split_mix, unit, uuid};
 use crate::intrinsic::digest;
@@ -16,10 +16,32 @@ const SOURCE_BYTES_MAX: usize = 256 * 1024;
 /// The longest text that it searches for or puts in. The product of both bounds what it makes before anybody can look.
 const SHORT_BYTES_MAX: usize = 1024;
 
+/// The names of all of them.
+const NAMES: &[&str] = &[
+    "millis",
+    "now",
+    "uuid",
+    "random",
+    "partition",
+    "range",
+    "hash",
+    "parse",
+    "pad",
+    JOIN,
+    BOUNDED,
+    MEASURED,
+    SOURCE,
+    SHORT,
+];
+
 type Outcome = Result<JValue, EvaluatorError>;
 type Host = Box<dyn Fn(&[JValue]) -> Outcome>;
 
-pub(super) fn register(evaluator: &mut Evaluator, now_ms: i64, seed: u64) {
+/// Registers what the expression may call; most call none of these.
+pub(super) fn register(evaluator: &mut Evaluator, uses: &Uses, now_ms: i64, seed: u64) {
+    if uses.calls_nothing_of(NAMES) {
+        return;
+    }
     let chance = Rc::new(Cell::new(seed));
     let draw = move || {
         chance.set(chance.get().wrapping_add(0x9E37_79B9_7F4A_7C15));
@@ -27,6 +49,7 @@ pub(super) fn register(evaluator: &mut Evaluator, now_ms: i64, seed: u64) {
     };
     let number = draw.clone();
     let host = |evaluator: &mut Evaluator, name: &str, function: Host| {
+        debug_assert!(NAMES.contains(&name), "{name} is registered where it is called");
         let registered =
             evaluator.register_fn_override(name, move |arguments: &[JValue]| function(arguments));
         debug_assert!(registered.is_ok(), "{name} is part of the compiled fast path");

@@ -36,10 +36,10 @@ pub(super) fn insert(node: &mut AstNode) -> Result<(), ExpressionError> {
     {
         // `$map(…, $string)` is common: what is passed on is a function that calls it, and that call is checked.
         *node = AstNode::Lambda {
-            params: vec!["x".to_owned()],
+            params: vec!["__value".to_owned()],
             body: Box::new(AstNode::Function {
                 name: "string".to_owned(),
-                args: vec![AstNode::Variable("x".to_owned())],
+                args: vec![AstNode::Variable("__value".to_owned())],
                 is_builtin: true,
             }),
             signature: None,
@@ -66,33 +66,103 @@ pub(super) fn insert(node: &mut AstNode) -> Result<(), ExpressionError> {
     Ok(())
 }
 
-/// The names that an expression reads, sorted, but those that it binds anywhere and the reserved ones.
-pub(super) fn free_names(tree: &mut AstNode) -> Box<[Box<str>]> {
-    let (mut read, mut bound) = (BTreeSet::new(), BTreeSet::new());
-    collect(tree, &mut read, &mut bound);
-    read.difference(&bound).filter(|name| !matches!(&***name, "" | "$" | "states")).cloned().collect()
+/// What an expression uses.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Uses {
+    /// Names that it reads, but the reserved ones, whether or not it binds them as well.
+    pub(super) reads: BTreeSet<Box<str>>,
+    bound: BTreeSet<Box<str>>,
+    /// The members of `$states` that it reads; none when it may read all of them.
+    pub(super) members: Option<BTreeSet<Box<str>>>,
+    /// Functions that it calls or passes on.
+    functions: BTreeSet<Box<str>>,
 }
 
-fn collect(node: &mut AstNode, read: &mut BTreeSet<Box<str>>, bound: &mut BTreeSet<Box<str>>) {
-    match node {
-        AstNode::Variable(name) => {
-            read.insert(name.as_str().into());
-        }
-        AstNode::Binary { op: BinaryOp::ColonEqual, lhs, .. } => {
-            if let AstNode::Variable(name) = &**lhs {
-                bound.insert(name.as_str().into());
-            }
-        }
-        AstNode::Lambda { params, .. } => {
-            bound.extend(params.iter().map(|name| name.trim_start_matches('$').into()))
-        }
-        _ => {}
+impl Uses {
+    /// Of a tree with its checks.
+    pub(super) fn of(tree: &mut AstNode) -> Self {
+        let mut uses = Self { members: Some(BTreeSet::new()), ..Self::default() };
+        uses.collect(tree);
+        uses.reads.retain(|name| !matches!(&**name, "" | "$" | "states"));
+        uses
     }
-    let walked = for_each_child(node, &mut |child| {
-        collect(child, read, bound);
-        Ok(())
-    });
-    debug_assert!(walked.is_ok(), "collecting refuses nothing");
+
+    /// The names that it reads and binds nowhere, sorted.
+    pub(super) fn free_names(&self) -> impl Iterator<Item = &Box<str>> {
+        self.reads.difference(&self.bound)
+    }
+
+    /// Whether it may call none of these functions.
+    pub(super) fn calls_nothing_of(&self, functions: &[&str]) -> bool {
+        functions.iter().all(|function| !self.functions.contains(*function))
+    }
+
+    /// Whether it may read that member of `$states`.
+    pub(super) fn reads_member(&self, member: &str) -> bool {
+        self.members.as_ref().is_none_or(|members| members.contains(member))
+    }
+
+    fn collect(&mut self, node: &mut AstNode) {
+        match node {
+            AstNode::Variable(name) => {
+                if name == "states" {
+                    self.members = None;
+                }
+                self.reads.insert(name.as_str().into());
+                self.functions.insert(name.as_str().into());
+            }
+            // The call on the right of a chain is no node that is visited by itself.
+            AstNode::Binary { op: BinaryOp::ChainPipe, rhs, .. } => {
+                if let AstNode::Function { name, .. } = &**rhs {
+                    self.functions.insert(name.as_str().into());
+                }
+            }
+            // It may look back at what its path began with.
+            AstNode::Parent(_) => self.members = None,
+            AstNode::Function { name, .. } => {
+                self.functions.insert(name.as_str().into());
+            }
+            AstNode::Binary { op: BinaryOp::ColonEqual, lhs, .. } => {
+                if let AstNode::Variable(name) = &**lhs {
+                    self.bound.insert(name.as_str().into());
+                }
+            }
+            AstNode::Lambda { params, .. } => {
+                self.bound.extend(params.iter().map(|name| name.trim_start_matches('$').into()));
+            }
+            AstNode::Path { steps } if self.enters_member(steps) => {
+                // The rest of the path is looked at, not its beginning, which would be all of `$states`.
+                let walked = steps.iter_mut().skip(1).try_for_each(|step| {
+                    path_step(step, &mut |child| {
+                        self.collect(child);
+                        Ok(())
+                    })
+                });
+                debug_assert!(walked.is_ok(), "collecting refuses nothing");
+                return;
+            }
+            _ => {}
+        }
+        let walked = for_each_child(node, &mut |child| {
+            self.collect(child);
+            Ok(())
+        });
+        debug_assert!(walked.is_ok(), "collecting refuses nothing");
+    }
+
+    /// `$states.input…`: one member.
+    fn enters_member(&mut self, steps: &[PathStep]) -> bool {
+        let [first, second, ..] = steps else { return false };
+        let AstNode::Variable(name) = &first.node else { return false };
+        let AstNode::Name(member) = &second.node else { return false };
+        if name != "states" || !first.stages.is_empty() || first.is_tuple {
+            return false;
+        }
+        if let Some(members) = &mut self.members {
+            members.insert(member.as_str().into());
+        }
+        true
+    }
 }
 
 fn wrap(node: &mut AstNode, function: &str) {

@@ -5,6 +5,20 @@ use serde_json::{Map, Number, Value};
 
 use super::{BYTES_MAX, ExpressionError};
 
+/// JSON as the library has it.
+pub(super) fn from_json(value: &Value) -> JValue {
+    match value {
+        Value::Null => JValue::Null,
+        Value::Bool(value) => JValue::Bool(*value),
+        Value::Number(number) => JValue::Number(number.as_f64().unwrap_or_default()),
+        Value::String(text) => JValue::string(text.as_str()),
+        Value::Array(items) => JValue::array(items.iter().map(from_json).collect()),
+        Value::Object(members) => {
+            JValue::object(members.iter().map(|(name, member)| (name.clone(), from_json(member))).collect())
+        }
+    }
+}
+
 /// The value as JSON; none for what is undefined.
 ///
 /// # Errors

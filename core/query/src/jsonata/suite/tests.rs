@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use jsonata_core::value::JValue;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::super::{Bounds, Context, Evaluator, Expression, ExpressionError, parser, value};
+use super::super::{Bounds, Context, Evaluator, Expression, ExpressionError, Names, parser, value};
 
 /// Cases that go another way, and why.
 const DIFFERENCES: &str = include_str!("differences.txt");
@@ -104,9 +105,11 @@ enum Why {
 struct Given<'a> {
     text: &'a str,
     input: JValue,
-    names: Vec<(&'a str, &'a Value)>,
+    names: &'a Map<String, Value>,
     bounds: Bounds,
 }
+
+static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
 
 fn given<'a>(case: &'a Value, datasets: &BTreeMap<String, Value>) -> Result<Given<'a>, String> {
     let text = case["expr"].as_str().ok_or_else(|| format!("no case: {case}"))?;
@@ -115,7 +118,7 @@ fn given<'a>(case: &'a Value, datasets: &BTreeMap<String, Value>) -> Result<Give
         (None, Some(name)) => JValue::from(datasets.get(name).ok_or("no such data set")?.clone()),
         (None, None) => JValue::Undefined,
     };
-    let bindings = case["bindings"].as_object().into_iter().flatten();
+    let names = case["bindings"].as_object().unwrap_or(&NONE);
     let mut bounds = Bounds { time_ms: TIME_MS, sequence: SEQUENCE, ..Bounds::default() };
     if case["code"] == "U1001" {
         bounds.time_ms = case["timelimit"].as_u64().unwrap_or(TIME_MS);
@@ -123,11 +126,12 @@ fn given<'a>(case: &'a Value, datasets: &BTreeMap<String, Value>) -> Result<Give
     if let Some(depth) = case["depth"].as_u64() {
         bounds.depth = usize::try_from(depth).unwrap();
     }
-    Ok(Given { text, input, names: bindings.map(|(name, value)| (name.as_str(), value)).collect(), bounds })
+    Ok(Given { text, input, names, bounds })
 }
 
 fn check(case: &Value, datasets: &BTreeMap<String, Value>, now_ms: i64) -> Result<(), Why> {
     let Given { text, input, names, bounds } = given(case, datasets).map_err(Why::Other)?;
+    let names = Names { states: &[], variables: names };
     let found = Expression::parse(text)
         .and_then(|expression| expression.evaluate_over(&input, &names, now_ms, &mut || 7, bounds));
     match found {
@@ -142,7 +146,7 @@ fn alone(case: &Value, datasets: &BTreeMap<String, Value>) -> Result<(), String>
     let Given { text, input, names, .. } = given(case, datasets)?;
     let mut context = Context::new();
     for (name, value) in names {
-        context.bind(name.to_owned(), JValue::from(value.clone()));
+        context.bind(name.clone(), JValue::from(value.clone()));
     }
     let found = parser::parse(text).map_err(|error| error.to_string()).and_then(|tree| {
         let found = Evaluator::with_context(context).evaluate(&tree, &input);
