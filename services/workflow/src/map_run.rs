@@ -201,10 +201,7 @@ impl Engine {
             return Err(StoreError::Corrupt(format!("the execution {parent} is gone")));
         };
         let execution: record::ExecutionRecord = record::decode(&found)?;
-        let Some(found) = view.get(&key::revision(&execution.machine, &execution.revision))? else {
-            return Err(StoreError::Corrupt(format!("the definition of {parent} is gone")));
-        };
-        let revision: Revision = record::decode(&found)?;
+        let revision = Revision::known(&*view, &execution.machine, &execution.revision)?;
         let definition = self.definition(&execution.machine, &revision)?;
         let distributed = match definition.state(request.scope, &request.state).map(|state| &state.kind) {
             Some(Kind::Map(map)) => map.distributed.as_ref(),
@@ -308,14 +305,13 @@ impl Engine {
     /// Writes down what is known of a run.
     fn store_map_run(&self, run: &Run) -> Result<(), StoreError> {
         let record = run.progress().record.clone();
-        let revision = record::encode(&*run.revision);
         let revision_key = key::revision(&run.machine, &run.revision.id);
         let of = key::map_run_of(&record.parent.0, &record.parent.1, record.started_ms, &record.id);
         let document = record::encode(&record);
         self.store.transact(&mut |tx| {
             self.fence(tx)?;
             if tx.get(&revision_key)?.is_none() {
-                tx.put(&revision_key, revision.clone())?;
+                run.revision.write(tx, &run.machine)?;
             }
             tx.put(&of, bytes::Bytes::copy_from_slice(record.id.as_bytes()))?;
             tx.put(&key::map_run(&record.id), document.clone())?;

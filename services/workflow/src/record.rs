@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `machine/N` | [`Machine`] |
 //! | `revision/N/R` | [`Revision`]: a definition that was in force; executions and versions go on referring to it |
+//! | `definition/N/R/0000` | a part of a long definition of that revision |
 //! | `version/N/00…7` | [`Version`] |
 //! | `alias/N/A` | [`Alias`] |
 //! | `activity/N` | [`Activity`] |
@@ -20,6 +21,7 @@
 //! | `history/N/E/00…1` | events, from the one of that id on |
 
 pub(crate) mod history;
+mod revision;
 
 use selvedge_asl::Status;
 use sha2::{Digest as _, Sha256};
@@ -54,6 +56,9 @@ pub(crate) struct Revision {
     pub(crate) logging: Value,
     pub(crate) tracing: Value,
     pub(crate) encryption: Value,
+    /// The definition stands beside it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_in_parts: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -215,6 +220,7 @@ impl Revision {
             logging: logging.clone(),
             tracing: tracing.clone(),
             encryption: encryption.clone(),
+            is_in_parts: false,
         }
     }
 }
@@ -286,6 +292,14 @@ pub(crate) mod key {
 
     pub(crate) fn revision(machine: &str, id: &str) -> String {
         format!("revision/{machine}/{id}")
+    }
+
+    pub(crate) fn definitions(machine: &str, id: &str) -> String {
+        format!("definition/{machine}/{id}/")
+    }
+
+    pub(crate) fn definition(machine: &str, id: &str, part: usize) -> String {
+        format!("definition/{machine}/{id}/{part:04}")
     }
 
     pub(crate) fn version(machine: &str, number: u64) -> String {

@@ -15,7 +15,7 @@ pub use run::{RUNS_AT_ONCE_MAX, RUNS_MAX};
 use crate::Engine;
 use crate::audit::Deed;
 use crate::engine::LiveKey;
-use crate::record::{self, Edit, ExecutionRecord, history, key, status_name};
+use crate::record::{self, Edit, ExecutionRecord, Revision, history, key, status_name};
 
 /// The most redrives from a chosen state of one execution.
 pub const EDITS_MAX: usize = 100;
@@ -87,10 +87,8 @@ impl Engine {
         if record.edits.len() >= EDITS_MAX {
             return Err(RedriveError::TooManyEdits);
         }
-        let revision = self.store.snapshot()?.get(&key::revision(&record.machine, &record.revision))?;
-        let revision =
-            revision.ok_or_else(|| StoreError::Corrupt(format!("the definition of {key} is gone")))?;
-        let definition = self.definition(&record.machine, &record::decode(&revision)?)?;
+        let revision = Revision::known(&*self.store.snapshot()?, &record.machine, &record.revision)?;
+        let definition = self.definition(&record.machine, &revision)?;
         if definition.state(selvedge_asl::ScopeId::TOP, state).is_none() {
             return Err(RedriveError::NoState(state.chars().take(80).collect()));
         }

@@ -231,10 +231,7 @@ impl Engine {
         let text: Vec<u8> = parts.iter().flat_map(|part| part.value.iter().copied()).collect();
         let execution = serde_json::from_slice(&text)
             .map_err(|error| StoreError::Corrupt(format!("the checkpoint of {key}: {error}")))?;
-        let Some(found) = view.get(&key::revision(&record.machine, &record.revision))? else {
-            return Err(StoreError::Corrupt(format!("the definition of {key} is gone")));
-        };
-        let revision: Revision = record::decode(&found)?;
+        let revision = Revision::known(view, &record.machine, &record.revision)?;
         let definition = self.definition(&record.machine, &revision)?;
         let plan = Plan::read(&revision.logging).filter(|_| self.logs.is_on());
         Ok(Some(Live { plan, ..Live::new(execution, definition, record, parts.len()) }))

@@ -54,10 +54,7 @@ pub(super) fn find(view: &dyn Read, arn: &Arn) -> Result<Machine, Failed> {
 }
 
 pub(super) fn revision(view: &dyn Read, machine: &str, id: &str) -> Result<Revision, StoreError> {
-    match view.get(&key::revision(machine, id))? {
-        Some(found) => record::decode(&found),
-        None => Err(StoreError::Corrupt(format!("revision {id} of {machine} is gone"))),
-    }
+    Revision::known(view, machine, id)
 }
 
 /// Finds what an ARN names; an alias with two versions chooses by `draw`.
@@ -156,7 +153,7 @@ pub(super) fn create(scope: &Scope<'_>) -> Result<Value, Failed> {
             tags: tags.clone(),
             last_version: 0,
         };
-        tx.put(&key::revision(name, &revision.id), record::encode(&revision))?;
+        revision.write(tx, name)?;
         if publish {
             version::add(tx, &mut machine, description.map(str::to_owned), now_ms)?;
         }
@@ -222,7 +219,7 @@ pub(super) fn update(scope: &Scope<'_>) -> Result<Value, Failed> {
             ],
             now_ms,
         );
-        tx.put(&key::revision(name, &next.id), record::encode(&next))?;
+        next.write(tx, name)?;
         machine.revision.clone_from(&next.id);
         let mut output = json!({ "updateDate": seconds(now_ms), "revisionId": next.id });
         if publish {
