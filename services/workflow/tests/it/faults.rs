@@ -1,4 +1,5 @@
-//! A storm of failures, by seed: the store fails before and after each durable step, the server dies, the clock jumps.
+//! A storm of failures, by seed: the store fails before and after each durable step, the server dies, stands still while
+//! another takes its place and goes on, the clock jumps.
 //!
 //! Whatever happens, what was acknowledged comes to its end, histories are gapless and end once, a token resolves once,
 //! and nothing that waits goes on early. `SEED=n` runs one seed, `SEEDS=n` so many.
@@ -83,6 +84,8 @@ struct Storm {
     store: Arc<Memory>,
     around: Arc<Around>,
     server: Option<Server>,
+    /// A worker that was stopped, and does not know that another took over.
+    paused: Option<Server>,
     acknowledged: BTreeMap<String, u64>,
     /// Tokens whose answer was acknowledged.
     resolved: BTreeSet<String>,
@@ -128,6 +131,25 @@ impl Storm {
         }
     }
 
+    /// A worker stands still, as by `SIGSTOP`; another takes its place.
+    fn pause(&mut self) {
+        self.paused = self.server.take().or_else(|| self.paused.take());
+        self.server();
+    }
+
+    /// It goes on where it stood. What it acknowledges counts like any other's; a later worker's lease keeps it from writing.
+    fn resume(&mut self, number: u64) {
+        let Some(paused) = &self.paused else { return };
+        let has_successor = self.server.is_some();
+        paused.engine.clock_was_set();
+        let input = json!({ "stateMachineArn": format!("{PREFIX}:stateMachine:pure"), "name": format!("p{number}"),
+            "input": json!({ "items": [1], "n": number }).to_string() });
+        if let Ok(started) = paused.call("StartExecution", input) {
+            assert!(!has_successor, "a worker writes after another took over");
+            self.acknowledged.insert(started["executionArn"].as_str().unwrap().to_owned(), number);
+        }
+    }
+
     fn set_clock(&mut self, by_ms: i64) {
         self.around.now_ms.fetch_add(by_ms, Ordering::SeqCst);
         if let Some(server) = &self.server {
@@ -138,7 +160,7 @@ impl Storm {
     /// Everything that was acknowledged comes to its end, without failures.
     fn settle(&mut self) {
         self.store.fail_with(None);
-        self.server = None;
+        (self.server, self.paused) = (None, None);
         self.store.recover();
         self.server().expect("nothing fails any more");
         let deadline = Instant::now() + Duration::from_secs(30);
@@ -206,6 +228,7 @@ fn run(seed: u64) -> u64 {
         store: Arc::clone(&store),
         around,
         server: None,
+        paused: None,
         acknowledged: BTreeMap::new(),
         resolved: BTreeSet::new(),
         lives: 0,
@@ -227,7 +250,8 @@ fn run(seed: u64) -> u64 {
             12 => storm.set_clock(3_600_000),
             13 => storm.set_clock(-3_600_000),
             14 => storm.server = None,
-            _ => std::thread::yield_now(),
+            _ if chance & 0x100 == 0 => storm.pause(),
+            _ => storm.resume(step),
         }
     }
     storm.settle();

@@ -4,5 +4,6 @@ mod buckets;
 mod faults;
 mod redrive;
 mod retention;
+mod strangers;
 mod takeover;
 mod world;

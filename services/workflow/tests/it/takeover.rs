@@ -18,8 +18,7 @@ fn a_worker_that_was_paused_writes_nothing_after_another_took_over() {
     let machine = paused.call("CreateStateMachine", machine).unwrap()["stateMachineArn"].clone();
     let started = paused.call("StartExecution", json!({ "stateMachineArn": machine, "name": "e" })).unwrap();
     let arn = started["executionArn"].as_str().unwrap();
-    let task =
-        paused.call("GetActivityTask", json!({ "activityArn": format!("{PREFIX}:activity:work") })).unwrap();
+    let task = paused.take(&format!("{PREFIX}:activity:work"));
     let answer = |output: &str| json!({ "taskToken": task["taskToken"], "output": output });
 
     // It stops for a minute; another worker takes over and ends the task.

@@ -99,8 +99,24 @@ impl Server {
         Some(Self { engine, runtime: Some(runtime), is_cut })
     }
 
+    /// A task of an activity that has one, however long the machine takes to hand it out.
+    pub(crate) fn take(&self, activity: &str) -> Value {
+        let task =
+            self.within("GetActivityTask", json!({ "activityArn": activity }), Duration::from_secs(30));
+        task.expect("a task")
+    }
+
     /// Calls an operation: its output, or its error's code. A poll for a task gives up after a moment.
     pub(crate) fn call(&self, operation: &str, input: Value) -> Result<Value, String> {
+        self.told(operation, input).map_err(|(code, _)| code)
+    }
+
+    /// The same, with what the error says.
+    pub(crate) fn told(&self, operation: &str, input: Value) -> Result<Value, (String, String)> {
+        self.within(operation, input, Duration::from_millis(20))
+    }
+
+    fn within(&self, operation: &str, input: Value, patience: Duration) -> Result<Value, (String, String)> {
         let operation = find_in(&stepfunctions::SERVICE, operation).expect("an operation");
         let Value::Object(input) = input else { panic!("an object") };
         let call =
@@ -109,14 +125,13 @@ impl Server {
             Performed::Now(outcome) => outcome,
             Performed::Later(later) => {
                 let runtime = self.runtime.as_ref().expect("it runs");
-                match runtime.block_on(async { tokio::time::timeout(Duration::from_millis(20), later).await })
-                {
+                match runtime.block_on(async { tokio::time::timeout(patience, later).await }) {
                     Ok(outcome) => outcome,
                     Err(_) => return Ok(json!({ "taskToken": null })),
                 }
             }
         };
-        outcome.map_err(|refused| refused.error.shape.code.to_owned())
+        outcome.map_err(|refused| (refused.error.shape.code.to_owned(), refused.error.message))
     }
 }
 
