@@ -22,6 +22,7 @@ ACCOUNT, REGION = _server.ACCOUNT, "us-west-2"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/workflow"
 PREFIX = f"arn:aws:states:{REGION}:{ACCOUNT}"
 ITEMS = int(os.environ.get("ITEMS", "20000"))
+MILLION = int(os.environ.get("MILLION", "1000000"))
 
 home = pathlib.Path(tempfile.mkdtemp(prefix="selvedge-maps-"))
 objects = home / "objects"
@@ -292,6 +293,32 @@ def killed():
         report.equal(types(execution).count("MapRunStarted"), 1, f"{kind}: it began once")
 
 
+def million():
+    """A million items pass through memory that does not grow with them, in bounded time, while others go on."""
+    resident = lambda: int(next(line for line in open(f"/proc/{server.pid}/status") if line.startswith("VmRSS")).split()[1]) >> 10
+    with open(objects / "data/million.jsonl", "w") as file:
+        file.writelines(f'{{"n": {n}}}\n' for n in range(MILLION))
+    arn = machine("million", {**reader({"InputType": "JSONL"}, "million.jsonl"), "ItemBatcher": {"MaxItemsPerBatch": 1000}, "MaxConcurrency": 8,
+                              "ResultWriter": {"Resource": "arn:aws:states:::s3:putObject", "Parameters": {"Bucket": "results", "Prefix": "million"}}},
+                  {"StartAt": "I", "States": {"I": {"Type": "Pass", "Parameters": {"count.$": "States.ArrayLength($.Items)"}, "End": True}}}, "EXPRESS")
+    before, most, slowest = resident(), 0, 0
+    execution = client.start_execution(stateMachineArn=arn)["executionArn"]
+    other = machine("beside", {"MaxConcurrency": 1}, PASS, "EXPRESS")
+    deadline = time.monotonic() + 300
+    while client.describe_execution(executionArn=execution)["status"] == "RUNNING" and time.monotonic() < deadline:
+        begun = time.monotonic()
+        report.equal(run(other, [1])["status"], "SUCCEEDED", "beside a million")
+        most, slowest = max(most, resident()), max(slowest, time.monotonic() - begun)
+        time.sleep(0.2)
+    ended = settled(execution, 1)
+    report.equal(ended["status"], "SUCCEEDED", str(ended))
+    counts = map_run(ended)
+    report.equal((counts["itemCounts"]["total"], counts["itemCounts"]["succeeded"], counts["executionCounts"]["total"]),
+                 (MILLION, MILLION, -(-MILLION // 1000)), "counts of a million")
+    report.check(most - before < 64, lambda: f"memory grew from {before} to {most} MiB")
+    report.check(slowest < 10, lambda: f"somebody else waited {slowest} s")
+
+
 def logged():
     """Logs by level, what failed by error and state, a bound of histories that is configured."""
     groups = {}
@@ -322,7 +349,7 @@ def logged():
 
 
 try:
-    for part in (own_items, json_ata, data_sets, batches, failures, results, steered, logged, killed):
+    for part in (own_items, json_ata, data_sets, batches, failures, results, steered, million, logged, killed):
         part()
 finally:
     server.kill()
