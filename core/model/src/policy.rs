@@ -9,23 +9,36 @@
 
 mod access;
 mod access_log;
+mod address_block;
 mod authentication;
+mod breaker;
 mod circuit_breaking;
+mod client_address;
 mod compression;
+mod connection;
 mod cors;
+mod descriptor;
 mod direct_response;
 mod egress;
+mod ext_authz;
 mod fault;
+mod global_rate_limit;
 mod header_condition;
 mod headers;
 mod load_balancing;
 mod mirror;
+mod proxy_protocol;
 mod rate_limit;
+mod rate_limits;
 mod redirect;
 mod retry;
 mod rewrite;
+mod service_address;
+mod split;
 mod text_match;
 mod timeout;
+mod tls;
+mod tracing;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,23 +57,43 @@ use crate::violation::{self, Path, Violations};
 
 pub use access::{Access, AccessAction, AccessRule, Caller};
 pub use access_log::{AccessLog, JsonMember};
-pub use authentication::{Authentication, AuthenticationRule, ClaimHeader, TokenNeed, TokenProvider};
+pub use address_block::address_block;
+pub use authentication::{
+    Authentication, AuthenticationRule, ClaimHeader, RemoteKeys, TokenNeed, TokenProvider,
+};
+pub use breaker::{Breaker, BreakerBounds};
 pub use circuit_breaking::{CircuitBreaking, FailurePercentage, Outlier, RetryBudget, SuccessRate};
+pub use client_address::{CertificateForwarding, ClientAddress, ClientCertificate};
 pub use compression::{Coding, Compression};
+pub use connection::{CallerConnection, Connection, ListenerConnection};
 pub use cors::Cors;
+pub use descriptor::{
+    DescriptorAddress, DescriptorEntry, DescriptorFixed, DescriptorMatching, DescriptorName,
+};
 pub use direct_response::DirectResponse;
 pub use egress::{Destination, Egress};
+pub use ext_authz::{AuthzBody, AuthzService, ExtAuthz, HttpAuthz};
 pub use fault::{Fault, FaultAbort, FaultDelay};
+pub use global_rate_limit::{Counted, GlobalRateLimit};
 pub use header_condition::HeaderCondition;
 pub use headers::{HeaderChanges, HeaderValue, Headers};
-pub use load_balancing::{Algorithm, HashCookie, HashKey, LoadBalancing, SlowStart};
+pub use load_balancing::{Algorithm, HashCookie, HashKey, LoadBalancing, SlowStart, ZoneAware};
 pub use mirror::{Mirror, MirrorTarget};
-pub use rate_limit::RateLimit;
+pub use proxy_protocol::{ProxyProtocol, ProxyProtocolAccept, ProxyProtocolVersion};
+pub use rate_limit::{RateLimit, SeparateLimit};
+pub use rate_limits::{Limit, LimitDomain, LimitNode, LimitUnit, RateLimits};
 pub use redirect::Redirect;
 pub use retry::{BackOff, RateLimitedBackOff, ResetFormat, ResetHeader, Retry, RetryCondition};
 pub use rewrite::{HostRewrite, PathRewrite, RegexRewrite, Rewrite};
+pub use service_address::{HostService, NodeService, ServiceAddress};
+pub use split::Split;
 pub use text_match::TextMatch;
 pub use timeout::Timeout;
+pub use tls::{CallerTls, ListenerTls, PeerName, PeerNameKind, PeerTls, Tls, TlsVersion};
+pub use tracing::{
+    DatadogProvider, OpenTelemetryProvider, Tracing, TracingProvider, TracingTag, XRayProvider,
+    ZipkinProvider,
+};
 pub use units::{Percentage, Span};
 
 /// Bytes of a policy's document.
@@ -171,6 +204,8 @@ const ROUTED: &[Kind] = &[Kind::Mesh, Kind::VirtualService, Kind::VirtualRouter,
 const CALLS_AND_NODES: &[Kind] = &Kind::ALL;
 /// Nodes, as their callers see them.
 const CALLEES: &[Kind] = &[Kind::Mesh, Kind::VirtualNode];
+/// The mesh as a whole.
+const MESHES: &[Kind] = &[Kind::Mesh];
 /// Whoever listens.
 const LISTENERS: &[Kind] = &[Kind::Mesh, Kind::VirtualNode, Kind::VirtualGateway];
 
@@ -181,34 +216,54 @@ kinds! {
     AccessLog "accessLog": AccessLog => LISTENERS,
     /// Who asks, by a token that somebody trusted has signed, where requests come in.
     Authentication "authentication": Authentication => LISTENERS,
+    /// Breakers with states between a node and its callers.
+    Breaker "breaker": Breaker => CALLEES,
     /// How much of a node its callers may use at once, and when an instance that fails is left out.
     CircuitBreaking "circuitBreaking": CircuitBreaking => CALLEES,
+    /// Whose address counts as the client's, where requests come in.
+    ClientAddress "clientAddress": ClientAddress => LISTENERS,
     /// Responses that become smaller on their way.
     Compression "compression": Compression => LISTENERS,
+    /// How long connections live, and what they carry.
+    Connection "connection": Connection => LISTENERS,
     /// Which pages of other origins may read answers, and what they may send.
     Cors "cors": Cors => CALLS_AND_NODES,
     /// An answer at once, without asking anybody.
     DirectResponse "directResponse": DirectResponse => CALLS_AND_NODES,
     /// What a node may call beside its backends.
     Egress "egress": Egress => CALLEES,
+    /// Another service says whether a request may pass, where requests come in.
+    ExtAuthz "extAuthz": ExtAuthz => LISTENERS,
     /// Requests that wait, and requests that fail, on purpose.
     Fault "fault": Fault => CALLS_AND_NODES,
+    /// Requests that are counted for all proxies together, where they come in.
+    GlobalRateLimit "globalRateLimit": GlobalRateLimit => LISTENERS,
     /// Headers that are added, set or removed.
     Headers "headers": Headers => CALLS_AND_NODES,
     /// How callers choose one of a node's instances.
     LoadBalancing "loadBalancing": LoadBalancing => CALLEES,
     /// Copies of requests for nodes whose answers nobody waits for.
     Mirror "mirror": Mirror => ROUTED,
+    /// A word at the beginning of connections on whose they are.
+    ProxyProtocol "proxyProtocol": ProxyProtocol => LISTENERS,
     /// How many requests each proxy takes in.
     RateLimit "rateLimit": RateLimit => LISTENERS,
+    /// The limits that the control plane's own rate-limit service keeps.
+    RateLimits "rateLimits": RateLimits => MESHES,
     /// An answer that sends the client elsewhere.
     Redirect "redirect": Redirect => CALLS_AND_NODES,
     /// When a request is tried again, how often and after which wait.
     Retry "retry": Retry => CALLS,
     /// Another path or host for the request on its way.
     Rewrite "rewrite": Rewrite => CALLS_AND_NODES,
+    /// What decides which of a route's weighted targets a request goes to.
+    Split "split": Split => ROUTED,
     /// How long requests may take.
     Timeout "timeout": Timeout => CALLS_AND_NODES,
+    /// What the spec's own TLS cannot say.
+    Tls "tls": Tls => LISTENERS,
+    /// Which requests a proxy traces, and where the spans go.
+    Tracing "tracing": Tracing => LISTENERS,
 }
 
 const TARGET: Shape = Shape {

@@ -1,8 +1,9 @@
-//! Rate limits: what of a request is counted ([`Descriptor`]), and counters ([`bucket`], [`local`]).
+//! Rate limits: what of a request is counted ([`Descriptor`]), and counters ([`bucket`], [`local`], [`service`]).
 
 pub mod action;
 pub mod bucket;
 pub mod local;
+pub mod service;
 
 use std::net::IpAddr;
 

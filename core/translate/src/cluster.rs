@@ -99,12 +99,13 @@ fn lookup_family(preference: Option<IpPreference>) -> DnsLookupFamily {
 pub(crate) fn egress(
     context: &mut Context<'_>,
     target: &Target<'_>,
-    policy: Option<&ClientPolicyTls>,
+    client_policy: Option<&ClientPolicyTls>,
 ) -> String {
     let (node, listener) = (target.node, target.listener);
     let (port, spoken) = (target.port(), target.protocol());
     let name = names::egress_cluster(context.mesh(), &node.key.name, spoken, port);
-    let (transport, closed) = transport(context, node, listener, policy);
+    let (mut transport, closed) = transport(context, node, listener, client_policy);
+    policy::refine_transport(context, &node.key.name, &mut transport);
     if let Some(made) = context.made_cluster(&name) {
         let differs = made.transport != transport || is_closed(made) != closed;
         let weaker = strength(&transport, closed) <= strength(&made.transport, is_closed(made));

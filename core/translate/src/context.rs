@@ -108,6 +108,10 @@ impl<'a> Context<'a> {
         self.tables.get(name)
     }
 
+    pub(crate) fn made_table_mut(&mut self, name: &str) -> Option<&mut RouteTable> {
+        self.tables.get_mut(name)
+    }
+
     /// Adds virtual hosts to a table that has been made.
     pub(crate) fn extend_table(&mut self, name: &str, hosts: Vec<VirtualHost>) {
         if let Some(table) = self.tables.get_mut(name) {

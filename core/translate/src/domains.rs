@@ -14,6 +14,11 @@ pub(crate) struct Domains {
 }
 
 impl Domains {
+    /// With names that are not to be had.
+    pub(crate) fn without(taken: impl IntoIterator<Item = String>) -> Self {
+        Self { claimed: taken.into_iter().map(|name| name.to_ascii_lowercase()).collect() }
+    }
+
     /// Claims names for a virtual service, sorted; those that are taken are left out, and told.
     pub(crate) fn claim(
         &mut self,

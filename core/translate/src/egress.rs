@@ -101,7 +101,7 @@ pub(crate) fn chains_by_port(
                 let protocol = http.iter().map(|one| one.port.protocol).min().unwrap_or(first.port.protocol);
                 let table = names::egress_routes(protocol, port);
                 let listed: Vec<_> = http.iter().map(|one| (*one, Naming::ByPort)).collect();
-                http_table(context, &table, &listed);
+                http_table(context, &table, &listed, Domains::default());
                 http_network(context, table, access_logs)
             }
             None => match tcp_network(context, &tcp, port, access_logs) {
@@ -146,7 +146,9 @@ pub(crate) fn chain_for_all(
                 (*one, if first { Naming::First { egress_port } } else { Naming::Further })
             })
             .collect();
-        http_table(context, &table, &listed);
+        // Whoever keeps a foreign host name comes before a service that is called like all names.
+        let taken = more.iter().flat_map(|host| host.domains.iter().cloned());
+        http_table(context, &table, &listed, Domains::without(taken));
         context.extend_table(&table, more);
         http_network(context, table, access_logs)
     };
@@ -171,8 +173,12 @@ enum Naming {
     Further,
 }
 
-fn http_table(context: &mut Context<'_>, name: &str, listed: &[(&Reached<'_>, Naming)]) {
-    let mut domains = Domains::default();
+fn http_table(
+    context: &mut Context<'_>,
+    name: &str,
+    listed: &[(&Reached<'_>, Naming)],
+    mut domains: Domains,
+) {
     let mut table = RouteTable { name: name.to_owned(), ..RouteTable::default() };
     for (one, naming) in listed {
         let (service, port) = (one.name(), one.port.port);

@@ -96,7 +96,8 @@ fn egress_listener(
     };
     let (address, ipv4_compat, name_address) = address(context);
     let name = names::egress_listener(name_address, egress_port);
-    let listener = egress::direct(name, SocketAddr::new(address, egress_port), ipv4_compat, chain);
+    let mut listener = egress::direct(name, SocketAddr::new(address, egress_port), ipv4_compat, chain);
+    policy::govern_outbound(context, &gateway.key, &mut listener);
     context.origin(&listener.name, gateway);
     context.listener(listener);
 }

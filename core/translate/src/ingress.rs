@@ -84,7 +84,7 @@ fn finish(
     }
     context.origin(&name, node);
     let tls_inspector = chains.iter().any(|chain| chain.matches.transport.is_some());
-    context.listener(Listener {
+    let mut listener = Listener {
         name,
         address,
         ipv4_compat,
@@ -96,7 +96,9 @@ fn finish(
         chains,
         default_chain,
         access_logs: Vec::new(),
-    });
+    };
+    policy::govern_inbound(context, &node.key, &mut listener);
+    context.listener(listener);
 }
 
 /// The chains of one declared listener: encrypted, plain, both, or none where a certificate cannot be had.

@@ -39,6 +39,22 @@ pub(crate) fn egress_policy_cluster(mesh: &str, port: u16) -> String {
     format!("cds_egress_{mesh}_policy_{port}")
 }
 
+/// Somebody outside the mesh whom a policy names.
+pub(crate) fn service_cluster(mesh: &str, host: &str, port: u16, http2: bool) -> String {
+    let protocol = if http2 { "http2" } else { "http" };
+    format!("cds_service_{mesh}_{host}_{protocol}_{port}")
+}
+
+/// A service that a policy names and that cannot be asked.
+pub(crate) fn missing_service_cluster(mesh: &str, policy: &str) -> String {
+    format!("cds_service_{mesh}_policy_{policy}_missing")
+}
+
+/// The control plane's own rate-limit service.
+pub(crate) fn rate_limit_cluster(mesh: &str) -> String {
+    format!("cds_service_{mesh}_control_plane")
+}
+
 /// A gateway's way into its own egress listener; with several listeners each has its own.
 pub(crate) fn self_redirect_cluster(
     mesh: &str,

@@ -26,7 +26,7 @@ pub(crate) fn translate(context: &mut Context<'_>) {
     let reached = egress::reach(context, backends);
     let filter = context.snapshot.mesh.spec.egress_filter.as_ref();
     let allow_all = filter.is_some_and(|filter| filter.kind == EgressFilterType::AllowAll);
-    let listener = match proxy.direct() {
+    let mut listener = match proxy.direct() {
         None => {
             let chains = egress::chains_by_port(context, &reached, &logs);
             let preference = cluster::preference(context, node);
@@ -45,6 +45,7 @@ pub(crate) fn translate(context: &mut Context<'_>) {
             egress::direct(name, SocketAddr::new(direct.bind, port), false, chain)
         }
     };
+    policy::govern_outbound(context, &node.key, &mut listener);
     context.origin(&listener.name, node);
     context.listener(listener);
 }

@@ -4,14 +4,25 @@
 //! about it, the nearest first. Of each kind the first policy that is found holds, wholly.
 
 mod authentication;
+mod breaker;
 mod circuit_breaking;
+mod client_address;
 mod conditions;
+mod descriptors;
+mod ext_authz;
 mod filters;
+mod global_rate_limit;
 mod headers;
+mod limits;
+mod listener;
 mod load_balancing;
 mod mirror;
+mod proxy_protocol;
 mod retry;
 mod rewrite;
+mod service;
+mod tls;
+mod tracing;
 
 use std::collections::BTreeMap;
 
@@ -19,7 +30,7 @@ use selvedge_model::policy::{self, Governing};
 use selvedge_model::{Key, Kind, Policy, Snapshot, VirtualService};
 use selvedge_traffic::{
     AccessLog, AccessLogFormat, Action, Cluster, DirectResponse, FilterEntry, Forward, Redirect, Route,
-    StreamDuration,
+    SplitBy, StreamDuration, UpstreamTransport,
 };
 
 use crate::context::Context;
@@ -29,6 +40,8 @@ use crate::timeout::Requests;
 use crate::translation::Governed;
 
 pub use conditions::{check, conditions};
+pub use limits::limits;
+pub(crate) use listener::{govern_inbound, govern_outbound};
 pub(crate) use mirror::mirrors;
 
 /// The policy of a kind that holds at a place.
@@ -122,12 +135,27 @@ pub(crate) fn govern(context: &mut Context<'_>, levels: &[Key], route: &mut Rout
             rewrite::apply(context, policy, spec, at_gateway, forward);
             note(policy);
         }
+        if let Some((policy, spec)) = find::<policy::Split>(snapshot, levels) {
+            split(spec, forward);
+            note(policy);
+        }
     }
     if let (Some((redirect, _)), Some((response, _))) = (redirect, response) {
         let text = format!("the redirect of {} is given where it would answer", redirect.name);
         context.warn(Code::PolicyShadowed, response, "", text);
     }
     used
+}
+
+/// What decides between targets. The hash is the route's one: it also chooses the instance, where a hash does.
+fn split(spec: &policy::Split, forward: &mut Forward) {
+    match &spec.number_header {
+        Some(header) => forward.split_by = SplitBy::Header(header.to_ascii_lowercase()),
+        None => {
+            forward.split_by = SplitBy::Hash;
+            forward.hash = load_balancing::keys(&spec.by);
+        }
+    }
 }
 
 fn redirection(spec: &policy::Redirect) -> Redirect {
@@ -182,19 +210,7 @@ pub(crate) fn connection_filters(
         let levels = levels_in_mesh(context, own);
         // Who may not ask is not counted, and who is refused does not wait for a fault.
         let at = entries.iter().take_while(|entry| filters::is_before_access(&entry.name)).count();
-        let mut guards = Vec::new();
-        if let Some((policy, spec)) = find::<policy::Authentication>(context.snapshot, &levels) {
-            guards.push(authentication::filter(spec));
-            note_proxy(context, policy);
-        }
-        if let Some((policy, spec)) = find::<policy::Access>(context.snapshot, &levels) {
-            guards.extend(filters::access(spec).ok());
-            note_proxy(context, policy);
-        }
-        if let Some((policy, spec)) = find::<policy::RateLimit>(context.snapshot, &levels) {
-            guards.push(filters::rate_limit(spec));
-            note_proxy(context, policy);
-        }
+        let guards = guards(context, &levels, table);
         entries.splice(at..at, guards);
         if let Some((policy, spec)) = find::<policy::Compression>(context.snapshot, &levels) {
             entries.extend(filters::compressors(spec));
@@ -202,6 +218,42 @@ pub(crate) fn connection_filters(
         }
     }
     entries
+}
+
+/// Who may pass where requests come in, in the order in which they are asked: what costs least, and what others need,
+/// comes first.
+fn guards(context: &mut Context<'_>, levels: &[Key], table: &str) -> Vec<FilterEntry> {
+    let snapshot = context.snapshot;
+    let mut guards = Vec::new();
+    let connection = find::<policy::Connection>(snapshot, levels);
+    let listener = connection.and_then(|(policy, spec)| Some((policy, spec.listener.as_ref()?)));
+    if let Some((_, spec)) = listener {
+        guards.extend((spec.grpc_web == Some(true)).then(filters::grpc_web));
+    }
+    if let Some((policy, spec)) = find::<policy::Authentication>(snapshot, levels) {
+        guards.push(authentication::filter(context, policy, spec));
+        note_proxy(context, policy);
+    }
+    if let Some((policy, spec)) = find::<policy::Access>(snapshot, levels) {
+        guards.extend(filters::access(spec).ok());
+        note_proxy(context, policy);
+    }
+    if let Some((policy, spec)) = find::<policy::RateLimit>(snapshot, levels) {
+        guards.extend(filters::rate_limit(spec).ok());
+        note_proxy(context, policy);
+    }
+    if let Some((policy, spec)) = find::<policy::GlobalRateLimit>(snapshot, levels) {
+        guards.extend(global_rate_limit::filter(context, policy, spec, table));
+        note_proxy(context, policy);
+    }
+    if let Some((policy, spec)) = find::<policy::ExtAuthz>(snapshot, levels) {
+        guards.extend(ext_authz::filter(context, policy, spec));
+        note_proxy(context, policy);
+    }
+    if let Some((_, spec)) = listener {
+        guards.extend(spec.buffer_bytes.map(filters::buffer));
+    }
+    guards
 }
 
 /// Bounds with those that a policy sets.
@@ -237,6 +289,17 @@ pub(crate) fn hash<'a>(context: &Context<'_>, nodes: impl Iterator<Item = &'a st
     forward.hash = found.unwrap_or_default();
 }
 
+/// Works policies into how a node is spoken to.
+pub(crate) fn refine_transport(context: &Context<'_>, node: &str, transport: &mut UpstreamTransport) {
+    let snapshot = context.snapshot;
+    let UpstreamTransport::Tls(own) = transport else { return };
+    let levels = levels_in_mesh(context, &Key::in_mesh(snapshot.name(), Kind::VirtualNode, node));
+    if let Some((_, policy::Tls { callers: Some(callers), .. })) = find::<policy::Tls>(snapshot, &levels) {
+        // The API refuses expressions that cannot be used.
+        let _ = tls::callers(callers, own);
+    }
+}
+
 /// Works policies into the cluster by which a node is called.
 pub(crate) fn govern_cluster(context: &mut Context<'_>, node: &str, cluster: &mut Cluster) {
     let snapshot = context.snapshot;
@@ -251,6 +314,28 @@ pub(crate) fn govern_cluster(context: &mut Context<'_>, node: &str, cluster: &mu
     }
     if let Some((policy, spec)) = find::<policy::CircuitBreaking>(snapshot, &levels) {
         circuit_breaking::apply(spec, cluster);
+        used.push(policy.name.clone());
+    }
+    if let Some((policy, spec)) = find::<policy::Breaker>(snapshot, &levels) {
+        cluster.breaker = Some(breaker::policy(spec));
+        used.push(policy.name.clone());
+    }
+    if let Some((policy, spec)) = find::<policy::Connection>(snapshot, &levels)
+        && let Some(callers) = &spec.callers
+    {
+        listener::callers(callers, cluster);
+        used.push(policy.name.clone());
+    }
+    if let Some((policy, spec)) = find::<policy::ProxyProtocol>(snapshot, &levels)
+        && let Some(version) = spec.send
+    {
+        cluster.proxy_protocol = Some(proxy_protocol::version(version));
+        used.push(policy.name.clone());
+    }
+    if let Some((policy, spec)) = find::<policy::Tls>(snapshot, &levels)
+        && spec.callers.is_some()
+        && matches!(cluster.transport, UpstreamTransport::Tls(_))
+    {
         used.push(policy.name.clone());
     }
     if !used.is_empty() {

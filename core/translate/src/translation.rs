@@ -27,7 +27,7 @@ pub struct Translation {
 /// The instances behind a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointSource {
-    /// The virtual node.
+    /// The virtual node; empty for the control plane.
     pub node: String,
     /// Its listener's port.
     pub port: u16,
@@ -39,6 +39,8 @@ pub struct EndpointSource {
 pub enum Found {
     /// They are the sidecars that are connected as this node.
     BySidecar,
+    /// It is the control plane itself.
+    ControlPlane,
     /// They are registered with Cloud Map; only those with all attributes count. While there is no such service, they are the
     /// sidecars that are connected as this node.
     ByCloudMap {

@@ -82,6 +82,9 @@ pub(crate) struct ControlArgs {
     /// Authorities, PEM: whoever calls the TLS port has to show a certificate that one of them signed
     #[arg(long, value_name = "FILE", env = "SELVEDGE_TLS_CLIENT_CA", requires = "tls_listen")]
     tls_client_ca: Option<PathBuf>,
+    /// Where proxies reach this control plane when a policy has them ask it; the address that it listens on, if that is one
+    #[arg(long, value_name = "ADDRESS:PORT", env = "SELVEDGE_ADVERTISE")]
+    advertise: Option<SocketAddr>,
     #[command(flatten)]
     dns: DnsArgs,
     #[command(flatten)]
@@ -109,6 +112,7 @@ pub(crate) struct Settings {
     allowed_hosts: Vec<String>,
     xds_unix: Option<PathBuf>,
     tls: Option<TlsSettings>,
+    advertise: Option<SocketAddr>,
     dns: Option<dns::Settings>,
     workflow: WorkflowArgs,
 }
@@ -153,7 +157,8 @@ impl ControlArgs {
             _ => None,
         };
         let workflow = self.workflow.clone();
-        Ok(Settings { listen, store, drain, api, allowed_hosts, xds_unix, tls, dns, workflow })
+        let advertise = self.advertise;
+        Ok(Settings { listen, store, drain, api, allowed_hosts, xds_unix, tls, advertise, dns, workflow })
     }
 }
 
@@ -169,6 +174,7 @@ impl Settings {
             allowed_hosts: Vec::new(),
             xds_unix: None,
             tls: None,
+            advertise: None,
             dns: None,
             workflow: WorkflowArgs::default(),
         }
@@ -265,8 +271,10 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
     let (drain, draining) = watch::channel(false);
     // Replicas over one store tell each other apart by a name that none has had before.
     let replica = uuid::Uuid::new_v4().to_string();
-    let publisher = publish::run::start(Arc::clone(&store), publish::Settings::new(replica))
-        .context("failed to start the publisher")?;
+    let reached = settings.advertise.or_else(|| (!address.ip().is_unspecified()).then_some(address));
+    let publishing = publish::Settings { address: reached, ..publish::Settings::new(replica) };
+    let publisher =
+        publish::run::start(Arc::clone(&store), publishing).context("failed to start the publisher")?;
     let readiness = readiness(publisher.handle(), draining.clone());
     let hosts = Hosts::allowing(settings.allowed_hosts);
     let policies = PoliciesRoute::new(Arc::clone(&store), settings.api.clone(), Arc::new(System));

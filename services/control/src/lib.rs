@@ -6,6 +6,7 @@ pub mod explain;
 pub mod operations;
 pub mod policies;
 pub mod publish;
+pub mod rate_limit;
 pub mod registry;
 pub mod server;
 pub mod status;

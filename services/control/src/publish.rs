@@ -22,7 +22,7 @@ mod stream;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -52,11 +52,13 @@ pub struct Settings {
     pub streams_max: usize,
     /// Streams at a time of one virtual node or gateway; App Mesh's quota was 50.
     pub streams_per_node_max: usize,
+    /// Where proxies reach this replica for what is not discovery: the rate-limit service. `None`: nobody knows.
+    pub address: Option<SocketAddr>,
 }
 
 impl Settings {
     pub fn new(replica: impl Into<String>) -> Self {
-        Self { replica: replica.into(), streams_max: 10_000, streams_per_node_max: 2_000 }
+        Self { replica: replica.into(), streams_max: 10_000, streams_per_node_max: 2_000, address: None }
     }
 }
 
@@ -277,7 +279,8 @@ impl Publisher {
             }
             return;
         }
-        let sources = Sources { sidecars: &self.registry, registered: &self.registered };
+        let sources =
+            Sources { sidecars: &self.registry, registered: &self.registered, own: self.settings.address };
         if let Some((view, streams)) = mesh.retranslate(proxy, sources, &mut self.intern) {
             self.show(now, &view, &streams);
         }
@@ -299,7 +302,8 @@ impl Publisher {
     /// Tells a target's streams of its endpoints, if they are others than before.
     fn refresh(&mut self, now: Instant, mesh: &str, proxy: &Proxy) {
         let Some(mesh) = self.meshes.get_mut(mesh) else { return };
-        let sources = Sources { sidecars: &self.registry, registered: &self.registered };
+        let sources =
+            Sources { sidecars: &self.registry, registered: &self.registered, own: self.settings.address };
         if let Some((view, streams)) = mesh.refresh(proxy, sources, &mut self.intern) {
             self.show(now, &view, &streams);
         }
@@ -348,7 +352,8 @@ impl Publisher {
         if let Some(place) = &place {
             self.registry.connect(now, place);
         }
-        let sources = Sources { sidecars: &self.registry, registered: &self.registered };
+        let sources =
+            Sources { sidecars: &self.registry, registered: &self.registered, own: self.settings.address };
         let view = mesh.attach(&proxy, id, sources, &mut self.intern);
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.attachment = Some(Attachment { mesh: key.mesh, proxy });

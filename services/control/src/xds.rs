@@ -3,7 +3,7 @@
 //! A stream is two halves: a task that passes what comes to the publisher, and a body that sends what the publisher
 //! says. Messages are bytes all the way; what they mean is `selvedge-xds`'s business.
 
-mod codec;
+pub(crate) mod codec;
 mod method;
 mod stream;
 
@@ -22,6 +22,7 @@ use tonic::server::{Grpc, NamedService};
 use tonic::service::Routes;
 
 use crate::publish::run::Handle;
+use crate::rate_limit::RateLimitService;
 use codec::Raw;
 use method::{Aggregated, Clusters, Endpoints, Listeners, Method, Named, RouteTables};
 use stream::Discovery;
@@ -29,9 +30,11 @@ use stream::Discovery;
 /// Longest request, in bytes. Envoy sends its whole node with each one, and every name that it subscribes to.
 pub const REQUEST_BYTES_MAX: usize = 4 << 20;
 
-/// The discovery services, to be served beside the API. Streams end with status 0 when `drain` turns true.
+/// The discovery services, and the rate-limit service, to be served beside the API. Streams end with status 0 when `drain` turns true.
 pub fn routes(publisher: &Handle, drain: &watch::Receiver<bool>) -> Routes {
+    let limits = RateLimitService { limiter: publisher.rate_limiter() };
     Routes::default()
+        .add_service(limits)
         .add_service(DiscoveryService::<Aggregated>::new(publisher, drain))
         .add_service(DiscoveryService::<Clusters>::new(publisher, drain))
         .add_service(DiscoveryService::<Endpoints>::new(publisher, drain))

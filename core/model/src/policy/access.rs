@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::{HeaderCondition, Rules, TextMatch};
+use super::address_block::BLOCK;
+use super::{HeaderCondition, Rules, TextMatch, address_block};
 use crate::shape::{Bounds, Shape};
 use crate::structure::{Shaped, enumeration, structure};
 use crate::violation::Violations;
 
 const NAME: Shape = Shape::string_of("RuleName", 1, 128);
-const BLOCK: Shape = Shape::string_of("AddressBlock", 2, 64);
 const METHOD: Shape = Shape::string_of("Method", 1, 32);
 const METHODS: Shape = Shape::list("Methods", &METHOD, Bounds::between(0, 16));
 const PATHS: Shape = Shape::list("Paths", TextMatch::SHAPE, Bounds::between(0, 64));
@@ -63,19 +63,8 @@ structure! {
 impl Caller {
     /// The block of addresses; `None` if none is given or it is none.
     pub fn block(&self) -> Option<(IpAddr, u8)> {
-        block(self.address.as_deref()?)
+        address_block(self.address.as_deref()?)
     }
-}
-
-fn block(text: &str) -> Option<(IpAddr, u8)> {
-    let (address, length) = match text.split_once('/') {
-        Some((address, length)) => (address, Some(length.parse().ok()?)),
-        None => (text, None),
-    };
-    let address: IpAddr = address.parse().ok()?;
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    let length: u8 = length.unwrap_or(most);
-    (length <= most).then_some((address, length))
 }
 
 impl Rules for Access {

@@ -64,7 +64,7 @@ pub(super) fn ingress(
     let port = direct.map_or(port, |direct| direct.ingress_port);
     let name = names::ingress_listener(name_address, port);
     context.origin(&name, gateway);
-    context.listener(Listener {
+    let mut listener = Listener {
         name,
         address: SocketAddr::new(address, port),
         ipv4_compat,
@@ -76,7 +76,9 @@ pub(super) fn ingress(
         chains,
         default_chain,
         access_logs: Vec::new(),
-    });
+    };
+    policy::govern_inbound(context, &gateway.key, &mut listener);
+    context.listener(listener);
 }
 
 /// The cluster that leads a request into the egress listener of the same proxy.

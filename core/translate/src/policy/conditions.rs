@@ -6,7 +6,7 @@ use selvedge_model::policy::{HostRewrite, PathRewrite, PolicyKind, PolicySpec};
 use selvedge_model::{Key, Kind, Policy, PortProtocol, Snapshot};
 use selvedge_traffic::rewrite::{Rewriter, Substitution};
 
-use super::{filters, rewrite};
+use super::{descriptors, ext_authz, filters, rewrite, tls};
 use crate::diagnostic::{Code, Diagnostic, Severity};
 
 /// What there is to say about the policies of a mesh: which govern nothing, and why.
@@ -56,7 +56,14 @@ fn misfit(snapshot: &Snapshot, policy: &Policy) -> Option<String> {
     let is_http = |protocol: PortProtocol| protocol != PortProtocol::Tcp;
     let http_only = !matches!(
         policy.kind(),
-        PolicyKind::AccessLog | PolicyKind::CircuitBreaking | PolicyKind::Egress | PolicyKind::LoadBalancing
+        PolicyKind::AccessLog
+            | PolicyKind::Breaker
+            | PolicyKind::CircuitBreaking
+            | PolicyKind::Connection
+            | PolicyKind::Egress
+            | PolicyKind::LoadBalancing
+            | PolicyKind::ProxyProtocol
+            | PolicyKind::Tls
     );
     match key.kind {
         Kind::Route if http_only => {
@@ -104,6 +111,16 @@ pub fn check(spec: &PolicySpec) -> Result<(), (String, String)> {
         PolicySpec::Fault(spec) => {
             filters::of_fault(spec).map(drop).map_err(|error| ("spec.headers".to_owned(), error.to_string()))
         }
+        PolicySpec::RateLimit(spec) => {
+            filters::rate_limit(spec).map(drop).map_err(|error| ("spec.limits".to_owned(), error.to_string()))
+        }
+        PolicySpec::GlobalRateLimit(spec) => descriptors::all(&spec.descriptors)
+            .map(drop)
+            .map_err(|error| ("spec.descriptors".to_owned(), error.to_string())),
+        PolicySpec::ExtAuthz(spec) => {
+            ext_authz::check(spec).map_err(|error| ("spec.service".to_owned(), error.to_string()))
+        }
+        PolicySpec::Tls(spec) => tls::check(spec).map_err(|error| ("spec".to_owned(), error.to_string())),
         PolicySpec::Redirect(spec) => {
             spec.path_rewrite.as_ref().map_or(Ok(()), |rewrite| usable("spec.pathRewrite", rewrite))
         }

@@ -7,7 +7,8 @@ use selvedge_model::policy::{self, TextMatch};
 use selvedge_traffic::access::{Permission, Policy, Principal, Rules, RulesAction};
 use selvedge_traffic::filter::local_rate_limit::DYNAMIC_DESCRIPTORS_DEFAULT;
 use selvedge_traffic::filter::{
-    AbortBy, Coding, Compressor, CorsPolicy, DelayBy, Fault, FaultAbort, FaultDelay, LocalRateLimit, Rbac,
+    AbortBy, Buffer, Coding, Compressor, CorsPolicy, DelayBy, Fault, FaultAbort, FaultDelay, LocalRateLimit,
+    Rbac,
 };
 use selvedge_traffic::fraction::Denominator;
 use selvedge_traffic::matching::header::{Pattern, PatternInvalid};
@@ -18,6 +19,10 @@ use selvedge_traffic::{
     matching,
 };
 
+use super::descriptors;
+
+const BUFFER: &str = "envoy.filters.http.buffer";
+const GRPC_WEB: &str = "envoy.filters.http.grpc_web";
 const CORS: &str = "envoy.filters.http.cors";
 const FAULT: &str = "envoy.filters.http.fault";
 const LOCAL_RATE_LIMIT: &str = "envoy.filters.http.local_ratelimit";
@@ -152,7 +157,10 @@ fn caller(caller: &policy::Caller) -> Result<Principal, PatternInvalid> {
     Ok(Principal::All(all))
 }
 
-pub(super) fn rate_limit(spec: &policy::RateLimit) -> FilterEntry {
+/// # Errors
+/// When an expression cannot be used; the API refuses such a policy.
+pub(super) fn rate_limit(spec: &policy::RateLimit) -> Result<FilterEntry, PatternInvalid> {
+    let (rate_limits, descriptors) = descriptors::separate(&spec.limits)?;
     let limit = LocalRateLimit {
         stat_prefix: RATE_LIMIT_STATS.to_owned(),
         status: spec.status.unwrap_or(429),
@@ -161,7 +169,7 @@ pub(super) fn rate_limit(spec: &policy::RateLimit) -> FilterEntry {
             tokens_per_fill: spec.requests,
             fill_interval: spec.per.0,
         }),
-        descriptors: Vec::new(),
+        descriptors,
         enabled: Fraction::ALL,
         enforced: Fraction::ALL,
         request_headers_when_not_enforced: Vec::new(),
@@ -172,11 +180,21 @@ pub(super) fn rate_limit(spec: &policy::RateLimit) -> FilterEntry {
         host_rate_limits: HostRateLimits::default(),
         always_consume_default: true,
         resource_exhausted: false,
-        rate_limits: Vec::new(),
-        dynamic_descriptors_max: DYNAMIC_DESCRIPTORS_DEFAULT,
+        rate_limits,
+        dynamic_descriptors_max: spec.distinct.unwrap_or(DYNAMIC_DESCRIPTORS_DEFAULT),
     };
     let filter = HttpFilter::LocalRateLimit(Box::new(limit));
-    FilterEntry { name: LOCAL_RATE_LIMIT.to_owned(), disabled: false, filter }
+    Ok(FilterEntry { name: LOCAL_RATE_LIMIT.to_owned(), disabled: false, filter })
+}
+
+/// Requests are kept until they have arrived whole.
+pub(super) fn buffer(bytes: u32) -> FilterEntry {
+    let filter = HttpFilter::Buffer(Buffer { request_bytes_max: bytes });
+    FilterEntry { name: BUFFER.to_owned(), disabled: false, filter }
+}
+
+pub(super) fn grpc_web() -> FilterEntry {
+    FilterEntry { name: GRPC_WEB.to_owned(), disabled: false, filter: HttpFilter::GrpcWeb }
 }
 
 /// A filter for each coding, the favourite first.
@@ -207,6 +225,11 @@ pub(super) fn compressors(spec: &policy::Compression) -> Vec<FilterEntry> {
 const BROTLI_QUALITY: u8 = 3;
 const ZSTD_LEVEL: u8 = 3;
 
+/// A percentage as a number.
+pub(super) fn percent(share: Option<policy::Percentage>) -> f64 {
+    f64::from(share.unwrap_or(policy::Percentage::ALL).0) / 10_000.0
+}
+
 /// A percentage as a proxy draws it; nothing said is all.
 pub(super) fn share(share: Option<policy::Percentage>) -> Fraction {
     let millionths = share.unwrap_or(policy::Percentage::ALL).0;
@@ -216,7 +239,7 @@ pub(super) fn share(share: Option<policy::Percentage>) -> Fraction {
     }
 }
 
-fn text(spec: &TextMatch) -> Result<matching::TextMatch, PatternInvalid> {
+pub(super) fn text(spec: &TextMatch) -> Result<matching::TextMatch, PatternInvalid> {
     let condition = match spec {
         TextMatch::Exact(text) => TextCondition::Exact(text.clone()),
         TextMatch::Prefix(text) => TextCondition::Prefix(text.clone()),
@@ -227,7 +250,7 @@ fn text(spec: &TextMatch) -> Result<matching::TextMatch, PatternInvalid> {
     Ok(matching::TextMatch { condition, ignore_case: false })
 }
 
-fn header(spec: &policy::HeaderCondition) -> Result<HeaderMatch, PatternInvalid> {
+pub(super) fn header(spec: &policy::HeaderCondition) -> Result<HeaderMatch, PatternInvalid> {
     let condition = match &spec.matches {
         None => HeaderCondition::Present,
         Some(TextMatch::Exact(text)) => HeaderCondition::Exact(text.clone()),

@@ -14,6 +14,9 @@ pub(super) fn apply(spec: &policy::LoadBalancing, cluster: &mut Cluster) {
             ..start
         }
     });
+    if let Some(percent) = spec.panic_percent {
+        cluster.placement.panic_threshold_percent = f64::from(percent);
+    }
 }
 
 fn balancing(spec: &policy::LoadBalancing) -> LoadBalancing {
@@ -44,7 +47,11 @@ const TABLE_SIZE: u64 = 65_537;
 
 /// What of a request decides.
 pub(super) fn hash(spec: &policy::LoadBalancing) -> Vec<HashPolicy> {
-    spec.hash.iter().filter_map(ingredient).collect()
+    keys(&spec.hash)
+}
+
+pub(super) fn keys(keys: &[HashKey]) -> Vec<HashPolicy> {
+    keys.iter().filter_map(ingredient).collect()
 }
 
 fn ingredient(key: &HashKey) -> Option<HashPolicy> {

@@ -12,7 +12,8 @@ use super::{duration, matching};
 
 pub(super) fn all(limits: &[RateLimit]) -> Vec<proto::RateLimit> {
     let one = |limit: &RateLimit| proto::RateLimit {
-        stage: Some(limit.stage),
+        // Envoy refuses a stage, even the first, where a filter itself says what it counts.
+        stage: (limit.stage != 0).then_some(limit.stage),
         actions: limit.actions.iter().map(action).collect(),
         ..proto::RateLimit::default()
     };

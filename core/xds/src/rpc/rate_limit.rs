@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use prost::Message;
 use selvedge_traffic::rate_limit::Descriptor;
+pub use selvedge_traffic::rate_limit::service::Unit;
 use selvedge_xds_proto::envoy::config::core::v3::HeaderValue;
 use selvedge_xds_proto::envoy::extensions::common::ratelimit::v3 as common;
 use selvedge_xds_proto::envoy::service::ratelimit::v3 as proto;
@@ -50,33 +51,6 @@ pub struct Limit {
     pub name: String,
     pub requests: u32,
     pub unit: Unit,
-}
-
-/// A unit of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Unit {
-    Second,
-    Minute,
-    Hour,
-    Day,
-    Week,
-    Month,
-    Year,
-}
-
-impl Unit {
-    /// Its length in seconds: a month has 30 days and a year 365.
-    pub fn seconds(self) -> u64 {
-        match self {
-            Self::Second => 1,
-            Self::Minute => 60,
-            Self::Hour => 3600,
-            Self::Day => 86_400,
-            Self::Week => 604_800,
-            Self::Month => 2_592_000,
-            Self::Year => 31_536_000,
-        }
-    }
 }
 
 /// The message of a question.

@@ -17,6 +17,8 @@ pub(super) struct Sources<'a> {
     pub(super) sidecars: &'a Registry,
     /// What is registered with Cloud Map.
     pub(super) registered: &'a Snapshot,
+    /// Where proxies reach this control plane, if it knows.
+    pub(super) own: Option<SocketAddr>,
 }
 
 /// What endpoint discovery answers under `name`.
@@ -26,6 +28,10 @@ pub(super) struct Sources<'a> {
 pub(super) fn assignment(mesh: &str, name: &str, source: &EndpointSource, sources: Sources<'_>) -> Resource {
     let registered = match &source.found {
         Found::BySidecar => None,
+        Found::ControlPlane => {
+            let own = sources.own.map(|address| endpoint(address, EndpointHealth::Healthy));
+            Some(own.into_iter().collect())
+        }
         Found::ByCloudMap { namespace, service, attributes, family } => {
             let state = sources.registered.service_named(namespace, service);
             state.map(|state| registered(state, attributes, *family, source.port))

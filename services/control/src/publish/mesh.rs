@@ -171,7 +171,7 @@ impl Mesh {
 /// The names of namespace and service under which Cloud Map knows the instances, if it does.
 fn registered(source: &EndpointSource) -> Option<(String, String)> {
     match &source.found {
-        Found::BySidecar => None,
+        Found::BySidecar | Found::ControlPlane => None,
         Found::ByCloudMap { namespace, service, .. } => {
             Some((namespace.to_ascii_lowercase(), service.to_ascii_lowercase()))
         }

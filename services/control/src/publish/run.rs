@@ -13,7 +13,8 @@ use selvedge_translate::Diagnostic;
 use selvedge_xds::server::{Form, Scope};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::{End, Feed, Output, Publisher, Report, Settings, StreamId, registry};
+use super::{End, Feed, FeedEvent, Output, Publisher, Report, Settings, StreamId, registry};
+use crate::rate_limit::RateLimiter;
 use crate::status::{ConnectedProxy, Rejection, Sessions};
 
 /// Inputs that may wait for the publisher; more wait at their streams.
@@ -34,6 +35,7 @@ pub struct Handle {
     room: Arc<Semaphore>,
     streams: Arc<AtomicU64>,
     loaded: Arc<AtomicBool>,
+    rate_limiter: RateLimiter,
 }
 
 /// What is to be sent on a stream.
@@ -65,7 +67,7 @@ pub struct Running {
 pub fn start(store: Arc<dyn Store>, settings: Settings) -> std::io::Result<Running> {
     let (inputs, received) = mpsc::channel(INPUTS_MAX);
     let handle = Handle::new(inputs);
-    let loaded = handle.loaded.clone();
+    let (loaded, rate_limiter) = (handle.loaded.clone(), handle.rate_limiter());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let thread = std::thread::Builder::new().name("publisher".to_owned()).spawn(move || {
         let driver = Driver {
@@ -74,6 +76,7 @@ pub fn start(store: Arc<dyn Store>, settings: Settings) -> std::io::Result<Runni
             publisher: Publisher::new(settings),
             senders: HashMap::new(),
             loaded,
+            rate_limiter,
         };
         runtime.block_on(driver.run(received));
     })?;
@@ -112,7 +115,13 @@ impl Drop for Running {
 impl Handle {
     fn new(inputs: mpsc::Sender<Input>) -> Self {
         let room = Arc::new(Semaphore::new(INPUT_BYTES_MAX));
-        Self { inputs, room, streams: Arc::default(), loaded: Arc::default() }
+        let rate_limiter = RateLimiter::default();
+        Self { inputs, room, streams: Arc::default(), loaded: Arc::default(), rate_limiter }
+    }
+
+    /// The counters of the rate-limit service, which has the limits of all meshes.
+    pub fn rate_limiter(&self) -> RateLimiter {
+        self.rate_limiter.clone()
     }
 
     /// Whether the store has been read.
@@ -183,6 +192,7 @@ struct Driver {
     publisher: Publisher,
     senders: HashMap<StreamId, mpsc::Sender<ToStream>>,
     loaded: Arc<AtomicBool>,
+    rate_limiter: RateLimiter,
 }
 
 impl Driver {
@@ -247,6 +257,7 @@ impl Driver {
             match self.feed.poll(now, &*self.store) {
                 Ok(events) => {
                     for event in events {
+                        self.take_limits(&event);
                         self.publisher.handle_feed(now, event);
                     }
                 }
@@ -275,6 +286,14 @@ impl Driver {
             Err(error) => tracing::warn!(%error, "endpoints could not be written; tried again soon"),
         }
         self.transmit(now);
+    }
+
+    /// Passes a mesh's limits on to those who count.
+    fn take_limits(&self, event: &FeedEvent) {
+        if let FeedEvent::Mesh { name, snapshot, .. } = event {
+            let limits = snapshot.as_ref().map(selvedge_translate::policy::limits);
+            self.rate_limiter.set(name, limits.unwrap_or_default());
+        }
     }
 
     fn transmit(&mut self, now: Instant) {
