@@ -145,7 +145,7 @@ fn what_is_wrong_with_a_policy_is_told_with_its_path() {
         ("p", policy(route, "timeout", json!({"request": "5"})), "'spec.request'"),
         ("p", policy(route, "timeout", json!({"request": 5})), "'spec.request'"),
         ("p", policy(route, "timeout", json!({})), "it sets no time-out"),
-        ("p", policy(route, "timeut", json!({})), "accessLog, authentication, circuitBreaking"),
+        ("p", policy(route, "timeut", json!({})), "accessLog, authentication, breaker, circuitBreaking"),
         (
             "p",
             policy(
@@ -173,6 +173,118 @@ fn what_is_wrong_with_a_policy_is_told_with_its_path() {
             "p",
             policy("mesh/m", "loadBalancing", json!({"algorithm": "maglev"})),
             "by which requests are alike",
+        ),
+        ("p", policy("mesh/m", "split", json!({})), "nothing by which requests are alike"),
+        (
+            "p",
+            policy("mesh/m", "split", json!({"by": [{"sourceIp": true}], "numberHeader": "n"})),
+            "'spec.numberHeader'",
+        ),
+        ("p", policy("mesh/m", "split", json!({"by": [{}]})), "'spec.by[0]'"),
+        ("p", policy("mesh/m", "breaker", json!({})), "it sets no breaker"),
+        (
+            "p",
+            policy("mesh/m", "breaker", json!({"service": {"consecutiveFailures": 0, "failurePercent": 0}})),
+            "nothing opens it",
+        ),
+        (
+            "p",
+            policy("mesh/m", "clientAddress", json!({"trustedProxies": ["x"]})),
+            "'spec.trustedProxies[0]'",
+        ),
+        (
+            "p",
+            policy("mesh/m", "clientAddress", json!({"trustedHops": 1, "trustedProxies": ["::1"]})),
+            "give one of them",
+        ),
+        ("p", policy("mesh/m", "proxyProtocol", json!({})), "neither accepted nor sent"),
+        ("p", policy("mesh/m", "connection", json!({})), "nothing of listener or callers"),
+        (
+            "p",
+            policy("mesh/m", "tls", json!({"listener": {"minVersion": "1.3", "maxVersion": "1.2"}})),
+            "'spec.listener.minVersion'",
+        ),
+        (
+            "p",
+            policy(
+                "mesh/m",
+                "tls",
+                json!({"callers": {"peer": {"names": [{"type": "dns", "match": {"regex": "("}}]}}}),
+            ),
+            "'spec'",
+        ),
+        ("p", policy("mesh/m", "tracing", json!({"off": true, "sampling": "1%"})), "'spec.off'"),
+        ("p", policy("mesh/m", "tracing", json!({"tags": [{"name": "t"}]})), "'spec.tags[0]'"),
+        (
+            "p",
+            policy("mesh/m", "tracing", json!({"provider": {"xray": {"daemon": "localhost:2000"}}})),
+            "ADDRESS:PORT",
+        ),
+        (
+            "p",
+            policy(
+                "mesh/m",
+                "extAuthz",
+                json!({"service": {"http": {"service": {"virtualNode": {"name": "n"}}, "pathPrefix": "x"}}}),
+            ),
+            "'spec.service.http.pathPrefix'",
+        ),
+        (
+            "p",
+            policy(
+                "mesh/m",
+                "globalRateLimit",
+                json!({"domain": "d", "descriptors": [{"entries": [{"header": {"name": "x", "only": "y"}}]}]}),
+            ),
+            "only is for rateLimit",
+        ),
+        (
+            "p",
+            policy(
+                "mesh/m",
+                "rateLimits",
+                json!({"domains": [{"name": "d", "descriptors": [
+                    {"key": "a", "limit": {"unit": "day", "requestsPerUnit": 1}, "descriptors": [{"key": "b"}]},
+                ]}]}),
+            ),
+            "'spec.domains[0].descriptors[0].descriptors[0]'",
+        ),
+        (
+            "p",
+            policy(
+                "mesh/m",
+                "rateLimits",
+                json!({"domains": [{"name": "d", "descriptors": [{"key": "a", "limit": {"unit": "day"}}]}]}),
+            ),
+            "it needs unit and requestsPerUnit",
+        ),
+        (
+            "p",
+            policy(
+                "mesh/m/virtualNode/n",
+                "rateLimits",
+                json!({"domains": [{"name": "d", "descriptors": [
+                {"key": "a", "limit": {"unlimited": true}}]}]}),
+            ),
+            "cannot govern a VirtualNode: it fits Mesh",
+        ),
+        (
+            "p",
+            policy(
+                "mesh/m",
+                "rateLimit",
+                json!({"requests": 1, "per": "1s", "limits": [{"by": [], "requests": 1, "per": "1s"}]}),
+            ),
+            "'spec.limits[0].by'",
+        ),
+        (
+            "p",
+            policy(
+                "mesh/m",
+                "authentication",
+                json!({"providers": [{"name": "p", "issuer": "i", "remoteKeys": {"url": "login.example"}}]}),
+            ),
+            "'spec.providers[0].remoteKeys.url'",
         ),
         (
             "p",

@@ -13,7 +13,14 @@ use crate::scenario::{Scenario, Step};
 use crate::stats::Stats;
 
 /// Headers whose value the clock or chance decides: that they are there is compared, what they say is not.
-const VALUE_IGNORED: &[&str] = &["date", "x-request-id", "x-envoy-upstream-service-time"];
+const VALUE_IGNORED: &[&str] = &[
+    "date",
+    "x-request-id",
+    "x-envoy-upstream-service-time",
+    "x-ratelimit-reset",
+    "x-b3-traceid",
+    "x-b3-spanid",
+];
 
 /// Headers whose value is a number of milliseconds that shrinks while a request waits: compared to the second.
 const MILLISECONDS: &[&str] = &["x-envoy-expected-rq-timeout-ms"];

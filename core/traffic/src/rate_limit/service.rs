@@ -156,8 +156,11 @@ impl Limits {
     }
 }
 
+/// The keys and values of the nodes that entries led along.
+type Path = Vec<(String, String)>;
+
 /// The node that a descriptor's entries lead to, with the path that they took: what limits it, whatever the values.
-fn find<'a>(nodes: &'a [Node], descriptor: &Descriptor) -> Option<(&'a Node, Vec<(String, String)>)> {
+fn find<'a>(nodes: &'a [Node], descriptor: &Descriptor) -> Option<(&'a Node, Path)> {
     let mut path = Vec::with_capacity(descriptor.entries.len());
     let mut level = nodes;
     let mut found = None;
@@ -218,7 +221,7 @@ impl Service {
         }
         let owner = self.limits.values().find_map(|limits| limits.domains.get(domain));
         let nodes = owner.map(Vec::as_slice).unwrap_or_default();
-        let held: Vec<Option<(Limit, bool, Vec<(String, String)>)>> = descriptors
+        let held: Vec<Option<(Limit, bool, Path)>> = descriptors
             .iter()
             .map(|descriptor| {
                 let (node, path) = find(nodes, descriptor)?;
@@ -257,13 +260,7 @@ impl Service {
     }
 
     /// How many requests the counter has seen in its unit, these included, and how long the unit lasts.
-    fn count(
-        &mut self,
-        now: Duration,
-        counted: Counted,
-        path: Vec<(String, String)>,
-        hits: u32,
-    ) -> (u32, Duration) {
+    fn count(&mut self, now: Duration, counted: Counted, path: Path, hits: u32) -> (u32, Duration) {
         let second = now.as_secs();
         let length = counted.unit.seconds();
         let ends = (second / length + 1) * length;
@@ -398,11 +395,11 @@ mod tests {
         let one = asked(&[("a", "b")]);
         let mut ask =
             |domain, descriptors: &[Descriptor]| service.handle_question(at(1), domain, descriptors, 1);
-        assert_eq!(ask("", &[one.clone()]), Err(Unanswerable::Domain));
+        assert_eq!(ask("", std::slice::from_ref(&one)), Err(Unanswerable::Domain));
         assert_eq!(ask("d", &[]), Err(Unanswerable::NoDescriptor));
         assert_eq!(ask("d", &vec![one.clone(); DESCRIPTORS_MAX + 1]), Err(Unanswerable::Descriptors));
         for domain in ["d", "elsewhere"] {
-            let verdict = ask(domain, &[one.clone()]).expect("a question");
+            let verdict = ask(domain, std::slice::from_ref(&one)).expect("a question");
             assert_eq!(verdict, Verdict { over_limit: false, statuses: vec![Status::default()] });
         }
     }

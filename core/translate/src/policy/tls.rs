@@ -54,7 +54,7 @@ fn versions(min: Option<TlsVersion>, max: Option<TlsVersion>) -> Versions {
         TlsVersion::V13 => Version::Tls13,
     };
     // A caller's newest is 1.2 unless told otherwise: one that must speak 1.3 is told.
-    let max = max.or(min.filter(|min| *min == TlsVersion::V13));
+    let max = max.or_else(|| min.filter(|min| *min == TlsVersion::V13));
     Versions { min: min.map(version), max: max.map(version) }
 }
 
