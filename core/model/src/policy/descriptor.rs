@@ -86,14 +86,17 @@ impl DescriptorEntry {
     }
 
     pub(super) fn check(&self, path: &str, found: &mut Violations) {
+        let mut name = |at: String, name: &str| {
+            // What a request's first line says counts among its headers.
+            if ![":path", ":method", ":authority", ":scheme"].contains(&name) {
+                super::headers::check_name(&at, name, found);
+            }
+        };
         match self {
-            Self::Header(one) => super::headers::check_name(&format!("{path}.header.name"), &one.name, found),
+            Self::Header(one) => name(format!("{path}.header.name"), &one.name),
             Self::Matching(one) => {
-                for (index, header) in
-                    one.headers.iter().enumerate().filter(|(_, one)| !one.name.starts_with(':'))
-                {
-                    let at = format!("{path}.matching.headers[{index}].name");
-                    super::headers::check_name(&at, &header.name, found);
+                for (index, header) in one.headers.iter().enumerate() {
+                    name(format!("{path}.matching.headers[{index}].name"), &header.name);
                 }
             }
             Self::QueryParameter(_) | Self::ClientAddress(_) | Self::Fixed(_) => {}
