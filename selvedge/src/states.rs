@@ -5,9 +5,11 @@ mod audit;
 mod connection;
 mod dead_letters;
 mod execution;
+mod extend;
 mod failures;
 mod picture;
 mod redrive;
+mod schedule;
 mod test;
 mod validate;
 mod watch;
@@ -68,6 +70,10 @@ enum StatesCommand {
     Redrives(redrive::RedrivesArgs),
     /// What failed for good or could not be delivered: list, look, replay, discard
     DeadLetters(dead_letters::DeadLettersArgs),
+    /// Start executions by the clock
+    Schedule(schedule::Args),
+    /// Bounds and schemas beyond the original's, of a machine
+    Extend(extend::ExtendArgs),
     /// Stop an execution
     Stop(execution::StopArgs),
     /// Show what is wrong with a definition, at its place in the file
@@ -99,6 +105,8 @@ pub(crate) async fn run(args: &Args) -> Result<(), Failure> {
         StatesCommand::Redrive(args) => redrive::redrive(args).await,
         StatesCommand::Redrives(args) => redrive::redrives(args).await,
         StatesCommand::DeadLetters(args) => dead_letters::dead_letters(args).await,
+        StatesCommand::Schedule(args) => schedule::run(args).await,
+        StatesCommand::Extend(args) => extend::extend(args).await,
         StatesCommand::Stop(args) => execution::stop(args).await,
         StatesCommand::Validate(args) => validate::run(args),
         StatesCommand::Test(args) => test::run(args).await,

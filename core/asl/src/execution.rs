@@ -294,6 +294,23 @@ impl Execution {
         cause.or_else(own).map(|run| &*run.state)
     }
 
+    /// Its bounds.
+    pub fn options(&self) -> Options {
+        self.options
+    }
+
+    /// Makes one that has just ended well fail instead, before its last event was polled: its output is not what somebody
+    /// asked for. False otherwise.
+    pub fn refuse_output(&mut self, failure: Failure) -> bool {
+        let last = self.events.back_mut().map(|event| &mut event.detail);
+        let Some(detail @ Detail::ExecutionSucceeded { .. }) = last else { return false };
+        *detail = Detail::ExecutionFailed(failure.clone());
+        self.output = None;
+        self.failure = Some(failure);
+        self.status = Status::Failed;
+        true
+    }
+
     /// When it began, in milliseconds since 1970.
     pub fn started_ms(&self) -> i64 {
         self.started_ms

@@ -3,6 +3,7 @@
 pub mod appmesh;
 mod generated;
 mod patterns;
+pub mod scheduler;
 pub mod servicediscovery;
 pub mod stepfunctions;
 

@@ -280,6 +280,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
     let policies = PoliciesRoute::new(Arc::clone(&store), settings.api.clone(), Arc::new(System));
     let mut api = Api::new(Arc::clone(&store), settings.api, Arc::new(System), readiness, hosts)
         .with_service(states.clone())
+        .with_service(states.scheduler())
         .with_extension(policies)
         .with_extension(PolicyKindsRoute)
         .with_extension(StatusRoute::new(Arc::clone(&store), Arc::new(publisher.handle())))

@@ -18,7 +18,9 @@ use selvedge_outbound::Allowed;
 use selvedge_store::sqlite::{Options, Workload};
 use selvedge_store::{Store, memory::Memory};
 use selvedge_workflow::objects::{Folder, Objects, S3};
-use selvedge_workflow::{Calls, Context, Engine, Performed, Refused, Settings, System, api, operations};
+use selvedge_workflow::{
+    Calls, Context, Engine, Performed, Refused, Settings, System, api, operations, schedule,
+};
 
 use super::control::StoreUrl;
 use crate::exit::Failure;
@@ -45,6 +47,9 @@ pub(crate) struct WorkflowArgs {
     /// SELVEDGE_SECRETS_KEY. Without either, one is made in the data folder
     #[arg(long, value_name = "FILE", env = "SELVEDGE_SECRETS_KEY_FILE")]
     secrets_key_file: Option<PathBuf>,
+    /// Keep values over 256 KiB as blobs instead of ending their executions, in every machine that does not say otherwise
+    #[arg(long, env = "SELVEDGE_WORKFLOW_EXTENDED")]
+    pub(crate) workflow_extended: bool,
     /// Where executions log what their machines' loggingConfiguration asks for: a file for each log group
     #[arg(long, value_name = "FOLDER", env = "SELVEDGE_WORKFLOW_LOGS")]
     pub(crate) workflow_logs: Option<PathBuf>,
@@ -92,8 +97,8 @@ impl States {
             environment,
             secrets: secrets::vault(args.secrets_key_file.as_deref(), folder)?,
         };
-        let mut settings =
-            Settings { account: account.to_owned(), region: region.to_owned(), calls, ..Settings::default() };
+        let mut settings = Settings { is_extended: args.workflow_extended, ..Settings::default() };
+        settings = Settings { account: account.to_owned(), region: region.to_owned(), calls, ..settings };
         settings.logs = args.workflow_logs.clone();
         if let Some(days) = args.workflow_retention_days {
             let kept = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
@@ -117,9 +122,33 @@ impl States {
         Ok(Self(engine.context("failed to start the workflow engine")?))
     }
 
+    /// The schedules that start what it runs.
+    pub(crate) fn scheduler(&self) -> Scheduler {
+        Scheduler(Arc::clone(&self.0))
+    }
+
     /// The routes of our own.
     pub(crate) fn extensions(&self) -> impl Iterator<Item = StatesRoute> + '_ {
         api::PATHS.into_iter().map(|path| StatesRoute { path, engine: Arc::clone(&self.0) })
+    }
+}
+
+/// EventBridge Scheduler, performed by the same engine.
+pub(crate) struct Scheduler(Arc<Engine>);
+
+impl Service for Scheduler {
+    fn name(&self) -> &str {
+        selvedge_aws::operations::scheduler::SERVICE.name
+    }
+
+    fn perform(
+        &self,
+        caller: Caller,
+        call: &selvedge_aws::Call,
+    ) -> Answer<Result<selvedge_model::Value, Unperformed>> {
+        let context = Context { region: caller.region, actor: caller.access_key };
+        let outcome = schedule::perform(&self.0, &context, call);
+        Answer::Now(outcome.map_err(|Refused { error, cause }| Unperformed { error, cause }))
     }
 }
 

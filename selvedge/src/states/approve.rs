@@ -100,6 +100,10 @@ pub(super) async fn approve(args: &ApproveArgs) -> Result<(), Failure> {
     })
 }
 
+fn time(ms: &Value) -> String {
+    selvedge_asl::format_timestamp(ms.as_i64().unwrap_or_default())
+}
+
 fn decisions(task: &Value) -> &[Value] {
     task["decisions"].as_array().map_or(&[][..], Vec::as_slice)
 }
@@ -122,6 +126,15 @@ fn shown(task: &Value) -> String {
     line("assignees", task["assignees"].to_string());
     line("groups", task["groups"].to_string());
     line("approvals", format!("{} of {}", approvals(task), task["minimumApprovals"]));
+    if task["dueMs"].is_i64() {
+        line("due", time(&task["dueMs"]));
+    }
+    if task["escalations"].as_u64().is_some_and(|count| count > 0) {
+        line("escalated", format!("{} of {}", task["escalated"], task["escalations"]));
+    }
+    if task["closedMs"].is_i64() {
+        line("closed", time(&task["closedMs"]));
+    }
     line("payload", task["payload"].to_string());
     line("hash", text(task, "payloadHash").to_owned());
     line("form", task["form"].to_string());

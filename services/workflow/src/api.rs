@@ -21,10 +21,15 @@
 //! POST   redrives                        {"machine": …, "error": …, "state": …, "after": …, "before": …, "from": …, "input": …, "rate": N}
 //! GET    redrives, redrives/ID           {"redrives": […]}, how one stands
 //! POST   redrives/ID/pause, resume, cancel
+//! GET    machines/NAME/extension         {"mode": "STANDARD"|"EXTENDED", "historyEvents": N, "inputSchema": …, "outputSchema": …}
+//! PUT    machines/NAME/extension         the same; what is left out is as the server has it
+//! GET    schedules[?group=…&after=…], schedules/GROUP/NAME   with the next time and what became of the last
+//! PUT    schedules/GROUP/NAME/catch-up   {"catchUp": "ALL"|"LATEST"|"NONE"}
 //! ```
 //!
 //! Times are milliseconds since 1970, or RFC 3339.
 
+mod schedules;
 mod steer;
 
 use std::sync::Arc;
@@ -34,13 +39,23 @@ use serde_json::{Value, json};
 
 use crate::Engine;
 use crate::audit;
+use crate::extension::{self, ExtensionError};
 use crate::tasks::approval::{self, DecideError, Deciding};
 use crate::tasks::blob::{self, BlobError};
 use crate::tasks::connection::{self, ConnectionError, Making};
 
 /// The first segments of the paths that are answered here.
-pub const PATHS: [&str; 7] =
-    ["connections", "tasks", "audit", "blobs", "executions", "dead-letters", "redrives"];
+pub const PATHS: [&str; 9] = [
+    "connections",
+    "tasks",
+    "audit",
+    "blobs",
+    "executions",
+    "dead-letters",
+    "redrives",
+    "schedules",
+    "machines",
+];
 /// Tasks of a page.
 pub const TASKS_PAGE_MAX: usize = 100;
 
@@ -91,6 +106,8 @@ pub fn handle(engine: &Arc<Engine>, request: &Request<'_>) -> Reply {
         ("GET", ["audit", "head"]) => head(engine),
         ("PUT" | "POST", ["blobs"]) => keep(engine, request),
         ("GET", ["blobs", hash]) => kept(engine, hash),
+        (method @ ("GET" | "PUT"), ["machines", name, "extension"]) => extend(engine, request, method, name),
+        (_, ["schedules", ..]) => schedules::answer(engine, request, &segments),
         (_, ["executions" | "dead-letters" | "redrives", ..]) => steer::answer(engine, request, &segments),
         _ => Err(refuse(404, "NotFoundException", "there is nothing here; or not by this method")),
     };
@@ -133,6 +150,17 @@ impl From<DecideError> for Reply {
             DecideError::Forbidden(_) => (403, "ForbiddenException"),
             DecideError::Invalid { .. } => (400, "BadRequestException"),
             DecideError::Store(error) => return store_failed(error),
+        };
+        refuse(status, code, &error.to_string())
+    }
+}
+
+impl From<ExtensionError> for Reply {
+    fn from(error: ExtensionError) -> Self {
+        let (status, code) = match &error {
+            ExtensionError::Unknown(_) => (404, "NotFoundException"),
+            ExtensionError::Invalid(_) => (400, "BadRequestException"),
+            ExtensionError::Store(error) => return store_failed(error),
         };
         refuse(status, code, &error.to_string())
     }
@@ -278,6 +306,15 @@ fn trail(engine: &Engine, request: &Request<'_>) -> Answered {
 fn head(engine: &Engine) -> Answered {
     let head = audit::head(&*engine.store.snapshot()?)?;
     Ok(json_reply(200, &json!({ "seq": head.seq, "hash": head.hash })))
+}
+
+fn extend(engine: &Engine, request: &Request<'_>, method: &str, name: &str) -> Answered {
+    if method == "GET" {
+        let found = extension::find(&*engine.store.snapshot()?, name)?.unwrap_or_default();
+        return Ok(json_reply(200, &found.show()));
+    }
+    let asked = extension::Document::read(&document(request.body)?)?;
+    Ok(json_reply(200, &engine.extend(name, asked, request.actor)?.document().show()))
 }
 
 fn keep(engine: &Engine, request: &Request<'_>) -> Answered {

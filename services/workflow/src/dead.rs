@@ -152,6 +152,53 @@ impl Letter {
         }
     }
 
+    /// Of a result for a task that had ended otherwise.
+    pub(crate) fn of_result(
+        execution: &ExecutionRecord,
+        state: &str,
+        event: u64,
+        at_ms: i64,
+        result: String,
+    ) -> Self {
+        Self {
+            id: id_of(at_ms, &[&execution.arn, state, &event.to_string()]),
+            kind: Kind::Result,
+            at_ms,
+            machine: execution.machine.clone(),
+            machine_arn: execution.machine_arn.clone(),
+            execution: execution.arn.clone(),
+            name: execution.name.clone(),
+            state: Some(state.to_owned()),
+            error: Some("TaskTimedOut".to_owned()),
+            cause: Some("the result came after its task had ended".to_owned()),
+            payload: Some(result),
+        }
+    }
+
+    /// Of what was to be started with `payload`, and could not.
+    pub(crate) fn of_start(
+        at_ms: i64,
+        by: &str,
+        machine_arn: &str,
+        name: &str,
+        (code, message): (&str, &str),
+        payload: String,
+    ) -> Self {
+        Self {
+            id: id_of(at_ms, &[by, name]),
+            kind: Kind::Schedule,
+            at_ms,
+            machine: machine_arn.split(':').nth(6).unwrap_or_default().to_owned(),
+            machine_arn: machine_arn.to_owned(),
+            execution: String::new(),
+            name: name.to_owned(),
+            state: None,
+            error: Some(code.to_owned()),
+            cause: Some(short(message)),
+            payload: Some(payload),
+        }
+    }
+
     /// As the API shows it.
     pub(crate) fn show(&self) -> Value {
         json!({

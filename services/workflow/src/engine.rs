@@ -21,6 +21,7 @@ mod task;
 mod timer;
 mod token;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -28,10 +29,13 @@ use selvedge_asl::{At, Definition, Execution, Failure, Identity, Status, TaskId,
 use selvedge_store::{Error as StoreError, Store};
 
 use crate::audit::Deed;
+use crate::extension::spill::SPILL_BYTES;
+use crate::extension::{self, Extension};
 use crate::log::{Logs, Plan};
 use crate::map_run::Run;
 use crate::objects::{Nowhere, Objects};
 use crate::record::{self, ChildOf, ExecutionRecord, Revision, key};
+use crate::schedule;
 use crate::tasks::{Tasks, approval};
 use crate::{Settings, Surroundings};
 pub(crate) use activity::{Poll, Waiting};
@@ -41,6 +45,7 @@ pub(crate) use live::LiveKey;
 use live::{Found, Live};
 pub(crate) use machines::Known;
 pub(crate) use task::TokenError;
+pub use token::LATE_TOKENS_MAX;
 
 /// The engine could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +74,8 @@ pub struct Engine {
     definitions: Mutex<HashMap<String, Arc<Definition>>>,
     machines: machines::Machines,
     logs: Logs,
+    /// What machines have beyond the original.
+    pub(crate) extensions: extension::Known,
     /// Where data sets of map runs come from, and their results go.
     pub(crate) objects: Arc<dyn Objects>,
     /// The map runs that are under way, by their id.
@@ -77,6 +84,8 @@ pub struct Engine {
     pub(crate) behind: Arc<tokio::sync::Semaphore>,
     /// What calls share.
     pub(crate) tasks: Tasks,
+    /// What starts by the clock.
+    pub(crate) schedules: schedule::Table,
     /// Who waits for people.
     pub(crate) approvals: approval::Waiting,
     /// Where calls of services run.
@@ -133,6 +142,7 @@ impl Engine {
             map_runs: Mutex::default(),
             tasks: Tasks::new(&settings.calls),
             approvals: approval::Waiting::default(),
+            schedules: schedule::Table::default(),
             settings,
             surroundings,
             live: live::Table::default(),
@@ -143,20 +153,30 @@ impl Engine {
             definitions: Mutex::default(),
             machines: machines::Machines::default(),
             logs: Logs::new(logs),
+            extensions: extension::Known::default(),
             behind: Arc::new(tokio::sync::Semaphore::new(crate::operations::BEHIND_MAX)),
             runtime,
             own: Weak::clone(own),
         });
         engine.recover()?;
         engine.take_up_runs()?;
+        engine.take_up_schedules()?;
         timer::start(&engine)?;
         retention::start(&engine);
+        let own = Arc::clone(&engine);
+        engine.runtime.spawn_blocking(move || match own.close_lost_approvals() {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "approvals of tasks that had ended are closed"),
+            Err(error) => tracing::error!(%error, "approvals could not be looked at"),
+        });
+        schedule::start_ticking(&engine);
         Ok(engine)
     }
 
     /// Tells that the clock has been set: what is due by it is done at once, and not when it is looked at next.
     pub fn clock_was_set(&self) {
         self.timer.look();
+        self.schedules.look();
     }
 
     pub(crate) fn now_ms(&self) -> i64 {
@@ -239,7 +259,17 @@ impl Engine {
     /// Runs an execution as far as it goes by itself.
     fn begin(&self, start: Start) -> Result<Live, StartError> {
         let definition = self.definition(&start.machine, &start.revision)?;
-        let execution = Execution::new(start.identity.clone(), self.settings.execution, &start.input);
+        let extension = self.extension(&start.machine)?;
+        let options = self.options(&extension);
+        // What was kept as a blob may be handed over by its reference.
+        let input = match options.payload_bytes > SPILL_BYTES {
+            true => Cow::Owned(crate::tasks::blob::input(&*self.store, &start.input)?),
+            false => Cow::Borrowed(&start.input),
+        };
+        if start.child.is_none() {
+            extension.check_input(&input).map_err(StartError::Misfit)?;
+        }
+        let execution = Execution::new(start.identity.clone(), options, &input);
         let mut execution = execution.map_err(StartError::Input)?;
         let now_ms = self.now_ms();
         execution.handle_start(&mut At {
@@ -249,7 +279,7 @@ impl Engine {
         });
         let plan = Plan::read(&start.revision.logging).filter(|_| self.logs.is_on());
         let record = ExecutionRecord::new(start, now_ms);
-        Ok(Live { plan, ..Live::new(execution, definition, record, 0) })
+        Ok(Live { plan, extension, ..Live::new(execution, definition, record, 0) })
     }
 
     pub(crate) fn is_live(&self, key: &LiveKey) -> bool {
@@ -266,7 +296,17 @@ impl Engine {
     /// Runs an express execution to its end, in memory. None when it has not come to its end in time.
     pub(crate) fn run_express(&self, start: &Start) -> Result<Express, StartError> {
         let definition = self.definition(&start.machine, &start.revision)?;
-        let execution = Execution::new(start.identity.clone(), self.settings.execution, &start.input);
+        let extension = self.extension(&start.machine)?;
+        let options = self.options(&extension);
+        // What was kept as a blob may be handed over by its reference.
+        let input = match options.payload_bytes > SPILL_BYTES {
+            true => Cow::Owned(crate::tasks::blob::input(&*self.store, &start.input)?),
+            false => Cow::Borrowed(&start.input),
+        };
+        if start.child.is_none() {
+            extension.check_input(&input).map_err(StartError::Misfit)?;
+        }
+        let execution = Execution::new(start.identity.clone(), options, &input);
         let mut execution = execution.map_err(StartError::Input)?;
         let now_ms = self.now_ms();
         execution.handle_start(&mut At {
@@ -275,7 +315,7 @@ impl Engine {
             entropy: &mut || self.surroundings.draw(),
         });
         let plan = Plan::read(&start.revision.logging).filter(|_| self.logs.is_on());
-        Ok(Express { execution, definition, plan })
+        Ok(Express { execution, definition, plan, extension })
     }
 
     /// Logs what an express execution did.
@@ -476,4 +516,6 @@ pub(crate) struct Express {
     pub(crate) definition: Arc<Definition>,
     /// What it logs.
     pub(crate) plan: Option<Arc<Plan>>,
+    /// What its machine has beyond the original.
+    pub(crate) extension: Arc<Extension>,
 }

@@ -97,7 +97,7 @@ impl Engine {
             None => self.last_input(key, state)?.ok_or_else(|| RedriveError::NoInput(state.to_owned()))?,
         };
         let text = input.to_string();
-        let most = self.settings.execution.payload_bytes;
+        let most = self.options(&*self.extension(&record.machine)?).payload_bytes;
         if text.len() > most {
             return Err(RedriveError::TooLarge { found: text.len(), most });
         }

@@ -2,6 +2,7 @@
 
 use selvedge_asl::Options;
 
+use crate::extension::Mode;
 use crate::tasks::Calls;
 
 /// How long an execution is kept after its end, unless somebody says otherwise: as long as the original keeps it.
@@ -20,8 +21,16 @@ pub struct Settings {
     pub calls: Calls,
     /// How long an execution is kept after its end; for ever without it.
     pub retention: Option<std::time::Duration>,
+    /// Whether large values are kept as blobs in machines that do not say.
+    pub is_extended: bool,
     /// Where executions log what their machines' `loggingConfiguration` asks for; nowhere unless it is set.
     pub logs: Option<std::path::PathBuf>,
+}
+
+impl Settings {
+    pub(crate) fn mode(&self) -> Mode {
+        if self.is_extended { Mode::Extended } else { Mode::Standard }
+    }
 }
 
 impl Default for Settings {
@@ -32,6 +41,7 @@ impl Default for Settings {
             execution: Options::default(),
             calls: Calls::default(),
             retention: Some(RETENTION),
+            is_extended: false,
             logs: None,
         }
     }

@@ -12,6 +12,11 @@ pub(super) fn is_visible_with_inner_blanks(text: &str) -> bool {
     !text.starts_with([' ', '\t']) && text.bytes().all(is_fine)
 }
 
+/// `[0-9a-zA-Z-_.]+`
+pub(super) fn is_schedule_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
 /// `^[0-9a-zA-Z_/:.@-]+$`
 pub(super) fn is_instance_id(text: &str) -> bool {
     let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"_/:.@-".contains(&byte);

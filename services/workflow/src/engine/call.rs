@@ -177,6 +177,10 @@ impl Engine {
                 return Err(failed("ExecutionAlreadyExists", cause));
             }
             Err(StartError::Input(error)) => return Err(failed("InvalidExecutionInput", error.to_string())),
+            Err(StartError::Misfit(misfit)) => {
+                let cause = format!("the input does not fit the machine's schema: {misfit}");
+                return Err(failed("InvalidExecutionInput", cause));
+            }
             Err(StartError::Full) => {
                 return Err(failed("ExecutionLimitExceeded", "too many executions".into()));
             }
@@ -212,11 +216,15 @@ impl Engine {
     }
 
     fn child_outcome(&self, child: &LiveKey, pattern: Pattern) -> Result<TaskOutcome, StoreError> {
+        use crate::extension::spill;
         let found = self.store.snapshot()?.get(&key::execution(&child.machine, &child.name))?;
         let Some(record) = found.as_ref().map(record::decode::<ExecutionRecord>).transpose()? else {
             let cause = format!("the execution {child} is gone");
             return Ok(TaskOutcome::Failed(Failure::new("States.TaskFailed", cause)));
         };
+        let mut record = record;
+        record.input = spill::whole(&*self.store, &record.input)?;
+        record.output = record.output.map(|output| spill::whole(&*self.store, &output)).transpose()?;
         let shown = child_shown(&record, pattern);
         if record.status == Status::Succeeded {
             return Ok(TaskOutcome::Succeeded { output: shown });

@@ -10,8 +10,10 @@ use super::live::{LIVE_MAX, Live};
 use super::{Engine, LiveKey};
 use crate::audit::Deed;
 use crate::dead::Letter;
+use crate::extension::spill::{self, SPILL_BYTES, Spilled};
 use crate::log::Plan;
 use crate::record::{self, ExecutionRecord, Revision, history, key};
+use crate::schema::Misfit;
 
 /// A document is at most this long, so that key and value stay within the store's bounds.
 const PART_BYTES_MAX: usize = VALUE_BYTES_MAX - 4096;
@@ -25,6 +27,8 @@ const TOGETHER_WRITES_MAX: usize = selvedge_store::TRANSACTION_WRITES_MAX / 2;
 pub(crate) enum StartError {
     /// The input is no JSON.
     Input(serde_json::Error),
+    /// The input does not fit its machine's schema.
+    Misfit(Misfit),
     /// The name is taken, by this one.
     Taken(Box<ExecutionRecord>),
     /// As many are under way as there may be.
@@ -45,9 +49,14 @@ struct Writes {
     deletes: Vec<String>,
     /// For the log, once the rest is durable.
     lines: Option<(Arc<Plan>, String)>,
+    /// Whose values are kept elsewhere, and which.
+    spilled: Vec<(String, String, Spilled)>,
     /// Whose doing it is, for the audit trail; and when.
     deed: Option<(Deed, i64)>,
 }
+
+/// A step to be written, what it asks for, and how many parts its checkpoint has.
+type Step = (Writes, Vec<Command>, usize);
 
 impl Engine {
     /// Makes a new execution's first step durable, unless its name is taken.
@@ -55,7 +64,8 @@ impl Engine {
         if self.live.len() >= LIVE_MAX {
             return Err((StartError::Full, Vec::new()));
         }
-        let (writes, commands, parts) = self.writes(live, true);
+        let (writes, commands, parts) =
+            self.writes(live, true).map_err(|(error, commands)| (StartError::Store(error), commands))?;
         let name = key::execution(&live.record.machine, &live.record.name);
         let written = self.store.write(|tx| {
             self.fence(tx)?;
@@ -83,7 +93,7 @@ impl Engine {
         let mut logged = Vec::new();
         let mut bytes = 0;
         for live in lives {
-            let (writes, to_do, parts) = self.writes(live, true);
+            let (writes, to_do, parts) = self.writes(live, true).map_err(|(error, _)| error)?;
             live.checkpoint_parts = parts;
             commands.push(to_do);
             let more: usize = writes.puts.iter().map(|(key, value)| key.len() + value.len()).sum();
@@ -92,10 +102,12 @@ impl Engine {
             {
                 self.store.transact(&mut |tx| self.write(tx, &together).map_err(Into::into))?;
                 together.puts.clear();
+                together.spilled.clear();
                 bytes = 0;
             }
             bytes += more;
             together.puts.extend(writes.puts);
+            together.spilled.extend(writes.spilled);
             logged.extend(writes.lines);
         }
         self.store.transact(&mut |tx| self.write(tx, &together).map_err(Into::into))?;
@@ -109,7 +121,7 @@ impl Engine {
         live: &mut Live,
         deed: Option<Deed>,
     ) -> Result<Vec<Command>, (StoreError, Vec<Command>)> {
-        let (mut writes, commands, parts) = self.writes(live, false);
+        let (mut writes, commands, parts) = self.writes(live, false)?;
         writes.deed = deed.map(|deed| (deed, self.now_ms()));
         if writes.puts.is_empty() {
             return Ok(commands);
@@ -125,7 +137,8 @@ impl Engine {
     }
 
     /// Gathers what happened since the last step, and what the store has to know of it.
-    fn writes(&self, live: &mut Live, is_new: bool) -> (Writes, Vec<Command>, usize) {
+    fn writes(&self, live: &mut Live, is_new: bool) -> Result<Step, (StoreError, Vec<Command>)> {
+        live.extension.check_output(&mut live.execution);
         let mut writes = Writes::default();
         let mut events = Vec::new();
         while let Some(event) = live.execution.poll_event() {
@@ -135,11 +148,33 @@ impl Engine {
         while let Some(command) = live.execution.poll_command() {
             commands.push(command);
         }
+        match self.gather(live, is_new, &mut writes, events) {
+            Ok(parts) => Ok((writes, commands, parts)),
+            Err(error) => Err((error, commands)),
+        }
+    }
+
+    /// What the store has to know; gives back how many parts the checkpoint has.
+    fn gather(
+        &self,
+        live: &mut Live,
+        is_new: bool,
+        writes: &mut Writes,
+        mut events: Vec<Event>,
+    ) -> Result<usize, StoreError> {
         let (machine, name) = (live.record.machine.clone(), live.record.name.clone());
+        let mut spilled = (live.execution.options().payload_bytes > SPILL_BYTES).then(Spilled::default);
         let before = live.record.status;
         let letter = Letter::key_of(&live.record);
         refresh(live);
-        history_of(&mut writes, &machine, &name, &events);
+        if let Some(spilled) = &mut spilled {
+            spill::record(spilled, &*self.store, &mut live.record)?;
+            events = events
+                .into_iter()
+                .map(|event| spilled.event(&*self.store, event))
+                .collect::<Result<_, _>>()?;
+        }
+        history_of(writes, &machine, &name, &events);
         if let Some(plan) = &live.plan {
             let lines = plan.lines(&live.record.arn, live.record.redrive_count, &events);
             writes.lines = Some((Arc::clone(plan), lines));
@@ -172,11 +207,33 @@ impl Engine {
         }
         // What ended well is never taken up again; what did not may be driven on.
         let parts =
-            if status == Status::Succeeded { 0 } else { checkpoint(&mut writes, live, &machine, &name) };
+            if status == Status::Succeeded { 0 } else { self.checkpoint(writes, live, spilled.as_mut())? };
         writes
             .deletes
             .extend((parts..live.checkpoint_parts).map(|part| key::checkpoint(&machine, &name, part)));
-        (writes, commands, parts)
+        writes
+            .spilled
+            .extend(spilled.filter(|spilled| !spilled.hashes.is_empty()).map(|kept| (machine, name, kept)));
+        Ok(parts)
+    }
+
+    fn checkpoint(
+        &self,
+        writes: &mut Writes,
+        live: &Live,
+        spilled: Option<&mut Spilled>,
+    ) -> Result<usize, StoreError> {
+        let mut text = record::encode(&live.execution);
+        if let Some(spilled) = spilled.filter(|_| text.len() > SPILL_BYTES) {
+            text = spilled.checkpoint(&*self.store, &text)?.into();
+        }
+        let mut parts = 0;
+        for part in text.chunks(PART_BYTES_MAX) {
+            let key = key::checkpoint(&live.record.machine, &live.record.name, parts);
+            writes.puts.push((key, Bytes::copy_from_slice(part)));
+            parts += 1;
+        }
+        Ok(parts)
     }
 
     fn log(&self, writes: &Writes) {
@@ -229,12 +286,14 @@ impl Engine {
             return Ok(None);
         }
         let text: Vec<u8> = parts.iter().flat_map(|part| part.value.iter().copied()).collect();
+        let text = spill::inflate(&*self.store, &text)?;
         let execution = serde_json::from_slice(&text)
             .map_err(|error| StoreError::Corrupt(format!("the checkpoint of {key}: {error}")))?;
         let revision = Revision::known(view, &record.machine, &record.revision)?;
         let definition = self.definition(&record.machine, &revision)?;
         let plan = Plan::read(&revision.logging).filter(|_| self.logs.is_on());
-        Ok(Some(Live { plan, ..Live::new(execution, definition, record, parts.len()) }))
+        let extension = self.extension(&record.machine)?;
+        Ok(Some(Live { plan, extension, ..Live::new(execution, definition, record, parts.len()) }))
     }
 }
 
@@ -275,22 +334,15 @@ fn history_of(writes: &mut Writes, machine: &str, name: &str, events: &[Event]) 
     }
 }
 
-fn checkpoint(writes: &mut Writes, live: &Live, machine: &str, name: &str) -> usize {
-    let text = record::encode(&live.execution);
-    let mut parts = 0;
-    for part in text.chunks(PART_BYTES_MAX) {
-        writes.puts.push((key::checkpoint(machine, name, parts), Bytes::copy_from_slice(part)));
-        parts += 1;
-    }
-    parts
-}
-
 fn write(tx: &mut dyn Transaction, writes: &Writes) -> Result<(), StoreError> {
     for (key, value) in &writes.puts {
         tx.put(key, value.clone())?;
     }
     for key in &writes.deletes {
         tx.delete(key)?;
+    }
+    for (machine, name, spilled) in &writes.spilled {
+        spilled.write(tx, machine, name)?;
     }
     if let Some((deed, at_ms)) = &writes.deed {
         deed.append(tx, *at_ms)?;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use selvedge_asl::{Definition, Execution};
 
+use crate::extension::Extension;
 use crate::log::Plan;
 use crate::record::ExecutionRecord;
 
@@ -44,6 +45,8 @@ pub(super) struct Live {
     pub(super) stored_idle_until: Option<i64>,
     /// What it logs.
     pub(super) plan: Option<Arc<Plan>>,
+    /// What its machine has beyond the original.
+    pub(super) extension: Arc<Extension>,
     /// It is in the store alone from here on: whoever holds this looks it up once more.
     pub(super) is_asleep: bool,
 }
@@ -64,6 +67,7 @@ impl Live {
             armed_ms: None,
             stored_idle_until,
             plan: None,
+            extension: Arc::default(),
             is_asleep: false,
         }
     }

@@ -7,6 +7,7 @@ use selvedge_store::{Error as StoreError, PAGE_MAX};
 
 use super::{Engine, LiveKey};
 use crate::dead::Letter;
+use crate::extension::spill;
 use crate::record::{self, ExecutionRecord, MapRunRecord, Summary, key};
 
 /// How often it is looked for them.
@@ -76,6 +77,14 @@ impl Engine {
         }
         self.delete_below(&key::histories(machine, name))?;
         self.delete_below(&key::checkpoints(machine, name))?;
+        let spilled = spill::prefix(machine, name);
+        for found in self.store.snapshot()?.scan_all(&spilled)? {
+            let hash = found.key.strip_prefix(&spilled).unwrap_or_default();
+            self.store.transact(&mut |tx| {
+                self.fence(tx)?;
+                Ok(spill::release(tx, machine, name, hash)?)
+            })?;
+        }
         let found = self.store.snapshot()?.get(&key::execution(machine, name))?;
         let found: Option<ExecutionRecord> = found.as_ref().map(record::decode).transpose()?;
         let letter = found.as_ref().and_then(Letter::key_of);

@@ -4,8 +4,11 @@ use selvedge_asl::{Command, MapRunRequest, Pattern, Resource, TaskId, TaskOutcom
 use selvedge_store::Error as StoreError;
 
 use super::activity::{Poll, Waiting};
+use super::token::Asked;
 use super::{Engine, LiveKey};
-use crate::tasks::is_approval;
+use crate::dead::Letter;
+use crate::record::{self, ExecutionRecord, key};
+use crate::tasks::{approval, is_approval};
 
 /// A token could not be used.
 #[derive(Debug)]
@@ -30,7 +33,7 @@ impl Engine {
 
     fn schedule(&self, key: &LiveKey, request: TaskRequest) {
         if let Some(token) = &request.token {
-            self.tokens.insert(token, key, request.id);
+            self.tokens.insert(token, key, request.id, &request.state);
         }
         match &request.resource {
             Resource::Activity(activity) => {
@@ -55,7 +58,7 @@ impl Engine {
         ) && !is_approval(&request.resource);
         if is_handed_over && waits_for_token {
             if let Some(token) = &request.token {
-                self.tokens.insert(token, key, request.id);
+                self.tokens.insert(token, key, request.id, &request.state);
             }
             return;
         }
@@ -72,9 +75,9 @@ impl Engine {
     fn cancel(&self, key: &LiveKey, task: TaskId) {
         self.cancel_map_run(key, task);
         self.activities.remove(key, task);
-        self.tokens.remove(key, task);
+        self.tokens.expire(key, task);
         self.tasks.running.cancel(key, task);
-        self.cancel_approval(key, task.0);
+        self.close_approval(key, task.0, approval::Status::Canceled);
     }
 
     /// A worker asks for a task of an activity.
@@ -94,13 +97,43 @@ impl Engine {
 
     /// Uses a token.
     pub(crate) fn answer(&self, token: &str, outcome: TaskOutcome) -> Result<(), TokenError> {
-        let Some((key, task)) = self.tokens.find(token) else { return Err(TokenError::Unknown) };
         let is_heartbeat = outcome == TaskOutcome::Heartbeat;
-        let is_awaited = self.task(&key, task, outcome).map_err(TokenError::Store)?;
+        let Some(Asked { key, task, .. }) = self.tokens.find(token) else {
+            return Err(self.too_late(token, outcome));
+        };
+        let is_awaited = self.task(&key, task, outcome.clone()).map_err(TokenError::Store)?;
         if !is_heartbeat || !is_awaited {
             // It resolves at most once; what was not awaited is over.
             self.tokens.remove(&key, task);
         }
-        if is_awaited { Ok(()) } else { Err(TokenError::TimedOut) }
+        if !is_heartbeat && is_awaited {
+            // Nobody is to decide about it any more.
+            self.close_approval(&key, task.0, approval::Status::Answered);
+        }
+        if is_awaited { Ok(()) } else { Err(self.too_late(token, outcome)) }
+    }
+
+    /// An answer for a task that has ended otherwise. A result is kept in the dead-letter log, once: somebody worked for it.
+    fn too_late(&self, token: &str, outcome: TaskOutcome) -> TokenError {
+        if !self.tokens.is_late(token) {
+            return TokenError::Unknown;
+        }
+        if let TaskOutcome::Succeeded { output } = outcome
+            && let Some(Asked { key, task, state }) = self.tokens.take_late(token)
+        {
+            let found =
+                self.store.snapshot().and_then(|view| view.get(&key::execution(&key.machine, &key.name)));
+            let found = found.ok().flatten().and_then(|found| record::decode::<ExecutionRecord>(&found).ok());
+            if let Some(record) = found {
+                self.keep_letter(&Letter::of_result(
+                    &record,
+                    &state,
+                    task.0,
+                    self.now_ms(),
+                    output.to_string(),
+                ));
+            }
+        }
+        TokenError::TimedOut
     }
 }

@@ -154,6 +154,12 @@ pub(super) fn not_started(error: StartError) -> Failed {
         StartError::Input(error) => INVALID_EXECUTION_INPUT
             .because(format!("Invalid State Machine Execution Input: '{error}'"))
             .into(),
+        StartError::Misfit(misfit) => {
+            let message = format!(
+                "Invalid State Machine Execution Input: the input does not fit the machine's schema: {misfit}"
+            );
+            INVALID_EXECUTION_INPUT.because(message).into()
+        }
         StartError::Full => {
             EXECUTION_LIMIT_EXCEEDED.because("as many executions are under way as there may be").into()
         }

@@ -16,6 +16,7 @@ use super::{Failed, Scope, list, name, seconds, tag, validate, version};
 use crate::Engine;
 use crate::arn::{Arn, Resource};
 use crate::engine::Known;
+use crate::extension;
 use crate::record::{self, Alias, ExecutionRecord, Machine, Revision, Version, key};
 
 /// A machine as somebody names it: itself, a version or an alias of it.
@@ -326,6 +327,7 @@ pub(super) fn delete(scope: &Scope<'_>) -> Result<Value, Failed> {
             Err(Failed::Store(error)) => return Err(WriteError::Store(error)),
         }
         tx.delete(&key::machine(name))?;
+        extension::delete(tx, name)?;
         for prefix in [format!("version/{name}/"), format!("alias/{name}/")] {
             let keys: Vec<String> =
                 tx.scan(&prefix, None, KEYS_MAX)?.into_iter().map(|found| found.key).collect();
@@ -336,6 +338,7 @@ pub(super) fn delete(scope: &Scope<'_>) -> Result<Value, Failed> {
         Ok(scope.note(tx, &arn.to_string())?)
     });
     deleted?;
+    scope.engine.forget_extension(name);
     Ok(json!({}))
 }
 

@@ -78,6 +78,7 @@ fn keep_failed(engine: &Engine, start: &Start, ended: &Execution) {
 
 /// Logs what has happened since the last time, as its machine's `loggingConfiguration` asks for.
 fn log(engine: &Engine, express: &mut Express) {
+    express.extension.check_output(&mut express.execution);
     let mut events = Vec::new();
     while let Some(event) = express.execution.poll_event() {
         if express.plan.is_some() {

@@ -4,7 +4,8 @@
 //! requested ──▶ OPEN ──approve × minimum──▶ APPROVED   the task succeeds, with who, when and what they filled in
 //!                │ ├──reject──────────────▶ REJECTED   the task fails: Approval.Rejected
 //!                │ ├──due─────────────────▶ EXPIRED    the task fails: Approval.Expired
-//!                │ └──execution ends──────▶ CANCELED
+//!                │ ├──execution ends──────▶ CANCELED
+//!                │ └──token answered──────▶ ANSWERED   the task has the answer of whoever held its token
 //!                └──escalation: more people may decide
 //! ```
 //!
@@ -41,6 +42,8 @@ pub(crate) enum Status {
     Rejected,
     Expired,
     Canceled,
+    /// Somebody answered with its task token.
+    Answered,
 }
 
 /// Whoever may decide.
@@ -134,8 +137,8 @@ impl Waiting {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
-    fn leave(&self, id: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id).is_some()
+    fn leave(&self, id: &str) -> Option<Arc<Notify>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
     }
 }
 
@@ -151,6 +154,7 @@ impl Status {
             Self::Rejected => "REJECTED",
             Self::Expired => "EXPIRED",
             Self::Canceled => "CANCELED",
+            Self::Answered => "ANSWERED",
         }
     }
 }
@@ -201,6 +205,7 @@ impl Approval {
         });
         let error = match self.status {
             Status::Open => return None,
+            Status::Answered => "Approval.Answered",
             Status::Approved => return Some(TaskOutcome::Succeeded { output: shown }),
             Status::Rejected => "Approval.Rejected",
             Status::Expired => "Approval.Expired",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use selvedge_asl::Failure;
-use selvedge_store::{Error as StoreError, Store, VALUE_BYTES_MAX};
+use selvedge_store::{Error as StoreError, Store, Transaction, VALUE_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -28,6 +28,9 @@ pub(crate) struct Blob {
     pub(crate) size: usize,
     pub(crate) content_type: String,
     parts: usize,
+    /// Nobody put it here: it is an execution's, and goes with the last that uses it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_spilled: bool,
 }
 
 /// A value cannot be kept or found.
@@ -43,7 +46,7 @@ pub(crate) enum BlobError {
     Store(#[from] StoreError),
 }
 
-fn head_key(hash: &str) -> String {
+pub(crate) fn head_key(hash: &str) -> String {
     format!("blob/{hash}")
 }
 
@@ -60,15 +63,53 @@ impl Blob {
 
 /// Keeps a value. The same contents again are kept once.
 pub(crate) fn put(store: &dyn Store, contents: &[u8], content_type: &str) -> Result<Blob, BlobError> {
+    keep(store, contents, content_type, false)
+}
+
+/// Keeps a value for executions.
+pub(crate) fn put_spilled(store: &dyn Store, contents: &[u8], content_type: &str) -> Result<Blob, BlobError> {
+    keep(store, contents, content_type, true)
+}
+
+/// An execution's input: what is kept, where it is a reference and nothing else.
+pub(crate) fn input(store: &dyn Store, text: &str) -> Result<String, StoreError> {
+    const REFERENCE_BYTES_MAX: usize = 512;
+    if text.len() > REFERENCE_BYTES_MAX || !text.contains(SCHEME) {
+        return Ok(text.to_owned());
+    }
+    let reference = serde_json::from_str(text).ok().filter(is_reference);
+    let Some(Ok(hash)) = reference.as_ref().map(hash_of) else { return Ok(text.to_owned()) };
+    match get(store, hash) {
+        Ok((_, contents)) => Ok(String::from_utf8_lossy(&contents).into_owned()),
+        Err(BlobError::Store(error)) => Err(error),
+        // It is a value like any other.
+        Err(_) => Ok(text.to_owned()),
+    }
+}
+
+/// Deletes a value.
+pub(crate) fn delete(tx: &mut dyn Transaction, blob: &Blob) -> Result<(), StoreError> {
+    tx.delete(&head_key(&blob.hash))?;
+    (0..blob.parts).try_for_each(|part| tx.delete(&part_key(&blob.hash, part)).map(drop))
+}
+
+fn keep(store: &dyn Store, contents: &[u8], content_type: &str, is_spilled: bool) -> Result<Blob, BlobError> {
     if contents.len() > BLOB_BYTES_MAX {
         return Err(BlobError::TooLarge);
     }
     let hash: String = Sha256::digest(contents).iter().map(|byte| format!("{byte:02x}")).collect();
     if let Some(found) = store.snapshot()?.get(&head_key(&hash))? {
-        return Ok(record::decode(&found)?);
+        let mut blob: Blob = record::decode(&found)?;
+        if blob.is_spilled && !is_spilled {
+            // From here on it is somebody's own.
+            blob.is_spilled = false;
+            store.transact(&mut |tx| Ok(tx.put(&head_key(&blob.hash), record::encode(&blob))?))?;
+        }
+        return Ok(blob);
     }
     let parts: Vec<&[u8]> = contents.chunks(PART_BYTES_MAX).collect();
-    let blob = Blob { hash, size: contents.len(), content_type: content_type.to_owned(), parts: parts.len() };
+    let (size, content_type) = (contents.len(), content_type.to_owned());
+    let blob = Blob { hash, size, content_type, parts: parts.len(), is_spilled };
     // A transaction takes a few parts at a time.
     for (group, chunk) in parts.chunks(8).enumerate() {
         store.transact(&mut |tx| {

@@ -7,12 +7,14 @@ use selvedge_asl::TaskOutcome;
 use selvedge_store::{Error as StoreError, WriteError};
 use serde_json::{Value, json};
 
-use super::{Approval, DecideError, Deciding, Decision, Status, find, key, request};
+use super::{Approval, DecideError, Deciding, Decision, Status, find, key, list, request};
 use crate::Engine;
 use crate::engine::LiveKey;
 use crate::record;
 use crate::tasks::{Call, idempotency_key};
 
+/// Approvals that are looked at together.
+const PAGE: usize = 256;
 /// How long a runner sleeps at the most: the clock may have been set meanwhile.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
@@ -36,7 +38,7 @@ impl Engine {
         };
         if !self.inform(live, task, TaskOutcome::Submitted { output: json!({ "TaskId": id }) }).await {
             // It ended before anybody was asked.
-            self.cancel_approval(live, task.0);
+            self.close_approval(live, task.0, Status::Canceled);
             return;
         }
         loop {
@@ -168,28 +170,57 @@ impl Engine {
     }
 
     /// Its task has ended otherwise.
-    pub(crate) fn cancel_approval(&self, live: &LiveKey, event: u64) {
+    pub(crate) fn close_approval(&self, live: &LiveKey, event: u64, status: Status) {
         let id = idempotency_key(&live.machine, &live.name, event);
-        if !self.approvals.leave(&id) {
-            return;
-        }
+        let Some(wake) = self.approvals.leave(&id) else { return };
         let Some(engine) = self.own.upgrade() else { return };
         self.runtime.spawn_blocking(move || {
-            let now_ms = engine.now_ms();
-            let written = engine.store.write::<_, StoreError>(|tx| {
-                let Some(found) = tx.get(&key(&id))? else { return Ok(()) };
-                let mut approval: Approval = record::decode(&found)?;
-                if approval.status == Status::Open {
-                    approval.close(Status::Canceled, now_ms);
-                    approval.write(tx)?;
-                    approval.note(tx, "ApprovalCanceled", "", now_ms, Value::Null)?;
-                }
-                Ok(())
-            });
-            if let Err(error) = written {
-                tracing::error!(approval = id, error = %flat(error), "an approval could not be cancelled");
+            if let Err(error) = engine.close_open(&id, status) {
+                // It is found by the next start.
+                tracing::error!(approval = id, %error, "an approval could not be closed");
             }
+            wake.notify_one();
         });
+    }
+
+    fn close_open(&self, id: &str, status: Status) -> Result<(), StoreError> {
+        let now_ms = self.now_ms();
+        let kind = if status == Status::Answered { "ApprovalAnswered" } else { "ApprovalCanceled" };
+        let written = self.store.write::<_, StoreError>(|tx| {
+            let Some(found) = tx.get(&key(id))? else { return Ok(()) };
+            let mut approval: Approval = record::decode(&found)?;
+            if approval.status == Status::Open {
+                approval.close(status, now_ms);
+                approval.write(tx)?;
+                approval.note(tx, kind, "", now_ms, Value::Null)?;
+            }
+            Ok(())
+        });
+        written.map(drop).map_err(flat)
+    }
+
+    /// After a restart: closes approvals whose tasks ended just before it, when nobody was left to say so.
+    pub(crate) fn close_lost_approvals(&self) -> Result<u64, StoreError> {
+        let (mut after, mut count): (String, u64) = (String::new(), 0);
+        loop {
+            let page = list(&*self.store.snapshot()?, true, &after, PAGE)?;
+            for approval in &page {
+                let live = LiveKey::new(&approval.machine, &approval.execution);
+                let is_asked = self.step(&live, |execution, _| {
+                    execution.pending_tasks().any(|(request, _)| {
+                        idempotency_key(&live.machine, &live.name, request.id.0) == approval.id
+                    })
+                })?;
+                if is_asked != Some(true) {
+                    self.close_open(&approval.id, Status::Canceled)?;
+                    count += 1;
+                }
+            }
+            match page.last().filter(|_| page.len() == PAGE) {
+                Some(last) => after.clone_from(&last.id),
+                None => return Ok(count),
+            }
+        }
     }
 }
 
