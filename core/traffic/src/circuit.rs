@@ -69,6 +69,11 @@ pub enum Bounded {
     Pools,
 }
 
+impl Bounded {
+    pub const ALL: [Self; 5] =
+        [Self::Connections, Self::PendingRequests, Self::Requests, Self::Retries, Self::Pools];
+}
+
 impl Thresholds {
     /// Whether one more fits while `current` are in use. Counted by workers without a lock, so a bound may be
     /// overshot by as many as race for the last place.

@@ -27,7 +27,7 @@ pub use codes::ResponseCodes;
 pub use counter::{Counter, Gauge};
 pub use flags::{FLAGS_MAX, Flag, ResponseFlags};
 pub use histogram::Histogram;
-pub use registry::Registry;
+pub use registry::{Registry, Remaining};
 pub use runtime::Runtime;
 pub use scrape::prometheus::{Exposition, FixedTags, Scrape, Shape};
 pub use scrape::{Buckets, Filter, StatisticKind};

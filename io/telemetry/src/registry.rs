@@ -28,6 +28,7 @@ struct Inner {
     server: Sharded<ServerStats>,
     groups: Mutex<Groups>,
     texts: Mutex<BTreeMap<String, String>>,
+    remaining: Mutex<Remaining>,
     extension: OnceLock<Arc<Extension>>,
     runtime: Runtime,
     pub(crate) intervals: Mutex<Intervals>,
@@ -43,6 +44,9 @@ struct Groups {
     filters: Named<FilterKey, FilterCounters>,
 }
 
+/// By cluster: the name of a gauge below it, and its value.
+pub type Remaining = BTreeMap<String, Vec<(&'static str, u32)>>;
+
 type Named<K, T> = BTreeMap<K, Weak<Sharded<T>>>;
 
 impl Registry {
@@ -54,6 +58,7 @@ impl Registry {
                 server: Sharded::new(workers),
                 groups: Mutex::default(),
                 texts: Mutex::default(),
+                remaining: Mutex::default(),
                 extension: OnceLock::new(),
                 runtime: Runtime::default(),
                 intervals: Mutex::default(),
@@ -121,6 +126,15 @@ impl Registry {
             Some(known) => text.clone_into(known),
             None => drop(texts.insert(name.to_owned(), text.to_owned())),
         }
+    }
+
+    /// Sets what circuit breakers have left, of the clusters that tell: counted when somebody reads, not with each request.
+    pub fn set_remaining(&self, remaining: Remaining) {
+        *self.inner.remaining.lock().unwrap_or_else(PoisonError::into_inner) = remaining;
+    }
+
+    pub(crate) fn remaining(&self) -> Remaining {
+        self.inner.remaining.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn texts(&self) -> BTreeMap<String, String> {

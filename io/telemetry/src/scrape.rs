@@ -188,6 +188,12 @@ impl Registry {
                 visit_group(&Scope::Cluster(name), &group, visit);
             }
         }
+        for (name, gauges) in self.remaining() {
+            let scope = Scope::Cluster(name);
+            for (name, value) in gauges {
+                visit(&scope, Name::Plain(name), Value::Gauge(value.into()));
+            }
+        }
         for (prefix, group) in held.http {
             visit_group(&Scope::Http(prefix), &group, visit);
         }

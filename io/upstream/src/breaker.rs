@@ -88,6 +88,13 @@ impl Breaker {
         (self.current(bounded) < self.bound(bounded)).then(|| self.count(bounded))
     }
 
+    /// How much is left of each bound, for whoever tracks it; more than the bound may be in use for a moment.
+    pub fn remaining(&self) -> Option<[(Bounded, u32); 5]> {
+        self.thresholds.track_remaining.then(|| {
+            Bounded::ALL.map(|bounded| (bounded, self.bound(bounded).saturating_sub(self.current(bounded))))
+        })
+    }
+
     /// The bound of this moment.
     fn bound(&self, bounded: Bounded) -> u32 {
         match (bounded, &self.thresholds.retry_budget) {
@@ -196,6 +203,23 @@ mod tests {
         assert_eq!(stats.default_rq_open.value(), 0);
         assert_eq!(breaker.current(Bounded::Requests), 1);
         assert!(breaker.try_request().is_some());
+    }
+
+    #[test]
+    fn what_is_left_is_told_to_who_tracks_it() {
+        let thresholds = Thresholds { requests_max: 2, track_remaining: true, ..Thresholds::default() };
+        let stats = Registry::new(0).cluster("c");
+        let breaker = Breaker::new(thresholds, Priority::Default, Arc::clone(&stats));
+        let left = |bounded| {
+            let all = breaker.remaining().expect("it is tracked");
+            all.into_iter().find(|(found, _)| *found == bounded).map(|(_, left)| left)
+        };
+        assert_eq!(left(Bounded::Requests), Some(2));
+        let _first = breaker.try_request();
+        let _forced = breaker.force_connection();
+        assert_eq!((left(Bounded::Requests), left(Bounded::Connections)), (Some(1), Some(1023)));
+        let silent = Breaker::new(Thresholds::default(), Priority::Default, stats);
+        assert!(silent.remaining().is_none());
     }
 
     #[test]

@@ -265,6 +265,7 @@ mod tests {
                     node_cluster: "".into(),
                     tracers: None,
                     secrets,
+                    ahead: tokio::sync::mpsc::unbounded_channel().0,
                 },
             )
             .unwrap(),

@@ -161,8 +161,8 @@ impl Proxy {
             let (registry, lifecycle, concurrency) =
                 (registry.clone(), Arc::clone(&lifecycle), bootstrap.concurrency);
             let refresh = {
-                let registry = registry.clone();
-                move || admin::refresh(&registry, &lifecycle, concurrency)
+                let (registry, clusters) = (registry.clone(), Arc::clone(&clusters));
+                move || admin::refresh(&registry, &lifecycle, &clusters, concurrency)
             };
             control.spawn(sinks::run(sink, tags, registry, interval, refresh));
         }

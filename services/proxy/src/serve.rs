@@ -32,6 +32,7 @@ pub use sockets::Sockets;
 
 use crate::listener::{self, Current};
 use crate::patience::{Patience, Places};
+use crate::request::filter::jwt::Ahead;
 use crate::snapshot::ConfigSnapshot;
 use crate::tracing::Tracers;
 use apply::{Apply, Command};
@@ -81,6 +82,10 @@ impl Serve {
         let (alive, ended) = mpsc::channel(1);
         let mut commands = Vec::new();
         let places = Places::default();
+        let (ahead, mut to_fetch) = {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            (sender, Some(receiver))
+        };
         for index in 0..self.workers.max(1) {
             let (sender, receiver) = mpsc::unbounded_channel();
             commands.push(sender);
@@ -88,10 +93,16 @@ impl Serve {
             let (clusters, drain, alive) = (Arc::clone(&self.clusters), self.drain.clone(), alive.clone());
             let sockets = Arc::clone(&self.sockets);
             let (node_address, patience, places) = (self.node_address, self.patience, places.clone());
+            // The first worker fetches for all.
+            let to_fetch = to_fetch.take();
             std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 selvedge_telemetry::enter_worker(index);
                 let worker = Worker::new(index, clusters, node_address, patience, places);
-                LocalSet::new().block_on(&runtime, run(worker, receiver, drain, sockets));
+                let tasks = LocalSet::new();
+                if let Some(to_fetch) = to_fetch {
+                    tasks.spawn_local(fetch_ahead(Rc::clone(&worker), to_fetch));
+                }
+                tasks.block_on(&runtime, run(worker, receiver, drain, sockets));
                 drop(alive);
             })?;
         }
@@ -101,6 +112,7 @@ impl Serve {
             node_cluster: self.node_cluster,
             tracers: self.tracers,
             secrets: Arc::clone(self.clusters.secrets()),
+            ahead,
         };
         let (apply, listeners) = Apply::new(commands, telemetry, self.sockets);
         control.spawn(apply.run(self.config));
@@ -165,6 +177,13 @@ async fn run(
         }
     }
     listening.values_mut().for_each(Listening::close);
+}
+
+/// A task for each that is to be fetched; it ends with the configuration that asked for it.
+async fn fetch_ahead(worker: Rc<Worker>, mut to_fetch: mpsc::UnboundedReceiver<Ahead>) {
+    while let Some(ahead) = to_fetch.recv().await {
+        tokio::task::spawn_local(ahead.keep(Rc::clone(&worker)));
+    }
 }
 
 /// Whether there is nothing left to do: the process leaves, and nobody is connected or the deadline has passed.

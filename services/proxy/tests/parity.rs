@@ -1,6 +1,8 @@
 //! What clusters and routes can be told about balancing, retries, ejection and time, once in a real Envoy and once in our
 //! proxy: both take the same resources, and a client cannot tell them apart.
 
+#[path = "parity/admin.rs"]
+mod admin;
 #[path = "parity/apps.rs"]
 mod apps;
 #[path = "parity/bodies.rs"]
@@ -12,6 +14,8 @@ mod clients;
 mod control_plane;
 #[path = "parity/h2_app.rs"]
 mod h2_app;
+#[path = "parity/interim.rs"]
+mod interim;
 #[path = "parity/network.rs"]
 mod network;
 #[path = "parity/planes.rs"]
@@ -39,7 +43,11 @@ const fn ms(millis: u64) -> Duration {
 }
 
 fn endpoint(app: &App) -> Endpoint {
-    Endpoint::new(Address::Socket(app.address))
+    endpoint_at(app.address)
+}
+
+fn endpoint_at(address: std::net::SocketAddr) -> Endpoint {
+    Endpoint::new(Address::Socket(address))
 }
 
 fn group(endpoints: Vec<Endpoint>) -> LocalityEndpoints {

@@ -61,6 +61,6 @@ pub const ACCEPTED: &[Accepted] = &[
     row("envoy.extensions.compression.gzip.decompressor.v3.Gzip", "chunk_size", MEMORY),
     row("envoy.extensions.compression.gzip.decompressor.v3.Gzip", "window_bits", "every window that a sender may have chosen is taken"),
     row("envoy.extensions.compression.zstd.decompressor.v3.Zstd", "chunk_size", MEMORY),
-    row("envoy.extensions.filters.http.jwt_authn.v3.JwksAsyncFetch", "fast_listener", "keys are fetched ahead, and no listener waits for them"),
+    row("envoy.extensions.filters.http.jwt_authn.v3.JwksAsyncFetch", "fast_listener", "no listener waits for keys: requests that come before them do"),
     row("envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig", "http_protocol_options", "HTTP/1 has no options here; any that is set within is refused"),
 ];

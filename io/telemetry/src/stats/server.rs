@@ -4,6 +4,7 @@ super::stat_group! {
     /// Statistics that exist once.
     pub struct ServerStats {
         counters {
+            cds_config_reload = "cluster_manager.cds.config_reload",
             cds_init_fetch_timeout = "cluster_manager.cds.init_fetch_timeout",
             cds_update_attempt = "cluster_manager.cds.update_attempt",
             cds_update_failure = "cluster_manager.cds.update_failure",
@@ -74,11 +75,14 @@ super::stat_group! {
         }
         gauges {
             active_clusters = "cluster_manager.active_clusters",
+            cds_config_reload_time_ms = "cluster_manager.cds.config_reload_time_ms",
+            cds_update_time = "cluster_manager.cds.update_time",
             cds_version = "cluster_manager.cds.version",
             warming_clusters = "cluster_manager.warming_clusters",
             control_plane_connected_state = "control_plane.connected_state",
             control_plane_pending_requests = "control_plane.pending_requests",
             filesystem_write_total_buffered = "filesystem.write_total_buffered",
+            lds_update_time = "listener_manager.lds.update_time",
             lds_version = "listener_manager.lds.version",
             total_filter_chains_draining = "listener_manager.total_filter_chains_draining",
             total_listeners_active = "listener_manager.total_listeners_active",
@@ -106,6 +110,8 @@ super::stat_group! {
             version = "server.version",
         }
         histograms {
+            cds_update_duration = "cluster_manager.cds.update_duration",
+            lds_update_duration = "listener_manager.lds.update_duration",
             initialization_time_ms = "server.initialization_time_ms",
         }
         codes {}

@@ -9,6 +9,7 @@ use selvedge_upstream::{Cluster, HealthFlag, Member};
 use serde_json::{Value, json};
 
 use super::Subject;
+use super::config_dump::place;
 use super::listeners::socket_address;
 use super::query::Query;
 use super::reply::Reply;
@@ -82,22 +83,31 @@ fn write_cluster(cluster: &Cluster, out: &mut String) -> std::fmt::Result {
 
 fn status(cluster: &Cluster) -> Value {
     let breakers = &cluster.config.circuit_breakers;
-    let thresholds = |priority: &str, thresholds: &Thresholds| {
-        let mut value = json!({ "priority": priority });
+    // As protobuf has it, what is the default, or nothing, is not shown.
+    let thresholds = |priority: Option<&str>, thresholds: &Thresholds| {
+        let mut value = json!({});
+        if let Some(priority) = priority {
+            value["priority"] = priority.into();
+        }
         for (member, bound) in bounds(thresholds) {
             value[member] = bound.into();
         }
         value
     };
-    let mut status = json!({
-        "name": &*cluster.name,
-        "added_via_api": true,
-        "observability_name": &*cluster.name,
-        "host_statuses": cluster.hosts().members.iter().map(host_status).collect::<Vec<_>>(),
-        "circuit_breakers": {
-            "thresholds": [thresholds("DEFAULT", &breakers.default), thresholds("HIGH", &breakers.high)],
-        },
+    let mut status = json!({ "name": &*cluster.name, "added_via_api": true });
+    let hosts: Vec<Value> = cluster.hosts().members.iter().map(host_status).collect();
+    if !hosts.is_empty() {
+        status["host_statuses"] = hosts.into();
+    }
+    status["circuit_breakers"] = json!({
+        "thresholds": [thresholds(None, &breakers.default), thresholds(Some("HIGH"), &breakers.high)],
     });
+    status["observability_name"] = (*cluster.name).into();
+    if let Discovery::Eds { service_name } = &cluster.config.discovery
+        && !service_name.is_empty()
+    {
+        status["eds_service_name"] = service_name.as_str().into();
+    }
     if let Some(state) = cluster.breaker_state() {
         status["selvedge_breaker"] = state.as_str().into();
     }
@@ -106,9 +116,15 @@ fn status(cluster: &Cluster) -> Value {
 
 fn host_status(member: &Member) -> Value {
     let host = &member.host;
-    let counters = counters(member).map(|(name, value)| json!({ "name": name, "value": value.to_string() }));
+    let shown = |mut stat: Value, value: String| {
+        if value != "0" {
+            stat["value"] = value.into();
+        }
+        stat
+    };
+    let counters = counters(member).map(|(name, value)| shown(json!({ "name": name }), value.to_string()));
     let gauges = gauges(member)
-        .map(|(name, value)| json!({ "name": name, "type": "GAUGE", "value": value.to_string() }));
+        .map(|(name, value)| shown(json!({ "type": "GAUGE", "name": name }), value.to_string()));
     let eds = if host.has_flag(HealthFlag::FailedEds) {
         "UNHEALTHY"
     } else if host.has_flag(HealthFlag::DegradedEds) {
@@ -116,24 +132,29 @@ fn host_status(member: &Member) -> Value {
     } else {
         "HEALTHY"
     };
+    let mut health = json!({ "eds_health_status": eds });
+    for (name, flag) in [
+        ("failed_active_health_check", HealthFlag::FailedActiveCheck),
+        ("failed_outlier_check", HealthFlag::FailedOutlierCheck),
+        ("pending_dynamic_removal", HealthFlag::PendingRemoval),
+    ] {
+        if host.has_flag(flag) {
+            health[name] = true.into();
+        }
+    }
     let mut status = json!({
         "address": socket_address(host.address),
-        "hostname": host.hostname.as_deref().unwrap_or_default(),
         "stats": counters.into_iter().chain(gauges).collect::<Vec<_>>(),
-        "health_status": {
-            "eds_health_status": eds,
-            "failed_active_health_check": host.has_flag(HealthFlag::FailedActiveCheck),
-            "failed_outlier_check": host.has_flag(HealthFlag::FailedOutlierCheck),
-            "pending_dynamic_removal": host.has_flag(HealthFlag::PendingRemoval),
-        },
+        "health_status": health,
         "weight": member.weight,
-        "priority": member.priority,
-        "locality": {
-            "region": member.place.locality.region,
-            "zone": member.place.locality.zone,
-            "sub_zone": member.place.locality.sub_zone,
-        },
+        "locality": place(&member.place.locality),
     });
+    if let Some(hostname) = host.hostname.as_deref().filter(|hostname| !hostname.is_empty()) {
+        status["hostname"] = hostname.into();
+    }
+    if member.priority > 0 {
+        status["priority"] = member.priority.into();
+    }
     let rates = ["success_rate", "local_origin_success_rate"].into_iter().zip(host.success_rates());
     for (name, rate) in rates.filter_map(|(name, rate)| Some((name, rate?))) {
         status[name] = json!({ "value": rate });

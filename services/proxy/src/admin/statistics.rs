@@ -2,6 +2,9 @@
 
 use selvedge_telemetry::{Buckets, Exposition, Filter, Registry, Shape, StatisticKind};
 
+use selvedge_traffic::circuit::{Bounded, Priority};
+use selvedge_upstream::{Cluster, Clusters};
+
 use super::Subject;
 use super::process::Memory;
 use super::query::Query;
@@ -80,7 +83,7 @@ fn openmetrics_preferred(accept: &str) -> bool {
 }
 
 fn with_filter(subject: &Subject, query: &Query, show: impl FnOnce(&Filter) -> Reply) -> Reply {
-    refresh(&subject.registry, &subject.lifecycle, subject.bootstrap.concurrency);
+    refresh(&subject.registry, &subject.lifecycle, &subject.clusters, subject.bootstrap.concurrency);
     let Some(kind) = query.get("type").map_or(Some(StatisticKind::All), StatisticKind::parse) else {
         return Reply::bad_request("invalid &type= param\n");
     };
@@ -121,7 +124,7 @@ fn page(query: &Query, text: &str, active: bool) -> String {
 }
 
 /// Brings what nobody else counts up to date.
-pub(crate) fn refresh(registry: &Registry, lifecycle: &Lifecycle, concurrency: usize) {
+pub(crate) fn refresh(registry: &Registry, lifecycle: &Lifecycle, clusters: &Clusters, concurrency: usize) {
     let stats = registry.server();
     let state = lifecycle.state();
     let memory = Memory::read();
@@ -132,6 +135,37 @@ pub(crate) fn refresh(registry: &Registry, lifecycle: &Lifecycle, concurrency: u
     stats.memory_physical_size.set(memory.resident_bytes);
     stats.memory_allocated.set(memory.resident_bytes);
     stats.memory_heap_size.set(memory.virtual_bytes);
+    let tracked = clusters.list().into_iter().filter_map(|cluster| {
+        let gauges =
+            [Priority::Default, Priority::High].map(|priority| remaining(&cluster, priority)).concat();
+        (!gauges.is_empty()).then(|| (cluster.name.to_string(), gauges))
+    });
+    registry.set_remaining(tracked.collect());
+}
+
+/// What a circuit breaker has left, if its configuration says that this is told. A bound that is none has no rest: Envoy
+/// shows the largest number that there is.
+fn remaining(cluster: &Cluster, priority: Priority) -> Vec<(&'static str, u32)> {
+    let breaker = cluster.breaker(priority);
+    let left = breaker.remaining().into_iter().flatten();
+    let left =
+        left.filter(|(bounded, _)| *bounded != Bounded::Pools || breaker.thresholds().pools_max.is_some());
+    left.map(|(bounded, left)| (name_of(priority, bounded), left)).collect()
+}
+
+fn name_of(priority: Priority, bounded: Bounded) -> &'static str {
+    match (priority, bounded) {
+        (Priority::Default, Bounded::Connections) => "circuit_breakers.default.remaining_cx",
+        (Priority::Default, Bounded::Pools) => "circuit_breakers.default.remaining_cx_pools",
+        (Priority::Default, Bounded::PendingRequests) => "circuit_breakers.default.remaining_pending",
+        (Priority::Default, Bounded::Retries) => "circuit_breakers.default.remaining_retries",
+        (Priority::Default, Bounded::Requests) => "circuit_breakers.default.remaining_rq",
+        (Priority::High, Bounded::Connections) => "circuit_breakers.high.remaining_cx",
+        (Priority::High, Bounded::Pools) => "circuit_breakers.high.remaining_cx_pools",
+        (Priority::High, Bounded::PendingRequests) => "circuit_breakers.high.remaining_pending",
+        (Priority::High, Bounded::Retries) => "circuit_breakers.high.remaining_retries",
+        (Priority::High, Bounded::Requests) => "circuit_breakers.high.remaining_rq",
+    }
 }
 
 #[cfg(test)]

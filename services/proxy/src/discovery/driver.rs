@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use selvedge_telemetry::{Registry, SecretStats, SocketFactoryStats};
 use selvedge_traffic::tls::{SecretRef, SecretSource};
@@ -421,12 +421,28 @@ impl Driver {
             tracing::warn!(resource = refused.resource, reason = refused.reason, "configuration rejected");
         }
         let (kind, undecodable) = (update.kind, update.refused.len());
-        let before = self.refusals;
+        let (before, began) = (self.refusals, Instant::now());
         let unusable = self.unusable(&update);
         self.state().handle_update_except(update, unusable, Instant::now());
         self.carry_out();
         let rejected = undecodable > 0 || self.refusals > before;
         let stats = self.registry.server();
+        let spent = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+        match kind {
+            ResourceKind::Cluster if !rejected => {
+                stats.cds_config_reload.inc();
+                stats.cds_config_reload_time_ms.set(at);
+                stats.cds_update_time.set(at);
+                stats.cds_update_duration.record(spent);
+            }
+            ResourceKind::Listener if !rejected => {
+                stats.lds_update_time.set(at);
+                stats.lds_update_duration.record(spent);
+            }
+            _ => {}
+        }
         match kind {
             ResourceKind::Cluster => {
                 stats.cds_update_attempt.inc();

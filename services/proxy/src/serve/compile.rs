@@ -24,6 +24,7 @@ use crate::network_filter::NetworkFilter;
 use crate::patience::Places;
 use crate::proxy_protocol::Words;
 use crate::request::edit::{Edits, HeaderInvalid};
+use crate::request::filter::jwt::Ahead;
 use crate::request::filter::{Chains, Filters};
 use crate::snapshot::ActiveListener;
 use crate::tracing::{ManagerTracing, Tracers};
@@ -159,6 +160,8 @@ pub(crate) struct Telemetry {
     pub(crate) node_cluster: Arc<str>,
     pub(crate) tracers: Option<Arc<Tracers>>,
     pub(crate) secrets: Arc<Secrets>,
+    /// Takes what is to be fetched before requests need it.
+    pub(crate) ahead: tokio::sync::mpsc::UnboundedSender<Ahead>,
 }
 
 impl CompiledListener {

@@ -205,6 +205,12 @@ impl Plane {
         })
     }
 
+    /// A page of the admin endpoint.
+    pub(crate) fn page(&self, path: &str) -> Answer {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        ask(self.admin, &request).expect("the admin endpoint answers")
+    }
+
     /// A statistic; 0 where there is none.
     pub(crate) fn stat(&self, name: &str) -> u64 {
         let path = format!("/stats?filter=^{}$", name.replace('.', "\\."));

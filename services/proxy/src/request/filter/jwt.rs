@@ -20,6 +20,7 @@ use crate::request::exchange::{Ended, Exchange};
 use crate::request::reply::Reply;
 use crate::request::view::Request;
 use crate::serve::compile::CompileError;
+pub(crate) use keys::Ahead;
 use keys::Keys;
 use locate::Found;
 
@@ -57,12 +58,16 @@ impl Jwt {
             "" => "jwt_authn.".to_owned(),
             prefix => format!("jwt_authn.{prefix}."),
         };
-        let keys = config
+        let keys: BTreeMap<String, Keys> = config
             .providers
             .iter()
             .map(|provider| Ok((provider.name.clone(), Keys::new(provider)?)))
             .collect::<Result<_, CompileError>>()?;
         let stats = scope.telemetry.registry.filter(owner, &part, NAMES);
+        for ahead in keys.values().filter_map(|keys| keys.ahead(&stats)) {
+            // Without workers there are no requests that could need them.
+            let _ = scope.telemetry.ahead.send(ahead);
+        }
         Ok(Self { shared: Arc::new(Shared { config: config.clone(), keys, stats }), route: None })
     }
 

@@ -1,11 +1,12 @@
 //! A provider's keys: those of the configuration, or fetched, kept and fetched again.
 //!
-//! Whoever finds no fresh keys fetches them, once for all workers; the others wait. Keys that are about to go stale are
+//! Where the configuration says so they are fetched as soon as it is in force, and again before they end, whether anybody
+//! asks or not ([`Ahead`]). Else whoever finds no fresh keys fetches them, once for all workers; the others wait. Keys that are about to go stale are
 //! fetched behind a request's back. After a failure nobody asks again for a while, and every token is refused: never are
 //! keys used beyond their time.
 
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -23,6 +24,8 @@ use crate::serve::worker::Worker;
 
 /// How long before their end keys are fetched again.
 const AHEAD: Duration = Duration::from_secs(5);
+/// However short the configured times, nobody is asked more often.
+const FETCH_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(super) enum Keys {
@@ -39,9 +42,17 @@ pub(super) struct Remote {
     timeout: Duration,
     cache: Duration,
     refetch: Duration,
+    ahead: bool,
     last: ArcSwapOption<Fetched>,
     /// Held by whoever fetches.
     fetching: Mutex<()>,
+}
+
+/// Keys to be fetched before anybody asks for them, for as long as a configuration has them.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    remote: Weak<Remote>,
+    stats: FilterStats,
 }
 
 #[derive(Debug)]
@@ -58,7 +69,7 @@ impl Keys {
                 let keys = keys.map_err(|refusal| CompileError::Filter(refusal.to_string()))?;
                 Ok(Self::Inline(Arc::new(keys)))
             }
-            JwtKeys::Remote { uri, cluster, timeout, cache, refetch, .. } => {
+            JwtKeys::Remote { uri, cluster, timeout, cache, refetch, ahead } => {
                 let rest = uri.split_once("://").map_or(uri.as_str(), |(_, rest)| rest);
                 let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
                 Ok(Self::Remote(Arc::new(Remote {
@@ -68,10 +79,21 @@ impl Keys {
                     timeout: *timeout,
                     cache: *cache,
                     refetch: *refetch,
+                    ahead: *ahead,
                     last: ArcSwapOption::empty(),
                     fetching: Mutex::new(()),
                 })))
             }
+        }
+    }
+
+    /// What somebody is to fetch ahead of requests.
+    pub(super) fn ahead(&self, stats: &FilterStats) -> Option<Ahead> {
+        match self {
+            Self::Remote(remote) if remote.ahead => {
+                Some(Ahead { remote: Arc::downgrade(remote), stats: stats.clone() })
+            }
+            _ => None,
         }
     }
 
@@ -101,6 +123,25 @@ impl Keys {
         match x.unless_interrupted(Box::pin(fetched)).await {
             Ok(keys) => Ok(keys),
             Err(interrupt) => Err(x.interrupted(interrupt)),
+        }
+    }
+}
+
+impl Ahead {
+    /// Fetches again and again, with the pools of one worker for all. Requests that come before the first answer wait for
+    /// it, as they would for their own.
+    pub(crate) async fn keep(self, worker: Rc<Worker>) {
+        while let Some(remote) = self.remote.upgrade() {
+            let turn = remote.fetching.lock().await;
+            let keys = remote.fetch(&worker, &self.stats).await;
+            drop(turn);
+            let pause = match keys {
+                Ok(_) => remote.cache.saturating_sub(AHEAD.min(remote.cache / 10)),
+                Err(_) => remote.refetch,
+            };
+            // A configuration that is replaced meanwhile is not held by this.
+            drop(remote);
+            tokio::time::sleep(pause.max(FETCH_INTERVAL_MIN)).await;
         }
     }
 }
