@@ -62,7 +62,9 @@ pub(crate) async fn run(arguments: &Arguments, upstreams: Upstreams) -> Result<(
     };
     let named =
         |work: &&Work| arguments.work.is_empty() || arguments.work.iter().any(|name| name == work.name);
-    let countable = |work: &&Work| is_counted(work);
+    // What has no budget is counted by who asks for it.
+    let held = |work: &&Work| arguments.bless || !arguments.work.is_empty() || budget.contains_key(work.name);
+    let countable = |work: &&Work| is_counted(work) && held(work);
     let mut counted = budget.clone();
     let mut beyond = Vec::new();
     println!("{:<10}{:>14}{:>10}{:>9}", "work", "instructions", "budget", "");
@@ -98,7 +100,8 @@ async fn count(work: &Work, peer: &str, upstreams: Upstreams, keep: Option<&Path
         std::fs::remove_dir_all(&folder)?;
     }
     std::fs::create_dir_all(&folder)?;
-    let setup = Setup { folder: &folder, kind: Kind::of(work), upstreams, services: mesh::SERVICES };
+    let setup =
+        Setup { folder: &folder, kind: Kind::of(work), upstreams, services: mesh::SERVICES, traced: false };
     let [few_times, many_times] = times(work);
     let few = threads(work, few_times, peer, setup).await?;
     let many = threads(work, many_times, peer, setup).await?;

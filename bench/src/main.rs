@@ -144,7 +144,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
         if works.is_empty() && !memory {
             continue;
         }
-        let setup = Setup { folder: &folder, kind, upstreams, services: mesh::SERVICES };
+        let setup = Setup { folder: &folder, kind, upstreams, services: mesh::SERVICES, traced: true };
         let peers = peer::start_all(setup, |name| arguments.takes_peer(name)).await?;
         ensure!(!peers.is_empty(), "no peer is called {:?}", arguments.peer);
         if memory {
@@ -162,7 +162,8 @@ async fn run(arguments: &Arguments) -> Result<()> {
     }
     if arguments.takes_table(TABLES[1]) {
         measured.services = arguments.services();
-        let setup = Setup { folder: &folder, kind: Kind::Http, upstreams, services: measured.services };
+        let setup =
+            Setup { folder: &folder, kind: Kind::Http, upstreams, services: measured.services, traced: true };
         let sidecars =
             |name: &str| [report::OURS, report::ENVOY].contains(&name) && arguments.takes_peer(name);
         let peers = peer::start_all(setup, sidecars).await?;

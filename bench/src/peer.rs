@@ -76,6 +76,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) kind: Kind,
     pub(crate) upstreams: Upstreams,
     pub(crate) services: usize,
+    /// One request in a hundred is traced.
+    pub(crate) traced: bool,
 }
 
 /// What keeps it running.
@@ -236,7 +238,7 @@ pub(crate) async fn sidecar_under(
             app_ports,
             folder,
             name: node,
-            traced_to: Some(setup.upstreams.traces.port()),
+            traced_to: setup.traced.then(|| setup.upstreams.traces.port()),
         };
         let started = Sidecar::start_under(runner, plane, &start).await;
         sidecars.push(started.with_context(|| format!("{name} as {node}"))?);
