@@ -319,8 +319,8 @@ def by_the_command_line():
     report.equal(states("schedule", "list", "--group", "mine"), "", "deleted")
     schema = pathlib.Path(folder) / "schema.json"
     schema.write_text('{"type": "object", "required": ["a"]}')
-    report.check("input schema set" in states("extend", "cli", "--extended", "--input-schema", str(schema)), "extended")
-    report.check("mode EXTENDED" in states("extend", "cli", "--show"), "shown")
+    report.check("input schema: set" in states("extend", "cli", "--extended", "--input-schema", str(schema)), "extended")
+    report.check("mode: EXTENDED" in states("extend", "cli", "--show"), "shown")
     states("run", "cli", "--input", "{}", code=254)
 
 

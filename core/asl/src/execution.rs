@@ -294,6 +294,16 @@ impl Execution {
         cause.or_else(own).map(|run| &*run.state)
     }
 
+    /// Whether one that was read back is of this definition: each branch in a state of it, below a branch that is there. Handlers
+    /// rely on it.
+    pub fn fits(&self, definition: &Definition) -> bool {
+        self.branches.iter().all(|(id, run)| {
+            definition.state(run.scope, &run.state).is_some()
+                && run.parent.is_none_or(|(parent, _)| parent < *id && self.branches.contains_key(&parent))
+                && id.0 < self.next_branch
+        })
+    }
+
     /// Its bounds.
     pub fn options(&self) -> Options {
         self.options

@@ -72,24 +72,36 @@ impl Node {
         }
     }
 
-    /// Computes each expression by `evaluate`; where one selects nothing, the member or item is an error of `evaluate`'s.
+    /// Computes each expression by `evaluate`, which is told its place; where one selects nothing, the member or item is an
+    /// error of `evaluate`'s. `at` is the place of this node: a field, and what is below it after slashes.
     pub(crate) fn fill<E>(
         &self,
-        evaluate: &mut dyn FnMut(&Expression) -> Result<Value, E>,
+        at: &mut String,
+        evaluate: &mut dyn FnMut(&str, &Expression) -> Result<Value, E>,
     ) -> Result<Value, E> {
+        let length = at.len();
         Ok(match self {
             Self::Constant(value) => value.clone(),
             Self::Object(members) => {
                 let mut filled = Map::new();
                 for (name, member) in members {
-                    filled.insert(name.to_string(), member.fill(evaluate)?);
+                    at.push('/');
+                    at.push_str(name);
+                    filled.insert(name.to_string(), member.fill(at, evaluate)?);
+                    at.truncate(length);
                 }
                 Value::Object(filled)
             }
             Self::Array(items) => {
-                Value::Array(items.iter().map(|item| item.fill(evaluate)).collect::<Result<_, _>>()?)
+                let mut filled = Vec::with_capacity(items.len());
+                for (index, item) in items.iter().enumerate() {
+                    at.push_str(&format!("[{index}]"));
+                    filled.push(item.fill(at, evaluate)?);
+                    at.truncate(length);
+                }
+                Value::Array(filled)
             }
-            Self::Expression(expression) => evaluate(expression)?,
+            Self::Expression(expression) => evaluate(at, expression)?,
         })
     }
 }

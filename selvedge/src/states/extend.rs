@@ -47,15 +47,14 @@ pub(super) async fn extend(args: &ExtendArgs) -> Result<(), Failure> {
         client.put(&path, &document).await?
     };
     args.call.print(found, "Extension", |found| {
-        let set = |member: &str| if found[member].is_null() { "as the server has it" } else { "set" };
+        let default = || "as the server has it".to_owned();
+        let schema = |member: &str| if found[member].is_null() { "none" } else { "set" };
         format!(
-            "mode {}, history {} events, input schema {}, output schema {}\n",
-            found["mode"].as_str().unwrap_or("as the server has it"),
-            found["historyEvents"]
-                .as_u64()
-                .map_or_else(|| "as the server has it".to_owned(), |events| events.to_string()),
-            if found["inputSchema"].is_null() { "none" } else { set("inputSchema") },
-            if found["outputSchema"].is_null() { "none" } else { set("outputSchema") },
+            "mode: {}\nevents of a history: {}\ninput schema: {}\noutput schema: {}\n",
+            found["mode"].as_str().map_or_else(default, str::to_owned),
+            found["historyEvents"].as_u64().map_or_else(default, |events| events.to_string()),
+            schema("inputSchema"),
+            schema("outputSchema"),
         )
     })
 }

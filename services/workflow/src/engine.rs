@@ -12,6 +12,7 @@ mod call;
 mod commit;
 mod doubt;
 mod ended;
+mod express;
 mod lease;
 mod live;
 mod machines;
@@ -29,8 +30,8 @@ use selvedge_asl::{At, Definition, Execution, Failure, Identity, Status, TaskId,
 use selvedge_store::{Error as StoreError, Store};
 
 use crate::audit::Deed;
+use crate::extension;
 use crate::extension::spill::SPILL_BYTES;
-use crate::extension::{self, Extension};
 use crate::log::{Logs, Plan};
 use crate::map_run::Run;
 use crate::objects::{Nowhere, Objects};
@@ -40,6 +41,7 @@ use crate::tasks::{Tasks, approval};
 use crate::{Settings, Surroundings};
 pub(crate) use activity::{Poll, Waiting};
 pub(crate) use commit::StartError;
+pub(crate) use express::Express;
 pub use live::LIVE_MAX;
 pub(crate) use live::LiveKey;
 use live::{Found, Live};
@@ -293,36 +295,6 @@ impl Engine {
         Ok(record.map(|record| record.status))
     }
 
-    /// Runs an express execution to its end, in memory. None when it has not come to its end in time.
-    pub(crate) fn run_express(&self, start: &Start) -> Result<Express, StartError> {
-        let definition = self.definition(&start.machine, &start.revision)?;
-        let extension = self.extension(&start.machine)?;
-        let options = self.options(&extension);
-        // What was kept as a blob may be handed over by its reference.
-        let input = match options.payload_bytes > SPILL_BYTES {
-            true => Cow::Owned(crate::tasks::blob::input(&*self.store, &start.input)?),
-            false => Cow::Borrowed(&start.input),
-        };
-        if start.child.is_none() {
-            extension.check_input(&input).map_err(StartError::Misfit)?;
-        }
-        let execution = Execution::new(start.identity.clone(), options, &input);
-        let mut execution = execution.map_err(StartError::Input)?;
-        let now_ms = self.now_ms();
-        execution.handle_start(&mut At {
-            definition: &definition,
-            now_ms,
-            entropy: &mut || self.surroundings.draw(),
-        });
-        let plan = Plan::read(&start.revision.logging).filter(|_| self.logs.is_on());
-        Ok(Express { execution, definition, plan, extension })
-    }
-
-    /// Logs what an express execution did.
-    pub(crate) fn log_express(&self, plan: &Plan, lines: &str) {
-        self.logs.append(plan, lines);
-    }
-
     /// The task that an execution has under way in a state, if it has.
     pub(crate) fn task_of(&self, key: &LiveKey, state: &str) -> Result<Option<TaskId>, StoreError> {
         let found = self.step(key, |execution, _| {
@@ -508,14 +480,4 @@ impl Engine {
             self.timer.set(due_ms, key.clone());
         }
     }
-}
-
-/// An express execution that is being run.
-pub(crate) struct Express {
-    pub(crate) execution: Execution,
-    pub(crate) definition: Arc<Definition>,
-    /// What it logs.
-    pub(crate) plan: Option<Arc<Plan>>,
-    /// What its machine has beyond the original.
-    pub(crate) extension: Arc<Extension>,
 }

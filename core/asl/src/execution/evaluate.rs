@@ -58,7 +58,9 @@ impl Evaluation<'_> {
                 let filled = template.fill(&scope, self.entropy);
                 filled.map_err(|failure| self.runtime(failure.to_string()).into())
             }
-            Payload::Expressions(node) => node.fill(&mut |expression| self.expression(field, expression)),
+            Payload::Expressions(node) => {
+                node.fill(&mut field.to_owned(), &mut |place, expression| self.expression(place, expression))
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Going on after a failure.
 
-use selvedge_asl::Status;
+use selvedge_asl::{Failure, Status};
 use serde_json::json;
 
 use crate::world::{Answer, World, machine};
@@ -87,7 +87,7 @@ fn a_map_run_ends_with_its_execution() {
     world.with(|execution, at| execution.handle_start(at));
     let [run] = &world.execution.pending_map_runs(&world.definition)[..] else { panic!("one is under way") };
     let run = run.id;
-    world.with(|execution, at| execution.handle_stop(selvedge_asl::Failure::default(), at));
+    world.with(|execution, at| execution.handle_stop(Failure::default(), at));
     let commands: Vec<_> = std::iter::from_fn(|| world.execution.poll_command()).collect();
     assert!(commands.contains(&selvedge_asl::Command::Cancel(run)), "{commands:?}");
     assert!(world.execution.pending_map_runs(&world.definition).is_empty());
@@ -112,4 +112,43 @@ fn it_goes_on_from_a_chosen_state_with_another_input() {
     assert!(!from(&mut world, "U"), "it has succeeded");
     let ids: Vec<u64> = world.events.iter().map(|event| event.id).collect();
     assert_eq!(ids, (1..=ids.len() as u64).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_state_that_failed_is_told_as_deep_as_it_was() {
+    let task =
+        json!({"StartAt": "Deep", "States": {"Deep": {"Type": "Task", "Resource": TASK, "End": true}}});
+    let well = json!({"StartAt": "Well", "States": {"Well": {"Type": "Pass", "End": true}}});
+    let definition = machine(json!({"S": {"Type": "Parallel", "End": true, "Branches": [well, task]}}));
+    let mut world = World::new(&definition, &json!(1)).answer("Deep", Answer::Error("E", "")).run();
+    assert_eq!(world.execution.failed_state(), Some("Deep"));
+    assert!(world.with(|execution, at| execution.handle_redrive(at)));
+    world.settle();
+    assert_eq!(world.execution.failed_state(), None, "it has succeeded");
+}
+
+#[test]
+fn a_checkpoint_is_of_its_definition_alone() {
+    let states = |name: &str| {
+        machine(
+            json!({"S": {"Type": "Pass", "Next": name}, name: {"Type": "Task", "Resource": TASK, "End": true}}),
+        )
+    };
+    let world = World::new(&states("T"), &json!(1)).answer("T", Answer::Silence).run();
+    assert!(world.execution.fits(&world.definition));
+    assert!(!world.execution.fits(&World::new(&states("U"), &json!(1)).definition), "there is no state T");
+}
+
+#[test]
+fn an_output_that_is_refused_was_never_told() {
+    let definition = machine(json!({"S": {"Type": "Pass", "End": true}}));
+    let mut world = World::new(&definition, &json!(1));
+    let refused = world.with(|execution, at| {
+        execution.handle_start(at);
+        execution.refuse_output(Failure::new("Unfit", "why"))
+    });
+    assert!(refused);
+    assert_eq!(world.failure(), ("Unfit".to_owned(), "why".to_owned()));
+    assert_eq!(world.execution.output(), None);
+    assert!(!world.with(|execution, _| execution.refuse_output(Failure::new("Unfit", ""))), "once");
 }

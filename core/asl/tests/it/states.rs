@@ -213,3 +213,16 @@ fn a_loop_without_end_ends_at_the_histories_limit() {
     assert_eq!(world.failure().0, "States.Runtime");
     assert_eq!(world.events.len(), 25_000);
 }
+
+#[test]
+fn an_expression_that_fails_is_told_with_its_place_in_the_field() {
+    for (output, place) in [
+        (json!("{% $states.input.none %}"), "'Output'"),
+        (json!({"a": {"b": [1, "{% $states.input.none %}"]}}), "'Output/a/b[1]'"),
+    ] {
+        let state = json!({"Type": "Pass", "QueryLanguage": "JSONata", "Output": output, "End": true});
+        let (error, cause) = World::new(&machine(json!({"S": state})), &json!({})).run().failure();
+        assert_eq!(error, "States.QueryEvaluationError");
+        assert!(cause.contains(&format!("specified for the field {place} returned nothing")), "{cause}");
+    }
+}

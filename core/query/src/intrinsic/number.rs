@@ -6,7 +6,11 @@ use crate::{Entropy, entropy};
 
 /// An integer; another number is rounded half up, as the service does.
 pub(super) fn integer(value: &Value) -> Result<i64, String> {
-    let Value::Number(number) = value else { return Err("an argument must be an integer".into()) };
+    let Value::Number(number) = value else {
+        const SHOWN_CHARS_MAX: usize = 80;
+        let shown: String = value.to_string().chars().take(SHOWN_CHARS_MAX).collect();
+        return Err(format!("an argument must be an integer, and it is {shown}"));
+    };
     if let Some(integer) = number.as_i64() {
         return Ok(integer);
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use selvedge_asl::{Command, Event, Status};
+use selvedge_asl::{Command, Event, Execution, Status};
 use selvedge_store::{Error as StoreError, Transaction, VALUE_BYTES_MAX, WriteError};
 
 use super::live::{LIVE_MAX, Live};
@@ -291,6 +291,10 @@ impl Engine {
             .map_err(|error| StoreError::Corrupt(format!("the checkpoint of {key}: {error}")))?;
         let revision = Revision::known(view, &record.machine, &record.revision)?;
         let definition = self.definition(&record.machine, &revision)?;
+        // What is not of its definition must stay where it is, and not take the thread of whoever handles it.
+        if !Execution::fits(&execution, &definition) {
+            return Err(StoreError::Corrupt(format!("the checkpoint of {key} is of another definition")));
+        }
         let plan = Plan::read(&revision.logging).filter(|_| self.logs.is_on());
         let extension = self.extension(&record.machine)?;
         Ok(Some(Live { plan, extension, ..Live::new(execution, definition, record, parts.len()) }))
