@@ -323,6 +323,41 @@ fn a_proxy_follows_its_control_plane_tells_what_it_rejects_and_takes_leave() {
     resources[1] = good;
     control_plane.publish(&resources);
     until("nothing is rejected any more", || control_plane.seen().rejected.is_empty().then_some(()));
+
+    let Resource::Cluster(cluster) = &resources[0] else { panic!("the first is the cluster") };
+    let broken = Cluster {
+        transport: UpstreamTransport::Tls(Box::new(tls::UpstreamTls {
+            certificate: Some(tls::Certificate::Files {
+                chain: "/no/such/chain".to_owned(),
+                key: "/no/such/key".to_owned(),
+            }),
+            validation: None,
+            sni: String::new(),
+            alpn: Vec::new(),
+            versions: tls::Versions::default(),
+        })),
+        ..cluster.clone()
+    };
+    let of_name = |name: &str| Resource::Cluster(Cluster { name: name.to_owned(), ..broken.clone() });
+    resources[0] = Resource::Cluster(broken.clone());
+    resources.extend(["a-new-one", "z-new-one"].map(of_name));
+    control_plane.publish(&resources);
+    // By list: the names of those whose latest version was rejected.
+    let rejected = |list: &str| {
+        let dump = get(proxy.admin, &format!("/config_dump?resource={list}")).expect("answered").1;
+        let (from, to) = (dump.find('{').unwrap_or(0), dump.rfind('}').map_or(0, |at| at + 1));
+        let dump: serde_json::Value =
+            serde_json::from_str(&dump[from..to]).unwrap_or_else(|error| panic!("{error}: {dump}"));
+        let all = dump["configs"].as_array().cloned().unwrap_or_default();
+        let failed = all.iter().filter(|one| one["error_state"]["details"].as_str().is_some());
+        failed.map(|one| one["cluster"]["name"].to_string()).collect::<Vec<_>>()
+    };
+    until("all three are shown", || {
+        let active = rejected("dynamic_active_clusters");
+        // The last good one stays, with the reason beside it; the others are there once each.
+        (active == ["\"app\""] && rejected("dynamic_warming_clusters") == ["\"a-new-one\"", "\"z-new-one\""])
+            .then_some(())
+    });
     proxy.end();
     assert_eq!(control_plane.seen().left, 1, "the stream ended in an orderly way");
 }

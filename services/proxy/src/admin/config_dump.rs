@@ -148,12 +148,11 @@ fn clusters(dump: &Dump, is_wanted: impl Fn(&str) -> bool) -> Value {
     };
     let active = wanted(&dump.clusters.active);
     let mut warming = wanted(&dump.clusters.warming);
-    let mut known = dump.clusters.active.iter().chain(&dump.clusters.warming);
-    let unknown = dump
-        .clusters
-        .failures
-        .iter()
-        .filter(|(name, _)| is_wanted(name) && !known.by_ref().any(|it| it.resource.name == *name));
+    let known = |name: &str| {
+        let mut known = dump.clusters.active.iter().chain(&dump.clusters.warming);
+        known.any(|it| it.resource.name == name)
+    };
+    let unknown = dump.clusters.failures.iter().filter(|(name, _)| is_wanted(name) && !known(name));
     warming.extend(unknown.map(|(name, failure)| {
         let cluster = json!({ "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": name });
         json!({ "cluster": cluster, "error_state": error_state(failure) })

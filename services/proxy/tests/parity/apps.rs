@@ -79,6 +79,10 @@ fn serve(stream: &TcpStream, address: SocketAddr, requests: &AtomicUsize) -> Opt
         }
         let answer = format!("HTTP/1.1 {status}\r\n{again}content-length: {}\r\n\r\n{body}", body.len());
         stream.write_all(answer.as_bytes()).ok()?;
+        // Whoever comes through a proxy that only passes bytes on reads until the end.
+        if header("connection").is_some_and(|connection| connection.eq_ignore_ascii_case("close")) {
+            return None;
+        }
     }
 }
 

@@ -87,6 +87,11 @@ mod tests {
         for (mask, expected) in rows {
             assert_eq!(Mask::parse(mask).trim(&message), Some(expected), "{mask}");
         }
+        // Longer than any mask may be: what is beyond is not looked at, and nothing overflows.
+        let long = format!("{}last_updated", "nope,".repeat(PATHS_MAX));
+        assert_eq!(Mask::parse(&long).trim(&message), None);
+        let deep = vec!["cluster"; DEPTH_MAX * 1000].join(".");
+        assert_eq!(Mask::parse(&deep).trim(&message), None);
         for mask in ["", "nope", "cluster.nope", "cluster.hosts.name", "cluster.name.x"] {
             assert_eq!(Mask::parse(mask).trim(&message), None, "{mask}");
         }
