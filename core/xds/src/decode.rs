@@ -119,3 +119,19 @@ fn read<M: Message + Default>(
 fn message_name(type_url: &str) -> &str {
     type_url.rsplit('/').next().unwrap_or_default()
 }
+
+/// Decodes a list that stays. Collected by an iterator it would be written over the messages in their own memory, which is
+/// several times as much.
+fn all<M, T>(messages: Vec<M>, decode: impl Fn(M) -> Result<T, Reason>) -> Result<Vec<T>, Reason> {
+    let mut kept = Vec::with_capacity(messages.len());
+    for message in messages {
+        kept.push(decode(message)?);
+    }
+    Ok(kept)
+}
+
+/// A list that stays, without the room in which it grew.
+fn exact<T>(mut list: Vec<T>) -> Vec<T> {
+    list.shrink_to_fit();
+    list
+}

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::codes::Code;
 use crate::registry::Registry;
 use crate::scrape::{Name, Scope, Value};
-use crate::stats::Group;
+use crate::stats::{ClusterUpkeep, Group};
 
 /// The counters of a process that are not 0.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -80,6 +80,11 @@ impl Registry {
             }
             match scope {
                 Place::Server => add(&**self.server(), &name, code, amount),
+                Place::Cluster(cluster) if code.is_none() && knows::<ClusterUpkeep>(&name) => {
+                    let group = self.upkeep(&cluster);
+                    add(&**group, &name, code, amount);
+                    heir.hold(group);
+                }
                 Place::Cluster(cluster) => {
                     let group = self.cluster(&cluster);
                     add(&**group, &name, code, amount);
@@ -106,6 +111,13 @@ impl Heir {
             self.held.push(group);
         }
     }
+}
+
+/// Whether a statistic of that name belongs to the group.
+fn knows<T: Group>(name: &str) -> bool {
+    let mut found = false;
+    T::default().visit(&mut |other, _| found |= other == name);
+    found
 }
 
 fn add<T: Group>(group: &T, name: &str, code: Option<Coded>, amount: u64) {
@@ -136,6 +148,8 @@ mod tests {
         let cluster = old.cluster("up");
         cluster.rq.record(503);
         cluster.upstream_rq_total.add(7);
+        let upkeep = old.upkeep("up");
+        upkeep.membership_change.add(4);
         old.http("in").downstream_cx_total.add(2);
         let http = old.http("held");
         http.downstream_cx_total.add(3);
@@ -148,6 +162,7 @@ mod tests {
         let shown = new.text(&Filter { used_only: true, ..Filter::default() }, Buckets::default());
         for line in [
             "cluster.up.upstream_rq_total: 9",
+            "cluster.up.membership_change: 4",
             "cluster.up.upstream_rq_503: 1",
             "cluster.up.upstream_rq_5xx: 1",
             "cluster.up.upstream_rq_completed: 1",

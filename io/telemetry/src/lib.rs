@@ -36,6 +36,6 @@ pub use stats::filter::{FILTER_COUNTERS, FilterStats, Owner};
 pub use stats::secrets::{SecretStats, SocketFactoryStats};
 pub use stats::ssl::{Handshake, SslStats, Unverified};
 pub use stats::{
-    ClusterStats, Dimensions, Extension, HttpStats, ListenerHttpStats, ListenerStats, ServerStats,
-    SidecarStats, TargetStats, TcpStats,
+    ClusterStats, ClusterUpkeep, Dimensions, Extension, HttpStats, ListenerHttpStats, ListenerStats,
+    ServerStats, SidecarStats, TargetStats, TcpStats,
 };

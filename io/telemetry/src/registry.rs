@@ -9,7 +9,8 @@ use crate::runtime::Runtime;
 use crate::scrape::Intervals;
 use crate::stats::filter::{FilterCounters, FilterKey};
 use crate::stats::{
-    ClusterStats, Dimensions, Extension, HttpStats, ListenerHttpStats, ListenerStats, ServerStats, TcpStats,
+    ClusterStats, ClusterUpkeep, Dimensions, Extension, HttpStats, ListenerHttpStats, ListenerStats,
+    ServerStats, TcpStats,
 };
 use crate::stats::{FilterStats, Owner};
 
@@ -37,6 +38,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Groups {
     clusters: Named<String, ClusterStats>,
+    upkeep: Named<String, ClusterUpkeep>,
     http: Named<String, HttpStats>,
     tcp: Named<String, TcpStats>,
     listeners: Named<SocketAddr, ListenerStats>,
@@ -68,6 +70,11 @@ impl Registry {
 
     pub fn cluster(&self, name: &str) -> Arc<Sharded<ClusterStats>> {
         self.hold(|groups| &mut groups.clusters, name.to_owned())
+    }
+
+    /// What moves of a cluster without any traffic.
+    pub fn upkeep(&self, cluster: &str) -> Arc<Sharded<ClusterUpkeep>> {
+        self.hold(|groups| &mut groups.upkeep, cluster.to_owned())
     }
 
     pub fn http(&self, stat_prefix: &str) -> Arc<Sharded<HttpStats>> {
@@ -163,6 +170,7 @@ impl Registry {
         let groups = self.inner.groups.lock().unwrap_or_else(PoisonError::into_inner);
         Held {
             clusters: alive(&groups.clusters),
+            upkeep: alive(&groups.upkeep),
             http: alive(&groups.http),
             tcp: alive(&groups.tcp),
             listeners: alive(&groups.listeners),
@@ -182,6 +190,7 @@ type Alive<K, T> = Vec<(K, Arc<Sharded<T>>)>;
 /// The groups that are alive, by name.
 pub(crate) struct Held {
     pub(crate) clusters: Alive<String, ClusterStats>,
+    pub(crate) upkeep: Alive<String, ClusterUpkeep>,
     pub(crate) http: Alive<String, HttpStats>,
     pub(crate) tcp: Alive<String, TcpStats>,
     pub(crate) listeners: Alive<SocketAddr, ListenerStats>,

@@ -8,6 +8,7 @@ pub(crate) mod tags;
 pub(crate) mod text;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use buckets::Buckets;
 pub use filter::{Filter, StatisticKind};
@@ -135,6 +136,7 @@ impl Registry {
         let held = self.held();
         reset(self.server());
         held.clusters.iter().for_each(|(_, group)| reset(group));
+        held.upkeep.iter().for_each(|(_, group)| reset(group));
         held.http.iter().for_each(|(_, group)| reset(group));
         held.tcp.iter().for_each(|(_, group)| reset(group));
         held.listeners.iter().for_each(|(_, group)| reset(group));
@@ -183,9 +185,14 @@ impl Registry {
     pub(crate) fn visit_all(&self, idle_hidden: bool, visit: &mut Visit<'_>) {
         let held = self.held();
         visit_group(&Scope::Server, self.server(), visit);
+        let upkeep: BTreeMap<_, _> = held.upkeep.into_iter().collect();
+        let unknown = Arc::new(Sharded::new(0));
         for (name, group) in held.clusters {
-            if !idle_hidden || cluster::is_noteworthy(&group) {
-                visit_group(&Scope::Cluster(name), &group, visit);
+            let upkeep = upkeep.get(&name).unwrap_or(&unknown);
+            if !idle_hidden || cluster::is_noteworthy(&group, upkeep) {
+                let scope = Scope::Cluster(name);
+                visit_group(&scope, &group, visit);
+                visit_group(&scope, upkeep, visit);
             }
         }
         for (name, gauges) in self.remaining() {

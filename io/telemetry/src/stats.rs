@@ -10,7 +10,7 @@ pub mod server;
 pub mod ssl;
 pub mod tcp;
 
-pub use cluster::ClusterStats;
+pub use cluster::{ClusterStats, ClusterUpkeep};
 pub use extension::{Dimensions, Extension, SidecarStats, TargetStats};
 pub use filter::{FilterStats, Owner};
 pub use http::HttpStats;

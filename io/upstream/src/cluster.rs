@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use selvedge_telemetry::{ClusterStats, Registry, Sharded, SocketFactoryStats, SslStats};
+use selvedge_telemetry::{ClusterStats, ClusterUpkeep, Registry, Sharded, SocketFactoryStats, SslStats};
 use selvedge_traffic::balance::locality::Drawn;
 use selvedge_traffic::balance::{Balancer, HostHealth, NoHost, Pick, Picked, ZoneProblem, pick_avoiding};
 use selvedge_traffic::breaker::BreakerState;
@@ -18,7 +18,7 @@ use selvedge_traffic::{
 };
 use selvedge_wire::tls::{ClientTls, Secrets};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::breaker::Breaker;
@@ -54,6 +54,7 @@ pub struct Cluster {
     pub name: Arc<str>,
     pub config: Arc<selvedge_traffic::Cluster>,
     pub stats: Arc<Sharded<ClusterStats>>,
+    pub upkeep: Arc<Sharded<ClusterUpkeep>>,
     hosts: ArcSwap<HostSet>,
     default: Arc<Breaker>,
     high: Arc<Breaker>,
@@ -70,7 +71,9 @@ pub struct Cluster {
     /// What the control thread alone changes; workers never lock it.
     control: Mutex<Control>,
     /// The first endpoints are known and, where hosts are probed, every one of them has been.
-    warm: watch::Sender<bool>,
+    warm: AtomicBool,
+    /// Wakes whoever waits for that.
+    grew_warm: Notify,
     removed: AtomicBool,
 }
 
@@ -145,6 +148,7 @@ impl Cluster {
         let cluster = Arc::new(Self {
             id: next_id(),
             name: config.name.as_str().into(),
+            upkeep: registry.upkeep(&config.name),
             hosts: ArcSwap::from_pointee(HostSet::empty(&config)),
             default: breaker(config.circuit_breakers.default, Priority::Default),
             high: breaker(config.circuit_breakers.high, Priority::High),
@@ -172,7 +176,8 @@ impl Cluster {
                 .and_then(|policy| policy.cluster)
                 .map(|config| StateBreaker::new(Scope::Cluster, config, Arc::clone(&stats))),
             zones,
-            warm: watch::Sender::new(false),
+            warm: AtomicBool::new(false),
+            grew_warm: Notify::new(),
             removed: AtomicBool::new(false),
             config,
             stats,
@@ -185,28 +190,14 @@ impl Cluster {
         }
         match &cluster.config.discovery {
             Discovery::Static(assignment) => cluster.update_endpoints(assignment),
-            Discovery::StrictDns { assignment, family } => {
-                cluster.spawn(resolve::run(
-                    cluster.weak(),
-                    resolver.clone(),
-                    assignment.clone(),
-                    *family,
-                    false,
-                ));
-            }
-            Discovery::LogicalDns { assignment, family } => {
-                cluster.spawn(resolve::run(
-                    cluster.weak(),
-                    resolver.clone(),
-                    assignment.clone(),
-                    *family,
-                    true,
-                ));
+            Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => {
+                let config = Arc::clone(&cluster.config);
+                cluster.spawn(resolve::run(cluster.weak(), resolver.clone(), config));
             }
             Discovery::Eds { .. } => {}
             Discovery::OriginalDst => {
                 cluster.spawn(crate::original_dst::run(cluster.weak()));
-                cluster.warm.send_replace(true);
+                cluster.grow_warm();
             }
         }
         cluster
@@ -333,19 +324,28 @@ impl Cluster {
 
     /// Waits until requests may come: endpoints are known and each was probed once, if they are probed.
     pub async fn warmed(&self) {
-        // The sender lives in this very cluster, so that waiting cannot fail while it is borrowed.
-        let _ = self.warm.subscribe().wait_for(|warm| *warm).await;
+        // Asked for first: what grows warm between the question and the wait is heard.
+        let grew_warm = self.grew_warm.notified();
+        if !self.is_warm() {
+            grew_warm.await;
+        }
     }
 
     pub fn is_warm(&self) -> bool {
-        *self.warm.borrow()
+        self.warm.load(Ordering::Acquire)
+    }
+
+    fn grow_warm(&self) {
+        if !self.warm.swap(true, Ordering::AcqRel) {
+            self.grew_warm.notify_waiters();
+        }
     }
 
     /// Takes an answer of discovery: adds, updates and removes hosts; those whose address stays stay the same.
     pub fn update_endpoints(self: &Arc<Self>, assignment: &LoadAssignment) {
         let found = found(assignment);
         if found.is_empty() {
-            self.stats.update_empty.inc();
+            self.upkeep.update_empty.inc();
         }
         self.update_members(found, assignment.overprovisioning_percent);
     }
@@ -381,7 +381,7 @@ impl Cluster {
             }
         }
         if added || removed > 0 {
-            self.stats.membership_change.inc();
+            self.upkeep.membership_change.inc();
         }
         // The same hosts with the same shares: whoever rotates through them goes on where it is.
         if !health_changed
@@ -389,7 +389,7 @@ impl Cluster {
             && members == current.members
             && overprovisioning_percent == current.overprovisioning_percent
         {
-            self.stats.update_no_rebuild.inc();
+            self.upkeep.update_no_rebuild.inc();
         } else {
             control.endpoints_known = true;
             self.publish(&mut control, members, overprovisioning_percent);
@@ -494,7 +494,7 @@ impl Cluster {
 
     fn settle(&self, control: &mut Control) {
         if control.endpoints_known && control.unchecked.is_empty() {
-            self.warm.send_if_modified(|warm| !std::mem::replace(warm, true));
+            self.grow_warm();
         }
     }
 
@@ -515,14 +515,14 @@ impl Cluster {
             }
         }
         let gauge = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        self.stats.membership_total.set(gauge(set.members.len()));
-        self.stats.membership_healthy.set(gauge(set.count(HostHealth::Healthy)));
-        self.stats.membership_degraded.set(gauge(set.count(HostHealth::Degraded)));
-        self.stats
+        self.upkeep.membership_total.set(gauge(set.members.len()));
+        self.upkeep.membership_healthy.set(gauge(set.count(HostHealth::Healthy)));
+        self.upkeep.membership_degraded.set(gauge(set.count(HostHealth::Degraded)));
+        self.upkeep
             .max_host_weight
             .set(set.members.iter().map(|member| member.weight).max().unwrap_or(0).into());
         if !self.config.health_checks.is_empty() {
-            self.stats.health_check_healthy.set(gauge(set.count(HostHealth::Healthy)));
+            self.upkeep.health_check_healthy.set(gauge(set.count(HostHealth::Healthy)));
         }
         let set = Arc::new(set);
         self.hosts.store(Arc::clone(&set));

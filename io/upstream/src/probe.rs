@@ -71,13 +71,13 @@ fn apply(cluster: &Arc<Cluster>, host: &Host, transition: Transition, passed: bo
 }
 
 fn count(cluster: &Cluster, result: ProbeResult) {
-    cluster.stats.health_check_attempt.inc();
+    cluster.upkeep.health_check_attempt.inc();
     match result {
-        ProbeResult::Passed => cluster.stats.health_check_success.inc(),
-        ProbeResult::Refused | ProbeResult::RefusedAtOnce => cluster.stats.health_check_failure.inc(),
+        ProbeResult::Passed => cluster.upkeep.health_check_success.inc(),
+        ProbeResult::Refused | ProbeResult::RefusedAtOnce => cluster.upkeep.health_check_failure.inc(),
         ProbeResult::NetworkFailure | ProbeResult::TimedOut => {
-            cluster.stats.health_check_failure.inc();
-            cluster.stats.health_check_network_failure.inc();
+            cluster.upkeep.health_check_failure.inc();
+            cluster.upkeep.health_check_network_failure.inc();
         }
     }
 }

@@ -1,11 +1,10 @@
 //! Keeping a cluster's names resolved.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use selvedge_traffic::{Address, DnsLookupFamily, Endpoint, LoadAssignment};
+use selvedge_traffic::{Address, Discovery, Endpoint, LoadAssignment};
 
 use crate::cluster::Cluster;
 use crate::dns::{DnsError, Resolver};
@@ -26,44 +25,43 @@ struct Known {
     denials: u32,
 }
 
-/// Looks all names of `assignment` up, again and again, until the cluster is gone. `logical`: only the first address of
-/// each answer is a host.
-pub(crate) async fn run(
-    cluster: Weak<Cluster>,
-    resolver: Resolver,
-    assignment: LoadAssignment,
-    family: DnsLookupFamily,
-    logical: bool,
-) {
-    let mut names: HashMap<String, Known> = HashMap::new();
+/// The names of an assignment, in their order, and what is known about each.
+#[derive(Debug)]
+struct Names(Box<[(Arc<str>, Known)]>);
+
+/// Looks all names of a cluster up, again and again, until it is gone. Every cluster with names has such a task: what it
+/// keeps is little.
+pub(crate) async fn run(cluster: Weak<Cluster>, resolver: Resolver, config: Arc<selvedge_traffic::Cluster>) {
+    // Of a logical host only the first address of each answer counts.
+    let (assignment, family, logical) = match &config.discovery {
+        Discovery::StrictDns { assignment, family } => (assignment, *family, false),
+        Discovery::LogicalDns { assignment, family } => (assignment, *family, true),
+        Discovery::Static(_) | Discovery::Eds { .. } | Discovery::OriginalDst => return,
+    };
+    let mut names = Names::of(assignment);
     loop {
         let mut refresh = REFRESH_MAX;
-        let mut wanted: Vec<&str> =
-            assignment.localities.iter().flat_map(|group| &group.endpoints).filter_map(name).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        for name in wanted {
+        for (name, known) in &mut names.0 {
             let Some(cluster) = cluster.upgrade() else { return };
-            cluster.stats.update_attempt.inc();
+            cluster.upkeep.update_attempt.inc();
             // On the heap for as long as it takes: a lookup's state is large, and every cluster has such a task.
             let answer = Box::pin(resolver.lookup(name, family)).await;
-            let known = names.entry(name.to_owned()).or_default();
             match answer {
                 Ok(answer) => {
-                    cluster.stats.update_success.inc();
+                    cluster.upkeep.update_success.inc();
                     refresh = refresh.min(answer.ttl);
                     let length = if logical { 1 } else { answer.addresses.len() };
                     *known = Known { addresses: answer.addresses[..length].to_vec(), denials: 0 };
                 }
                 Err(error) => {
-                    cluster.stats.update_failure.inc();
+                    cluster.upkeep.update_failure.inc();
                     tracing::debug!(cluster = &*cluster.name, %error, "failed to resolve");
                     known.denied(&error);
                 }
             }
         }
         let Some(cluster) = cluster.upgrade() else { return };
-        cluster.update_members(found(&assignment, &names), assignment.overprovisioning_percent);
+        cluster.update_members(found(assignment, &names), assignment.overprovisioning_percent);
         drop(cluster);
         tokio::time::sleep(jittered(refresh.max(REFRESH_MIN))).await;
     }
@@ -84,6 +82,21 @@ impl Known {
     }
 }
 
+impl Names {
+    fn of(assignment: &LoadAssignment) -> Self {
+        let endpoints = assignment.localities.iter().flat_map(|group| &group.endpoints);
+        let mut names: Vec<&str> = endpoints.filter_map(name).collect();
+        names.sort_unstable();
+        names.dedup();
+        Self(names.into_iter().map(|name| (name.into(), Known::default())).collect())
+    }
+
+    fn find(&self, name: &str) -> Option<&(Arc<str>, Known)> {
+        let at = self.0.binary_search_by(|(other, _)| (**other).cmp(name)).ok()?;
+        Some(&self.0[at])
+    }
+}
+
 fn name(endpoint: &Endpoint) -> Option<&str> {
     match &endpoint.address {
         Address::Name(name, _) => Some(name),
@@ -92,7 +105,7 @@ fn name(endpoint: &Endpoint) -> Option<&str> {
 }
 
 /// All addresses of all endpoints; one address counts once.
-fn found(assignment: &LoadAssignment, names: &HashMap<String, Known>) -> Vec<Found> {
+fn found(assignment: &LoadAssignment, names: &Names) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
     for group in &assignment.localities {
         let place = Place::of(group);
@@ -117,13 +130,13 @@ fn found(assignment: &LoadAssignment, names: &HashMap<String, Known>) -> Vec<Fou
     found
 }
 
-fn addresses(endpoint: &Endpoint, names: &HashMap<String, Known>) -> Vec<(SocketAddr, Option<Arc<str>>)> {
+fn addresses(endpoint: &Endpoint, names: &Names) -> Vec<(SocketAddr, Option<Arc<str>>)> {
     match &endpoint.address {
         Address::Socket(address) => vec![(*address, None)],
         Address::Name(name, port) => {
-            let known = names.get(name).map(|known| known.addresses.as_slice()).unwrap_or_default();
-            let hostname: Arc<str> = name.as_str().into();
-            known.iter().map(|ip| (SocketAddr::new(*ip, *port), Some(Arc::clone(&hostname)))).collect()
+            let Some((hostname, known)) = names.find(name) else { return Vec::new() };
+            let named = |ip: &IpAddr| (SocketAddr::new(*ip, *port), Some(Arc::clone(hostname)));
+            known.addresses.iter().map(named).collect()
         }
         Address::Pipe(_) => Vec::new(),
     }
@@ -170,10 +183,9 @@ mod tests {
         };
         let assignment =
             LoadAssignment { cluster: "c".to_owned(), localities: vec![group], ..Default::default() };
-        let names = HashMap::from([
-            ("a".to_owned(), known(&["10.0.0.1", "10.0.0.2"])),
-            ("b".to_owned(), known(&["10.0.0.2", "::1"])),
-        ]);
+        let mut names = Names::of(&assignment);
+        let answers = [known(&["10.0.0.1", "10.0.0.2"]), known(&["10.0.0.2", "::1"])];
+        names.0.iter_mut().zip(answers).for_each(|((_, known), answer)| *known = answer);
         let found = found(&assignment, &names);
         let found: Vec<_> =
             found.iter().map(|host| (host.address.to_string(), host.hostname.as_deref())).collect();

@@ -102,14 +102,14 @@ async fn endpoints_come_and_go_while_the_others_stay_themselves() {
     let after = hosts(&cluster);
     assert!(Arc::ptr_eq(&before[1], &after[0]), "10.0.0.2 is the same host");
     assert!(before[0].is_removed() && !after[0].is_removed());
-    assert_eq!((cluster.stats.membership_total.value(), cluster.stats.membership_change.value()), (2, 2));
+    assert_eq!((cluster.upkeep.membership_total.value(), cluster.upkeep.membership_change.value()), (2, 2));
     let set = cluster.hosts();
     cluster.update_endpoints(&sockets(&[address(2), address(3)]));
     assert!(Arc::ptr_eq(&set, &cluster.hosts()), "nothing new, nothing rebuilt");
-    assert_eq!(cluster.stats.update_no_rebuild.value(), 1);
+    assert_eq!(cluster.upkeep.update_no_rebuild.value(), 1);
     cluster.update_endpoints(&sockets(&[]));
     assert_eq!(picked(&cluster), None);
-    assert_eq!(cluster.stats.update_empty.value(), 1);
+    assert_eq!(cluster.upkeep.update_empty.value(), 1);
 }
 
 #[tokio::test]
@@ -181,14 +181,14 @@ async fn a_cluster_is_warm_once_its_hosts_were_probed_and_follows_their_health()
     tokio::time::timeout(PATIENCE, cluster.warmed()).await.expect("both hosts are probed");
     assert_eq!(cluster.hosts().members[0].host.flags_text(), "healthy");
     assert_eq!(cluster.hosts().members[1].host.flags_text(), "/failed_active_hc");
-    assert_eq!(cluster.stats.membership_healthy.value(), 1);
+    assert_eq!(cluster.upkeep.membership_healthy.value(), 1);
     status.send_replace("503 Busy");
-    until("an unexpected status fails the host", || cluster.stats.membership_healthy.value() == 0).await;
+    until("an unexpected status fails the host", || cluster.upkeep.membership_healthy.value() == 0).await;
     status.send_replace("200 OK");
-    until("passes bring it back", || cluster.stats.membership_healthy.value() == 1).await;
+    until("passes bring it back", || cluster.upkeep.membership_healthy.value() == 1).await;
     assert!(
-        cluster.stats.health_check_failure.value() > 0
-            && cluster.stats.health_check_network_failure.value() > 0
+        cluster.upkeep.health_check_failure.value() > 0
+            && cluster.upkeep.health_check_network_failure.value() > 0
     );
 }
 
@@ -279,7 +279,7 @@ async fn names_are_followed_and_a_broken_name_server_takes_no_host_away() {
     assert_eq!(cluster.hosts().members[0].host.hostname.as_deref(), Some("user.mesh.test."));
 
     answer.send_replace(None);
-    until("a failed lookup is counted", || cluster.stats.update_failure.value() > 0).await;
+    until("a failed lookup is counted", || cluster.upkeep.update_failure.value() > 0).await;
     assert_eq!(hosts(), [address(1), address(2)]);
 
     answer.send_replace(Some(vec![[10, 0, 0, 3]]));

@@ -18,7 +18,7 @@ use selvedge_xds_proto::envoy::extensions::upstreams::http::v3::http_protocol_op
 };
 
 use super::bounds::{expect, known, not_empty};
-use super::{Reason, balancing, duration, endpoint, health, metadata, source, tls};
+use super::{Reason, all, balancing, duration, endpoint, health, metadata, source, tls};
 
 pub(super) fn decode(message: proto::Cluster) -> Result<Cluster, Reason> {
     let discovery = discovery(&message)?;
@@ -43,7 +43,7 @@ pub(super) fn decode(message: proto::Cluster) -> Result<Cluster, Reason> {
         proxy_protocol,
         circuit_breakers: circuit_breakers(message.circuit_breakers)?,
         outlier_detection: message.outlier_detection.as_ref().map(health::outlier).transpose()?,
-        health_checks: message.health_checks.into_iter().map(health::check).collect::<Result<_, _>>()?,
+        health_checks: all(message.health_checks, health::check)?,
         idle_timeout: duration::optional("common_http_protocol_options.idle_timeout", common.idle_timeout)?,
         connection_duration_max: duration::optional(
             "common_http_protocol_options.max_connection_duration",

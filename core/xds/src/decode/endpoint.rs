@@ -9,7 +9,7 @@ use selvedge_xds_proto::envoy::config::core::v3::socket_address::{PortSpecifier,
 use selvedge_xds_proto::envoy::config::endpoint::v3 as proto;
 
 use super::bounds::{known, not_empty, port};
-use super::{Reason, metadata};
+use super::{Reason, all, metadata};
 
 pub(super) fn assignment(message: proto::ClusterLoadAssignment) -> Result<LoadAssignment, Reason> {
     let policy = message.policy.unwrap_or_default();
@@ -29,7 +29,7 @@ pub(super) fn assignment(message: proto::ClusterLoadAssignment) -> Result<LoadAs
     Ok(LoadAssignment {
         overprovisioning_percent: policy.overprovisioning_factor,
         cluster: message.cluster_name,
-        localities: message.endpoints.into_iter().map(locality_endpoints).collect::<Result<_, _>>()?,
+        localities: all(message.endpoints, locality_endpoints)?,
     })
 }
 
@@ -56,7 +56,7 @@ fn locality_endpoints(group: proto::LocalityLbEndpoints) -> Result<LocalityEndpo
         locality: Locality { region: locality.region, zone: locality.zone, sub_zone: locality.sub_zone },
         priority: group.priority,
         weight: group.load_balancing_weight.unwrap_or_default(),
-        endpoints: group.lb_endpoints.into_iter().map(endpoint).collect::<Result<_, _>>()?,
+        endpoints: all(group.lb_endpoints, endpoint)?,
     })
 }
 
@@ -119,5 +119,35 @@ fn health(health: HealthStatus) -> EndpointHealth {
         HealthStatus::Draining => EndpointHealth::Draining,
         HealthStatus::Timeout => EndpointHealth::TimedOut,
         HealthStatus::Degraded => EndpointHealth::Degraded,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use selvedge_xds_proto::envoy::config::core::v3::address::Address as Kind;
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_has_no_room_for_the_messages_that_it_came_in() {
+        let socket = core::SocketAddress {
+            address: "10.0.0.1".to_owned(),
+            port_specifier: Some(PortSpecifier::PortValue(80)),
+            ..Default::default()
+        };
+        let address = Some(core::Address { address: Some(Kind::SocketAddress(socket)) });
+        let endpoint = proto::Endpoint { address, ..Default::default() };
+        let endpoint = proto::LbEndpoint {
+            host_identifier: Some(proto::lb_endpoint::HostIdentifier::Endpoint(endpoint)),
+            ..Default::default()
+        };
+        let mut group = proto::LocalityLbEndpoints::default();
+        group.lb_endpoints.reserve(4);
+        group.lb_endpoints.push(endpoint);
+        let mut message = proto::ClusterLoadAssignment { cluster_name: "c".to_owned(), ..Default::default() };
+        message.endpoints.reserve(4);
+        message.endpoints.push(group);
+        let kept = assignment(message).expect("it can be used");
+        assert_eq!((kept.localities.capacity(), kept.localities[0].endpoints.capacity()), (1, 1));
     }
 }

@@ -11,8 +11,8 @@ use selvedge_xds_proto::envoy::config::route::v3::route_match::PathSpecifier;
 use selvedge_xds_proto::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use selvedge_xds_proto::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher};
 
-use super::Reason;
 use super::bounds::not_empty;
+use super::{Reason, all};
 
 pub(super) fn decode(message: proto::RouteMatch) -> Result<RouteMatch, Reason> {
     if message.case_sensitive == Some(false) {
@@ -27,8 +27,8 @@ pub(super) fn decode(message: proto::RouteMatch) -> Result<RouteMatch, Reason> {
     };
     Ok(RouteMatch {
         path,
-        headers: message.headers.into_iter().map(header).collect::<Result<_, _>>()?,
-        query: message.query_parameters.into_iter().map(query).collect::<Result<_, _>>()?,
+        headers: all(message.headers, header)?,
+        query: all(message.query_parameters, query)?,
         grpc: message.grpc.is_some(),
     })
 }

@@ -20,7 +20,7 @@ use selvedge_xds_proto::envoy::config::route::v3::weighted_cluster::RandomValueS
 use selvedge_xds_proto::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 
 use super::bounds::{known, not_empty, port, status};
-use super::{Reason, duration, filter, headers, matching, metadata, rate_limit, retry, text};
+use super::{Reason, all, duration, exact, filter, headers, matching, metadata, rate_limit, retry, text};
 use crate::encode::route::WHOLE_PATH;
 
 pub(super) fn table(message: proto::RouteConfiguration) -> Result<RouteTable, Reason> {
@@ -37,16 +37,6 @@ pub(super) fn table(message: proto::RouteConfiguration) -> Result<RouteTable, Re
         most_specific_headers_win: message.most_specific_header_mutations_wins,
         filters: filter::overrides(message.typed_per_filter_config)?,
     })
-}
-
-/// Decodes a list that stays. Collected by an iterator it would be written over the messages in their own memory, which is
-/// several times as much.
-fn all<M, T>(messages: Vec<M>, decode: impl Fn(M) -> Result<T, Reason>) -> Result<Vec<T>, Reason> {
-    let mut kept = Vec::with_capacity(messages.len());
-    for message in messages {
-        kept.push(decode(message)?);
-    }
-    Ok(kept)
 }
 
 /// As Envoy has it, a domain may stand once in a table.
@@ -70,7 +60,7 @@ fn virtual_host(message: proto::VirtualHost) -> Result<VirtualHost, Reason> {
     }
     Ok(VirtualHost {
         name: not_empty("virtual_hosts.name", message.name)?,
-        domains: message.domains,
+        domains: exact(message.domains),
         routes: all(message.routes, route)?,
         retry: message.retry_policy.map(retry::decode).transpose()?,
         hedge: message.hedge_policy.as_ref().map(hedge),
@@ -120,7 +110,7 @@ fn forward(message: proto::RouteAction) -> Result<Forward, Reason> {
             RoutingPriority::Default => Priority::Default,
             RoutingPriority::High => Priority::High,
         },
-        hash: message.hash_policy.into_iter().map(hash_policy).collect::<Result<_, _>>()?,
+        hash: all(message.hash_policy, hash_policy)?,
         hedge: message.hedge_policy.as_ref().map(hedge),
         stream_duration: StreamDuration {
             max: duration::optional(
@@ -145,7 +135,7 @@ fn forward(message: proto::RouteAction) -> Result<Forward, Reason> {
         path_rewrite: path_rewrite(message.prefix_rewrite, message.regex_rewrite)?,
         host_rewrite: message.host_rewrite_specifier.map(host_rewrite).transpose()?.flatten(),
         append_forwarded_host: message.append_x_forwarded_host,
-        mirrors: message.request_mirror_policies.into_iter().map(mirror).collect::<Result<_, _>>()?,
+        mirrors: all(message.request_mirror_policies, mirror)?,
         cluster_not_found_status: status,
         rate_limits: rate_limit::all(message.rate_limits)?,
         include_host_rate_limits: message.include_vh_rate_limits.unwrap_or_default(),

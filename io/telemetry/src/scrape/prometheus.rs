@@ -279,13 +279,15 @@ mod tests {
     fn clusters_without_traffic_cost_no_bytes_and_those_with_some_are_whole() {
         let registry = Registry::new(1);
         let held: Vec<_> = (0..5000).map(|n| registry.cluster(&format!("c{n}"))).collect();
-        for cluster in &held {
+        let upkeep: Vec<_> = (0..5000).map(|n| registry.upkeep(&format!("c{n}"))).collect();
+        for cluster in &upkeep {
             cluster.membership_total.set(2);
             cluster.membership_healthy.set(2);
             cluster.max_host_weight.set(1);
             cluster.membership_change.inc();
             cluster.update_success.inc();
         }
+        assert!(held.iter().all(|cluster| cluster.shards().count() == 0), "and none of what traffic counts");
         assert_eq!(text(&registry, &used(), &FixedTags::new()), "");
         held[7].upstream_cx_total.inc();
         let shown = text(&registry, &used(), &FixedTags::new());
@@ -296,9 +298,10 @@ mod tests {
     #[test]
     fn a_cluster_that_has_lost_a_host_is_shown_without_traffic() {
         let registry = Registry::new(1);
-        let cluster = registry.cluster("c");
-        cluster.membership_total.set(2);
-        cluster.membership_healthy.set(1);
+        let _cluster = registry.cluster("c");
+        let upkeep = registry.upkeep("c");
+        upkeep.membership_total.set(2);
+        upkeep.membership_healthy.set(1);
         let shown = text(&registry, &used(), &FixedTags::new());
         assert!(shown.contains("envoy_cluster_membership_healthy{envoy_cluster_name=\"c\"} 1"), "{shown}");
     }

@@ -10,48 +10,32 @@ pub(crate) fn is_lazy(name: &str) -> bool {
         || name.ends_with("upstream_rq_time")
 }
 
-/// Statistics that tell of configuration: they move without any traffic.
-fn is_configuration(name: &str) -> bool {
-    name.starts_with("membership_")
-        || name.starts_with("update_")
-        || name.starts_with("assignment_")
-        || matches!(name, "max_host_weight" | "version" | "warming_state" | "init_fetch_timeout")
-}
-
 /// Whether a reader who asked only for what has been used wants to hear of a cluster: it has had traffic, or not all of
 /// its hosts are well. A configuration of thousands of idle clusters is worth no series.
-pub(crate) fn is_noteworthy(group: &Sharded<ClusterStats>) -> bool {
+pub(crate) fn is_noteworthy(group: &Sharded<ClusterStats>, upkeep: &Sharded<ClusterUpkeep>) -> bool {
     let (mut total, mut healthy, mut moved) = (0, 0, false);
-    for shard in group.shards() {
+    for shard in upkeep.shards() {
         total += shard.membership_total.value();
         healthy += shard.membership_healthy.value();
-        shard.visit(&mut |name, statistic| {
-            moved |= !is_configuration(name)
-                && match statistic {
-                    Statistic::Counter(counter) | Statistic::Code(_, counter) => counter.value() > 0,
-                    Statistic::Gauge(gauge) => gauge.value() != 0,
-                    Statistic::Histogram(histogram) => !histogram.is_empty(),
-                };
+        moved |= shard.health_check_attempt.value() > 0;
+    }
+    for shard in group.shards() {
+        shard.visit(&mut |_, statistic| {
+            moved |= match statistic {
+                Statistic::Counter(counter) | Statistic::Code(_, counter) => counter.value() > 0,
+                Statistic::Gauge(gauge) => gauge.value() != 0,
+                Statistic::Histogram(histogram) => !histogram.is_empty(),
+            };
         });
     }
     moved || healthy != total
 }
 
 super::stat_group! {
-    /// Statistics of one upstream cluster.
+    /// Statistics of one upstream cluster's traffic.
     pub struct ClusterStats {
         counters {
-            assignment_stale,
-            assignment_timeout_received,
-            assignment_use_cached,
             bind_errors,
-            health_check_attempt = "health_check.attempt",
-            health_check_failure = "health_check.failure",
-            health_check_network_failure = "health_check.network_failure",
-            health_check_passive_failure = "health_check.passive_failure",
-            health_check_success = "health_check.success",
-            health_check_verify_cluster = "health_check.verify_cluster",
-            init_fetch_timeout,
             breaker_cluster_opened = "breaker.cluster_opened",
             breaker_endpoint_opened = "breaker.endpoint_opened",
             breaker_rejected = "breaker.rejected",
@@ -64,7 +48,6 @@ super::stat_group! {
             lb_zone_routing_all_directly,
             lb_zone_routing_cross_zone,
             lb_zone_routing_sampled,
-            membership_change,
             original_dst_host_invalid,
             ejections_consecutive_5xx = "outlier_detection.ejections_consecutive_5xx",
             ejections_detected_consecutive_5xx = "outlier_detection.ejections_detected_consecutive_5xx",
@@ -87,12 +70,6 @@ super::stat_group! {
             ejections_success_rate = "outlier_detection.ejections_success_rate",
             ejections_total = "outlier_detection.ejections_total",
             retry_or_shadow_abandoned,
-            update_attempt,
-            update_empty,
-            update_failure,
-            update_no_rebuild,
-            update_rejected,
-            update_success,
             upstream_cx_close_notify,
             upstream_cx_connect_attempts_exceeded,
             upstream_cx_connect_fail,
@@ -157,13 +134,6 @@ super::stat_group! {
             high_rq_open = "circuit_breakers.high.rq_open",
             high_rq_pending_open = "circuit_breakers.high.rq_pending_open",
             high_rq_retry_open = "circuit_breakers.high.rq_retry_open",
-            health_check_degraded = "health_check.degraded",
-            health_check_healthy = "health_check.healthy",
-            max_host_weight,
-            membership_degraded,
-            membership_excluded,
-            membership_healthy,
-            membership_total,
             breaker_cluster_half_open = "breaker.cluster_half_open",
             breaker_cluster_open = "breaker.cluster_open",
             breaker_endpoints_half_open = "breaker.endpoints_half_open",
@@ -174,8 +144,6 @@ super::stat_group! {
             upstream_cx_tx_bytes_buffered,
             upstream_rq_active,
             upstream_rq_pending_active,
-            version,
-            warming_state,
         }
         histograms {
             external_upstream_rq_time = "external.upstream_rq_time",
@@ -191,5 +159,44 @@ super::stat_group! {
             internal = "internal.",
             retry = "retry.",
         }
+    }
+}
+
+super::stat_group! {
+    /// … and of its upkeep: what moves without any traffic, on the control thread. Apart, so that a cluster that nobody
+    /// calls need not hold the others.
+    pub struct ClusterUpkeep {
+        counters {
+            assignment_stale,
+            assignment_timeout_received,
+            assignment_use_cached,
+            health_check_attempt = "health_check.attempt",
+            health_check_failure = "health_check.failure",
+            health_check_network_failure = "health_check.network_failure",
+            health_check_passive_failure = "health_check.passive_failure",
+            health_check_success = "health_check.success",
+            health_check_verify_cluster = "health_check.verify_cluster",
+            init_fetch_timeout,
+            membership_change,
+            update_attempt,
+            update_empty,
+            update_failure,
+            update_no_rebuild,
+            update_rejected,
+            update_success,
+        }
+        gauges {
+            health_check_degraded = "health_check.degraded",
+            health_check_healthy = "health_check.healthy",
+            max_host_weight,
+            membership_degraded,
+            membership_excluded,
+            membership_healthy,
+            membership_total,
+            version,
+            warming_state,
+        }
+        histograms {}
+        codes {}
     }
 }

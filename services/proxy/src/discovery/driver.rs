@@ -300,7 +300,7 @@ impl Driver {
                     SocketFactoryStats::of_cluster(&self.registry, &cluster.config.name).updated(secrets);
                 }
                 if matches!(cluster.config.discovery, Discovery::Eds { .. }) {
-                    cluster.stats.update_attempt.inc();
+                    cluster.upkeep.update_attempt.inc();
                 }
                 if let Some(assignment) = assignment {
                     cluster.update_endpoints(&assignment);
@@ -319,8 +319,8 @@ impl Driver {
             }
             Effect::Endpoints { tokens, endpoints } => {
                 for running in tokens.iter().filter_map(|token| self.running.get(token)) {
-                    running.cluster.stats.update_attempt.inc();
-                    running.cluster.stats.update_success.inc();
+                    running.cluster.upkeep.update_attempt.inc();
+                    running.cluster.upkeep.update_success.inc();
                     running.cluster.update_endpoints(&endpoints);
                 }
                 self.registry.server().cluster_updated.inc();
