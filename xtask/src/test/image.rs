@@ -22,6 +22,9 @@ use dockerfile::Stage;
 /// From the root of the repository.
 const DOCKERFILE: &str = "packaging/container/Dockerfile";
 
+/// A container's life; the same.
+const CYCLE: &str = "xtask/src/test/image/cycle.sh";
+
 /// What the Dockerfile calls the folder that becomes the image.
 const IMAGE_FOLDER: &str = "/image/";
 
@@ -86,8 +89,8 @@ pub(super) fn run(root: &Path) -> Result<Report> {
         }
     };
     let lived = Program::new("unshare", root, Duration::from_secs(180))
-        .args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"])
-        .args([include_str!("image/cycle.sh")])
+        .args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh"])
+        .args([CYCLE])
         .env("PATH", setup::search_path())
         .env("ROOT", &files)
         .env("LOGS", &logs)
