@@ -687,6 +687,8 @@ directives! {
         respond: Option<edge::FixedAnswer> = None;
         /// Whether plain HTTP is sent to HTTPS.
         redirect_https: bool = false, "mesh.redirect-https" Connection boolean;
+        /// HTTP/3 beside HTTP/2, on the UDP port of the same number.
+        http3: bool = false, "mesh.http3" Connection boolean;
         /// Milliseconds for a request's whole head.
         header_timeout_ms: u64 = 10_000;
         /// Seconds for a request's whole body, however fast it comes; 0 has no bound.

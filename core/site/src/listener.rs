@@ -26,6 +26,8 @@ pub struct Listener {
     pub http1: bool,
     /// Whether HTTP/2 is: where a client asks for it in its TLS handshake, or by prior knowledge in the clear.
     pub http2: bool,
+    /// Whether HTTP/3 is, over UDP.
+    pub http3: bool,
 }
 
 /// An address to listen on.

@@ -261,6 +261,7 @@ fn renew(x: &Exchange<'_>, fetch: Fetch, stored: &Arc<Stored>) {
         tls: x.peer.tls.clone(),
         guest: None,
         pacer: Pacer::default(),
+        http3: false,
     };
     let mut head = x.head.clone();
     head.set_method("GET");

@@ -44,7 +44,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, door: Rc<Door>, stream: TcpStream,
     // A socket in the file system has no address.
     let local = io.local_addr().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
     let (pacer, socket) = (Pacer::default(), Arc::clone(&door.token));
-    let mut peer = Peer { remote, local, socket, tls: None, guest: None, pacer };
+    let mut peer = Peer { remote, local, socket, tls: None, guest: None, pacer, http3: false };
     if door.proxied && !introduced(&worker, &mut peer, &mut io).await {
         return worker.shared.stats.refused.add(1);
     }

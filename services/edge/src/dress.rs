@@ -74,6 +74,9 @@ pub(crate) fn finish(x: &mut Exchange<'_>, mut response: Response) -> Response {
     if edge.security_headers {
         security(x, &mut response);
     }
+    if let Some(value) = crate::http3::offer(x) {
+        response.head.fields.append(b"alt-svc", value.as_bytes());
+    }
     for line in std::mem::take(&mut x.set_cookies) {
         response.head.fields.append(b"set-cookie", line.as_bytes());
     }

@@ -15,6 +15,7 @@ mod dress;
 mod early;
 mod http1;
 mod http2;
+mod http3;
 mod identify;
 mod pace;
 mod rate;

@@ -30,6 +30,7 @@ use crate::acme::{self, AcmeError, Care};
 use crate::cache::Cache;
 use crate::clients::Clients;
 use crate::connection::{self, Door};
+use crate::http3;
 use crate::rate::Rates;
 use crate::record::log::Logs;
 use crate::site::{Site, SiteInvalid};
@@ -343,6 +344,11 @@ async fn worker_loop(worker: Rc<Worker>, mut orders: watch::Receiver<Orders>) {
                         });
                         let task = tokio::task::spawn_local(accept(Rc::clone(&worker), door, socket));
                         accepting.push((Arc::clone(open), task));
+                        // One worker speaks it for all: a connection of QUIC moves between addresses.
+                        if let Some(task) = (worker.index == 0).then(|| http3::start(&worker, open)).flatten()
+                        {
+                            accepting.push((Arc::clone(open), task));
+                        }
                     }
                     Err(error) => tracing::error!(%error, socket = &*open.token, "a worker cannot accept"),
                 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
@@ -34,6 +34,8 @@ pub(crate) struct Open {
     /// Trusted peers begin with the PROXY protocol.
     pub(crate) proxied: bool,
     pub(crate) socket: Socket,
+    /// The UDP socket of the same address, where HTTP/3 is spoken.
+    pub(crate) datagrams: Option<UdpSocket>,
 }
 
 /// All listeners by what conditions call them.
@@ -59,7 +61,9 @@ pub(crate) fn open(program: &Program, workers: usize, before: &Listening) -> Res
     }
     for listener in &program.listeners {
         let (tls, proxied) = (listener.ssl.engine, listener.proxy_protocol);
-        let same = |known: &&Arc<Open>| known.tls == tls && known.proxied == proxied;
+        let same = |known: &&Arc<Open>| {
+            known.tls == tls && known.proxied == proxied && known.datagrams.is_some() == listener.http3
+        };
         if let Some(known) = before.get(&listener.token).filter(same) {
             listening.insert(Arc::clone(&listener.token), Arc::clone(known));
             continue;
@@ -69,8 +73,14 @@ pub(crate) fn open(program: &Program, workers: usize, before: &Listening) -> Res
             Some(known) => known.socket.copy(),
             None => bind(listener, workers),
         };
-        let socket = socket.map_err(|source| ListenError { address: listener.token.to_string(), source })?;
-        let open = Open { token: Arc::clone(&listener.token), tls, proxied, socket };
+        let failed = |source| ListenError { address: listener.token.to_string(), source };
+        let socket = socket.map_err(failed)?;
+        let datagrams = match before.get(&listener.token).and_then(|known| known.datagrams.as_ref()) {
+            Some(known) if listener.http3 => Some(known.try_clone().map_err(failed)?),
+            None if listener.http3 => socket.datagrams().map_err(failed)?,
+            _ => None,
+        };
+        let open = Open { token: Arc::clone(&listener.token), tls, proxied, socket, datagrams };
         listening.insert(Arc::clone(&listener.token), Arc::new(open));
     }
     Ok(listening)
@@ -90,6 +100,7 @@ fn inherited(handed_in: &mut listenfd::ListenFd, index: usize, program: &Program
             proxied: known
                 .map_or(program.base().directives.extforward.hap_proxy, |listener| listener.proxy_protocol),
             tls: known.is_some_and(|listener| listener.ssl.engine),
+            datagrams: None,
             socket: Socket::Tcp(vec![socket]),
         });
     }
@@ -97,7 +108,7 @@ fn inherited(handed_in: &mut listenfd::ListenFd, index: usize, program: &Program
     socket.set_nonblocking(true).ok()?;
     let path = socket.local_addr().ok()?.as_pathname()?.to_string_lossy().into_owned();
     let proxied = program.base().directives.extforward.hap_proxy;
-    Some(Open { token: path.into(), tls: false, proxied, socket: Socket::Unix(socket) })
+    Some(Open { token: path.into(), tls: false, proxied, socket: Socket::Unix(socket), datagrams: None })
 }
 
 fn bind(listener: &Listener, workers: usize) -> io::Result<Socket> {
@@ -158,6 +169,15 @@ impl Socket {
             }
             Self::Unix(socket) => Self::Unix(socket.try_clone()?),
         })
+    }
+
+    /// A UDP socket with the same address and port.
+    fn datagrams(&self) -> io::Result<Option<UdpSocket>> {
+        let Self::Tcp(sockets) = self else { return Ok(None) };
+        let Some(first) = sockets.first() else { return Ok(None) };
+        let socket = UdpSocket::bind(first.local_addr()?)?;
+        socket.set_nonblocking(true)?;
+        Ok(Some(socket))
     }
 
     /// The copy that a worker accepts from.

@@ -42,8 +42,8 @@ const LISTEN: &[Field] = &[
     key("tls", "The name of a [tls.…] table", Shape::Text),
     key(
         "protocols",
-        "What is spoken: h1 and, with TLS, h2 when it is left out; h2 without TLS is by prior knowledge",
-        Shape::List(&Shape::Word(&["h1", "h2"])),
+        "What is spoken: h1 and, with TLS, h2 when it is left out; h2 without TLS is by prior knowledge, h3 is by UDP",
+        Shape::List(&Shape::Word(&["h1", "h2", "h3"])),
     ),
     key("redirect", "Send everything to HTTPS", Shape::Word(&["https"])),
     key(

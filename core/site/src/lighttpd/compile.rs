@@ -462,8 +462,9 @@ impl Compiler<'_> {
             let token: Arc<str> = address.to_string().into();
             *text = Arc::clone(&token);
             if !*not && !listeners.iter().any(|listener| listener.address == address) {
-                let Directives { socket, ssl, extforward, .. } = directives;
+                let Directives { socket, ssl, extforward, edge, .. } = directives;
                 let (proxy_protocol, http2) = (extforward.hap_proxy, speaks_http2(base, ssl.engine));
+                let http3 = edge.http3 && ssl.engine && matches!(address, ListenAddress::Inet(_));
                 listeners.push(Listener {
                     address,
                     token,
@@ -473,6 +474,7 @@ impl Compiler<'_> {
                     condition: id,
                     http1: true,
                     http2,
+                    http3,
                 });
             }
         }
@@ -493,6 +495,7 @@ impl Compiler<'_> {
                 condition: None,
                 http1: true,
                 http2: speaks_http2(base, base.ssl.engine),
+                http3: base.edge.http3 && base.ssl.engine,
             }),
             Err(message) => {
                 let place = self.document.occurrences("server.bind").next().map(|(_, place, _)| place);

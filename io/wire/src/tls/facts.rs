@@ -51,6 +51,24 @@ impl Tls {
 }
 
 impl Facts {
+    /// Of a connection of QUIC, whose library tells no more than this; its cipher is empty.
+    pub fn of_quic(server_name: Option<Box<str>>) -> Self {
+        Self {
+            version: Tls::V13,
+            cipher: "",
+            curve: None,
+            signature: None,
+            alpn: Some(Box::from(*b"h3")),
+            server_name,
+            resumed: false,
+            peer: None,
+            verified: false,
+            local: None,
+            edition: 0,
+            is_broken: Cell::new(false),
+        }
+    }
+
     /// Of a connection whose handshake is over.
     pub(super) fn of(
         state: &CommonState,

@@ -66,6 +66,11 @@ impl Material {
         self.chain.iter().map(Certificate::pem).collect()
     }
 
+    /// The chain and what signs for it, for a protocol that makes its handshakes elsewhere.
+    pub fn certified_key(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.key)
+    }
+
     /// With its issuer's word (RFC 6960, in DER) to show to clients that ask for it.
     #[must_use]
     pub fn with_staple(mut self, status: Vec<u8>) -> Self {

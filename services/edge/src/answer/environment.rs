@@ -35,7 +35,7 @@ pub(crate) fn of(x: &Exchange<'_>, options: Options<'_>) -> Vec<(String, Vec<u8>
     list.push("REDIRECT_STATUS", "200");
     script(x, options, &mut list);
     list.push("REQUEST_METHOD", x.head.method());
-    list.push("SERVER_PROTOCOL", if x.is_http2() { "HTTP/2.0" } else { x.head.version.as_str() });
+    list.push("SERVER_PROTOCOL", x.protocol());
     list.push("SERVER_SOFTWARE", x.conf.server.tag.as_deref().unwrap_or_default());
     list.push("GATEWAY_INTERFACE", "CGI/1.1");
     list.push("REQUEST_SCHEME", x.scheme());

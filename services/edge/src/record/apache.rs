@@ -43,7 +43,7 @@ fn field(
 ) {
     let mut escaped = |text: &[u8]| escape(text, escaping, out);
     let method = x.method_original.as_deref().unwrap_or_else(|| x.head.method());
-    let version = if x.is_http2() { "HTTP/2.0" } else { x.head.version.as_str() };
+    let version = x.protocol();
     match letter {
         'h' | 'a' => {
             let _ = write!(out, "{}", x.remote);

@@ -50,6 +50,8 @@ pub(crate) struct Peer {
     pub(crate) guest: Option<Guest>,
     /// How fast this connection is answered.
     pub(crate) pacer: Pacer,
+    /// What the client speaks is HTTP/3; it arrives here as HTTP/2.
+    pub(crate) http3: bool,
 }
 
 /// Who has shown that they are somebody.
@@ -199,8 +201,13 @@ impl<'a> Exchange<'a> {
         &self.target.path
     }
 
-    pub(crate) fn is_http2(&self) -> bool {
-        self.head.version == Version::Http2
+    /// What the client speaks, as logs and programs call it.
+    pub(crate) fn protocol(&self) -> &str {
+        match self.head.version {
+            Version::Http2 if self.peer.http3 => "HTTP/3.0",
+            Version::Http2 => "HTTP/2.0",
+            one => one.as_str(),
+        }
     }
 
     /// Brings the target into its one form, the first time.

@@ -154,7 +154,7 @@ fn patience(x: &Exchange<'_>) -> Duration {
 async fn bytes_out(x: &mut Exchange<'_>, bytes: &[u8], last: bool) -> io::Result<()> {
     let mut at = 0;
     while at < bytes.len() {
-        let end = bytes.len().min(at + pace::step(rate(x)));
+        let end = bytes.len().min(at.saturating_add(pace::step(rate(x))));
         let patience = patience(x);
         let (channel, deadline) = (&mut *x.channel, &mut *x.deadline);
         let part = &bytes[at..end];

@@ -46,7 +46,15 @@ impl Compiler<'_> {
             };
             let (http1, http2) = (speaks("h1", true), speaks("h2", tls.is_some()));
             if let Some(node) = node.get("protocols").filter(|_| !http1 && !http2) {
-                self.wrong(node.place, "nothing is left to speak");
+                self.wrong(node.place, "nothing is left to speak by TCP");
+            }
+            let http3 = speaks("h3", false);
+            if let Some(node) = node.get("protocols").filter(|_| http3) {
+                if tls.is_none() || !matches!(listened, ListenAddress::Inet(_)) {
+                    self.wrong(node.place, "h3 needs tls, and an address with a port");
+                } else if directives.ssl.verifyclient_activate {
+                    self.wrong(node.place, "clients are not asked for certificates by h3: leave out either");
+                }
             }
             if let Some(on) = node.get("proxy_protocol").and_then(|node| Some((node.place, node.switch()?))) {
                 directives.extforward.hap_proxy = on.1;
@@ -64,6 +72,7 @@ impl Compiler<'_> {
                 condition: None,
                 http1,
                 http2,
+                http3,
             });
             let id = u32::MAX - u32::try_from(doors.len()).unwrap_or(0);
             doors.push(Door { token, resolved: Arc::new(Resolved { directives, id }) });
