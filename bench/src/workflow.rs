@@ -4,6 +4,7 @@
 //! Executions are durable before they are answered. A peer that is not installed, or does not start, is said to be absent.
 
 mod expression;
+mod goal;
 mod peer;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -19,6 +20,7 @@ use selvedge_differential::place;
 use serde_json::{Value, json};
 
 use crate::registry::{Server, connect, drive, line};
+use goal::{Figures, Measured};
 
 #[derive(Clone, Debug, Parser)]
 #[command(name = "selvedge-bench workflow", about = "Measures the workflow engine")]
@@ -69,43 +71,43 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let folder = place::repository_root().join("target/bench/workflow");
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
-    println!("{}", fsync(&folder)?);
+    let mut measured = Measured { fsync: fsync(&folder)?, ..Measured::default() };
     let data = folder.join("data");
     let (server, api) = start(&data)?;
     let standard = create(api, "ten", &ten_states(), "STANDARD")?;
     let express = create(api, "quick", &ten_states(), "EXPRESS")?;
     let until = Some(Duration::from_secs(arguments.seconds));
-    println!("{}", executions(api, "ten states, durable", CLIENTS, until, "StartExecution", &standard)?);
-    println!("{}", executions(api, "StartExecution, ten states", 1, until, "StartExecution", &standard)?);
-    let one = create(
-        api,
-        "one",
-        &json!({ "StartAt": "P", "States": { "P": { "Type": "Pass", "End": true } } }),
-        "STANDARD",
-    )?;
-    println!("{}", executions(api, "StartExecution, one state", 1, until, "StartExecution", &one)?);
-    println!(
-        "{}",
-        executions(
-            api,
-            "ten states, express, synchronous",
-            SYNC_CLIENTS,
-            until,
-            "StartSyncExecution",
-            &express
-        )?
-    );
-    waiting(arguments, server, api, &data)?;
-    expression::run()?;
+    measured.durable = executions(api, "ten states, durable", CLIENTS, until, "StartExecution", &standard)?;
+    executions(api, "StartExecution, ten states", 1, until, "StartExecution", &standard)?;
+    let one = json!({ "StartAt": "P", "States": { "P": { "Type": "Pass", "End": true } } });
+    let one = create(api, "one", &one, "STANDARD")?;
+    measured.start = executions(api, "StartExecution, one state", 1, until, "StartExecution", &one)?;
+    let what = "ten states, express, synchronous";
+    measured.express = executions(api, what, SYNC_CLIENTS, until, "StartSyncExecution", &express)?;
+    waiting(arguments, server, api, &data, &mut measured)?;
+    measured.expression = Some(expression::run()?);
     if !arguments.alone {
-        peer::moto(arguments, &folder)?;
-        peer::localstack(arguments)?;
+        measured.moto = peer::moto(arguments, &folder);
+        peer::localstack(arguments, &folder);
     }
+    println!("{}", measured.table());
     Ok(())
 }
 
+/// Says what a work came to.
+fn told(what: &str, done: (Vec<Duration>, Duration)) -> Figures {
+    let at = |percent: usize| {
+        let index = (done.0.len() * percent / 100).min(done.0.len().saturating_sub(1));
+        done.0.get(index).copied().unwrap_or_default()
+    };
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    let figures = Figures { rate: done.0.len() as f64 / done.1.as_secs_f64(), p50: at(50), p99: at(99) };
+    println!("{}", line(what, done));
+    figures
+}
+
 /// What the disk below the server takes for 512 bytes.
-fn fsync(folder: &Path) -> Result<String> {
+fn fsync(folder: &Path) -> Result<Figures> {
     let path = folder.join("fsync");
     let file = std::fs::File::create(&path)?;
     let (mut taken, begun) = (Vec::new(), Instant::now());
@@ -119,7 +121,7 @@ fn fsync(folder: &Path) -> Result<String> {
     let elapsed = begun.elapsed();
     std::fs::remove_file(&path)?;
     taken.sort();
-    Ok(line("the disk: 512 bytes and fdatasync", (taken, elapsed)))
+    Ok(told("the disk: 512 bytes and fdatasync", (taken, elapsed)))
 }
 
 /// A server over `data`; ready once it answers.
@@ -154,7 +156,7 @@ fn executions(
     until: Option<Duration>,
     operation: &str,
     machine: &str,
-) -> Result<String> {
+) -> Result<Figures> {
     let body = json!({ "stateMachineArn": machine, "input": input().to_string() });
     let work = |stream: &mut TcpStream, number: usize| {
         let answer = call(stream, operation, &body)?;
@@ -171,11 +173,17 @@ fn executions(
     let warm = Some(Duration::from_millis(500));
     drive(clients, warm, || connect(api), work)?;
     let done = drive(clients, until, || connect(api), work)?;
-    Ok(line(&format!("{what}, {clients} clients"), done))
+    Ok(told(&format!("{what}, {clients} clients"), done))
 }
 
 /// Memory with many executions that wait, and the time of a restart after a kill.
-fn waiting(arguments: &Arguments, server: Server, api: SocketAddr, data: &Path) -> Result<()> {
+fn waiting(
+    arguments: &Arguments,
+    server: Server,
+    api: SocketAddr,
+    data: &Path,
+    measured: &mut Measured,
+) -> Result<()> {
     let definition =
         json!({ "StartAt": "W", "States": { "W": { "Type": "Wait", "Seconds": 86_400, "End": true } } });
     let machine = create(api, "waits", &definition, "STANDARD")?;
@@ -195,6 +203,7 @@ fn waiting(arguments: &Arguments, server: Server, api: SocketAddr, data: &Path) 
         after >> 10,
         before >> 10
     );
+    measured.waiting = Some((after >> 10, before >> 10));
     // Killed, not ended.
     drop(server);
     let begun = Instant::now();
@@ -204,7 +213,9 @@ fn waiting(arguments: &Arguments, server: Server, api: SocketAddr, data: &Path) 
     let mut answer = [0; 256];
     let length = stream.read(&mut answer)?;
     ensure!(answer[..length].starts_with(b"HTTP/1.1 200"), "it is not ready");
-    println!("after a kill, ready in {:.2?}, {} MiB resident", begun.elapsed(), resident(&server)? >> 10);
+    let taken = begun.elapsed();
+    measured.restart = Some(taken);
+    println!("after a kill, ready in {taken:.2?}, {} MiB resident", resident(&server)? >> 10);
     Ok(())
 }
 

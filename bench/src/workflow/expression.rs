@@ -1,7 +1,7 @@
 //! A JSONata expression over a state of a kibibyte: ours, and jsonata-js under Node.
 
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use selvedge_differential::place;
@@ -20,7 +20,8 @@ fn state() -> Value {
     json!({ "input": { "customer": { "name": "Ada Lovelace", "city": "London" }, "lines": lines } })
 }
 
-pub(super) fn run() -> Result<()> {
+/// How long one takes: ours, and theirs where it is installed.
+pub(super) fn run() -> Result<(Duration, Option<Duration>)> {
     let state = state();
     println!("a JSONata expression over {} bytes", state.to_string().len());
     let expression = Expression::parse(EXPRESSION).map_err(|error| anyhow::anyhow!("{error}"))?;
@@ -36,15 +37,22 @@ pub(super) fn run() -> Result<()> {
     for _ in 0..ROUNDS {
         std::hint::black_box(evaluate()?);
     }
-    println!("  selvedge: {:.2?} each", begun.elapsed() / ROUNDS);
-    match node(&state, &ours) {
-        Ok(said) => println!("  jsonata-js under Node: {said} each"),
-        Err(error) => println!("  jsonata-js under Node: absent ({error:#})"),
-    }
-    Ok(())
+    let taken = begun.elapsed() / ROUNDS;
+    println!("  selvedge: {taken:.2?} each");
+    let theirs = match node(&state, &ours) {
+        Ok(theirs) => {
+            println!("  jsonata-js under Node: {theirs:.2?} each");
+            Some(theirs)
+        }
+        Err(error) => {
+            println!("  jsonata-js under Node: absent ({error:#})");
+            None
+        }
+    };
+    Ok((taken, theirs))
 }
 
-fn node(state: &Value, ours: &Value) -> Result<String> {
+fn node(state: &Value, ours: &Value) -> Result<Duration> {
     let folder = place::repository_root().join("target/bench/jsonata");
     std::fs::create_dir_all(&folder)?;
     if !folder.join("node_modules/jsonata").is_dir() {
@@ -73,5 +81,5 @@ fn node(state: &Value, ours: &Value) -> Result<String> {
     let said: Value = serde_json::from_slice(&output.stdout)
         .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
     ensure!(said["value"].to_string().len() == ours.to_string().len(), "another result: {said}");
-    Ok(format!("{:.2}µs", said["each"].as_f64().context("a time")?))
+    Ok(Duration::from_secs_f64(said["each"].as_f64().context("a time")? / 1e6))
 }
