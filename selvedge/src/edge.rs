@@ -3,9 +3,13 @@
 mod disk;
 mod explain;
 mod features;
+mod live;
 mod load;
+mod mesh;
 mod print;
+mod publish;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::endpoint;
@@ -71,9 +75,13 @@ pub(crate) struct Args {
     /// The API, for requests that start workflows
     #[arg(long, value_name = "URL", env = "SELVEDGE_EDGE_ENDPOINT")]
     endpoint_url: Option<String>,
-    /// The egress of the sidecar beside the edge, for requests that go to virtual services: ADDRESS:PORT, or the path of a socket
-    #[arg(long, value_name = "ADDRESS", env = "SELVEDGE_EDGE_EGRESS", default_value = "127.0.0.1:15001")]
-    egress: String,
+    /// The mesh of the edge's gateway; the only one when left out
+    #[arg(long, value_name = "NAME", env = "SELVEDGE_EDGE_MESH")]
+    mesh: Option<String>,
+    /// The egress of a sidecar beside the edge, for requests that go to virtual services: ADDRESS:PORT, or the path of a socket.
+    /// Left out, an edge with mesh.gateway has the data plane in itself, and any other asks 127.0.0.1:15001
+    #[arg(long, value_name = "ADDRESS", env = "SELVEDGE_EDGE_EGRESS")]
+    egress: Option<String>,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -102,7 +110,7 @@ enum CompatArg {
 #[derive(Debug, clap::Subcommand)]
 enum EdgeCommand {
     /// Show what is wrong or odd in a configuration, at its place
-    Check(FileArgs),
+    Check(CheckArgs),
     /// Print a configuration in its normal form, as -p does
     Print(FileArgs),
     /// Say which rules hold for a URL, and which value came from which line
@@ -121,6 +129,18 @@ struct FileArgs {
     file: PathBuf,
 }
 
+/// Where a sidecar's egress is unless somebody says otherwise.
+const EGRESS_DEFAULT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 15_001);
+#[derive(Debug, clap::Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Also make a TLS handshake with every listener that is served now, and say what was negotiated
+    #[arg(long)]
+    live: bool,
+}
+
 /// What lighttpd ends with when it does not start.
 const REFUSED: u8 = 255;
 
@@ -130,7 +150,7 @@ const REFUSED: u8 = 255;
 /// [`Failure`], which knows the exit code.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match &args.command {
-        Some(EdgeCommand::Check(file)) => check(file, args.reading),
+        Some(EdgeCommand::Check(what)) => check(what, args.reading),
         Some(EdgeCommand::Print(file)) => print(file, args.reading),
         Some(EdgeCommand::Explain(question)) => explain::run(question, args.reading.into()),
         Some(EdgeCommand::Convert(file)) => convert(file, args.reading),
@@ -191,32 +211,48 @@ fn serve(loaded: Loaded, file: &std::path::Path, idle: Option<u64>, args: &Args)
         let report = loaded.report();
         loaded.program.ok_or(report)
     };
-    let egress = match args.egress.parse() {
-        Ok(address) => Address::Tcp(address),
-        Err(_) if args.egress.starts_with('/') => Address::Unix(args.egress.clone().into()),
-        Err(_) => return Err(Failure::Usage(format!("--egress {}: ADDRESS:PORT or a path", args.egress))),
+    let endpoint = endpoint::resolve(args.endpoint_url.as_deref())?;
+    let is_gateway = program.global().mesh_gateway.as_deref().is_some_and(|name| !name.is_empty());
+    let way = match &args.egress {
+        None if is_gateway && !args.one => Some(mesh::Way::open(endpoint.clone(), args.mesh.clone())),
+        _ => None,
     };
-    let mesh = selvedge_edge::Mesh { endpoint: endpoint::resolve(args.endpoint_url.as_deref())?, egress };
+    let egress = match (&way, args.egress.as_deref()) {
+        (Some(way), _) => Address::Unix(way.socket()),
+        (None, None) => Address::Tcp(EGRESS_DEFAULT),
+        (None, Some(text)) => match text.parse() {
+            Ok(address) => Address::Tcp(address),
+            Err(_) if text.starts_with('/') => Address::Unix(text.into()),
+            Err(_) => return Err(Failure::Usage(format!("--egress {text}: ADDRESS:PORT or a path"))),
+        },
+    };
+    let in_force = way.as_ref().map(|way| -> selvedge_edge::InForce { Box::new(way.teller()) });
+    let mesh = selvedge_edge::Mesh { endpoint, egress };
     let options = selvedge_edge::Options {
         mesh: Some(mesh),
         workers: None,
         idle_seconds: idle,
         one: args.one,
         reload: Some(Box::new(reload)),
+        in_force,
     };
     selvedge_edge::run(program, options).map_err(|error| refuse(&format!("{:#}", anyhow::Error::new(error))))
 }
 
-fn check(args: &FileArgs, reading: Reading) -> Result<(), Failure> {
-    let loaded = load::load(&args.file, reading.into(), Level::Modules);
-    let name = args.file.display();
+fn check(args: &CheckArgs, reading: Reading) -> Result<(), Failure> {
+    let loaded = load::load(&args.file.file, reading.into(), Level::Modules);
+    let name = args.file.file.display();
     let report = loaded.report();
     let summary = print::summary(&loaded);
     output::emit(&if report.is_empty() { format!("{name}: nothing is wrong with it\n") } else { report })?;
     if loaded.failed() {
         return Err(Failure::Check(summary));
     }
-    Ok(output::emit(&summary)?)
+    output::emit(&summary)?;
+    match &loaded.program {
+        Some(program) if args.live => live::check(program),
+        _ => Ok(()),
+    }
 }
 
 fn print(args: &FileArgs, reading: Reading) -> Result<(), Failure> {

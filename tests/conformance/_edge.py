@@ -115,8 +115,12 @@ class Backend:
                     self.send_header(name, value)
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
-                if self.command != "HEAD" and status != 304:
-                    self.wfile.write(body)
+                try:
+                    if self.command != "HEAD" and status != 304:
+                        self.wfile.write(body)
+                except BrokenPipeError:
+                    # Who asked has not waited.
+                    self.close_connection = True
 
             do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any
 

@@ -1,22 +1,29 @@
 """examples/artifact-gate: sign-in, policy, a person's approval, a token that ends, and the file."""
 
 import json
+import os
+import re
 import subprocess
-import threading
 import time
 import urllib.parse
+import urllib.request
 
 import boto3
 import botocore.config
 
+from _edge import ROOT, Browser, ask, atexit, await_port, end, folder, free_ports
+
+# Before the server is started: its tasks may call the provider, which is on loopback here.
+port, provider_port = free_ports(2)
+os.environ["SELVEDGE_TASK_ALLOW"] = f"127.0.0.1:{provider_port}"
+
 import _server
-from _edge import ROOT, Browser, Edge, ask, atexit, await_port, end, folder, free_ports
 from _report import Report
 
 report = Report()
 EXAMPLE = ROOT / "examples/artifact-gate"
+BINARY = os.environ.get("SELVEDGE_BIN") or str(ROOT / "target/debug/selvedge")
 home = folder()
-port, provider_port, gate_port = free_ports(3)
 site, issuer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{provider_port}"
 endpoint = _server.endpoint()
 states = boto3.client(
@@ -24,19 +31,32 @@ states = boto3.client(
     aws_secret_access_key="secret",
     config=botocore.config.Config(inject_host_prefix=False, read_timeout=90, retries={"total_max_attempts": 1}))
 activity = states.create_activity(name="approve-artifacts")["activityArn"]
-TOKEN_SECONDS, APPROVAL_SECONDS = 3, 2
+APPROVAL_SECONDS = 2
+
+
+def connection(password):
+    document = {"AuthorizationType": "BASIC", "AuthParameters": {"BasicAuthParameters": {"Username": "gate", "Password": password}}}
+    request = urllib.request.Request(f"{endpoint}/selvedge/v1/connections/token-desk", json.dumps(document).encode(), method="PUT",
+                                     headers={"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)["ConnectionArn"]
+
+
+desk = connection(urllib.parse.quote("a secret of the gate"))
 
 
 def machine(approval_seconds, run_seconds):
-    text = (EXAMPLE / "machine.json").read_text().replace("ACTIVITY", activity)
-    text = text.replace("RUN_SECONDS", str(run_seconds))
-    return text.replace("APPROVAL_SECONDS", str(approval_seconds)).replace("TOKEN_SECONDS", str(TOKEN_SECONDS))
+    text = (EXAMPLE / "machine.json").read_text()
+    for word, value in (("ACTIVITY", activity), ("CONNECTION", desk), ("TOKEN_ENDPOINT", f"{issuer}/token"),
+                        ("RUN_SECONDS", run_seconds), ("APPROVAL_SECONDS", approval_seconds)):
+        text = text.replace(word, str(value))
+    return text
 
 
 arn = states.create_state_machine(
     name="artifact-gate", definition=machine(60, 600), roleArn="arn:aws:iam::123456789012:role/gate")["stateMachineArn"]
 
-# === a provider, the gate, the edge ===
+# === a provider, the edge ===
 script = ROOT / "tests/conformance/oidc/provider.mjs"
 provider = subprocess.Popen(
     ["node", str(script), str(ROOT / "target/node"), str(provider_port), f"{site}/.selvedge/staff/callback", f"{site}/"],
@@ -44,132 +64,168 @@ provider = subprocess.Popen(
 atexit.register(end, provider)
 provider.stdout.readline()
 await_port(provider_port)
-log = open(home / "gate.log", "w+b")
-gate = subprocess.Popen(["python3", str(EXAMPLE / "gate.py"), str(gate_port), endpoint, arn], stdout=log)
-atexit.register(end, gate)
-await_port(gate_port)
 (home / "www/artifacts/secret").mkdir(parents=True)
 for name in ("app-1.tar", "app-2.tar", "app-3.tar", "app-4.tar", "secret/keys.tar"):
     (home / "www/artifacts" / name).write_text(f"the bytes of {name}\n")
+(home / "www/index.html").write_text("not behind the gate\n")
 (home / "secret").write_text("a secret between the two of us\n")
 (home / "cookie-keys").write_text("k" * 40)
-
-
-class Gated(Edge):
-    def write(self, configuration):
-        self.file.write_text(configuration)
-
-
 text = (EXAMPLE / "lighttpd.conf").read_text()
-for word, value in (("HERE", home), ("PORT", port), ("ISSUER", issuer), ("GATE", gate_port)):
+for word, value in (("HERE", home), ("PORT", port), ("ISSUER", issuer)):
     text = text.replace(word, str(value))
-edge = Gated(port, text)
-POST = [("content-type", "application/x-www-form-urlencoded")]
+(home / "lighttpd.conf").write_text(text)
+errors = open(home / "edge.log", "w+b")
+edge = subprocess.Popen([BINARY, "edge", "-D", "-f", str(home / "lighttpd.conf"), "--endpoint-url", endpoint], stderr=errors)
+atexit.register(end, edge)
+await_port(port)
+FORM = [("content-type", "application/x-www-form-urlencoded")]
 
 
-def signed_in(person):
+def log():
+    return re.sub(r"\x1b\[[0-9;]*m", "", (home / "edge.log").read_text())
+
+
+def signed_in(person, target="/approvals"):
+    """Somebody signs in; what they asked for is not asked for yet."""
     browser = Browser()
-    answer = browser.ask(f"{site}/artifacts/app-1.tar")
+    answer = browser.ask(f"{site}{target}")
     while answer.status in (200, 302, 303):
         if answer.status == 200:
             prompt = "login" if b'name="login"' in answer.body else "consent"
             fields = {"prompt": prompt, "login": person, "password": "x"}
-            answer = browser.ask(answer.url, "POST", POST, urllib.parse.urlencode(fields).encode())
+            answer = browser.ask(answer.url, "POST", FORM, urllib.parse.urlencode(fields).encode())
             continue
         location = urllib.parse.urljoin(answer.url, answer.headers["location"])
-        if location == f"{site}/artifacts/app-1.tar":
+        if location == f"{site}{target}":
             return browser
         answer = browser.ask(location)
     raise SystemExit(f"nobody signed in: {answer.status} {answer.body}")
 
 
-def answer_next(by, says):
-    """A person takes the next question and answers it."""
-    task = states.get_activity_task(activityArn=activity, workerName=by)
-    question = json.loads(task["input"])
-    if says == "yes":
-        states.send_task_success(taskToken=task["taskToken"], output=json.dumps({"by": by}))
-    else:
-        states.send_task_failure(taskToken=task["taskToken"], error=says, cause=f"{by} says so")
-    return question, task["taskToken"]
+def question():
+    """A person takes the next question."""
+    task = states.get_activity_task(activityArn=activity, workerName="olga")
+    return task["taskToken"], json.loads(task["input"])
 
 
-def until(browser, target, wanted):
-    deadline = time.monotonic() + 20
-    while (answer := browser.ask(f"{site}{target}")).status != wanted[0] or wanted[1] not in answer.body:
+def says(browser, token, **words):
+    return browser.ask(f"{site}/approvals", "POST", [("content-type", "application/json")], json.dumps({"taskToken": token, **words}).encode())
+
+
+def until(browser, address, wanted, seconds=20):
+    deadline = time.monotonic() + seconds
+    while (answer := browser.ask(address)).status != wanted:
         if time.monotonic() > deadline:
             break
         time.sleep(0.05)
     return answer
 
 
+def asks(browser, target, headers=()):
+    """Somebody asks; the address that tells how it goes on."""
+    answer = browser.ask(f"{site}{target}", headers=list(headers))
+    report.equal(answer.status, 202, f"{target}: somebody's word is waited for")
+    return site + (answer.headers["location"] or "")
+
+
 # === a stranger is sent to sign in; somebody asks, and waits for a person ===
 report.equal(ask(f"{site}/artifacts/app-1.tar").status, 302, "a stranger signs in first")
-ann = signed_in("ann")
-answer = ann.ask(f"{site}/artifacts/app-1.tar")
-report.equal((answer.status, b"waiting" in answer.body), (403, True), "somebody's word is waited for")
-question, token = answer_next("olga", "yes")
-report.equal((question["subject"], question["target"]), ("ann", "/artifacts/app-1.tar"), "the question says who and what")
-answer = until(ann, "/artifacts/app-1.tar", (200, b"the bytes of app-1.tar"))
+report.equal(ask(f"{site}/artifacts/app-1.tar", headers=[("sec-fetch-mode", "cors")]).status, 401, "a script is not sent anywhere")
+ann, bob = signed_in("ann", "/artifacts/app-1.tar"), signed_in("bob")
+began = time.monotonic()
+answer = ann.ask(f"{site}/artifacts/app-1.tar", headers=[("accept", "text/html"), ("x-selvedge-subject", "olga")])
+report.check(answer.status == 202 and time.monotonic() - began < 4, lambda: f"somebody's word is waited for, and no connection held: {answer.status} {answer.body}")
+report.check((answer.headers["refresh"] or "").endswith(answer.headers["location"]), "a browser looks there by itself")
+where = site + answer.headers["location"]
+token, told = question()
+report.equal((told["subject"], told["issuer"], told["path"]), ("ann", issuer, "/artifacts/app-1.tar"), "the question says who and what, by the edge's word")
+report.equal(ann.ask(where).status, 202, "and is open")
+report.equal(bob.ask(where).status, 404, "the address is for who asked")
+report.equal(ask(where).status, 302, "and for nobody who has not signed in")
+report.equal(says(ann, token, output={}).status, 403, "nobody approves who may not: not even for themselves")
+report.equal(says(bob, token, output={"yes": True, "identity": {"user": "olga"}}).status, 200, "a person approves")
+answer = until(ann, where, 200)
 report.equal((answer.status, answer.body), (200, b"the bytes of app-1.tar\n"), "the file is delivered")
 
 # === replayed ===
-try:
-    states.send_task_success(taskToken=token, output="{}")
-    report.check(False, "an approval is used once")
-except states.exceptions.ClientError as refusal:
-    report.check(refusal.response["Error"]["Code"] in ("TaskTimedOut", "InvalidToken", "TaskDoesNotExist"), "an approval is used once")
-report.equal(ann.ask(f"{site}/artifacts/app-2.tar").status, 403, "a grant is for one artifact")
-answer_next("olga", "Denied")
-bob = signed_in("bob")
-report.equal(bob.ask(f"{site}/artifacts/app-1.tar").status, 403, "and for one person")
-answer_next("olga", "Denied")
-forged = ann.ask(f"{site}/artifacts/app-3.tar", headers=[("x-artifact-token", "forged"), ("x-selvedge-subject", "olga")])
-report.equal(forged.status, 403, "a token that was made up is none")
-answer_next("olga", "Broken")
+report.equal(says(bob, token, output={}).status, 410, "an approval is used once")
+report.equal(ask(f"{site}/www/artifacts/app-1.tar").status, 403, "there is no other way to the file")
+report.equal(ask(f"{site}/index.html").status, 403, "nor to any other")
+KEY = [("idempotency-key", "once-1")]
+first = asks(ann, "/artifacts/app-2.tar", KEY)
+token, _ = question()
+second = asks(ann, "/artifacts/app-2.tar", KEY)
+report.equal(first, second, "the same request again is the same execution")
+before = len(states.list_executions(stateMachineArn=arn, maxResults=100)["executions"])
+report.equal(ann.ask(f"{site}/artifacts/app-3.tar", headers=KEY).status, 409, "and its key is good for nothing else")
+report.equal(len(states.list_executions(stateMachineArn=arn, maxResults=100)["executions"]), before, "nobody was asked twice")
 
-# === the grant ends ===
-answer = until(ann, "/artifacts/app-1.tar", (403, b"waiting"))
-report.equal((answer.status, b"attempt 2" in answer.body), (403, True), "a token ends, and somebody is asked anew")
-answer_next("olga", "yes")
-report.equal(until(ann, "/artifacts/app-1.tar", (200, b"bytes")).status, 200, "and may say yes again")
-
-# === refused, failed, against the policy, expired ===
-answer = until(ann, "/artifacts/app-2.tar", (403, b"refused"))
-report.check(b"refused" in answer.body, lambda: f"no is told: {answer.body}")
-answer = until(ann, "/artifacts/app-3.tar", (403, b"failed"))
-report.check(b"failed" in answer.body, lambda: f"so is a failure: {answer.body}")
+# === refused, failed, against the policy ===
+report.equal(says(bob, token, error="Denied", cause="not before the release").status, 200, "a person says no")
+answer = until(ann, first, 403)
+report.equal((answer.status, answer.body), (403, b'{"error":"Refused"}'), "refused")
+where_failed = asks(ann, "/artifacts/app-3.tar")
+says(bob, question()[0], error="Broken", cause="the line is dead")
+report.equal(until(ann, where_failed, 502).body, b'{"error":"Failed"}', "failed")
 answer = ann.ask(f"{site}/artifacts/secret/keys.tar")
-report.equal((answer.status, b"refused" in answer.body), (403, True), "the policy refuses before anybody is asked")
-report.equal(ann.ask(f"{site}/artifacts/app-2.tar?again").status, 403, "whoever was refused may ask anew")
-question, _ = answer_next("olga", "yes")
-report.equal(question["target"], "/artifacts/app-2.tar", "and somebody is asked anew")
-report.equal(until(ann, "/artifacts/app-2.tar", (200, b"bytes")).status, 200, "and may say yes this time")
+report.equal((answer.status, answer.body), (403, b'{"error":"Refused"}'), "the policy refuses before anybody is asked")
+answer = ann.ask(f"{site}/artifacts/..%2fwww/index.html")
+report.check(answer.status in (202, 400, 403, 404) and b"not behind" not in answer.body, "no way out of the folder")
+
+# === the grant ends with its token ===
+where_ended = asks(ann, "/artifacts/app-1.tar")
+says(bob, question()[0], output={})
+answer = until(ann, where_ended, 200)
+report.equal(answer.body, b"the bytes of app-1.tar\n", "whoever asks anew is asked about anew")
+answer = until(ann, where_ended, 410)
+report.equal((answer.status, answer.body), (410, b'{"error":"the grant has ended"}'), "a grant is as short-lived as its token")
+connection("another")
+where_tokenless = asks(ann, "/artifacts/app-1.tar")
+says(bob, question()[0], output={})
+report.equal(until(ann, where_tokenless, 502).body, b'{"error":"Failed"}', "no token, no file")
+connection(urllib.parse.quote("a secret of the gate"))
+
+# === expired: nobody answers, nobody takes the question ===
 states.update_state_machine(stateMachineArn=arn, definition=machine(APPROVAL_SECONDS, 600))
-ann.ask(f"{site}/artifacts/app-4.tar")
-states.get_activity_task(activityArn=activity, workerName="olga")
-answer = until(ann, "/artifacts/app-4.tar", (403, b"did not answer"))
-report.check(b"expired: whoever took" in answer.body, lambda: f"no answer is no: {answer.body}")
+where_silent = asks(ann, "/artifacts/app-4.tar")
+late, _ = question()
+report.equal(until(ann, where_silent, 408).body, b'{"error":"Expired"}', "no answer is no")
+report.equal(says(bob, late, output={}).status, 410, "and an answer that is late is none")
 states.update_state_machine(stateMachineArn=arn, definition=machine(60, 2))
-ann.ask(f"{site}/artifacts/app-4.tar?again")
-answer = until(ann, "/artifacts/app-4.tar", (403, b"nobody took"))
-report.check(b"expired: nobody took" in answer.body, lambda: f"nobody at all is no: {answer.body}")
+where_alone = asks(ann, "/artifacts/app-4.tar")
+report.equal(until(ann, where_alone, 408).status, 408, "nobody at all is no")
 
 # === every step has a state, a time and a line ===
 runs = states.list_executions(stateMachineArn=arn, maxResults=100)["executions"]
-report.equal({run["status"] for run in runs}, {"SUCCEEDED", "FAILED", "TIMED_OUT"}, "each run has ended, one way or the other")
+report.check({"SUCCEEDED", "FAILED", "TIMED_OUT"} <= {run["status"] for run in runs}, "each run has ended, one way or the other")
+ended = set()
 for run in runs:
-    events = states.get_execution_history(executionArn=run["executionArn"])["events"]
+    events = states.get_execution_history(executionArn=run["executionArn"], maxResults=1000)["events"]
     report.check(all(event["timestamp"] for event in events) and len(events) >= 3, "its steps have times")
+    ended |= {event["stateEnteredEventDetails"]["name"] for event in events if "stateEnteredEventDetails" in event}
+report.check({"ReadRequest", "CheckPolicy", "AskSomebody", "FetchToken", "Granted", "Refused", "Expired", "Failed"} <= ended, lambda: f"every state was entered: {ended}")
 granted = next(run for run in runs if run["status"] == "SUCCEEDED")
 output = json.loads(states.describe_execution(executionArn=granted["executionArn"])["output"])
-report.equal((output["subject"], output["approver"]), ("ann", "olga"), "who asked and who approved is kept")
-lines = (home / "gate.log").read_text()
-for words in ("subject=ann target=/artifacts/app-1.tar status=200 granted", "status=403 refused", "status=403 expired", "status=403 failed"):
-    report.check(words in lines, lambda: f"the gate's log says: {words}")
-report.check(' ann "GET /artifacts/app-1.tar HTTP/1.1" 200 ' in (home / "access.log").read_text(), "the edge's log says who got it")
+report.equal((output["subject"], output["approver"], output["seconds"]), ("ann", "bob", 3), "who asked, who approved, and for how long is kept")
+lines = log()
+for words in ("a request started a workflow", "user=\"ann\"", "status=200", "status=403", "status=408", "status=502", "error=\"Refused\"", "error=\"Expired\""):
+    report.check(words in lines, lambda: f"the edge's log says: {words}\n{lines[-3000:]}")
+
+
+def access():
+    return (home / "access.log").read_text() if (home / "access.log").exists() else ""
+
+
+deadline = time.monotonic() + 5
+while ' ann "GET /artifacts/app-1.tar HTTP/1.1" 202 ' not in access() and time.monotonic() < deadline:
+    time.sleep(0.05)
+report.check(' ann "GET /artifacts/app-1.tar HTTP/1.1" 202 ' in access(), "the access log says who asked")
+report.check(re.search(r' ann "GET /\.selvedge/executions/\S+ HTTP/1\.1" 200 23', access()), "and who got it")
 
 # === the workflow is away ===
-end(gate)
-report.equal(ann.ask(f"{site}/artifacts/app-1.tar").status, 503, "nobody is let in because the gate is away")
+end(edge)
+edge = subprocess.Popen([BINARY, "edge", "-D", "-f", str(home / "lighttpd.conf"), "--endpoint-url", "http://127.0.0.1:1"], stderr=errors)
+atexit.register(end, edge)
+await_port(port)
+report.equal(ann.ask(f"{site}/artifacts/app-1.tar").status, 503, "nobody is let in because the workflow is away")
 report.end()

@@ -234,6 +234,11 @@ path = "/far/*"
 deny = ["10.0.0.0/8"]
 respond = "far"
 [[site.route]]
+path = "/there"
+client = ["10.0.0.0/8"]
+not_client = ["10.9.0.0/16"]
+respond = "there"
+[[site.route]]
 path = "/proxy/*"
 {behind}
 request_headers = {{ x-set = "by us", x-gone = "" }}
@@ -343,6 +348,8 @@ report.check(time.monotonic() - began > 0.3, "bandwidth: and not at once")
 # === who may ===
 near = [("x-real-client", "10.1.2.3")]
 report.equal([ask(f"{site}/near/").status, ask(f"{site}/near/", headers=near).status], [403, 200], "allow, by who is trusted to say")
+there = [ask(f"{site}/there", headers=[("x-real-client", one)]).status for one in ("10.1.2.3", "10.9.2.3", "11.1.2.3")]
+report.equal(there, [200, 404, 404], "client, not_client")
 report.equal([ask(f"{site}/far/").status, ask(f"{site}/far/", headers=near).status], [200, 403], "deny")
 report.equal(ask(f"{site}/near/", headers=[("x-forwarded-for", "10.1.2.3")]).status, 403, "trust.headers: no other header is believed")
 statuses = [ask(f"{site}/often/", headers=[("x-key", "a")]).status for _ in range(4)]
@@ -585,8 +592,22 @@ def behind_proxy(first):
             return b""
 
 
+report.equal(behind_proxy(b"PROXY TCP4 192.0.2.7 192.0.2.1 5 80\r\n"), b"HTTP/1.1 200", "proxy_protocol says who it is")
+report.equal(behind_proxy(b"PROXY TCP4 192.0.2.8 192.0.2.1 5 80\r\n"), b"HTTP/1.1 403", "and who it is not")
 report.check(b"200" not in behind_proxy(b""), "whoever leaves it out is not let in")
+
+# === edge check --live ===
+live = subprocess.run([BINARY, "edge", "check", "--live", str(edge.file)], capture_output=True, text=True)
+shown = {line.split(": ", 1)[0]: line.split(": ", 1)[1] for line in live.stdout.splitlines() if ": " in line}
+report.equal(live.returncode, 0, f"every listener serves: {live.stdout}{live.stderr}")
+report.check(re.fullmatch(r"TLS 1\.3, TLS13_\w+, \w+, h2; certificate of localhost, [01] days left", shown.get(f"{HERE}:{tls}", "")),
+             lambda: f"what was negotiated: {live.stdout}")
+report.check(", http/1.1; " in shown.get(f"{HERE}:{only1}", ""), "whichever protocol it is")
+report.equal((shown.get(f"{HERE}:{plain80}"), shown.get(str(unix))), ("answers, without TLS",) * 2, "and those without TLS")
 end(edge.process)
+
+live = subprocess.run([BINARY, "edge", "check", "--live", str(edge.file)], capture_output=True, text=True)
+report.check(live.returncode != 0 and f"{HERE}:{tls}: failed" in live.stdout, lambda: f"a listener that does not answer is told: {live.stdout}")
 
 # === sign-in ===
 front, provider_port = free_ports(2)
@@ -649,6 +670,7 @@ ELSEWHERE = {
     "edge.gateway": "edge_mesh.py", "site.route.service": "edge_mesh.py",
     "site.route.workflow": "edge_workflow.py", "site.route.workflow.machine": "edge_workflow.py",
     "site.route.workflow.wait": "edge_workflow.py", "site.route.workflow.else": "edge_workflow.py",
+    "site.route.workflow.errors": "edge_workflow.py", "site.route.workflow.files": "edge_workflow.py",
     "site.route.workflow.resume": "edge_workflow.py", "site.route.workflow.headers": "edge_workflow.py",
     **{f"tls.*.acme{key}": "edge_certificates.py" for key in
        ("", ".directory", ".store", ".contact", ".names", ".challenge", ".profile", ".ca_file")},

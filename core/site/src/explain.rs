@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::condition::Truth;
 use crate::facts::{Headers, RequestFacts};
@@ -41,12 +42,22 @@ impl Headers for Asked<'_> {
 /// How often a path is rewritten before it is taken for endless, as lighttpd does.
 const REWRITES_MAX: usize = 100;
 
+/// What holds for a request.
+#[derive(Clone, Debug, Default)]
+pub struct Explained {
+    /// In words.
+    pub text: String,
+    /// What holds in the end.
+    pub resolved: Arc<Resolved>,
+}
+
 /// Tells what holds for a request, in words.
 ///
 /// # Errors
 /// [`PatternExhausted`], as for the request itself.
-pub fn explain(program: &Program, question: &Question) -> Result<String, PatternExhausted> {
+pub fn explain(program: &Program, question: &Question) -> Result<Explained, PatternExhausted> {
     let mut out = String::new();
+    let mut last = Arc::clone(program.base());
     let asked = Asked(&question.headers);
     let host = question.host.to_ascii_lowercase();
     let port = host.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
@@ -76,6 +87,7 @@ pub fn explain(program: &Program, question: &Question) -> Result<String, Pattern
         };
         let resolved = program.resolve(&facts)?;
         tell(program, &facts, &resolved, &mut out)?;
+        last = Arc::clone(&resolved);
         if finished {
             break;
         }
@@ -105,7 +117,7 @@ pub fn explain(program: &Program, question: &Question) -> Result<String, Pattern
             break;
         }
     }
-    Ok(out)
+    Ok(Explained { text: out, resolved: last })
 }
 
 fn tell(
@@ -166,7 +178,7 @@ fn answer(resolved: &Resolved, origins: &[Origin]) -> String {
         return format!("the workflow {}", workflow.machine);
     }
     if let Some(service) = &directives.mesh.service {
-        return format!("the virtual service {service}: see `selvedge explain` for what the mesh decides");
+        return format!("the virtual service {service}");
     }
     for (key, what) in
         [("proxy.", "an HTTP server"), ("fastcgi.", "a FastCGI server"), ("scgi.", "an SCGI server")]

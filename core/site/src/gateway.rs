@@ -52,12 +52,49 @@ pub fn published(program: &Program) -> Published {
             publish_blocks(&prefix, program, &mut published);
         }
     }
+    publish_names(program, &mut published);
     published
+}
+
+/// Services that rules of the edge alone lead to are part of the gateway all the same: it reaches them by their names.
+fn publish_names(program: &Program, published: &mut Published) {
+    let prefix = published.gateway.clone().unwrap_or_else(|| "edge".into());
+    let named = |spec: &Value, service: &str| {
+        spec["httpRoute"]["action"]["target"]["virtualService"]["virtualServiceName"] == service
+    };
+    let mut left: Vec<Text> = match program.rule_set() {
+        RuleSet::Routes(table) => {
+            table.routes.iter().filter_map(|route| route.resolved.directives.mesh.service.clone()).collect()
+        }
+        RuleSet::Patches(_) => program
+            .assignments("mesh.service")
+            .filter_map(|(_, value, _)| value.as_text().filter(|service| !service.is_empty()).cloned())
+            .collect(),
+    };
+    left.retain(|service| !published.routes.iter().any(|route| named(&route.spec, service)));
+    left.sort_unstable();
+    left.dedup();
+    for (number, service) in left.into_iter().enumerate() {
+        let header = json!({ "name": "x-selvedge-service", "match": { "exact": &*service } });
+        let mut rule = Map::new();
+        rule.insert("prefix".into(), "/".into());
+        rule.insert("headers".into(), json!([header]));
+        let name = format!("{prefix}-name-{}", number + 1);
+        published.routes.push(GatewayRoute { name, spec: spec(PRIORITY_MAX, rule, &service) });
+    }
 }
 
 /// A route of our own form; several where it names several hosts or methods.
 fn publish_route(prefix: &str, number: usize, route: &Route, published: &mut Published) {
     let Some(service) = route.resolved.directives.mesh.service.clone() else { return };
+    if !route.clients.is_empty() || !route.not_clients.is_empty() {
+        let message = format!(
+            "networks of clients have no equal in a gateway route: {service} is reached by its name alone"
+        );
+        let place = route.assignments.first().map(|assignment| assignment.place);
+        published.diagnostics.push(Diagnostic::warning(place, message));
+        return;
+    }
     let mut rule = Map::new();
     match &route.path {
         PathMatch::Any => drop(rule.insert("prefix".into(), "/".into())),

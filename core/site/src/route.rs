@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::condition::Network;
 use crate::directive::Text;
 use crate::facts::RequestFacts;
 use crate::pattern::{Pattern, PatternExhausted};
@@ -16,6 +17,10 @@ pub(crate) struct Route {
     pub(crate) methods: Vec<Box<str>>,
     pub(crate) headers: Vec<HeaderMatch>,
     pub(crate) sockets: Vec<Box<str>>,
+    /// Clients that it is for; all when it is empty.
+    pub(crate) clients: Arc<[Network]>,
+    /// Clients that it is not for.
+    pub(crate) not_clients: Arc<[Network]>,
     pub(crate) resolved: Arc<Resolved>,
     pub(crate) assignments: Vec<Assignment>,
 }
@@ -61,7 +66,11 @@ impl Route {
                 .and_then(|headers| headers.header(&one.name))
                 .is_some_and(|value| *value == *one.value)
         });
-        Ok(hosts && sockets && methods && headers && self.path.fits(facts.path)?)
+        let among = |networks: &[Network]| {
+            facts.remote.is_some_and(|remote| networks.iter().any(|network| network.contains(remote)))
+        };
+        let clients = (self.clients.is_empty() || among(&self.clients)) && !among(&self.not_clients);
+        Ok(hosts && sockets && methods && headers && clients && self.path.fits(facts.path)?)
     }
 }
 

@@ -282,7 +282,7 @@ $HTTP["host"] =~ "^odd[0-9]" { server.document-root = "/srv/odd" }
     let document =
         selvedge_site::lighttpd::parse("/l.conf", &mut files, selvedge_site::lighttpd::Options::default())
             .expect("it parses");
-    let converted = selvedge_site::lighttpd::to_edge_toml(&document);
+    let converted = selvedge_site::lighttpd::to_edge_toml(&document, selvedge_site::Compat::V1_4_69);
     let program = compiled(&converted).unwrap_or_else(|found| panic!("{found}\n{converted}"));
     let directives = |host, path| program.resolve(&facts(host, path)).expect("quick").directives.clone();
     let assets = directives("shop.example.com", "/assets/a");

@@ -404,7 +404,7 @@ fn a_url_is_explained_line_by_line() {
         remote: "127.0.0.1".parse().expect("an address"),
         headers: Vec::new(),
     };
-    let text = selvedge_site::explain::explain(&program, &question).expect("quick");
+    let text = selvedge_site::explain::explain(&program, &question).expect("quick").text;
     for part in [
         "listener 0.0.0.0:80\n",
         "$HTTP[\"host\"] =~ \"^(.*)\\.example$\"  (/etc/l/lighttpd.conf:4)",

@@ -56,3 +56,15 @@ pub async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr
         }
     }
 }
+
+/// A connection by a socket in the file system as the stream that [`crate::io::Io`] knows: both are read and written alike.
+/// It has no addresses.
+///
+/// # Errors
+/// The system's.
+pub fn as_tcp(stream: tokio::net::UnixStream) -> io::Result<TcpStream> {
+    let descriptor: std::os::fd::OwnedFd = stream.into_std()?.into();
+    let stream = std::net::TcpStream::from(descriptor);
+    stream.set_nonblocking(true)?;
+    TcpStream::from_std(stream)
+}

@@ -3,12 +3,17 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use selvedge_aws::operations::find_in;
+use selvedge_aws::operations::stepfunctions::SERVICE;
+use selvedge_client::Client;
 use selvedge_site::explain::{Question, explain};
 use selvedge_site::lighttpd::Level;
+use serde_json::{Value, json};
 
 use super::load::{self, Form};
+use super::publish;
 use crate::exit::Failure;
-use crate::output;
+use crate::{endpoint, output};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ExplainArgs {
@@ -26,6 +31,15 @@ pub(super) struct ExplainArgs {
     /// Who asks
     #[arg(long, default_value = "127.0.0.1")]
     from: IpAddr,
+    /// Do not ask the mesh what it would do
+    #[arg(long)]
+    offline: bool,
+    /// The mesh of the edge's gateway; the only one when left out
+    #[arg(long, value_name = "NAME", env = "SELVEDGE_EDGE_MESH")]
+    mesh: Option<String>,
+    /// The API
+    #[arg(long, value_name = "URL", env = "SELVEDGE_EDGE_ENDPOINT")]
+    endpoint_url: Option<String>,
 }
 
 pub(super) fn run(args: &ExplainArgs, form: Form) -> Result<(), Failure> {
@@ -35,8 +49,85 @@ pub(super) fn run(args: &ExplainArgs, form: Form) -> Result<(), Failure> {
         return Err(Failure::Check("the configuration is wrong".into()));
     };
     let question = question(args)?;
-    let text = explain(program, &question).map_err(|error| Failure::Check(error.to_string()))?;
-    Ok(output::emit(&text)?)
+    let explained = explain(program, &question).map_err(|error| Failure::Check(error.to_string()))?;
+    output::emit(&explained.text)?;
+    let mesh = &explained.resolved.directives.mesh;
+    if args.offline || mesh.service.is_none() && mesh.workflow.is_none() {
+        return Ok(());
+    }
+    let client = Client::new(endpoint::resolve(args.endpoint_url.as_deref())?);
+    let told = crate::cli::block_on(async {
+        Ok(match (&mesh.service, &mesh.workflow) {
+            (_, Some(workflow)) => of_workflow(&client, &workflow.machine).await,
+            (Some(_), None) => {
+                let gateway = program.global().mesh_gateway.as_deref();
+                of_mesh(&client, args.mesh.as_deref(), gateway, &question).await
+            }
+            (None, None) => Ok(Vec::new()),
+        })
+    })?;
+    let told = told.unwrap_or_else(|problem| vec![format!("it cannot be asked: {problem}")]);
+    output::emit("\nthe mesh:\n")?;
+    told.iter().try_for_each(|line| output::emit(&format!("  {line}\n")))?;
+    Ok(())
+}
+
+/// What the mesh would do with a request that the edge hands to it.
+async fn of_mesh(
+    client: &Client,
+    mesh: Option<&str>,
+    gateway: Option<&str>,
+    question: &Question,
+) -> Result<Vec<String>, String> {
+    let Some(gateway) = gateway else {
+        return Err("no mesh.gateway says as which gateway the edge asks".to_owned());
+    };
+    let mesh = publish::mesh(client, mesh).await.map_err(|problem| chain(&problem))?;
+    let query = if question.query.is_empty() { String::new() } else { format!("?{}", question.query) };
+    let headers: Vec<Value> =
+        question.headers.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+    let asked = json!({
+        "mesh": mesh, "from": gateway, "method": question.method, "scheme": "http",
+        "authority": question.host, "path": format!("{}{query}", question.path), "headers": headers,
+    });
+    let story = client.post("/selvedge/v1/explain", &asked).await.map_err(|problem| chain(&problem))?;
+    let lines = story["lines"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    Ok(lines.map(str::to_owned).collect())
+}
+
+/// Whether a state machine is there, and of which kind.
+async fn of_workflow(client: &Client, machine: &str) -> Result<Vec<String>, String> {
+    if machine.is_empty() {
+        return Ok(vec!["the request completes the task whose token it brings".to_owned()]);
+    }
+    let operation = find_in(&SERVICE, "ListStateMachines").expect("the operation is in the table");
+    let mut input = json!({ "maxResults": 1000 });
+    loop {
+        let page = client.call_json(&SERVICE, operation, &input).await.map_err(|problem| chain(&problem))?;
+        let mut found = page["stateMachines"].as_array().into_iter().flatten();
+        if let Some(found) =
+            found.find(|found| found["name"] == machine || found["stateMachineArn"] == machine)
+        {
+            let text = |member: &str| found[member].as_str().unwrap_or_default().to_owned();
+            let kind = if text("type") == "EXPRESS" { "an express" } else { "a standard" };
+            return Ok(vec![format!("{} is {kind} state machine", text("stateMachineArn"))]);
+        }
+        match page["nextToken"].as_str() {
+            Some(token) => input["nextToken"] = token.into(),
+            None => return Ok(vec![format!("there is no state machine named {machine}: requests get 503")]),
+        }
+    }
+}
+
+/// An error with what lies behind it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
 }
 
 fn question(args: &ExplainArgs) -> Result<Question, Failure> {

@@ -52,7 +52,7 @@ pub(crate) fn load(file: &Path, form: Form, level: Level) -> Loaded {
 pub(super) fn converted(file: &Path, form: Form) -> Result<String, String> {
     let options = Options { compat: form.compat, allow_shell: form.allow_shell };
     match parse(&file.display().to_string(), &mut Disk, options) {
-        Ok(document) => Ok(to_edge_toml(&document)),
+        Ok(document) => Ok(to_edge_toml(&document, form.compat)),
         Err((found, sources)) => Err(found.iter().map(|one| one.shown(&sources)).collect()),
     }
 }

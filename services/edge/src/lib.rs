@@ -28,6 +28,6 @@ mod stats;
 mod who;
 mod worker;
 
-pub use run::{Error, Options, Reload, run};
+pub use run::{Error, InForce, Options, Reload, run};
 pub use selvedge_wire::stream::Address;
 pub use worker::Mesh;

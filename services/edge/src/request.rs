@@ -118,11 +118,14 @@ async fn turns(x: &mut Exchange<'_>) -> Response {
 async fn once(x: &mut Exchange<'_>) -> Flow {
     guard::check(x)?;
     x.normalise()?;
+    answer::workflow::adopt(x);
     identify::forwarded(x);
     x.resolve()?;
     who::strip(x);
     crate::acme::answer(x).await?;
-    reshape::rewrite(x)?;
+    if x.ticket.is_none() {
+        reshape::rewrite(x)?;
+    }
     dress::request_headers(x);
     reshape::redirect(x)?;
     admit::admit(x)?;

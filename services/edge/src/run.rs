@@ -48,6 +48,9 @@ const GRACE_SECONDS: i64 = 8;
 /// Reads the configuration again; the text is what is wrong with it.
 pub type Reload = Box<dyn Fn() -> Result<Program, String> + Send + Sync>;
 
+/// Hears of a configuration that is put in force.
+pub type InForce = Box<dyn Fn(&Program) + Send + Sync>;
+
 /// What is not in the configuration.
 #[derive(Default)]
 pub struct Options {
@@ -59,6 +62,8 @@ pub struct Options {
     pub one: bool,
     /// What SIGUSR1 does.
     pub reload: Option<Reload>,
+    /// Told of each configuration that is put in force; must not block.
+    pub in_force: Option<InForce>,
     /// Where the mesh is; on this machine unless it says otherwise.
     pub mesh: Option<Mesh>,
 }
@@ -165,6 +170,9 @@ async fn serve(
     let mut care = Care::default();
     care.follow(&shared)?;
     let asking = tokio::spawn(ask_issuers(Arc::clone(&shared)));
+    if let Some(in_force) = &options.in_force {
+        in_force(&shared.site.load().program);
+    }
     let (told, orders) = watch::channel(Orders { listening: Arc::new(listening), stop: None });
     let mut threads = Vec::new();
     for index in 0..workers {
@@ -264,6 +272,9 @@ async fn reload_site(shared: &Arc<Shared>, options: &Options, told: &watch::Send
     };
     match outcome.await {
         Ok((site, listening)) => {
+            if let Some(in_force) = &options.in_force {
+                in_force(&site.program);
+            }
             shared.site.store(Arc::new(site));
             told.send_modify(|orders| orders.listening = Arc::new(listening));
             shared.stats.reloads.add(1);
@@ -389,7 +400,7 @@ async fn accept(worker: Rc<Worker>, door: Rc<Door>, socket: WorkerSocket) {
             let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
             loop {
                 match listener.accept().await {
-                    Ok((stream, _)) => match sockets::as_tcp(stream) {
+                    Ok((stream, _)) => match listen::as_tcp(stream) {
                         Ok(stream) => take(&worker, &door, stream, nobody),
                         Err(error) => tracing::warn!(%error, "a connection cannot be taken"),
                     },

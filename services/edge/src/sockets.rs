@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -194,15 +193,4 @@ impl Socket {
 pub(crate) enum WorkerSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
-}
-
-/// A connection by a socket in the file system as the stream that the codec knows: both are read and written alike.
-///
-/// # Errors
-/// The system's.
-pub(crate) fn as_tcp(stream: tokio::net::UnixStream) -> io::Result<tokio::net::TcpStream> {
-    let descriptor: OwnedFd = stream.into_std()?.into();
-    let stream = std::net::TcpStream::from(descriptor);
-    stream.set_nonblocking(true)?;
-    tokio::net::TcpStream::from_std(stream)
 }

@@ -56,6 +56,8 @@ pub struct Bootstrap {
     pub tracing: Option<TracingDefault>,
     pub state: StateFolder,
     pub drain: Drain,
+    /// Where a web server beside us reaches virtual services, which it names in `x-selvedge-service`.
+    pub egress_socket: Option<PathBuf>,
     /// Where a successor asks for the listening sockets.
     pub hot_restart: Option<PathBuf>,
     /// What is asked of clients.

@@ -5,14 +5,14 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use selvedge_telemetry::{Record, RecordKind, TlsSource};
 use selvedge_traffic::Codec;
 use selvedge_wire::detect::{self, Protocol};
 use selvedge_wire::io::Io;
 use selvedge_wire::listen;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 use crate::connection::first_words;
 use crate::opening::{self, Client, Opened};
@@ -24,6 +24,9 @@ use crate::{http1, http2, network_filter, tcp};
 
 /// A listener as one worker has it: its configuration may be replaced while its socket stays.
 pub(crate) type Current = Rc<RefCell<Arc<CompiledListener>>>;
+
+/// After a connection that could not be accepted.
+const LOCAL_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts until the socket is of no more use; the task is dropped when the listener goes.
 pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, current: Current) {
@@ -59,6 +62,44 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: TcpListener, current: Cur
                 tracing::error!(%error, "a listening socket failed");
                 return;
             }
+        }
+    }
+}
+
+/// Accepts from a socket in the file system, for whichever listener takes what goes out. Nobody is let in while there is
+/// none.
+pub(crate) async fn accept_local(
+    worker: Rc<Worker>,
+    socket: UnixListener,
+    outbound: Rc<RefCell<Option<Current>>>,
+) {
+    loop {
+        let stream = match socket.accept().await.and_then(|(stream, _)| listen::as_tcp(stream)) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "accepting from a socket in the file system is paused");
+                tokio::time::sleep(LOCAL_PAUSE).await;
+                continue;
+            }
+        };
+        let Some(listener) = outbound.borrow().as_ref().map(|current| Arc::clone(&current.borrow())) else {
+            continue;
+        };
+        if !worker.places.take(worker.patience.connections_max) {
+            listener.stats.downstream_global_cx_overflow.inc();
+            continue;
+        }
+        if worker.connections() >= CONNECTIONS_MAX
+            || !listener.places.take(worker.patience.listener_connections_max)
+        {
+            worker.places.give_back();
+            listener.stats.downstream_cx_overflow.inc();
+            continue;
+        }
+        let accepted = Accepted::new(listener, worker.places.clone());
+        let client = Client::by_socket();
+        if let Some(opened) = opening::at_once(&worker, &accepted.listener, client, stream) {
+            tokio::task::spawn_local(served(Rc::clone(&worker), accepted, opened));
         }
     }
 }
@@ -212,7 +253,6 @@ pub(crate) fn record(
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::time::Duration;
 
     use selvedge_telemetry::{AccessLogs, Registry};
     use selvedge_traffic::Listener;

@@ -35,6 +35,8 @@ pub(crate) struct Client {
     pub(crate) local: SocketAddr,
     /// Where an intercepted connection wanted to go.
     pub(crate) original_dst: Option<SocketAddr>,
+    /// It came by the socket in the file system, from a web server that we stand beside.
+    pub(crate) by_socket: bool,
 }
 
 /// A connection that can be served; boxed where it was waited for, so that its task does not carry its room twice.
@@ -49,7 +51,13 @@ impl Client {
     pub(crate) fn of(listener: &CompiledListener, stream: &TcpStream, remote: SocketAddr) -> Option<Self> {
         let local = stream.local_addr().ok()?;
         let original_dst = if listener.config.original_dst { original_dst::of(stream) } else { None };
-        Some(Self { remote, direct: remote, local, original_dst })
+        Some(Self { remote, direct: remote, local, original_dst, by_socket: false })
+    }
+
+    /// The ends of a connection by a socket in the file system, which has none.
+    pub(crate) fn by_socket() -> Self {
+        let here = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { remote: here, direct: here, local: here, original_dst: None, by_socket: true }
     }
 
     /// What requests are told of the connection.
@@ -65,6 +73,7 @@ impl Client {
             direct: self.direct,
             local: self.local,
             original_dst: self.original_dst,
+            by_socket: self.by_socket,
             connection_id: worker.connection_id(),
             chain: chain.name.as_str().into(),
             tls: io.tls().cloned(),

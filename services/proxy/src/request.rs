@@ -4,6 +4,7 @@
 //! may end the request with an answer of the proxy's own; nothing else ends it early but the client.
 
 mod attempt;
+mod beside;
 mod body;
 mod certificate;
 mod coding;

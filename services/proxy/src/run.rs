@@ -9,7 +9,8 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +19,7 @@ use selvedge_telemetry::{AccessLogs, Registry};
 use selvedge_traffic::Direction;
 use selvedge_upstream::Clusters;
 use selvedge_upstream::dns::Resolver;
+use selvedge_wire::stream;
 use selvedge_wire::tls::Secrets;
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -57,6 +59,8 @@ pub enum Error {
     Admin(#[from] admin::Error),
     #[error("the predecessor's sockets cannot be taken over")]
     HotRestart(#[from] handover::Error),
+    #[error("{path} cannot be listened on", path = path.display())]
+    EgressSocket { path: PathBuf, source: io::Error },
     #[error("the state folder cannot be used")]
     State(#[from] persist::Error),
 }
@@ -75,6 +79,18 @@ pub fn run(bootstrap: Bootstrap, set_log_level: Option<SetLogLevel>) -> Result<(
         proxy.leave().await;
         Ok(())
     })
+}
+
+/// The socket in the file system by which a web server beside us reaches virtual services.
+fn local_socket(path: &Path) -> Result<std::os::unix::net::UnixListener, Error> {
+    let failed = |source| Error::EgressSocket { path: path.to_owned(), source };
+    let address = stream::Address::Unix(path.to_owned());
+    let socket =
+        std::os::unix::net::UnixListener::from(stream::listen_for_program(&address, None).map_err(failed)?);
+    socket.set_nonblocking(true).map_err(failed)?;
+    // The web server has a user of its own; who may not reach the folder may not reach the socket.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).map_err(failed)?;
+    Ok(socket)
 }
 
 /// A running proxy.
@@ -133,7 +149,9 @@ impl Proxy {
             node_address(),
             bootstrap.tracing.clone(),
         );
+        let local = bootstrap.egress_socket.as_deref().map(local_socket).transpose()?;
         let serve = Serve {
+            local,
             workers: bootstrap.concurrency,
             clusters: Arc::clone(&clusters),
             registry: registry.clone(),

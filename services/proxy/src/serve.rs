@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use selvedge_telemetry::{AccessLogs, Registry};
 use selvedge_upstream::Clusters;
 use selvedge_wire::drain::Drains;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet};
@@ -58,6 +58,8 @@ pub struct Serve {
     pub drain: watch::Receiver<Drains>,
     /// Listening sockets, those of a predecessor first.
     pub sockets: Arc<Sockets>,
+    /// A socket in the file system by which a web server beside us reaches virtual services.
+    pub local: Option<std::os::unix::net::UnixListener>,
     /// Stands for a loopback client in `x-forwarded-for`.
     pub node_address: Option<IpAddr>,
     pub patience: Patience,
@@ -92,6 +94,7 @@ impl Serve {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (clusters, drain, alive) = (Arc::clone(&self.clusters), self.drain.clone(), alive.clone());
             let sockets = Arc::clone(&self.sockets);
+            let local = self.local.as_ref().map(std::os::unix::net::UnixListener::try_clone).transpose()?;
             let (node_address, patience, places) = (self.node_address, self.patience, places.clone());
             // The first worker fetches for all.
             let to_fetch = to_fetch.take();
@@ -102,7 +105,7 @@ impl Serve {
                 if let Some(to_fetch) = to_fetch {
                     tasks.spawn_local(fetch_ahead(Rc::clone(&worker), to_fetch));
                 }
-                tasks.block_on(&runtime, run(worker, receiver, drain, sockets));
+                tasks.block_on(&runtime, run(worker, receiver, drain, sockets, local));
                 drop(alive);
             })?;
         }
@@ -151,7 +154,16 @@ async fn run(
     mut commands: mpsc::UnboundedReceiver<Command>,
     mut drain: watch::Receiver<Drains>,
     sockets: Arc<Sockets>,
+    local: Option<std::os::unix::net::UnixListener>,
 ) {
+    let outbound: Rc<RefCell<Option<Current>>> = Rc::default();
+    let local = local.map(UnixListener::from_std).transpose().unwrap_or_else(|error| {
+        tracing::error!(%error, "the socket in the file system cannot be used");
+        None
+    });
+    let local = local.map(|socket| {
+        tokio::task::spawn_local(listener::accept_local(Rc::clone(&worker), socket, Rc::clone(&outbound)))
+    });
     let mut listening: HashMap<String, Listening> = HashMap::new();
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -175,6 +187,11 @@ async fn run(
         if close_sides(drains, &mut listening, &sockets) {
             worker.wake_all();
         }
+        let open = listening.iter().filter(|(_, one)| !one.is_inbound() && !one.accepting.is_empty());
+        *outbound.borrow_mut() = open.min_by_key(|(name, _)| *name).map(|(_, one)| Rc::clone(&one.current));
+    }
+    if let Some(local) = local {
+        local.abort();
     }
     listening.values_mut().for_each(Listening::close);
 }

@@ -18,14 +18,22 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
     post_logout_redirect_uris: [left],
     grant_types: ['authorization_code', 'refresh_token'],
     response_types: ['code'],
+  }, {
+    // A workflow that fetches tokens for itself.
+    client_id: 'gate',
+    client_secret: 'a secret of the gate',
+    redirect_uris: [],
+    grant_types: ['client_credentials'],
+    response_types: [],
   }],
+  features: { clientCredentials: { enabled: true } },
   claims: { openid: ['sub', 'groups'], email: ['email', 'email_verified'] },
   scopes: ['openid', 'email', 'offline_access'],
   conformIdTokenClaims: false,
   pkce: { required: () => true },
   issueRefreshToken: async () => true,
   rotateRefreshToken: true,
-  ttl: { AccessToken: 3, IdToken: 60, RefreshToken: 600, Session: 600, Grant: 600, Interaction: 600, AuthorizationCode: 60 },
+  ttl: { ClientCredentials: 3, AccessToken: 3, IdToken: 60, RefreshToken: 600, Session: 600, Grant: 600, Interaction: 600, AuthorizationCode: 60 },
   cookies: { keys: ['of the provider alone'] },
   findAccount: async (_, id) => people[id] && { accountId: id, claims: async () => people[id] },
 });

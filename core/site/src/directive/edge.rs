@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::reading::{Reading, keyed, number, text};
-use super::{Text, Texts};
+use super::{Named, Text, Texts};
 use crate::value::Value;
 
 /// A state machine that requests start.
@@ -19,6 +19,10 @@ pub struct WorkflowRoute {
     pub resume: bool,
     /// Headers of the request that become part of the input, lower-case.
     pub headers: Texts,
+    /// Where the files are that an execution may hand out.
+    pub files: Option<Text>,
+    /// Statuses of executions that have failed, by the error's name; 502 for all others.
+    pub errors: Named<u16>,
 }
 
 /// What is answered when an execution is not done in time.
@@ -87,6 +91,8 @@ pub(super) fn workflow(value: &Value, reading: &mut Reading<'_>) -> Result<Optio
         otherwise: WorkflowElse::Accepted,
         resume: false,
         headers: Arc::from([]),
+        files: None,
+        errors: Arc::from([]),
     };
     if let Value::Text(machine) = value {
         if machine.is_empty() {
@@ -129,9 +135,30 @@ pub(super) fn workflow(value: &Value, reading: &mut Reading<'_>) -> Result<Optio
                 let names = super::reading::texts(value, reading)?;
                 route.headers = names.iter().map(|name| Text::from(name.to_ascii_lowercase())).collect();
             }
+            "files" => route.files = Some(text(value, reading)?).filter(|folder| !folder.is_empty()),
+            "errors" => {
+                let mut errors = Vec::new();
+                for (name, status) in keyed(value, reading)?.iter() {
+                    let number = match status {
+                        Value::Integer(number) => Some(*number),
+                        Value::Text(text) => number(text),
+                        Value::List(_) => None,
+                    };
+                    let status = number.and_then(|number| u16::try_from(number).ok());
+                    match (name, status.filter(|status| (400..600).contains(status))) {
+                        (Some(name), Some(status)) => errors.push((Text::clone(name), status)),
+                        _ => {
+                            return Err(
+                                "mesh.workflow: \"errors\" has statuses from 400 to 599 by names".into()
+                            );
+                        }
+                    }
+                }
+                route.errors = errors.into();
+            }
             other => {
                 return Err(format!(
-                    "mesh.workflow does not know \"{other}\": it takes machine, wait, else, resume, headers"
+                    "mesh.workflow does not know \"{other}\": it takes machine, wait, else, resume, headers, files, errors"
                 ));
             }
         }

@@ -151,6 +151,8 @@ pub(super) const ROUTE: &[Field] = &[
     key("path_regex", "An expression that is found in the path; in place of path", Shape::Text),
     key("method", "Methods; all when it is left out", Shape::List(&Shape::Text)),
     key("header", "Headers that have to be there, with their values", Shape::Named(&Shape::Text)),
+    key("client", "Networks of clients; for others the route is not there", Shape::List(&Shape::Network)),
+    key("not_client", "Networks of clients for whom the route is not there", Shape::List(&Shape::Network)),
     // Who may.
     key("allow", "Networks that may ask", Shape::List(&Shape::Network)),
     key("deny", "Networks that may not", Shape::List(&Shape::Network)),
@@ -231,6 +233,12 @@ const WORKFLOW: &[Field] = &[
     key("else", "The answer when the end is not there in time", Shape::Word(&["202", "504"])),
     key("resume", "The request completes the task whose token it brings", Shape::Switch),
     key("headers", "Headers that become part of the input", Shape::List(&Shape::Text)),
+    key("files", "A directory of files that an execution may hand out", Shape::Text),
+    key(
+        "errors",
+        "Statuses of executions that have failed, by the error's name; 502 for all others",
+        Shape::Named(&Shape::Number(400, 599)),
+    ),
 ];
 
 const REWRITE: &[Field] = &[

@@ -9,24 +9,34 @@ use indexmap::IndexMap;
 use super::block::Document;
 use super::condition::ConditionText;
 use super::module;
+use crate::Compat;
 use crate::value::Value;
 
 /// The configuration in our own form, with a comment for whatever has no equal.
-pub fn to_edge_toml(document: &Document) -> String {
+pub fn to_edge_toml(document: &Document, compat: Compat) -> String {
     let mut out = Out {
+        redirect_code: if compat == Compat::V1_4_69 { 301 } else { 308 },
         text: String::from("# Made of lighttpd.conf. Read the comments: what has no equal stands there.\n"),
     };
     let global: Values<'_> = values(document, 0).collect();
     out.edge(&global);
     out.listeners(document, &global);
+    out.trust(&global);
     out.limits(&global);
     out.types(&global);
     out.rest(&global);
     let mut blocks: Vec<usize> =
         (0..document.blocks.len()).filter(|block| *block > 0 || answers(&global)).collect();
     blocks.sort_by_key(|block| std::cmp::Reverse(precedence(document, *block)));
+    // Blocks add up in lighttpd and routes do not: what leads elsewhere, and what refuses or asks who it is, stands before
+    // what answers.
+    let own = |block: usize| values(document, block).collect::<Values<'_>>();
+    for block in blocks.iter().filter(|block| own(**block).contains_key("url.redirect")) {
+        out.block(document, *block, Part::Redirects);
+    }
+    blocks.sort_by_key(|block| !refuses(&own(*block)) && !own(*block).contains_key("auth.require"));
     for block in blocks {
-        out.block(document, block);
+        out.block(document, block, Part::Answers);
     }
     out.text
 }
@@ -43,6 +53,7 @@ fn answers(values: &Values<'_>) -> bool {
 }
 
 const ANSWERS: &[&str] = &[
+    "auth.require",
     "server.document-root",
     "mesh.service",
     "mesh.workflow",
@@ -70,6 +81,15 @@ fn precedence(document: &Document, block: usize) -> Vec<(usize, std::cmp::Revers
 
 struct Out {
     text: String,
+    /// The status of a redirect that names none.
+    redirect_code: u16,
+}
+
+/// What of a block is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Redirects,
+    Answers,
 }
 
 /// What a block's conditions are in the form.
@@ -160,6 +180,23 @@ impl Out {
         self.text.push_str(&tls);
     }
 
+    /// Whose forwarding headers are believed.
+    fn trust(&mut self, global: &Values<'_>) {
+        let Some(list) = global.get("extforward.forwarder").and_then(|value| value.as_list()) else { return };
+        let trusted = list.iter().filter(|(key, value)| {
+            key.is_some_and(|key| !key.starts_with("hap-"))
+                && value.as_text().is_some_and(|text| **text == *"trust")
+        });
+        let mut from: Vec<String> = trusted.filter_map(|(key, _)| Some(quoted(key?))).collect();
+        if from.iter().any(|one| one == "\"all\"") {
+            from = vec!["\"0.0.0.0/0\"".into(), "\"::/0\"".into()];
+        }
+        let _ = write!(self.text, "\n[trust]\nforwarded_from = [{}]\n", from.join(", "));
+        if let Some(headers) = global.get("extforward.headers") {
+            let _ = writeln!(self.text, "headers = {}", shown_list(headers));
+        }
+    }
+
     fn limits(&mut self, global: &Values<'_>) {
         let with = |key: &str, unit: &str| {
             let value = plain(global.get(key)?);
@@ -224,6 +261,8 @@ impl Out {
             "server.event-handler",
             "server.network-backend",
             "server.compat-module-load",
+            "extforward.forwarder",
+            "extforward.headers",
         ];
         let left: Vec<String> = global
             .iter()
@@ -236,7 +275,7 @@ impl Out {
     }
 
     /// A block as a site with its routes.
-    fn block(&mut self, document: &Document, number: usize) {
+    fn block(&mut self, document: &Document, number: usize, part: Part) {
         let own: Values<'_> = values(document, number).collect();
         if own.is_empty() {
             return;
@@ -266,8 +305,16 @@ impl Out {
         if let Some(host) = &rule.host {
             self.line(&format!("host = {}", quoted(host)));
         }
-        self.rules(&rule, &inherited);
-        self.route(&rule, &own, &inherited);
+        match part {
+            Part::Redirects => self.redirects(&rule, &own, &inherited),
+            Part::Answers => {
+                if own.contains_key("auth.require") {
+                    self.signed_in(&rule, &inherited);
+                }
+                self.aliases(&rule, &inherited);
+                self.route(&rule, &own, &inherited);
+            }
+        }
         if !rule.comments.is_empty() {
             // A route without one of its conditions would answer what it should not.
             let commented: String = self.text[begun..].lines().map(|line| format!("#{line}\n")).collect();
@@ -275,10 +322,12 @@ impl Out {
         }
     }
 
-    /// Redirects and aliases are routes of their own, before the rest.
-    fn rules(&mut self, rule: &Match, values: &Values<'_>) {
-        if let Some(list) = values.get("url.redirect").and_then(|value| value.as_list()) {
-            let code = values.get("url.redirect-code").map_or_else(|| "301".into(), |code| plain(code));
+    /// Redirects are routes of their own, before all others.
+    fn redirects(&mut self, rule: &Match, own: &Values<'_>, values: &Values<'_>) {
+        if let Some(list) = own.get("url.redirect").and_then(|value| value.as_list()) {
+            let code = values
+                .get("url.redirect-code")
+                .map_or_else(|| self.redirect_code.to_string(), |code| plain(code));
             for (pattern, target) in list.iter() {
                 let (Some(pattern), Some(target)) = (pattern, target.as_text()) else { continue };
                 self.line("  [[site.route]]");
@@ -291,6 +340,10 @@ impl Out {
                 self.line(&format!("  redirect = {}\n  status = {code}", quoted(target)));
             }
         }
+    }
+
+    /// So are aliases, before the rest of their block.
+    fn aliases(&mut self, rule: &Match, values: &Values<'_>) {
         if let Some(list) = values.get("alias.url").and_then(|value| value.as_list()) {
             for (prefix, folder) in list.iter() {
                 let (Some(prefix), Some(folder)) = (prefix, folder.as_text()) else { continue };
@@ -301,6 +354,31 @@ impl Out {
                     quoted(&format!("{prefix}*")),
                     quoted(folder)
                 ));
+            }
+        }
+    }
+
+    /// Prefixes behind a sign-in: with one that the form knows as well, or else refused until somebody says who may.
+    fn signed_in(&mut self, rule: &Match, values: &Values<'_>) {
+        let Some(list) = values.get("auth.require").and_then(|value| value.as_list()) else { return };
+        for (prefix, requirement) in list.iter() {
+            let Some(prefix) = prefix else { continue };
+            self.line("  [[site.route]]");
+            if prefix.is_empty() {
+                self.conditions(rule, &[]);
+            } else {
+                self.conditions(rule, &["path", "path_regex"]);
+                self.line(&format!("  path = {}", quoted(&format!("{prefix}*"))));
+            }
+            match auth_of(values, requirement) {
+                Some(auth) => {
+                    let answer = answer_of(values);
+                    self.line(&format!("  {answer}\n  auth = {auth}"));
+                }
+                None => {
+                    self.line(&format!("  # no equal here: auth.require = {}", shown(requirement)));
+                    self.line("  # refused until you say by auth who may\n  status = 403\n  respond = \"\"");
+                }
             }
         }
     }
@@ -317,20 +395,7 @@ impl Out {
     fn route(&mut self, rule: &Match, own: &Values<'_>, values: &Values<'_>) {
         self.line("  [[site.route]]");
         self.conditions(rule, &[]);
-        let text = |key: &str| values.get(key).and_then(|value| value.as_text()).map(|text| &**text);
-        let answer = if refuses(values) {
-            "status = 403\n  respond = \"\"".to_owned()
-        } else if let Some(service) = text("mesh.service") {
-            format!("service = {}", quoted(service))
-        } else if let Some(workflow) = values.get("mesh.workflow") {
-            format!("workflow = {}", workflow_of(workflow))
-        } else if let Some(servers) = values.get("proxy.server").and_then(|value| servers_of(value)) {
-            format!("proxy = {servers} # bypasses the mesh: name a service, and its policies hold")
-        } else if let Some(servers) = values.get("fastcgi.server").and_then(|value| servers_of(value)) {
-            format!("fastcgi = {servers}")
-        } else {
-            format!("files = {}", quoted(text("server.document-root").unwrap_or("/var/www/html")))
-        };
+        let answer = answer_of(values);
         let is_files = answer.starts_with("files");
         self.line(&format!("  {answer}"));
         for (key, value) in values {
@@ -372,6 +437,44 @@ impl Out {
     }
 }
 
+/// What answers.
+fn answer_of(values: &Values<'_>) -> String {
+    let text = |key: &str| values.get(key).and_then(|value| value.as_text()).map(|text| &**text);
+    if refuses(values) {
+        "status = 403\n  respond = \"\"".to_owned()
+    } else if let Some(service) = text("mesh.service") {
+        format!("service = {}", quoted(service))
+    } else if let Some(workflow) = values.get("mesh.workflow") {
+        format!("workflow = {}", workflow_of(workflow))
+    } else if let Some(servers) = values.get("proxy.server").and_then(|value| servers_of(value)) {
+        format!("proxy = {servers} # bypasses the mesh: name a service, and its policies hold")
+    } else if let Some(servers) = values.get("fastcgi.server").and_then(|value| servers_of(value)) {
+        format!("fastcgi = {servers}")
+    } else {
+        format!("files = {}", quoted(text("server.document-root").unwrap_or("/var/www/html")))
+    }
+}
+
+/// A sign-in that the form has as well: basic, with a file of htpasswd's, for everybody in it or for some.
+fn auth_of(values: &Values<'_>, requirement: &Value) -> Option<String> {
+    let text = |key: &str| values.get(key).and_then(|value| value.as_text());
+    let of = |key: &str| requirement.as_list()?.get(key)?.as_text();
+    if **text("auth.backend")? != *"htpasswd" || **of("method")? != *"basic" {
+        return None;
+    }
+    let file = text("auth.backend.htpasswd.userfile")?;
+    let who = of("require")?;
+    let users = if **who == *"valid-user" {
+        String::new()
+    } else {
+        let names: Option<Vec<String>> =
+            who.split('|').map(|one| Some(quoted(one.strip_prefix("user=")?))).collect();
+        format!(", users = [{}]", names?.join(", "))
+    };
+    let realm = of("realm").map_or_else(String::new, |realm| format!(", realm = {}", quoted(realm)));
+    Some(format!("{{ htpasswd = {}{realm}{users} }}", quoted(file)))
+}
+
 /// Keys that a route takes.
 fn in_route(key: &str) -> bool {
     matches!(
@@ -400,6 +503,9 @@ fn in_route(key: &str) -> bool {
             | "mesh.workflow"
             | "proxy.server"
             | "fastcgi.server"
+            | "auth.require"
+            | "auth.backend"
+            | "auth.backend.htpasswd.userfile"
     )
 }
 
@@ -446,8 +552,8 @@ impl Match {
             ("REQUEST_HEADER", name, "==") => {
                 Some(format!("header = {{ {} = {} }}", quoted(name), quoted(value)))
             }
-            ("HTTP", "remoteip" | "remote-ip", "==") => Some(format!("allow = {}", quoted(value))),
-            ("HTTP", "remoteip" | "remote-ip", "!=") => Some(format!("deny = {}", quoted(value))),
+            ("HTTP", "remoteip" | "remote-ip", "==") => Some(format!("client = {}", quoted(value))),
+            ("HTTP", "remoteip" | "remote-ip", "!=") => Some(format!("not_client = {}", quoted(value))),
             _ => None,
         };
         match line {
@@ -473,6 +579,8 @@ fn workflow_of(value: &Value) -> String {
             "wait" => format!("wait = \"{}s\"", plain(value)),
             "resume" => format!("resume = {}", crate::directive::truth(value)?),
             "headers" => format!("headers = {}", shown_list(value)),
+            "files" => format!("files = {}", quoted(&plain(value))),
+            "errors" => format!("errors = {}", shown(value)),
             key => format!("{key} = {}", quoted(&plain(value))),
         })
     });

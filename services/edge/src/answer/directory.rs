@@ -71,7 +71,7 @@ pub(crate) fn list(x: &mut Exchange<'_>) -> Flow {
     }
     let encoding = conf.encoding.as_deref().unwrap_or("utf-8");
     let page = page(x, &entries, cut);
-    ControlFlow::Break(Response::with(200, &format!("text/html; charset={encoding}"), page))
+    ControlFlow::Break(Response::with(200, &format!("text/html;charset={encoding}"), page))
 }
 
 fn read(x: &Exchange<'_>) -> std::io::Result<(Vec<Entry>, bool)> {
@@ -132,7 +132,11 @@ fn page(x: &Exchange<'_>, entries: &[Entry], cut: bool) -> String {
     let title = format!("Index of {}", escape(x.path()));
     let mut out = String::with_capacity(1024 + entries.len() * 160);
     if conf.auto_layout {
-        let _ = write!(out, "<!DOCTYPE html>\n<html>\n<head>\n<title>{title}</title>\n");
+        out.push_str("<!DOCTYPE html>\n<html>\n<head>\n");
+        if let Some(encoding) = &conf.encoding {
+            let _ = writeln!(out, "<meta charset=\"{}\">", escape(encoding));
+        }
+        let _ = writeln!(out, "<title>{title}</title>");
         match &conf.external_css {
             Some(css) => {
                 let _ = writeln!(out, "<link rel=\"stylesheet\" type=\"text/css\" href=\"{}\">", escape(css));
@@ -221,15 +225,20 @@ fn day(seconds: u64) -> String {
     format!("{}-{}-{} {}", &text[12..16], &text[8..11], &text[5..7], &text[17..25])
 }
 
+/// A size as lighttpd writes it: whatever is not empty has a tenth of a K at least.
 fn human(size: u64) -> String {
-    let mut value = size as f64 / 1024.0;
-    for unit in ["K", "M", "G", "T"] {
-        if value < 1024.0 {
-            return format!("{value:.1}{unit}");
+    let mut size = if (1..100).contains(&size) { size + 99 } else { size };
+    let mut units = ["K", "M", "G", "T", "P", "E"].into_iter();
+    loop {
+        let tenths = ((size & 1023) / 100).min(9);
+        size >>= 10;
+        let unit = units.next().unwrap_or("E");
+        match size {
+            0..=999 => return format!("{size}.{tenths}{unit}"),
+            1000..=1023 => return format!("0.9{}", units.next().unwrap_or("E")),
+            _ => {}
         }
-        value /= 1024.0;
     }
-    format!("{value:.1}P")
 }
 
 pub(crate) fn escape(text: &str) -> String {
@@ -269,6 +278,9 @@ mod tests {
         assert_eq!(link("javascript:x"), "./javascript:x");
         assert_eq!(link("a b\"<"), "a%20b%22%3C");
         assert_eq!(day(784_111_777), "1994-Nov-06 08:49:37");
-        assert_eq!((human(0), human(1536), human(5 << 30)), ("0.0K".into(), "1.5K".into(), "5.0G".into()));
+        assert_eq!(
+            (human(0), human(2), human(1536), human(5 << 30)),
+            ("0.0K".into(), "0.1K".into(), "1.5K".into(), "5.0G".into())
+        );
     }
 }

@@ -1,14 +1,17 @@
-//! Virtual services: requests go to the sidecar's egress, with the service's name as authority. The mesh decides the rest.
+//! Virtual services: requests go to the data plane of the mesh, which is told the service's name. The mesh decides the rest.
+//!
+//! By a socket in the file system the name is a header, and the host stays as the client sent it; by an address and a port,
+//! where anybody may listen, the name is the authority.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use selvedge_site::directive::{BackendId, Host, HostMode};
-use selvedge_wire::stream;
+use selvedge_wire::stream::{self, Address};
 
 use super::backend::Held;
-use super::proxy;
+use super::proxy::{self, Service};
 use crate::request::{Exchange, Flow, Response, body};
 
 /// How long the sidecar may take to accept.
@@ -67,5 +70,9 @@ pub(crate) async fn service(x: &mut Exchange<'_>) -> Flow {
         read_timeout: 0,
         upgrade: true,
     };
-    ControlFlow::Break(proxy::respond(x, &host, stream, address, Held::default(), Some(&name)).await)
+    let service = match &address {
+        Address::Unix(_) => Service::InHeader(&name),
+        Address::Tcp(_) => Service::AsAuthority(&name),
+    };
+    ControlFlow::Break(proxy::respond(x, &host, stream, address, Held::default(), Some(service)).await)
 }

@@ -24,6 +24,16 @@ use crate::request::{Body, Exchange, Response};
 /// Interim answers that a backend may send before the one that counts.
 const INTERIM_MAX: usize = 16;
 
+/// The header that names a virtual service to the data plane beside us.
+const SERVICE_HEADER: &str = "x-selvedge-service";
+
+/// How the data plane of the mesh is told which virtual service is meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Service<'a> {
+    InHeader(&'a str),
+    AsAuthority(&'a str),
+}
+
 /// Whether the request asks for another protocol, and the backend may be asked for it.
 pub(crate) fn wants_upgrade(x: &Exchange<'_>) -> bool {
     x.conf.proxy.header.upgrade
@@ -39,11 +49,11 @@ pub(crate) async fn respond(
     stream: Stream,
     address: Address,
     held: Held,
-    authority: Option<&str>,
+    service: Option<Service<'_>>,
 ) -> Response {
     let upgrade = wants_upgrade(x);
     let input = x.gathered.take().unwrap_or(Gathered::Memory(Vec::new()));
-    let out = request(x, host, input.length(), upgrade, authority);
+    let out = request(x, host, input.length(), upgrade, service);
     let sent = async {
         let mut stream = stream;
         stream.write_all(&out).await?;
@@ -140,15 +150,24 @@ async fn read_head(
 }
 
 /// The request's head, as the backend gets it.
-fn request(x: &Exchange<'_>, host: &Host, length: u64, upgrade: bool, authority: Option<&str>) -> Vec<u8> {
+fn request(
+    x: &Exchange<'_>,
+    host: &Host,
+    length: u64,
+    upgrade: bool,
+    service: Option<Service<'_>>,
+) -> Vec<u8> {
     let conf = &x.conf.proxy;
     let mut head = RequestHead::default();
     head.copy_from(x.head);
     let path = remapped(&x.target.text, &conf.header.map_urlpath, Way::Out);
     head.set_path(&path);
-    if let Some(authority) = authority {
+    if let Some(service) = service {
         // The mesh believes what its edge says of the client, and nothing that the client said itself.
-        head.set_authority(authority);
+        match service {
+            Service::AsAuthority(name) => head.set_authority(name),
+            Service::InHeader(name) => head.fields.set(SERVICE_HEADER, name.as_bytes()),
+        }
         head.fields.remove(HeaderId::XForwardedFor);
         head.fields.remove_named("forwarded");
     } else if conf.replace_http_host && !host.label.is_empty() {

@@ -3,15 +3,18 @@
 //! Everything goes over the public API: `StartSyncExecution` for an express machine, `StartExecution` and
 //! `DescribeExecution` for a standard one, `SendTaskSuccess` and `SendTaskFailure` for a task.
 
+mod deliver;
 mod input;
 mod watch;
+
+pub(crate) use watch::Ticket;
 
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use selvedge_aws::operations::stepfunctions::SERVICE;
 use selvedge_client::{Client, Error};
-use selvedge_site::directive::{WorkflowElse, WorkflowRoute};
+use selvedge_site::directive::{Named, WorkflowElse, WorkflowRoute};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -27,11 +30,18 @@ const LOOK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_mi
 /// A call that waits for nothing is over within this.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Whoever asks how an execution is, is held to the rules of the request that started it.
+pub(crate) fn adopt(x: &mut Exchange<'_>) {
+    if x.path().starts_with(STATUS_PREFIX) {
+        x.ticket = watch::ticket(x).map(Box::new);
+    }
+}
+
 /// Answers how an execution is that was started here, whatever is configured for its path.
-pub(crate) async fn status(x: &Exchange<'_>) -> Flow {
-    match x.path().strip_prefix(STATUS_PREFIX) {
-        Some(token) => ControlFlow::Break(watch::status(x, token).await),
-        None => ControlFlow::Continue(()),
+pub(crate) async fn status(x: &mut Exchange<'_>) -> Flow {
+    match x.path().starts_with(STATUS_PREFIX) {
+        true => ControlFlow::Break(watch::status(x).await),
+        false => ControlFlow::Continue(()),
     }
 }
 
@@ -139,19 +149,32 @@ async fn start(x: &mut Exchange<'_>, route: &WorkflowRoute) -> Result<Response, 
     if route.wait_ms > 0 {
         let patience = Duration::from_millis(route.wait_ms);
         match call(x.worker, "StartSyncExecution", &input, patience).await {
-            Ok(done) => return Ok(input::answer(&done)),
+            Ok(done) => return Ok(ended(x, &done)),
             Err(Error::Service(error)) if error.code == "StateMachineTypeNotSupported" => {}
             Err(error) => return Err(error.into()),
         }
     }
-    let started = call(x.worker, "StartExecution", &input, CALL_TIMEOUT).await?;
+    let started = match call(x.worker, "StartExecution", &input, CALL_TIMEOUT).await {
+        Err(Error::Service(error)) if error.code == "ExecutionAlreadyExists" => {
+            // It has ended, or it is another: the same request again is answered by what came of the first.
+            let known = again(x.worker, &arn, &input).await?;
+            known.ok_or(Problem::Api(Error::Service(error)))?
+        }
+        started => started?,
+    };
     let execution = started["executionArn"].as_str().unwrap_or_default().to_owned();
+    tracing::info!(
+        %execution,
+        user = x.user.as_ref().map(|user| user.name.as_str()),
+        path = x.path(),
+        "a request started a workflow"
+    );
     let (mut look, most) = LOOK;
     while Instant::now() < until {
         let described =
             call(x.worker, "DescribeExecution", &json!({ "executionArn": execution }), CALL_TIMEOUT).await?;
         if described["status"] != "RUNNING" {
-            return Ok(input::answer(&described));
+            return Ok(ended(x, &described));
         }
         let left = until.saturating_duration_since(Instant::now());
         tokio::time::sleep(look.min(left)).await;
@@ -160,13 +183,49 @@ async fn start(x: &mut Exchange<'_>, route: &WorkflowRoute) -> Result<Response, 
     match route.otherwise {
         WorkflowElse::Timeout if route.wait_ms > 0 => Ok(Response::status(504)),
         _ => {
-            let location = format!("{STATUS_PREFIX}{}", watch::token(&x.worker.shared.secret, &execution));
+            let ticket = Ticket::new(x, &execution).sealed(&x.worker.shared.secret);
+            let location = format!("{STATUS_PREFIX}{ticket}");
             let body = json!({ "status": "RUNNING", "location": location });
-            Ok(Response::with(202, "application/json", body.to_string())
+            let response = Response::with(202, "application/json", body.to_string())
                 .field("location", &location)
-                .field("cache-control", "no-store"))
+                .field("cache-control", "no-store");
+            // A browser follows no Location of 202.
+            let refresh = format!("1; url={location}");
+            Ok(if watch::is_page(x) { response.field("refresh", &refresh) } else { response })
         }
     }
+}
+
+/// The execution of the same name, if it was started with the same input.
+async fn again(worker: &Worker, machine: &str, input: &Value) -> Result<Option<Value>, Problem> {
+    let name = input["name"].as_str().unwrap_or_default();
+    let execution = format!("{}:{name}", machine.replacen(":stateMachine:", ":execution:", 1));
+    let asked = json!({ "executionArn": execution });
+    let described = call(worker, "DescribeExecution", &asked, CALL_TIMEOUT).await?;
+    let told = |document: &Value| -> Value {
+        document["input"].as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null)
+    };
+    Ok((told(&described) == told(input)).then_some(asked))
+}
+
+/// The answer that an execution makes once it has ended.
+fn ended(x: &mut Exchange<'_>, execution: &Value) -> Response {
+    let response = match deliver::file(x, execution) {
+        Some(response) => response,
+        None => {
+            let errors = x.conf.mesh.workflow.as_ref().map(|route| Named::clone(&route.errors));
+            input::answer(execution, errors.as_deref().unwrap_or_default())
+        }
+    };
+    tracing::info!(
+        execution = execution["executionArn"].as_str().unwrap_or_default(),
+        ended = execution["status"].as_str().unwrap_or_default(),
+        error = execution["error"].as_str(),
+        user = x.user.as_ref().map(|user| user.name.as_str()),
+        status = response.head.status,
+        "a workflow answers a request"
+    );
+    response
 }
 
 /// Completes the task whose token the request brings: in its query, or in its body beside an output or an error.
@@ -186,9 +245,9 @@ async fn resume(x: &mut Exchange<'_>) -> Result<Response, Problem> {
                 Value::Null => json!({}),
                 output => output.clone(),
             };
-            if let (Value::Object(output), Some(user)) = (&mut output, &x.user) {
+            if let Value::Object(output) = &mut output {
                 // Who completed it is what we verified, whatever the body says.
-                output.insert("identity".to_owned(), json!({ "user": user.name, "method": user.method }));
+                output.insert("identity".to_owned(), input::identity(x));
             }
             ("SendTaskSuccess", json!({ "taskToken": token, "output": output.to_string() }))
         }

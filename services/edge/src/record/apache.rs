@@ -24,7 +24,8 @@ pub(super) fn write(
             Piece::Field { letter, argument, .. } => {
                 let before = out.len();
                 field(x, *letter, argument.as_deref(), escaping, took, after, out);
-                if out.len() == before {
+                // What is blank is a hyphen, but for a query.
+                if out.len() == before && *letter != 'q' {
                     out.push(b'-');
                 }
             }
@@ -63,7 +64,6 @@ fn field(
         's' => {
             let _ = write!(out, "{}", x.status);
         }
-        'b' | 'B' if x.sent == 0 && letter == 'b' => {}
         'b' | 'B' => {
             let _ = write!(out, "{}", x.sent);
         }
@@ -84,7 +84,10 @@ fn field(
         }
         'C' => escaped(cookie(x, argument.unwrap_or_default()).as_bytes()),
         'f' => escaped(x.physical.path.as_bytes()),
-        'U' => escaped(x.target_original.split('?').next().unwrap_or_default().as_bytes()),
+        'U' => {
+            let target = if x.target.text.is_empty() { &x.target_original } else { &x.target.text };
+            escaped(target.split('?').next().unwrap_or_default().as_bytes());
+        }
         'q' => escaped(x.target.query().as_bytes()),
         'm' => escaped(method.as_bytes()),
         'H' => out.extend_from_slice(version.as_bytes()),

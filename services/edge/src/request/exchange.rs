@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::response::Response;
 use super::{Flow, body};
+use crate::answer::workflow::Ticket;
 use crate::clients::Guest;
 use crate::pace::Pacer;
 use crate::site::Site;
@@ -98,6 +99,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) target_original: String,
     pub(crate) target: Target,
     normalised: bool,
+    /// The request asks how an execution is, and is held to the rules of the one that started it.
+    pub(crate) ticket: Option<Box<Ticket>>,
     /// The path is another than it was.
     turned: bool,
     // identify
@@ -160,6 +163,7 @@ impl<'a> Exchange<'a> {
             target_original: String::new(),
             target: Target::default(),
             normalised: false,
+            ticket: None,
             turned: false,
             remote: peer.remote.ip().to_canonical(),
             remote_port: peer.remote.port(),
@@ -258,8 +262,8 @@ impl<'a> Exchange<'a> {
             remote: Some(self.remote),
             scheme: Some(self.scheme()),
             host: Some(&host),
-            method: Some(self.head.method()),
-            path: Some(self.path()),
+            method: Some(self.ticket.as_ref().map_or_else(|| self.head.method(), |ticket| &ticket.method)),
+            path: Some(self.ticket.as_ref().map_or_else(|| self.path(), |ticket| &ticket.path)),
             query: Some(self.target.query()),
             headers: Some(&headers),
         };

@@ -72,6 +72,7 @@ impl Bootstrap {
             tracing: super::tracing::tracing(env, &resource)?,
             metrics_extension: env.flag("APPMESH_METRIC_EXTENSION_VERSION")?.then(|| resource.dimensions()),
             drain: drain(env)?,
+            egress_socket: egress_socket(env)?,
             hot_restart: env.get("SELVEDGE_HOT_RESTART").map(PathBuf::from),
             patience: patience(env, resource.kind)?,
             resource,
@@ -244,6 +245,15 @@ const INGRESS_PORT: u16 = 15000;
 const EGRESS_PORT: u16 = 15001;
 
 /// How the proxy stands to its application, for the control plane that writes its listeners.
+/// It leads to the listener of direct mode, whose routes know services by name.
+fn egress_socket(env: Env<'_>) -> Result<Option<PathBuf>, BootstrapError> {
+    let Some(path) = env.get("SELVEDGE_EGRESS_SOCKET") else { return Ok(None) };
+    if env.get("SELVEDGE_INTERCEPTION") != Some("none") {
+        return Err(env.invalid("SELVEDGE_EGRESS_SOCKET", "set beside SELVEDGE_INTERCEPTION=none"));
+    }
+    Ok(Some(PathBuf::from(path)))
+}
+
 fn metadata(env: Env<'_>) -> Result<Map<String, Value>, BootstrapError> {
     let mut selvedge = Map::new();
     if let Some(interception) = env.get("SELVEDGE_INTERCEPTION") {

@@ -28,6 +28,7 @@ use selvedge_wire::proxy_protocol::Ends;
 use selvedge_wire::tls::Facts;
 use tokio::time::Instant;
 
+use super::beside::{self, ForService};
 use super::certificate;
 use super::coding::{Coder, Stage};
 use super::edit::OfRoute;
@@ -51,6 +52,8 @@ pub(crate) struct Peer {
     pub(crate) local: SocketAddr,
     /// Where an intercepted connection wanted to go.
     pub(crate) original_dst: Option<SocketAddr>,
+    /// A web server beside us is at the other end: it says by a header which service it means.
+    pub(crate) by_socket: bool,
     pub(crate) connection_id: u64,
     pub(crate) chain: Rc<str>,
     /// What filters keep for the connection.
@@ -140,6 +143,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) channel_stays_open: bool,
     /// What that body passes through.
     pub(super) coder: Option<Box<Coder>>,
+    /// The virtual service that a web server beside us asked for.
+    service: Option<Box<str>>,
     active: ActiveRequest,
 }
 
@@ -207,6 +212,7 @@ impl<'a> Exchange<'a> {
             response_has_body: false,
             channel_stays_open: false,
             coder: None,
+            service: None,
             active: ActiveRequest(Arc::clone(&manager.stats)),
         }
     }
@@ -240,6 +246,10 @@ impl<'a> Exchange<'a> {
     /// Brings the request into the form in which it is routed, or refuses it.
     pub(super) async fn admit(&mut self) -> Result<(), Ended> {
         let head = &mut self.heads.request;
+        if self.peer.by_socket {
+            self.service = beside::take_service(head);
+            beside::forget_earlier_hops(&mut head.fields);
+        }
         if let Err(refused) = refusal::admit(head, self.manager.admission) {
             let stats = &self.manager.stats;
             match refused.details {
@@ -308,7 +318,7 @@ impl<'a> Exchange<'a> {
         if upgrade == Upgrade::None {
             return Ok(());
         }
-        let matched = self.routes.compiled.find(&Request(&self.heads.request)).ok();
+        let matched = self.look_up();
         if matched.is_none() && upgrade == Upgrade::Connect {
             return Ok(());
         }
@@ -334,10 +344,18 @@ impl<'a> Exchange<'a> {
         Err(Ended::Reply(Reply::refusal(refused)))
     }
 
+    fn look_up(&self) -> Option<Matched<'a>> {
+        let request = Request(&self.heads.request);
+        match &self.service {
+            Some(service) => self.routes.compiled.find(&ForService(request, service)).ok(),
+            None => self.routes.compiled.find(&request).ok(),
+        }
+    }
+
     /// Finds the route, its cluster and its filters. Filters pass judgement on requests without a route, too.
     pub(super) fn find_route(&mut self) {
         let routes = self.routes;
-        let matched = routes.compiled.find(&Request(&self.heads.request)).ok();
+        let matched = self.look_up();
         self.log.route = matched.map(|matched| matched.route);
         self.log.virtual_host = matched.map(|matched| matched.virtual_host.name.as_str());
         self.share = match matched.map(|matched| &matched.route.action) {

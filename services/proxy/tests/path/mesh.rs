@@ -183,6 +183,7 @@ impl Mesh {
         let (config, receiver) = watch::channel(snapshot(listener));
         let (drain, draining) = watch::channel(Drains::default());
         let serve = Serve {
+            local: None,
             workers,
             clusters: Arc::clone(&clusters),
             registry: registry.clone(),

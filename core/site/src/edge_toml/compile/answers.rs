@@ -37,6 +37,14 @@ impl Compiler<'_> {
             otherwise,
             resume,
             headers: headers.iter().map(|name| Text::from(name.to_ascii_lowercase())).collect(),
+            files: node.get("files").and_then(Node::text).cloned(),
+            errors: node
+                .get("errors")
+                .map(Node::entries)
+                .unwrap_or_default()
+                .iter()
+                .filter_map(|(name, _, status)| Some((name.clone(), u16::try_from(status.integer()?).ok()?)))
+                .collect(),
         })
     }
 

@@ -100,6 +100,8 @@ impl Compiler<'_> {
             methods: Vec::new(),
             headers: Vec::new(),
             sockets: vec![token],
+            clients: Arc::from([]),
+            not_clients: Arc::from([]),
             resolved: Arc::default(),
             assignments: vec![assignment],
         };

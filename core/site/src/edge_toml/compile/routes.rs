@@ -121,6 +121,8 @@ impl Compiler<'_> {
                 })
                 .collect(),
             sockets: sockets.to_vec(),
+            clients: networks(node.get("client")),
+            not_clients: networks(node.get("not_client")),
             resolved: Arc::default(),
             assignments,
         };

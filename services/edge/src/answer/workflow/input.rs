@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use selvedge_http::target::percent_decode;
-use selvedge_site::directive::WorkflowRoute;
+use selvedge_site::directive::{Text, WorkflowRoute};
 use serde_json::{Map, Value, json};
 
 use super::Problem;
@@ -11,6 +11,10 @@ use crate::request::{Exchange, Response};
 
 /// The longest name of an execution.
 const NAME_BYTES_MAX: usize = 80;
+
+/// What a token says of itself: another one for the same person says something else.
+const PASSING_CLAIMS: &[&str] =
+    &["iat", "exp", "nbf", "jti", "nonce", "at_hash", "c_hash", "s_hash", "auth_time", "sid"];
 
 /// The input: what was asked, by whom. Nothing in it changes when the same request comes again.
 pub(super) fn of(x: &Exchange<'_>, route: &WorkflowRoute) -> Value {
@@ -28,8 +32,21 @@ pub(super) fn of(x: &Exchange<'_>, route: &WorkflowRoute) -> Value {
         "query": query(x.target.query()),
         "headers": headers,
         "body": body(x),
-        "identity": x.user.as_ref().map(|user| json!({ "user": user.name, "method": user.method })),
+        "identity": identity(x),
     })
+}
+
+/// Who was recognised, and what was vouched for; null if nobody was.
+pub(super) fn identity(x: &Exchange<'_>) -> Value {
+    let Some(user) = &x.user else { return Value::Null };
+    let mut identity = json!({ "user": user.name, "method": user.method });
+    if let Some(known) = &x.identity {
+        identity["issuer"] = json!(known.issuer);
+        let lasting = known.claims.iter().filter(|(name, _)| !PASSING_CLAIMS.contains(&name.as_str()));
+        identity["claims"] =
+            Value::Object(lasting.map(|(name, value)| (name.clone(), value.clone())).collect());
+    }
+    identity
 }
 
 fn variables(x: &Exchange<'_>) -> Value {
@@ -108,10 +125,11 @@ pub(super) fn name(key: &str, user: Option<&str>) -> Result<String, Problem> {
 }
 
 /// The answer that a finished execution makes. A machine may set `statusCode`, `headers` and `body`.
-pub(super) fn answer(execution: &Value) -> Response {
+pub(super) fn answer(execution: &Value, errors: &[(Text, u16)]) -> Response {
     let fail = |status: u16, message: &str| {
         // The cause is for the operator: it may tell of what lies behind.
         let error = execution["error"].as_str().unwrap_or(message);
+        let status = errors.iter().find(|(name, _)| **name == *error).map_or(status, |(_, status)| *status);
         Response::with(status, "application/json", json!({ "error": error }).to_string())
     };
     match execution["status"].as_str() {
@@ -164,7 +182,7 @@ mod tests {
     #[test]
     fn a_machine_sets_its_answer_but_not_its_framing() {
         let output = json!({"statusCode": 201, "headers": {"X-A": "1", "Content-Length": "9", "X-B": "a\r\nb"}, "body": {"ok": true}});
-        let response = answer(&json!({"status": "SUCCEEDED", "output": output.to_string()}));
+        let response = answer(&json!({"status": "SUCCEEDED", "output": output.to_string()}), &[]);
         assert_eq!(response.head.status, 201);
         assert_eq!(response.head.fields.named("x-a"), Some(&b"1"[..]));
         assert!(
@@ -172,10 +190,13 @@ mod tests {
                 && response.head.fields.named("x-b").is_none()
         );
         assert_eq!(
-            answer(&json!({"status": "FAILED", "error": "Denied", "cause": "secret"})).head.status,
+            answer(&json!({"status": "FAILED", "error": "Denied", "cause": "secret"}), &[]).head.status,
             502
         );
-        assert_eq!(answer(&json!({"status": "TIMED_OUT"})).head.status, 504);
-        assert_eq!(answer(&json!({"status": "SUCCEEDED", "output": "[1]"})).head.status, 200);
+        let errors = [(Text::from("Denied"), 403), (Text::from("States.Timeout"), 408)];
+        assert_eq!(answer(&json!({"status": "FAILED", "error": "Denied"}), &errors).head.status, 403);
+        assert_eq!(answer(&json!({"status": "TIMED_OUT"}), &errors).head.status, 408);
+        assert_eq!(answer(&json!({"status": "TIMED_OUT"}), &[]).head.status, 504);
+        assert_eq!(answer(&json!({"status": "SUCCEEDED", "output": "[1]"}), &[]).head.status, 200);
     }
 }

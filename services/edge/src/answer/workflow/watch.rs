@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{CALL_TIMEOUT, call, input};
+use super::{CALL_TIMEOUT, call};
 use crate::request::response::Source;
 use crate::request::{Body, Exchange, Response};
 use crate::worker::Worker;
@@ -23,29 +23,63 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long one request may watch; whoever wants more asks again.
 pub(crate) const WATCH_MAX: Duration = Duration::from_secs(60);
 
-/// An execution's ARN with a proof that it was started here: nobody can ask about others.
-pub(super) fn token(secret: &[u8], execution: &str) -> String {
-    format!("{}.{}", URL_SAFE_NO_PAD.encode(execution), URL_SAFE_NO_PAD.encode(proof(secret, execution)))
+/// What the address of an execution says: which one it is, and the request that started it, whose rules hold for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    execution: String,
+    /// The path of the request that started it.
+    pub(crate) path: String,
+    pub(crate) method: String,
+    /// Who started it, where that was known: nobody else is told.
+    user: Option<String>,
 }
 
-fn proof(secret: &[u8], execution: &str) -> Vec<u8> {
+impl Ticket {
+    pub(super) fn new(x: &Exchange<'_>, execution: &str) -> Self {
+        Self {
+            execution: execution.to_owned(),
+            path: x.path().to_owned(),
+            method: x.method_original.as_deref().unwrap_or_else(|| x.head.method()).to_owned(),
+            user: x.user.as_ref().map(|user| user.name.clone()),
+        }
+    }
+
+    /// As part of an address, with a proof that it was made here: nobody can ask about others.
+    pub(super) fn sealed(&self, secret: &[u8]) -> String {
+        let text = json!([self.execution, self.path, self.method, self.user]).to_string();
+        format!("{}.{}", URL_SAFE_NO_PAD.encode(&text), URL_SAFE_NO_PAD.encode(proof(secret, &text)))
+    }
+
+    fn opened(secret: &[u8], token: &str) -> Option<Self> {
+        let (text, given) = token.split_once('.')?;
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        let given = URL_SAFE_NO_PAD.decode(given).ok()?;
+        aws_lc_rs::constant_time::verify_slices_are_equal(&proof(secret, &text), &given).ok()?;
+        let (execution, path, method, user) = serde_json::from_str(&text).ok()?;
+        Some(Self { execution, path, method, user })
+    }
+}
+
+fn proof(secret: &[u8], text: &str) -> Vec<u8> {
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret);
-    aws_lc_rs::hmac::sign(&key, format!("execution {execution}").as_bytes()).as_ref()[..16].to_vec()
+    aws_lc_rs::hmac::sign(&key, format!("execution {text}").as_bytes()).as_ref()[..16].to_vec()
 }
 
-fn execution(secret: &[u8], token: &str) -> Option<String> {
-    let (execution, given) = token.split_once('.')?;
-    let execution = String::from_utf8(URL_SAFE_NO_PAD.decode(execution).ok()?).ok()?;
-    let given = URL_SAFE_NO_PAD.decode(given).ok()?;
-    let ours = proof(secret, &execution);
-    aws_lc_rs::constant_time::verify_slices_are_equal(&ours, &given).ok().map(|()| execution)
+/// The ticket of a request that asks how an execution is.
+pub(super) fn ticket(x: &Exchange<'_>) -> Option<Ticket> {
+    let token = x.path().strip_prefix(super::STATUS_PREFIX)?;
+    Ticket::opened(&x.worker.shared.secret, token)
 }
 
-pub(super) async fn status(x: &Exchange<'_>, token: &str) -> Response {
+pub(super) async fn status(x: &mut Exchange<'_>) -> Response {
     if !matches!(x.head.method(), "GET" | "HEAD") {
         return Response::status(405).field("allow", "GET, HEAD");
     }
-    let Some(execution) = execution(&x.worker.shared.secret, token) else { return Response::status(404) };
+    let user = x.user.as_ref().map(|user| user.name.as_str());
+    let Some(ticket) = x.ticket.clone().filter(|ticket| ticket.user.as_deref() == user) else {
+        return Response::status(404);
+    };
+    let execution = ticket.execution;
     if x.header("accept").is_some_and(|accept| accept.contains("text/event-stream")) {
         let events = Events {
             worker: Rc::clone(x.worker),
@@ -66,13 +100,21 @@ pub(super) async fn status(x: &Exchange<'_>, token: &str) -> Response {
         call(x.worker, "DescribeExecution", &json!({ "executionArn": execution }), CALL_TIMEOUT).await;
     match described {
         Ok(described) if described["status"] == "RUNNING" => {
-            Response::with(202, "application/json", json!({ "status": "RUNNING" }).to_string())
-                .field("retry-after", "1")
-                .field("cache-control", "no-store")
+            let response =
+                Response::with(202, "application/json", json!({ "status": "RUNNING" }).to_string())
+                    .field("retry-after", "1")
+                    .field("cache-control", "no-store");
+            // Somebody who looks on by a browser is shown the end when it is there.
+            if is_page(x) { response.field("refresh", "1") } else { response }
         }
-        Ok(described) => input::answer(&described).field("cache-control", "no-store"),
+        Ok(described) => super::ended(x, &described).field("cache-control", "no-store"),
         Err(error) => super::Problem::Api(error).response(),
     }
+}
+
+/// Whether a browser shows the answer to somebody.
+pub(super) fn is_page(x: &Exchange<'_>) -> bool {
+    x.header("accept").is_some_and(|accept| accept.contains("text/html"))
 }
 
 type Look = Pin<Box<dyn Future<Output = Result<Value, selvedge_client::Error>>>>;
@@ -125,14 +167,24 @@ mod tests {
 
     #[test]
     fn only_what_was_started_here_can_be_asked_about() {
-        let made = token(b"secret", "arn:aws:states:x:execution:m:e");
-        assert_eq!(execution(b"secret", &made).as_deref(), Some("arn:aws:states:x:execution:m:e"));
-        assert_eq!(execution(b"other", &made), None);
+        let ticket = |execution: &str| Ticket {
+            execution: execution.to_owned(),
+            path: "/orders/1".to_owned(),
+            method: "POST".to_owned(),
+            user: Some("ann".to_owned()),
+        };
+        let made = ticket("arn:e").sealed(b"secret");
+        assert_eq!(Ticket::opened(b"secret", &made), Some(ticket("arn:e")));
+        assert_eq!(Ticket::opened(b"other", &made), None);
         let (_, proof) = made.split_once('.').unwrap();
-        let forged = format!("{}.{proof}", URL_SAFE_NO_PAD.encode("arn:aws:states:x:execution:m:other"));
-        assert_eq!(execution(b"secret", &forged), None);
+        let (text, _) = ticket("arn:other")
+            .sealed(b"x")
+            .split_once('.')
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .unwrap();
+        assert_eq!(Ticket::opened(b"secret", &format!("{text}.{proof}")), None);
         for wrong in ["", ".", "a", "a.b.c", "%%.%%"] {
-            assert_eq!(execution(b"secret", wrong), None, "{wrong}");
+            assert_eq!(Ticket::opened(b"secret", wrong), None, "{wrong}");
         }
     }
 }

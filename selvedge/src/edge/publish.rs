@@ -1,0 +1,193 @@
+//! The edge in the mesh: its virtual gateway, and a gateway route for each rule that names a virtual service.
+
+use std::collections::BTreeMap;
+
+use selvedge_aws::operations;
+use selvedge_client::{Client, Error};
+use selvedge_site::gateway::{GatewayRoute, Published};
+use serde_json::{Map, Value, json};
+
+/// What an edge publishes carries this tag with the gateway's name: nothing else is ever changed or taken away.
+const TAG: &str = "selvedge:published-by-edge";
+/// Gateway routes that one page of the API lists.
+const PAGE: u32 = 100;
+
+/// Where an edge is in a mesh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) mesh: String,
+    pub(super) gateway: String,
+}
+
+/// Why an edge is not in the mesh as its configuration says.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Problem {
+    #[error("{what}")]
+    Api {
+        what: String,
+        #[source]
+        source: Error,
+    },
+    #[error("there is no mesh: make one, or name it by --mesh")]
+    NoMesh,
+    #[error("there are several meshes ({0}): say by --mesh which one the edge belongs to")]
+    SeveralMeshes(String),
+    #[error("the gateway route {0} was not published by an edge: give the edge another name")]
+    Foreign(String),
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Done {
+    pub(super) created: usize,
+    pub(super) updated: usize,
+    pub(super) deleted: usize,
+}
+
+/// The mesh that was named; else the only one there is.
+///
+/// # Errors
+/// [`Problem`].
+pub(super) async fn mesh(client: &Client, named: Option<&str>) -> Result<String, Problem> {
+    if let Some(named) = named {
+        return Ok(named.to_owned());
+    }
+    let found = call(client, "list-meshes", json!({})).await?;
+    let names: Vec<&str> = found["meshes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|mesh| mesh["meshName"].as_str())
+        .collect();
+    match names.as_slice() {
+        [] => Err(Problem::NoMesh),
+        [only] => Ok((*only).to_owned()),
+        several => Err(Problem::SeveralMeshes(several.join(", "))),
+    }
+}
+
+/// Makes the mesh say what the edge does; `port` is where it listens.
+///
+/// # Errors
+/// [`Problem`]: what was done until then stays, and doing it again goes on from there.
+pub(super) async fn publish(
+    client: &Client,
+    place: &Place,
+    port: u16,
+    published: &Published,
+) -> Result<Done, Problem> {
+    ensure_gateway(client, place, port).await?;
+    let mut known = ours(client, place).await?;
+    let mut done = Done::default();
+    for route in &published.routes {
+        let named = json!({
+            "meshName": place.mesh, "virtualGatewayName": place.gateway, "gatewayRouteName": route.name,
+        });
+        match known.remove(&route.name) {
+            Some(Known::Foreign) => return Err(Problem::Foreign(route.name.clone())),
+            Some(Known::Ours(spec)) if spec == route.spec => {}
+            Some(Known::Ours(_)) => {
+                call(client, "update-gateway-route", with(&named, "spec", &route.spec)).await?;
+                done.updated += 1;
+            }
+            None => {
+                create(client, place, &named, route).await?;
+                done.created += 1;
+            }
+        }
+    }
+    for name in known.into_iter().filter(|(_, known)| *known != Known::Foreign).map(|(name, _)| name) {
+        let named = json!({
+            "meshName": place.mesh, "virtualGatewayName": place.gateway, "gatewayRouteName": name,
+        });
+        call(client, "delete-gateway-route", named).await?;
+        done.deleted += 1;
+    }
+    Ok(done)
+}
+
+async fn create(client: &Client, place: &Place, named: &Value, route: &GatewayRoute) -> Result<(), Problem> {
+    let input = with(&with(named, "spec", &route.spec), "tags", &tags(place));
+    match call(client, "create-gateway-route", input).await {
+        // Another replica of this edge was faster.
+        Err(Problem::Api { source: Error::Service(error), .. }) if error.code == "ConflictException" => {
+            Ok(())
+        }
+        other => other.map(drop),
+    }
+}
+
+async fn ensure_gateway(client: &Client, place: &Place, port: u16) -> Result<(), Problem> {
+    let named = json!({ "meshName": place.mesh, "virtualGatewayName": place.gateway });
+    match call(client, "describe-virtual-gateway", named.clone()).await {
+        Err(Problem::Api { source: Error::Service(error), .. }) if error.code == "NotFoundException" => {}
+        other => return other.map(drop),
+    }
+    let spec = json!({ "listeners": [{ "portMapping": { "port": port, "protocol": "http" } }] });
+    let input = with(&with(&named, "spec", &spec), "tags", &tags(place));
+    match call(client, "create-virtual-gateway", input).await {
+        Err(Problem::Api { source: Error::Service(error), .. }) if error.code == "ConflictException" => {
+            Ok(())
+        }
+        other => other.map(drop),
+    }
+}
+
+/// A gateway route that is there.
+#[derive(Debug, PartialEq)]
+enum Known {
+    /// An edge's, with its `spec`.
+    Ours(Value),
+    Foreign,
+}
+
+/// The gateway routes of the gateway by their names.
+async fn ours(client: &Client, place: &Place) -> Result<BTreeMap<String, Known>, Problem> {
+    let mut known = BTreeMap::new();
+    let mut input = json!({ "meshName": place.mesh, "virtualGatewayName": place.gateway, "limit": PAGE });
+    loop {
+        let page = call(client, "list-gateway-routes", input.clone()).await?;
+        for found in page["gatewayRoutes"].as_array().into_iter().flatten() {
+            let (Some(name), Some(arn)) = (found["gatewayRouteName"].as_str(), found["arn"].as_str()) else {
+                continue;
+            };
+            known.insert(name.to_owned(), described(client, place, name, arn).await?);
+        }
+        match page["nextToken"].as_str() {
+            Some(token) => input["nextToken"] = token.into(),
+            None => return Ok(known),
+        }
+    }
+}
+
+async fn described(client: &Client, place: &Place, name: &str, arn: &str) -> Result<Known, Problem> {
+    let tags = call(client, "list-tags-for-resource", json!({ "resourceArn": arn })).await?;
+    let ours = tags["tags"].as_array().into_iter().flatten().any(|tag| tag["key"] == TAG);
+    if !ours {
+        return Ok(Known::Foreign);
+    }
+    let named =
+        json!({ "meshName": place.mesh, "virtualGatewayName": place.gateway, "gatewayRouteName": name });
+    let route = call(client, "describe-gateway-route", named).await?;
+    Ok(Known::Ours(route["gatewayRoute"]["spec"].clone()))
+}
+
+fn tags(place: &Place) -> Value {
+    json!([{ "key": TAG, "value": place.gateway }])
+}
+
+fn with(object: &Value, member: &str, value: &Value) -> Value {
+    let mut object = object.clone();
+    object[member] = value.clone();
+    object
+}
+
+async fn call(client: &Client, command: &str, input: Value) -> Result<Value, Problem> {
+    let operation = operations::find(command).expect("the operations named here are in the table");
+    let input: Map<String, Value> = input.as_object().cloned().unwrap_or_default();
+    client.call(operation, &input).await.map_err(|source| {
+        let name = input.get("gatewayRouteName").or_else(|| input.get("virtualGatewayName"));
+        let name = name.and_then(Value::as_str).unwrap_or_default();
+        Problem::Api { what: format!("{command} {name}").trim_end().to_owned(), source }
+    })
+}

@@ -1,0 +1,99 @@
+"""`selvedge edge convert`: a lighttpd.conf and the edge.toml that is made of it answer the same requests alike."""
+
+import base64
+import os
+import subprocess
+
+from _edge import ROOT, Backend, ask, atexit, await_port, end, folder, free_ports
+from _report import Report
+
+report = Report()
+BINARY = os.environ.get("SELVEDGE_BIN") or str(ROOT / "target/debug/selvedge")
+home = folder()
+for name, text in {"index.html": "home\n", "a.txt": "a\n", "assets/a.css": "a {}\n", "admin/x.txt": "admin\n", "office/o.txt": "office\n",
+                   "docs/d.txt": "docs\n", "shop/index.html": "the shop\n", "shop/a.txt": "the shop's a\n", "private/p.txt": "p\n", "known/k.txt": "known\n", "shop/known/k.txt": "known in the shop\n", "digest/d.txt": "d\n"}.items():
+    path = home / "www" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+hashed = subprocess.run(["openssl", "passwd", "-apr1", "right"], capture_output=True, text=True, check=True).stdout.strip()
+(home / "users").write_text(f"jan:{hashed}\neva:{hashed}\n")
+backend = Backend(lambda method, path, headers: (200, [("content-type", "text/plain")], f"{method} {path}".encode()))
+before, after = free_ports(2)
+CONF = f"""
+server.modules = ( "mod_access", "mod_alias", "mod_auth", "mod_authn_file", "mod_expire", "mod_extforward", "mod_proxy", "mod_redirect", "mod_setenv" )
+server.document-root = "{home}/www"
+server.bind = "127.0.0.1"
+server.port = PORT
+server.max-request-size = 16
+index-file.names = ( "index.html" )
+mimetype.assign = ( ".html" => "text/html", ".txt" => "text/plain", ".css" => "text/css" )
+extforward.forwarder = ( "127.0.0.1" => "trust" )
+extforward.headers = ( "X-Forwarded-For" )
+alias.url = ( "/manual/" => "{home}/www/docs/" )
+$HTTP["url"] =^ "/admin/" {{ $HTTP["remoteip"] != "10.0.0.0/8" {{ url.access-deny = ( "" ) }} }}
+$HTTP["remoteip"] == "192.0.2.0/24" {{ server.document-root = "{home}/www/office" }}
+$HTTP["url"] =^ "/assets/" {{ expire.url = ( "" => "access plus 30 days" ) setenv.set-response-header = ( "x-kind" => "asset" ) }}
+$HTTP["url"] =^ "/api/" {{ proxy.server = ( "" => (( "host" => "127.0.0.1", "port" => {backend.port} )) ) }}
+$HTTP["url"] =^ "/private/" {{ url.access-deny = ( "" ) }}
+$HTTP["url"] =^ "/known/" {{
+    auth.backend = "htpasswd"
+    auth.backend.htpasswd.userfile = "{home}/users"
+    auth.require = ( "" => ( "method" => "basic", "realm" => "known", "require" => "user=jan" ) )
+}}
+$HTTP["host"] == "shop.example.com" {{ server.document-root = "{home}/www/shop" }}
+$HTTP["host"] == "old.example.com" {{ url.redirect = ( "^/(.*)" => "https://shop.example.com/$1" ) }}
+"""
+
+
+def serve(file, port):
+    process = subprocess.Popen([BINARY, "edge", "-D", "-f", str(file)], stderr=open(home / f"{port}.log", "wb"))
+    atexit.register(end, process)
+    await_port(port)
+
+
+(home / "lighttpd.conf").write_text(CONF.replace("PORT", str(before)))
+(home / "second.conf").write_text(CONF.replace("PORT", str(after)))
+made = subprocess.run([BINARY, "edge", "convert", str(home / "second.conf")], capture_output=True, text=True, check=True).stdout
+(home / "edge.toml").write_text(made)
+checked = subprocess.run([BINARY, "edge", "check", str(home / "edge.toml")], capture_output=True, text=True)
+report.equal(checked.returncode, 0, f"what is made is right: {checked.stdout}{checked.stderr}\n{made}")
+serve(home / "lighttpd.conf", before)
+serve(home / "edge.toml", after)
+
+CLIENTS = {"": [], "from 10.1.2.3": [("x-forwarded-for", "10.1.2.3")], "from 192.0.2.7": [("x-forwarded-for", "192.0.2.7")]}
+HOSTS = ["any.example.com", "shop.example.com", "old.example.com"]
+PATHS = ["/", "/a.txt", "/nothing", "/assets/a.css", "/admin/x.txt", "/o.txt", "/manual/d.txt", "/api/x?y=1", "/private/p.txt", "/known/k.txt"]
+statuses = set()
+for host in HOSTS:
+    for client, headers in CLIENTS.items():
+        for path in PATHS:
+            # Where several blocks hold, a converted file has one route: of headers and types of answer it has those of that block.
+            if path.startswith(("/assets/", "/api/")) and (host != HOSTS[0] or "192" in client):
+                continue
+            answers = []
+            for port in (before, after):
+                answer = ask(f"http://127.0.0.1:{port}{path}", headers=[("host", host), *headers])
+                told = answer.headers
+                body = answer.body if answer.status < 400 else b""
+                answers.append((answer.status, body, told["location"], (told["cache-control"] or ""), told["x-kind"], told["content-type"] if body else None))
+            statuses.add(answers[0][0])
+            report.equal(answers[1], answers[0], f"{host} {client} {path}")
+report.check({200, 308, 401, 403, 404} <= statuses, f"all sorts of answers were compared: {statuses}")
+for user, wanted in (("jan", 200), ("eva", 401)):
+    word = base64.b64encode(f"{user}:right".encode()).decode()
+    known = [ask(f"http://127.0.0.1:{port}/known/k.txt", headers=[("host", "any"), ("authorization", f"Basic {word}")]).status for port in (before, after)]
+    report.equal(known, [wanted] * 2, f"who may is taken along: {user}")
+(home / "digest.conf").write_text(f"""
+server.modules = ( "mod_auth", "mod_authn_file" )
+server.document-root = "{home}/www"
+server.port = {after}
+auth.backend = "htdigest"
+auth.backend.htdigest.userfile = "{home}/digests"
+auth.require = ( "/digest/" => ( "method" => "digest", "realm" => "d", "require" => "valid-user" ) )
+""")
+made = subprocess.run([BINARY, "edge", "convert", str(home / "digest.conf")], capture_output=True, text=True, check=True).stdout
+refused = made.index('path = "/digest/*"')
+report.check("status = 403" in made[refused:made.index("files =")] and "no equal here: auth.require" in made, lambda: f"a sign-in that has no equal opens nothing: {made}")
+big = [ask(f"http://127.0.0.1:{port}/api/", "POST", [("host", "any.example.com")], b"x" * 20_000).status for port in (before, after)]
+report.equal(big, [413, 413], "limits are taken along")
+report.end()

@@ -1,0 +1,282 @@
+"""An edge in the mesh: it publishes its routes, has a condition, and its requests go by weights, retries and time-outs of the mesh;
+and Debian's lighttpd beside a sidecar, by the same socket."""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import boto3
+import botocore.config
+
+import _server
+from _edge import ROOT, Backend, ask, atexit, await_port, end, folder, free_ports
+from _report import Report
+
+report = Report()
+home = folder()
+home.chmod(0o755)
+BINARY = os.environ.get("SELVEDGE_BIN") or str(ROOT / "target/debug/selvedge")
+endpoint = _server.endpoint()
+control = endpoint.split("//")[1]
+MESH = f"shop-{os.getpid()}"
+mesh = boto3.client("appmesh", endpoint_url=endpoint, region_name="us-west-2", aws_access_key_id="x", aws_secret_access_key="x",
+                    config=botocore.config.Config(inject_host_prefix=False, retries={"total_max_attempts": 1}))
+HERE = "127.0.0.1"
+
+
+def until(found, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not (answer := found()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return answer
+
+
+# === the mesh: orders has two nodes behind a router, and stock one of its own ===
+failures = {"left": 0}
+
+
+def app(name):
+    def answer(method, path, headers):
+        if path.startswith("/orders/slow"):
+            time.sleep(3)
+        if path.startswith("/orders/flaky") and failures["left"] > 0:
+            failures["left"] -= 1
+            return 503, [], b"not yet"
+        told = {name.lower(): value for name, value in headers.items()}
+        return 200, [("content-type", "application/json")], json.dumps({"node": name, "path": path, "headers": told}).encode()
+    return Backend(answer)
+
+
+apps = {name: app(name) for name in ("orders-a", "orders-b", "stock", "shop-front")}
+mesh.create_mesh(meshName=MESH)
+sidecars = {}
+
+
+def sidecar(kind, name, **environment):
+    ingress, egress, admin = free_ports(3)
+    log = open(home / f"{name}.log", "wb")
+    process = subprocess.Popen([BINARY, "proxy"], stderr=log, stdout=log, env={
+        **os.environ, "APPMESH_RESOURCE_ARN": f"mesh/{MESH}/{kind}/{name}", "APPMESH_XDS_ENDPOINT": control,
+        "SELVEDGE_INTERCEPTION": "none", "SELVEDGE_INGRESS_PORT": str(ingress), "SELVEDGE_EGRESS_PORT": str(egress),
+        "ENVOY_ADMIN_ACCESS_PORT": str(admin), "SELVEDGE_STATE_DIR": "none", "ENVOY_CONCURRENCY": "1", **environment})
+    atexit.register(end, process)
+    sidecars[name] = process
+
+
+for name, backend in apps.items():
+    # Without discovery, the sidecar that connects as a node is its endpoint.
+    spec = {"listeners": [{"portMapping": {"port": 8080, "protocol": "http"}}]}
+    if name == "shop-front":
+        spec["backends"] = [{"virtualService": {"virtualServiceName": "orders.shop.local"}}]
+    mesh.create_virtual_node(meshName=MESH, virtualNodeName=name, spec=spec)
+mesh.create_virtual_router(meshName=MESH, virtualRouterName="orders", spec={"listeners": [{"portMapping": {"port": 8080, "protocol": "http"}}]})
+
+
+def weights(a, b):
+    action = {"weightedTargets": [{"virtualNode": "orders-a", "weight": a}, {"virtualNode": "orders-b", "weight": b}]}
+    return {"httpRoute": {
+        "match": {"prefix": "/"}, "action": action, "timeout": {"perRequest": {"unit": "ms", "value": 1000}},
+        "retryPolicy": {"maxRetries": 3, "perRetryTimeout": {"unit": "ms", "value": 900}, "httpRetryEvents": ["server-error"]}}}
+
+
+mesh.create_route(meshName=MESH, virtualRouterName="orders", routeName="all", spec=weights(100, 0))
+mesh.create_virtual_service(meshName=MESH, virtualServiceName="orders.shop.local", spec={"provider": {"virtualRouter": {"virtualRouterName": "orders"}}})
+mesh.create_virtual_service(meshName=MESH, virtualServiceName="stock.shop.local", spec={"provider": {"virtualNode": {"virtualNodeName": "stock"}}})
+for name, backend in apps.items():
+    own = {"SELVEDGE_APP_PORT_8080": str(backend.port)}
+    if name == "shop-front":
+        own["SELVEDGE_EGRESS_SOCKET"] = str(home / "egress.sock")
+    sidecar("virtualNode", name, **own)
+
+# === the edge ===
+port, conf_port = free_ports(2)
+site = f"http://{HERE}:{port}"
+
+
+def form(extra=""):
+    return f"""
+[edge]
+name = "shop-edge"
+gateway = "shop-gw"
+[[listen]]
+address = "{HERE}:{port}"
+[trust]
+forwarded_from = ["{HERE}"]
+[[site]]
+[[site.route]]
+path = "/orders/*"
+service = "orders.shop.local"
+[[site.route]]
+path = "/stock/*"
+client = ["10.0.0.0/8"]
+service = "stock.shop.local"
+[[site.route]]
+path = "/here"
+respond = "here"
+{extra}"""
+
+
+def start(file, text):
+    (home / file).write_text(text)
+    log = open(home / f"{file}.log", "w+b")
+    process = subprocess.Popen([BINARY, "edge", "-D", "-f", str(home / file), "--endpoint-url", endpoint, "--mesh", MESH], stderr=log)
+    atexit.register(end, process)
+    return process
+
+
+def log(file):
+    return (home / f"{file}.log").read_text()
+
+
+def published():
+    found = mesh.list_gateway_routes(meshName=MESH, virtualGatewayName="shop-gw")["gatewayRoutes"]
+    return {route["gatewayRouteName"]: mesh.describe_gateway_route(
+        meshName=MESH, virtualGatewayName="shop-gw", gatewayRouteName=route["gatewayRouteName"])["gatewayRoute"]["spec"] for route in found}
+
+
+edge = start("edge.toml", form())
+await_port(port)
+report.equal(ask(f"{site}/here").body, b"here", "an edge serves what is its own before the mesh is there")
+first = until(lambda: (answer := ask(f"{site}/orders/1", headers=[("host", "shop.example.com")])).status == 200 and answer)
+report.check(first, lambda: f"a request reaches a service of the mesh: {log('edge.toml')}")
+told = json.loads(first.body)
+report.equal((told["node"], told["path"]), ("orders-a", "/orders/1"), "at the node that has all the weight, with its path")
+report.equal(told["headers"]["host"], "shop.example.com", "and its host: rewrites are off")
+report.check("x-selvedge-service" not in told["headers"], "how the edge names the service stays between edge and mesh")
+routes = published()
+spec = routes.get("shop-edge-1", {})
+report.equal(spec.get("httpRoute", {}).get("action", {}).get("rewrite"),
+             {"hostname": {"defaultTargetHostname": "DISABLED"}, "prefix": {"defaultPrefix": "DISABLED"}}, "a gateway route is published, rewrites off")
+report.equal(sorted(routes), ["shop-edge-1", "shop-gw-name-1"], "and what has no equal is published by its name alone")
+answers = [ask(f"{site}/stock/1").status, ask(f"{site}/stock/1", headers=[("x-forwarded-for", "10.1.2.3")]).status]
+report.equal(answers, [404, 200], "a rule of the edge alone leads into the mesh, too")
+told = json.loads(ask(f"{site}/orders/1", headers=[("x-forwarded-for", "9.9.9.9, 10.1.2.3"), ("x-selvedge-service", "stock.shop.local"),
+                                                   ("host", "stock.shop.local")]).body)
+report.equal(told["node"], "orders-a", "a client chooses no service: not by a header, not by its host")
+report.check("9.9.9.9" not in told["headers"].get("x-forwarded-for", ""), lambda: f"and is believed nothing of who it is: {told['headers']}")
+
+# === status, explain ===
+status = json.loads(subprocess.run([BINARY, "status", "--mesh", MESH, "-o", "json", "--endpoint-url", endpoint], capture_output=True, check=True).stdout)
+
+
+def find(node, name):
+    if node.get("name") == name:
+        return node
+    return next((found for child in node.get("children", []) if (found := find(child, name))), None)
+
+
+gateway = find(status["meshes"][0], "shop-gw")
+report.equal((gateway and gateway["condition"], len(gateway["proxies"]) if gateway else 0), ("ACTIVE", 1), "the edge is in `selvedge status` with its condition")
+asked = subprocess.run([BINARY, "edge", "explain", "-f", str(home / "edge.toml"), f"{site}/orders/1", "--endpoint-url", endpoint, "--mesh", MESH],
+                       capture_output=True, text=True)
+report.check("the virtual service orders.shop.local" in asked.stdout and "orders-a" in asked.stdout.split("the mesh:")[-1],
+             lambda: f"edge explain asks the mesh: {asked.stdout}{asked.stderr}")
+asked = subprocess.run([BINARY, "edge", "explain", "-f", str(home / "edge.toml"), f"{site}/orders/1", "--endpoint-url", "http://127.0.0.1:1"],
+                       capture_output=True, text=True)
+report.check(asked.returncode == 0 and "it cannot be asked" in asked.stdout, lambda: f"or says that it cannot: {asked.stdout}{asked.stderr}")
+
+# === weights, retries, time-outs are the mesh's ===
+mesh.update_route(meshName=MESH, virtualRouterName="orders", routeName="all", spec=weights(50, 50))
+seen = until(lambda: len({json.loads(ask(f"{site}/orders/1").body)["node"] for _ in range(20)}) == 2)
+report.check(seen, "weights are moved by the mesh, and the edge is not asked")
+counts = [json.loads(ask(f"{site}/orders/1").body)["node"] for _ in range(200)].count("orders-a")
+report.check(60 <= counts <= 140, lambda: f"half of the requests each: {counts} of 200")
+mesh.update_route(meshName=MESH, virtualRouterName="orders", routeName="all", spec=weights(0, 100))
+until(lambda: all(json.loads(ask(f"{site}/orders/1").body)["node"] == "orders-b" for _ in range(10)))
+failures["left"] = 2
+before = len(apps["orders-b"].requests)
+report.equal((ask(f"{site}/orders/flaky").status, len(apps["orders-b"].requests) - before), (200, 3), "retries")
+began = time.monotonic()
+report.equal(ask(f"{site}/orders/slow").status, 504, "time-outs")
+report.check(time.monotonic() - began < 2.5, "which are the route's")
+big = os.urandom(300_000)
+report.equal(ask(f"{site}/orders/big", "POST", body=big).status, 200, "a body that is larger than a buffer")
+
+# === reload ===
+mesh.create_gateway_route(meshName=MESH, virtualGatewayName="shop-gw", gatewayRouteName="by-hand", spec={
+    "priority": 9, "httpRoute": {"match": {"prefix": "/by-hand/"}, "action": {"target": {"virtualService": {"virtualServiceName": "stock.shop.local"}}}}})
+(home / "edge.toml").write_text(form('[[site.route]]\npath = "/more/*"\nservice = "stock.shop.local"\n'))
+edge.send_signal(signal.SIGUSR1)
+wanted = ["by-hand", "shop-edge-1", "shop-edge-4"]
+report.check(until(lambda: sorted(published()) == wanted), lambda: f"a reload publishes, takes away what is gone, and leaves what others made: {sorted(published())}")
+report.check(until(lambda: ask(f"{site}/more/1").status == 200), "and the new route leads somewhere")
+(home / "edge.toml").write_text(form("nonsense = 1\n"))
+edge.send_signal(signal.SIGUSR1)
+report.check(until(lambda: "cannot be used" in log("edge.toml")), "a wrong file is refused")
+report.equal((sorted(published()), ask(f"{site}/more/1").status), (wanted, 200), "and publishes nothing")
+
+# === lighttpd.conf does the same ===
+conf = start("lighttpd.conf", f"""
+server.document-root = "{home}"
+server.bind = "{HERE}"
+server.port = {conf_port}
+mesh.gateway = "conf-gw"
+$HTTP["url"] =^ "/orders/" {{ mesh.service = "orders.shop.local" }}
+""")
+await_port(conf_port)
+answer = until(lambda: (found := ask(f"http://{HERE}:{conf_port}/orders/1")).status == 200 and found)
+report.check(answer and json.loads(answer.body)["node"] == "orders-b", lambda: f"mesh.gateway and mesh.service in lighttpd.conf: {log('lighttpd.conf')}")
+end(conf)
+
+# === leaving ===
+end(edge)
+report.equal(edge.returncode, 0, "it leaves in order")
+left = until(lambda: not find(json.loads(subprocess.run(
+    [BINARY, "status", "--mesh", MESH, "-o", "json", "--endpoint-url", endpoint], capture_output=True, check=True).stdout)["meshes"][0], "shop-gw").get("proxies"))
+report.check(left, "and the mesh knows")
+
+# === Debian's lighttpd beside a sidecar: the reference's example ===
+LIGHTTPD = "/usr/sbin/lighttpd"
+if not os.path.exists(LIGHTTPD):
+    raise SystemExit("lighttpd is not here: cargo xtask test --only setup installs it")
+plain, tls = free_ports(2)
+subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=shop.example.com",
+                "-keyout", f"{home}/key.pem", "-out", f"{home}/chain.pem"], check=True, capture_output=True)
+(home / "www/assets").mkdir(parents=True)
+(home / "www/assets/a.css").write_text("a {}\n")
+(home / "real.conf").write_text(f"""
+server.modules = ( "mod_extforward", "mod_openssl", "mod_access", "mod_setenv", "mod_expire", "mod_deflate", "mod_proxy", "mod_accesslog" )
+server.document-root = "{home}/www"
+server.bind = "{HERE}"
+server.port = {plain}
+server.max-request-size = 10240
+server.stream-request-body = 2
+server.stream-response-body = 2
+server.http-parseopts = ( "header-strict" => "enable", "host-strict" => "enable", "url-normalize" => "enable",
+  "url-path-2f-decode" => "disable", "url-path-2f-reject" => "enable", "url-path-dotseg-remove" => "enable" )
+$SERVER["socket"] == "{HERE}:{tls}" {{ ssl.engine = "enable"  ssl.pemfile = "{home}/chain.pem"  ssl.privkey = "{home}/key.pem"
+  ssl.openssl.ssl-conf-cmd = ( "MinProtocol" => "TLSv1.2" ) }}
+$HTTP["host"] == "shop.example.com" {{
+  $HTTP["url"] =^ "/assets/"          {{ expire.url = ( "" => "access plus 30 days" ) }}
+  else $HTTP["url"] =^ "/admin/"      {{ $HTTP["remoteip"] != "10.0.0.0/8" {{ url.access-deny = ( "" ) }} }}
+  else $HTTP["url"] =~ "^/(api|orders)/" {{
+    setenv.set-request-header = ( "x-selvedge-service" => "orders.shop.local" )
+    mesh.service = "orders.shop.local"
+    proxy.server = ( "" => (( "host" => "{home}/egress.sock", "connect-timeout" => 2, "read-timeout" => 15, "write-timeout" => 15 )) )
+    proxy.forwarded = ( "for" => 1, "proto" => 1, "host" => 1 ) }} }}
+""")
+real = subprocess.Popen([LIGHTTPD, "-D", "-f", str(home / "real.conf")], stderr=open(home / "real.log", "wb"))
+atexit.register(end, real)
+await_port(plain)
+SHOP = [("host", "shop.example.com")]
+answer = until(lambda: (found := ask(f"http://{HERE}:{plain}/orders/1", headers=SHOP + [
+    ("x-selvedge-service", "evil"), ("x-forwarded-for", "9.9.9.9")])).status == 200 and found)
+report.check(answer, lambda: f"lighttpd reaches the mesh by a socket: {(home / 'shop-front.log').read_text()}")
+told = json.loads(answer.body)
+report.equal((told["node"], told["path"], told["headers"]["host"]), ("orders-b", "/orders/1", "shop.example.com"),
+             "the service is the one that lighttpd names; host and path stay")
+report.equal(told["headers"]["x-forwarded-for"].split(",")[0].strip(), HERE, "of who is calling only lighttpd's own word is kept")
+report.check("9.9.9.9" not in told["headers"]["x-forwarded-for"], "and nothing of what the client said")
+curl = ["curl", "-sS", "--max-time", "10", "-k", "--http2", "--resolve", f"shop.example.com:{tls}:{HERE}"]
+done = subprocess.run([*curl, "-w", " %{http_version}", f"https://shop.example.com:{tls}/orders/2"], capture_output=True, text=True)
+report.check('"path": "/orders/2"' in done.stdout and done.stdout.endswith(" 2"), lambda: f"by TLS and HTTP/2: {done}")
+report.check("max-age=2592000" in ask(f"http://{HERE}:{plain}/assets/a.css", headers=SHOP).headers["cache-control"], "files stay lighttpd's")
+report.equal(ask(f"http://{HERE}:{plain}/admin/", headers=SHOP).status, 403, "and so does who may")
+failures["left"] = 1
+report.equal(ask(f"http://{HERE}:{plain}/orders/flaky", headers=SHOP).status, 200, "the mesh tries again for lighttpd")
+end(real)
+report.end()

@@ -1,0 +1,250 @@
+"""Requests that start workflows at an edge: what they pass on, how long they wait, whom they tell, and tasks that a request completes."""
+
+import base64
+import http.client
+import json
+import os
+import subprocess
+import time
+
+import boto3
+import botocore.config
+
+import _server
+from _edge import ROOT, ask, atexit, await_port, end, folder, free_ports
+from _report import Report
+
+report = Report()
+home = folder()
+home.chmod(0o755)
+BINARY = os.environ.get("SELVEDGE_BIN") or str(ROOT / "target/debug/selvedge")
+endpoint = _server.endpoint()
+ROLE = "arn:aws:iam::123456789012:role/edge"
+states = boto3.client(
+    "stepfunctions", endpoint_url=endpoint, region_name="us-west-2", aws_access_key_id="AKIDEXAMPLE",
+    aws_secret_access_key="secret",
+    config=botocore.config.Config(inject_host_prefix=False, read_timeout=90, retries={"total_max_attempts": 1}))
+
+
+def machine(name, states_, start, kind="STANDARD"):
+    definition = json.dumps({"StartAt": start, "States": states_})
+    return states.create_state_machine(name=name, definition=definition, roleArn=ROLE, type=kind)["stateMachineArn"]
+
+
+ECHO = {"Echo": {"Type": "Pass", "End": True}}
+machine("quick", ECHO, "Echo", "EXPRESS")
+kept = machine("kept", ECHO, "Echo")
+machine("shaped", {"Say": {"Type": "Pass", "End": True, "Result": {
+    "statusCode": 201, "headers": {"x-made-by": "the machine", "Content-Length": "3", "connection": "close"}, "body": {"made": True}}}}, "Say", "EXPRESS")
+machine("refuses", {"No": {"Type": "Fail", "Error": "Denied", "Cause": "a secret of ours"}}, "No")
+machine("slow-express", {"Wait": {"Type": "Wait", "Seconds": 20, "End": True}}, "Wait", "EXPRESS")
+activity = states.create_activity(name="answer")["activityArn"]
+asking = {"Ask": {"Type": "Task", "Resource": activity, "End": True, "Catch": [{"ErrorEquals": ["Denied"], "Next": "Denied"}]},
+          "Denied": {"Type": "Fail", "Error": "Denied", "Cause": "somebody said no"}}
+waits = machine("waits", asking, "Ask")
+
+for user in ("ann", "bob"):
+    hashed = subprocess.run(["openssl", "passwd", "-apr1", "right"], capture_output=True, text=True, check=True).stdout.strip()
+    with open(home / "users", "a") as users:
+        users.write(f"{user}:{hashed}\n")
+(home / "files").mkdir()
+(home / "files/report.txt").write_text("the report\n")
+(home / "outside.txt").write_text("not for anybody\n")
+machine("hands-out", {"Grant": {"Type": "Pass", "End": True, "Parameters": {
+    "file.$": "$.pathVariables.name", "seconds": 2}}}, "Grant")
+
+port, conf_port = free_ports(2)
+site = f"http://127.0.0.1:{port}"
+AUTH = f'auth = {{ htpasswd = "{home}/users" }}'
+(home / "edge.toml").write_text(f"""
+[[listen]]
+address = "127.0.0.1:{port}"
+[types]
+".txt" = "text/plain"
+[[site]]
+[[site.route]]
+path = "/echo/{{kind}}/{{number}}"
+workflow = {{ machine = "quick", wait = "5s", headers = ["X-Trace", "X-Absent", "X-Selvedge-Subject"] }}
+{AUTH}
+[[site.route]]
+path = "/nobody"
+workflow = {{ machine = "quick", wait = "5s" }}
+[[site.route]]
+path = "/shaped"
+workflow = {{ machine = "shaped", wait = "5s" }}
+[[site.route]]
+path = "/refuses"
+workflow = {{ machine = "refuses", wait = "5s" }}
+[[site.route]]
+path = "/refused"
+workflow = {{ machine = "refuses", wait = "5s", errors = {{ Denied = 403 }} }}
+[[site.route]]
+path = "/kept"
+workflow = {{ machine = "kept", wait = "0" }}
+{AUTH}
+[[site.route]]
+path = "/waits"
+method = ["POST"]
+workflow = {{ machine = "{waits}", wait = "1s", else = "202" }}
+{AUTH}
+[[site.route]]
+path = "/times-out"
+workflow = {{ machine = "waits", wait = "1s", else = "504" }}
+[[site.route]]
+path = "/slow-express"
+workflow = {{ machine = "slow-express", wait = "1s" }}
+[[site.route]]
+path = "/missing"
+workflow = {{ machine = "nobody-made-it", wait = "1s" }}
+[[site.route]]
+path = "/resume"
+workflow = {{ resume = true }}
+{AUTH}
+[[site.route]]
+path = "/files/{{name*}}"
+workflow = {{ machine = "hands-out", wait = "5s", files = "{home}/files" }}
+""")
+(home / "lighttpd.conf").write_text(f"""
+server.document-root = "{home}"
+server.bind = "127.0.0.1"
+server.port = {conf_port}
+$HTTP["url"] =^ "/echo/" {{ mesh.workflow = ( "machine" => "quick", "wait" => 5, "headers" => ( "X-Trace" ) ) }}
+$HTTP["url"] == "/kept" {{ mesh.workflow = "kept" }}
+""")
+for file, where in (("edge.toml", port), ("lighttpd.conf", conf_port)):
+    log = open(home / f"{file}.log", "w+b")
+    process = subprocess.Popen([BINARY, "edge", "-D", "-f", str(home / file), "--endpoint-url", endpoint], stderr=log)
+    atexit.register(end, process)
+    await_port(where)
+
+
+def who(name):
+    return [("authorization", "Basic " + base64.b64encode(f"{name}:right".encode()).decode())]
+
+
+ANN, BOB = who("ann"), who("bob")
+
+
+def until(found, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not (answer := found()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return answer
+
+
+# === what a workflow is told ===
+answer = ask(f"{site}/echo/order/17?a=1&b=x%20y&a=2", "POST",
+             ANN + [("x-trace", "t1"), ("x-selvedge-subject", "eve"), ("content-type", "application/json")], b'{"item": "tea"}')
+told = json.loads(answer.body)
+report.equal(answer.status, 200, "an express machine's end is the answer")
+report.equal((told["method"], told["path"], told["pathVariables"]), ("POST", "/echo/order/17", {"kind": "order", "number": "17"}), "method, path, variables")
+report.equal((told["query"], told["body"]), ({"a": ["1", "2"], "b": "x y"}, {"item": "tea"}), "query, body")
+report.equal((told["headers"], told["host"]), ({"x-trace": "t1"}, f"127.0.0.1:{port}"), "headers that were asked for, and none that is ours to set")
+report.equal(told["identity"], {"user": "ann", "method": "Basic"}, "who was verified")
+report.equal(ask(f"{site}/echo/a/b").status, 401, "and nobody else starts it")
+told = json.loads(ask(f"{site}/nobody", "POST", [("authorization", "Basic " + base64.b64encode(b"eve:x").decode())], b"text").body)
+report.equal((told["identity"], told["body"]), (None, "text"), "who was not asked is nobody; a body of text")
+told = json.loads(ask(f"{site}/nobody", "POST", body=b"\xff\xfe").body)
+report.equal(told["body"], {"base64": "//4="}, "a body of bytes")
+told = json.loads(ask(f"http://127.0.0.1:{conf_port}/echo/x?y=1", headers=[("x-trace", "t2")]).body)
+report.equal((told["headers"], told["query"]), ({"x-trace": "t2"}, {"y": "1"}), "mesh.workflow in lighttpd.conf does the same")
+answer = ask(f"{site}/shaped")
+report.equal((answer.status, answer.headers["x-made-by"], answer.body), (201, "the machine", b'{"made":true}'), "a machine sets status, headers, body")
+report.check(answer.headers["content-length"] == "13", "and not the framing")
+answer = ask(f"{site}/refuses")
+report.equal((answer.status, answer.body), (502, b'{"error":"Denied"}'), "a failure has its name, and keeps its cause")
+report.equal(ask(f"{site}/refused").status, 403, "or a status of its own")
+report.equal(ask(f"{site}/missing").status, 503, "a machine that is not there")
+report.equal(ask(f"{site}/nobody", "POST", body=b"x" * (256 * 1024 + 1)).status, 413, "a body that no input can hold")
+
+# === 202, and how it goes on ===
+for address in (f"{site}/kept", f"http://127.0.0.1:{conf_port}/kept"):
+    answer = ask(address, headers=ANN)
+    report.equal(answer.status, 202, "nobody waits")
+    where = address.rsplit("/", 1)[0] + answer.headers["location"]
+    done = until(lambda: (found := ask(where, headers=ANN)).status == 200 and found)
+    report.check(done and json.loads(done.body)["path"] == "/kept", "its address answers with the end")
+report.equal(ask(where.replace(str(conf_port), str(port)), headers=ANN).status, 404, "an address of another edge is none")
+first = ask(f"{site}/kept", headers=ANN).headers["location"]
+report.equal(ask(site + first).status, 401, "the address is held to the rules of the route that made it")
+report.equal(ask(site + first, headers=BOB).status, 404, "and is for whom it was made")
+report.equal(ask(site + first[:-3] + "AAA", headers=ANN).status, 404, "a forged address is none")
+report.equal(ask(site + first, "POST", ANN, b"").status, 405, "and it is read")
+
+
+def running(address, body=b"{}", method="POST", headers=()):
+    """A request that is not done in time; how long it was held, and its answer."""
+    began = time.monotonic()
+    answer = ask(address, method, list(headers), body)
+    return time.monotonic() - began, answer
+
+
+def token():
+    task = states.get_activity_task(activityArn=activity, workerName="test")
+    return task["taskToken"], json.loads(task["input"])
+
+
+held, answer = running(f"{site}/waits", headers=ANN)
+report.check(answer.status == 202 and 0.9 < held < 4, lambda: f"a request waits its bound and no longer: {answer.status} after {held}")
+where = site + answer.headers["location"]
+report.equal((ask(where, headers=ANN).status, ask(where, headers=ANN).headers["retry-after"]), (202, "1"), "its address says that it runs")
+page = ask(where, headers=ANN + [("accept", "text/html")])
+report.equal(page.headers["refresh"], "1", "a browser looks again by itself")
+watching = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+watching.request("GET", answer.headers["location"], headers={"accept": "text/event-stream", **dict(ANN)})
+events = watching.getresponse()
+report.equal(events.headers["content-type"], "text/event-stream", "or as events")
+report.equal((events.readline(), events.readline()), (b"event: status\n", b'data: {"status":"RUNNING"}\n'), "which begin with what is")
+task, told = token()
+report.equal(told["identity"]["user"], "ann", "the task knows who asked")
+
+# === a request completes the task ===
+report.equal(ask(f"{site}/resume", "POST", BOB, b"{}").status, 400, "without a token")
+report.equal(ask(f"{site}/resume?token={task}", "POST", [], b"{}").status, 401, "by nobody")
+report.equal(ask(f"{site}/resume?token=invented", "POST", BOB, b"{}").status, 410, "by a token that was made up")
+said = json.dumps({"output": {"yes": True, "identity": {"user": "eve"}}}).encode()
+answer = ask(f"{site}/resume?token={task}", "POST", BOB, said)
+report.equal((answer.status, answer.body), (200, b'{"status":"RESUMED"}'), "a request completes a task by its token")
+report.equal(ask(f"{site}/resume?token={task}", "POST", BOB, said).status, 410, "once")
+rest = events.read()
+report.check(b'data: {"status":"SUCCEEDED"}' in rest, lambda: f"the events tell the end, and end: {rest}")
+output = json.loads(ask(where, headers=ANN).body)
+report.equal((output["yes"], output["identity"]["user"]), (True, "bob"), "who completed it is who was verified")
+_, answer = running(f"{site}/waits", headers=ANN)
+task, _ = token()
+report.equal(ask(f"{site}/resume", "POST", BOB, json.dumps({"taskToken": task, "error": "Denied", "cause": "no"}).encode()).status, 200, "or fails it")
+failed = until(lambda: (found := ask(site + answer.headers["location"], headers=ANN)).status == 502 and found)
+report.check(failed and failed.body == b'{"error":"Denied"}', "which its address tells")
+held, answer = running(f"{site}/times-out", None, "GET")
+report.check(answer.status == 504 and held < 4, lambda: f'else = "504": {answer.status} after {held}')
+held, answer = running(f"{site}/slow-express", None, "GET")
+report.check(answer.status == 504 and held < 4, lambda: f"an express machine that is late has no address: {answer.status} after {held}")
+
+# === Idempotency-Key ===
+key = [("idempotency-key", f"order-{os.getpid()}")]
+
+
+def executions():
+    return len(states.list_executions(stateMachineArn=kept, maxResults=1000)["executions"])
+
+
+before = executions()
+answers = [ask(f"{site}/kept", "POST", ANN + key, b'{"a":1}') for _ in range(3)]
+report.equal([answer.status for answer in answers], [202] * 3, "the same request again is the same execution")
+report.equal((executions() - before, len({answer.headers["location"] for answer in answers})), (1, 1), "with one address")
+report.equal(ask(f"{site}/kept", "POST", ANN + key, b'{"a":2}').status, 409, "another request under the same key is refused")
+report.equal((ask(f"{site}/kept", "POST", BOB + key, b'{"a":1}').status, executions() - before), (202, 2), "another person's key is another key")
+report.equal(ask(f"{site}/kept", "POST", ANN + [("idempotency-key", "a b")], b"").status, 400, "a key that can be no name")
+
+# === a file that an execution hands out ===
+answer = ask(f"{site}/files/report.txt")
+report.equal((answer.status, answer.body, answer.headers["content-type"], answer.headers["cache-control"]),
+             (200, b"the report\n", "text/plain", "no-store"), "a file")
+report.equal(ask(f"{site}/files/nothing.txt").status, 404, "a file that is not there")
+for way in ("..%2foutside.txt", "%2e%2e/outside.txt", "a/..%2f..%2foutside.txt", "%2fetc%2fpasswd"):
+    answer = ask(f"{site}/files/{way}")
+    report.check(answer.status in (400, 403, 404) and b"not for" not in answer.body and b"root:" not in answer.body, lambda: f"{way}: {answer.status} {answer.body}")
+
+log = (home / "edge.toml.log").read_text()
+report.check("a request started a workflow" in log and "a workflow answers a request" in log, "and the log tells of both ends")
+report.end()
