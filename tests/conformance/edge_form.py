@@ -494,6 +494,60 @@ statuses = [status_of(f"http://{HERE}:{small}/x") for _ in range(12)]
 report.check(429 in statuses, lambda: f"limits.per_client: {statuses}")
 end(edge.process)
 
+# === what each client may take ===
+each = free_ports(1)[0]
+edge = Form(each, f"""
+[[listen]]
+address = "{HERE}:{each}"
+[limits]
+connections_per_client = 1
+bandwidth_per_client = "64MiB/s"
+body_timeout = "1s"
+[[site]]
+[[site.route]]
+path = "/files/*"
+alias = "{www}/"
+[[site.route]]
+{behind}
+""")
+with socket.create_connection((HERE, each), 10) as first:
+    first.sendall(b"GET /first HTTP/1.1\r\nHost: h\r\n\r\n")
+    report.check(first.recv(999).startswith(b"HTTP/1.1 200"), "the first is let in")
+    with socket.create_connection((HERE, each), 10) as second:
+        try:
+            second.sendall(b"GET /second HTTP/1.1\r\nHost: h\r\n\r\n")
+            heard = second.recv(999)
+        except (ConnectionResetError, BrokenPipeError):
+            heard = b""
+        report.check(not heard.startswith(b"HTTP/1.1 200"), lambda: f"connections_per_client: {heard}")
+report.check(until(lambda: status_of(f"http://{HERE}:{each}/third") == 200), "and whoever leaves makes room")
+began = time.monotonic()
+whole = until(lambda: status_of(f"http://{HERE}:{each}/files/big") == 200)
+report.check(whole and time.monotonic() - began > 0.2, lambda: f"bandwidth_per_client: {time.monotonic() - began}")
+
+
+def dripped():
+    """A body that never comes, by a client that lets something be heard all the time."""
+    with socket.create_connection((HERE, each), 10) as plain:
+        plain.sendall(b"POST /drip HTTP/1.1\r\nHost: h\r\nContent-Length: 99\r\n\r\n")
+        plain.settimeout(0.2)
+        began = time.monotonic()
+        while time.monotonic() - began < 8:
+            try:
+                plain.sendall(b"x")
+                if (heard := plain.recv(999)) == b"" or heard:
+                    return time.monotonic() - began, heard
+            except TimeoutError:
+                continue
+            except OSError:
+                return time.monotonic() - began, b""
+    return 8, b""
+
+
+took, heard = dripped()
+report.check(took < 6 and not heard.startswith(b"HTTP/1.1 200"), lambda: f"body_timeout: {took} {heard}")
+end(edge.process)
+
 # === TLS ===
 tls, only1, only2, asks, wants, clear2, plain80, proxied = free_ports(8)
 unix = home / "edge.sock"
