@@ -30,7 +30,7 @@ use crate::connection::HANDSHAKE_TIMEOUT;
 use crate::http2;
 use crate::pace::Pacer;
 use crate::request::{Exchange, Peer};
-use crate::sockets::{self, Open};
+use crate::sockets::Open;
 use crate::worker::{Shared, Worker};
 
 /// Requests of one connection at a time.
@@ -176,7 +176,7 @@ async fn bridge(
         return Err("the client holds as many connections as it may".into());
     };
     let (ours, theirs) = UnixStream::pair().map_err(|error| error.to_string())?;
-    let theirs = sockets::as_tcp(theirs).map_err(|error| error.to_string())?;
+    let theirs = selvedge_wire::listen::as_tcp(theirs).map_err(|error| error.to_string())?;
     let io = Io::new(theirs, worker.buffers.clone());
     let local = SocketAddr::new(connection.local_ip().unwrap_or_else(|| remote.ip()), port);
     let peer = Rc::new(Peer {
