@@ -236,6 +236,7 @@ pub(crate) async fn sidecar_under(
             resource: &resource,
             control: control.address,
             app_ports,
+            zone: None,
             folder,
             name: node,
             traced_to: setup.traced.then(|| setup.upstreams.traces.port()),

@@ -9,8 +9,8 @@ use selvedge_model::{
 };
 use selvedge_traffic::{
     Address, CircuitBreakers, Cluster, Discovery, DnsLookupFamily, Endpoint, HealthCheck, HealthProbe,
-    HttpProtocol, LoadAssignment, LocalityEndpoints, OutlierDetection, SuccessRate, Thresholds,
-    UpstreamTransport,
+    HttpProtocol, LoadAssignment, LocalityEndpoints, LocalityRouting, OutlierDetection, SuccessRate,
+    Thresholds, UpstreamTransport,
 };
 
 use crate::context::Context;
@@ -132,11 +132,23 @@ pub(crate) fn egress(
         close_connections_on_host_removal: by_discovery,
         ..base(name.clone(), discovery, CONNECT)
     };
+    if by_discovery && context.proxy.in_zone {
+        cluster.placement.locality = LocalityRouting::ZONE_AWARE;
+    }
     policy::govern_cluster(context, &node.key.name, &mut cluster);
     context.cluster(cluster);
     context.origin(&name, node);
     context.made.origins.clusters.insert(name.clone(), (node.key.name.clone(), port));
     name
+}
+
+/// Makes the cluster of a node's own instances, for a sidecar that says in which zone it stands.
+pub(crate) fn local(context: &mut Context<'_>, node: &VirtualNode) {
+    let Some(listener) = node.spec.listeners.first().filter(|_| context.proxy.in_zone) else { return };
+    let name = names::local_cluster(context.mesh(), &node.key.name);
+    let discovery = discovery(context, node, listener.port_mapping.port, &name);
+    context.cluster(base(name.clone(), discovery, CONNECT));
+    context.origin(&name, node);
 }
 
 /// No address at all: whoever asks for one is told that there is none.

@@ -50,6 +50,11 @@ pub(crate) fn missing_service_cluster(mesh: &str, policy: &str) -> String {
     format!("cds_service_{mesh}_policy_{policy}_missing")
 }
 
+/// A node's instances as its own sidecars see them: what zone-aware routing weighs against. A bootstrap names it.
+pub(crate) fn local_cluster(mesh: &str, node: &str) -> String {
+    format!("cds_local_{mesh}_{node}")
+}
+
 /// The control plane's own rate-limit service.
 pub(crate) fn rate_limit_cluster(mesh: &str) -> String {
     format!("cds_service_{mesh}_control_plane")

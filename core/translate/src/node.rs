@@ -22,6 +22,7 @@ pub(crate) fn translate(context: &mut Context<'_>) {
     };
     let logs = policy::access_logs(context, &node.key, access_logs(node.spec.logging.as_ref()));
     ingress::translate(context, node, &logs);
+    cluster::local(context, node);
     let backends = backends(context, node);
     let reached = egress::reach(context, backends);
     let filter = context.snapshot.mesh.spec.egress_filter.as_ref();

@@ -13,6 +13,8 @@ pub struct Proxy {
     /// The virtual node's or virtual gateway's name.
     pub name: String,
     pub interception: Interception,
+    /// It says in which zone it stands.
+    pub in_zone: bool,
 }
 
 /// What a proxy stands for.
@@ -77,7 +79,12 @@ pub const APP_PORTS_MAX: usize = 256;
 impl Proxy {
     /// An intercepting sidecar of a node.
     pub fn node(name: &str) -> Self {
-        Self { kind: ProxyKind::VirtualNode, name: name.to_owned(), interception: Interception::Redirect }
+        Self {
+            kind: ProxyKind::VirtualNode,
+            name: name.to_owned(),
+            interception: Interception::Redirect,
+            in_zone: false,
+        }
     }
 
     /// A gateway.
@@ -99,7 +106,7 @@ impl Proxy {
             Some(Value::Object(own)) => Interception::parse(own)?,
             _ => Interception::Redirect,
         };
-        Ok(Self { kind, name: key.name.clone(), interception })
+        Ok(Self { kind, name: key.name.clone(), interception, in_zone: false })
     }
 
     /// The resource that it stands for.

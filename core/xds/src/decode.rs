@@ -10,7 +10,7 @@ mod bounds;
 mod client;
 mod cluster;
 mod duration;
-mod endpoint;
+pub(crate) mod endpoint;
 mod filter;
 mod headers;
 mod health;

@@ -6,7 +6,7 @@ mod balancing;
 mod client;
 mod cluster;
 mod duration;
-mod endpoint;
+pub(crate) mod endpoint;
 mod filter;
 mod headers;
 mod health;

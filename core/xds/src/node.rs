@@ -2,6 +2,7 @@
 
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
+use selvedge_traffic::Locality;
 use selvedge_xds_proto::envoy::config::core::v3 as proto;
 use selvedge_xds_proto::envoy::config::core::v3::node::UserAgentVersionType;
 use serde_json::{Map, Number};
@@ -13,6 +14,8 @@ pub struct Node {
     pub id: String,
     pub cluster: String,
     pub metadata: Map<String, serde_json::Value>,
+    /// Where it stands; empty if it did not say.
+    pub locality: Locality,
     /// `envoy`, `selvedge`, …
     pub user_agent: String,
     /// `1.40.0`; empty if it did not say.
@@ -33,6 +36,7 @@ impl Node {
             id: node.id,
             cluster: node.cluster,
             metadata: node.metadata.map(object).unwrap_or_default(),
+            locality: node.locality.map(crate::decode::endpoint::locality).unwrap_or_default(),
             user_agent: node.user_agent_name,
             version,
         }
@@ -43,7 +47,8 @@ impl Node {
             id: self.id.clone(),
             cluster: self.cluster.clone(),
             metadata: (!self.metadata.is_empty()).then(|| structure(&self.metadata)),
-            locality: None,
+            locality: (self.locality != Locality::default())
+                .then(|| crate::encode::endpoint::locality(&self.locality)),
             user_agent_name: self.user_agent.clone(),
             client_features: Vec::new(),
             user_agent_version_type: (!self.version.is_empty())
@@ -112,6 +117,7 @@ mod tests {
             id: "mesh/m/virtualNode/n".to_owned(),
             cluster: "c".to_owned(),
             metadata: metadata.as_object().cloned().unwrap_or_default(),
+            locality: Locality { region: "r".to_owned(), zone: "a".to_owned(), sub_zone: String::new() },
             user_agent: "selvedge".to_owned(),
             version: "0.1.0".to_owned(),
         };
@@ -119,6 +125,6 @@ mod tests {
         assert_eq!(back.metadata["selvedge"]["ingress_port"].as_u64(), Some(15000));
         assert_eq!(back.metadata["selvedge"]["app_port"]["8080"].as_u64(), Some(31234));
         assert_eq!(serde_json::Value::Object(back.metadata.clone()), metadata);
-        assert_eq!((back.id, back.version), (node.id, node.version));
+        assert_eq!((back.id, back.version, back.locality), (node.id, node.version, node.locality));
     }
 }

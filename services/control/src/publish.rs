@@ -333,8 +333,9 @@ impl Publisher {
             );
             return self.end(now, id, End::InvalidArgument(text));
         };
+        let locality = node.locality.clone();
         let proxy = match Proxy::of(&key, &serde_json::Value::Object(node.metadata.clone())) {
-            Ok(proxy) => proxy,
+            Ok(proxy) => Proxy { in_zone: !locality.zone.is_empty(), ..proxy },
             Err(invalid) => return self.end(now, id, End::InvalidArgument(invalid.to_string())),
         };
         let peer = stream.peer;
@@ -350,7 +351,7 @@ impl Publisher {
         }
         let place = (key.kind == Kind::VirtualNode).then(|| Place::of(&key, &proxy, peer));
         if let Some(place) = &place {
-            self.registry.connect(now, place);
+            self.registry.connect(now, place, &locality);
         }
         let sources =
             Sources { sidecars: &self.registry, registered: &self.registered, own: self.settings.address };

@@ -17,6 +17,8 @@ use std::time::Duration;
 use crate::tracing::TracingDefault;
 use selvedge_telemetry::Dimensions;
 use selvedge_telemetry::sink::Dialect;
+use selvedge_traffic::Locality;
+use selvedge_upstream::LocalCluster;
 use serde_json::{Map, Value};
 
 pub use envoy::envoy_bootstrap;
@@ -39,6 +41,8 @@ pub struct Bootstrap {
     pub sds_socket: Option<PathBuf>,
     /// Sent to the control plane with its identity.
     pub metadata: Map<String, Value>,
+    /// Where it stands; empty if nobody says.
+    pub locality: Locality,
     pub admin: SocketAddr,
     pub log_level: String,
     /// Worker threads.
@@ -62,6 +66,17 @@ pub struct Bootstrap {
     pub hot_restart: Option<PathBuf>,
     /// What is asked of clients.
     pub patience: Patience,
+}
+
+impl Bootstrap {
+    /// The cluster of its own instances, if it knows where it stands; the control plane calls it so.
+    pub(crate) fn local_cluster(&self) -> LocalCluster {
+        if self.locality.zone.is_empty() || self.resource.kind != ResourceKind::VirtualNode {
+            return LocalCluster::default();
+        }
+        let name = format!("cds_local_{}_{}", self.resource.mesh, self.resource.name);
+        LocalCluster { name, locality: self.locality.clone() }
+    }
 }
 
 /// A statsd daemon.

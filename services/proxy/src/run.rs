@@ -135,7 +135,9 @@ impl Proxy {
         registry.server().hot_restart_epoch.set(epoch);
         let access_logs = AccessLogs::start(bootstrap.concurrency, registry.clone(), LOG_FLUSH_INTERVAL);
         let access_logs = access_logs.map_err(Error::Thread)?;
-        let clusters = Clusters::new(registry.clone(), Resolver::from_system(), control.clone());
+        let resolver = Resolver::from_system();
+        let clusters =
+            Clusters::beside(registry.clone(), resolver, control.clone(), bootstrap.local_cluster());
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         let (driver, watched) = Driver::new(&bootstrap, Arc::clone(&clusters), registry.clone(), store, seed);
         let left = watched.left;

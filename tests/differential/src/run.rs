@@ -98,6 +98,7 @@ impl Stage {
                 resource: &sidecar.resource,
                 control: control.address,
                 app_ports,
+                zone: sidecar.zone.clone(),
                 folder,
                 name,
                 traced_to: None,

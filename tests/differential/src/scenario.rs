@@ -90,6 +90,9 @@ pub struct Sidecar {
     /// The real port of the application, by the port that the node's listener declares.
     #[serde(default)]
     pub app_ports: IndexMap<String, Value>,
+    /// Where it stands, if it says so.
+    #[serde(default)]
+    pub zone: Option<String>,
 }
 
 /// What a client does, what the applications answer, and what to look at besides.

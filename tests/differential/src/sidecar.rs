@@ -43,6 +43,8 @@ pub struct Start<'a> {
     pub control: SocketAddr,
     /// The real port of the application by the declared one.
     pub app_ports: Vec<(String, u16)>,
+    /// The zone that it says it stands in.
+    pub zone: Option<String>,
     /// Where its log and its bootstrap go.
     pub folder: &'a Path,
     /// The stem of those files.
@@ -243,6 +245,17 @@ fn bootstrap(start: &Start<'_>, ports: &Ports) -> Value {
             "sampling_rule_manifest": {"inline_string": sampling_rules().to_string()},
         }}});
     }
+    if let Some((zone, local)) = start.zone.as_ref().zip(start.resource.strip_prefix("virtualNode/")) {
+        let local = format!("cds_local_{MESH}_{local}");
+        let source = json!({"resource_api_version": "V3", "ads": {}, "initial_fetch_timeout": "1s"});
+        bootstrap["node"]["locality"] = json!({"zone": zone});
+        bootstrap["cluster_manager"] = json!({"local_cluster_name": local});
+        if let Some(clusters) = bootstrap["static_resources"]["clusters"].as_array_mut() {
+            clusters.push(json!({
+                "name": local, "type": "EDS", "connect_timeout": "1s", "eds_cluster_config": {"eds_config": source},
+            }));
+        }
+    }
     bootstrap
 }
 
@@ -276,6 +289,9 @@ fn start_ours(start: &Start<'_>, ports: &Ports, log: &Path, runner: &[OsString])
             .env("ENABLE_ENVOY_XRAY_TRACING", "1")
             .env("AWS_XRAY_DAEMON_ADDRESS", format!("127.0.0.1:{port}"))
             .env("XRAY_SAMPLING_RULE_MANIFEST", manifest);
+    }
+    if let Some(zone) = &start.zone {
+        command.env("SELVEDGE_ZONE", zone).env_remove("SELVEDGE_REGION").env_remove("AWS_REGION");
     }
     for (declared, real) in &start.app_ports {
         command.env(format!("SELVEDGE_APP_PORT_{declared}"), real.to_string());

@@ -128,7 +128,15 @@ fn folder(name: &str) -> PathBuf {
 }
 
 fn start<'a>(control: SocketAddr, folder: &'a Path, name: &'a str) -> Start<'a> {
-    Start { resource: "virtualNode/caller", control, app_ports: Vec::new(), folder, name, traced_to: None }
+    Start {
+        resource: "virtualNode/caller",
+        control,
+        app_ports: Vec::new(),
+        zone: None,
+        folder,
+        name,
+        traced_to: None,
+    }
 }
 
 /// Whether there is a binary to test; says so when there is none.

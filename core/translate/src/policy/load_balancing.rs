@@ -2,7 +2,7 @@
 
 use selvedge_model::policy::{self, Algorithm, HashKey};
 use selvedge_traffic::hash::{HashCookie, HashPolicy, HashSource};
-use selvedge_traffic::{Cluster, LoadBalancing, RingHashFunction, SlowStart};
+use selvedge_traffic::{Cluster, LoadBalancing, LocalityRouting, RingHashFunction, SlowStart};
 
 pub(super) fn apply(spec: &policy::LoadBalancing, cluster: &mut Cluster) {
     cluster.balancing = balancing(spec);
@@ -14,6 +14,16 @@ pub(super) fn apply(spec: &policy::LoadBalancing, cluster: &mut Cluster) {
             ..start
         }
     });
+    if spec.algorithm.hashes() {
+        // Who has a hash goes to one instance, wherever that stands.
+        cluster.placement.locality = LocalityRouting::None;
+    }
+    if let (Some(said), LocalityRouting::ZoneAware { enabled_percent, hosts_min, .. }) =
+        (&spec.zone_aware, &mut cluster.placement.locality)
+    {
+        *enabled_percent = super::filters::percent(said.share);
+        *hosts_min = said.min_instances.map_or(*hosts_min, u64::from);
+    }
     if let Some(percent) = spec.panic_percent {
         cluster.placement.panic_threshold_percent = f64::from(percent);
     }

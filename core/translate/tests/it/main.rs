@@ -6,3 +6,4 @@ mod golden;
 mod guide;
 mod mesh;
 mod properties;
+mod zones;

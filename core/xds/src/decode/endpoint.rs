@@ -50,10 +50,13 @@ pub(super) fn socket(address: Option<core::Address>) -> Result<(SocketAddr, bool
     }
 }
 
+pub(crate) fn locality(message: core::Locality) -> Locality {
+    Locality { region: message.region, zone: message.zone, sub_zone: message.sub_zone }
+}
+
 fn locality_endpoints(group: proto::LocalityLbEndpoints) -> Result<LocalityEndpoints, Reason> {
-    let locality = group.locality.unwrap_or_default();
     Ok(LocalityEndpoints {
-        locality: Locality { region: locality.region, zone: locality.zone, sub_zone: locality.sub_zone },
+        locality: group.locality.map(locality).unwrap_or_default(),
         priority: group.priority,
         weight: group.load_balancing_weight.unwrap_or_default(),
         endpoints: all(group.lb_endpoints, endpoint)?,

@@ -32,13 +32,17 @@ pub(super) fn socket(address: SocketAddr, ipv4_compat: bool) -> core::Address {
     core::Address { address: Some(core::address::Address::SocketAddress(socket)) }
 }
 
+pub(crate) fn locality(locality: &Locality) -> core::Locality {
+    core::Locality {
+        region: locality.region.clone(),
+        zone: locality.zone.clone(),
+        sub_zone: locality.sub_zone.clone(),
+    }
+}
+
 fn locality_endpoints(group: &LocalityEndpoints) -> proto::LocalityLbEndpoints {
     proto::LocalityLbEndpoints {
-        locality: (group.locality != Locality::default()).then(|| core::Locality {
-            region: group.locality.region.clone(),
-            zone: group.locality.zone.clone(),
-            sub_zone: group.locality.sub_zone.clone(),
-        }),
+        locality: (group.locality != Locality::default()).then(|| locality(&group.locality)),
         lb_endpoints: group.endpoints.iter().map(endpoint).collect(),
         load_balancing_weight: (group.weight != 0).then_some(group.weight),
         priority: group.priority,

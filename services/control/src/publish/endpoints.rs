@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use selvedge_registry::{Instance, ServiceState, Snapshot};
 use selvedge_traffic::{
-    Address, DnsLookupFamily, Endpoint, EndpointHealth, LoadAssignment, LocalityEndpoints, Resource,
+    Address, DnsLookupFamily, Endpoint, EndpointHealth, LoadAssignment, Locality, LocalityEndpoints, Resource,
 };
 use selvedge_translate::{EndpointSource, Found};
 
-use super::registry::Registry;
+use super::registry::{Place, Registry};
 
 /// Who knows where instances are.
 #[derive(Clone, Copy)]
@@ -30,7 +30,7 @@ pub(super) fn assignment(mesh: &str, name: &str, source: &EndpointSource, source
         Found::BySidecar => None,
         Found::ControlPlane => {
             let own = sources.own.map(|address| endpoint(address, EndpointHealth::Healthy));
-            Some(own.into_iter().collect())
+            Some(own.into_iter().map(|endpoint| (Locality::default(), endpoint)).collect())
         }
         Found::ByCloudMap { namespace, service, attributes, family } => {
             let state = sources.registered.service_named(namespace, service);
@@ -39,15 +39,31 @@ pub(super) fn assignment(mesh: &str, name: &str, source: &EndpointSource, source
     };
     let connected = || {
         let places = sources.sidecars.places(mesh, &source.node);
-        places.map(|place| endpoint(place.address(source.port), EndpointHealth::Healthy)).collect()
+        let healthy = |place: &Place| endpoint(place.address(source.port), EndpointHealth::Healthy);
+        places.map(|(place, locality)| (locality.clone(), healthy(place))).collect()
     };
-    let endpoints: Vec<Endpoint> = registered.unwrap_or_else(connected);
-    let localities = if endpoints.is_empty() {
-        Vec::new()
-    } else {
-        vec![LocalityEndpoints { endpoints, ..LocalityEndpoints::default() }]
-    };
+    let localities = by_locality(registered.unwrap_or_else(connected));
     Resource::Endpoints(LoadAssignment { cluster: name.to_owned(), localities, ..LoadAssignment::default() })
+}
+
+/// Instances by where they stand; those of whom that is not known stand together.
+fn by_locality(endpoints: Vec<(Locality, Endpoint)>) -> Vec<LocalityEndpoints> {
+    let mut localities: Vec<LocalityEndpoints> = Vec::new();
+    for (locality, endpoint) in endpoints {
+        match localities.iter_mut().find(|one| one.locality == locality) {
+            Some(one) => one.endpoints.push(endpoint),
+            None => localities.push(LocalityEndpoints {
+                locality,
+                endpoints: vec![endpoint],
+                ..LocalityEndpoints::default()
+            }),
+        }
+    }
+    localities.sort_by_cached_key(|one| {
+        let Locality { region, zone, sub_zone } = one.locality.clone();
+        (region, zone, sub_zone)
+    });
+    localities
 }
 
 fn registered(
@@ -55,24 +71,35 @@ fn registered(
     attributes: &[(String, String)],
     family: DnsLookupFamily,
     port: u16,
-) -> Vec<Endpoint> {
+) -> Vec<(Locality, Endpoint)> {
     let check = state.service.health_check;
     let instances = state.instances.iter().map(|(_, instance)| &**instance);
     let usable = instances.filter(|instance| instance.health(check).is_usable());
     let fitting = usable.filter(|one| one.has_all(attributes.iter().map(|(key, value)| (key, value))));
-    let mut endpoints: Vec<Endpoint> = fitting
+    let mut endpoints: Vec<(Locality, Endpoint)> = fitting
         .filter_map(|instance| {
             let address = SocketAddr::new(address(instance, family)?, instance.port().unwrap_or(port));
             let health =
                 if instance.is_draining() { EndpointHealth::Draining } else { EndpointHealth::Healthy };
-            Some(endpoint(address, health))
+            Some((locality(instance), endpoint(address, health)))
         })
         .collect();
     // Two instances may name one address; it is there as long as one of them is.
-    let rank = |endpoint: &Endpoint| (endpoint.address.clone(), endpoint.health == EndpointHealth::Draining);
+    let rank = |(_, endpoint): &(Locality, Endpoint)| {
+        (endpoint.address.clone(), endpoint.health == EndpointHealth::Draining)
+    };
     endpoints.sort_by_key(rank);
-    endpoints.dedup_by(|after, before| after.address == before.address);
+    endpoints.dedup_by(|(_, after), (_, before)| after.address == before.address);
     endpoints
+}
+
+/// Where an instance stands, as ECS and others note it.
+fn locality(instance: &Instance) -> Locality {
+    let said = |key: &str| instance.attributes.get(key).cloned().unwrap_or_default();
+    let zone = said("AVAILABILITY_ZONE");
+    // A region alone says nothing that is weighed.
+    let region = if zone.is_empty() { String::new() } else { said("REGION") };
+    Locality { region, zone, sub_zone: String::new() }
 }
 
 /// The address of an instance that is called.

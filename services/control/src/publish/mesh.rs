@@ -68,7 +68,11 @@ impl Mesh {
     pub(super) fn streams_of_resource(&self, proxy: &Proxy) -> usize {
         let same = |other: &&Proxy| other.kind == proxy.kind && other.name == proxy.name;
         // Proxies order by kind and name first.
-        let first = Proxy { interception: selvedge_translate::Interception::Redirect, ..proxy.clone() };
+        let first = Proxy {
+            interception: selvedge_translate::Interception::Redirect,
+            in_zone: false,
+            ..proxy.clone()
+        };
         self.targets
             .range(first..)
             .take_while(|(other, _)| same(other))

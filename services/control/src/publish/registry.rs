@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use selvedge_traffic::Locality;
 
 pub use document::{ENDPOINTS_PREFIX, Held, REPLICAS_PREFIX, Write, held, place_of, write};
 pub use place::{Place, Spot};
@@ -106,20 +107,29 @@ impl Registry {
     }
 
     /// Where a node's instances are, in a stable order.
-    pub(super) fn places<'a>(&'a self, mesh: &'a str, node: &'a str) -> impl Iterator<Item = &'a Place> {
+    pub(super) fn places<'a>(
+        &'a self,
+        mesh: &'a str,
+        node: &'a str,
+    ) -> impl Iterator<Item = (&'a Place, &'a Locality)> {
         let own = move |place: &Place| place.mesh == mesh && place.node == node;
         self.entries
             .range(Place::first(mesh, node)..)
             .take_while(move |(place, _)| own(place))
             .filter(|(_, entry)| self.lives(entry))
-            .map(|(place, _)| place)
+            .map(|(place, entry)| (place, &entry.locality))
     }
 
-    /// A stream says that an instance lives.
-    pub(super) fn connect(&mut self, now: Instant, place: &Place) {
+    /// A stream says that an instance lives, and where it stands.
+    pub(super) fn connect(&mut self, now: Instant, place: &Place, locality: &Locality) {
         self.touch(now);
         let existed = self.exists(place);
-        self.entries.entry(place.clone()).or_default().connect(now, &self.replica, self.position);
+        let entry = self.entries.entry(place.clone()).or_default();
+        entry.connect(now, &self.replica, self.position);
+        if entry.locality != *locality {
+            entry.locality.clone_from(locality);
+            self.changed.insert((place.mesh.clone(), place.node.clone()));
+        }
         self.beat_at.get_or_insert(now);
         self.note(place, existed);
     }
@@ -146,7 +156,7 @@ impl Registry {
         {
             self.replicas.entry(owner.into()).or_insert(now);
         }
-        if let Some(Held { owner: None, epoch }) = held {
+        if let Some(Held { owner: None, epoch, .. }) = held {
             self.gone.push_back((now + GONE_KEPT, place.clone(), epoch));
             if self.gone.len() > GONE_MAX {
                 self.forgotten.extend(self.gone.pop_front().map(|(_, place, epoch)| (place, epoch)));
@@ -300,7 +310,8 @@ impl Registry {
                 (Some(claim), _) if ours && claim == entry.epoch => None,
                 (Some(epoch), _) => {
                     let replica = self.replica.to_string();
-                    Some(Write::Register { place: place.clone(), replica, epoch, seen: entry.seen })
+                    let locality = entry.locality.clone();
+                    Some(Write::Register { place: place.clone(), replica, epoch, seen: entry.seen, locality })
                 }
                 // A replica that lives answers for its own documents.
                 (None, Some(owner)) if ours || !self.replicas.contains_key(owner) => {

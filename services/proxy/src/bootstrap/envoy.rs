@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use selvedge_telemetry::sink::Dialect;
+use selvedge_traffic::Locality;
 use selvedge_wire::tls::Trust;
 use selvedge_xds::encode::SDS_CLUSTER;
 use serde_json::{Map, Value, json};
@@ -47,6 +48,21 @@ pub fn envoy_bootstrap(bootstrap: &Bootstrap) -> Value {
             ],
         },
     });
+    let local = bootstrap.local_cluster();
+    if !local.name.is_empty() {
+        let Locality { region, zone, sub_zone } = &local.locality;
+        envoy["node"]["locality"] = json!({ "region": region, "zone": zone, "sub_zone": sub_zone });
+        envoy["cluster_manager"] = json!({ "local_cluster_name": local.name });
+        if let Some(clusters) = envoy["static_resources"]["clusters"].as_array_mut() {
+            // Envoy wants its own cluster to be static; who is in it, discovery tells.
+            clusters.push(json!({
+                "name": local.name,
+                "type": "EDS",
+                "connect_timeout": "1s",
+                "eds_cluster_config": { "eds_config": source },
+            }));
+        }
+    }
     if let Some(sink) = &bootstrap.stats_sink {
         envoy["stats_sinks"] = json!([stats_sink(sink)]);
     }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use selvedge_telemetry::sink::Dialect;
+use selvedge_traffic::Locality;
 use selvedge_wire::tls::Trust;
 
 use crate::patience::Patience;
@@ -54,6 +55,7 @@ impl Bootstrap {
             xds: xds(env)?,
             sds_socket: sds_socket(env),
             metadata: metadata(env)?,
+            locality: locality(env),
             state: state(env, &resource, admin.port()),
             admin,
             log_level: env.get("ENVOY_LOG_LEVEL").unwrap_or("info").to_owned(),
@@ -78,6 +80,15 @@ impl Bootstrap {
             resource,
         })
     }
+}
+
+/// Where the proxy stands. A region alone says nothing that is weighed.
+fn locality(env: Env<'_>) -> Locality {
+    let said =
+        |ours: &str, other: &str| env.get(ours).or_else(|| env.get(other)).unwrap_or_default().to_owned();
+    let zone = said("SELVEDGE_ZONE", "AWS_AVAILABILITY_ZONE");
+    let region = if zone.is_empty() { String::new() } else { said("SELVEDGE_REGION", "AWS_REGION") };
+    Locality { region, zone, sub_zone: String::new() }
 }
 
 /// DogStatsD as the image has it; `SELVEDGE_ENABLE_STATSD` speaks the older protocol, without tags.
@@ -482,6 +493,24 @@ mod tests {
         ] {
             assert_eq!(read(variables).expect("valid").state, expected, "{variables:?}");
         }
+    }
+
+    #[test]
+    fn a_zone_makes_a_place_and_a_region_alone_does_not() {
+        let place = |variables: &[(&str, &str)]| {
+            let read = read(variables).expect("valid");
+            let local = read.local_cluster();
+            assert_eq!(local.locality, read.locality);
+            (local.name, read.locality.region, read.locality.zone)
+        };
+        let is = |name: &str, region: &str, zone: &str| (name.to_owned(), region.to_owned(), zone.to_owned());
+        assert_eq!(place(&[("AWS_REGION", "r")]), is("", "", ""));
+        assert_eq!(place(&[("SELVEDGE_ZONE", "a")]), is("cds_local_m_n", "", "a"));
+        let aws = [("AWS_AVAILABILITY_ZONE", "r-a"), ("AWS_REGION", "r")];
+        assert_eq!(place(&aws), is("cds_local_m_n", "r", "r-a"));
+        let envoy = super::super::envoy_bootstrap(&read(&aws).expect("valid"));
+        assert_eq!(envoy["cluster_manager"]["local_cluster_name"], "cds_local_m_n");
+        assert_eq!(envoy["node"]["locality"]["zone"], "r-a");
     }
 
     #[test]

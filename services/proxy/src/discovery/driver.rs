@@ -93,6 +93,7 @@ impl Driver {
             id: bootstrap.resource.given.clone(),
             cluster: bootstrap.cluster.clone(),
             metadata: bootstrap.metadata.clone(),
+            locality: bootstrap.locality.clone(),
             user_agent: "selvedge".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };

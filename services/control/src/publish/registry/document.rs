@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use selvedge_store::{Error, Read, Store, Transaction};
+use selvedge_traffic::Locality;
 use serde_json::json;
 
 use super::place::{Place, Spot};
@@ -26,6 +27,8 @@ pub enum Write {
         epoch: u64,
         /// The store's revision that the replica had read when it made its claim.
         seen: u64,
+        /// Where it stands, as its sidecar says.
+        locality: Locality,
     },
     /// Only if the document is still that owner's, of that epoch: somebody else may have taken the endpoint over. The epoch
     /// is kept; it rises if the owner is given up by another, whose word it then no longer is.
@@ -57,6 +60,14 @@ pub struct Held {
     pub owner: Option<String>,
     /// Rises with every session that takes the place.
     pub epoch: u64,
+    /// Where the instance stands, as its sidecar said; empty if it did not.
+    pub locality: Locality,
+}
+
+impl Held {
+    fn is(&self, owner: Option<&str>, epoch: u64) -> bool {
+        self.owner.as_deref() == owner && self.epoch == epoch
+    }
 }
 
 /// Carries out what [`super::super::Publisher::poll_write`] asked for, in one transaction.
@@ -82,7 +93,7 @@ pub fn write(store: &dyn Store, writes: &[Write]) -> Result<Vec<Place>, Error> {
 /// Gives the place if the write is refused.
 fn apply<'a>(transaction: &mut dyn Transaction, change: &'a Write) -> Result<Option<&'a Place>, Error> {
     match change {
-        Write::Register { place, replica, epoch, seen } => {
+        Write::Register { place, replica, epoch, seen, locality } => {
             let key = key(place);
             let known = transaction.get(&key)?.and_then(|document| held(&document.value));
             let is_first = match &known {
@@ -96,7 +107,12 @@ fn apply<'a>(transaction: &mut dyn Transaction, change: &'a Write) -> Result<Opt
             if !is_first && !is_own {
                 return Ok(Some(place));
             }
-            transaction.put(&key, super::json(&json!({ "replica": replica, "epoch": epoch })))?;
+            let mut document = json!({ "replica": replica, "epoch": epoch });
+            if *locality != Locality::default() {
+                let Locality { region, zone, sub_zone } = locality;
+                document["locality"] = json!([region, zone, sub_zone]);
+            }
+            transaction.put(&key, super::json(&document))?;
         }
         Write::Beat { replica, count } => {
             transaction
@@ -106,17 +122,17 @@ fn apply<'a>(transaction: &mut dyn Transaction, change: &'a Write) -> Result<Opt
             transaction.delete(&format!("{REPLICAS_PREFIX}{replica}"))?;
         }
         Write::Remove { place, owner, epoch, given_up } => {
-            let (key, expected) = (key(place), Held { owner: Some(owner.clone()), epoch: *epoch });
+            let key = key(place);
             let known = transaction.get(&key)?.and_then(|document| held(&document.value));
-            if known == Some(expected) {
+            if known.is_some_and(|known| known.is(Some(owner), *epoch)) {
                 let epoch = epoch + u64::from(*given_up);
                 transaction.put(&key, super::json(&json!({ "epoch": epoch })))?;
             }
         }
         Write::Sweep { place, epoch } => {
-            let (key, expected) = (key(place), Held { owner: None, epoch: *epoch });
+            let key = key(place);
             let Some(document) = transaction.get(&key)? else { return Ok(None) };
-            if held(&document.value) == Some(expected) {
+            if held(&document.value).is_some_and(|known| known.is(None, *epoch)) {
                 transaction.delete(&key)?;
                 let revision = document.modified.number().max(forgotten(&*transaction)?);
                 transaction.put(FORGOTTEN_KEY, super::json(&json!({ "revision": revision })))?;
@@ -155,7 +171,9 @@ pub fn held(value: &[u8]) -> Option<Held> {
     let document: serde_json::Value = serde_json::from_slice(value).ok()?;
     let owner = document["replica"].as_str().map(str::to_owned);
     let epoch = document["epoch"].as_u64();
-    (owner.is_some() || epoch.is_some()).then(|| Held { owner, epoch: epoch.unwrap_or(0) })
+    let word = |index: usize| document["locality"][index].as_str().unwrap_or_default().to_owned();
+    let locality = Locality { region: word(0), zone: word(1), sub_zone: word(2) };
+    (owner.is_some() || epoch.is_some()).then(|| Held { owner, epoch: epoch.unwrap_or(0), locality })
 }
 
 #[cfg(test)]
@@ -182,7 +200,13 @@ mod tests {
     }
 
     fn register_having_seen(replica: &str, epoch: u64, seen: u64) -> Write {
-        Write::Register { place: place(1), replica: replica.into(), epoch, seen }
+        Write::Register {
+            place: place(1),
+            replica: replica.into(),
+            epoch,
+            seen,
+            locality: Locality::default(),
+        }
     }
 
     fn stored(store: &dyn Store) -> Option<Held> {

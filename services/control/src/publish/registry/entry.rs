@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use selvedge_traffic::Locality;
+
 use super::document::Held;
 use super::{GRACE, PROVEN_AFTER};
 
@@ -28,6 +30,8 @@ pub(super) struct Entry {
     /// When a stream whose word does not count is believed again.
     pub(super) proven_at: Option<Instant>,
     pub(super) asked_at: Option<Instant>,
+    /// Where the instance stands; its own sidecar knows best.
+    pub(super) locality: Locality,
 }
 
 impl Entry {
@@ -71,7 +75,11 @@ impl Entry {
         position: u64,
     ) {
         let known = held.is_some();
-        let (owner, epoch) = held.map_or((None, 0), |held| (held.owner, held.epoch));
+        let (owner, epoch, locality) =
+            held.map_or_else(Default::default, |held| (held.owner, held.epoch, held.locality));
+        if self.streams == 0 && owner.is_some() {
+            self.locality = locality;
+        }
         let was_ours = self.owner.as_ref() == Some(replica);
         self.owner = owner.map(Into::into);
         self.epoch = epoch;
