@@ -77,7 +77,7 @@ pub use fault::{Fault, FaultAbort, FaultDelay};
 pub use global_rate_limit::{Counted, GlobalRateLimit};
 pub use header_condition::HeaderCondition;
 pub use headers::{HeaderChanges, HeaderValue, Headers};
-pub use load_balancing::{Algorithm, HashCookie, HashKey, LoadBalancing, SlowStart};
+pub use load_balancing::{Algorithm, HashCookie, HashKey, LoadBalancing, SlowStart, ZoneAware};
 pub use mirror::{Mirror, MirrorTarget};
 pub use proxy_protocol::{ProxyProtocol, ProxyProtocolAccept, ProxyProtocolVersion};
 pub use rate_limit::{RateLimit, SeparateLimit};

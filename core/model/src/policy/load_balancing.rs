@@ -1,6 +1,6 @@
 //! How callers choose one of a node's instances.
 
-use super::{Rules, Span};
+use super::{Percentage, Rules, Span};
 use crate::shape::{Bounds, Shape};
 use crate::structure::{Shaped, enumeration, structure};
 use crate::violation::Violations;
@@ -12,6 +12,7 @@ const BALANCE: Shape = Shape::integer("BalancePercent", Bounds::between(100, 10_
 const PERCENT: Shape = Shape::integer("Percent", Bounds::between(0, 100));
 const KEYS: Shape = Shape::list("HashKeys", HashKey::SHAPE, Bounds::between(0, 8));
 const NAME: Shape = Shape::string_of("Name", 1, 128);
+const INSTANCES: Shape = Shape::integer("Instances", Bounds::between(1, 1_000_000));
 const PATH: Shape = Shape::string_of("CookiePath", 1, 256);
 
 structure! {
@@ -37,6 +38,9 @@ structure! {
         /// While fewer than this share of instances are healthy, all are asked, healthy or not, in percent; 50 unless told
         /// otherwise, 0 never asks a sick one.
         optional panic_percent "panicPercent": u32 => &PERCENT,
+        /// Callers prefer the instances of their own zone, as far as that loads all alike; or they do not. They do unless
+        /// told otherwise, wherever both zones are known.
+        optional zone_aware "zoneAware": ZoneAware,
     }
 }
 
@@ -89,6 +93,16 @@ structure! {
     }
 }
 
+structure! {
+    /// How far callers prefer the instances of their own zone.
+    pub struct ZoneAware {
+        /// The share of requests for which the zone counts; all unless told otherwise, `"0%"` is none.
+        optional share "share": Percentage,
+        /// Nodes with fewer instances are not called by zone; 6 unless told otherwise.
+        optional min_instances "minInstances": u32 => &INSTANCES,
+    }
+}
+
 impl Algorithm {
     /// Whether a request's hash decides.
     pub const fn hashes(self) -> bool {
@@ -125,6 +139,9 @@ impl Rules for LoadBalancing {
             found.rule("spec.slowStart.window", "it must be more than nothing");
         }
         check_keys("spec.hash", &self.hash, found);
+        if self.zone_aware.is_some() && self.algorithm.hashes() {
+            found.rule("spec.zoneAware", "where a hash decides, the zone does not");
+        }
     }
 }
 

@@ -19,7 +19,7 @@ fn a_sidecar_in_a_zone_prefers_its_own_unless_a_policy_says_otherwise() {
             "plain": {"listeners": listeners}, "few": {"listeners": listeners}, "hashed": {"listeners": listeners},
             "named": {"listeners": listeners, "serviceDiscovery": {"dns": {"hostname": "named.example"}}},
         },
-        "virtualService": names.map(|name| (name, provider(name))).into_iter().collect::<serde_json::Map<_, _>>(),
+        "virtualService": names.map(|name| (name.to_owned(), provider(name))).into_iter().collect::<serde_json::Map<_, _>>(),
         "policy": {
             "few": balance("few", json!({"algorithm": "leastRequest", "zoneAware": {"share": "50%", "minInstances": 2}})),
             "hashed": balance("hashed", json!({"algorithm": "maglev", "hash": [{"sourceIp": true}]})),
