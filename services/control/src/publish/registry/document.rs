@@ -226,12 +226,12 @@ mod tests {
         assert!(accepts(Write::Remove { place: place(1), owner: "first".into(), epoch: 1, given_up: false }));
         assert_eq!(
             stored(&store),
-            Some(Held { owner: Some("second".into()), epoch: 2 }),
+            Some(Held { owner: Some("second".into()), epoch: 2, locality: Locality::default() }),
             "nor takes it away"
         );
         let goodbye = Write::Remove { place: place(1), owner: "second".into(), epoch: 2, given_up: false };
         assert!(accepts(goodbye));
-        assert_eq!(stored(&store), Some(Held { owner: None, epoch: 2 }));
+        assert_eq!(stored(&store), Some(Held { owner: None, epoch: 2, locality: Locality::default() }));
         for epoch in [1, 2] {
             assert!(!accepts(register("first", epoch)), "nor brings it back");
         }
@@ -240,7 +240,7 @@ mod tests {
         assert!(accepts(given_up));
         assert!(!accepts(register("first", 3)), "another gave it up");
         assert!(accepts(Write::Sweep { place: place(1), epoch: 3 }), "not what is known of it");
-        assert_eq!(stored(&store), Some(Held { owner: None, epoch: 4 }));
+        assert_eq!(stored(&store), Some(Held { owner: None, epoch: 4, locality: Locality::default() }));
         assert!(accepts(Write::Sweep { place: place(1), epoch: 4 }));
         assert_eq!(stored(&store), None);
         assert!(!accepts(register("first", 3)), "what it knew is long ago");
@@ -271,7 +271,13 @@ mod tests {
     fn forgetting_an_older_place_lowers_no_bar() {
         let store = selvedge_store::memory::Memory::new();
         let write = |change: Write| write(&store, &[change]).expect("written").is_empty();
-        let claim = |port, seen| Write::Register { place: place(port), replica: "a".into(), epoch: 1, seen };
+        let claim = |port, seen| Write::Register {
+            place: place(port),
+            replica: "a".into(),
+            epoch: 1,
+            seen,
+            locality: Locality::default(),
+        };
         let goodbye =
             |port| Write::Remove { place: place(port), owner: "a".into(), epoch: 1, given_up: false };
         for port in [1, 2] {

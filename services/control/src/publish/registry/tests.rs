@@ -211,9 +211,15 @@ fn a_first_claim_that_came_too_late_is_proven_like_any_other() {
     let now = Instant::now();
     let mut registry = Registry::new("here");
     registry.handle_position(7);
-    registry.connect(now, &place(1));
+    registry.connect(now, &place(1), &Locality::default());
     registry.handle_position(9);
-    let register = |seen| Write::Register { place: place(1), replica: "here".into(), epoch: 1, seen };
+    let register = |seen| Write::Register {
+        place: place(1),
+        replica: "here".into(),
+        epoch: 1,
+        seen,
+        locality: Locality::default(),
+    };
     assert!(registry.poll_write(now + GATHER).contains(&register(7)), "what was known when it connected");
     while registry.poll_changed().is_some() {}
     registry.handle_refusal(now, &place(1));
@@ -235,9 +241,15 @@ fn a_first_claim_that_came_too_late_is_proven_like_any_other() {
 fn claims_from_before_the_store_was_read_are_not_late() {
     let now = Instant::now();
     let mut registry = Registry::new("here");
-    registry.connect(now, &place(1));
+    registry.connect(now, &place(1), &Locality::default());
     registry.handle_position(5);
-    let register = Write::Register { place: place(1), replica: "here".into(), epoch: 1, seen: 5 };
+    let register = Write::Register {
+        place: place(1),
+        replica: "here".into(),
+        epoch: 1,
+        seen: 5,
+        locality: Locality::default(),
+    };
     assert!(registry.poll_write(now + GATHER).contains(&register));
 }
 
@@ -279,8 +291,10 @@ fn where_an_instance_stands_outlives_its_control_plane() {
     let store = selvedge_store::memory::Memory::new();
     write(&store, &first.poll_write(now + GATHER)).expect("written");
     let key = format!("{ENDPOINTS_PREFIX}m/n/127.0.0.1:1");
-    let stored = selvedge_store::Read::get(&store, &key).expect("readable").expect("a document");
-    let document = held(&stored.value).expect("somebody holds it");
+    let store: &dyn selvedge_store::Store = &store;
+    let view = store.snapshot().expect("readable");
+    let stored = view.get(&key).expect("readable").expect("a document");
+    let document = document::held(&stored.value).expect("somebody holds it");
     let mut second = Registry::new("second");
     second.handle_document(now, place(1), Some(document));
     assert_eq!(second.places("m", "n").map(|(_, locality)| locality.clone()).collect::<Vec<_>>(), [west]);
