@@ -11,7 +11,8 @@ use http::{HeaderMap, Request, Response};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::work::{Job, SMALL_LEN};
+use crate::tls;
+use crate::work::{Job, SMALL_LEN, Speaks};
 
 /// Streams that a client has open at once on each of its connections.
 const STREAMS: usize = 8;
@@ -53,10 +54,15 @@ pub(crate) async fn repeat(job: &Job, count: usize) -> Result<()> {
 }
 
 async fn connect(job: &Job) -> Result<SendRequest<Bytes>> {
-    let stream = TcpStream::connect(job.target).await.context("failed to connect")?;
-    stream.set_nodelay(true)?;
     let mut builder = h2::client::Builder::new();
     builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
+    if job.work.speaks == Speaks::Http2Tls {
+        let (client, connection) = builder.handshake(tls::connect_http2(job).await?).await?;
+        tokio::spawn(connection);
+        return Ok(client);
+    }
+    let stream = TcpStream::connect(job.target).await.context("failed to connect")?;
+    stream.set_nodelay(true)?;
     let (client, connection) = builder.handshake(stream).await?;
     tokio::spawn(connection);
     Ok(client)

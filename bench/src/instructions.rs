@@ -168,6 +168,14 @@ async fn threads(work: &Work, requests: usize, peer: &str, setup: Setup<'_>) -> 
     Ok(counts)
 }
 
+/// What a run cost in all.
+///
+/// # Errors
+/// When callgrind has not written there.
+pub(crate) fn total(path: &Path) -> Result<u64> {
+    summary(&std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?)
+}
+
 /// The sum that a file of callgrind's ends with: `totals: N`.
 fn summary(text: &str) -> Result<u64> {
     let line = text

@@ -42,7 +42,7 @@ pub(crate) async fn run(job: &Job, time: Duration) -> Result<Done> {
         Speaks::Tcp => (0..job.connections.div_ceil(8)).for_each(|_| {
             connections.spawn(tcp::work(job.clone(), begun, time));
         }),
-        Speaks::Http2 => done.latencies = http2::run(job, begun, time).await?,
+        Speaks::Http2 | Speaks::Http2Tls => done.latencies = http2::run(job, begun, time).await?,
         Speaks::Tls => (0..job.connections).for_each(|_| {
             connections.spawn(tls::keep(job.clone(), begun, time));
         }),
@@ -70,7 +70,7 @@ pub(crate) async fn repeat(job: &Job, count: usize) -> Result<()> {
             }
             Ok(())
         }
-        Speaks::Http2 => http2::repeat(job, count).await,
+        Speaks::Http2 | Speaks::Http2Tls => http2::repeat(job, count).await,
         Speaks::Tcp => tcp::repeat(job, count).await,
         Speaks::Tls | Speaks::Handshakes => tls::repeat(job, count).await,
     }

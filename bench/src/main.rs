@@ -5,6 +5,7 @@
 //! latency are printed beside it.
 #![expect(clippy::print_stdout, reason = "a command-line tool talks to the person who started it")]
 
+mod edge;
 mod goal;
 mod http2;
 mod instructions;
@@ -116,6 +117,12 @@ fn main() -> Result<()> {
         let arguments = instructions::Arguments::parse_from(std::env::args().skip(1));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         return runtime.block_on(async { instructions::run(&arguments, upstreams().await?).await });
+    }
+    if std::env::args().nth(1).as_deref() == Some("edge") {
+        let arguments = edge::Arguments::parse_from(std::env::args().skip(1));
+        measure::pin(std::process::id(), CORES[1])?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        return runtime.block_on(async { edge::run(&arguments, upstreams().await?).await });
     }
     let arguments = Arguments::parse();
     let measures = arguments.rounds() > 0 && arguments.seconds() > 0.0 && arguments.connections > 0;

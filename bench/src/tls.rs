@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
@@ -17,12 +17,14 @@ use crate::load::Client;
 use crate::mesh;
 use crate::work::{Job, Speaks};
 
+const HTTP1: &[u8] = b"http/1.1";
+
 /// Requests on a connection that is kept, one after the other; latencies in microseconds.
 ///
 /// # Errors
 /// When an answer is not what the upstream gives.
 pub(crate) async fn keep(job: Job, begun: Instant, time: Duration) -> Result<Vec<u32>> {
-    let mut client = Client::over(connect(&job, &connector()?).await?, &job);
+    let mut client = Client::over(connect(&job, &connector(HTTP1)?).await?, &job);
     let mut latencies = Vec::with_capacity(16 * 1024);
     while begun.elapsed() < time {
         let sent = Instant::now();
@@ -37,7 +39,7 @@ pub(crate) async fn keep(job: Job, begun: Instant, time: Duration) -> Result<Vec
 /// # Errors
 /// As [`keep`].
 pub(crate) async fn shake(job: Job, begun: Instant, time: Duration) -> Result<Vec<u32>> {
-    let connector = connector()?;
+    let connector = connector(HTTP1)?;
     let mut latencies = Vec::with_capacity(4 * 1024);
     while begun.elapsed() < time {
         let sent = Instant::now();
@@ -52,7 +54,7 @@ pub(crate) async fn shake(job: Job, begun: Instant, time: Duration) -> Result<Ve
 /// # Errors
 /// As [`keep`].
 pub(crate) async fn repeat(job: &Job, count: usize) -> Result<()> {
-    let connector = connector()?;
+    let connector = connector(HTTP1)?;
     let mut client = Client::over(connect(job, &connector).await?, job);
     for _ in 0..count {
         if job.work.speaks == Speaks::Handshakes {
@@ -61,6 +63,33 @@ pub(crate) async fn repeat(job: &Job, count: usize) -> Result<()> {
         client.exchange().await?;
     }
     Ok(())
+}
+
+/// A connection on which HTTP/2 was agreed.
+///
+/// # Errors
+/// When the server does not take it.
+pub(crate) async fn connect_http2(job: &Job) -> Result<TlsStream<TcpStream>> {
+    let stream = connect(job, &connector(b"h2")?).await?;
+    ensure!(stream.get_ref().1.alpn_protocol() == Some(b"h2"), "HTTP/2 is not agreed on");
+    Ok(stream)
+}
+
+/// Opens `count` connections, sends one request on each, and calls `look` while all are open and idle.
+///
+/// # Errors
+/// When one is refused, or `look` fails.
+pub(crate) async fn hold<T>(job: &Job, count: usize, look: impl FnOnce() -> Result<T>) -> Result<T> {
+    let connector = connector(HTTP1)?;
+    let mut clients = Vec::with_capacity(count);
+    for _ in 0..count {
+        let mut client = Client::over(connect(job, &connector).await?, job);
+        client.exchange().await?;
+        clients.push(client);
+    }
+    // A server may give memory back a moment after the last byte.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    look()
 }
 
 fn micros(since: Instant) -> u32 {
@@ -74,7 +103,7 @@ async fn connect(job: &Job, connector: &TlsConnector) -> Result<TlsStream<TcpStr
     connector.connect(name, stream).await.context("the handshake failed")
 }
 
-fn connector() -> Result<TlsConnector> {
+fn connector(protocol: &[u8]) -> Result<TlsConnector> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -82,6 +111,7 @@ fn connector() -> Result<TlsConnector> {
         .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
+    config.alpn_protocols = vec![protocol.to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
 }
 

@@ -30,6 +30,8 @@ pub(crate) enum Speaks {
     Http1,
     /// With prior knowledge, several streams a connection.
     Http2,
+    /// The same over TLS 1.3.
+    Http2Tls,
     Tcp,
     /// HTTP/1.1 over TLS 1.3.
     Tls,
@@ -147,6 +149,17 @@ pub(crate) const WORKS: &[Work] = &[
 // === impl Work ===
 
 impl Work {
+    /// A file that a server is asked for.
+    pub(crate) const fn file(
+        name: &'static str,
+        about: &'static str,
+        path: &'static str,
+        answer_body_len: usize,
+        speaks: Speaks,
+    ) -> Self {
+        Self { name, about, path, answer_body_len, speaks, ..GET }
+    }
+
     pub(crate) fn is_grpc(&self) -> bool {
         self.path == ECHO_PATH
     }
@@ -176,7 +189,8 @@ impl Work {
     /// # Errors
     /// When it is none.
     pub(crate) fn message(&self) -> Result<http::Request<()>> {
-        let uri = format!("http://{}{}", self.authority(), self.path);
+        let scheme = if self.speaks == Speaks::Http2Tls { "https" } else { "http" };
+        let uri = format!("{scheme}://{}{}", self.authority(), self.path);
         let request = http::Request::builder().method(self.method).uri(uri).header("user-agent", "bench");
         let request = match self.is_grpc() {
             true => request.header("content-type", "application/grpc").header("te", "trailers"),

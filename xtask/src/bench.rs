@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 /// Where the proxies' bench writes its report, and the propagation's is added.
 const REPORT: &str = "bench/RESULTS.md";
 
-/// Builds and runs both benches, or with `registry` first those of the registry and the DNS server, or with `workflow` first the
+/// Builds and runs both benches, or with `registry` first those of the registry and the DNS server, with `edge` those of the edge, or with `workflow` first the
 /// engine's; `arguments` go to the proxies'
 /// as they are, and with any the other is left out.
 ///
@@ -42,6 +42,9 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<()> {
     }
     if arguments.first().is_some_and(|first| first == "workflow") {
         return workflow(root, arguments);
+    }
+    if arguments.first().is_some_and(|first| first == "edge") {
+        return edge(root, arguments);
     }
     println!("the proxies, side by side");
     // Named, so that a debug build that happens to be newer is never what is measured.
@@ -86,6 +89,40 @@ fn registry(root: &Path, arguments: &[String]) -> Result<()> {
         on_the_way.trim_end()
     );
     std::fs::write(&path, text).context("failed to write the report")
+}
+
+/// Where the edge's part of the report begins, and the next one after it.
+const EDGE: &str = "\n## The edge\n";
+const SECTION: &str = "\n## ";
+
+/// Measures the edge; what it says is put into the report in place of what it said before, unless it only shows that it runs.
+fn edge(root: &Path, arguments: &[String]) -> Result<()> {
+    let mut bench = Command::new(root.join("target/release/selvedge-bench"));
+    bench.args(arguments).env("SELVEDGE_BIN", root.join("target/release/selvedge"));
+    let said = said(&mut bench, root)?;
+    if arguments.iter().any(|argument| argument == "--quick") {
+        return Ok(());
+    }
+    let path = root.join(REPORT);
+    let report = std::fs::read_to_string(&path).context("failed to read the report")?;
+    let section = format!(
+        "{EDGE}\n`cargo xtask bench {}`\n\n```text\n{}\n```\n",
+        arguments.join(" "),
+        said.trim()
+    );
+    std::fs::write(&path, with_edge(&report, &section)).context("failed to write the report")
+}
+
+/// The report with another part on the edge: in the place of the one before, else before the parts that others replace.
+fn with_edge(report: &str, section: &str) -> String {
+    let (before, after) = match report.split_once(EDGE) {
+        Some((before, old)) => (before, old.find(SECTION).map_or("", |at| &old[at..])),
+        None => {
+            let at = [WORKFLOW, REGISTRY].iter().filter_map(|part| report.find(part)).min();
+            report.split_at(at.unwrap_or(report.len()))
+        }
+    };
+    format!("{}\n{section}{after}", before.trim_end())
 }
 
 /// Where the workflow engine's part of the report begins; it stands before the registry's.
@@ -146,4 +183,17 @@ fn succeed(command: &mut Command, root: &Path) -> Result<()> {
     let status = command.current_dir(root).status().with_context(|| format!("failed to start {what}"))?;
     ensure!(status.success(), "{what}: {status}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_edges_part_takes_the_place_of_the_one_before() {
+        let section = |text: &str| format!("{EDGE}\n{text}\n");
+        let first = with_edge("# R\n\n## A\n\na\n\n## The registry and the DNS server\n\nr\n", &section("one"));
+        assert_eq!(first, "# R\n\n## A\n\na\n\n## The edge\n\none\n\n## The registry and the DNS server\n\nr\n");
+        assert_eq!(with_edge(&first, &section("two")), first.replace("one", "two"));
+    }
 }

@@ -86,6 +86,7 @@ const PACKAGES: &[Package] = &[
     },
     Package { name: "dnsmasq-base", probe: &["dnsmasq", "--version"], used_for: "the bench" },
     Package { name: "unbound", probe: &["unbound", "-V"], used_for: "the bench" },
+    Package { name: "caddy", probe: &["caddy", "version"], used_for: "the edge's bench" },
     Package {
         name: "lighttpd",
         probe: &["lighttpd", "-v"],
@@ -232,7 +233,7 @@ fn install_script(names: &[&str]) -> String {
          trap 'rm -f {SERVICE_POLICY}' EXIT\n\
          fi\n\
          {install} {names} || {{ apt-get update -qq; {install} {names}; }}\n\
-         for unit in lighttpd nginx haproxy postgresql redis-server; do systemctl disable --now $unit >/dev/null 2>&1 || true; done\n",
+         for unit in lighttpd nginx haproxy postgresql redis-server caddy; do systemctl disable --now $unit >/dev/null 2>&1 || true; done\n",
         names = names.join(" "),
     )
 }
