@@ -74,7 +74,10 @@ fn parts() -> [Part; 5] {
         ),
         Part {
             goals: &[("lighttpd", 0.4), ("nginx", 1.0)],
-            ..part(Work::file("proxy", "passed on, 1 KiB, HTTP/1.1", "/p/1k", SMALL, Speaks::Http1), Port::Proxy)
+            ..part(
+                Work::file("proxy", "passed on, 1 KiB, HTTP/1.1", "/p/1k", SMALL, Speaks::Http1),
+                Port::Proxy,
+            )
         },
     ]
 }
@@ -210,7 +213,9 @@ const MANY: usize = 1200;
 /// Instructions outside of the kernel that a request costs ours and lighttpd.
 async fn count(names: &[&'static str], folder: &Path, upstreams: Upstreams) -> Result<()> {
     println!("\ninstructions per request outside of the kernel, all threads");
-    for part in parts().into_iter().filter(|part| part.work.speaks == Speaks::Http1 && part.connections.is_none()) {
+    for part in
+        parts().into_iter().filter(|part| part.work.speaks == Speaks::Http1 && part.connections.is_none())
+    {
         for name in names.iter().filter(|name| ["selvedge", "lighttpd"].contains(name)) {
             let mut counts = Vec::new();
             for requests in [FEW, MANY] {

@@ -105,11 +105,8 @@ fn edge(root: &Path, arguments: &[String]) -> Result<()> {
     }
     let path = root.join(REPORT);
     let report = std::fs::read_to_string(&path).context("failed to read the report")?;
-    let section = format!(
-        "{EDGE}\n`cargo xtask bench {}`\n\n```text\n{}\n```\n",
-        arguments.join(" "),
-        said.trim()
-    );
+    let section =
+        format!("{EDGE}\n`cargo xtask bench {}`\n\n```text\n{}\n```\n", arguments.join(" "), said.trim());
     std::fs::write(&path, with_edge(&report, &section)).context("failed to write the report")
 }
 
@@ -192,8 +189,12 @@ mod tests {
     #[test]
     fn the_edges_part_takes_the_place_of_the_one_before() {
         let section = |text: &str| format!("{EDGE}\n{text}\n");
-        let first = with_edge("# R\n\n## A\n\na\n\n## The registry and the DNS server\n\nr\n", &section("one"));
-        assert_eq!(first, "# R\n\n## A\n\na\n\n## The edge\n\none\n\n## The registry and the DNS server\n\nr\n");
+        let first =
+            with_edge("# R\n\n## A\n\na\n\n## The registry and the DNS server\n\nr\n", &section("one"));
+        assert_eq!(
+            first,
+            "# R\n\n## A\n\na\n\n## The edge\n\none\n\n## The registry and the DNS server\n\nr\n"
+        );
         assert_eq!(with_edge(&first, &section("two")), first.replace("one", "two"));
     }
 }

@@ -73,7 +73,9 @@ pub(super) async fn reload(
     upstreams: Upstreams,
     quick: bool,
 ) -> Result<()> {
-    println!("\nreload with a slow download held and {RATE} new connections a second: usually, then with three reloads");
+    println!(
+        "\nreload with a slow download held and {RATE} new connections a second: usually, then with three reloads"
+    );
     let time = Duration::from_secs(if quick { 1 } else { 4 });
     for name in names {
         // caddy is told by its API, which is off here.
@@ -131,7 +133,11 @@ struct Arrivals {
     worst_ms: f64,
 }
 
-async fn arrivals(address: SocketAddr, time: Duration, mut each: impl FnMut() -> Result<()>) -> Result<Arrivals> {
+async fn arrivals(
+    address: SocketAddr,
+    time: Duration,
+    mut each: impl FnMut() -> Result<()>,
+) -> Result<Arrivals> {
     let mut under_way = JoinSet::new();
     let mut beat = tokio::time::interval(Duration::from_secs(1) / RATE);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);

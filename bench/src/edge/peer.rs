@@ -38,7 +38,9 @@ pub(super) fn installed(wanted: impl Fn(&str) -> bool) -> Vec<&'static str> {
     for name in NAMES.into_iter().filter(|name| wanted(name)) {
         match name == "selvedge" || program(name).is_some() {
             true => names.push(name),
-            false => println!("{name} is not installed: it is left out (cargo xtask test --only setup, or apt-get install {name})"),
+            false => println!(
+                "{name} is not installed: it is left out (cargo xtask test --only setup, or apt-get install {name})"
+            ),
         }
     }
     names
@@ -200,7 +202,12 @@ fn lighttpd(
     Ok(words)
 }
 
-fn nginx(folder: &Path, own: &Path, [plain, tls, proxy]: [u16; 3], upstreams: Upstreams) -> Result<Vec<OsString>> {
+fn nginx(
+    folder: &Path,
+    own: &Path,
+    [plain, tls, proxy]: [u16; 3],
+    upstreams: Upstreams,
+) -> Result<Vec<OsString>> {
     let (folder, own_text, upstream) = (folder.display(), own.display(), upstreams.http1);
     let text = format!(
         "daemon off;\nmaster_process off;\npid {own_text}/pid;\nerror_log {own_text}/error.log;\n\
@@ -223,7 +230,12 @@ fn nginx(folder: &Path, own: &Path, [plain, tls, proxy]: [u16; 3], upstreams: Up
     Ok(vec![binary.into(), "-c".into(), path.into(), "-p".into(), own.into()])
 }
 
-fn caddy(folder: &Path, own: &Path, [plain, tls, proxy]: [u16; 3], upstreams: Upstreams) -> Result<Vec<OsString>> {
+fn caddy(
+    folder: &Path,
+    own: &Path,
+    [plain, tls, proxy]: [u16; 3],
+    upstreams: Upstreams,
+) -> Result<Vec<OsString>> {
     let (folder, upstream) = (folder.display(), upstreams.http1);
     let text = format!(
         "{{\n  admin off\n  auto_https off\n  default_sni server.mesh.local\n}}\n\
@@ -235,5 +247,12 @@ fn caddy(folder: &Path, own: &Path, [plain, tls, proxy]: [u16; 3], upstreams: Up
     let path = own.join("Caddyfile");
     std::fs::write(&path, text)?;
     let binary = program("caddy").context("caddy is not installed")?;
-    Ok(vec![binary.into(), "run".into(), "--config".into(), path.into(), "--adapter".into(), "caddyfile".into()])
+    Ok(vec![
+        binary.into(),
+        "run".into(),
+        "--config".into(),
+        path.into(),
+        "--adapter".into(),
+        "caddyfile".into(),
+    ])
 }

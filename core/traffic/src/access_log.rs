@@ -2,22 +2,68 @@
 
 pub mod filter;
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 pub use filter::{Comparison, LogFilter, LogFilterInvalid};
 
-/// A log file and its format.
+/// A log: where it is written, and of what.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AccessLog {
-    /// A file path; `/dev/stdout` and `/dev/stderr` are the process's own.
-    pub path: String,
-    pub format: AccessLogFormat,
+    pub sink: LogSink,
     /// Which records are written; `None` is all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<LogFilter>,
+}
+
+/// Where records go.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum LogSink {
+    File(FileLog),
+    Grpc(GrpcLog),
+}
+
+/// A log file and its format.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FileLog {
+    /// A file path; `/dev/stdout` and `/dev/stderr` are the process's own.
+    pub path: String,
+    pub format: AccessLogFormat,
     /// What has no value is left out of a JSON object and empty in a line, in place of `null` and `-`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub omit_empty: bool,
+}
+
+/// An access log service (`envoy.service.accesslog.v3`), to which records are streamed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct GrpcLog {
+    /// What the service is told that the log is called.
+    pub name: String,
+    /// Where the service is.
+    pub cluster: String,
+    /// Its authority; empty is the cluster's name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub authority: String,
+    /// What has been buffered for so long is sent …
+    pub flush_interval: Duration,
+    /// … or once it is so many bytes.
+    pub buffer_bytes: u32,
+    pub records: GrpcRecords,
+}
+
+/// What is logged of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum GrpcRecords {
+    /// Requests, with these headers besides those that always stand there; lower case.
+    Http { request_headers: Vec<String>, response_headers: Vec<String>, response_trailers: Vec<String> },
+    /// Connections.
+    Tcp,
+}
+
+impl GrpcLog {
+    pub const FLUSH_INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
+    pub const BUFFER_BYTES_DEFAULT: u32 = 16_384;
 }
 
 /// How a record is written.
@@ -45,8 +91,22 @@ pub enum JsonTemplate {
 }
 
 impl AccessLog {
-    /// A log of all records.
+    /// A file of all records.
     pub fn new(path: impl Into<String>, format: AccessLogFormat) -> Self {
-        Self { path: path.into(), format, filter: None, omit_empty: false }
+        Self { sink: LogSink::File(FileLog::new(path, format)), filter: None }
+    }
+
+    /// What it is called where it must be told apart.
+    pub fn name(&self) -> &str {
+        match &self.sink {
+            LogSink::File(file) => &file.path,
+            LogSink::Grpc(grpc) => &grpc.name,
+        }
+    }
+}
+
+impl FileLog {
+    pub fn new(path: impl Into<String>, format: AccessLogFormat) -> Self {
+        Self { path: path.into(), format, omit_empty: false }
     }
 }

@@ -20,6 +20,25 @@ pub struct HealthCheck {
     /// Another port than the endpoint's.
     pub port: Option<u16>,
     pub probe: HealthProbe,
+    #[serde(skip_serializing_if = "HealthLog::is_nowhere")]
+    pub log: HealthLog,
+}
+
+/// Where what probes find is logged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HealthLog {
+    /// Files; none is no log.
+    pub paths: Vec<String>,
+    /// Every failed probe, and not only those that take a host out and the first.
+    pub failures: bool,
+    /// Every passed probe, and not only those that bring a host back.
+    pub successes: bool,
+}
+
+impl HealthLog {
+    pub fn is_nowhere(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What is asked.

@@ -39,7 +39,9 @@ pub mod tls;
 pub mod tracing;
 pub mod weights;
 
-pub use access_log::{AccessLog, AccessLogFormat, JsonTemplate, LogFilter};
+pub use access_log::{
+    AccessLog, AccessLogFormat, FileLog, GrpcLog, GrpcRecords, JsonTemplate, LogFilter, LogSink,
+};
 pub use breaker::{BreakerConfig, BreakerPolicy};
 pub use circuit::{Bounded, CircuitBreakers, Priority, RetryBudget, Thresholds};
 pub use client::{ClientAddress, ClientDetection, DetectBy};
@@ -55,7 +57,7 @@ pub use explain::{Decision, DecisionResult, ForwardDecision};
 pub use filter::{FilterEntry, FilterOverride, FilterSetting, HttpFilter, RouteFilter};
 pub use fraction::Fraction;
 pub use hash::{HashPolicy, HashSource};
-pub use health::{HealthCheck, HealthProbe};
+pub use health::{HealthCheck, HealthLog, HealthProbe};
 pub use http::{CertificateForwarding, ClientCertificate, Codec, HttpConnection, RouteSource};
 pub use listener::{ChainMatch, Direction, FilterChain, Inspection, Listener, Network};
 pub use metadata::{Metadata, MetadataMatch, ValueMatch};

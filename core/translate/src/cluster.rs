@@ -8,9 +8,9 @@ use selvedge_model::{
     PortProtocol, ServiceDiscovery, VirtualNode,
 };
 use selvedge_traffic::{
-    Address, CircuitBreakers, Cluster, Discovery, DnsLookupFamily, Endpoint, HealthCheck, HealthProbe,
-    HttpProtocol, LoadAssignment, LocalityEndpoints, LocalityRouting, OutlierDetection, SuccessRate,
-    Thresholds, UpstreamTransport,
+    Address, CircuitBreakers, Cluster, Discovery, DnsLookupFamily, Endpoint, HealthCheck, HealthLog,
+    HealthProbe, HttpProtocol, LoadAssignment, LocalityEndpoints, LocalityRouting, OutlierDetection,
+    SuccessRate, Thresholds, UpstreamTransport,
 };
 
 use crate::context::Context;
@@ -306,5 +306,6 @@ fn health_check(node: &VirtualNode, port: u16, check: &HealthCheckPolicy) -> Hea
             PortProtocol::Grpc => HealthProbe::Grpc { service: String::new(), authority: host },
             PortProtocol::Tcp => HealthProbe::Tcp,
         },
+        log: HealthLog::default(),
     }
 }

@@ -1,5 +1,6 @@
 //! The services that a proxy asks about a request: the messages as plain values, for callers that know no protobuf.
 
+pub mod access_log;
 pub mod authorization;
 pub mod rate_limit;
 

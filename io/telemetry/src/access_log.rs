@@ -15,6 +15,7 @@ mod time;
 mod tls;
 mod value;
 
+pub(crate) use file::LogFile;
 pub use file::{AccessLogs, BUFFER_BYTES_MAX};
 pub use format::FormatError;
 pub use record::{HeaderSource, Protocol, Record, RecordKind};
@@ -22,6 +23,7 @@ pub use template::Template;
 pub use time::iso_time;
 pub use tls::{CertificateFact, TlsSource, Whose};
 
+use std::fmt;
 use std::sync::Arc;
 
 use facts::Facts;
@@ -30,23 +32,41 @@ use selvedge_traffic::LogFilter;
 
 use crate::runtime::Runtime;
 
-/// Writes records to one file in one format; cheap to clone.
+/// Writes records where they belong; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AccessLogger {
-    format: Arc<Format>,
+    output: Output,
     filter: Option<Arc<LogFilter>>,
     runtime: Runtime,
-    file: Arc<file::LogFile>,
+}
+
+/// Takes records that are no lines.
+pub trait RecordSink: fmt::Debug + Send + Sync {
+    /// Keeps what is wanted of a record. Never waits.
+    fn take(&self, record: &Record<'_>);
+}
+
+#[derive(Clone, Debug)]
+enum Output {
+    /// One file in one format.
+    Line {
+        format: Arc<Format>,
+        file: Arc<LogFile>,
+    },
+    Sink(Arc<dyn RecordSink>),
 }
 
 impl AccessLogger {
-    /// Formats `record` into the calling worker's buffer. Never waits for a disk.
+    /// Formats `record` into the calling worker's buffer, or hands it on. Never waits for a disk.
     pub fn log(&self, record: &Record<'_>) {
         if let Some(filter) = &self.filter
             && !filter.takes(&Facts { record, runtime: &self.runtime })
         {
             return;
         }
-        self.file.append(|line| self.format.write(record, line));
+        match &self.output {
+            Output::Line { format, file } => file.append(|line| format.write(record, line)),
+            Output::Sink(sink) => sink.take(record),
+        }
     }
 }

@@ -8,6 +8,7 @@ pub mod carry;
 mod codes;
 mod counter;
 pub mod details;
+pub mod events;
 mod flags;
 pub mod grpc;
 mod histogram;
@@ -20,8 +21,8 @@ pub mod spans;
 pub mod stats;
 
 pub use access_log::{
-    AccessLogger, AccessLogs, CertificateFact, HeaderSource, Protocol, Record, RecordKind, Template,
-    TlsSource, Whose, iso_time,
+    AccessLogger, AccessLogs, CertificateFact, HeaderSource, Protocol, Record, RecordKind, RecordSink,
+    Template, TlsSource, Whose, iso_time,
 };
 pub use codes::ResponseCodes;
 pub use counter::{Counter, Gauge};

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use selvedge_telemetry::events::EventLog;
 use selvedge_telemetry::{ClusterStats, ClusterUpkeep, Registry, Sharded, SocketFactoryStats, SslStats};
 use selvedge_traffic::balance::locality::Drawn;
 use selvedge_traffic::balance::{Balancer, HostHealth, NoHost, Pick, Picked, ZoneProblem, pick_avoiding};
@@ -23,6 +24,7 @@ use tokio::task::AbortHandle;
 
 use crate::breaker::Breaker;
 use crate::dns::Resolver;
+use crate::events::EventLogs;
 use crate::found::{Found, found};
 use crate::host::{HealthFlag, Host, HostOutlier};
 use crate::hosts::{HostSet, Member};
@@ -68,6 +70,8 @@ pub struct Cluster {
     /// What its handshakes count.
     pub(crate) ssl: Option<SslStats>,
     pub(crate) secrets: Option<SocketFactoryStats>,
+    /// Where the ends of probes are told.
+    pub(crate) health_logs: Vec<EventLog>,
     /// What the control thread alone changes; workers never lock it.
     control: Mutex<Control>,
     /// The first endpoints are known and, where hosts are probed, every one of them has been.
@@ -92,6 +96,17 @@ struct Control {
     warming: Option<AbortHandle>,
     /// This is the proxy's own cluster: whom to tell where its hosts stand.
     told: Option<(Locality, watch::Sender<Arc<LocalZones>>)>,
+}
+
+/// What a cluster starts with; all of it is its proxy's.
+#[derive(Clone, Copy)]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) registry: &'a Registry,
+    pub(crate) resolver: &'a Resolver,
+    /// The control thread's.
+    pub(crate) runtime: &'a Handle,
+    pub(crate) secrets: &'a Secrets,
+    pub(crate) events: Option<&'a EventLogs>,
 }
 
 /// What a pick is given.
@@ -133,15 +148,13 @@ pub struct PickedHost {
 const BREAKER_DRAWS_MAX: u32 = 8;
 
 impl Cluster {
-    /// Starts what the definition asks for: lookups, probes, ejection. `runtime` is the control thread's.
+    /// Starts what the definition asks for: lookups, probes, ejection.
     pub(crate) fn start(
         config: Arc<selvedge_traffic::Cluster>,
-        registry: &Registry,
-        resolver: &Resolver,
-        runtime: &Handle,
+        surroundings: &Surroundings<'_>,
         zones: watch::Receiver<Arc<LocalZones>>,
-        secrets: &Secrets,
     ) -> Arc<Self> {
+        let Surroundings { registry, resolver, runtime, secrets, events } = *surroundings;
         let stats = registry.cluster(&config.name);
         let breaker = |thresholds, priority| Breaker::new(thresholds, priority, Arc::clone(&stats));
         let (detections, detected) = config.outlier_detection.map(|_| mpsc::channel(DETECTIONS_MAX)).unzip();
@@ -174,8 +187,9 @@ impl Cluster {
             state_breaker: config
                 .breaker
                 .and_then(|policy| policy.cluster)
-                .map(|config| StateBreaker::new(Scope::Cluster, config, Arc::clone(&stats))),
+                .map(|state| StateBreaker::new(&config.name, None, state, Arc::clone(&stats))),
             zones,
+            health_logs: health_logs(&config, events),
             warm: AtomicBool::new(false),
             grew_warm: Notify::new(),
             removed: AtomicBool::new(false),
@@ -183,7 +197,8 @@ impl Cluster {
             stats,
         });
         if let (Some(detection), Some(detected)) = (cluster.config.outlier_detection, detected) {
-            cluster.spawn(ejection::run(Arc::downgrade(&cluster), detection, detected));
+            let log = events.and_then(EventLogs::outlier);
+            cluster.spawn(ejection::run(Arc::downgrade(&cluster), detection, detected, log));
         }
         if matches!(cluster.config.placement.locality, LocalityRouting::ZoneAware { .. }) {
             cluster.spawn(follow_zones(cluster.weak(), cluster.zones.clone()));
@@ -459,11 +474,10 @@ impl Cluster {
             detections,
             rates: [(); 2].map(|()| AtomicU64::new((-1.0_f64).to_bits())),
         });
-        let breaker = self
-            .config
-            .breaker
-            .and_then(|policy| policy.endpoint)
-            .map(|config| StateBreaker::new(Scope::Endpoint, config, Arc::clone(&self.stats)));
+        let breaker =
+            self.config.breaker.and_then(|policy| policy.endpoint).map(|state| {
+                StateBreaker::new(&self.name, Some(found.address), state, Arc::clone(&self.stats))
+            });
         let host = Arc::new(Host::new(next_id(), found.address, found.hostname.clone(), outlier, breaker));
         // One check a cluster is spoken, as App Mesh has it; the first of several stands for all.
         if let Some(check) = self.config.health_checks.first() {
@@ -584,4 +598,10 @@ async fn follow_zones(cluster: Weak<Cluster>, mut zones: watch::Receiver<Arc<Loc
 
 fn is_failed(health: EndpointHealth) -> bool {
     matches!(health, EndpointHealth::Unhealthy | EndpointHealth::Draining | EndpointHealth::TimedOut)
+}
+
+/// The logs of the check that is spoken.
+fn health_logs(config: &selvedge_traffic::Cluster, events: Option<&EventLogs>) -> Vec<EventLog> {
+    let (Some(check), Some(events)) = (config.health_checks.first(), events) else { return Vec::new() };
+    check.log.paths.iter().map(|path| events.health(path)).collect()
 }

@@ -1,8 +1,8 @@
 //! All clusters of a proxy: those that serve, and how one joins or leaves them.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::FixedState;
@@ -11,8 +11,9 @@ use selvedge_wire::tls::Secrets;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Surroundings};
 use crate::dns::Resolver;
+use crate::events::EventLogs;
 use crate::zones::{LocalCluster, LocalZones};
 
 /// The active clusters by name, swapped whole; workers look one up for each request.
@@ -27,6 +28,7 @@ pub struct Clusters {
     local: LocalCluster,
     zones: watch::Sender<Arc<LocalZones>>,
     secrets: Arc<Secrets>,
+    events: OnceLock<EventLogs>,
 }
 
 /// Its keys are configured: a cheap hash will do.
@@ -49,7 +51,13 @@ impl Clusters {
             local,
             zones: watch::Sender::new(Arc::default()),
             secrets: Secrets::new(),
+            events: OnceLock::new(),
         })
+    }
+
+    /// Lets clusters that start from then on log what happens to their hosts; only the first call counts.
+    pub fn log_events(&self, events: EventLogs) {
+        let _ = self.events.set(events);
     }
 
     /// The secrets that connections are encrypted by, those of listeners too.
@@ -77,7 +85,14 @@ impl Clusters {
     /// Starts a cluster that does not serve yet: it finds and probes its hosts. Dropping it ends that.
     pub fn start(&self, config: Arc<selvedge_traffic::Cluster>) -> Arc<Cluster> {
         let zones = self.zones.subscribe();
-        Cluster::start(config, &self.registry, &self.resolver, &self.runtime, zones, &self.secrets)
+        let surroundings = Surroundings {
+            registry: &self.registry,
+            resolver: &self.resolver,
+            runtime: &self.runtime,
+            secrets: &self.secrets,
+            events: self.events.get(),
+        };
+        Cluster::start(config, &surroundings, zones)
     }
 
     /// Lets a cluster serve, in the place of the one of that name, if there is one.

@@ -6,8 +6,9 @@ mod http2;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
+use selvedge_telemetry::events::{HealthChange, HealthEvent, HealthFailure};
 use selvedge_traffic::health::{Checker, ProbeResult, Transition};
 use selvedge_traffic::{HealthCheck, HealthProbe, ProxyProtocolVersion};
 use selvedge_wire::proxy_protocol::{self, Ends, Version};
@@ -30,24 +31,80 @@ pub(crate) async fn run(cluster: Weak<Cluster>, host: Arc<Host>, check: HealthCh
             .upgrade()
             .map(|cluster| (Arc::clone(&cluster.name), cluster.tls.clone(), cluster.config.proxy_protocol));
         let Some((name, tls, word)) = known else { return };
-        let result = match tokio::time::timeout(
-            check.timeout,
-            Box::pin(probe(&host, &check, &name, tls.as_deref(), word)),
-        )
-        .await
-        {
-            Ok(result) => result,
-            Err(_) => ProbeResult::TimedOut,
-        };
+        let probed =
+            tokio::time::timeout(check.timeout, Box::pin(probe(&host, &check, &name, tls.as_deref(), word)));
+        let ended = probed.await.unwrap_or(Ending::of(ProbeResult::TimedOut));
+        let result = ended.result;
         let Some(cluster) = cluster.upgrade() else { return };
         let first = !checker.is_checked();
         let had_traffic = cluster.stats.shards().any(|stats| stats.upstream_cx_total.value() > 0);
         let transition = checker.handle_result(result, &check, had_traffic, Instant::now());
         count(&cluster, result);
         apply(&cluster, &host, transition, result == ProbeResult::Passed, &checker);
+        if !cluster.health_logs.is_empty() {
+            tell(&cluster, &host, &check, ended, transition, first);
+        }
         if first {
             cluster.host_checked(host.id);
         }
+    }
+}
+
+/// How a probe ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ending {
+    result: ProbeResult,
+    /// Of an HTTP answer; 0 is none.
+    status: u16,
+}
+
+impl Ending {
+    fn of(result: ProbeResult) -> Self {
+        Self { result, status: 0 }
+    }
+}
+
+/// Logs what somebody asked to read of: changes, the first failure, and all that the check says.
+fn tell(
+    cluster: &Cluster,
+    host: &Host,
+    check: &HealthCheck,
+    ended: Ending,
+    transition: Transition,
+    first: bool,
+) {
+    let failure = match ended.result {
+        ProbeResult::Passed => None,
+        ProbeResult::Refused | ProbeResult::RefusedAtOnce => Some(HealthFailure::Active),
+        ProbeResult::NetworkFailure => Some(HealthFailure::Network),
+        ProbeResult::TimedOut => Some(HealthFailure::NetworkTimeout),
+    };
+    let status = ended.status;
+    let change = match (transition, failure) {
+        (Transition::BecameHealthy, _) => Some(HealthChange::AddHealthy { first }),
+        (Transition::BecameUnhealthy, Some(failure)) => {
+            Some(HealthChange::EjectUnhealthy { failure, status })
+        }
+        _ => None,
+    };
+    let end = match failure {
+        Some(failure) if first || check.log.failures => {
+            Some(HealthChange::Failure { failure, first, status })
+        }
+        None if check.log.successes => Some(HealthChange::Success),
+        _ => None,
+    };
+    let hosts = cluster.hosts();
+    let member = hosts.members.iter().find(|member| member.host.id == host.id);
+    let locality = member.map(|member| &member.place.locality);
+    let checker = match check.probe {
+        HealthProbe::Http { .. } => "HTTP",
+        HealthProbe::Grpc { .. } => "GRPC",
+        HealthProbe::Tcp => "TCP",
+    };
+    for change in change.into_iter().chain(end) {
+        let event = HealthEvent { cluster: &cluster.name, host: host.address, locality, checker, change };
+        cluster.health_logs.iter().for_each(|log| log.health(&event, SystemTime::now()));
     }
 }
 
@@ -88,7 +145,7 @@ async fn probe(
     cluster: &str,
     tls: Option<&ClientTls>,
     word: Option<ProxyProtocolVersion>,
-) -> ProbeResult {
+) -> Ending {
     let mut address = host.address;
     if let Some(port) = check.port {
         address.set_port(port);
@@ -101,7 +158,7 @@ async fn probe(
 pub async fn once(address: SocketAddr, check: &HealthCheck, name: &str) -> ProbeResult {
     let asked =
         tokio::time::timeout(check.timeout, Box::pin(ask(address, &check.probe, name, None, None))).await;
-    asked.unwrap_or(ProbeResult::TimedOut)
+    asked.map_or(ProbeResult::TimedOut, |ended| ended.result)
 }
 
 async fn ask(
@@ -110,8 +167,9 @@ async fn ask(
     cluster: &str,
     tls: Option<&ClientTls>,
     word: Option<ProxyProtocolVersion>,
-) -> ProbeResult {
-    let Ok(mut stream) = TcpStream::connect(address).await else { return ProbeResult::NetworkFailure };
+) -> Ending {
+    let broken = Ending::of(ProbeResult::NetworkFailure);
+    let Ok(mut stream) = TcpStream::connect(address).await else { return broken };
     if let Some(version) = word {
         let ends = || Some(Ends { source: stream.local_addr().ok()?, destination: address });
         // A host that is told whose connection it gets is told that this one is nobody's.
@@ -120,15 +178,15 @@ async fn ask(
             ProxyProtocolVersion::V2 => proxy_protocol::encode(Version::V2, None),
         };
         if stream.write_all(&word).await.is_err() {
-            return ProbeResult::NetworkFailure;
+            return broken;
         }
     }
     let Some(tls) = tls else { return ask_over(stream, probe, cluster).await };
     // A host that is called by TLS is probed by TLS.
-    let Some(context) = tls.current() else { return ProbeResult::NetworkFailure };
+    let Some(context) = tls.current() else { return broken };
     match context.probe(stream, address.ip()).await {
         Ok(stream) => ask_over(stream, probe, cluster).await,
-        Err(_) => ProbeResult::NetworkFailure,
+        Err(_) => broken,
     }
 }
 
@@ -136,23 +194,24 @@ async fn ask_over(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin,
     probe: &HealthProbe,
     cluster: &str,
-) -> ProbeResult {
+) -> Ending {
     let authority = |name: &str| if name.is_empty() { cluster.to_owned() } else { name.to_owned() };
     match probe {
-        HealthProbe::Tcp => ProbeResult::Passed,
+        HealthProbe::Tcp => Ending::of(ProbeResult::Passed),
         HealthProbe::Http { path, host, http2: false } => http1::get(stream, path, &authority(host)).await,
         HealthProbe::Http { path, host, http2: true } => http2::get(stream, path, &authority(host)).await,
         HealthProbe::Grpc { service, authority: name } => {
-            grpc::check(stream, service, &authority(name)).await
+            Ending::of(grpc::check(stream, service, &authority(name)).await)
         }
     }
 }
 
 /// What an HTTP answer says: 200 passes, whatever else does not.
-fn judge(status: u16, fails_at_once: bool) -> ProbeResult {
-    match (status, fails_at_once) {
+fn judge(status: u16, fails_at_once: bool) -> Ending {
+    let result = match (status, fails_at_once) {
         (_, true) => ProbeResult::RefusedAtOnce,
         (200, false) => ProbeResult::Passed,
         _ => ProbeResult::Refused,
-    }
+    };
+    Ending { result, status }
 }

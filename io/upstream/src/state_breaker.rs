@@ -1,5 +1,6 @@
 //! Breakers with visible states at work: one for each endpoint, one for the cluster, and the leave that they give a request.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -10,6 +11,9 @@ use selvedge_traffic::breaker::{Breaker, BreakerConfig, BreakerState, Permit};
 #[derive(Debug)]
 pub struct StateBreaker {
     scope: Scope,
+    cluster: Arc<str>,
+    /// Of an endpoint's breaker.
+    host: Option<SocketAddr>,
     breaker: Mutex<Breaker>,
     stats: Arc<Sharded<ClusterStats>>,
 }
@@ -22,8 +26,16 @@ pub enum Scope {
 }
 
 impl StateBreaker {
-    pub(crate) fn new(scope: Scope, config: BreakerConfig, stats: Arc<Sharded<ClusterStats>>) -> Arc<Self> {
-        Arc::new(Self { scope, breaker: Mutex::new(Breaker::new(config, Instant::now())), stats })
+    /// One before the cluster, or before one of its hosts.
+    pub(crate) fn new(
+        cluster: &str,
+        host: Option<SocketAddr>,
+        config: BreakerConfig,
+        stats: Arc<Sharded<ClusterStats>>,
+    ) -> Arc<Self> {
+        let scope = if host.is_some() { Scope::Endpoint } else { Scope::Cluster };
+        let breaker = Mutex::new(Breaker::new(config, Instant::now()));
+        Arc::new(Self { scope, cluster: cluster.into(), host, breaker, stats })
     }
 
     /// What it is doing.
@@ -43,7 +55,7 @@ impl StateBreaker {
             let permit = breaker.handle_request(now);
             (permit, before, breaker.state_entered())
         };
-        self.moved(before, after);
+        self.told(before, after);
         permit
     }
 
@@ -59,7 +71,16 @@ impl StateBreaker {
             }
             (before, breaker.state_entered())
         };
-        self.moved(before, after);
+        self.told(before, after);
+    }
+
+    /// Logs that the breaker has moved, and counts it.
+    fn told(&self, before: BreakerState, after: BreakerState) {
+        if before != after {
+            let (cluster, host) = (&*self.cluster, self.host.map(tracing::field::display));
+            tracing::info!(cluster, host, from = before.as_str(), to = after.as_str(), "breaker moved");
+            self.moved(before, after);
+        }
     }
 
     /// Keeps the gauges: how many breakers are in which state.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use selvedge_telemetry::Registry;
 use selvedge_traffic::{
-    Address, Cluster as Config, Discovery, DnsLookupFamily, Endpoint, HealthCheck, HealthProbe,
+    Address, Cluster as Config, Discovery, DnsLookupFamily, Endpoint, HealthCheck, HealthLog, HealthProbe,
     LoadAssignment, LocalityEndpoints, OutlierDetection,
 };
 use selvedge_upstream::dns::Resolver;
@@ -171,6 +171,7 @@ async fn a_cluster_is_warm_once_its_hosts_were_probed_and_follows_their_health()
         unhealthy_threshold: 2,
         port: None,
         probe: HealthProbe::Http { path: "/ping".to_owned(), host: String::new(), http2: false },
+        log: HealthLog::default(),
     };
     let mut config = config(Discovery::Static(sockets(&[well, closed])));
     config.health_checks.push(check);
@@ -199,6 +200,7 @@ async fn a_host_that_goes_before_its_first_probe_ends_keeps_no_cluster_cold() {
     let silent = silent.local_addr().expect("bound");
     let check = HealthCheck {
         probe: HealthProbe::Http { path: "/".to_owned(), host: String::new(), http2: false },
+        log: HealthLog::default(),
         timeout: Duration::from_secs(3600),
         interval: Duration::from_secs(3600),
         unhealthy_threshold: 1,
@@ -332,6 +334,7 @@ async fn probes_speak_http2_grpc_and_tcp() {
             unhealthy_threshold: 1,
             port: None,
             probe: probe.clone(),
+            log: HealthLog::default(),
         });
         let clusters = clusters(Resolver::from_system());
         let cluster = clusters.start(Arc::new(config));

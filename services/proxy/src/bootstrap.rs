@@ -19,6 +19,7 @@ use selvedge_telemetry::Dimensions;
 use selvedge_telemetry::sink::Dialect;
 use selvedge_traffic::Locality;
 use selvedge_upstream::LocalCluster;
+use selvedge_xds::Node;
 use serde_json::{Map, Value};
 
 pub use envoy::envoy_bootstrap;
@@ -54,6 +55,8 @@ pub struct Bootstrap {
     pub stats_tags: Vec<(String, String)>,
     /// Where statistics are sent to, besides being asked for.
     pub stats_sink: Option<StatsSink>,
+    /// The file to which ejections are told.
+    pub outlier_log: Option<PathBuf>,
     /// The metrics of App Mesh's own Envoy build are counted.
     pub metrics_extension: Option<Dimensions>,
     /// Where spans go unless the configuration says.
@@ -76,6 +79,18 @@ impl Bootstrap {
         }
         let name = format!("cds_local_{}_{}", self.resource.mesh, self.resource.name);
         LocalCluster { name, locality: self.locality.clone() }
+    }
+
+    /// Who the proxy says it is.
+    pub(crate) fn node(&self) -> Node {
+        Node {
+            id: self.resource.given.clone(),
+            cluster: self.cluster.clone(),
+            metadata: self.metadata.clone(),
+            locality: self.locality.clone(),
+            user_agent: "selvedge".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
     }
 }
 

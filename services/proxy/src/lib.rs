@@ -9,6 +9,7 @@ mod http1;
 mod http2;
 pub mod lifecycle;
 mod listener;
+pub mod log_service;
 mod network_filter;
 mod opening;
 pub mod patience;

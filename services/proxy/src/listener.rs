@@ -304,6 +304,7 @@ mod tests {
                     access_logs,
                     node_cluster: "".into(),
                     tracers: None,
+                    log_services: None,
                     secrets,
                     ahead: tokio::sync::mpsc::unbounded_channel().0,
                 },

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use selvedge_telemetry::{AccessLogs, Registry};
 use selvedge_traffic::Direction;
-use selvedge_upstream::Clusters;
 use selvedge_upstream::dns::Resolver;
+use selvedge_upstream::{Clusters, EventLogs};
 use selvedge_wire::stream;
 use selvedge_wire::tls::Secrets;
 use thiserror::Error;
@@ -32,6 +32,7 @@ use crate::discovery::driver::Driver;
 use crate::discovery::{Phase, ProxyState};
 use crate::handover::{self, Estate, Inheritance};
 use crate::lifecycle::Lifecycle;
+use crate::log_service::LogServices;
 use crate::persist::{self, Store};
 use crate::serve::{ListenerStatus, Serve, Serving, Sockets};
 use crate::sinks;
@@ -98,6 +99,7 @@ struct Proxy {
     lifecycle: Arc<Lifecycle>,
     serving: Serving,
     access_logs: Arc<AccessLogs>,
+    log_services: Arc<LogServices>,
     terminate: Signal,
     interrupt: Signal,
     /// The control plane knows that the proxy is going.
@@ -138,6 +140,8 @@ impl Proxy {
         let resolver = Resolver::from_system();
         let clusters =
             Clusters::beside(registry.clone(), resolver, control.clone(), bootstrap.local_cluster());
+        let outlier_log = bootstrap.outlier_log.as_ref().map(|path| path.display().to_string());
+        clusters.log_events(EventLogs::new(Arc::clone(&access_logs), outlier_log.as_deref()));
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         let (driver, watched) = Driver::new(&bootstrap, Arc::clone(&clusters), registry.clone(), store, seed);
         let left = watched.left;
@@ -152,6 +156,13 @@ impl Proxy {
             bootstrap.tracing.clone(),
         );
         let local = bootstrap.egress_socket.as_deref().map(local_socket).transpose()?;
+        let log_services = LogServices::new(
+            Arc::clone(&clusters),
+            registry.clone(),
+            control.clone(),
+            bootstrap.node(),
+            bootstrap.concurrency,
+        );
         let serve = Serve {
             local,
             workers: bootstrap.concurrency,
@@ -159,6 +170,7 @@ impl Proxy {
             registry: registry.clone(),
             access_logs: Arc::clone(&access_logs),
             tracers: Some(tracers),
+            log_services: Some(Arc::clone(&log_services)),
             config: watched.snapshot,
             drain: lifecycle.drain(),
             sockets: Arc::clone(&sockets),
@@ -214,7 +226,18 @@ impl Proxy {
         tracing::info!(admin = %admin.address, "proxy started");
         control.spawn(driver.run(lifecycle.drain()));
         let discovery = watched.state;
-        Ok(Self { lifecycle, serving, access_logs, terminate, interrupt, left, registry, discovery, admin })
+        Ok(Self {
+            lifecycle,
+            serving,
+            access_logs,
+            log_services,
+            terminate,
+            interrupt,
+            left,
+            registry,
+            discovery,
+            admin,
+        })
     }
 
     /// Waits for SIGTERM, SIGINT or `/quitquitquit`.
@@ -250,6 +273,7 @@ impl Proxy {
         // Without connections all of this takes no time, and the word to the control plane may still be under way.
         let _ = tokio::time::timeout(FAREWELL_MAX, self.left.wait_for(|left| *left)).await;
         drop(self.admin);
+        self.log_services.finish(FAREWELL_MAX).await;
         self.access_logs.stop();
     }
 }

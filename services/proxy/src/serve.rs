@@ -31,6 +31,7 @@ pub use compile::CompileError;
 pub use sockets::Sockets;
 
 use crate::listener::{self, Current};
+use crate::log_service::LogServices;
 use crate::patience::{Patience, Places};
 use crate::request::filter::jwt::Ahead;
 use crate::snapshot::ConfigSnapshot;
@@ -54,6 +55,8 @@ pub struct Serve {
     pub access_logs: Arc<AccessLogs>,
     /// `None` traces nothing.
     pub tracers: Option<Arc<Tracers>>,
+    /// `None` streams no access logs.
+    pub log_services: Option<Arc<LogServices>>,
     pub config: watch::Receiver<Arc<ConfigSnapshot>>,
     pub drain: watch::Receiver<Drains>,
     /// Listening sockets, those of a predecessor first.
@@ -114,6 +117,7 @@ impl Serve {
             access_logs: self.access_logs,
             node_cluster: self.node_cluster,
             tracers: self.tracers,
+            log_services: self.log_services,
             secrets: Arc::clone(self.clusters.secrets()),
             ahead,
         };

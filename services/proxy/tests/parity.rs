@@ -12,10 +12,14 @@ mod clients;
 #[allow(dead_code, reason = "shared with the tests of secrets")]
 #[path = "run/control_plane.rs"]
 mod control_plane;
+#[path = "parity/events.rs"]
+mod events;
 #[path = "parity/h2_app.rs"]
 mod h2_app;
 #[path = "parity/interim.rs"]
 mod interim;
+#[path = "parity/log_services.rs"]
+mod log_services;
 #[path = "parity/network.rs"]
 mod network;
 #[path = "parity/planes.rs"]
@@ -24,6 +28,8 @@ mod planes;
 mod proxy_protocol;
 #[path = "parity/splits.rs"]
 mod splits;
+#[path = "parity/time_and_share.rs"]
+mod time_and_share;
 #[path = "parity/tunnels.rs"]
 mod tunnels;
 

@@ -104,7 +104,7 @@ impl Checker {
 
 #[cfg(test)]
 mod tests {
-    use super::super::HealthProbe;
+    use super::super::{HealthLog, HealthProbe};
     use super::*;
 
     fn start() -> Instant {
@@ -123,6 +123,7 @@ mod tests {
             unhealthy_threshold: 3,
             port: None,
             probe: HealthProbe::Tcp,
+            log: HealthLog::default(),
         }
     }
 

@@ -59,6 +59,16 @@ impl<K: Copy + Ord> Detector<K> {
         self.hosts.get(host).map_or(0, |standing| standing.ejections)
     }
 
+    /// Since when a host is out.
+    pub fn ejected_at(&self, host: &K) -> Option<Instant> {
+        self.hosts.get(host)?.ejected_at
+    }
+
+    /// When a host last came back.
+    pub fn returned_at(&self, host: &K) -> Option<Instant> {
+        self.hosts.get(host)?.returned_at
+    }
+
     pub fn is_ejected(&self, host: &K) -> bool {
         self.hosts.get(host).is_some_and(|standing| standing.ejected_at.is_some())
     }

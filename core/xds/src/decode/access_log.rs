@@ -4,21 +4,24 @@ use prost_types::Value;
 use prost_types::value::Kind;
 use selvedge_traffic::access_log::filter::Operator;
 use selvedge_traffic::access_log::{Comparison, LogFilter};
-use selvedge_traffic::{AccessLog, AccessLogFormat, JsonTemplate};
+use selvedge_traffic::{AccessLog, AccessLogFormat, FileLog, GrpcLog, GrpcRecords, JsonTemplate, LogSink};
 use selvedge_xds_proto::envoy::config::accesslog::v3 as proto;
 use selvedge_xds_proto::envoy::config::accesslog::v3::access_log_filter::FilterSpecifier;
 use selvedge_xds_proto::envoy::config::accesslog::v3::comparison_filter::Op;
 use selvedge_xds_proto::envoy::config::core::v3::{SubstitutionFormatString, substitution_format_string};
 use selvedge_xds_proto::envoy::extensions::access_loggers::file::v3::{FileAccessLog, file_access_log};
+use selvedge_xds_proto::envoy::extensions::access_loggers::grpc::v3::{
+    CommonGrpcAccessLogConfig, HttpGrpcAccessLogConfig, TcpGrpcAccessLogConfig,
+};
 use selvedge_xds_proto::envoy::extensions::access_loggers::stream::v3::{
     StderrAccessLog, StdoutAccessLog, stderr_access_log, stdout_access_log,
 };
 use selvedge_xds_proto::envoy::r#type::v3::fractional_percent::DenominatorType;
 
-use super::Reason;
 use super::bounds::{known, not_empty, unknown, unpack};
-use super::matching;
+use super::filter::{grpc_service, transport_version};
 use super::route::inline_text;
+use super::{Reason, duration, matching};
 use crate::any::holds;
 
 /// Objects and lists within a JSON format, at most.
@@ -31,27 +34,62 @@ pub(super) fn all(logs: Vec<proto::AccessLog>) -> Result<Vec<AccessLog>, Reason>
 fn decode(log: proto::AccessLog) -> Result<AccessLog, Reason> {
     let any = log.config_type.map(|proto::access_log::ConfigType::TypedConfig(any)| any);
     let Some(any) = any else { return Err(unknown(&log.name, None)) };
-    let (path, substitution) = if holds::<FileAccessLog>(&any) {
+    let sink = if holds::<FileAccessLog>(&any) {
         let file: FileAccessLog = unpack(&any)?;
         let substitution =
             file.access_log_format.map(|file_access_log::AccessLogFormat::LogFormat(format)| format);
-        (not_empty("access log path", file.path)?, substitution)
+        file_sink(not_empty("access log path", file.path)?, substitution)?
     } else if holds::<StdoutAccessLog>(&any) {
         let log: StdoutAccessLog = unpack(&any)?;
         let substitution =
             log.access_log_format.map(|stdout_access_log::AccessLogFormat::LogFormat(format)| format);
-        ("/dev/stdout".to_owned(), substitution)
+        file_sink("/dev/stdout".to_owned(), substitution)?
     } else if holds::<StderrAccessLog>(&any) {
         let log: StderrAccessLog = unpack(&any)?;
         let substitution =
             log.access_log_format.map(|stderr_access_log::AccessLogFormat::LogFormat(format)| format);
-        ("/dev/stderr".to_owned(), substitution)
+        file_sink("/dev/stderr".to_owned(), substitution)?
+    } else if holds::<HttpGrpcAccessLogConfig>(&any) {
+        let log: HttpGrpcAccessLogConfig = unpack(&any)?;
+        let lower = |names: Vec<String>| names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        let records = GrpcRecords::Http {
+            request_headers: lower(log.additional_request_headers_to_log),
+            response_headers: lower(log.additional_response_headers_to_log),
+            response_trailers: lower(log.additional_response_trailers_to_log),
+        };
+        grpc(log.common_config, records)?
+    } else if holds::<TcpGrpcAccessLogConfig>(&any) {
+        let log: TcpGrpcAccessLogConfig = unpack(&any)?;
+        grpc(log.common_config, GrpcRecords::Tcp)?
     } else {
         return Err(unknown(&log.name, Some(&any)));
     };
-    let omit_empty = substitution.as_ref().is_some_and(|format| format.omit_empty_values);
     let filter = log.filter.map(|message| filter(message, 0)).transpose()?;
-    Ok(AccessLog { path, format: format(substitution)?, filter, omit_empty })
+    Ok(AccessLog { sink, filter })
+}
+
+fn file_sink(path: String, substitution: Option<SubstitutionFormatString>) -> Result<LogSink, Reason> {
+    let omit_empty = substitution.as_ref().is_some_and(|format| format.omit_empty_values);
+    Ok(LogSink::File(FileLog { path, format: format(substitution)?, omit_empty }))
+}
+
+fn grpc(config: Option<CommonGrpcAccessLogConfig>, records: GrpcRecords) -> Result<LogSink, Reason> {
+    let config = config.ok_or(Reason::Missing("common_config"))?;
+    transport_version("common_config.transport_api_version", config.transport_api_version)?;
+    let (cluster, authority, _) = grpc_service("common_config.grpc_service", config.grpc_service)?;
+    let field = "common_config.buffer_flush_interval";
+    let flush_interval = duration::or(field, config.buffer_flush_interval, GrpcLog::FLUSH_INTERVAL_DEFAULT)?;
+    if flush_interval.is_zero() {
+        return Err(Reason::Invalid { field, value: "0".to_owned(), expected: "is not above 0" });
+    }
+    Ok(LogSink::Grpc(GrpcLog {
+        name: not_empty("common_config.log_name", config.log_name)?,
+        cluster,
+        authority,
+        flush_interval,
+        buffer_bytes: config.buffer_size_bytes.unwrap_or(GrpcLog::BUFFER_BYTES_DEFAULT),
+        records,
+    }))
 }
 
 /// Members of a JSON format are ordered by key: protobuf's maps know no other order.

@@ -139,7 +139,7 @@ fn refusal_status(field: &'static str, message: Option<&HttpStatus>, default: u1
 }
 
 /// The cluster and the authority of a gRPC service, and its time-out.
-fn grpc_service(
+pub(super) fn grpc_service(
     field: &'static str,
     message: Option<GrpcService>,
 ) -> Result<(String, String, Option<Duration>), Reason> {
@@ -160,7 +160,7 @@ fn grpc_service(
 }
 
 /// The protocol's only version.
-fn transport_version(field: &'static str, version: i32) -> Result<(), Reason> {
+pub(super) fn transport_version(field: &'static str, version: i32) -> Result<(), Reason> {
     match bounds::known(field, version)? {
         // Envoy refuses v2, and takes what is not said for v3.
         ApiVersion::V3 | ApiVersion::Auto => Ok(()),

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
-use selvedge_traffic::{FailurePercentage, HealthCheck, HealthProbe, OutlierDetection, SuccessRate};
+use selvedge_traffic::{
+    FailurePercentage, HealthCheck, HealthLog, HealthProbe, OutlierDetection, SuccessRate,
+};
 use selvedge_xds_proto::envoy::config::cluster::v3 as cluster;
 use selvedge_xds_proto::envoy::config::core::v3 as proto;
 use selvedge_xds_proto::envoy::config::core::v3::health_check::HealthChecker;
+use selvedge_xds_proto::envoy::extensions::health_check::event_sinks::file::v3::HealthCheckEventFileSink;
 use selvedge_xds_proto::envoy::r#type::v3::CodecClientType;
 
-use super::bounds::{known, not_empty, port};
+use super::bounds::{known, not_empty, port, unknown, unpack};
 use super::{Reason, duration};
+use crate::any::holds;
 
 pub(super) fn check(message: proto::HealthCheck) -> Result<HealthCheck, Reason> {
     Ok(HealthCheck {
@@ -23,7 +27,26 @@ pub(super) fn check(message: proto::HealthCheck) -> Result<HealthCheck, Reason> 
             .ok_or(Reason::Missing("health_checks.unhealthy_threshold"))?,
         port: message.alt_port.map(|value| port("health_checks.alt_port", value)).transpose()?,
         probe: probe(message.health_checker)?,
+        log: HealthLog {
+            paths: log_paths(message.event_log_path, message.event_logger)?,
+            failures: message.always_log_health_check_failures,
+            successes: message.always_log_health_check_success,
+        },
     })
+}
+
+/// The file of the older field, and those of the sinks that stand for it.
+fn log_paths(path: String, sinks: Vec<proto::TypedExtensionConfig>) -> Result<Vec<String>, Reason> {
+    let mut paths: Vec<String> = Some(path).filter(|path| !path.is_empty()).into_iter().collect();
+    for sink in sinks {
+        let Some(any) = sink.typed_config else { return Err(unknown(&sink.name, None)) };
+        if !holds::<HealthCheckEventFileSink>(&any) {
+            return Err(unknown(&sink.name, Some(&any)));
+        }
+        let sink: HealthCheckEventFileSink = unpack(&any)?;
+        paths.push(not_empty("health_checks.event_logger.event_log_path", sink.event_log_path)?);
+    }
+    Ok(paths)
 }
 
 fn positive(field: &'static str, value: Option<prost_types::Duration>) -> Result<Duration, Reason> {

@@ -3,30 +3,54 @@
 use prost_types::{ListValue, Struct, Value, value};
 use selvedge_traffic::access_log::filter::Operator;
 use selvedge_traffic::access_log::{Comparison, LogFilter};
-use selvedge_traffic::{AccessLog, AccessLogFormat, JsonTemplate};
+use selvedge_traffic::{AccessLog, AccessLogFormat, FileLog, GrpcLog, GrpcRecords, JsonTemplate, LogSink};
 use selvedge_xds_proto::envoy::config::accesslog::v3 as proto;
 use selvedge_xds_proto::envoy::config::accesslog::v3::access_log_filter::FilterSpecifier;
 use selvedge_xds_proto::envoy::config::accesslog::v3::comparison_filter::Op;
 use selvedge_xds_proto::envoy::config::core::v3::{
-    DataSource, RuntimeUInt32, SubstitutionFormatString, data_source, substitution_format_string,
+    ApiVersion, DataSource, RuntimeUInt32, SubstitutionFormatString, data_source, substitution_format_string,
 };
 use selvedge_xds_proto::envoy::extensions::access_loggers::file::v3::{FileAccessLog, file_access_log};
+use selvedge_xds_proto::envoy::extensions::access_loggers::grpc::v3::{
+    CommonGrpcAccessLogConfig, HttpGrpcAccessLogConfig, TcpGrpcAccessLogConfig,
+};
 use selvedge_xds_proto::envoy::r#type::v3::FractionalPercent;
 use selvedge_xds_proto::envoy::r#type::v3::fractional_percent::DenominatorType;
 
-use super::matching;
+use super::filter::grpc_service;
+use super::{duration, matching};
 use crate::any::pack;
 
-/// Always a file logger, as App Mesh sent it for `/dev/stdout` too.
+/// A file logger for `/dev/stdout` too, as App Mesh sent it.
 pub(super) fn encode(log: &AccessLog) -> proto::AccessLog {
-    let file = FileAccessLog {
-        path: log.path.clone(),
-        access_log_format: format(log).map(file_access_log::AccessLogFormat::LogFormat),
+    let (name, any) = match &log.sink {
+        LogSink::File(log) => {
+            let file = FileAccessLog {
+                path: log.path.clone(),
+                access_log_format: format(log).map(file_access_log::AccessLogFormat::LogFormat),
+            };
+            ("envoy.access_loggers.file", pack(&file))
+        }
+        LogSink::Grpc(log) => match &log.records {
+            GrpcRecords::Http { request_headers, response_headers, response_trailers } => {
+                let http = HttpGrpcAccessLogConfig {
+                    common_config: Some(common(log)),
+                    additional_request_headers_to_log: request_headers.clone(),
+                    additional_response_headers_to_log: response_headers.clone(),
+                    additional_response_trailers_to_log: response_trailers.clone(),
+                };
+                ("envoy.access_loggers.http_grpc", pack(&http))
+            }
+            GrpcRecords::Tcp => {
+                let tcp = TcpGrpcAccessLogConfig { common_config: Some(common(log)) };
+                ("envoy.access_loggers.tcp_grpc", pack(&tcp))
+            }
+        },
     };
     proto::AccessLog {
-        name: "envoy.access_loggers.file".to_owned(),
+        name: name.to_owned(),
         filter: log.filter.as_ref().map(filter),
-        config_type: Some(proto::access_log::ConfigType::TypedConfig(pack(&file))),
+        config_type: Some(proto::access_log::ConfigType::TypedConfig(any)),
     }
 }
 
@@ -34,7 +58,18 @@ pub(super) fn all(logs: &[AccessLog]) -> Vec<proto::AccessLog> {
     logs.iter().map(encode).collect()
 }
 
-fn format(log: &AccessLog) -> Option<SubstitutionFormatString> {
+fn common(log: &GrpcLog) -> CommonGrpcAccessLogConfig {
+    CommonGrpcAccessLogConfig {
+        log_name: log.name.clone(),
+        grpc_service: Some(grpc_service(&log.cluster, &log.authority, None)),
+        buffer_flush_interval: Some(duration::encode(log.flush_interval)),
+        buffer_size_bytes: Some(log.buffer_bytes),
+        filter_state_objects_to_log: Vec::new(),
+        transport_api_version: ApiVersion::V3.into(),
+    }
+}
+
+fn format(log: &FileLog) -> Option<SubstitutionFormatString> {
     let format = match &log.format {
         AccessLogFormat::Default => return None,
         AccessLogFormat::Text(line) => substitution_format_string::Format::TextFormatSource(DataSource {

@@ -74,7 +74,7 @@ fn http_status(status: u16) -> HttpStatus {
     HttpStatus { code: status.into() }
 }
 
-fn grpc_service(cluster: &str, authority: &str, timeout: Option<Duration>) -> GrpcService {
+pub(super) fn grpc_service(cluster: &str, authority: &str, timeout: Option<Duration>) -> GrpcService {
     GrpcService {
         target_specifier: Some(TargetSpecifier::EnvoyGrpc(EnvoyGrpc {
             cluster_name: cluster.to_owned(),

@@ -6,9 +6,11 @@ use selvedge_xds_proto::envoy::config::core::v3 as proto;
 use selvedge_xds_proto::envoy::config::core::v3::health_check::{
     GrpcHealthCheck, HealthChecker, HttpHealthCheck, TcpHealthCheck,
 };
+use selvedge_xds_proto::envoy::extensions::health_check::event_sinks::file::v3::HealthCheckEventFileSink;
 use selvedge_xds_proto::envoy::r#type::v3::CodecClientType;
 
 use super::duration;
+use crate::any::pack;
 
 pub(super) fn check(check: &HealthCheck) -> proto::HealthCheck {
     proto::HealthCheck {
@@ -18,6 +20,17 @@ pub(super) fn check(check: &HealthCheck) -> proto::HealthCheck {
         healthy_threshold: Some(check.healthy_threshold),
         alt_port: check.port.map(u32::from),
         health_checker: Some(probe(&check.probe)),
+        event_log_path: String::new(),
+        event_logger: check.log.paths.iter().map(|path| sink(path)).collect(),
+        always_log_health_check_failures: check.log.failures,
+        always_log_health_check_success: check.log.successes,
+    }
+}
+
+fn sink(path: &str) -> proto::TypedExtensionConfig {
+    proto::TypedExtensionConfig {
+        name: "envoy.health_check.event_sinks.file".to_owned(),
+        typed_config: Some(pack(&HealthCheckEventFileSink { event_log_path: path.to_owned() })),
     }
 }
 

@@ -7,10 +7,10 @@ use proptest::option;
 use proptest::prelude::*;
 use selvedge_traffic::{
     Address, BreakerConfig, BreakerPolicy, CircuitBreakers, Cluster, Discovery, DnsLookupFamily, Endpoint,
-    EndpointHealth, FailurePercentage, HealthCheck, HealthProbe, HttpProtocol, LoadAssignment, LoadBalancing,
-    Locality, LocalityEndpoints, LocalityRouting, OutlierDetection, Placement, ProxyProtocolVersion,
-    RetryBudget, RingHashFunction, SlowStart, SubsetFallback, SubsetSelector, Subsets, SuccessRate,
-    Thresholds,
+    EndpointHealth, FailurePercentage, HealthCheck, HealthLog, HealthProbe, HttpProtocol, LoadAssignment,
+    LoadBalancing, Locality, LocalityEndpoints, LocalityRouting, OutlierDetection, Placement,
+    ProxyProtocolVersion, RetryBudget, RingHashFunction, SlowStart, SubsetFallback, SubsetSelector, Subsets,
+    SuccessRate, Thresholds,
 };
 
 use super::leaves::{duration, labels, positive, some_text, text, upstream_transport, word};
@@ -231,14 +231,11 @@ fn health_check() -> BoxedStrategy<HealthCheck> {
         (text(), text()).prop_map(|(service, authority)| HealthProbe::Grpc { service, authority }),
         Just(HealthProbe::Tcp),
     ];
-    (positive(), positive(), 1u32..10, 1u32..10, option::of(1u16..), probe)
-        .prop_map(|(interval, timeout, healthy_threshold, unhealthy_threshold, port, probe)| HealthCheck {
-            interval,
-            timeout,
-            healthy_threshold,
-            unhealthy_threshold,
-            port,
-            probe,
+    let log = (prop::collection::vec(some_text(), 0..2), any::<bool>(), any::<bool>())
+        .prop_map(|(paths, failures, successes)| HealthLog { paths, failures, successes });
+    (positive(), positive(), 1u32..10, 1u32..10, option::of(1u16..), probe, log)
+        .prop_map(|(interval, timeout, healthy_threshold, unhealthy_threshold, port, probe, log)| {
+            HealthCheck { interval, timeout, healthy_threshold, unhealthy_threshold, port, probe, log }
         })
         .boxed()
 }

@@ -123,13 +123,29 @@ pub(crate) fn access_logs() -> BoxedStrategy<Vec<AccessLog>> {
         members().prop_map(AccessLogFormat::Json),
         tree().prop_map(AccessLogFormat::JsonTree),
     ];
-    let log = (some_text(), format, option::of(log_filter()), any::<bool>());
-    let log = log.prop_map(|(path, format, filter, omit_empty)| {
+    let file = (some_text(), format, any::<bool>()).prop_map(|(path, format, omit_empty)| {
         // The default line has no format that could say so.
         let omit_empty = omit_empty && format != AccessLogFormat::Default;
-        AccessLog { path, format, filter, omit_empty }
+        LogSink::File(FileLog { path, format, omit_empty })
     });
-    vec(log, 0..2).boxed()
+    let headers = || vec(word(), 0..2);
+    let records = prop_oneof![
+        Just(GrpcRecords::Tcp),
+        (headers(), headers(), headers()).prop_map(
+            |(request_headers, response_headers, response_trailers)| GrpcRecords::Http {
+                request_headers,
+                response_headers,
+                response_trailers
+            }
+        ),
+    ];
+    let grpc = (some_text(), word(), text(), positive(), any::<u32>(), records).prop_map(
+        |(name, cluster, authority, flush_interval, buffer_bytes, records)| {
+            LogSink::Grpc(GrpcLog { name, cluster, authority, flush_interval, buffer_bytes, records })
+        },
+    );
+    let log = (prop_oneof![file, grpc], option::of(log_filter()));
+    vec(log.prop_map(|(sink, filter)| AccessLog { sink, filter }), 0..2).boxed()
 }
 
 pub(crate) fn weighted(weight_min: u32) -> BoxedStrategy<Vec<WeightedCluster>> {

@@ -8,10 +8,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use selvedge_traffic::AccessLog;
+use selvedge_traffic::{AccessLog, FileLog, LogFilter, LogSink};
 
-use super::AccessLogger;
 use super::format::{Format, FormatError};
+use super::{AccessLogger, Output, RecordSink};
+use crate::Flag;
+use crate::events::EventLog;
 use crate::registry::Registry;
 use crate::shard::current_shard;
 
@@ -26,7 +28,7 @@ const BUFFER_BYTES_KEPT: usize = 256 << 10;
 
 /// One file with a buffer for each thread that logs.
 #[derive(Debug)]
-pub(super) struct LogFile {
+pub(crate) struct LogFile {
     path: String,
     /// Locked by its own worker and, for the moment of a swap, by the writer: never contended for long.
     buffers: Box<[Mutex<Vec<u8>>]>,
@@ -36,7 +38,7 @@ pub(super) struct LogFile {
 
 impl LogFile {
     /// Lets `format` append one record to the calling thread's buffer.
-    pub(super) fn append(&self, format: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn append(&self, format: impl FnOnce(&mut Vec<u8>)) {
         let index = current_shard() % self.buffers.len();
         let mut buffer = lock(&self.buffers[index]);
         if buffer.len() >= BUFFER_BYTES_MAX {
@@ -130,24 +132,49 @@ impl AccessLogs {
         Ok(logs)
     }
 
-    /// A logger for `log`. The file itself is opened by the writer, at the first record.
+    /// A logger for a file, which the writer opens at the first record.
     ///
     /// # Errors
-    /// The format has an operator that is not known.
-    pub fn open(&self, log: &AccessLog) -> Result<AccessLogger, FormatError> {
+    /// The format has an operator that is not known, or the filter names what is not.
+    pub fn open(&self, log: &FileLog, filter: Option<&LogFilter>) -> Result<AccessLogger, FormatError> {
         let format = Arc::new(Format::compile(log)?);
-        let filter = log.filter.clone().map(Arc::new);
+        self.logger(Output::Line { format, file: self.file(&log.path) }, filter)
+    }
+
+    /// A logger that hands its records to `sink`.
+    ///
+    /// # Errors
+    /// The filter names what is not known.
+    pub fn to_sink(
+        &self,
+        sink: Arc<dyn RecordSink>,
+        filter: Option<&LogFilter>,
+    ) -> Result<AccessLogger, FormatError> {
+        self.logger(Output::Sink(sink), filter)
+    }
+
+    fn logger(&self, output: Output, filter: Option<&LogFilter>) -> Result<AccessLogger, FormatError> {
+        validate_filter(filter)?;
+        let runtime = self.registry.runtime().clone();
+        Ok(AccessLogger { output, filter: filter.cloned().map(Arc::new), runtime })
+    }
+
+    /// A log of events, which may stand in one file with others.
+    pub fn events(&self, path: &str) -> EventLog {
+        EventLog::new(self.file(path))
+    }
+
+    fn file(&self, path: &str) -> Arc<LogFile> {
         let mut files = lock(&self.files);
-        let file = files.entry(log.path.clone()).or_insert_with(|| {
+        let file = files.entry(path.to_owned()).or_insert_with(|| {
             Arc::new(LogFile {
-                path: log.path.clone(),
+                path: path.to_owned(),
                 buffers: (0..=self.workers).map(|_| Mutex::default()).collect(),
                 dropped: AtomicU64::new(0),
                 signal: Arc::clone(&self.signal),
             })
         });
-        let runtime = self.registry.runtime().clone();
-        Ok(AccessLogger { format, filter, runtime, file: Arc::clone(file) })
+        Arc::clone(file)
     }
 
     /// Whether a format compiles, without opening anything.
@@ -155,7 +182,11 @@ impl AccessLogs {
     /// # Errors
     /// As [`AccessLogs::open`].
     pub fn validate(log: &AccessLog) -> Result<(), FormatError> {
-        Format::compile(log).map(drop)
+        validate_filter(log.filter.as_ref())?;
+        match &log.sink {
+            LogSink::File(file) => Format::compile(file).map(drop),
+            LogSink::Grpc(_) => Ok(()),
+        }
     }
 
     /// Files are opened anew before the next write (`/reopen_logs`, after a rotation).
@@ -235,6 +266,10 @@ impl Drop for AccessLogs {
     }
 }
 
+fn validate_filter(filter: Option<&LogFilter>) -> Result<(), FormatError> {
+    Ok(filter.map_or(Ok(()), |filter| filter.validate(|flag| Flag::of(flag).is_some()))?)
+}
+
 /// Returns a written buffer's memory to its worker, if the worker has not begun another meanwhile.
 fn give_back(buffer: &Mutex<Vec<u8>>, mut bytes: Vec<u8>) {
     bytes.clear();
@@ -290,8 +325,8 @@ mod tests {
     /// The interval is far beyond the test's life: only explicit flushes write.
     const NEVER: Duration = Duration::from_secs(3600);
 
-    fn log_to(path: &std::path::Path, format: &str) -> AccessLog {
-        AccessLog::new(path.display().to_string(), AccessLogFormat::Text(format.to_owned()))
+    fn log_to(path: &std::path::Path, format: &str) -> FileLog {
+        FileLog::new(path.display().to_string(), AccessLogFormat::Text(format.to_owned()))
     }
 
     #[test]
@@ -299,7 +334,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("access.log");
         let logs = AccessLogs::start(1, Registry::new(1), NEVER).expect("a thread");
-        let logger = logs.open(&log_to(&path, "%RESPONSE_CODE%\n")).expect("a known format");
+        let logger = logs.open(&log_to(&path, "%RESPONSE_CODE%\n"), None).expect("a known format");
         logger.log(&Record { status: 200, ..Record::default() });
         assert!(!path.exists());
         logs.flush();
@@ -317,7 +352,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("access.log");
         let logs = AccessLogs::start(0, Registry::new(0), NEVER).expect("a thread");
-        let logger = logs.open(&log_to(&path, "x\n")).expect("a known format");
+        let logger = logs.open(&log_to(&path, "x\n"), None).expect("a known format");
         logger.log(&Record::default());
         drop(logger);
         // As when the logger went between the writing of a flush and its end.
@@ -348,7 +383,7 @@ mod tests {
         let path = folder.path().join("later/access.log");
         let registry = Registry::new(0);
         let logs = AccessLogs::start(0, registry.clone(), NEVER).expect("a thread");
-        let logger = logs.open(&log_to(&path, "x\n")).expect("a known format");
+        let logger = logs.open(&log_to(&path, "x\n"), None).expect("a known format");
         logger.log(&Record::default());
         logs.flush();
         assert_eq!(registry.server().filesystem_write_failed.value(), 1);

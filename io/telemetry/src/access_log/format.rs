@@ -1,7 +1,7 @@
 //! A compiled format: literal text and operators, as a line or as the members of a JSON object.
 
 use selvedge_traffic::access_log::LogFilterInvalid;
-use selvedge_traffic::{AccessLog, AccessLogFormat, JsonTemplate};
+use selvedge_traffic::{AccessLogFormat, FileLog, JsonTemplate};
 use thiserror::Error;
 
 use super::escape::escape;
@@ -9,7 +9,6 @@ use super::json::{plain_len, write_string};
 use super::operator::{self, Operator};
 use super::record::Record;
 use super::value::{self, Written};
-use crate::Flag;
 
 /// Envoy's default line.
 const DEFAULT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" \
@@ -64,10 +63,7 @@ enum Segment {
 }
 
 impl Format {
-    pub(super) fn compile(log: &AccessLog) -> Result<Self, FormatError> {
-        if let Some(filter) = &log.filter {
-            filter.validate(|flag| Flag::of(flag).is_some())?;
-        }
+    pub(super) fn compile(log: &FileLog) -> Result<Self, FormatError> {
         let text = |text: &String| Template::compile(text).map(Node::Template);
         let shape = match &log.format {
             AccessLogFormat::Default => Shape::Line(Template::compile(DEFAULT)?),
@@ -326,7 +322,7 @@ mod tests {
 
     fn line(format: &AccessLogFormat) -> String {
         let mut out = Vec::new();
-        let log = AccessLog::new("x", format.clone());
+        let log = FileLog::new("x", format.clone());
         Format::compile(&log).expect("a known format").write(&record(), &mut out);
         String::from_utf8(out).expect("the sample is text")
     }
@@ -389,8 +385,8 @@ mod tests {
             ("object".to_owned(), JsonTemplate::Object(inner)),
             ("yes".to_owned(), JsonTemplate::Bool(true)),
         ];
-        let log = AccessLog::new("x", AccessLogFormat::JsonTree(members));
-        let write = |log: &AccessLog| {
+        let log = FileLog::new("x", AccessLogFormat::JsonTree(members));
+        let write = |log: &FileLog| {
             let mut out = Vec::new();
             Format::compile(log).expect("a known format").write(&record(), &mut out);
             String::from_utf8(out).expect("text")
@@ -399,10 +395,10 @@ mod tests {
             write(&log),
             "{\"absent\":null,\"list\":[1.5,\"HTTP/1.1\"],\"object\":{\"code\":503,\"none\":null},\"yes\":true}\n"
         );
-        let log = AccessLog { omit_empty: true, ..log };
+        let log = FileLog { omit_empty: true, ..log };
         assert_eq!(write(&log), "{\"list\":[1.5,\"HTTP/1.1\"],\"object\":{\"code\":503},\"yes\":true}\n");
         let line = AccessLogFormat::Text("[%REQ(X-NONE)%]".to_owned());
-        assert_eq!(write(&AccessLog { omit_empty: true, ..AccessLog::new("x", line) }), "[]");
+        assert_eq!(write(&FileLog { omit_empty: true, ..FileLog::new("x", line) }), "[]");
     }
 
     #[test]
@@ -417,7 +413,7 @@ mod tests {
             Record { request: Some(&Evil), trace_id: Some(0xab), span_id: Some(1), ..Record::default() };
         let write = |format: AccessLogFormat| {
             let mut out = Vec::new();
-            Format::compile(&AccessLog::new("x", format)).expect("a known format").write(&record, &mut out);
+            Format::compile(&FileLog::new("x", format)).expect("a known format").write(&record, &mut out);
             String::from_utf8(out).expect("text")
         };
         assert_eq!(
@@ -439,11 +435,11 @@ mod tests {
             "%PROTOCOL:x%",
             "%START_TIME(%Q)%",
         ] {
-            let error = Format::compile(&AccessLog::new("x", AccessLogFormat::Text(format.to_owned())))
+            let error = Format::compile(&FileLog::new("x", AccessLogFormat::Text(format.to_owned())))
                 .expect_err(format);
             assert!(matches!(error, FormatError::UnknownOperator(_)), "{format}: {error}");
         }
-        let error = Format::compile(&AccessLog::new("x", AccessLogFormat::Text("50%".to_owned())))
+        let error = Format::compile(&FileLog::new("x", AccessLogFormat::Text("50%".to_owned())))
             .expect_err("no partner");
         assert_eq!(error, FormatError::Unbalanced("50%".to_owned()));
     }
@@ -459,7 +455,7 @@ mod tests {
         };
         for operator in list.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
             let format = AccessLogFormat::Text(format!("%{operator}%"));
-            assert!(Format::compile(&AccessLog::new("x", format)).is_ok(), "{operator}");
+            assert!(Format::compile(&FileLog::new("x", format)).is_ok(), "{operator}");
         }
     }
 }

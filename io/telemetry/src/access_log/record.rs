@@ -12,6 +12,11 @@ pub trait HeaderSource {
     /// `:scheme`, `:status`.
     fn header(&self, name: &str) -> Option<&[u8]>;
 
+    /// The lengths of all names and values together.
+    fn byte_len(&self) -> u64 {
+        0
+    }
+
     /// Calls `test` with each value until it answers true, and gives its last answer; `None` without the header.
     fn any_value(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> Option<bool> {
         self.header(name).map(test)

@@ -155,8 +155,12 @@ fn write_plain(plain: Plain, record: &Record<'_>, out: &mut Vec<u8>) -> Written 
         Plain::PoolReadyDuration => number(record.pool_ready.map(millis), out),
         Plain::BytesReceived => number(Some(record.bytes_received), out),
         Plain::BytesSent => number(Some(record.bytes_sent), out),
-        Plain::RequestHeadersBytes => number(Some(record.request_header_bytes), out),
-        Plain::ResponseHeadersBytes => number(Some(record.response_header_bytes), out),
+        Plain::RequestHeadersBytes => {
+            number(Some(byte_len(record.request, record.request_header_bytes)), out)
+        }
+        Plain::ResponseHeadersBytes => {
+            number(Some(byte_len(record.response, record.response_header_bytes)), out)
+        }
         Plain::ResponseTrailersBytes => number(Some(record.response_trailer_bytes), out),
         Plain::UpstreamWireBytesSent => number(Some(record.upstream_wire_sent), out),
         Plain::UpstreamWireBytesReceived => number(Some(record.upstream_wire_received), out),
@@ -361,4 +365,9 @@ fn common_duration(record: &Record<'_>, from: Point, to: Point, unit: Unit) -> O
         Unit::Nanoseconds => spent.as_nanos(),
     };
     u64::try_from(value).ok()
+}
+
+/// What the message itself says of its headers' length, or else what was counted.
+fn byte_len(message: Option<&dyn HeaderSource>, counted: u64) -> u64 {
+    message.map(HeaderSource::byte_len).filter(|len| *len > 0).unwrap_or(counted)
 }

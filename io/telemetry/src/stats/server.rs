@@ -56,6 +56,8 @@ super::stat_group! {
             runtime_override_dir_exists = "runtime.override_dir_exists",
             runtime_override_dir_not_exists = "runtime.override_dir_not_exists",
             debug_assertion_failures = "server.debug_assertion_failures",
+            access_logs_grpc_dropped = "access_logs.grpc_access_log.logs_dropped",
+            access_logs_grpc_written = "access_logs.grpc_access_log.logs_written",
             dropped_stat_flushes = "server.dropped_stat_flushes",
             dynamic_unknown_fields = "server.dynamic_unknown_fields",
             envoy_bug_failures = "server.envoy_bug_failures",

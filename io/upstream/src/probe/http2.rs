@@ -3,21 +3,21 @@
 use selvedge_traffic::health::ProbeResult;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{USER_AGENT, judge};
+use super::{Ending, USER_AGENT, judge};
 
 /// GETs `path` on a connection of its own.
 pub(super) async fn get(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin,
     path: &str,
     authority: &str,
-) -> ProbeResult {
+) -> Ending {
     let request = http::Request::builder()
         .uri(format!("http://{authority}{path}"))
         .header(http::header::USER_AGENT, USER_AGENT)
         .body(());
-    let Ok(request) = request else { return ProbeResult::Refused };
+    let Ok(request) = request else { return Ending::of(ProbeResult::Refused) };
     let Ok((client, connection)) = h2::client::handshake(stream).await else {
-        return ProbeResult::NetworkFailure;
+        return Ending::of(ProbeResult::NetworkFailure);
     };
     let exchange = async {
         let mut client = client.ready().await?;
@@ -31,8 +31,8 @@ pub(super) async fn get(
                 response.status().as_u16(),
                 response.headers().contains_key("x-envoy-immediate-health-check-fail"),
             ),
-            Err(_) => ProbeResult::NetworkFailure,
+            Err(_) => Ending::of(ProbeResult::NetworkFailure),
         },
-        _ = connection => ProbeResult::NetworkFailure,
+        _ = connection => Ending::of(ProbeResult::NetworkFailure),
     }
 }

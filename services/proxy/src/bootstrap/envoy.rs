@@ -63,6 +63,10 @@ pub fn envoy_bootstrap(bootstrap: &Bootstrap) -> Value {
             }));
         }
     }
+    if let Some(path) = &bootstrap.outlier_log {
+        envoy["cluster_manager"]["outlier_detection"] =
+            json!({ "event_log_path": path.display().to_string() });
+    }
     if let Some(sink) = &bootstrap.stats_sink {
         envoy["stats_sinks"] = json!([stats_sink(sink)]);
     }
@@ -187,6 +191,7 @@ mod tests {
             ("ENVOY_STATS_FLUSH_INTERVAL", "500ms"),
             ("ENABLE_ENVOY_DOG_STATSD", "1"),
             ("STATSD_PORT", "18125"),
+            ("SELVEDGE_OUTLIER_LOG", "/var/log/outlier.log"),
         ];
         let env = BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let yaml = envoy_bootstrap(&Bootstrap::from_env(&env, 1).expect("valid"));
@@ -198,6 +203,7 @@ mod tests {
             ("/dynamic_resources/cds_config/initial_fetch_timeout", json!("0s")),
             ("/static_resources/clusters/0/type", json!("STRICT_DNS")),
             ("/stats_flush_interval", json!("0.5s")),
+            ("/cluster_manager/outlier_detection/event_log_path", json!("/var/log/outlier.log")),
             ("/stats_config/stats_tags/0/fixed_value", json!("m")),
             ("/stats_sinks/0/typed_config/address/socket_address/port_value", json!(18125)),
         ];

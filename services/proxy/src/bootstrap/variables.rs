@@ -75,6 +75,7 @@ impl Bootstrap {
             metrics_extension: env.flag("APPMESH_METRIC_EXTENSION_VERSION")?.then(|| resource.dimensions()),
             drain: drain(env)?,
             egress_socket: egress_socket(env)?,
+            outlier_log: env.get("SELVEDGE_OUTLIER_LOG").map(PathBuf::from),
             hot_restart: env.get("SELVEDGE_HOT_RESTART").map(PathBuf::from),
             patience: patience(env, resource.kind)?,
             resource,

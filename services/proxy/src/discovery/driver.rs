@@ -13,7 +13,7 @@ use selvedge_wire::drain::{self, Drains};
 use selvedge_wire::tls::{Material, Secret};
 use selvedge_xds::client::{DELTA_METHOD, Received, Refused, Update};
 use selvedge_xds::secret::{Content, SecretUpdate};
-use selvedge_xds::{ClientSession, Encoded, Node};
+use selvedge_xds::{ClientSession, Encoded};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -89,14 +89,7 @@ impl Driver {
         store: Option<Store>,
         seed: u64,
     ) -> (Self, Watched) {
-        let node = Node {
-            id: bootstrap.resource.given.clone(),
-            cluster: bootstrap.cluster.clone(),
-            metadata: bootstrap.metadata.clone(),
-            locality: bootstrap.locality.clone(),
-            user_agent: "selvedge".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
+        let node = bootstrap.node();
         let mut state = ProxyState::new(bootstrap.initial_fetch_timeout);
         if bootstrap.sds_socket.is_some() {
             state = state.with_secret_socket();

@@ -1,5 +1,6 @@
 //! Heads as the rooms that decide and the rooms that log want to see them.
 
+use selvedge_http::fields::Fields;
 use selvedge_http::head::{RequestHead, ResponseHead};
 use selvedge_http::known::HeaderId;
 use selvedge_telemetry::HeaderSource;
@@ -55,6 +56,19 @@ impl HeaderSource for Request<'_> {
         (!text.is_empty()).then_some(text.as_bytes())
     }
 
+    fn byte_len(&self) -> u64 {
+        let head = &self.0;
+        let pseudo = [
+            (":method", head.method()),
+            (":path", head.path()),
+            (":authority", head.authority().unwrap_or_default()),
+            (":scheme", head.scheme()),
+        ];
+        let pseudo = pseudo.iter().filter(|(_, value)| !value.is_empty());
+        let pseudo: usize = pseudo.map(|(name, value)| name.len() + value.len()).sum();
+        (pseudo + fields_len(&head.fields)) as u64
+    }
+
     fn any_value(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> Option<bool> {
         RequestView::any_value(self, name, test)
     }
@@ -81,4 +95,13 @@ impl HeaderSource for Response<'_> {
     fn header(&self, name: &str) -> Option<&[u8]> {
         self.0.fields.named(name)
     }
+
+    fn byte_len(&self) -> u64 {
+        // A status has three digits.
+        if self.0.status == 0 { 0 } else { (":status200".len() + fields_len(&self.0.fields)) as u64 }
+    }
+}
+
+fn fields_len(fields: &Fields) -> usize {
+    fields.iter().map(|(name, value)| name.len() + value.len()).sum()
 }

@@ -14,12 +14,13 @@ use selvedge_telemetry::{
 use selvedge_traffic::chain::{self, Incoming};
 use selvedge_traffic::compiled::{CompiledRoutes, TableInvalid};
 use selvedge_traffic::{
-    AccessLog, ChainMatch, Direction, FilterChain, HttpConnection, Listener, Network, RouteSource,
+    AccessLog, ChainMatch, Direction, FilterChain, HttpConnection, Listener, LogSink, Network, RouteSource,
     RouteTable, TcpProxy, Transport,
 };
 
 use selvedge_wire::tls::{Secrets, ServerTls};
 
+use crate::log_service::LogServices;
 use crate::network_filter::NetworkFilter;
 use crate::patience::Places;
 use crate::proxy_protocol::Words;
@@ -159,6 +160,7 @@ pub(crate) struct Telemetry {
     pub(crate) access_logs: Arc<AccessLogs>,
     pub(crate) node_cluster: Arc<str>,
     pub(crate) tracers: Option<Arc<Tracers>>,
+    pub(crate) log_services: Option<Arc<LogServices>>,
     pub(crate) secrets: Arc<Secrets>,
     /// Takes what is to be fetched before requests need it.
     pub(crate) ahead: tokio::sync::mpsc::UnboundedSender<Ahead>,
@@ -343,9 +345,18 @@ impl Telemetry {
 
     fn loggers(&self, logs: &[AccessLog]) -> Result<Vec<AccessLogger>, CompileError> {
         let open = |log: &AccessLog| {
-            let failed = |source| CompileError::AccessLog { path: log.path.clone(), source };
-            self.access_logs.open(log).map_err(failed)
+            let failed = |source| CompileError::AccessLog { path: log.name().to_owned(), source };
+            let filter = log.filter.as_ref();
+            let logger = match (&log.sink, &self.log_services) {
+                (LogSink::File(file), _) => self.access_logs.open(file, filter),
+                (LogSink::Grpc(grpc), Some(services)) => {
+                    self.access_logs.to_sink(services.sink(grpc), filter)
+                }
+                // Nobody streams: nobody is told.
+                (LogSink::Grpc(_), None) => return None,
+            };
+            Some(logger.map_err(failed))
         };
-        logs.iter().map(open).collect()
+        logs.iter().filter_map(open).collect()
     }
 }

@@ -16,6 +16,8 @@ use crate::control_plane::ControlPlane;
 /// Nothing here takes longer unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(30);
 const RESOURCE: &str = "mesh/m/virtualNode/n";
+/// Where both write of ejections.
+const EVENTS: &str = "outlier.log";
 /// What both write of each request.
 const LOG: &str = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n";
 
@@ -71,8 +73,10 @@ pub(crate) struct Plane {
     admin: SocketAddr,
     log: PathBuf,
     control: ControlPlane,
+    /// What it was given.
+    resources: Vec<Resource>,
     process: Process,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 enum Process {
@@ -159,7 +163,8 @@ impl Plane {
             Some(binary) => Process::Envoy(start_envoy(&binary, &folder, admin, control.address)),
             None => Process::Ours(Some(start_ours(&folder, admin, control.address))),
         };
-        let mut plane = Self { name, listen: ports[0], ports, admin, log, control, process, _folder: folder };
+        let mut plane =
+            Self { name, listen: ports[0], ports, admin, log, control, resources, process, folder };
         plane.await_ready();
         plane
     }
@@ -175,6 +180,15 @@ impl Plane {
         for port in &self.ports {
             until(&format!("{} listens", self.name), || TcpStream::connect(port).ok());
         }
+    }
+
+    /// From here on a cluster that is told its endpoints has these.
+    pub(crate) fn publish_endpoints(&mut self, assignment: LoadAssignment) {
+        self.resources.retain(
+            |resource| !matches!(resource, Resource::Endpoints(known) if known.cluster == assignment.cluster),
+        );
+        self.resources.push(Resource::Endpoints(assignment));
+        self.control.publish(&self.resources);
     }
 
     /// A GET on a connection of its own, with further header lines.
@@ -211,12 +225,24 @@ impl Plane {
         ask(self.admin, &request).expect("the admin endpoint answers")
     }
 
+    /// The lines of a file of its own, once there are so many.
+    pub(crate) fn lines(&self, file: &str, lines: usize) -> Vec<String> {
+        until(&format!("{} writes {file}", self.name), || {
+            let text = std::fs::read_to_string(self.folder.path().join(file)).ok()?;
+            (text.lines().count() >= lines).then(|| text.lines().map(str::to_owned).collect())
+        })
+    }
+
+    /// What the admin endpoint says.
+    pub(crate) fn admin(&self, path: &str) -> String {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        ask(self.admin, &request).expect("the admin endpoint answers").body
+    }
+
     /// A statistic; 0 where there is none.
     pub(crate) fn stat(&self, name: &str) -> u64 {
-        let path = format!("/stats?filter=^{}$", name.replace('.', "\\."));
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-        let answer = ask(self.admin, &request).expect("the admin endpoint answers");
-        answer.body.lines().find_map(|line| line.rsplit_once(": ")?.1.trim().parse().ok()).unwrap_or(0)
+        let text = self.admin(&format!("/stats?filter=^{}$", name.replace('.', "\\.")));
+        text.lines().find_map(|line| line.rsplit_once(": ")?.1.trim().parse().ok()).unwrap_or(0)
     }
 }
 
@@ -280,6 +306,7 @@ fn start_envoy(
     let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
     let bootstrap = format!(
         r#"{{"node": {{"id": "{RESOURCE}", "cluster": "n"}}, "admin": {{"address": {}}},
+        "cluster_manager": {{"outlier_detection": {{"event_log_path": "{}"}}}},
         "dynamic_resources": {{"lds_config": {ads}, "cds_config": {ads}, "ads_config": {{"api_type": "DELTA_GRPC",
           "transport_api_version": "V3", "grpc_services": [{{"envoy_grpc": {{"cluster_name": "control"}}}}]}}}},
         "static_resources": {{"clusters": [{{"name": "control", "type": "STATIC", "connect_timeout": "1s",
@@ -288,6 +315,7 @@ fn start_envoy(
           "load_assignment": {{"cluster_name": "control",
             "endpoints": [{{"lb_endpoints": [{{"endpoint": {{"address": {}}}}}]}}]}}}}]}}}}"#,
         address(admin),
+        folder.path().join(EVENTS).display(),
         address(control),
     );
     let path = folder.path().join("bootstrap.json");
@@ -316,6 +344,7 @@ fn start_ours(
         ("ENVOY_CONCURRENCY", "1".to_owned()),
         ("SELVEDGE_STATE_DIR", folder.path().join("state").display().to_string()),
         ("SELVEDGE_DRAIN_ACCEPT_S", "0".to_owned()),
+        ("SELVEDGE_OUTLIER_LOG", folder.path().join(EVENTS).display().to_string()),
     ];
     let env: BTreeMap<String, String> =
         env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();

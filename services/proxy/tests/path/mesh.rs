@@ -184,6 +184,7 @@ impl Mesh {
         let (drain, draining) = watch::channel(Drains::default());
         let serve = Serve {
             local: None,
+            log_services: None,
             workers,
             clusters: Arc::clone(&clusters),
             registry: registry.clone(),

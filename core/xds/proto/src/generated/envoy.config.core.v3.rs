@@ -314,6 +314,56 @@ impl ::prost::Name for QueryParameter {
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
+pub enum RequestMethod {
+    MethodUnspecified = 0,
+    Get = 1,
+    Head = 2,
+    Post = 3,
+    Put = 4,
+    Delete = 5,
+    Connect = 6,
+    Options = 7,
+    Trace = 8,
+    Patch = 9,
+}
+impl RequestMethod {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::MethodUnspecified => "METHOD_UNSPECIFIED",
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+            Self::Options => "OPTIONS",
+            Self::Trace => "TRACE",
+            Self::Patch => "PATCH",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "METHOD_UNSPECIFIED" => Some(Self::MethodUnspecified),
+            "GET" => Some(Self::Get),
+            "HEAD" => Some(Self::Head),
+            "POST" => Some(Self::Post),
+            "PUT" => Some(Self::Put),
+            "DELETE" => Some(Self::Delete),
+            "CONNECT" => Some(Self::Connect),
+            "OPTIONS" => Some(Self::Options),
+            "TRACE" => Some(Self::Trace),
+            "PATCH" => Some(Self::Patch),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
 pub enum RoutingPriority {
     Default = 0,
     High = 1,
@@ -796,7 +846,7 @@ impl ::prost::Name for TypedExtensionConfig {
         "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig".into()
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HealthCheck {
     #[prost(message, optional, tag = "1")]
     pub timeout: ::core::option::Option<::prost_types::Duration>,
@@ -808,6 +858,14 @@ pub struct HealthCheck {
     pub healthy_threshold: ::core::option::Option<u32>,
     #[prost(message, optional, tag = "6")]
     pub alt_port: ::core::option::Option<u32>,
+    #[prost(string, tag = "17")]
+    pub event_log_path: ::prost::alloc::string::String,
+    #[prost(bool, tag = "19")]
+    pub always_log_health_check_failures: bool,
+    #[prost(message, repeated, tag = "25")]
+    pub event_logger: ::prost::alloc::vec::Vec<TypedExtensionConfig>,
+    #[prost(bool, tag = "26")]
+    pub always_log_health_check_success: bool,
     #[prost(oneof = "health_check::HealthChecker", tags = "8, 9, 11")]
     pub health_checker: ::core::option::Option<health_check::HealthChecker>,
 }

@@ -47,11 +47,23 @@ pub mod envoy {
             }
         }
     }
+    pub mod data {
+        pub mod accesslog {
+            pub mod v3 {
+                include!("envoy.data.accesslog.v3.rs");
+            }
+        }
+    }
     pub mod extensions {
         pub mod access_loggers {
             pub mod file {
                 pub mod v3 {
                     include!("envoy.extensions.access_loggers.file.v3.rs");
+                }
+            }
+            pub mod grpc {
+                pub mod v3 {
+                    include!("envoy.extensions.access_loggers.grpc.v3.rs");
                 }
             }
             pub mod stream {
@@ -220,6 +232,15 @@ pub mod envoy {
                 }
             }
         }
+        pub mod health_check {
+            pub mod event_sinks {
+                pub mod file {
+                    pub mod v3 {
+                        include!("envoy.extensions.health_check.event_sinks.file.v3.rs");
+                    }
+                }
+            }
+        }
         pub mod http {
             pub mod original_ip_detection {
                 pub mod xff {
@@ -313,6 +334,11 @@ pub mod envoy {
         }
     }
     pub mod service {
+        pub mod accesslog {
+            pub mod v3 {
+                include!("envoy.service.accesslog.v3.rs");
+            }
+        }
         pub mod auth {
             pub mod v3 {
                 include!("envoy.service.auth.v3.rs");
