@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use selvedge_client::{Client, Endpoint, Error};
 use selvedge_traffic::health::{Checker, Transition};
-use selvedge_traffic::{HealthCheck, HealthProbe};
+use selvedge_traffic::{HealthCheck, HealthLog, HealthProbe};
 use selvedge_upstream::probe;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
@@ -126,6 +126,7 @@ impl<'a> Holder<'a> {
             unhealthy_threshold: args.unhealthy_threshold.max(1),
             port: None,
             probe,
+            log: HealthLog::default(),
         });
         let now = Instant::now();
         // A server that does not answer must not use up the lease.

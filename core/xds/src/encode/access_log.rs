@@ -64,7 +64,6 @@ fn common(log: &GrpcLog) -> CommonGrpcAccessLogConfig {
         grpc_service: Some(grpc_service(&log.cluster, &log.authority, None)),
         buffer_flush_interval: Some(duration::encode(log.flush_interval)),
         buffer_size_bytes: Some(log.buffer_bytes),
-        filter_state_objects_to_log: Vec::new(),
         transport_api_version: ApiVersion::V3.into(),
     }
 }

@@ -231,7 +231,7 @@ fn health_check() -> BoxedStrategy<HealthCheck> {
         (text(), text()).prop_map(|(service, authority)| HealthProbe::Grpc { service, authority }),
         Just(HealthProbe::Tcp),
     ];
-    let log = (prop::collection::vec(some_text(), 0..2), any::<bool>(), any::<bool>())
+    let log = (vec(some_text(), 0..2), any::<bool>(), any::<bool>())
         .prop_map(|(paths, failures, successes)| HealthLog { paths, failures, successes });
     (positive(), positive(), 1u32..10, 1u32..10, option::of(1u16..), probe, log)
         .prop_map(|(interval, timeout, healthy_threshold, unhealthy_threshold, port, probe, log)| {

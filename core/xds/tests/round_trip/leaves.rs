@@ -13,8 +13,8 @@ use selvedge_traffic::tls::{
     UpstreamTls, Validation, Version, Versions,
 };
 use selvedge_traffic::{
-    AccessLog, AccessLogFormat, JsonTemplate, Label, Labels, LogFilter, Transport, UpstreamTransport,
-    WeightedCluster,
+    AccessLog, AccessLogFormat, FileLog, GrpcLog, GrpcRecords, JsonTemplate, Label, Labels, LogFilter,
+    LogSink, Transport, UpstreamTransport, WeightedCluster,
 };
 use selvedge_xds::secret;
 

@@ -55,10 +55,6 @@ pub struct CommonGrpcAccessLogConfig {
     pub buffer_flush_interval: ::core::option::Option<::prost_types::Duration>,
     #[prost(message, optional, tag = "4")]
     pub buffer_size_bytes: ::core::option::Option<u32>,
-    #[prost(string, repeated, tag = "5")]
-    pub filter_state_objects_to_log: ::prost::alloc::vec::Vec<
-        ::prost::alloc::string::String,
-    >,
     #[prost(
         enumeration = "super::super::super::super::config::core::v3::ApiVersion",
         tag = "6"
