@@ -164,7 +164,7 @@ fn health_checks_tell_what_they_found() {
         log: HealthLog {
             paths: vec![folder.path().join(name).display().to_string()],
             failures: false,
-            successes: name == "well",
+            successes: false,
         },
     };
     let http_probe = || HealthProbe::Http { path: "/".to_owned(), host: String::new(), http2: false };
@@ -181,7 +181,7 @@ fn health_checks_tell_what_they_found() {
     ];
     let Some(_planes) = both(&http(vec![("/", to("well"))]), &clusters) else { return };
     let rows = [
-        ("well", vec!["add_healthy_event", "successful_health_check_event"]),
+        ("well", vec!["add_healthy_event"]),
         ("ill", vec!["health_check_failure_event"]),
         ("absent", vec!["health_check_failure_event"]),
     ];
@@ -247,5 +247,4 @@ fn breakers_with_states_are_seen_and_a_real_envoy_passes_over_them() {
         assert_eq!((gauge("open"), gauge("half_open")), (0, 0));
         assert_eq!(envoy.get(&path, &[]).status, 200, "it takes the same cluster");
     }
-    assert!(ours.log(3).contains("200"), "{}", ours.log(3));
 }
