@@ -74,7 +74,7 @@ pub struct Bootstrap {
 impl Bootstrap {
     /// The cluster of its own instances, if it knows where it stands; the control plane calls it so.
     pub(crate) fn local_cluster(&self) -> LocalCluster {
-        if self.locality.zone.is_empty() || self.resource.kind != ResourceKind::VirtualNode {
+        if self.locality.zone.is_empty() || !self.resource.has_instances() {
             return LocalCluster::default();
         }
         let name = format!("cds_local_{}_{}", self.resource.mesh, self.resource.name);

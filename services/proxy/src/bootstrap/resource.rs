@@ -29,6 +29,11 @@ pub enum ResourceKind {
 pub struct ResourceNameInvalid(pub String);
 
 impl ResourceName {
+    /// Whether others call it, so that its proxies are instances of a cluster.
+    pub(crate) fn has_instances(&self) -> bool {
+        self.kind == ResourceKind::VirtualNode
+    }
+
     /// Reads an ARN (`arn:<partition>:appmesh:<region>:<account>:mesh/…`) or what follows its last colon.
     ///
     /// # Errors
