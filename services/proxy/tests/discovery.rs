@@ -265,12 +265,7 @@ fn what_cannot_be_served_is_refused_and_the_last_good_stays() {
     let before = Arc::clone(proxy.state.snapshot());
     let Resource::Listener(mut logged) = listener("l", 1, "t") else { unreachable!() };
     let format = AccessLogFormat::Text("%NO_SUCH_OPERATOR%".to_owned());
-    logged.access_logs.push(AccessLog {
-        path: "/dev/null".to_owned(),
-        format,
-        filter: None,
-        omit_empty: false,
-    });
+    logged.access_logs.push(AccessLog::new("/dev/null", format));
     let Resource::Routes(mut twice) = routes("t", &["a"]) else { unreachable!() };
     twice.virtual_hosts.push(twice.virtual_hosts[0].clone());
     proxy.update(ResourceKind::Listener, vec![Resource::Listener(logged), listener("m", 1, "t")], &[]);
