@@ -127,7 +127,7 @@ fn is_counted(work: &Work) -> bool {
 fn times(work: &Work) -> [usize; 2] {
     match work.speaks {
         Speaks::Tcp | Speaks::Handshakes => [FEW / 10, MANY / 10],
-        Speaks::Http1 | Speaks::Http2 | Speaks::Tls => [FEW, MANY],
+        Speaks::Http1 | Speaks::Http2 | Speaks::Tls | Speaks::Http2Tls => [FEW, MANY],
     }
 }
 
