@@ -11,6 +11,7 @@ mod publish;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::endpoint;
 use crate::exit::Failure;
@@ -82,6 +83,12 @@ pub(crate) struct Args {
     /// Left out, an edge with mesh.gateway has the data plane in itself, and any other asks 127.0.0.1:15001
     #[arg(long, value_name = "ADDRESS", env = "SELVEDGE_EDGE_EGRESS")]
     egress: Option<String>,
+    /// Read the configuration again when its files change
+    #[arg(long)]
+    watch: bool,
+    /// A socket for operators, POST /reload, and for a new binary, which takes the place of the running one when it is started with the same
+    #[arg(long, value_name = "PATH", env = "SELVEDGE_EDGE_CONTROL")]
+    control: Option<PathBuf>,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -203,14 +210,21 @@ fn as_lighttpd(args: &Args) -> Result<(), Failure> {
 
 /// Serves until it is told to leave.
 fn serve(loaded: Loaded, file: &std::path::Path, idle: Option<u64>, args: &Args) -> Result<(), Failure> {
+    let files = Arc::new(Mutex::new(loaded.files()));
     let Some(program) = loaded.program else { return Err(Failure::Program(REFUSED)) };
     logging::start(&args.log, "info")?;
     let (file, form) = (file.to_owned(), Form::from(args.reading));
+    let known = Arc::clone(&files);
     let reload = move || {
         let loaded = load::load(&file, form, Level::Modules);
         let report = loaded.report();
+        if loaded.program.is_some() {
+            *known.lock().unwrap_or_else(PoisonError::into_inner) = loaded.files();
+        }
         loaded.program.ok_or(report)
     };
+    let watch: selvedge_edge::Watch =
+        Box::new(move || load::fingerprint(&files.lock().unwrap_or_else(PoisonError::into_inner)));
     let endpoint = endpoint::resolve(args.endpoint_url.as_deref())?;
     let is_gateway = program.global().mesh_gateway.as_deref().is_some_and(|name| !name.is_empty());
     let way = match &args.egress {
@@ -235,6 +249,8 @@ fn serve(loaded: Loaded, file: &std::path::Path, idle: Option<u64>, args: &Args)
         one: args.one,
         reload: Some(Box::new(reload)),
         in_force,
+        watch: args.watch.then_some(watch),
+        control: args.control.clone(),
     };
     selvedge_edge::run(program, options).map_err(|error| refuse(&format!("{:#}", anyhow::Error::new(error))))
 }

@@ -75,6 +75,8 @@ www = home / "www"
 (www / "sub").mkdir(parents=True)
 (www / "a.txt").write_text("a\n" * 400)
 (www / "odd.x").write_text("odd\n")
+(www / "pre.txt").write_text("plain\n")
+(www / "pre.txt.gz").write_text("made before\n")
 (www / "start.htm").write_text("the start\n")
 (www / "sub/b.txt").write_text("b\n")
 (www / "big").write_bytes(b"\0" * (24 << 20))
@@ -211,6 +213,7 @@ rewrite = {{ match = "^/files/(.*)", to = "/$1" }}
 cache = "public, max-age=99"
 index = ["start.htm"]
 compress = ["gzip"]
+precompressed = true
 response_headers = {{ x-from = "the edge" }}
 security_headers = true
 [[site.route]]
@@ -335,6 +338,8 @@ report.equal((answer.headers["cache-control"], answer.headers["x-from"]), ("publ
 report.check(answer.headers["x-content-type-options"] == "nosniff", "security_headers")
 shown = curl("-o", "/dev/null", "-D", "-", "-H", "Accept-Encoding: br, gzip", f"{site}/files/a.txt")[1].lower()
 report.check("content-encoding: gzip" in shown, lambda: f"compress: {shown}")
+shown = curl("-H", "Accept-Encoding: gzip", f"{site}/files/pre.txt")[1]
+report.equal(shown, "made before\n", "precompressed")
 report.equal(ask(f"{site}/files/").body, b"the start\n", "index")
 report.equal(ask(f"{site}/files/sub/").status, 403, "no listing unless asked for")
 report.equal(ask(f"{site}/files/odd.x").headers["content-type"], "text/x-odd", "types")
@@ -546,6 +551,42 @@ def dripped():
 
 took, heard = dripped()
 report.check(took < 6 and not heard.startswith(b"HTTP/1.1 200"), lambda: f"body_timeout: {took} {heard}")
+# === what one client may hold ===
+small = free_ports(1)[0]
+(www / "60k").write_bytes(b"x" * 60 * 1024)
+edge = Form(small, f"""
+[[listen]]
+address = "{HERE}:{small}"
+[limits]
+connections_per_client = 2
+bandwidth_per_client = "60KiB/s"
+body_timeout = "1s"
+[[site]]
+[[site.route]]
+path = "/up"
+proxy = "{HERE}:1"
+[[site.route]]
+path = "/*"
+files = "{www}"
+""")
+begun = time.monotonic()
+report.equal(len(ask(f"http://{HERE}:{small}/60k").body), 60 * 1024, "a bounded download is whole")
+report.check(time.monotonic() - begun > 0.7, "bandwidth_per_client")
+with socket.create_connection((HERE, small), 10) as upload:
+    upload.sendall(b"POST /up HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\nx")
+    report.check(upload.recv(99).startswith(b"HTTP/1.1 408"), "body_timeout")
+held = []
+for _ in range(2):
+    held.append(socket.create_connection((HERE, small), 10))
+    held[-1].sendall(b"GET /a.txt HTTP/1.1\r\nHost: h\r\n\r\n")
+    held[-1].recv(9)
+with socket.create_connection((HERE, small), 10) as third:
+    try:
+        report.equal(third.recv(1), b"", "connections_per_client")
+    except ConnectionResetError:
+        report.check(True, "connections_per_client")
+for one in held:
+    one.close()
 end(edge.process)
 
 # === TLS ===

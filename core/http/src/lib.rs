@@ -32,3 +32,4 @@ pub mod sanitize;
 pub mod scan;
 pub mod scgi;
 pub mod target;
+pub mod websocket;

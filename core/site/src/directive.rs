@@ -697,6 +697,8 @@ directives! {
         bandwidth: u64 = 0;
         /// KiB a second of all connections of one client together; 0 has no bound.
         client_kbytes_per_second: u32 = 0, "mesh.client-kbytes-per-second" Connection int;
+        /// Whether a file that was compressed before is sent in place of the one that it stands beside.
+        precompressed: bool = false, "mesh.precompressed" Connection boolean;
         /// Whether security headers are sent, HSTS among them.
         security_headers: bool = false, "mesh.security-headers" Connection boolean;
     }

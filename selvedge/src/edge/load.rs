@@ -1,6 +1,6 @@
 //! From a file to a program.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use selvedge_site::lighttpd::{Files as _, Level, Options, compile, parse, to_edge_toml};
 use selvedge_site::{Compat, Diagnostic, Program, Sources, edge_toml, has_errors};
@@ -82,7 +82,25 @@ fn own_form(name: &str) -> Loaded {
     }
 }
 
+/// Something that changes when one of these files does.
+pub(super) fn fingerprint(files: &[PathBuf]) -> u64 {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    use std::os::unix::fs::MetadataExt as _;
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        let facts = std::fs::metadata(file);
+        let facts = facts.map(|facts| (facts.ino(), facts.size(), facts.mtime(), facts.mtime_nsec())).ok();
+        (file, facts).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
 impl Loaded {
+    /// The files that it was read from.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        self.sources.files().iter().map(|source| PathBuf::from(&*source.name)).collect()
+    }
+
     /// Whether something keeps the server from starting.
     pub(crate) fn failed(&self) -> bool {
         has_errors(&self.diagnostics)

@@ -18,6 +18,7 @@ pub(crate) mod sendfile;
 pub(crate) mod status;
 pub(crate) mod tunnel;
 pub(crate) mod workflow;
+pub(crate) mod wstunnel;
 
 use std::ops::ControlFlow;
 

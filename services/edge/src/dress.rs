@@ -1,5 +1,6 @@
 //! What an answer gets on its way out: configured headers, expiry, compression, ranges.
 
+mod beside;
 mod deflate;
 mod expire;
 mod ranges;

@@ -121,6 +121,7 @@ async fn once(x: &mut Exchange<'_>) -> Flow {
     answer::workflow::adopt(x);
     identify::forwarded(x);
     x.resolve()?;
+    guard::misdirected(x)?;
     who::strip(x);
     crate::acme::answer(x).await?;
     if x.ticket.is_none() {

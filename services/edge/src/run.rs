@@ -23,21 +23,25 @@ use selvedge_wire::listen;
 use selvedge_wire::stream::Address;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::acme::{self, AcmeError, Care};
 use crate::cache::Cache;
 use crate::clients::Clients;
 use crate::connection::{self, Door};
+use crate::control::{self, Asked};
 use crate::http3;
 use crate::rate::Rates;
 use crate::record::log::Logs;
 use crate::site::{Site, SiteInvalid};
 use crate::sockets::{self, ListenError, Listening, WorkerSocket};
 use crate::stats::Stats;
+use crate::upgrade::{self, Inheritance};
 use crate::worker::{Mesh, Shared, Worker};
 
+/// How often a configuration that is watched is looked at.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 /// How often files of certificates are looked at.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 /// Connections at once, where neither the configuration nor the system says less.
@@ -51,6 +55,9 @@ pub type Reload = Box<dyn Fn() -> Result<Program, String> + Send + Sync>;
 /// Hears of a configuration that is put in force.
 pub type InForce = Box<dyn Fn(&Program) + Send + Sync>;
 
+/// Something that changes when the files of the configuration do.
+pub type Watch = Box<dyn Fn() -> u64 + Send + Sync>;
+
 /// What is not in the configuration.
 #[derive(Default)]
 pub struct Options {
@@ -60,10 +67,14 @@ pub struct Options {
     pub idle_seconds: Option<u64>,
     /// Serve the one connection that is standard input, then leave.
     pub one: bool,
-    /// What SIGUSR1 does.
+    /// What SIGUSR1, a changed file and the control socket do.
     pub reload: Option<Reload>,
     /// Told of each configuration that is put in force; must not block.
     pub in_force: Option<InForce>,
+    /// The files are watched, and read again when they change.
+    pub watch: Option<Watch>,
+    /// The socket over which an operator asks for a reload and a successor for the listening sockets.
+    pub control: Option<PathBuf>,
     /// Where the mesh is; on this machine unless it says otherwise.
     pub mesh: Option<Mesh>,
 }
@@ -87,6 +98,8 @@ pub enum Error {
     Privileges(#[source] nix::Error),
     #[error("{path} cannot be written")]
     File { path: String, source: io::Error },
+    #[error("the running edge's sockets cannot be taken over")]
+    Succession(#[source] io::Error),
     #[error("threads cannot be started")]
     Thread(#[from] io::Error),
 }
@@ -101,10 +114,21 @@ pub fn run(program: Program, options: Options) -> Result<(), Error> {
     let configured = usize::from(global.max_worker);
     let workers = options.workers.unwrap_or(if configured > 0 { configured } else { cores }).max(1);
     let descriptors = raise_descriptor_limit(&global);
-    let listening = match options.one {
+    let path = options.control.as_deref().filter(|_| !options.one);
+    let inheritance = path.map(upgrade::inherit).transpose().map_err(Error::Succession)?.flatten();
+    let before = inheritance.as_ref().map(|inheritance| inheritance.listening.clone()).unwrap_or_default();
+    let mut listening = match options.one {
         true => Listening::new(),
-        false => sockets::open(&program, workers, &Listening::new())?,
+        false => sockets::open(&program, workers, &before)?,
     };
+    if program.global().systemd_socket_activation && listening.is_empty() {
+        // Those that systemd gave to the predecessor.
+        listening.clone_from(&before);
+    }
+    let control = path.map(|path| {
+        control::bind(path).map_err(|source| Error::File { path: path.display().to_string(), source })
+    });
+    let control = control.transpose()?;
     if listening.is_empty() && !options.one {
         return Err(Error::NoListener);
     }
@@ -113,22 +137,31 @@ pub fn run(program: Program, options: Options) -> Result<(), Error> {
     let pid_file = write_pid(&global)?;
     drop_privileges(&global)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ended = runtime.block_on(serve(program, options, workers, descriptors, listening, error_log));
+    let beginning = Beginning { workers, descriptors, listening, inheritance, control, error_log };
+    let ended = runtime.block_on(serve(program, options, beginning));
     drop(runtime);
-    if let Some(path) = pid_file {
+    // A successor has written its own number there.
+    let own = |path: &PathBuf| {
+        std::fs::read_to_string(path).is_ok_and(|text| text.trim() == std::process::id().to_string())
+    };
+    if let Some(path) = pid_file.filter(own) {
         let _ = std::fs::remove_file(path);
     }
     ended
 }
 
-async fn serve(
-    program: Program,
-    options: Options,
+/// What was opened before privileges were dropped.
+struct Beginning {
     workers: usize,
     descriptors: u64,
     listening: Listening,
+    inheritance: Option<Inheritance>,
+    control: Option<std::os::unix::net::UnixListener>,
     error_log: Option<String>,
-) -> Result<(), Error> {
+}
+
+async fn serve(program: Program, options: Options, beginning: Beginning) -> Result<(), Error> {
+    let Beginning { workers, descriptors, listening, inheritance, control, error_log } = beginning;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut reopen = signal(SignalKind::hangup())?;
@@ -181,6 +214,13 @@ async fn serve(
         threads.push(std::thread::Builder::new().name(name).spawn(move || work(shared, orders, index))?);
     }
     drop(orders);
+    if let Some(inheritance) = inheritance {
+        inheritance.ready();
+    }
+    let mut control = control.map(UnixListener::from_std).transpose()?;
+    let (handed, mut successions) = mpsc::unbounded_channel::<io::Result<()>>();
+    let mut watched = Watched::new(options.watch.as_ref());
+    let mut look = tokio::time::interval(WATCH_INTERVAL);
     let mut refresh = tokio::time::interval(REFRESH_INTERVAL);
     let mut idle = tokio::time::interval(Duration::from_millis(500));
     let mut idle_since = Instant::now();
@@ -195,11 +235,40 @@ async fn serve(
                 }
             }
             _ = reload.recv() => {
-                reload_site(&shared, &options, &told, workers).await;
-                if let Err(error) = care.follow(&shared) {
-                    tracing::error!(%error, "certificates are not looked after");
+                let _ = reload_site(&shared, &options, &told, workers, &mut care).await;
+            }
+            _ = look.tick(), if options.watch.is_some() => {
+                if watched.has_changed(options.watch.as_ref()) {
+                    let _ = reload_site(&shared, &options, &told, workers, &mut care).await;
                 }
             }
+            asked = control::next(control.as_ref()) => match asked {
+                Asked::Reload(stream) => {
+                    let outcome = reload_site(&shared, &options, &told, workers, &mut care).await;
+                    tokio::spawn(async move {
+                        match outcome {
+                            Ok(()) => control::answer(stream, "200 OK", "the configuration is in force\n").await,
+                            Err(problem) => control::answer(stream, "422 Unprocessable Content", &problem).await,
+                        }
+                    });
+                }
+                Asked::Succeed(stream) => {
+                    let (listening, handed) = (Arc::clone(&told.borrow().listening), handed.clone());
+                    tokio::task::spawn_blocking(move || handed.send(upgrade::hand_over(stream, &listening)));
+                }
+            },
+            Some(outcome) = successions.recv() => match outcome {
+                Ok(()) => {
+                    tracing::info!("a successor serves; what is under way here has its time");
+                    break;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a successor took the sockets and did not get to serve");
+                    control = options.control.as_deref().and_then(|path| {
+                        control::bind(path).and_then(UnixListener::from_std).ok()
+                    });
+                }
+            },
             _ = refresh.tick() => shared.site.load().certificates.refresh(),
             _ = idle.tick(), if options.idle_seconds.is_some() => {
                 if shared.stats.connections.get() > 0 {
@@ -251,10 +320,19 @@ async fn ask_issuers(shared: Arc<Shared>) {
 }
 
 /// Parse, check, compile, swap: what cannot be used changes nothing.
-async fn reload_site(shared: &Arc<Shared>, options: &Options, told: &watch::Sender<Orders>, workers: usize) {
+///
+/// # Errors
+/// What is wrong, and where.
+async fn reload_site(
+    shared: &Arc<Shared>,
+    options: &Options,
+    told: &watch::Sender<Orders>,
+    workers: usize,
+    care: &mut Care,
+) -> Result<(), String> {
     let Some(reload) = &options.reload else {
         tracing::warn!("there is nothing to read the configuration from again");
-        return;
+        return Err("there is nothing to read the configuration from again\n".to_owned());
     };
     let outcome = async {
         let program = reload()?;
@@ -279,13 +357,42 @@ async fn reload_site(shared: &Arc<Shared>, options: &Options, told: &watch::Send
             told.send_modify(|orders| orders.listening = Arc::new(listening));
             shared.stats.reloads.add(1);
             tracing::info!("the configuration was read again and is in force");
+            if let Err(error) = care.follow(shared) {
+                tracing::error!(%error, "certificates are not looked after");
+            }
+            Ok(())
         }
         Err(problem) => {
             shared.stats.reloads_failed.add(1);
             tracing::error!(
                 "the configuration was read again and cannot be used; the one before stays in force:\n{problem}"
             );
+            Err(problem)
         }
+    }
+}
+
+/// Files that are watched. They are read again once they have stayed as they are for a while: an editor writes in pieces.
+struct Watched {
+    in_force: u64,
+    seen: Option<u64>,
+}
+
+impl Watched {
+    fn new(watch: Option<&Watch>) -> Self {
+        Self { in_force: watch.map_or(0, |watch| watch()), seen: None }
+    }
+
+    fn has_changed(&mut self, watch: Option<&Watch>) -> bool {
+        let Some(now) = watch.map(|watch| watch()).filter(|now| *now != self.in_force) else {
+            self.seen = None;
+            return false;
+        };
+        let settled = self.seen.replace(now) == Some(now);
+        if settled {
+            (self.in_force, self.seen) = (now, None);
+        }
+        settled
     }
 }
 

@@ -15,7 +15,7 @@ use crate::answer::programs::Programs;
 use crate::pace::Pacer;
 use crate::stats::RouteStats;
 use crate::who::{GuardInvalid, Guards};
-pub(crate) use certificates::{Certificates, TlsError};
+pub(crate) use certificates::{Certificates, TlsError, asked_of_clients};
 
 /// Everything that a configuration brings with it. Requests keep the one that they began with.
 #[derive(Debug)]

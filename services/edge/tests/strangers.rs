@@ -16,7 +16,7 @@ fn site() -> (tempfile::TempDir, String) {
     std::fs::write(root.join("secret"), "secret\n").unwrap();
     std::fs::write(root.join("www/env.sh"), "printf '\\r\\n'; env\n").unwrap();
     let conf = format!(
-        "server.document-root = \"{0}/www\"\nserver.modules = ( \"mod_cgi\", \"mod_extforward\", \"mod_alias\" )\n\
+        "server.document-root = \"{0}/www\"\nserver.modules = ( \"mod_access\", \"mod_cgi\", \"mod_extforward\", \"mod_alias\" )\n\
          cgi.assign = ( \".sh\" => \"/bin/sh\" )\nmimetype.assign = ( \".txt\" => \"text/plain\" )\n\
          extforward.forwarder = ( \"10.0.0.1\" => \"trust\" )\nalias.url = ( \"/al\" => \"{0}/www/sub/\" )\n",
         root.display()
@@ -153,6 +153,7 @@ fn no_request_hides_in_another() {
         "Content-Length: +5\r\n",
         "Content-Length: 5, 5\r\n",
         "Content-Length : 5\r\n",
+        "Content-Length: 5\r\nX: a\x00b\r\n",
         "X: a\rContent-Length: 5\r\n",
         "X: a\nContent-Length: 5\r\n",
     ] {
@@ -183,4 +184,178 @@ fn trailers_are_no_headers() {
         "{}",
         answer.body
     );
+}
+
+/// CVE-2019-11072, CVE-2022-22707, CVE-2022-37797 and whatever is like them: odd requests are answered, and the next one is.
+#[test]
+fn odd_requests_are_survived() {
+    let (_folder, conf) = site();
+    let conf = format!(
+        "{conf}extforward.forwarder = ( \"127.0.0.1\" => \"trust\" )\nextforward.headers = ( \"Forwarded\", \"X-Forwarded-For\" )\n\
+         server.http-parseopts = ( \"url-normalize\" => \"enable\", \"url-path-2f-decode\" => \"enable\" )\n"
+    )
+    .replacen("extforward.forwarder = ( \"10.0.0.1\" => \"trust\" )\n", "", 1);
+    let address = edge(&conf);
+    let elements: String = (0..900).map(|number| format!("for=\"[::{number:x}]\",")).collect();
+    for request in [
+        "GET /%2F? HTTP/1.0\r\n\r\n".to_owned(),
+        "GET /%2f%2f%2f? HTTP/1.0\r\n\r\n".to_owned(),
+        "GET //%2f..%2f..? HTTP/1.0\r\n\r\n".to_owned(),
+        "GET /?%2F/.. HTTP/1.0\r\n\r\n".to_owned(),
+        format!("GET / HTTP/1.0\r\nForwarded: {}\r\n\r\n", &elements[..7000]),
+        "GET / HTTP/1.0\r\nForwarded: for=\"\\\"\r\n\r\n".to_owned(),
+        "GET / HTTP/1.0\r\nForwarded: ;;;=,=;for;for=;by=\"\r\n\r\n".to_owned(),
+        "GET / HTTP/1.0\r\nX-Forwarded-For: ,,,[::,1.2.3.4.5,:::\r\n\r\n".to_owned(),
+        "GET /env.sh HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n".to_owned(),
+        "GET /env.sh HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: \r\n\r\n".to_owned(),
+        "GET /env.sh HTTP/1.1\r\nHost: h\r\nConnection: close, upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n".to_owned(),
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
+        "GET /a.txt HTTP/1.1\r\nHost: h\r\nRange: bytes=-0,--1,9-1,18446744073709551616-\r\nConnection: close\r\n\r\n".to_owned(),
+    ] {
+        let _ = exchange(address, request.as_bytes());
+        assert_eq!(get(address, "GET /a.txt HTTP/1.0\r\n\r\n").code(), 200, "after {request:.60}");
+    }
+}
+
+/// A header cannot be put into an answer by way of a redirect; a rewrite grows no further than its bound (CVE-2026-42945 and its
+/// kind).
+#[test]
+fn rewrites_and_redirects_are_bounded() {
+    let (_folder, conf) = site();
+    let address = edge(&format!(
+        "{conf}server.modules += ( \"mod_redirect\", \"mod_rewrite\" )\nurl.redirect = ( \"^/to/(.*)\" => \"https://h/$1\" )\n\
+         url.rewrite-repeat = ( \"^(/grow.*)$\" => \"$1$1\", \"^/q(.*)\\?(.*)$\" => \"/a.txt?$2$2\" )\n"
+    ));
+    for path in
+        ["/to/x%0d%0aSet-Cookie:%20a=b", "/to/x%0aSet-Cookie:%20a=b", "/to/%E5%98%8A%E5%98%8DSet-Cookie:a=b"]
+    {
+        let found = get(address, &format!("GET {path} HTTP/1.0\r\n\r\n"));
+        assert!(
+            found.header("set-cookie").is_none() && matches!(found.code(), 301 | 400),
+            "{path}: {found:?}"
+        );
+    }
+    let long = "x".repeat(4000);
+    assert_eq!(get(address, &format!("GET /grow{long} HTTP/1.0\r\n\r\n")).code(), 500);
+    assert_eq!(get(address, &format!("GET /q?{long} HTTP/1.0\r\n\r\n")).code(), 200);
+    assert_eq!(get(address, "GET /a.txt HTTP/1.0\r\n\r\n").code(), 200);
+}
+
+/// Caddy's CVE-2026-27587, 27588 and 27590: rules see one path and one host in one case, however many rules there are, and no
+/// other spelling of a name makes a program of a file.
+#[test]
+fn rules_hold_in_every_spelling() {
+    let (folder, conf) = site();
+    std::fs::create_dir(folder.path().join("www/private")).unwrap();
+    std::fs::write(folder.path().join("www/private/p.txt"), "private\n").unwrap();
+    let many: String = (0..150)
+        .map(|number| format!("$HTTP[\"host\"] == \"h{number}.example\" {{ url.access-deny = ( \"\" ) }}\n"))
+        .collect();
+    let address =
+        edge(&format!("{conf}$HTTP[\"url\"] =^ \"/private/\" {{ url.access-deny = ( \"\" ) }}\n{many}"));
+    for path in [
+        "/private/p.txt",
+        "/%70rivate/p.txt",
+        "/%70%72ivate%2fp.txt",
+        "//private/p.txt",
+        "/./private/p.txt",
+        "/sub/../private/p.txt",
+        "/sub/%2e%2e/private/p.txt",
+        "/private//p.txt",
+    ] {
+        let found = get(address, &format!("GET {path} HTTP/1.0\r\n\r\n"));
+        assert!(
+            matches!(found.code(), 403 | 404) && !found.body.contains("private\n"),
+            "{path}: {}",
+            found.status
+        );
+    }
+    for host in ["h0.example", "H0.EXAMPLE", "h149.Example", "H149.example:80"] {
+        let found =
+            get(address, &format!("GET /a.txt HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+        assert_eq!(found.code(), 403, "{host}");
+    }
+    for path in ["/a.txt/x.sh", "/a.txt/%E2%84%AA.sh", "/a.txt%20.sh", "/a.txt%00.sh", "/a.txt/.sh"] {
+        let found = get(address, &format!("GET {path} HTTP/1.0\r\n\r\n"));
+        assert!(
+            !found.body.contains("12345: ") && matches!(found.code(), 200 | 400 | 403 | 404),
+            "{path}: {found:?}"
+        );
+    }
+}
+
+/// Pingora's CVE-2025-4366 and 2026-2835: what comes as the body of a request that needs none is never a request of its own.
+#[test]
+fn a_body_that_nobody_reads_hides_nothing() {
+    let (_folder, conf) = site();
+    let address =
+        edge(&format!("{conf}server.modules += ( \"mod_status\" )\nstatus.status-url = \"/status\"\n"));
+    let hidden = "GET /a.txt HTTP/1.1\r\nHost: h\r\n\r\n";
+    for (head, least) in [
+        (format!("GET /sub/ HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", hidden.len()), 400),
+        (format!("POST /status HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", hidden.len()), 200),
+        ("POST /none HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n27\r\n".to_owned(), 400),
+        ("POST /env.sh HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(), 400),
+    ] {
+        let text =
+            String::from_utf8_lossy(&exchange(address, format!("{head}{hidden}").as_bytes())).into_owned();
+        assert!(!text.contains("12345"), "{head}: {text}");
+        assert!(server::answer(text.as_bytes()).code() >= least, "{head}: {text}");
+    }
+}
+
+/// CVE-2022-41556: clients that close their half, or all, in the middle leave no program and no place behind them taken.
+#[test]
+fn clients_that_leave_early_leave_nothing_behind() {
+    let (folder, conf) = site();
+    std::fs::write(
+        folder.path().join("www/slow.sh"),
+        "printf 'Content-Type: text/plain\\r\\n\\r\\n'; cat; sleep 0.05; echo end\n",
+    )
+    .unwrap();
+    let address =
+        edge(&format!("{conf}server.modules += ( \"mod_status\" )\nstatus.status-url = \"/status\"\n"));
+    for number in 0..30 {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let length = if number % 3 == 0 { 5 } else { 1 };
+        write!(
+            stream,
+            "POST /slow.sh HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {length}\r\n\r\nx"
+        )
+        .unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        if number % 3 == 1 {
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            assert!(text.starts_with("HTTP/1.1 200") && text.contains("end\n"), "{text}");
+        }
+    }
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        let page = get(address, "GET /status?auto HTTP/1.0\r\n\r\n").body;
+        // The one who asks is there.
+        if page.contains("BusyServers: 1\n") || page.contains("BusyServers: 0\n") {
+            break;
+        }
+        assert!(Instant::now() < until, "{page}");
+    }
+}
+
+/// Threats row 64: out of descriptors, and with a full disk behind the log, it goes on serving.
+#[test]
+fn scarcity_is_survived() {
+    let (_folder, conf) = site();
+    let address = edge(&format!(
+        "{conf}server.modules += ( \"mod_accesslog\" )\naccesslog.filename = \"/dev/full\"\nserver.max-fds = 64\nserver.max-connections = 1000\n"
+    ));
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        // More than there are descriptors: the rest waits with the kernel.
+        held.extend(TcpStream::connect(address));
+    }
+    drop(held);
+    let until = Instant::now() + Duration::from_secs(10);
+    while get(address, "GET /a.txt HTTP/1.0\r\n\r\n").code() != 200 {
+        assert!(Instant::now() < until, "it does not come back");
+    }
 }

@@ -203,6 +203,7 @@ pub(super) const ROUTE: &[Field] = &[
         Shape::Named(&Shape::AnyText),
     ),
     key("response_headers", "Set on what is sent; blank takes one away", Shape::Named(&Shape::AnyText)),
+    key("precompressed", "A file is sent as the .br, .zst or .gz beside it", Shape::Switch),
     key("security_headers", "HSTS and its companions", Shape::Switch),
 ];
 

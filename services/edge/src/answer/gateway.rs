@@ -10,7 +10,8 @@ use selvedge_wire::stream::{self, Address, Stream};
 
 use super::backend::{self, Held, Powers};
 use super::hosts::{self, Asked};
-use super::{environment, fastcgi, programs, proxy, scgi};
+use super::proxy::Opened;
+use super::{environment, fastcgi, programs, proxy, scgi, wstunnel};
 use crate::request::body::{self, Gathered};
 use crate::request::{Exchange, Flow, Response};
 
@@ -32,7 +33,7 @@ struct Kind<'a> {
 }
 
 /// Connecting may take so long where nothing is configured.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 
 fn kinds(conf: &selvedge_site::Directives) -> [Kind<'_>; 4] {
     [
@@ -218,6 +219,14 @@ async fn respond(x: &mut Exchange<'_>, kind: &Kind<'_>, hosts: &[Host]) -> Respo
     {
         return response;
     }
+    // Nobody is connected to for a handshake that is none.
+    let mut handshake = None;
+    if kind.protocol == Protocol::Tunnel {
+        match wstunnel::opened(x) {
+            ControlFlow::Continue(opened) => handshake = Some(opened),
+            ControlFlow::Break(refused) => return refused,
+        }
+    }
     let mut tried: Vec<BackendId> = Vec::new();
     loop {
         let chosen = site.hosts.choose(hosts, HostMode::Responder, kind.balance, &asked(x), &tried);
@@ -226,7 +235,7 @@ async fn respond(x: &mut Exchange<'_>, kind: &Kind<'_>, hosts: &[Host]) -> Respo
             return Response::status(503);
         };
         tried.push(host.id);
-        let (stream, address) = match pooled_or_open(x, kind, host).await {
+        let opened = match pooled_or_open(x, kind, host).await {
             Ok(opened) => opened,
             Err(error) => {
                 tracing::warn!(%error, host = programs::label(host), "a backend cannot be reached");
@@ -240,25 +249,26 @@ async fn respond(x: &mut Exchange<'_>, kind: &Kind<'_>, hosts: &[Host]) -> Respo
         };
         let held = Held { _lease: site.hosts.lease(host), ..Held::default() };
         return match kind.protocol {
-            Protocol::Http => proxy::respond(x, host, stream, address, held, None).await,
-            Protocol::Tunnel => super::tunnel::raw(x, stream, held).await,
-            Protocol::FastCgi | Protocol::Scgi { .. } => gateway(x, kind.protocol, host, stream, held).await,
+            Protocol::Http => proxy::respond(x, host, opened, held, None).await,
+            Protocol::Tunnel => {
+                wstunnel::tunnel(x, handshake.take().unwrap_or_default(), opened.stream, held)
+            }
+            Protocol::FastCgi | Protocol::Scgi { .. } => {
+                gateway(x, kind.protocol, host, opened.stream, held).await
+            }
         };
     }
 }
 
-async fn pooled_or_open(
-    x: &Exchange<'_>,
-    kind: &Kind<'_>,
-    host: &Host,
-) -> std::io::Result<(Stream, Address)> {
+async fn pooled_or_open(x: &Exchange<'_>, kind: &Kind<'_>, host: &Host) -> std::io::Result<Opened> {
     if kind.protocol == Protocol::Http
         && let Some(address) = x.worker.known_address(host.id, 0)
         && let Some(stream) = x.worker.pooled(&address)
     {
-        return Ok((stream, address));
+        return Ok(Opened { stream, address, pooled: true });
     }
-    open(x, host).await
+    let (stream, address) = open(x, host).await?;
+    Ok(Opened { stream, address, pooled: false })
 }
 
 async fn gateway(

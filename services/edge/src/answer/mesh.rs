@@ -11,7 +11,7 @@ use selvedge_site::directive::{BackendId, Host, HostMode};
 use selvedge_wire::stream::{self, Address};
 
 use super::backend::Held;
-use super::proxy::{self, Service};
+use super::proxy::{self, Opened, Service};
 use crate::request::{Exchange, Flow, Response, body};
 
 /// How long the sidecar may take to accept.
@@ -28,12 +28,12 @@ pub(crate) async fn service(x: &mut Exchange<'_>) -> Flow {
         return ControlFlow::Break(response);
     }
     let address = x.worker.shared.mesh.egress.clone();
-    let stream = match x.worker.pooled(&address) {
-        Some(stream) => Ok(stream),
-        None => stream::connect(&address, CONNECT_TIMEOUT).await,
+    let opened = match x.worker.pooled(&address) {
+        Some(stream) => Ok((stream, true)),
+        None => stream::connect(&address, CONNECT_TIMEOUT).await.map(|stream| (stream, false)),
     };
-    let stream = match stream {
-        Ok(stream) => stream,
+    let opened = match opened {
+        Ok((stream, pooled)) => Opened { stream, address, pooled },
         Err(error) => {
             tracing::warn!(%error, %address, service = &*name, "the sidecar's egress cannot be reached");
             return ControlFlow::Break(Response::status(503));
@@ -70,9 +70,9 @@ pub(crate) async fn service(x: &mut Exchange<'_>) -> Flow {
         read_timeout: 0,
         upgrade: true,
     };
-    let service = match &address {
+    let service = match &opened.address {
         Address::Unix(_) => Service::InHeader(&name),
         Address::Tcp(_) => Service::AsAuthority(&name),
     };
-    ControlFlow::Break(proxy::respond(x, &host, stream, address, Held::default(), Some(service)).await)
+    ControlFlow::Break(proxy::respond(x, &host, opened, Held::default(), Some(service)).await)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::time::Duration;
 
 use selvedge_http::chunked;
 use selvedge_http::encode;
@@ -12,10 +13,11 @@ use selvedge_http::known::HeaderId;
 use selvedge_http::parse::{self, Upgrade};
 use selvedge_http::scan::Scanner;
 use selvedge_site::directive::{Host, Named, ProxyHeader, Text};
-use selvedge_wire::stream::{Address, Stream};
+use selvedge_wire::stream::{self, Address, Stream};
 use tokio::io::AsyncWriteExt as _;
 
 use super::backend::{self, End, Held, Pipe, Reader, Wrap};
+use super::gateway::CONNECT_TIMEOUT;
 use super::scgi;
 use super::tunnel::Tunnel;
 use crate::request::body::Gathered;
@@ -42,42 +44,56 @@ pub(crate) fn wants_upgrade(x: &Exchange<'_>) -> bool {
         && !x.facts.framing.has_body()
 }
 
-/// Passes a request on by a connection that is open.
+/// A connection to a backend.
+pub(crate) struct Opened {
+    pub(crate) stream: Stream,
+    pub(crate) address: Address,
+    /// It has carried a request before, and may have been closed just now.
+    pub(crate) pooled: bool,
+}
+
+/// Passes a request on by a connection that is open. One that was kept and turns out to be dead is replaced, once, where that
+/// cannot do anything twice.
 pub(crate) async fn respond(
     x: &mut Exchange<'_>,
     host: &Host,
-    stream: Stream,
-    address: Address,
-    held: Held,
+    mut opened: Opened,
+    mut held: Held,
     service: Option<Service<'_>>,
 ) -> Response {
     let upgrade = wants_upgrade(x);
     let input = x.gathered.take().unwrap_or(Gathered::Memory(Vec::new()));
     let out = request(x, host, input.length(), upgrade, service);
-    let sent = async {
-        let mut stream = stream;
-        stream.write_all(&out).await?;
-        match &input {
-            Gathered::Memory(bytes) => stream.write_all(bytes).await?,
-            Gathered::File { file, length } => scgi::copy(file, *length, &mut stream).await?,
-        }
-        io::Result::Ok(stream)
-    };
-    let stream = match sent.await {
-        Ok(stream) => stream,
-        Err(error) => {
-            tracing::warn!(%error, %address, "a backend did not take a request");
-            return Response::status(502);
-        }
-    };
-    let mut reader = Reader::new(Pipe::Stream(stream), Wrap::None, host.read_timeout, held);
-    let mut head = ResponseHead::default();
-    let facts = match read_head(x, &mut reader, &mut head).await {
-        Ok(facts) => facts,
-        Err(error) => {
+    let address = opened.address.clone();
+    let (mut reader, mut head, facts) = loop {
+        let failed = match attempt(x, host, opened.stream, &out, &input, held).await {
+            Ok(answered) => break answered,
+            Err(failed) => failed,
+        };
+        let again = opened.pooled
+            && match failed.reached {
+                Reached::Nothing => true,
+                // Nothing was answered, and asked twice it is asked once (RFC 9110 §9.2.2).
+                Reached::Request => is_idempotent(x.head.method()),
+                Reached::Answer => false,
+            };
+        if !again {
+            let Failed { error, .. } = failed;
             tracing::warn!(%error, %address, "a backend's answer cannot be passed on");
             return Response::status(if error.kind() == io::ErrorKind::TimedOut { 504 } else { 502 });
         }
+        let timeout = match host.connect_timeout {
+            0 => CONNECT_TIMEOUT,
+            seconds => Duration::from_secs(u64::from(seconds)),
+        };
+        match stream::connect(&address, timeout).await {
+            Ok(stream) => opened = Opened { stream, address: address.clone(), pooled: false },
+            Err(error) => {
+                tracing::warn!(%error, %address, "a backend closed, and cannot be reached again");
+                return Response::status(503);
+            }
+        }
+        held = failed.held;
     };
     if head.status == 101 {
         // Nothing of the client's was passed on before the backend agreed.
@@ -87,7 +103,7 @@ pub(crate) async fn respond(
         hop::strip_response(&mut head.fields, true);
         let mut response = Response { head, from_backend: true, ..Response::default() };
         let held = std::mem::take(&mut reader.held);
-        response.body = Body::Tunnel(Box::new(Tunnel { stream, early, _held: held }));
+        response.body = Body::Tunnel(Box::new(Tunnel { stream, early, frames: None, _held: held }));
         return response;
     }
     if !facts.close && !matches!(facts.framing, Framing::UntilClose) {
@@ -112,11 +128,72 @@ pub(crate) async fn respond(
     };
     if length == Some(0) {
         reader.end = End::Length(0);
-        let mut response = Response { head, from_backend: true, ..Response::default() };
+        let mut response = Response { head, from_backend: true, close: upgrade, ..Response::default() };
         response.body = Body::Stream(Box::new(reader), Some(0));
         return response;
     }
-    backend::finish(x, head, reader, length).await
+    let mut response = backend::finish(x, head, reader, length).await;
+    // What the client sends after asking for another protocol was meant for that one.
+    response.close |= upgrade;
+    response
+}
+
+/// How far a request came that failed.
+enum Reached {
+    Nothing,
+    Request,
+    Answer,
+}
+
+struct Failed {
+    error: io::Error,
+    reached: Reached,
+    held: Held,
+}
+
+/// One try on one connection.
+async fn attempt(
+    x: &Exchange<'_>,
+    host: &Host,
+    mut stream: Stream,
+    out: &[u8],
+    input: &Gathered,
+    held: Held,
+) -> Result<(Reader, ResponseHead, parse::ResponseFacts), Failed> {
+    let first = match stream.write(out).await {
+        Ok(written) => written,
+        Err(error) => return Err(Failed { error, reached: Reached::Nothing, held }),
+    };
+    let rest = async {
+        stream.write_all(&out[first..]).await?;
+        match input {
+            Gathered::Memory(bytes) => stream.write_all(bytes).await,
+            Gathered::File { file, length } => scgi::copy(file, *length, &mut stream).await,
+        }
+    };
+    if let Err(error) = rest.await {
+        return Err(Failed { error, reached: Reached::Request, held });
+    }
+    let mut reader = Reader::new(Pipe::Stream(stream), Wrap::None, host.read_timeout, held);
+    let mut head = ResponseHead::default();
+    match read_head(x, &mut reader, &mut head).await {
+        Ok(facts) => Ok((reader, head, facts)),
+        Err(error) => {
+            let closed = matches!(
+                error.kind(),
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+            );
+            let reached = match closed && reader.content().is_empty() {
+                true => Reached::Request,
+                false => Reached::Answer,
+            };
+            Err(Failed { error, reached, held: std::mem::take(&mut reader.held) })
+        }
+    }
+}
+
+fn is_idempotent(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE")
 }
 
 async fn read_head(

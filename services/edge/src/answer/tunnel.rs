@@ -14,26 +14,23 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::Instant;
 
 use super::backend::Held;
-use crate::request::{Exchange, Response};
+use super::wstunnel::Frames;
 
 /// A tunnel in which nobody says anything ends after this.
 pub(crate) const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
+
+/// Bytes that wait for a client before it is read on.
+pub(crate) const BACK_BYTES_MAX: usize = 64 * 1024;
 
 /// The far side of a tunnel.
 pub(crate) struct Tunnel {
     pub(crate) stream: Stream,
     /// What the far side said already.
     pub(crate) early: Bytes,
+    /// The client speaks in frames, and the program does not.
+    pub(crate) frames: Option<Frames>,
     /// Lets go of the backend when the tunnel ends.
     pub(crate) _held: Held,
-}
-
-/// A tunnel of WebSocket frames to a program that speaks bytes.
-pub(crate) async fn raw(_x: &mut Exchange<'_>, _stream: Stream, _held: Held) -> Response {
-    tracing::warn!(
-        "wstunnel.server is not served yet: use proxy.server with proxy.header = ( \"upgrade\" => \"enable\" )"
-    );
-    Response::status(501)
 }
 
 /// Moves bytes until both sides have ended, or nobody says anything.
@@ -44,23 +41,45 @@ pub(crate) async fn run(
 ) -> io::Result<u64> {
     let Channel::Http1(http) = channel else { return Err(io::ErrorKind::Unsupported.into()) };
     http.become_opaque();
-    let Tunnel { stream, early, .. } = tunnel;
+    let Tunnel { stream, early, frames, .. } = tunnel;
+    let ping = frames.as_ref().and_then(|frames| frames.ping);
+    let mut idle_until = Instant::now() + TUNNEL_IDLE;
     let mut back = early.to_vec();
     let mut there: Vec<u8> = Vec::new();
     let (mut client_ended, mut far_ended, mut told) = (false, false, false);
     let mut passed = 0;
-    deadline.set(Some(Instant::now() + TUNNEL_IDLE));
+    let next = |idle_until: Instant| ping.map_or(idle_until, |ping| idle_until.min(Instant::now() + ping));
+    deadline.set(Some(next(idle_until)));
     poll_fn(|cx| {
         loop {
             let mut moved = false;
+            // The answer that opened the tunnel leaves before anybody has said anything: the client may be the first.
+            if !http.is_flushed()
+                && let Poll::Ready(Err(error)) = http.poll_flush(cx)
+            {
+                return Poll::Ready(Err(error));
+            }
             // From the client.
-            if there.is_empty() && !client_ended {
+            // Answers to frames wait there as well: whoever does not read them is not read.
+            if there.is_empty() && !client_ended && back.len() < BACK_BYTES_MAX {
+                let mut took = 0;
                 if !http.io.unread().is_empty() {
-                    there.extend_from_slice(http.io.unread());
-                    let len = there.len();
-                    http.io.consume(len);
-                    moved = true;
-                } else {
+                    match frames {
+                        None => {
+                            there.extend_from_slice(http.io.unread());
+                            took = there.len();
+                        }
+                        Some(frames) => {
+                            let (read, open) = frames.take(http.io.unread(), &mut there, &mut back);
+                            took = read;
+                            client_ended = !open;
+                        }
+                    }
+                    http.io.consume(took);
+                    moved |= took > 0;
+                }
+                // A part of a frame's head waits for the rest.
+                if took == 0 && !client_ended {
                     match http.io.poll_fill(cx) {
                         Poll::Ready(Ok(0) | Err(_)) => {
                             client_ended = true;
@@ -89,9 +108,13 @@ pub(crate) async fn run(
                     Poll::Ready(Ok(bytes)) if bytes.is_empty() => {
                         far_ended = true;
                         moved = true;
+                        // Who has said goodbye is not told again.
+                        if let Some(frames) = frames.as_ref().filter(|_| !client_ended) {
+                            back = frames.farewell();
+                        }
                     }
                     Poll::Ready(Ok(bytes)) => {
-                        back = bytes;
+                        back = frames.as_ref().map_or_else(|| bytes.clone(), |frames| frames.wrap(&bytes));
                         moved = true;
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -112,11 +135,22 @@ pub(crate) async fn run(
             if far_ended && back.is_empty() || client_ended && there.is_empty() && told && far_ended {
                 return Poll::Ready(Ok(passed));
             }
+            if frames.is_some() && client_ended && there.is_empty() && back.is_empty() && http.is_flushed() {
+                return Poll::Ready(Ok(passed));
+            }
             if moved {
-                deadline.set(Some(Instant::now() + TUNNEL_IDLE));
+                idle_until = Instant::now() + TUNNEL_IDLE;
+                deadline.set(Some(next(idle_until)));
                 continue;
             }
-            return deadline.poll(cx).map(|()| Ok(passed));
+            if deadline.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let Some(frames) = frames.as_ref().filter(|_| Instant::now() < idle_until) else {
+                return Poll::Ready(Ok(passed));
+            };
+            back.extend_from_slice(&frames.ask());
+            deadline.set(Some(next(idle_until)));
         }
     })
     .await

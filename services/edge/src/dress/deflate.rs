@@ -9,6 +9,7 @@ use selvedge_http::conditional;
 use selvedge_http::known::HeaderId;
 use selvedge_site::directive::{ContentEncoding, Deflate};
 
+use super::beside;
 use crate::request::response::{FileBody, Piece, Source};
 use crate::request::{Body, Exchange, Response};
 
@@ -20,6 +21,18 @@ const STEP_BYTES: usize = 32 * 1024;
 /// Compresses the body if it is of a configured type and the client takes it.
 pub(super) fn apply(x: &Exchange<'_>, response: &mut Response) {
     let conf = &x.conf.deflate;
+    if x.conf.edge.precompressed && may_change(x, response) && matches!(response.body, Body::File(_)) {
+        let accepted = x.header("accept-encoding").unwrap_or_default();
+        let mut taken = conf.allowed_encodings.iter().filter(|encoding| takes(accepted, **encoding));
+        let found = taken.find_map(|encoding| Some((*encoding, beside::find(x, &response.body, *encoding)?)));
+        if let Some((encoding, file)) = found {
+            add_vary(response);
+            if !label(x, response, encoding) {
+                response.body = Body::File(file);
+            }
+            return;
+        }
+    }
     if conf.mimetypes.is_empty() || !is_fit(x, conf, response) {
         return;
     }
@@ -27,6 +40,29 @@ pub(super) fn apply(x: &Exchange<'_>, response: &mut Response) {
     let Some(encoding) = x.header("accept-encoding").and_then(|accepted| choose(accepted, conf)) else {
         return;
     };
+    if label(x, response, encoding) {
+        return;
+    }
+    if x.head.method() == "HEAD" {
+        // Nobody compresses what nobody sees; the length of the original would be a lie.
+        response.body = Body::Stream(Box::new(Nothing), None);
+        return;
+    }
+    let body = std::mem::take(&mut response.body);
+    let tag = response.head.fields.named("etag").and_then(|tag| std::str::from_utf8(tag).ok());
+    let place = beside::place(x, &body, tag);
+    if let Some(file) = place.as_deref().and_then(beside::kept) {
+        response.body = Body::File(file);
+        return;
+    }
+    response.body = compress(body, encoding, conf);
+    if let (Some(place), Body::Bytes(bytes)) = (place, &response.body) {
+        beside::keep(&place, bytes);
+    }
+}
+
+/// Says how the body is encoded, in its tag as well; whether the client has it already.
+fn label(x: &Exchange<'_>, response: &mut Response, encoding: ContentEncoding) -> bool {
     let name = name(encoding);
     if let Some(tag) = response.head.fields.named("etag").and_then(|tag| std::str::from_utf8(tag).ok()) {
         let tag = match tag.strip_suffix('"') {
@@ -38,42 +74,39 @@ pub(super) fn apply(x: &Exchange<'_>, response: &mut Response) {
         if known && matches!(x.head.method(), "GET" | "HEAD") {
             response.head.status = 304;
             response.body = Body::None;
-            return;
+            return true;
         }
     }
     response.head.fields.append(b"content-encoding", name.as_bytes());
-    if x.head.method() == "HEAD" {
-        // Nobody compresses what nobody sees; the length of the original would be a lie.
-        response.body = Body::Stream(Box::new(Nothing), None);
-        return;
-    }
-    let body = std::mem::take(&mut response.body);
-    response.body = compress(body, encoding, conf);
+    false
+}
+
+/// Whether a body may be sent in another form at all.
+fn may_change(x: &Exchange<'_>, response: &Response) -> bool {
+    let fields = &response.head.fields;
+    let kept = fields
+        .named("cache-control")
+        .is_some_and(|value| memchr::memmem::find(value, b"no-transform").is_some());
+    // A part of what is compressed is not the compressed part.
+    let whole = x.header("range").is_none() || x.head.method() != "GET";
+    matches!(response.head.status, 200 | 201 | 203 | 403 | 404)
+        && fields.named("content-encoding").is_none()
+        && whole
+        && !kept
 }
 
 fn is_fit(x: &Exchange<'_>, conf: &Deflate, response: &Response) -> bool {
-    let fields = &response.head.fields;
-    if !matches!(response.head.status, 200 | 201 | 203 | 403 | 404)
-        || fields.named("content-encoding").is_some()
-    {
+    if !may_change(x, response) {
         return false;
     }
-    if fields
-        .named("cache-control")
-        .is_some_and(|value| memchr::memmem::find(value, b"no-transform").is_some())
-    {
-        return false;
-    }
-    let Some(kind) = fields.get_str(HeaderId::ContentType) else { return false };
+    let Some(kind) = response.head.fields.get_str(HeaderId::ContentType) else { return false };
     if !conf.mimetypes.iter().any(|wanted| kind.starts_with(wanted.strip_suffix('*').unwrap_or(wanted))) {
         return false;
     }
     let (least, most) = (u64::from(conf.min_compress_size), u64::from(conf.max_compress_size) * 1024);
     let size_fits =
         response.body.length().is_none_or(|length| length >= least && (most == 0 || length <= most));
-    // A part of what is compressed is not the compressed part.
-    let whole = x.header("range").is_none() || x.head.method() != "GET";
-    size_fits && whole && !matches!(response.body, Body::None | Body::Tunnel(_))
+    size_fits && !matches!(response.body, Body::None | Body::Tunnel(_))
 }
 
 fn add_vary(response: &mut Response) {
@@ -88,22 +121,24 @@ fn add_vary(response: &mut Response) {
 
 /// The first encoding of ours that the client takes at all, as lighttpd chooses.
 fn choose(accepted: &str, conf: &Deflate) -> Option<ContentEncoding> {
-    let takes = |wanted: &[&str]| {
-        accepted.split(',').any(|item| {
-            let mut parts = item.split(';');
-            let token = parts.next().unwrap_or_default().trim();
-            let refused = parts.any(|part| {
-                let (name, value) = part.split_once('=').unwrap_or((part, ""));
-                name.trim().eq_ignore_ascii_case("q") && value.trim().parse::<f32>().is_ok_and(|q| q <= 0.0)
-            });
-            !refused && wanted.iter().any(|wanted| token.eq_ignore_ascii_case(wanted))
-        })
+    conf.allowed_encodings.iter().copied().find(|encoding| takes(accepted, *encoding))
+}
+
+fn takes(accepted: &str, encoding: ContentEncoding) -> bool {
+    let wanted: &[&str] = match encoding {
+        ContentEncoding::Gzip => &["gzip", "x-gzip"],
+        ContentEncoding::Deflate => &["deflate"],
+        ContentEncoding::Brotli => &["br"],
+        ContentEncoding::Zstd => &["zstd"],
     };
-    conf.allowed_encodings.iter().copied().find(|encoding| match encoding {
-        ContentEncoding::Gzip => takes(&["gzip", "x-gzip"]),
-        ContentEncoding::Deflate => takes(&["deflate"]),
-        ContentEncoding::Brotli => takes(&["br"]),
-        ContentEncoding::Zstd => takes(&["zstd"]),
+    accepted.split(',').any(|item| {
+        let mut parts = item.split(';');
+        let token = parts.next().unwrap_or_default().trim();
+        let refused = parts.any(|part| {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            name.trim().eq_ignore_ascii_case("q") && value.trim().parse::<f32>().is_ok_and(|q| q <= 0.0)
+        });
+        !refused && wanted.iter().any(|wanted| token.eq_ignore_ascii_case(wanted))
     })
 }
 

@@ -6,11 +6,13 @@ use selvedge_http::framing::FramingError;
 use selvedge_http::head::Version;
 use selvedge_http::known::HeaderId;
 use selvedge_http::parse::RequestError;
+use selvedge_site::RequestFacts;
 
 use super::Flow;
 use super::exchange::Exchange;
 use super::page;
 use super::response::Response;
+use crate::site::asked_of_clients;
 
 /// The answer to a head that was not understood. Nothing that it says is believed, least of all its length.
 pub(super) fn refuse(x: &mut Exchange<'_>, error: RequestError) -> Response {
@@ -28,6 +30,25 @@ pub(super) fn refuse(x: &mut Exchange<'_>, error: RequestError) -> Response {
     let mut response = Response::status(status).closing();
     page::fill(x, &mut response);
     response
+}
+
+/// A host that asks for certificates is reached by its own handshake alone: under another name nobody was asked (RFC 9110
+/// §7.4).
+pub(super) fn misdirected(x: &mut Exchange<'_>) -> Flow {
+    let (Some(wanted), Some(tls)) = (asked_of_clients(&x.conf.ssl), &x.peer.tls) else {
+        return ControlFlow::Continue(());
+    };
+    let facts = RequestFacts {
+        socket: Some(&x.peer.socket),
+        scheme: Some("https"),
+        host: Some(tls.server_name.as_deref().unwrap_or_default()),
+        ..RequestFacts::default()
+    };
+    let made = x.site.program.resolve(&facts);
+    match made.is_ok_and(|made| asked_of_clients(&made.directives.ssl) == Some(wanted)) {
+        true => ControlFlow::Continue(()),
+        false => ControlFlow::Break(Response::status(421)),
+    }
 }
 
 /// Judges a head that was understood.

@@ -9,6 +9,9 @@ use super::exchange::Exchange;
 use super::response::Response;
 use super::{Flow, TURNS_MAX};
 
+/// What a path and its query may become: rules that repeat what they match would grow it without end.
+pub(crate) const REWRITTEN_BYTES_MAX: usize = 64 * 1024;
+
 /// Rewrites the target; conditions are judged again on the new one.
 pub(super) fn rewrite(x: &mut Exchange<'_>) -> Flow {
     for _ in 0..TURNS_MAX {
@@ -18,7 +21,7 @@ pub(super) fn rewrite(x: &mut Exchange<'_>) -> Flow {
         let rules = x.conf.url.rewrite.clone();
         let Some((target, again)) = applied(x, &rules)? else { return ControlFlow::Continue(()) };
         x.rewritten = !again;
-        if !target.starts_with('/') {
+        if !target.starts_with('/') || target.len() > REWRITTEN_BYTES_MAX {
             return ControlFlow::Break(Response::status(500));
         }
         x.turn_to(&target);
@@ -36,6 +39,7 @@ pub(crate) fn rewrite_if_not_file(x: &mut Exchange<'_>) -> Flow {
     let rules = x.conf.url.rewrite_if_not_file.clone();
     match applied(x, &rules)? {
         None => ControlFlow::Continue(()),
+        Some((target, _)) if target.len() > REWRITTEN_BYTES_MAX => ControlFlow::Break(Response::status(500)),
         Some((target, again)) => {
             x.rewritten_for_file = !again;
             x.rewritten = !again;

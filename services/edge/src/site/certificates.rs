@@ -184,14 +184,12 @@ impl Key {
             (None, Some((chain, key))) => (chain.as_str(), key.as_str()),
             (None, None) => return Err(TlsError::NoCertificate(socket.to_owned())),
         };
-        let verify = match ssl.verifyclient_activate {
-            false => None,
-            true => {
+        let verify = match asked_of_clients(ssl) {
+            None => None,
+            Some((authorities, revoked, enforce)) => {
                 // Without authorities nobody could be refused: that is not what was asked for.
-                let authorities = ssl.verifyclient_ca_file.as_deref().or(ssl.ca_file.as_deref());
                 let authorities = authorities.ok_or(TlsError::NoAuthorities)?;
-                let revoked = ssl.verifyclient_ca_crl_file.as_deref().or(ssl.ca_crl_file.as_deref());
-                Some((authorities.to_owned(), revoked.map(str::to_owned), ssl.verifyclient_enforce))
+                Some((authorities.to_owned(), revoked.map(str::to_owned), enforce))
             }
         };
         let (tls12, tls13) = versions(ssl);
@@ -274,6 +272,14 @@ impl Key {
             None => (material, stapled),
         }
     }
+}
+
+/// What clients have to show: whose certificates, which of them are revoked, and whether they have to at all; `None` if they are
+/// not asked.
+pub(crate) fn asked_of_clients(ssl: &Ssl) -> Option<(Option<&str>, Option<&str>, bool)> {
+    let authorities = ssl.verifyclient_ca_file.as_deref().or(ssl.ca_file.as_deref());
+    let revoked = ssl.verifyclient_ca_crl_file.as_deref().or(ssl.ca_crl_file.as_deref());
+    ssl.verifyclient_activate.then_some((authorities, revoked, ssl.verifyclient_enforce))
 }
 
 /// Which versions the configuration leaves; older ones than 1.2 are never spoken.

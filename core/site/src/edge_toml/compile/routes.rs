@@ -233,6 +233,10 @@ impl Compiler<'_> {
                 let headers = named(value);
                 Box::new(move |directives| directives.setenv.set_response_header = headers.clone())
             }
+            "precompressed" => {
+                let on = value.switch()?;
+                Box::new(move |directives| directives.edge.precompressed = on)
+            }
             "security_headers" => {
                 let on = value.switch()?;
                 Box::new(move |directives| directives.edge.security_headers = on)

@@ -1,0 +1,479 @@
+//! The life of an edge: signals as lighttpd takes them, configurations read again, a new binary, sockets that systemd opened,
+//! privileges given up.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+const LIGHTTPD: &str = "/usr/sbin/lighttpd";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A folder with a document root and a configuration.
+struct Site {
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+impl Site {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("www")).unwrap();
+        fs::write(folder.path().join("www/a.txt"), "12345\n").unwrap();
+        fs::write(folder.path().join("www/large"), vec![b'x'; 8 << 20]).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let site = Self { folder, port };
+        site.configure("1", "");
+        site
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes the configuration; answers carry `generation`.
+    fn configure(&self, generation: &str, more: &str) {
+        let text = format!(
+            "server.document-root = \"{0}/www\"\nserver.bind = \"127.0.0.1\"\nserver.port = {1}\n\
+             server.modules = ( \"mod_setenv\", \"mod_accesslog\" )\nserver.pid-file = \"{0}/pid\"\n\
+             setenv.add-response-header = ( \"X-Generation\" => \"{generation}\" )\n{more}\n",
+            self.folder.path().display(),
+            self.port,
+        );
+        fs::write(self.path("edge.conf"), text).unwrap();
+    }
+
+    fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    fn ours(&self, more: &[&str]) -> Server {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_selvedge"));
+        command.arg("edge").args(more);
+        Server::start(command, &self.path("edge.conf"), self.address())
+    }
+
+    fn theirs(&self) -> Option<Server> {
+        if !Path::new(LIGHTTPD).exists() {
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "{LIGHTTPD} is missing: run cargo xtask test --only setup"
+            );
+            eprintln!("{LIGHTTPD} is not installed: nothing is compared. Run cargo xtask test --only setup");
+            return None;
+        }
+        Some(Server::start(Command::new(LIGHTTPD), &self.path("edge.conf"), self.address()))
+    }
+
+    /// The generation of an answer; `None` if there is none.
+    fn generation(&self) -> Option<String> {
+        let mut stream = TcpStream::connect(self.address()).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"GET /a.txt HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        if !text.starts_with("HTTP/1.1 200") || !text.ends_with("12345\n") {
+            return None;
+        }
+        let line = text.lines().find_map(|line| line.strip_prefix("X-Generation: "))?;
+        Some(line.to_owned())
+    }
+
+    fn await_generation(&self, wanted: &str) {
+        await_until(wanted, || self.generation().as_deref() == Some(wanted));
+    }
+
+    /// A download that is under way and not read on.
+    fn slow_download(&self) -> Download {
+        let mut stream = TcpStream::connect(self.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"GET /large HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+        let mut part = vec![0; 4096];
+        let read = stream.read(&mut part).unwrap();
+        assert!(part.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&part[..read]));
+        Download { stream, read }
+    }
+}
+
+struct Download {
+    stream: TcpStream,
+    read: usize,
+}
+
+impl Download {
+    /// Reads the rest; whether it came whole.
+    fn finish(mut self) -> bool {
+        let mut rest = Vec::new();
+        let read = self.stream.read_to_end(&mut rest);
+        read.is_ok() && self.read + rest.len() > 8 << 20
+    }
+}
+
+fn await_until(what: &str, mut is: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !is() {
+        assert!(Instant::now() < until, "in vain: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// A server that runs; ended when dropped.
+struct Server {
+    child: Child,
+    /// What it complains of, line by line.
+    said: mpsc::Receiver<String>,
+}
+
+impl Server {
+    fn start(mut command: Command, conf: &Path, address: SocketAddr) -> Self {
+        command
+            .arg("-D")
+            .arg("-f")
+            .arg(conf)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (tell, said) = mpsc::channel();
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
+        let mut server = Self { child, said };
+        await_until("it listens", || {
+            assert!(
+                server.child.try_wait().unwrap().is_none(),
+                "it ended: {:?}",
+                server.said.try_iter().collect::<Vec<_>>()
+            );
+            TcpStream::connect(address).is_ok()
+        });
+        server
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+    }
+
+    /// Waits for a line that contains a word.
+    fn await_line(&self, word: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let line = self.said.recv_timeout(left).unwrap_or_else(|_| panic!("nobody says {word}"));
+            if line.contains(word) {
+                return line;
+            }
+        }
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        await_until("it ends", || self.child.try_wait().unwrap().is_some());
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// SIGINT (lighttpd's graceful stop) finishes what is under way and accepts no more; SIGTERM ends at once with lighttpd and
+/// after the same grace with ours. Both end without an error and take their pid file along.
+#[test]
+fn both_leave_when_they_are_told_to() {
+    let check = |site: &Site, mut server: Server, signal: &str| {
+        assert!(site.path("pid").exists());
+        server.signal(signal);
+        let status = server.ended();
+        assert!(status.success(), "{signal}: {status}");
+        assert!(!site.path("pid").exists(), "{signal}");
+        assert!(TcpStream::connect(site.address()).is_err(), "{signal}");
+    };
+    for signal in ["TERM", "INT"] {
+        let site = Site::new();
+        check(&site, site.ours(&[]), signal);
+        let site = Site::new();
+        if let Some(theirs) = site.theirs() {
+            check(&site, theirs, signal);
+        }
+    }
+    for graceful in ["INT", "TERM"] {
+        let site = Site::new();
+        let mut ours = site.ours(&[]);
+        let download = site.slow_download();
+        ours.signal(graceful);
+        await_until("nobody else is served", || TcpStream::connect(site.address()).is_err());
+        assert!(download.finish(), "{graceful} cut what was under way");
+        assert!(ours.ended().success());
+    }
+}
+
+#[test]
+fn both_open_their_logs_anew_on_sighup() {
+    let check = |site: &Site, server: Server| {
+        let (log, old) = (site.path("access.log"), site.path("access.log.1"));
+        site.generation().unwrap();
+        await_until("a line", || fs::read_to_string(&log).is_ok_and(|text| text.contains("/a.txt")));
+        fs::rename(&log, &old).unwrap();
+        server.signal("HUP");
+        await_until("a line in the new file", || {
+            site.generation().unwrap();
+            fs::read_to_string(&log).is_ok_and(|text| text.contains("/a.txt"))
+        });
+    };
+    let log = |site: &Site| {
+        site.configure("1", &format!("accesslog.filename = \"{}\"", site.path("access.log").display()));
+    };
+    let site = Site::new();
+    log(&site);
+    check(&site, site.ours(&[]));
+    let site = Site::new();
+    log(&site);
+    if let Some(theirs) = site.theirs() {
+        check(&site, theirs);
+    }
+}
+
+#[test]
+fn a_bad_configuration_changes_nothing_and_says_where() {
+    let site = Site::new();
+    let server = site.ours(&[]);
+    assert_eq!(site.generation().as_deref(), Some("1"));
+    site.configure("2", "");
+    server.signal("USR1");
+    site.await_generation("2");
+    // Lines 1 to 6 are the site's own.
+    for (bad, place) in [("server.port = = 1", ":7:"), ("include \"nowhere.conf\"", ":7:")] {
+        site.configure("3", bad);
+        server.signal("USR1");
+        let line = server.await_line(place);
+        assert!(line.contains("edge.conf"), "{line}");
+        assert_eq!(site.generation().as_deref(), Some("2"), "{bad}");
+    }
+    // What reads well and cannot be put in force.
+    site.configure(
+        "4",
+        "$SERVER[\"socket\"] == \"127.0.0.1:1\" { ssl.engine = \"enable\"\nssl.pemfile = \"/nowhere\" }",
+    );
+    server.signal("USR1");
+    server.await_line("/nowhere");
+    assert_eq!(site.generation().as_deref(), Some("2"));
+    site.configure("5", "");
+    server.signal("USR1");
+    site.await_generation("5");
+}
+
+#[test]
+fn a_file_that_changes_is_read_again() {
+    let site = Site::new();
+    let included = site.path("more.conf");
+    fs::write(&included, "").unwrap();
+    let include = format!("include \"{}\"", included.display());
+    site.configure("1", &include);
+    let server = site.ours(&["--watch"]);
+    site.configure("2", &include);
+    site.await_generation("2");
+    fs::write(&included, "setenv.set-response-header = ( \"X-Generation\" => \"3\" )\n").unwrap();
+    site.await_generation("3");
+    site.configure("4", "nonsense = = 1");
+    server.await_line(":7:");
+    assert_eq!(site.generation().as_deref(), Some("3"));
+}
+
+fn ask(socket: &Path, request: &str) -> String {
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "{request} HTTP/1.1\r\nHost: edge\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn an_operator_reloads_over_the_control_socket() {
+    let site = Site::new();
+    let control = site.path("control");
+    let _server = site.ours(&["--control", control.to_str().unwrap()]);
+    assert!(ask(&control, "GET /healthz").starts_with("HTTP/1.1 200"));
+    site.configure("2", "");
+    assert!(ask(&control, "POST /reload").starts_with("HTTP/1.1 200"));
+    assert_eq!(site.generation().as_deref(), Some("2"), "in force once it was answered");
+    site.configure("3", "nonsense = = 1");
+    let refused = ask(&control, "POST /reload");
+    assert!(refused.starts_with("HTTP/1.1 422") && refused.contains("edge.conf:7:"), "{refused}");
+    assert_eq!(site.generation().as_deref(), Some("2"));
+    assert!(
+        ask(&control, "GET /reload").starts_with("HTTP/1.1 405"),
+        "what a page can make a browser ask changes nothing"
+    );
+    assert!(ask(&control, "GET /").starts_with("HTTP/1.1 404"));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&control).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+/// New connections, one after the other, until told to stop: how many, and those that failed.
+fn arrivals(site: &Site) -> (mpsc::Sender<()>, std::thread::JoinHandle<(usize, usize, Duration)>) {
+    let address = site.address();
+    let (stop, stopped) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let (mut asked, mut failed, mut slowest) = (0, 0, Duration::ZERO);
+        while matches!(stopped.try_recv(), Err(mpsc::TryRecvError::Empty)) {
+            let begun = Instant::now();
+            let answered = TcpStream::connect(address).and_then(|mut stream| {
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.write_all(b"GET /a.txt HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")?;
+                let mut text = String::new();
+                stream.read_to_string(&mut text)?;
+                Ok(text.starts_with("HTTP/1.1 200") && text.ends_with("12345\n"))
+            });
+            asked += 1;
+            failed += usize::from(!answered.unwrap_or(false));
+            slowest = slowest.max(begun.elapsed());
+        }
+        (asked, failed, slowest)
+    });
+    (stop, thread)
+}
+
+#[test]
+fn no_request_is_refused_or_stalled_by_a_reload() {
+    let site = Site::new();
+    let server = site.ours(&[]);
+    let download = site.slow_download();
+    let (stop, thread) = arrivals(&site);
+    for generation in ["2", "3", "4", "5"] {
+        site.configure(generation, "");
+        server.signal("USR1");
+        site.await_generation(generation);
+    }
+    drop(stop);
+    let (asked, failed, slowest) = thread.join().unwrap();
+    assert!(asked > 10 && failed == 0, "{failed} of {asked}");
+    // A stall is what lighttpd does meanwhile: tens of seconds. A busy machine takes its own time.
+    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    assert!(download.finish());
+}
+
+#[test]
+fn a_new_binary_takes_the_place_and_no_request_is_refused() {
+    let site = Site::new();
+    let control = site.path("control");
+    let control = ["--control", control.to_str().unwrap()];
+    let mut first = site.ours(&control);
+    let download = site.slow_download();
+    let (stop, thread) = arrivals(&site);
+    site.configure("2", "");
+    let second = site.ours(&control);
+    site.await_generation("2");
+    // Connections that were made before are answered by whom they were made with.
+    first.await_line("a successor serves");
+    assert!(download.finish(), "what was under way was cut");
+    assert!(first.ended().success());
+    for _ in 0..20 {
+        assert_eq!(site.generation().as_deref(), Some("2"));
+    }
+    drop(stop);
+    let (asked, failed, _) = thread.join().unwrap();
+    assert!(asked > 10 && failed == 0, "{failed} of {asked}");
+    let id = fs::read_to_string(site.path("pid")).unwrap();
+    assert_eq!(id.trim(), second.child.id().to_string(), "the pid file is the successor's");
+    assert!(ask(Path::new(control[1]), "GET /healthz").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn a_successor_that_does_not_get_to_serve_changes_nothing() {
+    let site = Site::new();
+    let control = site.path("control");
+    let first = site.ours(&["--control", control.to_str().unwrap()]);
+    site.configure(
+        "2",
+        "$SERVER[\"socket\"] == \"127.0.0.1:1\" { ssl.engine = \"enable\"\nssl.pemfile = \"/nowhere\" }",
+    );
+    let tried = Command::new(env!("CARGO_BIN_EXE_selvedge"))
+        .args(["edge", "-D", "--control", control.to_str().unwrap(), "-f"])
+        .arg(site.path("edge.conf"))
+        .output()
+        .unwrap();
+    assert!(!tried.status.success());
+    first.await_line("did not get to serve");
+    assert_eq!(site.generation().as_deref(), Some("1"));
+    assert!(ask(&control, "GET /healthz").starts_with("HTTP/1.1 200"), "it can be asked again");
+}
+
+/// Descriptor 3 is a listening socket, as systemd hands it over; both servers take it.
+#[test]
+fn both_take_the_socket_that_systemd_opened() {
+    const ACTIVATE: &str = "import os, socket, sys\n\
+        s = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n\
+        os.dup2(s.fileno(), 3, inheritable=True)\n\
+        os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))\n\
+        os.execv(sys.argv[2], sys.argv[2:])\n";
+    let start = |site: &Site, words: &[&str]| {
+        site.configure("1", "server.systemd-socket-activation = \"enable\"");
+        let mut command = Command::new("python3");
+        command.args(["-c", ACTIVATE, &site.port.to_string()]).args(words);
+        Server::start(command, &site.path("edge.conf"), site.address())
+    };
+    let site = Site::new();
+    let ours = start(&site, &[env!("CARGO_BIN_EXE_selvedge"), "edge"]);
+    site.await_generation("1");
+    // The socket stays through a reload.
+    site.configure("2", "server.systemd-socket-activation = \"enable\"");
+    ours.signal("USR1");
+    site.await_generation("2");
+    if Path::new(LIGHTTPD).exists() {
+        let site = Site::new();
+        let _theirs = start(&site, &[LIGHTTPD]);
+        site.await_generation("1");
+    }
+}
+
+/// Bound as root, served as somebody else, within another root.
+#[test]
+fn privileges_are_dropped_once_the_sockets_are_open() {
+    let id = Command::new("id").arg("-u").output().unwrap();
+    if id.stdout.trim_ascii() != b"0" {
+        eprintln!("only root has privileges to drop: nothing is tested");
+        return;
+    }
+    let site = Site::new();
+    fs::set_permissions(site.folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let address = SocketAddr::from(([127, 77, (site.port >> 8) as u8, (site.port & 0xff) as u8], 81));
+    let text = format!(
+        "server.document-root = \"/www\"\nserver.chroot = \"{}\"\nserver.bind = \"{}\"\nserver.port = 81\n\
+         server.username = \"www-data\"\nserver.groupname = \"www-data\"\n",
+        site.folder.path().display(),
+        address.ip(),
+    );
+    fs::write(site.path("edge.conf"), text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_selvedge"));
+    command.arg("edge");
+    let server = Server::start(command, &site.path("edge.conf"), address);
+    let nobody = Command::new("id").args(["-u", "www-data"]).output().unwrap();
+    let nobody = String::from_utf8_lossy(&nobody.stdout).trim().to_owned();
+    let tasks = format!("/proc/{}/task", server.child.id());
+    await_until("every thread is somebody else", || {
+        fs::read_dir(&tasks)
+            .unwrap()
+            .filter_map(|task| fs::read_to_string(task.ok()?.path().join("status")).ok())
+            .all(|status| {
+                let ids =
+                    status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default().to_owned();
+                let none = status
+                    .lines()
+                    .any(|line| line.starts_with("CapEff:") && line.ends_with("0000000000000000"));
+                ids.split_whitespace().all(|id| id == nobody) && none
+            })
+    });
+    assert_eq!(fs::read_link(format!("/proc/{}/root", server.child.id())).unwrap(), site.folder.path());
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /a.txt HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.ends_with("12345\n"), "{text}");
+}

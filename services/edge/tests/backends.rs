@@ -1,0 +1,295 @@
+//! What backends do to an edge: connections that die, answers that lie, files that were compressed before.
+
+mod server;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc;
+
+use server::{answer, edge, exchange, get};
+
+/// A backend on a port of loopback: `serve` gets each connection in turn, with its number.
+fn backend(serve: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = std::sync::Arc::new(serve);
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let serve = std::sync::Arc::clone(&serve);
+            std::thread::spawn(move || serve(number, stream.unwrap()));
+        }
+    });
+    port
+}
+
+/// The head of a request, with its body if its length is said; `None` at the end.
+fn request(reader: &mut BufReader<TcpStream>) -> Option<String> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+    }
+    let length = head
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    reader.read_exact(&mut body).ok()?;
+    Some(head + &String::from_utf8_lossy(&body))
+}
+
+fn proxied(port: u16) -> String {
+    format!(
+        "server.document-root = \"/nonexistent\"\nserver.modules = ( \"mod_proxy\" )\n\
+         proxy.server = ( \"\" => (( \"host\" => \"127.0.0.1\", \"port\" => {port} )) )\n"
+    )
+}
+
+/// A backend that answers once on each connection, says nothing of closing, and closes when the next request has come.
+#[test]
+fn a_kept_connection_that_died_costs_nobody_an_answer() {
+    let (seen, requests) = mpsc::channel();
+    let port = backend(move |number, stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut stream = stream;
+        let mut first = true;
+        while let Some(head) = request(&mut reader) {
+            seen.send(format!("{number} {}", head.lines().next().unwrap())).unwrap();
+            if !std::mem::replace(&mut first, false) {
+                return;
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+        }
+    });
+    let address = edge(&proxied(port));
+    for _ in 0..4 {
+        let found = get(address, "GET /a HTTP/1.0\r\n\r\n");
+        assert_eq!((found.code(), found.body.as_str()), (200, "ok"));
+    }
+    let lines: Vec<String> = requests.try_iter().collect();
+    assert!(lines.len() > 4, "a connection was kept and taken again: {lines:?}");
+    // What might be done twice is not asked twice.
+    let found = get(address, "POST /once HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc");
+    let posts = requests.try_iter().filter(|line| line.contains("POST /once")).count();
+    assert!(posts == 1 && matches!(found.code(), 200 | 502), "{posts} {}", found.status);
+}
+
+/// lighttpd 1.4.83 #3309: what a backend sends beyond its length is no second answer.
+#[test]
+fn what_follows_an_answer_is_no_other_answer() {
+    let port = backend(|_, stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut stream = stream;
+        while request(&mut reader).is_some() {
+            let _ = stream.write_all(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+            );
+        }
+    });
+    let address = edge(&proxied(port));
+    let two = "GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    let text = String::from_utf8_lossy(&exchange(address, two.as_bytes())).into_owned();
+    assert!(!text.contains("evil"), "{text}");
+    assert_eq!(text.matches("HTTP/1.1 200").count(), 2, "{text}");
+}
+
+/// Pingora CVE-2026-2833 and its kind: nothing goes through before a real 101.
+#[test]
+fn a_tunnel_opens_with_101_and_not_before() {
+    let (seen, received) = mpsc::channel();
+    let port = backend(move |_, mut stream| {
+        let mut bytes = Vec::new();
+        let mut part = [0; 1024];
+        while !bytes.windows(4).any(|four| four == b"\r\n\r\n") {
+            let read = stream.read(&mut part).unwrap();
+            bytes.extend_from_slice(&part[..read]);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno").unwrap();
+        while let Ok(read @ 1..) = stream.read(&mut part) {
+            bytes.extend_from_slice(&part[..read]);
+        }
+        let _ = seen.send(String::from_utf8_lossy(&bytes).into_owned());
+    });
+    let conf = proxied(port) + "proxy.header = ( \"upgrade\" => \"enable\" )\n";
+    let asked = "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
+    let found = answer(&exchange(edge(&conf), asked.as_bytes()));
+    assert_eq!((found.code(), found.body.starts_with("no")), (200, true));
+    if let Ok(bytes) = received.recv_timeout(std::time::Duration::from_secs(10)) {
+        assert!(!bytes.contains("smuggled"), "{bytes}");
+    }
+}
+
+#[test]
+fn a_file_that_was_compressed_before_is_sent_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("www");
+    let cache = folder.path().join("cache");
+    std::fs::create_dir(&root).unwrap();
+    std::fs::create_dir(&cache).unwrap();
+    let long = "a line of text\n".repeat(200);
+    for name in ["both.txt", "stale.txt", "alone.txt"] {
+        std::fs::write(root.join(name), &long).unwrap();
+    }
+    std::fs::write(root.join("both.txt.gz"), "GZ").unwrap();
+    std::fs::write(root.join("both.txt.br"), "BR").unwrap();
+    let old = std::fs::File::create(root.join("stale.txt.gz")).unwrap();
+    old.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let conf = format!(
+        "server.document-root = \"{}\"\nserver.modules = ( \"mod_deflate\" )\nmimetype.assign = ( \".txt\" => \"text/plain\" )\n\
+         mesh.precompressed = \"enable\"\ndeflate.mimetypes = ( \"text/\" )\ndeflate.allowed-encodings = ( \"br\", \"gzip\" )\n\
+         deflate.cache-dir = \"{}\"\n",
+        root.display(),
+        cache.display(),
+    );
+    let address = edge(&conf);
+    let ask = |path: &str, more: &str| {
+        get(address, &format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{more}\r\n"))
+    };
+    for (accepted, encoding, body) in
+        [("gzip", Some("gzip"), "GZ"), ("gzip, br", Some("br"), "BR"), ("br;q=0", None, long.as_str())]
+    {
+        let found = ask("/both.txt", &format!("Accept-Encoding: {accepted}\r\n"));
+        assert_eq!((found.header("content-encoding"), found.body.as_str()), (encoding, body), "{accepted}");
+        assert_eq!(found.header("vary"), Some("Accept-Encoding"));
+        assert_eq!(found.header("content-type"), Some("text/plain"));
+    }
+    let tag = ask("/both.txt", "Accept-Encoding: gzip\r\n").header("etag").unwrap().to_owned();
+    assert!(tag.ends_with("-gzip\""), "{tag}");
+    let again = ask("/both.txt", &format!("Accept-Encoding: gzip\r\nIf-None-Match: {tag}\r\n"));
+    assert_eq!(again.code(), 304);
+    let part = ask("/both.txt", "Accept-Encoding: gzip\r\nRange: bytes=0-3\r\n");
+    assert_eq!((part.code(), part.body.as_str()), (206, "a li"), "a part is of the original");
+    assert_ne!(
+        ask("/stale.txt", "Accept-Encoding: gzip\r\n").body.len(),
+        0,
+        "an older one is of an earlier original"
+    );
+
+    // Kept from the first request, taken for the second.
+    assert_eq!(ask("/alone.txt", "Accept-Encoding: gzip\r\n").header("content-encoding"), Some("gzip"));
+    let folder = cache.join(root.strip_prefix("/").unwrap());
+    let kept: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let kept: Vec<_> = kept.iter().filter(|path| path.to_str().unwrap().contains("alone.txt")).collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    std::fs::write(kept[0], "KEPT").unwrap();
+    assert_eq!(ask("/alone.txt", "Accept-Encoding: gzip\r\n").body, "KEPT");
+    std::fs::write(root.join("alone.txt"), long.repeat(2)).unwrap();
+    assert_ne!(
+        ask("/alone.txt", "Accept-Encoding: gzip\r\n").body,
+        "KEPT",
+        "another original has another tag"
+    );
+}
+
+/// The answer that opens a tunnel is there before the backend says more: the client may be the one that speaks first.
+#[test]
+fn a_client_may_speak_first_in_a_tunnel() {
+    let port = backend(|_, mut stream| {
+        let mut part = [0; 4096];
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let read = stream.read(&mut part).unwrap();
+            head.extend_from_slice(&part[..read]);
+        }
+        stream
+            .write_all(
+                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+            )
+            .unwrap();
+        while let Ok(read @ 1..) = stream.read(&mut part) {
+            stream.write_all(&part[..read]).unwrap();
+        }
+    });
+    let address = edge(&(proxied(port) + "proxy.header = ( \"upgrade\" => \"enable\" )\n"));
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut answered = String::new();
+    while !answered.ends_with("\r\n\r\n") {
+        assert_ne!(reader.read_line(&mut answered).unwrap(), 0, "{answered}");
+    }
+    assert!(answered.starts_with("HTTP/1.1 101"), "{answered}");
+    stream.write_all(b"first").unwrap();
+    let mut echo = [0; 5];
+    reader.read_exact(&mut echo).unwrap();
+    assert_eq!(&echo, b"first");
+}
+
+/// mod_wstunnel beside Debian's: frames in front, bytes behind.
+#[test]
+fn a_websocket_tunnel_carries_bytes_as_lighttpds_does() {
+    let port = backend(|_, mut stream| {
+        let mut part = [0; 4096];
+        while let Ok(read @ 1..) = stream.read(&mut part) {
+            // In capitals, so that an echo of frames would be seen.
+            stream.write_all(&part[..read].to_ascii_uppercase()).unwrap();
+        }
+    });
+    let conf = format!(
+        "server.document-root = \"/nonexistent\"\nserver.modules = ( \"mod_wstunnel\" )\n\
+         wstunnel.server = ( \"/ws\" => (( \"host\" => \"127.0.0.1\", \"port\" => {port} )) )\n\
+         wstunnel.frame-type = \"binary\"\nwstunnel.origins = ( \"https://good.example\" )\n"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let theirs = std::path::Path::new("/usr/lib/lighttpd/mod_wstunnel.so").exists();
+    let theirs = theirs.then(|| server::Lighttpd::start(folder.path(), &conf));
+    let addresses = [Some(edge(&conf)), theirs.as_ref().map(|theirs| theirs.address)];
+    let head = |more: &str| {
+        format!("GET /ws HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n{more}\r\n")
+    };
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let good = format!("{key}Sec-WebSocket-Version: 13\r\nOrigin: https://good.example\r\n");
+    for address in addresses.into_iter().flatten() {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+        stream.write_all(head(&good).as_bytes()).unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut answered = String::new();
+        while !answered.ends_with("\r\n\r\n") {
+            assert_ne!(reader.read_line(&mut answered).unwrap(), 0, "{answered}");
+        }
+        assert!(answered.starts_with("HTTP/1.1 101"), "{answered}");
+        assert!(
+            answered.to_ascii_lowercase().contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="),
+            "{answered}"
+        );
+        // "hello" in two parts with a ping between them, masked with zeros.
+        for frame in [&b"\x02\x82\0\0\0\0he"[..], b"\x89\x81\0\0\0\0p", b"\x80\x83\0\0\0\0llo"] {
+            stream.write_all(frame).unwrap();
+        }
+        let (mut content, mut pong) = (Vec::new(), false);
+        while content.len() < 5 || !pong {
+            let mut first = [0; 2];
+            reader.read_exact(&mut first).unwrap();
+            let mut payload = vec![0; usize::from(first[1])];
+            reader.read_exact(&mut payload).unwrap();
+            match first[0] & 0x0f {
+                0xa => pong = payload == b"p",
+                0x2 | 0x0 => content.extend(payload),
+                other => panic!("a frame of kind {other}"),
+            }
+        }
+        assert_eq!(content, b"HELLO");
+        stream.write_all(b"\x88\x82\0\0\0\0\x03\xe8").unwrap();
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).unwrap();
+        assert!(rest.starts_with(&[0x88]), "{rest:x?}");
+    }
+    let ours = addresses[0].unwrap();
+    for (more, status) in [
+        (good.replace("good.example", "evil.example"), 403),
+        (good.replace("https://good.example", "https://not-good.example"), 403),
+        (good.replace("Version: 13", "Version: 8"), 426),
+        (good.replace("dGhlIHNhbXBsZSBub25jZQ==", "short"), 400),
+        (good.replace(key, ""), 400),
+    ] {
+        assert_eq!(answer(&exchange(ours, head(&more).as_bytes())).code(), status, "{more}");
+    }
+    // A frame that is not masked ends it with 1002, and nothing of it arrives.
+    let bytes = exchange(ours, [head(&good).as_bytes(), b"\x82\x04evil"].concat().as_slice());
+    assert!(bytes.ends_with(&[0x88, 2, 0x03, 0xea]), "{bytes:x?}");
+}
