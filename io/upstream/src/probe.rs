@@ -33,7 +33,7 @@ pub(crate) async fn run(cluster: Weak<Cluster>, host: Arc<Host>, check: HealthCh
         let Some((name, tls, word)) = known else { return };
         let probed =
             tokio::time::timeout(check.timeout, Box::pin(probe(&host, &check, &name, tls.as_deref(), word)));
-        let ended = probed.await.unwrap_or(Ending::of(ProbeResult::TimedOut));
+        let ended = probed.await.unwrap_or_else(|_| Ending::of(ProbeResult::TimedOut));
         let result = ended.result;
         let Some(cluster) = cluster.upgrade() else { return };
         let first = !checker.is_checked();

@@ -48,7 +48,7 @@ pub(crate) fn lighttpd(bytes: &[u8]) {
         }
     };
     drop(document.normal_form());
-    let converted = to_edge_toml(&document);
+    let converted = to_edge_toml(&document, Compat::V1_4_69);
     if let Err((found, _)) = edge_toml::parse("edge.toml", &converted) {
         // What the converter writes is TOML, though a value may be none that the form takes.
         assert!(found.iter().all(|one| one.place.is_some() || !one.message.contains("TOML")), "{found:?}");

@@ -286,7 +286,7 @@ fn where_an_instance_stands_outlives_its_control_plane() {
     first.connect(now, &place(1), &west);
     assert_eq!(
         first.places("m", "n").map(|(_, locality)| locality.clone()).collect::<Vec<_>>(),
-        [west.clone()]
+        std::slice::from_ref(&west)
     );
     let store = selvedge_store::memory::Memory::new();
     write(&store, &first.poll_write(now + GATHER)).expect("written");
