@@ -187,7 +187,8 @@ impl Drop for Server {
 #[test]
 fn both_leave_when_they_are_told_to() {
     let check = |site: &Site, mut server: Server, signal: &str| {
-        assert!(site.path("pid").exists());
+        // It listens before it says who it is.
+        await_until("a pid file", || site.path("pid").exists());
         server.signal(signal);
         let status = server.ended();
         assert!(status.success(), "{signal}: {status}");
@@ -410,7 +411,8 @@ fn a_successor_that_does_not_get_to_serve_changes_nothing() {
 fn both_take_the_socket_that_systemd_opened() {
     const ACTIVATE: &str = "import os, socket, sys\n\
         s = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n\
-        os.dup2(s.fileno(), 3, inheritable=True)\n\
+        os.dup2(s.fileno(), 3)\n\
+        os.set_inheritable(3, True)\n\
         os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))\n\
         os.execv(sys.argv[2], sys.argv[2:])\n";
     let start = |site: &Site, words: &[&str]| {

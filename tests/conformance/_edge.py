@@ -95,6 +95,12 @@ class Edge:
         return pathlib.Path(self.log.name).read_text()
 
 
+class Threads(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    # Many may call at once: with the usual five the kernel drops connections that are to be taken, and calls hang for seconds.
+    request_queue_size = 512
+
+
 class Backend:
     """An HTTP server whose answers a function gives: (status, headers, body) for (method, path, headers)."""
 
@@ -127,8 +133,7 @@ class Backend:
             def log_message(self, *_):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        self.server = Threads(("127.0.0.1", 0), Handler)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 

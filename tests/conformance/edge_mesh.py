@@ -133,9 +133,16 @@ def log(file):
 
 
 def published():
-    found = mesh.list_gateway_routes(meshName=MESH, virtualGatewayName="shop-gw")["gatewayRoutes"]
-    return {route["gatewayRouteName"]: mesh.describe_gateway_route(
-        meshName=MESH, virtualGatewayName="shop-gw", gatewayRouteName=route["gatewayRouteName"])["gatewayRoute"]["spec"] for route in found}
+    names = [route["gatewayRouteName"] for route in mesh.list_gateway_routes(meshName=MESH, virtualGatewayName="shop-gw")["gatewayRoutes"]]
+    specs = {}
+    for name in names:
+        try:
+            found = mesh.describe_gateway_route(meshName=MESH, virtualGatewayName="shop-gw", gatewayRouteName=name)
+        except mesh.exceptions.NotFoundException:
+            # The edge took it away between the two calls.
+            continue
+        specs[name] = found["gatewayRoute"]["spec"]
+    return specs
 
 
 edge = start("edge.toml", form())

@@ -247,7 +247,7 @@ mod tests {
         let service = service(GrpcLog::BUFFER_BYTES_DEFAULT);
         let long = "x".repeat(BUFFER_BYTES_MAX);
         for _ in 0..3 {
-            service.take(&Record { cluster: Some(&long), ..Record::default() });
+            service.take(&Record { route_name: Some(&long), ..Record::default() });
         }
         let buffers = service.take_all();
         assert_eq!((buffers.len(), buffers[0].count), (1, 1));
@@ -262,7 +262,7 @@ mod tests {
         let large = service(4096);
         large.take(&Record::default());
         assert!(!awake(&large).await);
-        large.take(&Record { cluster: Some(&"x".repeat(4096)), ..Record::default() });
+        large.take(&Record { route_name: Some(&"x".repeat(4096)), ..Record::default() });
         assert!(awake(&large).await);
         let none = service(0);
         for _ in 0..2 {
