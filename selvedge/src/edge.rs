@@ -211,6 +211,8 @@ fn as_lighttpd(args: &Args) -> Result<(), Failure> {
 /// Serves until it is told to leave.
 fn serve(loaded: Loaded, file: &std::path::Path, idle: Option<u64>, args: &Args) -> Result<(), Failure> {
     let files = Arc::new(Mutex::new(loaded.files()));
+    // What changes from here on is read again, however long it takes until somebody looks.
+    let as_read = load::fingerprint(&loaded.files());
     let Some(program) = loaded.program else { return Err(Failure::Program(REFUSED)) };
     logging::start(&args.log, "info")?;
     let (file, form) = (file.to_owned(), Form::from(args.reading));
@@ -249,7 +251,7 @@ fn serve(loaded: Loaded, file: &std::path::Path, idle: Option<u64>, args: &Args)
         one: args.one,
         reload: Some(Box::new(reload)),
         in_force,
-        watch: args.watch.then_some(watch),
+        watch: args.watch.then_some((watch, as_read)),
         control: args.control.clone(),
     };
     selvedge_edge::run(program, options).map_err(|error| refuse(&format!("{:#}", anyhow::Error::new(error))))

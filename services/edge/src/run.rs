@@ -71,8 +71,8 @@ pub struct Options {
     pub reload: Option<Reload>,
     /// Told of each configuration that is put in force; must not block.
     pub in_force: Option<InForce>,
-    /// The files are watched, and read again when they change.
-    pub watch: Option<Watch>,
+    /// The files are watched, and read again when they change; with what they were when they were read.
+    pub watch: Option<(Watch, u64)>,
     /// The socket over which an operator asks for a reload and a successor for the listening sockets.
     pub control: Option<PathBuf>,
     /// Where the mesh is; on this machine unless it says otherwise.
@@ -288,7 +288,11 @@ async fn serve(program: Program, options: Options, beginning: Beginning) -> Resu
         .int("server.graceful-shutdown-timeout", GRACE_SECONDS);
     let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
     shared.draining.store(true, Ordering::Relaxed);
-    told.send_modify(|orders| orders.stop = Some(Instant::now() + grace));
+    told.send_modify(|orders| {
+        orders.stop = Some(Instant::now() + grace);
+        // Closed with the last worker that accepted from them: the kernel takes no connection that nobody will serve.
+        orders.listening = Arc::default();
+    });
     asking.abort();
     care.stop();
     let joined = tokio::task::spawn_blocking(move || {
@@ -379,12 +383,12 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(watch: Option<&Watch>) -> Self {
-        Self { in_force: watch.map_or(0, |watch| watch()), seen: None }
+    fn new(watch: Option<&(Watch, u64)>) -> Self {
+        Self { in_force: watch.map_or(0, |(_, read)| *read), seen: None }
     }
 
-    fn has_changed(&mut self, watch: Option<&Watch>) -> bool {
-        let Some(now) = watch.map(|watch| watch()).filter(|now| *now != self.in_force) else {
+    fn has_changed(&mut self, watch: Option<&(Watch, u64)>) -> bool {
+        let Some(now) = watch.map(|(watch, _)| watch()).filter(|now| *now != self.in_force) else {
             self.seen = None;
             return false;
         };
