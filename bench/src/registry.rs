@@ -150,8 +150,12 @@ fn call(stream: &mut TcpStream, operation: &str, input: &Value) -> Result<Value>
 /// One call of an API in AWS's JSON.
 pub(crate) fn post(stream: &mut TcpStream, content: &str, target: &str, input: &Value) -> Result<Value> {
     let body = input.to_string();
+    // As every SDK says it; some servers know by this alone which service is meant.
+    let service = if target.starts_with("AWSStepFunctions") { "states" } else { "servicediscovery" };
     let head = format!(
-        "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: {content}\r\nx-amz-target: {target}\r\ncontent-length: {}\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: {content}\r\nx-amz-target: {target}\r\nauthorization: \
+         AWS4-HMAC-SHA256 Credential=bench/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, \
+         Signature=0\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all([head.as_bytes(), body.as_bytes()].concat().as_slice())?;
