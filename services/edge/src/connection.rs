@@ -123,10 +123,10 @@ async fn introduced(worker: &Worker, peer: &mut Peer, io: &mut Io) -> bool {
 }
 
 /// Counts a connection for as long as it is open.
-struct Counted(Rc<Worker>);
+pub(crate) struct Counted(Rc<Worker>);
 
 impl Counted {
-    fn new(worker: &Rc<Worker>) -> Self {
+    pub(crate) fn new(worker: &Rc<Worker>) -> Self {
         worker.shared.stats.connections.add(1);
         Self(Rc::clone(worker))
     }

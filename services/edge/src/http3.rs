@@ -26,7 +26,7 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::connection::HANDSHAKE_TIMEOUT;
+use crate::connection::{Counted, HANDSHAKE_TIMEOUT};
 use crate::http2;
 use crate::pace::Pacer;
 use crate::request::{Exchange, Peer};
@@ -147,8 +147,8 @@ async fn accept(worker: Rc<Worker>, token: Arc<str>, endpoint: Endpoint) {
 
 /// Serves a connection until it ends.
 async fn serve(worker: Rc<Worker>, token: Arc<str>, incoming: Incoming, endpoint: Endpoint) {
+    let _counted = Counted::new(&worker);
     let stats = &worker.shared.stats;
-    stats.connections.add(1);
     stats.handshakes.add(1);
     match timeout(HANDSHAKE_TIMEOUT, async { incoming.await }).await {
         Ok(Ok(connection)) => {
@@ -160,7 +160,6 @@ async fn serve(worker: Rc<Worker>, token: Arc<str>, incoming: Incoming, endpoint
         }
         _ => stats.handshakes_failed.add(1),
     }
-    stats.connections.sub(1);
 }
 
 async fn bridge(
