@@ -2,7 +2,7 @@
 //! to a successor.
 //!
 //! ```text
-//! curl --unix-socket /run/selvedge/edge.sock -X POST http://edge/reload      204, or 422 and what is wrong at which place
+//! curl --unix-socket /run/selvedge/edge.sock -X POST http://edge/reload      200, or 422 and what is wrong at which place
 //! curl --unix-socket /run/selvedge/edge.sock http://edge/healthz             200
 //! ```
 
