@@ -437,8 +437,16 @@ impl Engine {
     }
 
     /// Tells what became of a task. False when nobody waits for it any more.
+    ///
+    /// What is due by the clock comes first: an answer that comes after its time, and before the timer has looked, is late.
     pub(crate) fn task(&self, key: &LiveKey, task: TaskId, outcome: TaskOutcome) -> Result<bool, StoreError> {
-        Ok(self.step(key, |execution, at| execution.handle_task(task, outcome, at))?.unwrap_or(false))
+        let told = self.step(key, |execution, at| {
+            if execution.next_timeout().is_some_and(|due_ms| due_ms <= at.now_ms) {
+                execution.handle_timeout(at);
+            }
+            execution.handle_task(task, outcome, at)
+        })?;
+        Ok(told.unwrap_or(false))
     }
 
     /// Sees to it that an execution's next time-out is not missed, and forgets one that has ended.

@@ -6,4 +6,5 @@ mod redrive;
 mod retention;
 mod strangers;
 mod takeover;
+mod tokens;
 mod world;
