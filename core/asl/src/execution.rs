@@ -12,6 +12,7 @@
 //! handler runs every branch as far as it goes without the world (or [`TRANSITIONS_MAX`] transitions far), so that a
 //! caller can store the events, the commands and the execution itself in one transaction.
 
+mod absent;
 mod begin;
 mod branch;
 mod command;
@@ -25,6 +26,7 @@ mod redrive;
 mod task;
 mod trial;
 
+pub use absent::QUOTED_BYTES_MAX;
 pub use command::{
     Command, ItemSource, MapRunOutcome, MapRunRequest, Selection, TaskId, TaskOutcome, TaskRequest,
 };

@@ -26,4 +26,4 @@ pub use jsonata::{
 };
 pub use path::{PATH_BYTES_MAX, PATH_STEPS_MAX, Path, PathError, Root, VISITS_MAX};
 pub use scope::{Scope, Variables};
-pub use template::{TEMPLATE_DEPTH_MAX, Template, TemplateError};
+pub use template::{TEMPLATE_DEPTH_MAX, Template, TemplateError, Unfilled};

@@ -30,6 +30,17 @@ pub struct TemplateError {
     pub fault: Fault,
 }
 
+/// A field that could not be computed when a template was filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unfilled {
+    /// Where it stands, from the template down: `address.$`, with the names around it before it.
+    pub place: Vec<String>,
+    /// The path or function, as it was written.
+    pub text: String,
+    /// What went wrong.
+    pub failure: Failure,
+}
+
 /// What can be wrong with a field of a template.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Fault {
@@ -65,9 +76,12 @@ impl Template {
     /// Fills it in.
     ///
     /// # Errors
-    /// The first field whose value cannot be computed.
-    pub fn fill(&self, scope: &Scope<'_>, entropy: &mut dyn Entropy) -> Result<Value, Failure> {
-        fill(&self.0, scope, entropy)
+    /// The first field whose value cannot be computed, with its place.
+    pub fn fill(&self, scope: &Scope<'_>, entropy: &mut dyn Entropy) -> Result<Value, Box<Unfilled>> {
+        fill(&self.0, scope, entropy).map_err(|mut unfilled| {
+            unfilled.place.reverse();
+            unfilled
+        })
     }
 
     /// Calls `f` for every path in it, those in functions included.
@@ -122,25 +136,39 @@ fn computed(text: &str) -> Result<Node, Fault> {
     Ok(Node::Intrinsic(Intrinsic::parse(text)?))
 }
 
-fn fill(node: &Node, scope: &Scope<'_>, entropy: &mut dyn Entropy) -> Result<Value, Failure> {
+/// The place of what could not be computed is told from the inside out.
+fn fill(node: &Node, scope: &Scope<'_>, entropy: &mut dyn Entropy) -> Result<Value, Box<Unfilled>> {
+    let unfilled = |text: String, failure| Box::new(Unfilled { place: Vec::new(), text, failure });
     Ok(match node {
         Node::Constant(value) => value.clone(),
         Node::Object(fields) => {
             let mut members = Map::new();
             for (name, field) in fields {
-                members.insert(name.to_string(), fill(field, scope, entropy)?);
+                let filled = fill(field, scope, entropy).map_err(|mut unfilled| {
+                    let is_computed = matches!(field, Node::Path(_) | Node::Intrinsic(_));
+                    unfilled.place.push(if is_computed { format!("{name}.$") } else { name.to_string() });
+                    unfilled
+                })?;
+                members.insert(name.to_string(), filled);
             }
             Value::Object(members)
         }
         Node::Array(items) => {
-            let items: Result<Vec<Value>, Failure> =
-                items.iter().map(|item| fill(item, scope, entropy)).collect();
-            Value::Array(items?)
+            let mut filled = Vec::with_capacity(items.len());
+            for (index, item) in items.iter().enumerate() {
+                filled.push(fill(item, scope, entropy).map_err(|mut unfilled| {
+                    unfilled.place.push(index.to_string());
+                    unfilled
+                })?);
+            }
+            Value::Array(filled)
         }
-        Node::Path(path) => {
-            path.evaluate(scope).map_err(|error| Failure::Path { path: path.to_string(), error })?
+        Node::Path(path) => path
+            .evaluate(scope)
+            .map_err(|error| unfilled(path.to_string(), Failure::Path { path: path.to_string(), error }))?,
+        Node::Intrinsic(intrinsic) => {
+            intrinsic.evaluate(scope, entropy).map_err(|failure| unfilled(intrinsic.to_string(), failure))?
         }
-        Node::Intrinsic(intrinsic) => intrinsic.evaluate(scope, entropy)?,
     })
 }
 
@@ -199,10 +227,17 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_value_names_the_path() {
-        let template = Template::parse(&json!({"x.$": "$.no.where"})).unwrap();
-        let scope = Scope { input: &json!({}), context: &Value::Null, variables: &() };
-        let failure = template.fill(&scope, &mut || 0).unwrap_err();
-        assert_eq!(failure.to_string(), "Invalid path '$.no.where' : Missing property in path $['no']");
+    fn a_missing_value_names_the_path_and_the_field() {
+        let template = json!({"a": [1, {"x.$": "$.no.where"}], "b.$": "States.Array($.gone)"});
+        let unfilled = |template: &Value, input: Value| {
+            let scope = Scope { input: &input, context: &Value::Null, variables: &() };
+            *Template::parse(template).unwrap().fill(&scope, &mut || 0).unwrap_err()
+        };
+        let found = unfilled(&template, json!({}));
+        assert_eq!((found.place.join("/"), &*found.text), ("a/1/x.$".into(), "$.no.where"));
+        assert_eq!(found.failure.to_string(), "Invalid path '$.no.where' : Missing property in path $['no']");
+        let found = unfilled(&template, json!({"no": {"where": 1}}));
+        assert_eq!((found.place.join("/"), &*found.text), ("b.$".into(), "States.Array($.gone)"));
+        assert!(matches!(found.failure, Failure::Path { path, .. } if path == "$.gone"));
     }
 }

@@ -1,7 +1,9 @@
 //! Entering a state, and beginning its work.
 
+use selvedge_query::Path;
 use serde_json::Value;
 
+use super::absent;
 use super::branch::{BranchId, ParallelRun, Phase};
 use super::evaluate::{Evaluation, Seen, Unevaluated};
 use super::event::{Detail, Failure, StateType};
@@ -159,32 +161,26 @@ impl Execution {
         let now_ms = at.now_ms;
         let (until_ms, input) = self.evaluate(id, Seen::default(), at, |evaluation| {
             let input = evaluation.effective_input()?;
-            let timestamp = |evaluation: &Evaluation<'_>, text: &Value| {
+            let timestamp = |text: &Value, path: Option<&Path>| {
                 let parsed = text.as_str().and_then(parse_timestamp);
-                let refused = || {
-                    let detail = format!(
-                        "The field 'Timestamp' needs a timestamp in RFC 3339, and its value is {text}."
-                    );
-                    evaluation.runtime(detail)
-                };
                 // Rounded up: nothing goes on early.
-                let ms = parsed.ok_or_else(refused)?.div_euclid(1_000_000) + 1;
-                Ok::<_, Failure>(i64::try_from(ms - 1).unwrap_or(i64::MAX))
+                let ms = parsed.ok_or_else(|| absent::no_timestamp(path, text))?.div_euclid(1_000_000) + 1;
+                Ok::<_, String>(i64::try_from(ms - 1).unwrap_or(i64::MAX))
             };
             let until_ms = match until {
                 Until::Seconds(seconds) => {
                     later(now_ms, evaluation.number("Seconds", seconds, &input, WAIT_SECONDS_MAX)?)
                 }
-                Until::Timestamp(text) => timestamp(evaluation, &Value::from(&**text))?,
+                Until::Timestamp(text) => {
+                    timestamp(&Value::from(&**text), None).map_err(|detail| evaluation.runtime(detail))?
+                }
                 Until::TimestampPath(path) => {
-                    let found = evaluation.path(path, &input)?;
-                    timestamp(evaluation, &found)?
+                    let found = evaluation.path("TimestampPath", path, &input)?;
+                    timestamp(&found, Some(path)).map_err(|detail| evaluation.runtime(detail))?
                 }
                 Until::TimestampExpression(expression) => {
                     let found = evaluation.expression("Timestamp", expression)?;
-                    timestamp(evaluation, &found).map_err(|failure| {
-                        evaluation.query("Timestamp", &failure.cause.unwrap_or_default())
-                    })?
+                    timestamp(&found, None).map_err(|detail| evaluation.query("Timestamp", &detail))?
                 }
             };
             Ok::<_, Unevaluated>((until_ms, input))
@@ -226,7 +222,9 @@ impl Execution {
             let output = match (state.language, output) {
                 (QueryLanguage::JsonAta, Some(output)) => evaluation.payload("Output", output, &input)?,
                 (QueryLanguage::JsonAta, None) => input.clone(),
-                (QueryLanguage::JsonPath, _) => evaluation.shaped(state.output_path.as_ref(), &input)?,
+                (QueryLanguage::JsonPath, _) => {
+                    evaluation.shaped("OutputPath", state.output_path.as_ref(), &input)?
+                }
             };
             let assigned = assign.map(|assign| evaluation.payload("Assign", assign, &input)).transpose()?;
             Ok::<_, Unevaluated>((output, assigned))
@@ -243,7 +241,7 @@ impl Evaluation<'_> {
     pub(super) fn effective_input(&self) -> Result<Value, Failure> {
         match self.state.language {
             QueryLanguage::JsonAta => Ok(self.input.clone()),
-            QueryLanguage::JsonPath => self.shaped(self.state.input_path.as_ref(), self.input),
+            QueryLanguage::JsonPath => self.shaped("InputPath", self.state.input_path.as_ref(), self.input),
         }
     }
 
@@ -261,7 +259,7 @@ impl Evaluation<'_> {
                 let scope =
                     selvedge_query::Scope { input, context: &self.context, variables: self.variables };
                 let held = condition.holds(&scope);
-                held.map_err(|(path, error)| self.runtime(format!("Invalid path '{path}' : {error}")).into())
+                held.map_err(|(path, error)| self.runtime(absent::in_condition(&path, &error)).into())
             }
             ChoiceTest::Expression(expression) => {
                 let field = format!("Choices/{index}/Condition");

@@ -3,6 +3,7 @@
 use selvedge_query::{Bounds, Entropy, Expression, Names, Path, Scope, Variables};
 use serde_json::{Map, Value, json};
 
+use super::absent;
 use super::branch::{BranchId, Run, Visible};
 use super::event::Failure;
 use super::{At, Execution};
@@ -56,7 +57,7 @@ impl Evaluation<'_> {
             Payload::Template(template) => {
                 let scope = Scope { input: subject, context: &self.context, variables: self.variables };
                 let filled = template.fill(&scope, self.entropy);
-                filled.map_err(|failure| self.runtime(failure.to_string()).into())
+                filled.map_err(|unfilled| self.runtime(absent::in_template(field, &unfilled, subject)).into())
             }
             Payload::Expressions(node) => {
                 node.fill(&mut field.to_owned(), &mut |place, expression| self.expression(place, expression))
@@ -64,19 +65,20 @@ impl Evaluation<'_> {
         }
     }
 
-    pub(super) fn path(&self, path: &Path, subject: &Value) -> Result<Value, Failure> {
+    /// What a path of the field selects in `subject`.
+    pub(super) fn path(&self, field: &str, path: &Path, subject: &Value) -> Result<Value, Failure> {
         let scope = Scope { input: subject, context: &self.context, variables: self.variables };
-        path.evaluate(&scope).map_err(|error| self.runtime(format!("Invalid path '{path}' : {error}")))
+        path.evaluate(&scope).map_err(|error| self.runtime(absent::at_path(field, path, &error, subject)))
     }
 
     /// `InputPath` or `OutputPath`: none is an empty object.
-    pub(super) fn shaped(&self, path: Option<&Path>, subject: &Value) -> Result<Value, Failure> {
+    pub(super) fn shaped(&self, field: &str, path: Option<&Path>, subject: &Value) -> Result<Value, Failure> {
         match path {
             None => Ok(Value::Object(Map::new())),
             Some(path) if path.is_root() && *path.root() == selvedge_query::Root::Input => {
                 Ok(subject.clone())
             }
-            Some(path) => self.path(path, subject),
+            Some(path) => self.path(field, path, subject),
         }
     }
 
@@ -115,17 +117,23 @@ impl Evaluation<'_> {
     ) -> Result<u64, Unevaluated> {
         let value = match number {
             Number::Constant(number) => return Ok(*number),
-            Number::Path(path) => self.path(path, subject)?,
+            Number::Path(path) => self.path(&format!("{field}Path"), path, subject)?,
             Number::Expression(expression) => self.expression(field, expression)?,
         };
         if let Some(number) = value.as_u64().filter(|number| *number <= most) {
             return Ok(number);
         }
-        let detail =
-            format!("The field '{field}' needs an integer from 0 to {most}, and its value is {value}.");
         match number {
-            Number::Expression(_) => Err(self.query(field, &detail)),
-            _ => Err(self.runtime(detail).into()),
+            Number::Path(path) if field == "Seconds" => {
+                Err(self.runtime(absent::no_seconds(path, &value, most)).into())
+            }
+            Number::Path(path) => Err(self.runtime(absent::no_number(field, path, &value, most)).into()),
+            _ => {
+                let detail = format!(
+                    "The field '{field}' needs an integer from 0 to {most}, and its value is {value}."
+                );
+                Err(self.query(field, &detail))
+            }
         }
     }
 
@@ -138,11 +146,12 @@ impl Evaluation<'_> {
     ) -> Result<String, Unevaluated> {
         let value = match text {
             FailText::Constant(text) => return Ok(text.to_string()),
-            FailText::Path(path) => self.path(path, subject)?,
+            FailText::Path(path) => self.path(&format!("{field}Path"), path, subject)?,
             FailText::Intrinsic(intrinsic) => {
                 let scope = Scope { input: subject, context: &self.context, variables: self.variables };
                 let computed = intrinsic.evaluate(&scope, self.entropy);
-                computed.map_err(|failure| self.runtime(failure.to_string()))?
+                let told = |failure| absent::in_function(&intrinsic.to_string(), &failure, subject);
+                computed.map_err(|failure| self.runtime(told(failure)))?
             }
             FailText::Expression(expression) => self.expression(field, expression)?,
         };

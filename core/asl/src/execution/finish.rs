@@ -51,7 +51,7 @@ impl Execution {
                 } else {
                     selected
                 };
-                Ok((evaluation.shaped(state.output_path.as_ref(), &combined)?, assigned))
+                Ok((evaluation.shaped("OutputPath", state.output_path.as_ref(), &combined)?, assigned))
             }
         });
         match left {

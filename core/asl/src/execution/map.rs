@@ -182,7 +182,7 @@ impl Evaluation<'_> {
     pub(super) fn items(&mut self, map: &MapState, input: &Value) -> Result<Items, Unevaluated> {
         let found = match (&map.items, &map.items_path) {
             (Some(items), _) => self.payload("Items", items, input)?,
-            (None, Some(path)) => self.path(path, input)?,
+            (None, Some(path)) => self.path("ItemsPath", path, input)?,
             (None, None) => input.clone(),
         };
         match found {

@@ -242,9 +242,11 @@ impl Evaluation<'_> {
         let Some(members) = filled.as_object_mut() else { return Ok(filled) };
         for name in CONFIGURED {
             if let Some(Value::String(text)) = members.remove(&format!("{name}Path")) {
-                let path = selvedge_query::Path::parse_reference(&text)
-                    .map_err(|error| self.runtime(format!("Invalid path '{text}' : {error}")))?;
-                members.insert(name.to_owned(), self.path(&path, input)?);
+                let at = format!("{field}/{name}Path");
+                let path = selvedge_query::Path::parse_reference(&text).map_err(|error| {
+                    self.runtime(format!("Invalid path '{text}' : {error}, in the field '{at}'."))
+                })?;
+                members.insert(name.to_owned(), self.path(&at, &path, input)?);
             }
             let is_fine = members.get(name).is_none_or(|value| value.as_u64().is_some_and(|n| n > 0));
             if !is_fine {

@@ -1,5 +1,6 @@
 //! Executions in a world that answers by a script.
 
+mod absent;
 mod handlers;
 mod histories;
 mod parallel_and_map;

@@ -103,7 +103,10 @@ fn a_choice_without_a_way_out_fails() {
     assert!(cause.starts_with("An error occurred while executing the state 'S' (entered at the event id #2). Failed to transition"), "{cause}");
     let (error, cause) = World::new(&machine(states), &json!({})).run().failure();
     assert_eq!(error, "States.Runtime");
-    assert!(cause.ends_with("Invalid path '$.n' : No results for path: $['n']"), "{cause}");
+    assert!(
+        cause.ends_with("Invalid path '$.n': The choice state's condition path references an invalid value."),
+        "{cause}"
+    );
 }
 
 #[test]
