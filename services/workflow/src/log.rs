@@ -39,8 +39,7 @@ impl Plan {
             "FATAL" => Level::Fatal,
             _ => return None,
         };
-        let arn = logging["destinations"][0]["cloudWatchLogsLogGroup"]["logGroupArn"].as_str()?;
-        let group = arn.split(":log-group:").nth(1)?.trim_end_matches(":*");
+        let group = group(logging["destinations"][0]["cloudWatchLogsLogGroup"]["logGroupArn"].as_str()?)?;
         let with_data = logging["includeExecutionData"].as_bool().unwrap_or(false);
         Some(Arc::new(Self { group: group.to_owned(), level, with_data }))
     }
@@ -78,6 +77,15 @@ impl Plan {
         }
         lines
     }
+}
+
+/// The name in a log group's ARN, `arn:aws:logs:REGION:ACCOUNT:log-group:NAME:*`; none for what is none.
+pub(crate) fn group(arn: &str) -> Option<&str> {
+    let mut parts = arn.splitn(7, ':');
+    let (scheme, _partition, service) = (parts.next()?, parts.next()?, parts.next()?);
+    let (_region, _account, kind, name) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let name = name.strip_suffix(":*").unwrap_or(name);
+    (scheme == "arn" && service == "logs" && kind == "log-group" && !name.is_empty()).then_some(name)
 }
 
 /// The files. Whoever wants them small moves them away: what follows goes into a new one.
@@ -167,6 +175,20 @@ mod tests {
         let line = |with_data| plan("ALL", with_data).unwrap().lines("arn", 2, &events[..1]);
         assert!(line(true).contains("\"input\":\"{}\"") && line(true).contains("\"redrive_count\":\"2\""));
         assert!(!line(false).contains("input"));
+    }
+
+    #[test]
+    fn a_groups_arn_has_its_name() {
+        for (arn, expected) in [
+            ("arn:aws:logs:us-east-1:1:log-group:/aws/x:*", Some("/aws/x")),
+            ("arn:aws-cn:logs:us-east-1:1:log-group:x", Some("x")),
+            ("arn:aws:logs:us-east-1:1:log-group:", None),
+            ("arn:aws:logs:us-east-1:1:log-group::*", None),
+            ("arn:aws:s3:::log-group:x", None),
+            ("nowhere", None),
+        ] {
+            assert_eq!(group(arn), expected, "{arn}");
+        }
     }
 
     #[test]

@@ -102,6 +102,12 @@ fn check_logging(logging: &Value) -> Result<(), Failed> {
         let message = "Invalid Logging Configuration: Must specify exactly one Log Destination.";
         return Err(INVALID_LOGGING_CONFIGURATION.because(message).into());
     }
+    let arn = &logging["destinations"][0]["cloudWatchLogsLogGroup"]["logGroupArn"];
+    if level != "OFF" && arn.as_str().and_then(crate::log::group).is_none() {
+        let message = "Invalid Logging Configuration: loggingConfiguration.destinations[0].cloudWatchLogsLogGroup.logGroupArn \
+                       has to be a log group's ARN, arn:aws:logs:REGION:ACCOUNT:log-group:NAME:*";
+        return Err(INVALID_LOGGING_CONFIGURATION.because(message).into());
+    }
     Ok(())
 }
 
