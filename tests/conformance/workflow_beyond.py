@@ -209,6 +209,63 @@ def large_values():
     report.equal(server.own("PUT", "machines/nobody/extension", {})[0], 404, "of no machine")
 
 
+# Assigns half a mebibyte, waits, and reads it back.
+KEEPS = {
+    "Keep": {"Type": "Pass", "QueryLanguage": "JSONata", "Assign": {"kept": "{% $join($map([1..600], function($n) {'" + "x" * 1000 + "'})) %}"},
+             "Output": "{% {'n': 1} %}", "Next": "Wait"},
+    "Wait": {"Type": "Wait", "Seconds": 1, "Next": "Look"},
+    "Look": {"Type": "Pass", "QueryLanguage": "JSONata", "Output": "{% $length($kept) %}", "End": True},
+}
+
+
+def large_variables():
+    arn = server.machine("keeps", KEEPS)
+    failed = server.run(arn, "{}")
+    report.equal((failed["status"], failed.get("error")), ("FAILED", "States.DataLimitExceeded"), "as the original has it")
+    report.equal(server.own("PUT", "machines/keeps/extension", {"mode": "EXTENDED"})[0], 200, "extended")
+    execution = server.states.start_execution(stateMachineArn=arn, input="{}")["executionArn"]
+    until(lambda: any(e["type"] == "WaitStateEntered" for e in server.states.get_execution_history(executionArn=execution)["events"]), "it waits")
+    server.kill()
+    server.start()
+    report.equal(server.ended(execution).get("output"), "600000", "a variable over a kill")
+    events = server.states.get_execution_history(executionArn=execution, maxResults=1000)["events"]
+    report.check(max(len(json.dumps(e, default=str)) for e in events) < 262_144, "no event has it")
+
+
+def large_results_of_a_map():
+    """What a distributed Map state collects is bounded as its execution is; its children are as their machine is."""
+    for kind in ["STANDARD", "EXPRESS"]:
+        name = f"collects-{kind.lower()}"
+        big = "{% {'of': $states.input, 'text': $join($map([1..300], function($n) {'" + "y" * 1000 + "'}))} %}"
+        each = {"Type": "Map", "Label": "each", "Items": "{% [1, 2, 3] %}", "QueryLanguage": "JSONata", "Next": "Look", "ItemProcessor": {
+            "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": kind}, "StartAt": "Big",
+            "States": {"Big": {"Type": "Pass", "QueryLanguage": "JSONata", "Output": big, "End": True}}}}
+        look = {"Type": "Pass", "QueryLanguage": "JSONata", "End": True,
+                "Output": "{% $states.input.{'of': of, 'length': $length(text)} %}"}
+        arn = server.machine(name, {"Each": each, "Look": look})
+        failed = server.run(arn, "{}")
+        report.equal(failed["status"], "FAILED", f"{kind}: as the original has it")
+        report.equal(server.own("PUT", f"machines/{name}/extension", {"mode": "EXTENDED"})[0], 200, "extended")
+        done = server.run(arn, "{}")
+        report.equal(json.loads(done.get("output", "null")), [{"of": n, "length": 300_000} for n in [1, 2, 3]], f"{kind}: {done.get('cause')}")
+
+
+def large_kept_values():
+    """`blob:get` gives what its machine has room for."""
+    put = {"Type": "Task", "Resource": "arn:selvedge:states:::blob:put", "Parameters": {"Value.$": "$.text"}, "ResultPath": "$.kept", "Next": "Get"}
+    get = {"Type": "Task", "Resource": "arn:selvedge:states:::blob:get", "Parameters": {"Ref.$": "$.kept"}, "Next": "Look"}
+    look = {"Type": "Pass", "QueryLanguage": "JSONata", "Output": "{% $length($states.input) %}", "End": True}
+    arn = server.machine("gets", {"Grow": {**GROWS["Grow"], "Next": "Put"}, "Put": put, "Get": get, "Look": look})
+    server.own("PUT", "machines/gets/extension", {"mode": "EXTENDED"})
+    done = server.run(arn, "{}")
+    report.equal(done.get("output"), "600000", f"{done.get('error')} {done.get('cause')}")
+    small = server.machine("gets-small", {"Get": {**get, "Parameters": {"Ref.$": "$"}}, "Look": look})
+    events = server.states.get_execution_history(executionArn=done["executionArn"], maxResults=1000)["events"]
+    kept = next(json.loads(e["taskSucceededEventDetails"]["output"]) for e in events if e["type"] == "TaskSucceeded")
+    failed = server.run(small, json.dumps(kept))
+    report.equal((failed["status"], failed.get("error")), ("FAILED", "States.DataLimitExceeded"), f"as the original has it: {failed.get('cause')}")
+
+
 def long_histories():
     states = {"Count": {"Type": "Pass", "Parameters": {"n.$": "States.MathAdd($.n, 1)"}, "Next": "More"},
               "More": {"Type": "Choice", "Choices": [{"Variable": "$.n", "NumericLessThan": 100, "Next": "Count"}], "Default": "End"},
@@ -325,7 +382,7 @@ def by_the_command_line():
 
 
 try:
-    for part in [schedules, one_time_over_a_kill, large_values, long_histories, schemas, approvals_answered_elsewhere, late_results]:
+    for part in [schedules, one_time_over_a_kill, large_values, large_variables, large_results_of_a_map, large_kept_values, long_histories, schemas, approvals_answered_elsewhere, late_results]:
         part()
     if BINARY:
         by_the_command_line()

@@ -51,6 +51,8 @@ pub const HISTORY_EVENTS_MAX: u64 = 25_000;
 pub const VARIABLE_BYTES_MAX: usize = 262_144;
 /// The most bytes of all variables of an execution.
 pub const VARIABLES_BYTES_MAX: usize = 10 << 20;
+/// The same, where payloads may be larger than [`PAYLOAD_BYTES_MAX`].
+pub const EXTENDED_VARIABLES_BYTES_MAX: usize = 32 << 20;
 /// How many states one call of a handler runs at the most; the rest is due at once.
 pub const TRANSITIONS_MAX: usize = 1000;
 
@@ -74,10 +76,25 @@ pub struct Identity {
 /// Bounds that an operator may move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
-    /// See [`PAYLOAD_BYTES_MAX`].
+    /// See [`PAYLOAD_BYTES_MAX`]. One that is moved up moves the bounds of variables with it.
     pub payload_bytes: usize,
     /// See [`HISTORY_EVENTS_MAX`].
     pub history_events: u64,
+}
+
+impl Options {
+    /// The most bytes of one variable, and of all that one `Assign` assigns.
+    pub fn variable_bytes(&self) -> usize {
+        self.payload_bytes.max(VARIABLE_BYTES_MAX)
+    }
+
+    /// The most bytes of all variables of an execution.
+    pub fn variables_bytes(&self) -> usize {
+        match self.payload_bytes > PAYLOAD_BYTES_MAX {
+            true => EXTENDED_VARIABLES_BYTES_MAX,
+            false => VARIABLES_BYTES_MAX,
+        }
+    }
 }
 
 impl Default for Options {

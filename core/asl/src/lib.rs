@@ -22,10 +22,10 @@ mod time;
 pub use condition::Condition;
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use execution::{
-    At, Command, Detail, Event, Execution, Failure, HISTORY_EVENTS_MAX, Identity, ItemSource, MapRunOutcome,
-    MapRunRequest, Options, PAYLOAD_BYTES_MAX, Patience, QUOTED_BYTES_MAX, Selection, StateType, Status,
-    TRANSITIONS_MAX, TaskId, TaskName, TaskOutcome, TaskRequest, Trial, Tried, VARIABLE_BYTES_MAX,
-    VARIABLES_BYTES_MAX, Verdict,
+    At, Command, Detail, EXTENDED_VARIABLES_BYTES_MAX, Event, Execution, Failure, HISTORY_EVENTS_MAX,
+    Identity, ItemSource, MapRunOutcome, MapRunRequest, Options, PAYLOAD_BYTES_MAX, Patience,
+    QUOTED_BYTES_MAX, Selection, StateType, Status, TRANSITIONS_MAX, TaskId, TaskName, TaskOutcome,
+    TaskRequest, Trial, Tried, VARIABLE_BYTES_MAX, VARIABLES_BYTES_MAX, Verdict,
 };
 pub use json::{JSON_DEPTH_MAX, JsonError, Places};
 pub use payload::Payload;

@@ -164,7 +164,7 @@ impl Extension {
 impl Engine {
     /// What a machine has beyond the original; `machine` may have a label, as those of map runs' children do.
     pub(crate) fn extension(&self, machine: &str) -> Result<Arc<Extension>, StoreError> {
-        let name = machine.split(':').next().unwrap_or_default();
+        let name = machine.split([':', '/']).next().unwrap_or_default();
         let known = |extensions: &Known| {
             extensions.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
         };

@@ -104,7 +104,7 @@ impl Run {
         if free > 0 && !feed.is_exhausted() {
             let mut draw = || engine.surroundings.draw();
             let mut at = At { definition: &self.definition, now_ms: engine.now_ms(), entropy: &mut draw };
-            let most_bytes = engine.settings.execution.payload_bytes;
+            let most_bytes = self.request.payload_bytes;
             if let Err(failure) = feed.fill(free, most_bytes, &engine.objects, &mut at) {
                 self.progress().verdict = Some(Verdict::Failed(failure));
                 return Ok(Next::More);

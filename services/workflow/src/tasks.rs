@@ -137,7 +137,7 @@ impl Engine {
             }
             ("mesh", _) => mesh::invoke(self, call, action).await,
             ("policy", "evaluate") => policy::evaluate(self, call),
-            ("blob", "put" | "get") => blob::perform(self, action, call.parameters()).await,
+            ("blob", "put" | "get") => blob::perform(self, action, call).await,
             _ => match service.strip_prefix("aws-sdk:") {
                 Some("sfn") => aws::own(self, call, action).await,
                 Some(name) => aws::sdk(self, call, name, action).await,

@@ -104,6 +104,9 @@ pub struct MapRunRequest {
     pub batcher: Option<Value>,
     /// `ResultWriter`: resource, parameters, configuration.
     pub writer: Option<(Box<str>, Value, Value)>,
+    /// The most bytes of a child's input, and of the results in one value: its execution's own bound.
+    #[serde(default = "payload_bytes_max")]
+    pub payload_bytes: usize,
     /// How many children run at once; 0 is as many as there may be.
     pub max_concurrency: u64,
     /// How many may fail.
@@ -117,6 +120,11 @@ pub struct MapRunRequest {
     /// What `ItemSelector` sees, where there is one. Made of the execution when the request is handed out.
     #[serde(skip)]
     pub selection: Option<Box<Selection>>,
+}
+
+/// Of a request that an earlier version wrote down.
+fn payload_bytes_max() -> usize {
+    super::PAYLOAD_BYTES_MAX
 }
 
 /// What a distributed Map state's `ItemSelector` is computed from, item by item.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::branch::{BranchId, Phase};
 use super::evaluate::{Seen, Unevaluated, cause};
 use super::event::{Detail, Failure};
-use super::{At, Execution, Status, VARIABLE_BYTES_MAX, VARIABLES_BYTES_MAX, json_bytes};
+use super::{At, Execution, Status, json_bytes};
 use crate::{Flow, Kind, QueryLanguage};
 
 impl Execution {
@@ -162,14 +162,13 @@ impl Execution {
         };
         let texts: BTreeMap<String, String> =
             assigned.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
-        if texts.values().map(String::len).sum::<usize>() > VARIABLE_BYTES_MAX {
-            return refused(&format!("The assigned variables have more than {VARIABLE_BYTES_MAX} bytes."));
+        let (one_max, all_max) = (self.options.variable_bytes(), self.options.variables_bytes());
+        if texts.values().map(String::len).sum::<usize>() > one_max {
+            return refused(&format!("The assigned variables have more than {one_max} bytes."));
         }
         let bytes: usize = self.branches.values().map(|run| variables_bytes(&run.variables)).sum();
-        if bytes + texts.values().map(String::len).sum::<usize>() > VARIABLES_BYTES_MAX {
-            return refused(&format!(
-                "The variables of the execution have more than {VARIABLES_BYTES_MAX} bytes."
-            ));
+        if bytes + texts.values().map(String::len).sum::<usize>() > all_max {
+            return refused(&format!("The variables of the execution have more than {all_max} bytes."));
         }
         self.branches.get_mut(&id).expect("looked up above").variables.extend(assigned);
         Ok(texts)

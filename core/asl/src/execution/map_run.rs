@@ -20,6 +20,7 @@ impl Execution {
         at: &mut At<'_>,
     ) -> Result<Begun, Unevaluated> {
         let scope = self.branches[&id].scope;
+        let payload_bytes = self.options.payload_bytes;
         let mut request = self.evaluate(id, Seen::default(), at, |evaluation| {
             let input = evaluation.effective_input()?;
             let source = match &distributed.reader {
@@ -61,6 +62,7 @@ impl Execution {
                 source,
                 batcher,
                 writer,
+                payload_bytes,
                 max_concurrency,
                 tolerated_count,
                 tolerated_percentage,

@@ -11,6 +11,7 @@ use super::{Counts, Run};
 use crate::Engine;
 use crate::arn::Resource;
 use crate::engine::{LiveKey, Start};
+use crate::extension::spill::{self, Spilled};
 use crate::record::{self, ChildOf, ExecutionRecord, Summary, key};
 
 /// Express children that are written down in one transaction.
@@ -298,12 +299,20 @@ impl Engine {
     }
 
     fn store_children(&self, ended: &[(u64, ExecutionRecord)]) -> Result<(), StoreError> {
+        // Those of an extended machine may have more than a value of the store.
+        let mut kept = Vec::with_capacity(ended.len());
+        for (index, record) in ended {
+            let (mut spilled, mut record) = (Spilled::default(), record.clone());
+            spill::record(&mut spilled, &*self.store, &mut record)?;
+            kept.push((index, record, spilled));
+        }
         self.store.transact(&mut |tx| {
             self.fence(tx)?;
-            for (index, record) in ended {
+            for (index, record, spilled) in &kept {
+                spilled.write(tx, &record.machine, &record.name)?;
                 tx.put(&key::execution(&record.machine, &record.name), record::encode(record))?;
                 if let Some(child) = &record.child {
-                    tx.put(&key::child(&child.run, *index), record::encode(&record.summary()))?;
+                    tx.put(&key::child(&child.run, **index), record::encode(&record.summary()))?;
                 }
             }
             Ok(())

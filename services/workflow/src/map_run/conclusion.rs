@@ -11,6 +11,7 @@ use super::progress::Verdict;
 use super::writer::{self, Written};
 use super::{Next, Run};
 use crate::Engine;
+use crate::extension::spill;
 use crate::record::{self, ExecutionRecord, MapRunRecord, RunStatus, Summary, key};
 
 impl Run {
@@ -84,7 +85,7 @@ impl Engine {
             }
             None => {
                 let config = request.writer.as_ref().map_or(&Value::Null, |(_, _, config)| config);
-                self.gathered(record, config, &mut results)?
+                self.gathered(record, config, request.payload_bytes, &mut results)?
             }
         })
     }
@@ -94,9 +95,9 @@ impl Engine {
         &self,
         record: &MapRunRecord,
         config: &Value,
+        most: usize,
         results: &mut Results<'_>,
     ) -> Result<MapRunOutcome, StoreError> {
-        let most = self.settings.execution.payload_bytes;
         let (mut output, mut bytes) = (Vec::new(), 2);
         let shape = writer::Shape::read(config, writer::Transformation::Compact);
         results.each(&mut |child| {
@@ -143,7 +144,12 @@ impl Results<'_> {
                 }
                 let Some(machine) = summary.machine.as_deref() else { continue };
                 let Some(found) = view.get(&key::execution(machine, &summary.name))? else { continue };
-                if !f(&record::decode(&found)?) {
+                let mut child: ExecutionRecord = record::decode(&found)?;
+                // What a child of an extended machine kept elsewhere is a result like any other.
+                child.input = spill::whole(&*self.engine.store, &child.input)?;
+                child.output =
+                    child.output.map(|output| spill::whole(&*self.engine.store, &output)).transpose()?;
+                if !f(&child) {
                     return Ok(());
                 }
             }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::unfit;
+use super::{Call, unfit};
 use crate::Engine;
 use crate::record;
 
@@ -155,12 +155,9 @@ pub(crate) fn is_reference(value: &Value) -> bool {
 }
 
 /// `blob:put` with `Value`, `blob:get` with `Ref`.
-pub(super) async fn perform(
-    engine: &Arc<Engine>,
-    action: &str,
-    parameters: &Value,
-) -> Result<Value, Failure> {
-    let (engine, parameters, is_put) = (Arc::clone(engine), parameters.clone(), action == "put");
+pub(super) async fn perform(engine: &Arc<Engine>, action: &str, call: &Call) -> Result<Value, Failure> {
+    let (engine, parameters, is_put) = (Arc::clone(engine), call.parameters().clone(), action == "put");
+    let machine = call.identity.machine_name.clone();
     let done = tokio::task::spawn_blocking(move || {
         if is_put {
             let value = parameters.get("Value").ok_or_else(|| unfit("Value is required"))?;
@@ -170,7 +167,9 @@ pub(super) async fn perform(
         }
         let reference = parameters.get("Ref").ok_or_else(|| unfit("Ref is required"))?;
         let (blob, contents) = get(&*engine.store, hash_of(reference).map_err(failed)?).map_err(failed)?;
-        if contents.len() > engine.settings.execution.payload_bytes {
+        // The execution judges what it is given by what its machine had when it began.
+        let extension = engine.extension(&machine).map_err(|error| failed(error.into()))?;
+        if contents.len() > engine.options(&extension).payload_bytes {
             let cause = format!(
                 "the kept value {} has {} bytes, more than a state's payload may have",
                 blob.hash, blob.size
