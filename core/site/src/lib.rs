@@ -5,6 +5,7 @@
 //! - [`RequestFacts`]: what a program is asked about; fields that are not known yet are `None`.
 //! - [`Template`], [`directive::Rules`]: the right-hand sides of redirects and rewrites.
 //! - [`Listener`]: what to listen on, with its TLS.
+//! - [`ssi`]: the language of pages with server-side includes.
 //!
 //! Nothing here opens a file: texts are arguments.
 //!
@@ -32,6 +33,7 @@ mod pattern;
 mod place;
 mod program;
 mod route;
+pub mod ssi;
 mod template;
 pub mod value;
 

@@ -15,6 +15,7 @@ pub(crate) mod proxy;
 pub(crate) mod root;
 pub(crate) mod scgi;
 pub(crate) mod sendfile;
+pub(crate) mod ssi;
 pub(crate) mod status;
 pub(crate) mod tunnel;
 pub(crate) mod workflow;
@@ -49,6 +50,7 @@ pub(crate) async fn by_file(x: &mut Exchange<'_>) -> Flow {
     directory::index(x)?;
     cgi::run(x).await?;
     gateway::by_file(x).await?;
+    ssi::page(x).await?;
     directory::list(x)?;
     file::send(x)
 }

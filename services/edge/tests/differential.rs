@@ -288,6 +288,109 @@ const CASES: &[Case] = &[
             "GET /status.sh HTTP/1.0\r\n\r\n",
         ],
     ),
+    case(
+        "ssi",
+        "server.modules = ( \"mod_ssi\", \"mod_alias\" )\nssi.extension = ( \".shtml\" )\nalias.url = ( \"/side/\" => \"ROOT/other/\" )\n",
+        &[
+            "GET /page.shtml?a=b&c=%3Cd%3E HTTP/1.0\r\nHost: h\r\nX-Y: <a&b>\r\n\r\n",
+            "HEAD /page.shtml HTTP/1.0\r\n\r\n",
+            "GET /page.shtml HTTP/1.1\r\nHost: h\r\nRange: bytes=0-4\r\nConnection: close\r\n\r\n",
+            "GET /branches.shtml HTTP/1.0\r\nHost: h\r\n\r\n",
+            "GET /files.shtml HTTP/1.0\r\n\r\n",
+            "GET /dir/outer.shtml HTTP/1.0\r\n\r\n",
+            "GET /side/aliased.shtml HTTP/1.0\r\n\r\n",
+            "GET /env.shtml HTTP/1.0\r\nHost: h\r\nAuthorization: Basic eDp5\r\n\r\n",
+            "GET /exec.shtml HTTP/1.0\r\n\r\n",
+            "GET /quotes.shtml HTTP/1.0\r\n\r\n",
+        ],
+    ),
+    case(
+        "ssi without commands",
+        "server.modules = ( \"mod_ssi\" )\nssi.extension = ( \".shtml\" )\nssi.exec = \"disable\"\nssi.content-type = \"text/x-page\"\n",
+        &["GET /exec.shtml HTTP/1.0\r\n\r\n"],
+    ),
+    case(
+        "ssi in depth",
+        "server.modules = ( \"mod_ssi\" )\nssi.extension = ( \".shtml\" )\nssi.recursion-max = 2\nssi.conditional-requests = \"enable\"\n",
+        &[
+            "GET /dir/outer.shtml HTTP/1.0\r\n\r\n",
+            "GET /deep.shtml HTTP/1.0\r\n\r\n",
+            "GET /deep.shtml HTTP/1.0\r\nIf-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT\r\n\r\n",
+        ],
+    ),
+    case(
+        "ssi beside links",
+        "server.modules = ( \"mod_ssi\" )\nssi.extension = ( \".shtml\" )\nserver.follow-symlink = \"disable\"\n",
+        &["GET /files.shtml HTTP/1.0\r\n\r\n"],
+    ),
+];
+
+/// Pages with server-side includes.
+const PAGES: [(&str, &str); 11] = [
+    (
+        "www/page.shtml",
+        concat!(
+            "start <!-- a comment --> <!--#echo var=\"DOCUMENT_NAME\" --> <!--#echo var=\"DOCUMENT_URI\" -->\n",
+            "<!--#echo var=\"NOPE\" --> <!--#echo var='QUERY_STRING' encoding=none --> <!--#echo var=HTTP_X_Y -->\n",
+            "<!--#echo var=\"LAST_MODIFIED\" --> <!--#config timefmt=\"%Y-%m-%d %H:%M\" --><!--#echo var=\"LAST_MODIFIED\" -->\n",
+            "<!--#set var=\"x\" value=\"one\" --><!--#echo var=\"x\" --> <!--#set var=\"y\" value=\"$x two\" --><!--#echo var=\"y\" -->\n",
+            "<!--#echo var=\"USER_NAME\" --> <!--#config timefmt=\"%Y\" --><!--#echo var=\"DATE_GMT\" --> <!--#echo var=\"DATE_LOCAL\" -->\n",
+            "<!--# nothing --> <!--#unknown var=\"x\" --> <!--#echo  var = \"x\" --> <!--#ECHO var=\"x\" --> <!--#comment any = thing -->\n",
+            "<!--#echo --> <!--#set var=\"only\" --> <!--#set var=\"a\" value=\"v\" var=\"b\" --> <!--#echo var=\"REQUEST_METHOD\"-->\n",
+            "<!--#echo var=\"x\" --\nend <!--#echo var=\"x\""
+        ),
+    ),
+    (
+        "www/branches.shtml",
+        concat!(
+            "<!--#set var=\"x\" value=\"one\" -->",
+            "1<!--#if expr=\"$x = one\" -->T<!--#else -->F<!--#endif -->\n",
+            "2<!--#if expr=\"$x = two\" -->T<!--#elif expr=\"$x = one\" -->E<!--#elif expr=\"$x\" -->EE<!--#else -->F<!--#endif -->\n",
+            "3<!--#if expr=\"$nope\" -->T<!--#else -->F<!--#endif -->\n",
+            "4<!--#if expr=\"!$nope && ($x = two || abc < abd)\" -->T<!--#else -->F<!--#endif -->\n",
+            "5<!--#if expr=\"'a b' = a b\" -->T<!--#else -->F<!--#endif -->\n",
+            "6<!--#if expr=\"10 > 9\" -->T<!--#else -->F<!--#endif -->\n",
+            "7<!--#if expr=\"((\" -->T<!--#else -->F<!--#endif -->\n",
+            "8<!--#if expr=\"${x} != one || $REQUEST_METHOD = GET\" -->T<!--#else -->F<!--#endif -->\n",
+            "9<!--#if expr=\"$x\" --><!--#if expr=\"$nope\" -->T<!--#else -->N<!--#endif --><!--#endif -->\n",
+            "10<!--#if expr=\"$nope\" --><!--#if expr=\"$x\" -->T<!--#else -->N<!--#endif --><!--#set var=\"x\" value=\"no\" --><!--#else -->F<!--#endif --><!--#echo var=\"x\" -->\n",
+            "11<!--#if expr=\"a = b = c\" -->T<!--#else -->F<!--#endif -->\n",
+            "12<!--#if expr=\"(a) = b\" -->T<!--#else -->F<!--#endif -->\n",
+            "13<!--#if expr=\"!$x = one\" -->T<!--#else -->F<!--#endif -->\n",
+            "14<!--#if expr=\"$nope || $x && $nope\" -->T<!--#else -->F<!--#endif -->\n",
+            "15<!--#if expr=\"0\" -->T<!--#else -->F<!--#endif -->\n"
+        ),
+    ),
+    (
+        "www/files.shtml",
+        concat!(
+            "<!--#fsize file=\"a.txt\" --> <!--#fsize virtual=\"/dir/c.txt\" -->",
+            "<!--#config sizefmt=\"abbrev\" --> <!--#fsize file=\"long.txt\" --> <!--#fsize file=\"a.txt\" -->",
+            "<!--#config sizefmt=\"bytes\" --> <!--#fsize file=\"long.txt\" --> <!--#fsize file=\"nope\" -->",
+            "<!--#flastmod file=\"a.txt\" --> <!--#flastmod virtual=\"dir/c.txt\" -->\n",
+            "<!--#include file=\"a.txt\" --><!--#include file=\"dir/c.txt\" --><!--#include file=\"../a.txt\" -->",
+            "<!--#include virtual=\"dir/c.txt\" --><!--#include virtual=\"/../../etc/hostname\" -->",
+            "<!--#include virtual=\"/dir/%63.txt\" --><!--#include virtual=\"/a.txt?x\" --><!--#include file=\"a.txt\" virtual=\"/a.txt\" -->",
+            "<!--#include --><!--#include virtual=\"/dir/outer.shtml\" --><!--#include file=\"link.txt\" --><!--#include virtual=\"/large\" -->end\n"
+        ),
+    ),
+    (
+        "www/dir/outer.shtml",
+        "outer <!--#set var=\"x\" value=\"1\" --><!--#include virtual=\"inner.shtml\" --><!--#echo var=\"x\" -->",
+    ),
+    (
+        "www/dir/inner.shtml",
+        "<!--#echo var=\"DOCUMENT_URI\" --> <!--#echo var=\"x\" --><!--#set var=\"x\" value=\"2\" --> <!--#include virtual=\"c.txt\" -->",
+    ),
+    ("www/deep.shtml", "d<!--#include virtual=\"deep.shtml\" --><!--#include virtual=\"deep1.shtml\" -->"),
+    ("www/deep1.shtml", "1<!--#include virtual=\"deep2.shtml\" -->"),
+    ("www/deep2.shtml", "2<!--#include virtual=\"a.txt\" -->"),
+    (
+        "other/aliased.shtml",
+        "<!--#include virtual=\"/side/b.txt\" --><!--#include virtual=\"b.txt\" --><!--#include virtual=\"/a.txt\" -->",
+    ),
+    ("www/exec.shtml", "a<!--#exec cmd=\"echo b; echo $((1 + 2)); exit 1\" --><!--#exec cgi=\"/x\" -->c"),
+    ("www/quotes.shtml", "<!--#set var=\"q\" value=\"a\\\"b\" --><!--#echo var=\"q\" -->"),
 ];
 
 fn folder() -> tempfile::TempDir {
@@ -315,8 +418,13 @@ fn folder() -> tempfile::TempDir {
         "printf 'Content-Type: text/plain\\r\\n\\r\\n'; env | grep -v -e '^REMOTE_PORT=' -e '^SERVER_PORT=' -e '^PWD=' -e '^OLDPWD=' -e '^_=' | sort; cat\n",
     );
     write("www/bare.sh", "echo no head\n");
+    write("www/env.shtml", "<!--#echo var=\"HTTP_AUTHORIZATION\" --> <!--#echo var=\"SERVER_NAME\" -->");
+    write("www/large", &"0123456789".repeat(20_000));
     write("www/silent.sh", "exit 0\n");
     write("www/status.sh", "printf 'Status: 418 I am\\nX-A: b\\n\\nbody'\n");
+    for (path, page) in PAGES {
+        write(path, page);
+    }
     std::os::unix::fs::symlink(root.join("www/a.txt"), root.join("www/link.txt")).unwrap();
     std::os::unix::fs::symlink("/etc/hostname", root.join("www/out.txt")).unwrap();
     folder
