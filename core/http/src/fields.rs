@@ -124,6 +124,12 @@ impl Fields {
         self.list.push(Field { id, name, value });
     }
 
+    /// Adds a field at the end whose name is in lower case and has this id.
+    pub(crate) fn push(&mut self, id: HeaderId, name: &[u8], value: &[u8]) {
+        let (name, value) = (self.store(name), self.store(value));
+        self.list.push(Field { id, name, value });
+    }
+
     /// Adds a field with a known name at the end.
     pub fn append_id(&mut self, id: HeaderId, value: &[u8]) {
         debug_assert_ne!(id, HeaderId::Other);
