@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::breaker::BreakerPolicy;
 use crate::endpoint::Labels;
 use crate::{
-    CircuitBreakers, HealthCheck, LoadAssignment, OutlierDetection, ProxyProtocolVersion, UpstreamTransport,
+    CircuitBreakers, HealthCheck, Http2Settings, LoadAssignment, OutlierDetection, ProxyProtocolVersion,
+    UpstreamTransport,
 };
 
 /// A named group of upstream hosts.
@@ -28,6 +29,9 @@ pub struct Cluster {
     /// By HTTP/2 a WebSocket is asked for as RFC 8441 has it, where the host says that it takes that.
     #[serde(skip_serializing_if = "crate::is_default")]
     pub extended_connect: bool,
+    /// What hosts that speak HTTP/2 are told they may do, and how much of what they allow is used.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub http2: Http2Settings,
     pub transport: UpstreamTransport,
     /// Each connection begins with a word on whose it is.
     #[serde(skip_serializing_if = "crate::is_default")]
@@ -67,6 +71,7 @@ impl Cluster {
             subsets: None,
             protocol: HttpProtocol::default(),
             extended_connect: false,
+            http2: Http2Settings::default(),
             transport: UpstreamTransport::Plain,
             proxy_protocol: None,
             circuit_breakers: CircuitBreakers::default(),
@@ -92,13 +97,54 @@ pub enum Discovery {
     /// Fixed addresses.
     Static(LoadAssignment),
     /// Every address of each name is a host.
-    StrictDns { assignment: LoadAssignment, family: DnsLookupFamily },
+    StrictDns {
+        assignment: LoadAssignment,
+        family: DnsLookupFamily,
+        #[serde(skip_serializing_if = "crate::is_default")]
+        refresh: DnsRefresh,
+    },
     /// One logical host; each new connection goes to the first address of the latest answer.
-    LogicalDns { assignment: LoadAssignment, family: DnsLookupFamily },
+    LogicalDns {
+        assignment: LoadAssignment,
+        family: DnsLookupFamily,
+        #[serde(skip_serializing_if = "crate::is_default")]
+        refresh: DnsRefresh,
+    },
     /// Endpoints by the discovery service, under `service_name` or, if empty, the cluster's own name.
     Eds { service_name: String },
     /// The address that the intercepted connection was meant for.
     OriginalDst,
+}
+
+/// When names are looked up again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct DnsRefresh {
+    /// After this, or sooner when an answer lasts no longer; above zero.
+    pub interval: Duration,
+    /// Only when an answer has ended, however long it lasts; `interval` is for those that do not last at all.
+    pub respects_ttl: bool,
+}
+
+impl Default for DnsRefresh {
+    /// Envoy's `dns_refresh_rate` when none is set.
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(5), respects_ttl: false }
+    }
+}
+
+impl DnsRefresh {
+    /// No sooner than this, whatever is said.
+    pub const MIN: Duration = Duration::from_secs(1);
+
+    /// How long to wait after answers of which the shortest lasts `ttl`; `None` is no answer at all.
+    pub fn wait(self, ttl: Option<Duration>) -> Duration {
+        let wait = match ttl {
+            Some(ttl) if self.respects_ttl && !ttl.is_zero() => ttl,
+            Some(ttl) if !self.respects_ttl => self.interval.min(ttl),
+            _ => self.interval,
+        };
+        wait.max(Self::MIN)
+    }
 }
 
 /// Which addresses of a name are used.
@@ -284,6 +330,25 @@ pub enum HttpProtocol {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_looked_up_again_by_the_interval_or_by_what_answers_say() {
+        let seconds = Duration::from_secs;
+        for (interval, respects_ttl, ttl, wait) in [
+            (5, false, None, 5),
+            (5, false, Some(60), 5),
+            (5, false, Some(2), 2),
+            (5, false, Some(0), 1),
+            (5, true, None, 5),
+            (5, true, Some(60), 60),
+            (5, true, Some(2), 2),
+            (7, true, Some(0), 7),
+            (0, false, Some(9), 1),
+        ] {
+            let refresh = DnsRefresh { interval: seconds(interval), respects_ttl };
+            assert_eq!(refresh.wait(ttl.map(seconds)), seconds(wait), "{refresh:?} {ttl:?}");
+        }
+    }
 
     #[test]
     fn a_new_host_grows_into_its_share() {

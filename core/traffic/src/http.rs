@@ -36,8 +36,14 @@ pub struct HttpConnection {
     /// Whose address counts as the client's where others stand between.
     #[serde(skip_serializing_if = "crate::is_default")]
     pub client_address: ClientAddress,
-    /// What replaces the `server` response header; `None` is `envoy`.
+    /// What stands in the `server` response header; `None` is `envoy`.
     pub server_name: Option<String>,
+    /// Whether it does where the upstream has named itself.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub server_header: ServerHeader,
+    /// What clients that speak HTTP/2 are told they may do.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub http2: Http2Settings,
     /// What becomes of `x-forwarded-client-cert`.
     #[serde(skip_serializing_if = "ClientCertificate::is_default")]
     pub client_certificate: ClientCertificate,
@@ -83,6 +89,8 @@ impl HttpConnection {
             use_remote_address: false,
             client_address: ClientAddress::default(),
             server_name: None,
+            server_header: ServerHeader::default(),
+            http2: Http2Settings::default(),
             client_certificate: ClientCertificate::default(),
             stream_idle_timeout: None,
             request_timeout: None,
@@ -95,6 +103,29 @@ impl HttpConnection {
             tracing: None,
         }
     }
+}
+
+/// What becomes of the `server` header of a response (Envoy's `ServerHeaderTransformation`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum ServerHeader {
+    /// It names the proxy.
+    #[default]
+    Overwrite,
+    /// It names the proxy where the upstream has not named itself.
+    AppendIfAbsent,
+    /// It is the upstream's, or none.
+    PassThrough,
+}
+
+/// What the other end of an HTTP/2 connection may do; `None` is the proxy's own value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Http2Settings {
+    /// Streams at once, at least 1: of a client, or towards an upstream that would take more.
+    pub streams_max: Option<u32>,
+    /// Bytes of one stream that may be on their way unread, 65,535 to 2³¹ − 1.
+    pub stream_window_bytes: Option<u32>,
+    /// … and of all streams together.
+    pub connection_window_bytes: Option<u32>,
 }
 
 /// How the next hop is told of the client's certificate (`x-forwarded-client-cert`).

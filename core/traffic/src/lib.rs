@@ -46,7 +46,7 @@ pub use breaker::{BreakerConfig, BreakerPolicy};
 pub use circuit::{Bounded, CircuitBreakers, Priority, RetryBudget, Thresholds};
 pub use client::{ClientAddress, ClientDetection, DetectBy};
 pub use cluster::{
-    Cluster, Discovery, DnsLookupFamily, HttpProtocol, LoadBalancing, LocalityRouting, Placement,
+    Cluster, Discovery, DnsLookupFamily, DnsRefresh, HttpProtocol, LoadBalancing, LocalityRouting, Placement,
     RingHashFunction, SlowStart, SubsetFallback, SubsetSelector, Subsets,
 };
 pub use compiled::{CompiledRoutes, Matched, NoRoute, TableInvalid};
@@ -57,8 +57,10 @@ pub use explain::{Decision, DecisionResult, ForwardDecision};
 pub use filter::{FilterEntry, FilterOverride, FilterSetting, HttpFilter, RouteFilter};
 pub use fraction::Fraction;
 pub use hash::{HashPolicy, HashSource};
-pub use health::{HealthCheck, HealthLog, HealthProbe};
-pub use http::{CertificateForwarding, ClientCertificate, Codec, HttpConnection, RouteSource};
+pub use health::{HealthCheck, HealthLog, HealthPace, HealthProbe};
+pub use http::{
+    CertificateForwarding, ClientCertificate, Codec, Http2Settings, HttpConnection, RouteSource, ServerHeader,
+};
 pub use listener::{ChainMatch, Direction, FilterChain, Inspection, Listener, Network};
 pub use metadata::{Metadata, MetadataMatch, ValueMatch};
 pub use network_filter::{ConnectionLimit, ConnectionRateLimit, NetworkFilter, NetworkRbac};

@@ -8,9 +8,9 @@ use selvedge_model::{
     PortProtocol, ServiceDiscovery, VirtualNode,
 };
 use selvedge_traffic::{
-    Address, CircuitBreakers, Cluster, Discovery, DnsLookupFamily, Endpoint, HealthCheck, HealthLog,
-    HealthProbe, HttpProtocol, LoadAssignment, LocalityEndpoints, LocalityRouting, OutlierDetection,
-    SuccessRate, Thresholds, UpstreamTransport,
+    Address, CircuitBreakers, Cluster, Discovery, DnsLookupFamily, DnsRefresh, Endpoint, HealthCheck,
+    HealthLog, HealthPace, HealthProbe, HttpProtocol, LoadAssignment, LocalityEndpoints, LocalityRouting,
+    OutlierDetection, SuccessRate, Thresholds, UpstreamTransport,
 };
 
 use crate::context::Context;
@@ -227,9 +227,12 @@ fn discovery(context: &mut Context<'_>, node: &VirtualNode, port: u16, name: &st
                 return Discovery::Static(one_address(name, address, hostname));
             }
             let assignment = one_address(name, Address::Name(hostname.to_owned(), port), hostname);
+            let refresh = DnsRefresh::default();
             return match dns.response_type {
-                Some(DnsResponseType::Endpoints) => Discovery::StrictDns { assignment, family },
-                Some(DnsResponseType::LoadBalancer) | None => Discovery::LogicalDns { assignment, family },
+                Some(DnsResponseType::Endpoints) => Discovery::StrictDns { assignment, family, refresh },
+                Some(DnsResponseType::LoadBalancer) | None => {
+                    Discovery::LogicalDns { assignment, family, refresh }
+                }
             };
         }
         Some(ServiceDiscovery::AwsCloudMap(map)) => {
@@ -291,10 +294,12 @@ fn health_check(node: &VirtualNode, port: u16, check: &HealthCheckPolicy) -> Hea
         path: check.path.clone().filter(|path| !path.is_empty()).unwrap_or_else(|| "/".to_owned()),
         host: host.clone(),
         http2,
+        statuses: Vec::new(),
     };
     let millis = |set: Option<u64>, default| Duration::from_millis(set.unwrap_or(default).max(1));
     HealthCheck {
         interval: millis(check.interval_millis, HealthCheckPolicy::INTERVAL_MILLIS_DEFAULT),
+        pace: HealthPace::default(),
         timeout: millis(check.timeout_millis, HealthCheckPolicy::TIMEOUT_MILLIS_DEFAULT),
         healthy_threshold: check.healthy_threshold,
         unhealthy_threshold: check.unhealthy_threshold,

@@ -15,6 +15,7 @@ mod filter;
 mod headers;
 mod health;
 mod http;
+mod http2;
 mod listener;
 mod matching;
 mod metadata;

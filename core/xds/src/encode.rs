@@ -11,6 +11,7 @@ mod filter;
 mod headers;
 mod health;
 mod http;
+mod http2;
 mod listener;
 mod matching;
 pub(crate) mod metadata;

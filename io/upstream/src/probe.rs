@@ -5,6 +5,7 @@ mod http1;
 mod http2;
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 use std::time::{Instant, SystemTime};
 
@@ -18,13 +19,14 @@ use tokio::net::TcpStream;
 
 use crate::cluster::Cluster;
 use crate::host::{HealthFlag, Host};
+use crate::random;
 
 /// What a probe calls itself.
 const USER_AGENT: &str = "Envoy/HC";
 
 /// Probes `host` until the cluster is gone or the task is aborted because the host is.
 pub(crate) async fn run(cluster: Weak<Cluster>, host: Arc<Host>, check: HealthCheck) {
-    let mut checker = Checker::new(Instant::now());
+    let mut checker = Checker::of(&check, random::next(), Instant::now());
     loop {
         tokio::time::sleep_until(checker.next_timeout().into()).await;
         let known = cluster
@@ -38,7 +40,7 @@ pub(crate) async fn run(cluster: Weak<Cluster>, host: Arc<Host>, check: HealthCh
         let Some(cluster) = cluster.upgrade() else { return };
         let first = !checker.is_checked();
         let had_traffic = cluster.stats.shards().any(|stats| stats.upstream_cx_total.value() > 0);
-        let transition = checker.handle_result(result, &check, had_traffic, Instant::now());
+        let transition = checker.handle_result(result, &check, had_traffic, random::next(), Instant::now());
         count(&cluster, result);
         apply(&cluster, &host, transition, result == ProbeResult::Passed, &checker);
         if !cluster.health_logs.is_empty() {
@@ -198,20 +200,28 @@ async fn ask_over(
     let authority = |name: &str| if name.is_empty() { cluster.to_owned() } else { name.to_owned() };
     match probe {
         HealthProbe::Tcp => Ending::of(ProbeResult::Passed),
-        HealthProbe::Http { path, host, http2: false } => http1::get(stream, path, &authority(host)).await,
-        HealthProbe::Http { path, host, http2: true } => http2::get(stream, path, &authority(host)).await,
+        HealthProbe::Http { path, host, http2: false, statuses } => {
+            http1::get(stream, path, &authority(host), statuses).await
+        }
+        HealthProbe::Http { path, host, http2: true, statuses } => {
+            http2::get(stream, path, &authority(host), statuses).await
+        }
         HealthProbe::Grpc { service, authority: name } => {
             Ending::of(grpc::check(stream, service, &authority(name)).await)
         }
     }
 }
 
-/// What an HTTP answer says: 200 passes, whatever else does not.
-fn judge(status: u16, fails_at_once: bool) -> Ending {
-    let result = match (status, fails_at_once) {
+/// What an HTTP answer says: what is expected passes – 200 where nothing is said – and whatever else does not.
+fn judge(status: u16, fails_at_once: bool, expected: &[Range<u16>]) -> Ending {
+    let passes = match expected {
+        [] => status == 200,
+        ranges => ranges.iter().any(|range| range.contains(&status)),
+    };
+    let result = match (passes, fails_at_once) {
         (_, true) => ProbeResult::RefusedAtOnce,
-        (200, false) => ProbeResult::Passed,
-        _ => ProbeResult::Refused,
+        (true, false) => ProbeResult::Passed,
+        (false, false) => ProbeResult::Refused,
     };
     Ending { result, status }
 }

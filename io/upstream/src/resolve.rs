@@ -11,10 +11,6 @@ use crate::dns::{DnsError, Resolver};
 use crate::found::{Found, HOSTS_MAX, Place, labels};
 use crate::random;
 
-/// Names are looked up again no later than this, whatever their time to live: Envoy's `dns_refresh_rate`.
-const REFRESH_MAX: Duration = Duration::from_secs(5);
-/// … and no sooner than this.
-const REFRESH_MIN: Duration = Duration::from_secs(1);
 /// A name must be denied so many times in a row before its hosts go: name servers have weak moments, too.
 const DENIALS_MIN: u32 = 3;
 
@@ -33,14 +29,15 @@ struct Names(Box<[(Arc<str>, Known)]>);
 /// keeps is little.
 pub(crate) async fn run(cluster: Weak<Cluster>, resolver: Resolver, config: Arc<selvedge_traffic::Cluster>) {
     // Of a logical host only the first address of each answer counts.
-    let (assignment, family, logical) = match &config.discovery {
-        Discovery::StrictDns { assignment, family } => (assignment, *family, false),
-        Discovery::LogicalDns { assignment, family } => (assignment, *family, true),
+    let (assignment, family, refresh, logical) = match &config.discovery {
+        Discovery::StrictDns { assignment, family, refresh } => (assignment, *family, *refresh, false),
+        Discovery::LogicalDns { assignment, family, refresh } => (assignment, *family, *refresh, true),
         Discovery::Static(_) | Discovery::Eds { .. } | Discovery::OriginalDst => return,
     };
     let mut names = Names::of(assignment);
     loop {
-        let mut refresh = REFRESH_MAX;
+        // The shortest life of all answers.
+        let mut ttl: Option<Duration> = None;
         for (name, known) in &mut names.0 {
             let Some(cluster) = cluster.upgrade() else { return };
             cluster.upkeep.update_attempt.inc();
@@ -49,7 +46,7 @@ pub(crate) async fn run(cluster: Weak<Cluster>, resolver: Resolver, config: Arc<
             match answer {
                 Ok(answer) => {
                     cluster.upkeep.update_success.inc();
-                    refresh = refresh.min(answer.ttl);
+                    ttl = Some(ttl.unwrap_or(answer.ttl).min(answer.ttl));
                     let length = if logical { 1 } else { answer.addresses.len() };
                     *known = Known { addresses: answer.addresses[..length].to_vec(), denials: 0 };
                 }
@@ -63,7 +60,7 @@ pub(crate) async fn run(cluster: Weak<Cluster>, resolver: Resolver, config: Arc<
         let Some(cluster) = cluster.upgrade() else { return };
         cluster.update_members(found(assignment, &names), assignment.overprovisioning_percent);
         drop(cluster);
-        tokio::time::sleep(jittered(refresh.max(REFRESH_MIN))).await;
+        tokio::time::sleep(jittered(refresh.wait(ttl))).await;
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use selvedge_telemetry::Registry;
 use selvedge_traffic::{
-    Address, Cluster as Config, Discovery, DnsLookupFamily, Endpoint, HealthCheck, HealthLog, HealthProbe,
-    LoadAssignment, LocalityEndpoints, OutlierDetection,
+    Address, Cluster as Config, Discovery, DnsLookupFamily, DnsRefresh, Endpoint, HealthCheck, HealthLog,
+    HealthPace, HealthProbe, LoadAssignment, LocalityEndpoints, OutlierDetection,
 };
 use selvedge_upstream::dns::Resolver;
 use selvedge_upstream::{Cluster, Clusters, Outcome, PickContext, PickFailure};
@@ -166,11 +166,17 @@ async fn a_cluster_is_warm_once_its_hosts_were_probed_and_follows_their_health()
     };
     let check = HealthCheck {
         interval: Duration::from_millis(20),
+        pace: HealthPace::default(),
         timeout: Duration::from_secs(2),
         healthy_threshold: 1,
         unhealthy_threshold: 2,
         port: None,
-        probe: HealthProbe::Http { path: "/ping".to_owned(), host: String::new(), http2: false },
+        probe: HealthProbe::Http {
+            path: "/ping".to_owned(),
+            host: String::new(),
+            http2: false,
+            statuses: Vec::new(),
+        },
         log: HealthLog::default(),
     };
     let mut config = config(Discovery::Static(sockets(&[well, closed])));
@@ -199,10 +205,16 @@ async fn a_host_that_goes_before_its_first_probe_ends_keeps_no_cluster_cold() {
     let silent = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback");
     let silent = silent.local_addr().expect("bound");
     let check = HealthCheck {
-        probe: HealthProbe::Http { path: "/".to_owned(), host: String::new(), http2: false },
+        probe: HealthProbe::Http {
+            path: "/".to_owned(),
+            host: String::new(),
+            http2: false,
+            statuses: Vec::new(),
+        },
         log: HealthLog::default(),
         timeout: Duration::from_secs(3600),
         interval: Duration::from_secs(3600),
+        pace: HealthPace::default(),
         unhealthy_threshold: 1,
         healthy_threshold: 1,
         port: None,
@@ -272,7 +284,11 @@ async fn names_are_followed_and_a_broken_name_server_takes_no_host_away() {
     let server = name_server(watched).await;
     let resolver = Resolver::with_server(server.ip(), server.port()).expect("a resolver");
     let names = assignment([Address::Name("user.mesh.test.".to_owned(), 80)]);
-    let discovery = Discovery::StrictDns { assignment: names, family: DnsLookupFamily::V4Preferred };
+    let discovery = Discovery::StrictDns {
+        assignment: names,
+        family: DnsLookupFamily::V4Preferred,
+        refresh: DnsRefresh::default(),
+    };
     let clusters = clusters(resolver);
     let cluster = clusters.start(Arc::new(config(discovery)));
     tokio::time::timeout(PATIENCE, cluster.warmed()).await.expect("the first answer warms");
@@ -318,7 +334,8 @@ async fn http2_server(serving: u8) -> SocketAddr {
 #[tokio::test]
 async fn probes_speak_http2_grpc_and_tcp() {
     let (well, ill) = (http2_server(1).await, http2_server(2).await);
-    let http2 = HealthProbe::Http { path: "/".to_owned(), host: String::new(), http2: true };
+    let http2 =
+        HealthProbe::Http { path: "/".to_owned(), host: String::new(), http2: true, statuses: Vec::new() };
     let grpc = HealthProbe::Grpc { service: "s".to_owned(), authority: String::new() };
     let rows = [
         (http2, ["healthy", "healthy"]),
@@ -329,6 +346,7 @@ async fn probes_speak_http2_grpc_and_tcp() {
         let mut config = config(Discovery::Static(sockets(&[well, ill])));
         config.health_checks.push(HealthCheck {
             interval: Duration::from_secs(5),
+            pace: HealthPace::default(),
             timeout: Duration::from_secs(2),
             healthy_threshold: 1,
             unhealthy_threshold: 1,

@@ -13,6 +13,7 @@ pub use guarded::{Guarded, Watch};
 pub use headers::{
     request_head, request_message, response_head, response_message, upgrade, websocket_message,
 };
+pub use selvedge_traffic::Http2Settings;
 pub use stream::Http2Stream;
 
 use crate::io::Io;
@@ -49,7 +50,11 @@ pub type ClientConnection = h2::client::Connection<Guarded, Bytes>;
 ///
 /// # Errors
 /// When the preface or the first SETTINGS are wrong.
-pub async fn serve(io: Io, extended_connect: bool) -> Result<(Server, Watch), h2::Error> {
+pub async fn serve(
+    io: Io,
+    extended_connect: bool,
+    settings: Http2Settings,
+) -> Result<(Server, Watch), h2::Error> {
     let io = Guarded::new(io, Side::Client);
     let watch = io.watch();
     let mut builder = h2::server::Builder::new();
@@ -57,9 +62,9 @@ pub async fn serve(io: Io, extended_connect: bool) -> Result<(Server, Watch), h2
         builder.enable_connect_protocol();
     }
     let server = builder
-        .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
-        .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(settings.streams_max.unwrap_or(CONCURRENT_STREAMS_MAX))
+        .initial_window_size(settings.stream_window_bytes.unwrap_or(STREAM_WINDOW_BYTES))
+        .initial_connection_window_size(settings.connection_window_bytes.unwrap_or(CONNECTION_WINDOW_BYTES))
         .header_table_size(4096)
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
@@ -75,10 +80,10 @@ pub async fn serve(io: Io, extended_connect: bool) -> Result<(Server, Watch), h2
 ///
 /// # Errors
 /// When the connection breaks.
-pub async fn connect(io: Io) -> Result<(Client, ClientConnection), h2::Error> {
+pub async fn connect(io: Io, settings: Http2Settings) -> Result<(Client, ClientConnection), h2::Error> {
     h2::client::Builder::new()
-        .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_window_size(settings.stream_window_bytes.unwrap_or(STREAM_WINDOW_BYTES))
+        .initial_connection_window_size(settings.connection_window_bytes.unwrap_or(CONNECTION_WINDOW_BYTES))
         .header_table_size(4096)
         .max_header_list_size(RESPONSE_HEADER_LIST_BYTES_MAX)
         .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)

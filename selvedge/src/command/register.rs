@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use selvedge_client::{Client, Endpoint, Error};
 use selvedge_traffic::health::{Checker, Transition};
-use selvedge_traffic::{HealthCheck, HealthLog, HealthProbe};
+use selvedge_traffic::{HealthCheck, HealthLog, HealthPace, HealthProbe};
 use selvedge_upstream::probe;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
@@ -121,6 +121,7 @@ impl<'a> Holder<'a> {
         let ttl = Duration::from_secs(args.ttl);
         let check = args.health.clone().map(|probe| HealthCheck {
             interval: Duration::from_secs(args.health_interval),
+            pace: HealthPace::default(),
             timeout: Duration::from_secs(args.health_timeout),
             healthy_threshold: 1,
             unhealthy_threshold: args.unhealthy_threshold.max(1),
@@ -168,7 +169,7 @@ impl<'a> Holder<'a> {
             && self.checker.next_timeout() <= Instant::now()
         {
             let result = probe::once(self.address, check, &self.args.instance).await;
-            if self.checker.handle_result(result, check, true, Instant::now()) != Transition::None {
+            if self.checker.handle_result(result, check, true, 0, Instant::now()) != Transition::None {
                 let now = if self.checker.is_healthy() { "healthy" } else { "unhealthy" };
                 eprintln!("{} is {now}", self.args.instance);
                 self.renew_at = Instant::now();
@@ -303,6 +304,7 @@ fn health(text: &str) -> Result<HealthProbe, String> {
     let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
     Ok(match kind {
         "http" | "http2" if rest.is_empty() || rest.starts_with('/') => HealthProbe::Http {
+            statuses: Vec::new(),
             path: if rest.is_empty() { "/".to_owned() } else { rest.to_owned() },
             host: String::new(),
             http2: kind == "http2",
@@ -319,7 +321,12 @@ mod tests {
 
     #[test]
     fn probes_and_attributes_are_read() {
-        let http = |path: &str| HealthProbe::Http { path: path.into(), host: String::new(), http2: false };
+        let http = |path: &str| HealthProbe::Http {
+            path: path.into(),
+            host: String::new(),
+            http2: false,
+            statuses: Vec::new(),
+        };
         assert_eq!(health("http"), Ok(http("/")));
         assert_eq!(health("http:/healthz"), Ok(http("/healthz")));
         let grpc = HealthProbe::Grpc { service: "shop.Api".into(), authority: String::new() };

@@ -64,7 +64,11 @@ struct Streams {
 /// Serves a connection until it ends.
 pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, place: Place) {
     let idle = Duration::from_secs(10);
-    let Ok(Ok((server, watch))) = tokio::time::timeout(idle, h2::serve(io, false)).await else { return };
+    let Ok(Ok((server, watch))) =
+        tokio::time::timeout(idle, h2::serve(io, false, h2::Http2Settings::default())).await
+    else {
+        return;
+    };
     let mut connection = Connection {
         server,
         watch,

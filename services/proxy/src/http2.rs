@@ -46,7 +46,7 @@ type Accepted = (http::Request<::h2::RecvStream>, ::h2::server::SendResponse<byt
 pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: Rc<Peer>, io: Io) {
     let _stats = HttpConnectionStats::http2(&manager);
     let place = worker.place();
-    let opening = h2::serve(io, manager.config.extended_connect);
+    let opening = h2::serve(io, manager.config.extended_connect, manager.config.http2);
     let (server, watch) =
         match first_words(&worker, &place, manager.inbound, manager.idle_timeout, opening).await {
             Some(Ok(served)) => served,

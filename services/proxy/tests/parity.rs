@@ -26,6 +26,8 @@ mod network;
 mod planes;
 #[path = "parity/proxy_protocol.rs"]
 mod proxy_protocol;
+#[path = "parity/settings.rs"]
+mod settings;
 #[path = "parity/splits.rs"]
 mod splits;
 #[path = "parity/time_and_share.rs"]

@@ -7,7 +7,7 @@ use selvedge_model::{ClientPolicyTls, Policy, PortProtocol};
 use selvedge_traffic::matching::TextMatch;
 use selvedge_traffic::tls::{NameKind, NameMatch, Trust, UpstreamTls, Validation, Version, Versions};
 use selvedge_traffic::{
-    Address, Cluster, Discovery, DnsLookupFamily, HttpProtocol, LoadAssignment, UpstreamTransport,
+    Address, Cluster, Discovery, DnsLookupFamily, DnsRefresh, HttpProtocol, LoadAssignment, UpstreamTransport,
 };
 
 use super::{Governed, note};
@@ -99,7 +99,11 @@ fn of_host(context: &mut Context<'_>, service: &HostService, speaks: Speaks) -> 
         Err(_) if !is_usable(host) => return Err(format!("{host:?} is no host name")),
         Err(_) => {
             let assignment = cluster::one_address(&name, Address::Name(host.clone(), *port), host);
-            Discovery::StrictDns { assignment, family: DnsLookupFamily::V4Preferred }
+            Discovery::StrictDns {
+                assignment,
+                family: DnsLookupFamily::V4Preferred,
+                refresh: DnsRefresh::default(),
+            }
         }
     };
     let transport = match service.tls {

@@ -1,24 +1,24 @@
 //! Clusters.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use prost_types::Any;
 use selvedge_traffic::cluster::CONNECT_TIMEOUT_DEFAULT;
 use selvedge_traffic::{
-    CircuitBreakers, Cluster, Discovery, DnsLookupFamily, HttpProtocol, RetryBudget, Thresholds,
+    CircuitBreakers, Cluster, Discovery, DnsLookupFamily, DnsRefresh, Http2Settings, HttpProtocol,
+    RetryBudget, Thresholds,
 };
 use selvedge_xds_proto::envoy::config::cluster::v3 as proto;
 use selvedge_xds_proto::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
-use selvedge_xds_proto::envoy::config::core::v3::{
-    Http2ProtocolOptions, HttpProtocolOptions as CommonOptions, RoutingPriority,
-};
+use selvedge_xds_proto::envoy::config::core::v3::{HttpProtocolOptions as CommonOptions, RoutingPriority};
 use selvedge_xds_proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use selvedge_xds_proto::envoy::extensions::upstreams::http::v3::http_protocol_options::{
     UpstreamProtocolOptions, explicit_http_config,
 };
 
 use super::bounds::{expect, known, not_empty};
-use super::{Reason, all, balancing, duration, endpoint, health, metadata, source, tls};
+use super::{Reason, all, balancing, duration, endpoint, health, http2, metadata, source, tls};
 
 pub(super) fn decode(message: proto::Cluster) -> Result<Cluster, Reason> {
     let discovery = discovery(&message)?;
@@ -28,7 +28,7 @@ pub(super) fn decode(message: proto::Cluster) -> Result<Cluster, Reason> {
         return Err(Reason::Unsupported { field, value: "true".to_owned() });
     }
     let (transport, proxy_protocol) = tls::cluster(message.transport_socket)?;
-    let HttpOptions { protocol, extended_connect, common } =
+    let HttpOptions { protocol, extended_connect, http2, common } =
         http_options(&message.typed_extension_protocol_options)?;
     Ok(Cluster {
         name: not_empty("name", message.name)?,
@@ -39,6 +39,7 @@ pub(super) fn decode(message: proto::Cluster) -> Result<Cluster, Reason> {
         subsets: message.lb_subset_config.as_ref().map(balancing::subsets).transpose()?,
         protocol,
         extended_connect,
+        http2,
         transport,
         proxy_protocol,
         circuit_breakers: circuit_breakers(message.circuit_breakers)?,
@@ -74,8 +75,12 @@ fn discovery(message: &proto::Cluster) -> Result<Discovery, Reason> {
     let family = || known("dns_lookup_family", message.dns_lookup_family).map(lookup_family);
     Ok(match kind {
         DiscoveryType::Static => Discovery::Static(assignment()?),
-        DiscoveryType::StrictDns => Discovery::StrictDns { assignment: assignment()?, family: family()? },
-        DiscoveryType::LogicalDns => Discovery::LogicalDns { assignment: assignment()?, family: family()? },
+        DiscoveryType::StrictDns => {
+            Discovery::StrictDns { assignment: assignment()?, family: family()?, refresh: refresh(message)? }
+        }
+        DiscoveryType::LogicalDns => {
+            Discovery::LogicalDns { assignment: assignment()?, family: family()?, refresh: refresh(message)? }
+        }
         DiscoveryType::Eds => {
             let config = message.eds_cluster_config.as_ref().ok_or(Reason::Missing("eds_cluster_config"))?;
             source::aggregated("eds_cluster_config.eds_config", config.eds_config.as_ref())?;
@@ -83,6 +88,16 @@ fn discovery(message: &proto::Cluster) -> Result<Discovery, Reason> {
         }
         DiscoveryType::OriginalDst => Discovery::OriginalDst,
     })
+}
+
+fn refresh(message: &proto::Cluster) -> Result<DnsRefresh, Reason> {
+    const FIELD: &str = "dns_refresh_rate";
+    let interval = duration::or(FIELD, message.dns_refresh_rate, DnsRefresh::default().interval)?;
+    if interval <= Duration::from_millis(1) {
+        let value = format!("{interval:?}");
+        return Err(Reason::Invalid { field: FIELD, value, expected: "is not above 1 ms" });
+    }
+    Ok(DnsRefresh { interval, respects_ttl: message.respect_dns_ttl })
 }
 
 fn lookup_family(family: proto::cluster::DnsLookupFamily) -> DnsLookupFamily {
@@ -128,6 +143,7 @@ fn retry_budget(message: proto::circuit_breakers::thresholds::RetryBudget) -> Re
 struct HttpOptions {
     protocol: HttpProtocol,
     extended_connect: bool,
+    http2: Http2Settings,
     common: CommonOptions,
 }
 
@@ -137,22 +153,24 @@ fn http_options(options: &BTreeMap<String, Any>) -> Result<HttpOptions, Reason> 
         return Err(super::bounds::unknown(name, Some(any)));
     }
     let options: HttpProtocolOptions = expect(name, Some(any))?;
-    let allows = |options: Option<Http2ProtocolOptions>| options.is_some_and(|options| options.allow_connect);
-    let (protocol, extended_connect) = match options.upstream_protocol_options {
+    let (protocol, http2) = match options.upstream_protocol_options {
         None => return Err(Reason::Missing("upstream_protocol_options")),
         Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(config)) => {
-            (HttpProtocol::Downstream, allows(config.http2_protocol_options))
+            (HttpProtocol::Downstream, config.http2_protocol_options)
         }
         Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => match explicit.protocol_config {
             None => return Err(Reason::Missing("explicit_http_config.protocol_config")),
-            Some(explicit_http_config::ProtocolConfig::HttpProtocolOptions(_)) => {
-                (HttpProtocol::Http1, false)
-            }
+            Some(explicit_http_config::ProtocolConfig::HttpProtocolOptions(_)) => (HttpProtocol::Http1, None),
             Some(explicit_http_config::ProtocolConfig::Http2ProtocolOptions(http2)) => {
-                (HttpProtocol::Http2, allows(Some(http2)))
+                (HttpProtocol::Http2, Some(http2))
             }
         },
     };
     let common = options.common_http_protocol_options.unwrap_or_default();
-    Ok(HttpOptions { protocol, extended_connect, common })
+    Ok(HttpOptions {
+        protocol,
+        extended_connect: http2.is_some_and(|options| options.allow_connect),
+        http2: http2.map(http2::settings).transpose()?.unwrap_or_default(),
+        common,
+    })
 }

@@ -1,15 +1,16 @@
 //! Active health checks and outlier detection.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use selvedge_traffic::{
-    FailurePercentage, HealthCheck, HealthLog, HealthProbe, OutlierDetection, SuccessRate,
+    FailurePercentage, HealthCheck, HealthLog, HealthPace, HealthProbe, OutlierDetection, SuccessRate,
 };
 use selvedge_xds_proto::envoy::config::cluster::v3 as cluster;
 use selvedge_xds_proto::envoy::config::core::v3 as proto;
 use selvedge_xds_proto::envoy::config::core::v3::health_check::HealthChecker;
 use selvedge_xds_proto::envoy::extensions::health_check::event_sinks::file::v3::HealthCheckEventFileSink;
-use selvedge_xds_proto::envoy::r#type::v3::CodecClientType;
+use selvedge_xds_proto::envoy::r#type::v3::{CodecClientType, Int64Range};
 
 use super::bounds::{known, not_empty, port, unknown, unpack};
 use super::{Reason, duration};
@@ -18,6 +19,7 @@ use crate::any::holds;
 pub(super) fn check(message: proto::HealthCheck) -> Result<HealthCheck, Reason> {
     Ok(HealthCheck {
         interval: positive("health_checks.interval", message.interval)?,
+        pace: pace(&message)?,
         timeout: positive("health_checks.timeout", message.timeout)?,
         healthy_threshold: message
             .healthy_threshold
@@ -33,6 +35,43 @@ pub(super) fn check(message: proto::HealthCheck) -> Result<HealthCheck, Reason> 
             successes: message.always_log_health_check_success,
         },
     })
+}
+
+fn pace(message: &proto::HealthCheck) -> Result<HealthPace, Reason> {
+    let above_zero = |field, value: &Option<prost_types::Duration>| {
+        value.map(|value| positive(field, Some(value))).transpose()
+    };
+    let none = Duration::ZERO;
+    Ok(HealthPace {
+        initial_jitter: duration::or("health_checks.initial_jitter", message.initial_jitter, none)?,
+        jitter: duration::or("health_checks.interval_jitter", message.interval_jitter, none)?,
+        jitter_percent: message.interval_jitter_percent,
+        no_traffic: above_zero("health_checks.no_traffic_interval", &message.no_traffic_interval)?,
+        no_traffic_healthy: above_zero(
+            "health_checks.no_traffic_healthy_interval",
+            &message.no_traffic_healthy_interval,
+        )?,
+        unhealthy: above_zero("health_checks.unhealthy_interval", &message.unhealthy_interval)?,
+        unhealthy_edge: above_zero(
+            "health_checks.unhealthy_edge_interval",
+            &message.unhealthy_edge_interval,
+        )?,
+        healthy_edge: above_zero("health_checks.healthy_edge_interval", &message.healthy_edge_interval)?,
+    })
+}
+
+/// Half-open ranges of statuses, as Envoy has them.
+fn statuses(ranges: &[Int64Range]) -> Result<Vec<Range<u16>>, Reason> {
+    let one = |range: &Int64Range| {
+        let bounds = (u16::try_from(range.start).ok()?, u16::try_from(range.end).ok()?);
+        (bounds.0 >= 100 && bounds.0 < bounds.1 && bounds.1 <= 600).then_some(bounds.0..bounds.1)
+    };
+    let invalid = |range: &Int64Range| Reason::Invalid {
+        field: "health_checks.http_health_check.expected_statuses",
+        value: format!("[{}, {})", range.start, range.end),
+        expected: "is no range of statuses within [100, 600)",
+    };
+    ranges.iter().map(|range| one(range).ok_or_else(|| invalid(range))).collect()
 }
 
 /// The file of the older field, and those of the sinks that stand for it.
@@ -69,6 +108,7 @@ fn probe(checker: Option<HealthChecker>) -> Result<HealthProbe, Reason> {
         Some(HealthChecker::HttpHealthCheck(http)) => HealthProbe::Http {
             path: not_empty("health_checks.http_health_check.path", http.path)?,
             host: http.host,
+            statuses: statuses(&http.expected_statuses)?,
             http2: match known("health_checks.http_health_check.codec_client_type", http.codec_client_type)? {
                 CodecClientType::Http1 => false,
                 CodecClientType::Http2 => true,

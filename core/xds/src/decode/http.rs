@@ -1,17 +1,19 @@
 //! HTTP connection managers.
 
-use selvedge_traffic::{Codec, FilterEntry, HttpConnection, RouteSource, CertificateForwarding, ClientCertificate};
+use selvedge_traffic::{
+    CertificateForwarding, ClientCertificate, Codec, FilterEntry, HttpConnection, RouteSource, ServerHeader,
+};
 use selvedge_xds_proto::envoy::extensions::filters::http::router::v3::Router;
 use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
     ForwardClientCertDetails, SetCurrentClientCertDetails,
-    CodecType, PathWithEscapedSlashesAction, RouteSpecifier, UpgradeConfig,
+    CodecType, PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation, UpgradeConfig,
 };
 use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter, http_filter,
 };
 
 use super::bounds::{known, not_empty, unknown};
-use super::{Reason, access_log, client, duration, filter, route, source, tracing};
+use super::{Reason, access_log, client, duration, filter, http2, route, source, tracing};
 use crate::any::holds;
 
 pub(super) fn decode(message: HttpConnectionManager) -> Result<HttpConnection, Reason> {
@@ -39,6 +41,7 @@ pub(super) fn decode(message: HttpConnectionManager) -> Result<HttpConnection, R
         websocket: upgrades.websocket,
         connect: upgrades.connect,
         extended_connect: message.http2_protocol_options.is_some_and(|options| options.allow_connect),
+        http2: message.http2_protocol_options.map(http2::settings).transpose()?.unwrap_or_default(),
         proxy_100_continue: message.proxy_100_continue,
         use_remote_address: message.use_remote_address.unwrap_or_default(),
         client_address,
@@ -47,6 +50,7 @@ pub(super) fn decode(message: HttpConnectionManager) -> Result<HttpConnection, R
             message.set_current_client_cert_details,
         )?,
         server_name: (!message.server_name.is_empty()).then_some(message.server_name),
+        server_header: server_header(message.server_header_transformation)?,
         stream_idle_timeout: duration::optional("stream_idle_timeout", message.stream_idle_timeout)?,
         request_timeout: duration::optional("request_timeout", message.request_timeout)?,
         request_headers_timeout: duration::optional(
@@ -97,6 +101,14 @@ fn http_filters(filters: Vec<HttpFilter>) -> Result<Vec<FilterEntry>, Reason> {
         decoded.push(FilterEntry { name, disabled: message.disabled, filter });
     }
     if routers == 1 { Ok(decoded) } else { Err(Reason::Missing("http_filters: the router")) }
+}
+
+fn server_header(transformation: i32) -> Result<ServerHeader, Reason> {
+    Ok(match known("server_header_transformation", transformation)? {
+        ServerHeaderTransformation::Overwrite => ServerHeader::Overwrite,
+        ServerHeaderTransformation::AppendIfAbsent => ServerHeader::AppendIfAbsent,
+        ServerHeaderTransformation::PassThrough => ServerHeader::PassThrough,
+    })
 }
 
 fn escaped_slashes(action: i32) -> Result<(), Reason> {

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use prost_types::Any;
-use selvedge_traffic::{CircuitBreakers, Cluster, Discovery, DnsLookupFamily, HttpProtocol, Thresholds};
+use selvedge_traffic::{
+    CircuitBreakers, Cluster, Discovery, DnsLookupFamily, DnsRefresh, HttpProtocol, Thresholds,
+};
 use selvedge_xds_proto::envoy::config::cluster::v3 as proto;
 use selvedge_xds_proto::envoy::config::cluster::v3::circuit_breakers::thresholds::RetryBudget;
 use selvedge_xds_proto::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, EdsClusterConfig,
 };
 use selvedge_xds_proto::envoy::config::core::v3::{
-    Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as CommonOptions, RoutingPriority,
+    Http1ProtocolOptions, HttpProtocolOptions as CommonOptions, RoutingPriority,
 };
 use selvedge_xds_proto::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use selvedge_xds_proto::envoy::extensions::upstreams::http::v3::http_protocol_options::{
@@ -19,7 +21,7 @@ use selvedge_xds_proto::envoy::extensions::upstreams::http::v3::http_protocol_op
 
 use selvedge_xds_proto::envoy::r#type::v3::Percent;
 
-use super::{balancing, duration, endpoint, health, metadata, proxy_protocol, source, tls};
+use super::{balancing, duration, endpoint, health, http2, metadata, proxy_protocol, source, tls};
 use crate::any::pack;
 
 /// Under this key stand the HTTP options of a cluster.
@@ -49,12 +51,14 @@ fn discovery(discovery: &Discovery, message: &mut proto::Cluster) {
             message.load_assignment = Some(endpoint::assignment(assignment));
             DiscoveryType::Static
         }
-        Discovery::StrictDns { assignment, family } => {
+        Discovery::StrictDns { assignment, family, refresh } => {
+            dns_refresh(*refresh, message);
             message.load_assignment = Some(endpoint::assignment(assignment));
             message.dns_lookup_family = lookup_family(*family).into();
             DiscoveryType::StrictDns
         }
-        Discovery::LogicalDns { assignment, family } => {
+        Discovery::LogicalDns { assignment, family, refresh } => {
+            dns_refresh(*refresh, message);
             message.load_assignment = Some(endpoint::assignment(assignment));
             message.dns_lookup_family = lookup_family(*family).into();
             DiscoveryType::LogicalDns
@@ -69,6 +73,13 @@ fn discovery(discovery: &Discovery, message: &mut proto::Cluster) {
         Discovery::OriginalDst => DiscoveryType::OriginalDst,
     };
     message.cluster_discovery_type = Some(ClusterDiscoveryType::Type(kind.into()));
+}
+
+/// Mentioned where it differs from Envoy's default.
+fn dns_refresh(refresh: DnsRefresh, message: &mut proto::Cluster) {
+    let is_default = refresh.interval == DnsRefresh::default().interval;
+    message.dns_refresh_rate = (!is_default).then(|| duration::encode(refresh.interval));
+    message.respect_dns_ttl = refresh.respects_ttl;
 }
 
 fn lookup_family(family: DnsLookupFamily) -> proto::cluster::DnsLookupFamily {
@@ -124,17 +135,13 @@ fn http_options(cluster: &Cluster) -> BTreeMap<String, Any> {
         HttpProtocol::Http1 => {
             explicit(explicit_http_config::ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions {}))
         }
-        HttpProtocol::Http2 => {
-            explicit(explicit_http_config::ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions {
-                allow_connect: cluster.extended_connect,
-            }))
-        }
+        HttpProtocol::Http2 => explicit(explicit_http_config::ProtocolConfig::Http2ProtocolOptions(
+            http2::options(cluster.http2, cluster.extended_connect),
+        )),
         HttpProtocol::Downstream => {
             UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
                 http_protocol_options: Some(Http1ProtocolOptions {}),
-                http2_protocol_options: Some(Http2ProtocolOptions {
-                    allow_connect: cluster.extended_connect,
-                }),
+                http2_protocol_options: Some(http2::options(cluster.http2, cluster.extended_connect)),
             })
         }
     };

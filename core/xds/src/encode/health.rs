@@ -1,5 +1,7 @@
 //! Active health checks and outlier detection.
 
+use std::time::Duration;
+
 use selvedge_traffic::{HealthCheck, HealthProbe, OutlierDetection};
 use selvedge_xds_proto::envoy::config::cluster::v3 as cluster;
 use selvedge_xds_proto::envoy::config::core::v3 as proto;
@@ -7,7 +9,7 @@ use selvedge_xds_proto::envoy::config::core::v3::health_check::{
     GrpcHealthCheck, HealthChecker, HttpHealthCheck, TcpHealthCheck,
 };
 use selvedge_xds_proto::envoy::extensions::health_check::event_sinks::file::v3::HealthCheckEventFileSink;
-use selvedge_xds_proto::envoy::r#type::v3::CodecClientType;
+use selvedge_xds_proto::envoy::r#type::v3::{CodecClientType, Int64Range};
 
 use super::duration;
 use crate::any::pack;
@@ -16,6 +18,14 @@ pub(super) fn check(check: &HealthCheck) -> proto::HealthCheck {
     proto::HealthCheck {
         timeout: Some(duration::encode(check.timeout)),
         interval: Some(duration::encode(check.interval)),
+        initial_jitter: chance(check.pace.initial_jitter),
+        interval_jitter: chance(check.pace.jitter),
+        interval_jitter_percent: check.pace.jitter_percent,
+        no_traffic_interval: check.pace.no_traffic.map(duration::encode),
+        no_traffic_healthy_interval: check.pace.no_traffic_healthy.map(duration::encode),
+        unhealthy_interval: check.pace.unhealthy.map(duration::encode),
+        unhealthy_edge_interval: check.pace.unhealthy_edge.map(duration::encode),
+        healthy_edge_interval: check.pace.healthy_edge.map(duration::encode),
         unhealthy_threshold: Some(check.unhealthy_threshold),
         healthy_threshold: Some(check.healthy_threshold),
         alt_port: check.port.map(u32::from),
@@ -27,6 +37,10 @@ pub(super) fn check(check: &HealthCheck) -> proto::HealthCheck {
     }
 }
 
+fn chance(jitter: Duration) -> Option<prost_types::Duration> {
+    (!jitter.is_zero()).then(|| duration::encode(jitter))
+}
+
 fn sink(path: &str) -> proto::TypedExtensionConfig {
     proto::TypedExtensionConfig {
         name: "envoy.health_check.event_sinks.file".to_owned(),
@@ -36,11 +50,18 @@ fn sink(path: &str) -> proto::TypedExtensionConfig {
 
 fn probe(probe: &HealthProbe) -> HealthChecker {
     match probe {
-        HealthProbe::Http { path, host, http2 } => HealthChecker::HttpHealthCheck(HttpHealthCheck {
-            host: host.clone(),
-            path: path.clone(),
-            codec_client_type: if *http2 { CodecClientType::Http2 } else { CodecClientType::Http1 }.into(),
-        }),
+        HealthProbe::Http { path, host, http2, statuses } => {
+            HealthChecker::HttpHealthCheck(HttpHealthCheck {
+                host: host.clone(),
+                path: path.clone(),
+                expected_statuses: statuses
+                    .iter()
+                    .map(|range| Int64Range { start: range.start.into(), end: range.end.into() })
+                    .collect(),
+                codec_client_type: if *http2 { CodecClientType::Http2 } else { CodecClientType::Http1 }
+                    .into(),
+            })
+        }
         HealthProbe::Grpc { service, authority } => HealthChecker::GrpcHealthCheck(GrpcHealthCheck {
             service_name: service.clone(),
             authority: authority.clone(),

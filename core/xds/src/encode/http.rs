@@ -1,17 +1,19 @@
 //! HTTP connection managers.
 
-use selvedge_traffic::{Codec, FilterEntry, HttpConnection, RouteSource, CertificateForwarding, ClientCertificate};
+use selvedge_traffic::{
+    CertificateForwarding, ClientCertificate, Codec, FilterEntry, HttpConnection, RouteSource, ServerHeader,
+};
 use selvedge_xds_proto::envoy::config::core::v3::{Http2ProtocolOptions, HttpProtocolOptions};
 use selvedge_xds_proto::envoy::extensions::filters::http::router::v3::Router;
 use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
     ForwardClientCertDetails, SetCurrentClientCertDetails,
-    CodecType, RouteSpecifier, UpgradeConfig,
+    CodecType, RouteSpecifier, ServerHeaderTransformation, UpgradeConfig,
 };
 use selvedge_xds_proto::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter, Rds, http_filter,
 };
 
-use super::{access_log, client, duration, filter, route, source, tracing};
+use super::{access_log, client, duration, filter, http2, route, source, tracing};
 use crate::any::pack;
 
 pub(super) fn encode(connection: &HttpConnection) -> HttpConnectionManager {
@@ -36,6 +38,7 @@ pub(super) fn encode(connection: &HttpConnection) -> HttpConnectionManager {
         http_filters: connection.filters.iter().map(http_filter).chain([router()]).collect(),
         common_http_protocol_options: (common != HttpProtocolOptions::default()).then_some(common),
         server_name: connection.server_name.clone().unwrap_or_default(),
+        server_header_transformation: server_header(connection.server_header).into(),
         stream_idle_timeout: connection.stream_idle_timeout.map(duration::encode),
         request_timeout: connection.request_timeout.map(duration::encode),
         request_headers_timeout: connection.request_headers_timeout.map(duration::encode),
@@ -45,9 +48,8 @@ pub(super) fn encode(connection: &HttpConnection) -> HttpConnectionManager {
         forward_client_cert_details: forwarding(connection.client_certificate.forwarding).into(),
         set_current_client_cert_details: certificate_details(&connection.client_certificate),
         upgrade_configs,
-        http2_protocol_options: connection
-            .extended_connect
-            .then_some(Http2ProtocolOptions { allow_connect: true }),
+        http2_protocol_options: Some(http2::options(connection.http2, connection.extended_connect))
+            .filter(|options| *options != Http2ProtocolOptions::default()),
         proxy_100_continue: connection.proxy_100_continue,
         normalize_path: Some(connection.normalize_path),
         merge_slashes: connection.merge_slashes,
@@ -78,6 +80,14 @@ fn certificate_details(told: &ClientCertificate) -> Option<SetCurrentClientCertD
         uri: told.uri,
     };
     (details != SetCurrentClientCertDetails::default()).then_some(details)
+}
+
+fn server_header(server: ServerHeader) -> ServerHeaderTransformation {
+    match server {
+        ServerHeader::Overwrite => ServerHeaderTransformation::Overwrite,
+        ServerHeader::AppendIfAbsent => ServerHeaderTransformation::AppendIfAbsent,
+        ServerHeader::PassThrough => ServerHeaderTransformation::PassThrough,
+    }
 }
 
 fn codec(codec: Codec) -> CodecType {

@@ -1,19 +1,21 @@
 //! Generated clusters and endpoints.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use selvedge_traffic::{
-    Address, BreakerConfig, BreakerPolicy, CircuitBreakers, Cluster, Discovery, DnsLookupFamily, Endpoint,
-    EndpointHealth, FailurePercentage, HealthCheck, HealthLog, HealthProbe, HttpProtocol, LoadAssignment,
-    LoadBalancing, Locality, LocalityEndpoints, LocalityRouting, OutlierDetection, Placement,
-    ProxyProtocolVersion, RetryBudget, RingHashFunction, SlowStart, SubsetFallback, SubsetSelector, Subsets,
-    SuccessRate, Thresholds,
+    Address, BreakerConfig, BreakerPolicy, CircuitBreakers, Cluster, Discovery, DnsLookupFamily, DnsRefresh,
+    Endpoint, EndpointHealth, FailurePercentage, HealthCheck, HealthLog, HealthPace, HealthProbe,
+    Http2Settings, HttpProtocol, LoadAssignment, LoadBalancing, Locality, LocalityEndpoints, LocalityRouting,
+    OutlierDetection, Placement, ProxyProtocolVersion, RetryBudget, RingHashFunction, SlowStart,
+    SubsetFallback, SubsetSelector, Subsets, SuccessRate, Thresholds,
 };
 
-use super::leaves::{duration, labels, positive, some_text, text, upstream_transport, word};
+use super::leaves::{duration, http2, labels, positive, some_text, text, upstream_transport, word};
 
 fn address() -> BoxedStrategy<Address> {
     prop_oneof![
@@ -70,9 +72,16 @@ fn discovery() -> BoxedStrategy<Discovery> {
     };
     prop_oneof![
         assignment().prop_map(Discovery::Static),
-        (assignment(), family()).prop_map(|(assignment, family)| Discovery::StrictDns { assignment, family }),
-        (assignment(), family())
-            .prop_map(|(assignment, family)| Discovery::LogicalDns { assignment, family }),
+        (assignment(), family(), refresh()).prop_map(|(assignment, family, refresh)| Discovery::StrictDns {
+            assignment,
+            family,
+            refresh
+        }),
+        (assignment(), family(), refresh()).prop_map(|(assignment, family, refresh)| Discovery::LogicalDns {
+            assignment,
+            family,
+            refresh
+        }),
         text().prop_map(|service_name| Discovery::Eds { service_name }),
         Just(Discovery::OriginalDst),
     ]
@@ -221,21 +230,50 @@ fn outlier() -> BoxedStrategy<OutlierDetection> {
         .boxed()
 }
 
+fn pace() -> BoxedStrategy<HealthPace> {
+    let jitters = (duration(), duration(), any::<u32>());
+    let other = || option::of(positive());
+    (jitters, other(), other(), other(), other(), other())
+        .prop_map(|(jitters, no_traffic, no_traffic_healthy, unhealthy, unhealthy_edge, healthy_edge)| {
+            let (initial_jitter, jitter, jitter_percent) = jitters;
+            HealthPace {
+                initial_jitter,
+                jitter,
+                jitter_percent,
+                no_traffic,
+                no_traffic_healthy,
+                unhealthy,
+                unhealthy_edge,
+                healthy_edge,
+            }
+        })
+        .boxed()
+}
+
+fn statuses() -> BoxedStrategy<Range<u16>> {
+    (100u16..500, 1u16..=100).prop_map(|(start, length)| start..start + length).boxed()
+}
+
+fn refresh() -> BoxedStrategy<DnsRefresh> {
+    (2u64..100_000, any::<bool>())
+        .prop_map(|(ms, respects_ttl)| DnsRefresh { interval: Duration::from_millis(ms), respects_ttl })
+        .boxed()
+}
+
 fn health_check() -> BoxedStrategy<HealthCheck> {
     let probe = prop_oneof![
-        (some_text(), text(), any::<bool>()).prop_map(|(path, host, http2)| HealthProbe::Http {
-            path,
-            host,
-            http2
-        }),
+        (some_text(), text(), any::<bool>(), vec(statuses(), 0..2))
+            .prop_map(|(path, host, http2, statuses)| HealthProbe::Http { path, host, http2, statuses }),
         (text(), text()).prop_map(|(service, authority)| HealthProbe::Grpc { service, authority }),
         Just(HealthProbe::Tcp),
     ];
     let log = (vec(some_text(), 0..2), any::<bool>(), any::<bool>())
         .prop_map(|(paths, failures, successes)| HealthLog { paths, failures, successes });
-    (positive(), positive(), 1u32..10, 1u32..10, option::of(1u16..), probe, log)
-        .prop_map(|(interval, timeout, healthy_threshold, unhealthy_threshold, port, probe, log)| {
-            HealthCheck { interval, timeout, healthy_threshold, unhealthy_threshold, port, probe, log }
+    let thresholds = (1u32..10, 1u32..10);
+    (positive(), pace(), positive(), thresholds, option::of(1u16..), probe, log)
+        .prop_map(|(interval, pace, timeout, thresholds, port, probe, log)| {
+            let (healthy_threshold, unhealthy_threshold) = thresholds;
+            HealthCheck { interval, pace, timeout, healthy_threshold, unhealthy_threshold, port, probe, log }
         })
         .boxed()
 }
@@ -251,8 +289,9 @@ pub(crate) fn cluster() -> BoxedStrategy<Cluster> {
         ([option::of(duration()), option::of(duration()), option::of(duration())], option::of(any::<u32>()));
     let version = prop::sample::select(vec![ProxyProtocolVersion::V1, ProxyProtocolVersion::V2]);
     let proxy_protocol = option::of(version);
-    (shape, care, option::of(breaker()), connections, any::<(bool, bool, bool)>(), proxy_protocol)
-        .prop_map(|(shape, care, breaker, connections, flags, proxy_protocol)| {
+    let spoken = (proxy_protocol, http2());
+    (shape, care, option::of(breaker()), connections, any::<(bool, bool, bool)>(), spoken)
+        .prop_map(|(shape, care, breaker, connections, flags, (proxy_protocol, http2))| {
             let (name, discovery, connect_timeout, choice, protocol, transport) = shape;
             let ((balancing, placement), subsets) = choice;
             let (default, high, outlier_detection, health_checks) = care;
@@ -269,6 +308,7 @@ pub(crate) fn cluster() -> BoxedStrategy<Cluster> {
                 proxy_protocol,
                 // Of HTTP/2 alone there is something to say.
                 extended_connect: flags.2 && protocol != HttpProtocol::Http1,
+                http2: if protocol == HttpProtocol::Http1 { Http2Settings::default() } else { http2 },
                 circuit_breakers: CircuitBreakers { default, high },
                 outlier_detection,
                 breaker,

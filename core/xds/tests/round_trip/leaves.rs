@@ -13,8 +13,8 @@ use selvedge_traffic::tls::{
     UpstreamTls, Validation, Version, Versions,
 };
 use selvedge_traffic::{
-    AccessLog, AccessLogFormat, FileLog, GrpcLog, GrpcRecords, JsonTemplate, Label, Labels, LogFilter,
-    LogSink, Transport, UpstreamTransport, WeightedCluster,
+    AccessLog, AccessLogFormat, FileLog, GrpcLog, GrpcRecords, Http2Settings, JsonTemplate, Label, Labels,
+    LogFilter, LogSink, Transport, UpstreamTransport, WeightedCluster,
 };
 use selvedge_xds::secret;
 
@@ -28,6 +28,17 @@ pub(crate) fn text() -> BoxedStrategy<String> {
 
 pub(crate) fn some_text() -> BoxedStrategy<String> {
     text().prop_map(|text| format!("x{text}")).boxed()
+}
+
+pub(crate) fn http2() -> BoxedStrategy<Http2Settings> {
+    let window = || option::of(65_535u32..=i32::MAX as u32);
+    (option::of(1u32..=i32::MAX as u32), window(), window())
+        .prop_map(|(streams_max, stream_window_bytes, connection_window_bytes)| Http2Settings {
+            streams_max,
+            stream_window_bytes,
+            connection_window_bytes,
+        })
+        .boxed()
 }
 
 pub(crate) fn duration() -> BoxedStrategy<Duration> {

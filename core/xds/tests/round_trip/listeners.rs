@@ -10,11 +10,11 @@ use selvedge_traffic::{
     CertificateForwarding, ChainMatch, ClientAddress, ClientCertificate, ClientDetection, Codec,
     ConnectionLimit, ConnectionRateLimit, DetectBy, Direction, FilterChain, HttpConnection, Inspection,
     Listener, Network, NetworkFilter, NetworkRbac, ProxyProtocol, ProxyProtocolVersion, RouteSource,
-    TcpProxy,
+    ServerHeader, TcpProxy,
 };
 
 use super::filters::{bucket, cidr, filters, rules};
-use super::leaves::{access_logs, downstream_transport, duration, some_text, weighted, word};
+use super::leaves::{access_logs, downstream_transport, duration, http2, some_text, weighted, word};
 use super::routes;
 use super::tracing::tracing;
 
@@ -82,12 +82,17 @@ fn http() -> BoxedStrategy<HttpConnection> {
     let told = (forwarding, any::<[bool; 4]>()).prop_map(|(forwarding, [subject, certificate, uri, dns])| {
         ClientCertificate { forwarding, subject, certificate, uri, dns }
     });
-    let names = (word(), option::of(some_text()), told, client_address());
+    let server_header = prop::sample::select(vec![
+        ServerHeader::Overwrite,
+        ServerHeader::AppendIfAbsent,
+        ServerHeader::PassThrough,
+    ]);
+    let names = (word(), option::of(some_text()), told, client_address(), server_header, http2());
     let times = (times, option::of(any::<u32>()));
     (names, codec, routes, filters(), access_logs(), any::<[bool; 7]>(), times, option::of(tracing()))
         .prop_map(
             |(
-                (stat_prefix, server_name, client_certificate, client_address),
+                (stat_prefix, server_name, client_certificate, client_address, server_header, http2),
                 codec,
                 routes,
                 filters,
@@ -116,6 +121,8 @@ fn http() -> BoxedStrategy<HttpConnection> {
                         client_address
                     },
                     server_name,
+                    server_header,
+                    http2,
                     client_certificate,
                     stream_idle_timeout: times[0],
                     request_timeout: times[1],

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use selvedge_telemetry::ClusterStats;
+use selvedge_traffic::Http2Settings;
 use selvedge_wire::h2::{self, Client};
 use selvedge_wire::tls::Facts;
 use tokio::sync::oneshot;
@@ -127,7 +128,7 @@ impl HostPool {
             }
         };
         let (local, tls) = (io.local_addr(), io.tls().cloned());
-        let (client, mut connection) = match h2::connect(io).await {
+        let (client, mut connection) = match h2::connect(io, self.cluster.config.http2).await {
             Ok(opened) => opened,
             Err(error) => {
                 let error =
@@ -226,7 +227,7 @@ impl Http2Pool {
             let room = shared.state.alive.get()
                 && !shared.state.distrusted.get()
                 && !shared.state.is_spent(config, &cluster.stats)
-                && shared.state.streams.get() < shared.client.current_max_send_streams().max(1);
+                && shared.state.streams.get() < streams_max(config.http2, &shared.client);
             let ready = room && is_ready(&mut shared.client);
             ready.then(|| (shared.client.clone(), shared.state.take()))
         })
@@ -259,6 +260,12 @@ impl Http2Pool {
             }
         }
     }
+}
+
+/// As many as the host allows and the configuration wants, and at least one.
+fn streams_max(settings: Http2Settings, client: &Client) -> usize {
+    let wanted = settings.streams_max.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
+    client.current_max_send_streams().min(wanted).max(1)
 }
 
 /// Whether the connection takes another stream: no GOAWAY has come.

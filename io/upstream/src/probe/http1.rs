@@ -1,5 +1,7 @@
 //! A probe by HTTP/1.1.
 
+use std::ops::Range;
+
 use selvedge_http::head::ResponseHead;
 use selvedge_http::parse;
 use selvedge_http::scan::Scanner;
@@ -13,6 +15,7 @@ pub(super) async fn get(
     mut stream: impl AsyncRead + AsyncWrite + Send + Unpin,
     path: &str,
     authority: &str,
+    expected: &[Range<u16>],
 ) -> Ending {
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: {USER_AGENT}\r\nconnection: close\r\n\r\n"
@@ -37,7 +40,7 @@ pub(super) async fn get(
             }
             Ok(Some(_)) => {
                 let fails = head.fields.named("x-envoy-immediate-health-check-fail").is_some();
-                return judge(head.status, fails);
+                return judge(head.status, fails, expected);
             }
             Err(_) => return Ending::of(ProbeResult::Refused),
         }

@@ -1,5 +1,7 @@
 //! A probe by HTTP/2 with prior knowledge.
 
+use std::ops::Range;
+
 use selvedge_traffic::health::ProbeResult;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -10,6 +12,7 @@ pub(super) async fn get(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin,
     path: &str,
     authority: &str,
+    expected: &[Range<u16>],
 ) -> Ending {
     let request = http::Request::builder()
         .uri(format!("http://{authority}{path}"))
@@ -30,6 +33,7 @@ pub(super) async fn get(
             Ok(response) => judge(
                 response.status().as_u16(),
                 response.headers().contains_key("x-envoy-immediate-health-check-fail"),
+                expected,
             ),
             Err(_) => Ending::of(ProbeResult::NetworkFailure),
         },

@@ -13,6 +13,7 @@ use selvedge_http::hop;
 use selvedge_http::known::HeaderId;
 use selvedge_http::parse::Upgrade;
 use selvedge_telemetry::{Flag, details};
+use selvedge_traffic::ServerHeader;
 use selvedge_upstream::pool::UpstreamStream;
 use selvedge_wire::channel::{Channel, ChannelError};
 use tokio::time::Instant;
@@ -249,13 +250,19 @@ fn note_grpc_status(x: &mut Exchange<'_>, stream: &UpstreamStream) {
     x.log.grpc_status = trailer.or_else(|| x.heads.response.fields.get(HeaderId::GrpcStatus)).and_then(text);
 }
 
-/// What every response carries: `date` if it has none, and our own `server`.
+/// What every response carries: `date` if it has none, and a `server`, ours or the upstream's own.
 pub(crate) fn stamp(x: &mut Exchange<'_>) {
     let fields = &mut x.heads.response.fields;
     if !fields.contains(HeaderId::Date) {
         fields.append_id(HeaderId::Date, &x.worker.date(SystemTime::now()));
     }
-    fields.set_id(HeaderId::Server, x.manager.server_name.as_bytes());
+    match x.manager.config.server_header {
+        ServerHeader::Overwrite => fields.set_id(HeaderId::Server, x.manager.server_name.as_bytes()),
+        ServerHeader::AppendIfAbsent if !fields.contains(HeaderId::Server) => {
+            fields.append_id(HeaderId::Server, x.manager.server_name.as_bytes());
+        }
+        ServerHeader::AppendIfAbsent | ServerHeader::PassThrough => {}
+    }
 }
 
 /// Sends the head, or queues it so that it leaves with the first body bytes.

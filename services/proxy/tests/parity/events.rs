@@ -156,6 +156,7 @@ fn health_checks_tell_what_they_found() {
     let folder = tempfile::tempdir().expect("a folder");
     let check = |name: &str, probe| HealthCheck {
         interval: ms(100),
+        pace: HealthPace::default(),
         timeout: ms(5_000),
         healthy_threshold: 1,
         unhealthy_threshold: 1,
@@ -167,7 +168,12 @@ fn health_checks_tell_what_they_found() {
             successes: false,
         },
     };
-    let http_probe = || HealthProbe::Http { path: "/".to_owned(), host: String::new(), http2: false };
+    let http_probe = || HealthProbe::Http {
+        path: "/".to_owned(),
+        host: String::new(),
+        http2: false,
+        statuses: Vec::new(),
+    };
     let of = |name: &str, address, probe| {
         let locality = Locality { region: "r".to_owned(), zone: "z".to_owned(), sub_zone: String::new() };
         let place = LocalityEndpoints { locality, ..group(vec![Endpoint::new(Address::Socket(address))]) };

@@ -157,6 +157,10 @@ pub struct Cluster {
         ::prost::alloc::string::String,
         ::prost_types::Any,
     >,
+    #[prost(message, optional, tag = "16")]
+    pub dns_refresh_rate: ::core::option::Option<::prost_types::Duration>,
+    #[prost(bool, tag = "39")]
+    pub respect_dns_ttl: bool,
     #[prost(enumeration = "cluster::DnsLookupFamily", tag = "17")]
     pub dns_lookup_family: i32,
     #[prost(message, optional, tag = "19")]

@@ -852,12 +852,28 @@ pub struct HealthCheck {
     pub timeout: ::core::option::Option<::prost_types::Duration>,
     #[prost(message, optional, tag = "2")]
     pub interval: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "20")]
+    pub initial_jitter: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "3")]
+    pub interval_jitter: ::core::option::Option<::prost_types::Duration>,
+    #[prost(uint32, tag = "18")]
+    pub interval_jitter_percent: u32,
     #[prost(message, optional, tag = "4")]
     pub unhealthy_threshold: ::core::option::Option<u32>,
     #[prost(message, optional, tag = "5")]
     pub healthy_threshold: ::core::option::Option<u32>,
     #[prost(message, optional, tag = "6")]
     pub alt_port: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "12")]
+    pub no_traffic_interval: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "24")]
+    pub no_traffic_healthy_interval: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "14")]
+    pub unhealthy_interval: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "15")]
+    pub unhealthy_edge_interval: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "16")]
+    pub healthy_edge_interval: ::core::option::Option<::prost_types::Duration>,
     #[prost(string, tag = "17")]
     pub event_log_path: ::prost::alloc::string::String,
     #[prost(bool, tag = "19")]
@@ -871,12 +887,16 @@ pub struct HealthCheck {
 }
 /// Nested message and enum types in `HealthCheck`.
 pub mod health_check {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    #[derive(Clone, PartialEq, ::prost::Message)]
     pub struct HttpHealthCheck {
         #[prost(string, tag = "1")]
         pub host: ::prost::alloc::string::String,
         #[prost(string, tag = "2")]
         pub path: ::prost::alloc::string::String,
+        #[prost(message, repeated, tag = "9")]
+        pub expected_statuses: ::prost::alloc::vec::Vec<
+            super::super::super::super::r#type::v3::Int64Range,
+        >,
         #[prost(
             enumeration = "super::super::super::super::r#type::v3::CodecClientType",
             tag = "10"
@@ -922,7 +942,7 @@ pub mod health_check {
             "type.googleapis.com/envoy.config.core.v3.HealthCheck.GrpcHealthCheck".into()
         }
     }
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum HealthChecker {
         #[prost(message, tag = "8")]
         HttpHealthCheck(HttpHealthCheck),
@@ -1181,6 +1201,12 @@ impl ::prost::Name for Http1ProtocolOptions {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Http2ProtocolOptions {
+    #[prost(message, optional, tag = "2")]
+    pub max_concurrent_streams: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "3")]
+    pub initial_stream_window_size: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "4")]
+    pub initial_connection_window_size: ::core::option::Option<u32>,
     #[prost(bool, tag = "5")]
     pub allow_connect: bool,
 }

@@ -19,6 +19,11 @@ pub struct HttpConnectionManager {
     >,
     #[prost(string, tag = "10")]
     pub server_name: ::prost::alloc::string::String,
+    #[prost(
+        enumeration = "http_connection_manager::ServerHeaderTransformation",
+        tag = "34"
+    )]
+    pub server_header_transformation: i32,
     #[prost(message, optional, tag = "24")]
     pub stream_idle_timeout: ::core::option::Option<::prost_types::Duration>,
     #[prost(message, optional, tag = "28")]
@@ -265,6 +270,45 @@ pub mod http_connection_manager {
                 "HTTP1" => Some(Self::Http1),
                 "HTTP2" => Some(Self::Http2),
                 "HTTP3" => Some(Self::Http3),
+                _ => None,
+            }
+        }
+    }
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum ServerHeaderTransformation {
+        Overwrite = 0,
+        AppendIfAbsent = 1,
+        PassThrough = 2,
+    }
+    impl ServerHeaderTransformation {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Overwrite => "OVERWRITE",
+                Self::AppendIfAbsent => "APPEND_IF_ABSENT",
+                Self::PassThrough => "PASS_THROUGH",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "OVERWRITE" => Some(Self::Overwrite),
+                "APPEND_IF_ABSENT" => Some(Self::AppendIfAbsent),
+                "PASS_THROUGH" => Some(Self::PassThrough),
                 _ => None,
             }
         }
