@@ -114,10 +114,53 @@ pub enum SecretSource {
     /// The local secret discovery socket.
     #[default]
     Socket,
+    /// The same, by the protocol's other form: differences alone.
+    DeltaSocket,
     /// The control plane, over the stream that everything else comes by.
     Ads,
-    /// A secret discovery service by its address: `unix:/run/agent.sock`, `127.0.0.1:8080`.
-    Target(String),
+    /// A secret discovery service by its address.
+    Target(Box<SecretTarget>),
+    /// A file that holds what such a service would answer.
+    File(SecretFile),
+}
+
+/// A secret discovery service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct SecretTarget {
+    /// `unix:/run/agent.sock`, `127.0.0.1:8080`.
+    pub uri: String,
+    /// Differences alone are sent.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub delta: bool,
+    /// Without it nothing is encrypted: the service had better be on the same machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<SecretTls>,
+}
+
+impl SecretTarget {
+    /// One that is spoken to in the clear.
+    pub fn plain(uri: &str) -> Box<Self> {
+        Box::new(Self { uri: uri.to_owned(), delta: false, tls: None })
+    }
+}
+
+/// How a secret discovery service is believed, and believes; each is the path of a PEM file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct SecretTls {
+    /// Who vouches for it; `None` are the system's authorities.
+    pub roots: Option<String>,
+    /// What is shown to it: a chain, and its key.
+    pub certificate: Option<(String, String)>,
+}
+
+/// A file of secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct SecretFile {
+    /// Its ending says what it is: `.json`, `.yaml`, `.yml` or `.pb`.
+    pub path: String,
+    /// A folder that changes when the file is to be read again, besides the file itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watched: Option<String>,
 }
 
 impl SecretRef {

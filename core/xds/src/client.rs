@@ -27,7 +27,7 @@ use selvedge_xds_proto::google::rpc::Status;
 use crate::secret::{self, SecretUpdate};
 use crate::{Encoded, Node, type_url};
 use backoff::Backoff;
-pub use secrets::{SECRETS_METHOD, SecretSession};
+pub use secrets::{DELTA_SECRETS_METHOD, SECRETS_METHOD, SecretSession};
 use subscription::Subscription;
 pub use update::{Received, Refused, Update};
 

@@ -4,6 +4,8 @@
 //! The rules are those of protobuf's JSON: 64-bit integers are texts, bytes are base64, durations are `"1.500s"`, wrappers
 //! are what they wrap, an `Any` has its type beside its fields.
 
+pub mod read;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use selvedge_xds_proto::schema::{Enum, Field, Kind, Message};

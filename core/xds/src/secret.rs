@@ -3,6 +3,8 @@
 //! They are no part of the configuration: never kept on disk, never dumped, and their keys are never printed. A
 //! [`Secret`]'s key is wiped from memory when it is dropped.
 
+pub mod file;
+
 use std::collections::HashSet;
 use std::fmt;
 
@@ -20,7 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::client::Refused;
 use crate::decode::tls::{pem, whole};
-use crate::encode::tls::{file, inline, whole as encode_whole};
+use crate::encode::tls::{file as of_file, inline, whole as encode_whole};
 use crate::{Reason, type_url, unspoken};
 
 /// Of the message.
@@ -105,7 +107,7 @@ impl Secret {
         };
         let content = match &self.content {
             Content::Certificate { chain, key } => certificate(inline(chain.clone()), inline(key.to_vec())),
-            Content::Files { chain, key } => certificate(file(chain), file(key)),
+            Content::Files { chain, key } => certificate(of_file(chain), of_file(key)),
             Content::Validation(validation) => Type::ValidationContext(encode_whole(validation)),
         };
         proto::Secret { name: self.name.clone(), r#type: Some(content) }.encode_to_vec()
@@ -179,6 +181,20 @@ fn read(
         }
     }
     (changed, refused)
+}
+
+impl SecretUpdate {
+    /// Leaves out what nobody asked for: services send others along. Whether there was anything of `name`.
+    pub(crate) fn only(&mut self, name: &str) -> bool {
+        self.changed.retain(|received| received.secret.name == name);
+        self.removed.retain(|removed| removed == name);
+        for refused in &mut self.refused {
+            if refused.resource.is_empty() {
+                name.clone_into(&mut refused.resource);
+            }
+        }
+        !(self.changed.is_empty() && self.removed.is_empty() && self.refused.is_empty())
+    }
 }
 
 /// What a NACK says; none if nothing was refused.

@@ -34,6 +34,6 @@ pub use material::{Material, MaterialInvalid};
 #[cfg(test)]
 pub(crate) use record::Cipher;
 pub use secret::Secret;
-pub use secrets::{SecretInvalid, Secrets};
+pub use secrets::{FILE_BYTES_MAX, SecretInvalid, Secrets};
 pub use server::{ClientAuth, ServerContext, ServerSettings, ServerTls};
 pub(crate) use session::Session;

@@ -22,6 +22,7 @@ mod fetch;
 mod listeners;
 mod references;
 mod routes;
+mod secret_file;
 mod secrets;
 mod state;
 mod stream;

@@ -9,7 +9,8 @@ use selvedge_proxy::ConfigSnapshot;
 use selvedge_proxy::discovery::{ClusterToken, Effect, HOLD_MAX, Phase, ProxyState, SECRETS_MAX};
 use selvedge_traffic::matching::{PathMatch, RouteMatch};
 use selvedge_traffic::tls::{
-    Certificate, DownstreamTls, SecretRef, SecretSource, Trust, UpstreamTls, Validation, Versions,
+    Certificate, DownstreamTls, SecretRef, SecretSource, SecretTarget, Trust, UpstreamTls, Validation,
+    Versions,
 };
 use selvedge_traffic::*;
 use selvedge_xds::client::{Received, Update};
@@ -443,7 +444,7 @@ fn a_secret_that_nobody_can_be_asked_for_is_refused_by_name_and_so_are_too_many(
     let socket = SecretRef::of_socket("mine");
     proxy.changed(encrypted("a", socket.clone(), socket.clone()));
     assert_eq!(proxy.refused, ["secret \"mine\": no secret discovery service is known"]);
-    let odd = SecretRef { name: "odd".into(), source: SecretSource::Target("nowhere".into()) };
+    let odd = SecretRef { name: "odd".into(), source: SecretSource::Target(SecretTarget::plain("nowhere")) };
     proxy.changed(encrypted("a", odd.clone(), odd));
     assert_eq!(proxy.refused[1], "secret \"odd\": no secret discovery service is known");
     assert!(proxy.secrets.is_empty());

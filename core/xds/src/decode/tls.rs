@@ -1,12 +1,13 @@
 //! Transport security.
 
 use selvedge_traffic::tls::{
-    Certificate, DownstreamTls, NameKind, NameMatch, Pem, SecretRef, SecretSource, Trust, TrustDomain,
-    UpstreamTls, Validation, Version, Versions,
+    Certificate, DownstreamTls, NameKind, NameMatch, Pem, SecretFile, SecretRef, SecretSource, SecretTarget,
+    SecretTls, Trust, TrustDomain, UpstreamTls, Validation, Version, Versions,
 };
 use selvedge_traffic::{ProxyProtocolVersion, Transport, UpstreamTransport};
 use selvedge_xds_proto::envoy::config::core::v3::api_config_source::ApiType;
 use selvedge_xds_proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
+use selvedge_xds_proto::envoy::config::core::v3::grpc_service::google_grpc::SslCredentials;
 use selvedge_xds_proto::envoy::config::core::v3::grpc_service::google_grpc::channel_credentials::CredentialSpecifier;
 use selvedge_xds_proto::envoy::config::core::v3::grpc_service::{GoogleGrpc, TargetSpecifier};
 use selvedge_xds_proto::envoy::config::core::v3::{ConfigSource, DataSource, TransportSocket, data_source};
@@ -241,34 +242,70 @@ fn secret_source(config: Option<&ConfigSource>) -> Result<SecretSource, Reason> 
         Some(ConfigSourceSpecifier::Ads(_)) => Ok(SecretSource::Ads),
         Some(ConfigSourceSpecifier::ApiConfigSource(api)) => {
             let kind: ApiType = known("sds_config.api_config_source.api_type", api.api_type)?;
-            if kind != ApiType::Grpc {
-                return Err(unsupported("sds_config.api_config_source.api_type", "anything but GRPC"));
-            }
+            let delta = match kind {
+                ApiType::Grpc => false,
+                ApiType::DeltaGrpc => true,
+                other => {
+                    return Err(unsupported("sds_config.api_config_source.api_type", other.as_str_name()));
+                }
+            };
             let service = api.grpc_services.first().and_then(|service| service.target_specifier.as_ref());
             match service {
                 Some(TargetSpecifier::EnvoyGrpc(grpc)) if grpc.cluster_name == SDS_CLUSTER => {
-                    Ok(SecretSource::Socket)
+                    Ok(if delta { SecretSource::DeltaSocket } else { SecretSource::Socket })
                 }
-                Some(TargetSpecifier::GoogleGrpc(grpc)) => target(grpc),
+                Some(TargetSpecifier::GoogleGrpc(grpc)) => {
+                    target(grpc, delta).map(|target| SecretSource::Target(Box::new(target)))
+                }
                 other => Err(Reason::Unsupported {
                     field: "sds_config.api_config_source",
                     value: format!("{other:?}"),
                 }),
             }
         }
+        Some(ConfigSourceSpecifier::PathConfigSource(file)) => {
+            let watched = file
+                .watched_directory
+                .as_ref()
+                .map(|folder| not_empty("path_config_source.watched_directory.path", folder.path.clone()));
+            Ok(SecretSource::File(SecretFile {
+                path: not_empty("path_config_source.path", file.path.clone())?,
+                watched: watched.transpose()?,
+            }))
+        }
         None => Err(Reason::Missing("sds_config")),
     }
 }
 
-/// A service by its address; what it says is not encrypted, so that it had better be on this machine.
-fn target(grpc: &GoogleGrpc) -> Result<SecretSource, Reason> {
+/// A service by its address.
+fn target(grpc: &GoogleGrpc, delta: bool) -> Result<SecretTarget, Reason> {
+    const CREDENTIALS: &str = "google_grpc.channel_credentials";
     let credentials = grpc.channel_credentials.as_ref().and_then(|it| it.credential_specifier.as_ref());
-    if !matches!(credentials, None | Some(CredentialSpecifier::LocalCredentials(_)))
-        || !grpc.credentials_factory_name.is_empty()
-    {
-        return Err(unsupported("google_grpc.channel_credentials", "anything but local_credentials"));
+    let tls = match credentials {
+        None | Some(CredentialSpecifier::LocalCredentials(_)) => None,
+        Some(CredentialSpecifier::SslCredentials(ssl)) => Some(secret_tls(ssl)?),
+        Some(CredentialSpecifier::GoogleDefault(())) => {
+            return Err(unsupported(CREDENTIALS, "google_default"));
+        }
+    };
+    if !grpc.credentials_factory_name.is_empty() {
+        let name = &grpc.credentials_factory_name;
+        return Err(unsupported("google_grpc.credentials_factory_name", name));
     }
-    Ok(SecretSource::Target(not_empty("google_grpc.target_uri", grpc.target_uri.clone())?))
+    Ok(SecretTarget { uri: not_empty("google_grpc.target_uri", grpc.target_uri.clone())?, delta, tls })
+}
+
+/// Files, so that they can be renewed without a new configuration.
+fn secret_tls(ssl: &SslCredentials) -> Result<SecretTls, Reason> {
+    const ROOTS: &str = "ssl_credentials.root_certs";
+    const CHAIN: &str = "ssl_credentials.cert_chain";
+    const KEY: &str = "ssl_credentials.private_key";
+    let roots = ssl.root_certs.as_ref().map(|roots| file(ROOTS, Some(roots))).transpose()?;
+    let certificate = match (&ssl.cert_chain, &ssl.private_key) {
+        (None, None) => None,
+        (chain, key) => Some((file(CHAIN, chain.as_ref())?, file(KEY, key.as_ref())?)),
+    };
+    Ok(SecretTls { roots, certificate })
 }
 
 /// Envoy's SPIFFE validator.

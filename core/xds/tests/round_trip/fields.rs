@@ -57,8 +57,8 @@ const UNREAD: &[(&str, &str, &str)] = &[
 /// Messages that no resource which is taken has in it.
 const ELSEWHERE: &[(&str, &str)] = &[
     (
-        "envoy.config.core.v3.GrpcService.GoogleGrpc.ChannelCredentials",
-        "refused but for the local ones, which say nothing",
+        "envoy.config.core.v3.GrpcService.GoogleGrpc.GoogleLocalCredentials",
+        "what is not encrypted needs no credentials, and says so with none",
     ),
     ("envoy.config.core.v3.ProxyProtocolPassThroughTLVs", "refused as a whole"),
     ("envoy.config.core.v3.QueryParameter", "of an authorization service's answer"),

@@ -9,8 +9,8 @@ use selvedge_traffic::access_log::filter::{Comparison, Operator};
 use selvedge_traffic::matching::header::Pattern;
 use selvedge_traffic::matching::{TextCondition, TextMatch};
 use selvedge_traffic::tls::{
-    Certificate, DownstreamTls, NameKind, NameMatch, Pem, SecretRef, SecretSource, Trust, TrustDomain,
-    UpstreamTls, Validation, Version, Versions,
+    Certificate, DownstreamTls, NameKind, NameMatch, Pem, SecretFile, SecretRef, SecretSource, SecretTarget,
+    SecretTls, Trust, TrustDomain, UpstreamTls, Validation, Version, Versions,
 };
 use selvedge_traffic::{
     AccessLog, AccessLogFormat, FileLog, GrpcLog, GrpcRecords, Http2Settings, JsonTemplate, Label, Labels,
@@ -179,8 +179,15 @@ pub(crate) fn text_match() -> BoxedStrategy<TextMatch> {
 }
 
 fn secret() -> BoxedStrategy<SecretRef> {
-    let target = some_text().prop_map(SecretSource::Target);
-    let source = prop_oneof![Just(SecretSource::Socket), Just(SecretSource::Ads), target];
+    let tls = (option::of(some_text()), option::of((some_text(), some_text())))
+        .prop_map(|(roots, certificate)| SecretTls { roots, certificate });
+    let target = (some_text(), any::<bool>(), option::of(tls))
+        .prop_map(|(uri, delta, tls)| SecretSource::Target(Box::new(SecretTarget { uri, delta, tls })));
+    let file = (some_text(), option::of(some_text()))
+        .prop_map(|(path, watched)| SecretSource::File(SecretFile { path, watched }));
+    let plain =
+        prop::sample::select(vec![SecretSource::Socket, SecretSource::DeltaSocket, SecretSource::Ads]);
+    let source = prop_oneof![plain, target, file];
     (some_text(), source).prop_map(|(name, source)| SecretRef { name, source }).boxed()
 }
 

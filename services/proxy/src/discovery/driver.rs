@@ -18,6 +18,8 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::fetch::Fetches;
+use super::references::{cluster_secrets, listener_secrets};
+use super::secret_file;
 use super::stream::{Link, LinkEvent};
 use super::{ClusterToken, Effect, Phase, ProxyState};
 use crate::ConfigSnapshot;
@@ -513,6 +515,17 @@ impl Driver {
     /// What asks for certificates that cannot be read.
     fn unusable(&self, update: &Update) -> Vec<Refused> {
         let secrets = self.clusters.secrets();
+        let there = |resource: &Resource| {
+            let named: Vec<&SecretRef> = match resource {
+                Resource::Cluster(cluster) => cluster_secrets(cluster).collect(),
+                Resource::Listener(listener) => listener_secrets(listener).collect(),
+                Resource::Endpoints(_) | Resource::Routes(_) => Vec::new(),
+            };
+            named.iter().try_for_each(|secret| match &secret.source {
+                SecretSource::File(file) => secret_file::check(file),
+                _ => Ok(()),
+            })
+        };
         let check = |resource: &Resource| match resource {
             Resource::Cluster(cluster) => match &cluster.transport {
                 UpstreamTransport::Tls(tls) => secrets.check_client(tls),
@@ -528,8 +541,9 @@ impl Driver {
             Resource::Endpoints(_) | Resource::Routes(_) => Ok(()),
         };
         let failed = |received: &Received| {
-            let error = check(&received.resource).err()?;
-            Some(Refused { resource: received.resource.name().to_owned(), reason: describe(&error) })
+            let checked = check(&received.resource).map_err(|error| describe(&error));
+            let reason = checked.and_then(|()| there(&received.resource)).err()?;
+            Some(Refused { resource: received.resource.name().to_owned(), reason })
         };
         update.changed.iter().filter_map(failed).collect()
     }

@@ -1,17 +1,20 @@
-//! Streams to secret discovery services: one for each secret, each a task that ends when it is no longer wanted.
+//! Streams to secret discovery services, and files that stand for them: one for each secret, each a task that ends when it
+//! is no longer wanted.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use selvedge_telemetry::{Registry, SecretStats};
-use selvedge_traffic::tls::{SecretRef, SecretSource};
+use selvedge_traffic::tls::{SecretRef, SecretSource, SecretTarget};
+use selvedge_wire::tls::Trust;
 use selvedge_xds::Node;
-use selvedge_xds::client::{Refused, SECRETS_METHOD, SecretSession};
+use selvedge_xds::client::{Refused, SecretSession};
 use selvedge_xds::secret::SecretUpdate;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::secret_file::FileFetch;
 use super::stream::{Link, LinkEvent};
 use crate::bootstrap::XdsEndpoint;
 
@@ -58,21 +61,28 @@ impl Fetches {
             if self.running.contains_key(name) {
                 continue;
             }
-            let endpoint = match &name.source {
+            let stats = SecretStats::new(&self.registry, &name.name);
+            let (endpoint, delta) = match &name.source {
                 SecretSource::Ads => continue,
-                SecretSource::Socket => match &self.socket {
-                    Some(path) => XdsEndpoint::Unix(path.clone()),
+                SecretSource::File(_) => {
+                    let updates = self.sender.clone();
+                    let read = FileFetch { name: name.clone(), updates, stats };
+                    self.running.insert(name.clone(), tokio::spawn(read.run()));
+                    continue;
+                }
+                SecretSource::Socket | SecretSource::DeltaSocket => match &self.socket {
+                    Some(path) => (XdsEndpoint::Unix(path.clone()), name.source == SecretSource::DeltaSocket),
                     // What names it is refused: nobody waits.
                     None => continue,
                 },
-                SecretSource::Target(uri) => match target(uri) {
-                    Some(endpoint) => endpoint,
+                SecretSource::Target(service) => match target(service) {
+                    Some(endpoint) => (endpoint, service.delta),
                     None => continue,
                 },
             };
             self.seed = self.seed.wrapping_add(1);
-            let session = SecretSession::new(self.node.clone(), &name.name, self.seed);
-            let (updates, stats) = (self.sender.clone(), SecretStats::new(&self.registry, &name.name));
+            let session = SecretSession::new(self.node.clone(), &name.name, delta, self.seed);
+            let updates = self.sender.clone();
             let fetch = Fetch { name: name.clone(), endpoint, session, updates, stats };
             self.running.insert(name.clone(), tokio::spawn(fetch.run()));
         }
@@ -90,8 +100,25 @@ impl Drop for Fetches {
     }
 }
 
-/// Where a target is: `unix:/path`, `unix:///path`, `host:port`, `dns:host:port`.
-pub(super) fn target(uri: &str) -> Option<XdsEndpoint> {
+/// Where a service is, and how it is spoken to; `None` where that cannot be.
+pub(super) fn target(service: &SecretTarget) -> Option<XdsEndpoint> {
+    match (address(&service.uri)?, &service.tls) {
+        (XdsEndpoint::Tcp { host, port, .. }, Some(tls)) => {
+            let trust = Trust {
+                authority: tls.roots.as_ref().map(PathBuf::from),
+                certificate: tls.certificate.as_ref().map(|(chain, key)| (chain.into(), key.into())),
+                name: None,
+            };
+            Some(XdsEndpoint::Tcp { host, port, tls: Some(trust) })
+        }
+        // A socket in the file system has no name that a certificate could have.
+        (XdsEndpoint::Unix(_), Some(_)) => None,
+        (endpoint, None) => Some(endpoint),
+    }
+}
+
+/// `unix:/path`, `unix:///path`, `host:port`, `dns:host:port`.
+fn address(uri: &str) -> Option<XdsEndpoint> {
     if let Some(path) = uri.strip_prefix("unix://").or_else(|| uri.strip_prefix("unix:")) {
         return (!path.is_empty()).then(|| XdsEndpoint::Unix(PathBuf::from(path)));
     }
@@ -133,7 +160,7 @@ impl Fetch {
 
     /// Speaks on one stream until it ends; why it did.
     async fn stream(&mut self) -> String {
-        let mut link = Link::connect(&self.endpoint, SECRETS_METHOD);
+        let mut link = Link::connect(&self.endpoint, self.session.method());
         let mut answered = false;
         let opened = Instant::now();
         loop {
@@ -153,11 +180,9 @@ impl Fetch {
                         return fault.to_string();
                     }
                     while let Some(update) = self.session.poll_update() {
-                        let (applied, answer) = oneshot::channel();
-                        let fetched = Fetched { name: self.name.clone(), update, applied };
-                        let told = self.updates.send(fetched).await.is_ok();
-                        let Ok((update, refused)) = answer.await else {
-                            return format!("the proxy is going ({told})");
+                        let Some((update, refused)) = put_in_force(&self.updates, &self.name, update).await
+                        else {
+                            return "the proxy is going".to_owned();
                         };
                         self.session.handle_applied(&update, &refused);
                     }
@@ -169,6 +194,17 @@ impl Fetch {
             }
         }
     }
+}
+
+/// Hands an update to the driver; what became of it, or `None` when the proxy is going.
+pub(super) async fn put_in_force(
+    updates: &mpsc::Sender<Fetched>,
+    name: &SecretRef,
+    update: SecretUpdate,
+) -> Option<(SecretUpdate, Vec<Refused>)> {
+    let (applied, answer) = oneshot::channel();
+    updates.send(Fetched { name: name.clone(), update, applied }).await.ok()?;
+    answer.await.ok()
 }
 
 #[cfg(test)]
@@ -189,7 +225,7 @@ mod tests {
             ("unix:", None),
             ("a/b:80", None),
         ] {
-            assert_eq!(target(uri), expected, "{uri}");
+            assert_eq!(target(&SecretTarget::plain(uri)), expected, "{uri}");
         }
     }
 }

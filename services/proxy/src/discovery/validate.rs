@@ -47,8 +47,10 @@ pub(super) fn secrets<'a>(
     for secret in secrets {
         let found = match &secret.source {
             SecretSource::Ads => true,
-            SecretSource::Socket => has_socket,
-            SecretSource::Target(uri) => target(uri).is_some(),
+            SecretSource::Socket | SecretSource::DeltaSocket => has_socket,
+            SecretSource::Target(service) => target(service).is_some(),
+            // Whether it is there is the disk's to say.
+            SecretSource::File(_) => true,
         };
         if !found {
             return Err(Invalid::Secret(secret.name.clone()));

@@ -1,5 +1,5 @@
-//! A secret discovery service on a socket in the file system, as an agent of SPIRE's is: state of the world, a stream
-//! ends when a name is asked for that nobody may have.
+//! A secret discovery service on a socket in the file system, as an agent of SPIRE's is, in both forms of the protocol; a
+//! stream ends when a name is asked for that nobody may have.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
-use selvedge_xds::client::SECRETS_METHOD;
-use selvedge_xds::secret::{Request, Secret, response};
+use selvedge_xds::client::{DELTA_SECRETS_METHOD, SECRETS_METHOD};
+use selvedge_xds::secret::{Request, Secret, delta_response, response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
@@ -34,6 +34,12 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// By TLS where it listens on an address.
+    pub(crate) fn start_with(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let acceptor = tls.map(tokio_rustls::TlsAcceptor::from);
         let folder = tempfile::tempdir().unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -49,10 +55,15 @@ impl Agent {
         let seen = (Arc::clone(&requests), Arc::clone(&open));
         runtime.spawn(async move {
             loop {
-                let (watched, seen) = (watched.clone(), seen.clone());
+                let (watched, seen, acceptor) = (watched.clone(), seen.clone(), acceptor.clone());
                 tokio::select! {
                     Ok((stream, _)) = listener.accept() => drop(tokio::spawn(connection(stream, watched, seen))),
-                    Ok((stream, _)) = tcp.accept() => drop(tokio::spawn(connection(stream, watched, seen))),
+                    Ok((stream, _)) = tcp.accept() => drop(tokio::spawn(async move {
+                        let Some(acceptor) = acceptor else { return connection(stream, watched, seen).await };
+                        if let Ok(stream) = acceptor.accept(stream).await {
+                            connection(stream, watched, seen).await;
+                        }
+                    })),
                 }
             }
         });
@@ -101,11 +112,12 @@ type Seen = (Arc<Mutex<Vec<Request>>>, Arc<Mutex<Vec<String>>>);
 async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, known: watch::Receiver<Known>, seen: Seen) {
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
     while let Some(Ok((request, respond))) = connection.accept().await {
-        assert_eq!(request.uri().path(), SECRETS_METHOD);
+        let delta = request.uri().path() == DELTA_SECRETS_METHOD;
+        assert!(delta || request.uri().path() == SECRETS_METHOD, "{}", request.uri());
         let (known, seen) = (known.clone(), seen.clone());
         tokio::spawn(async move {
             let mut name = String::new();
-            serve(request.into_body(), respond, known, &seen, &mut name).await;
+            serve(request.into_body(), respond, known, &seen, &mut name, delta).await;
             let mut open = seen.1.lock().unwrap();
             if let Some(at) = open.iter().position(|open| *open == name) {
                 open.remove(at);
@@ -120,6 +132,7 @@ async fn serve(
     mut known: watch::Receiver<Known>,
     seen: &Seen,
     name: &mut String,
+    delta: bool,
 ) {
     let head = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
     let Ok(mut responses) = respond.send_response(head, false) else { return };
@@ -134,7 +147,17 @@ async fn serve(
             changed = known.changed() => if changed.is_err() { return },
         }
         while let Some(message) = message(&mut bytes) {
-            let mut request = Request::decode(&message).unwrap();
+            let mut request = if delta {
+                let mut request = Request::decode_delta(&message).expect("it is about secrets");
+                if !name.is_empty() {
+                    // Names are told once.
+                    assert!(request.names.is_empty(), "{request:?}");
+                    request.names.push(name.clone());
+                }
+                request
+            } else {
+                Request::decode(&message).unwrap()
+            };
             if request.names.is_empty() && !name.is_empty() {
                 // So Envoy says that it needs it no more.
                 return;
@@ -154,7 +177,11 @@ async fn serve(
             Some(Some((secret, version))) if version > sent => {
                 sent = version;
                 let text = version.to_string();
-                let response = response(&text, &text, &[secret]);
+                let response = if delta {
+                    delta_response(&text, &[(secret, text.clone())], &[])
+                } else {
+                    response(&text, &text, &[secret])
+                };
                 if responses.send_data(framed(&response), false).is_err() {
                     return;
                 }

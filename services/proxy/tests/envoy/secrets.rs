@@ -9,8 +9,8 @@ use std::time::Duration;
 use rcgen::SerialNumber;
 use selvedge_traffic::matching::TextMatch;
 use selvedge_traffic::tls::{
-    Certificate, DownstreamTls, NameKind, NameMatch, SecretRef, SecretSource, Trust, UpstreamTls, Validation,
-    Versions,
+    Certificate, DownstreamTls, NameKind, NameMatch, SecretFile, SecretRef, SecretSource, SecretTarget,
+    SecretTls, Trust, UpstreamTls, Validation, Versions,
 };
 use selvedge_traffic::{Cluster, Listener, Network, Resource, Transport, UpstreamTransport};
 use selvedge_xds::secret::{Content, Secret};
@@ -22,8 +22,13 @@ use crate::mesh::{cluster, forward, http, listener, route};
 use crate::side::{Addresses, Side, planes};
 use crate::upstream::Upstream;
 
+/// Of a folder of files each has its own: an Envoy takes no file with several.
 fn reference(name: &str, source: &SecretSource) -> SecretRef {
-    SecretRef { name: name.to_owned(), source: source.clone() }
+    let mut source = source.clone();
+    if let SecretSource::File(file) = &mut source {
+        file.path = file.path.replace("NAME", name);
+    }
+    SecretRef { name: name.to_owned(), source }
 }
 
 fn name(uri: &str) -> Vec<NameMatch> {
@@ -154,7 +159,7 @@ fn served(source: &SecretSource) -> Vec<(Side, Agent, Authority, Upstream)> {
     let serve = |plane: Option<PathBuf>| {
         let (agent, authority, app) = (Agent::start(), Authority::new(), Upstream::start());
         let source = match source {
-            SecretSource::Target(_) => SecretSource::Target(agent.address.to_string()),
+            SecretSource::Target(_) => SecretSource::Target(SecretTarget::plain(&agent.address.to_string())),
             other => other.clone(),
         };
         let side = Side::start(plane.as_deref(), Some(&agent.socket), |addresses| {
@@ -340,9 +345,157 @@ fn secrets_come_with_the_configuration_too_and_from_a_service_that_the_resource_
             assert_eq!(side.get("/still").status, 200);
         }
     }
-    for (side, agent, authority, _app) in served(&SecretSource::Target(String::new())) {
+    for (side, agent, authority, _app) in served(&SecretSource::Target(SecretTarget::plain(""))) {
         agent.put(certificate(&authority, "b", 0x41));
         side.until("it rotates", |side| serials(side).contains(&"41".to_owned()).then_some(()));
         assert_eq!(side.get("/rotated").status, 200, "{}", side.name);
+    }
+}
+
+#[test]
+fn an_agent_that_sends_differences_alone_is_followed_and_answered() {
+    for (side, agent, authority, _app) in served(&SecretSource::DeltaSocket) {
+        let bad = Secret {
+            name: "b".into(),
+            content: Content::Certificate { chain: b"none".to_vec(), key: b"none".to_vec().into() },
+        };
+        let nonce = agent.put(bad).to_string();
+        let answer = side
+            .until("an answer", |_| agent.requests("b").into_iter().find(|request| request.nonce == nonce));
+        assert!(answer.error.is_some(), "{}: no NACK", side.name);
+        assert_eq!(side.get("/after").status, 200, "{}: the last good one stays", side.name);
+        let good = agent.put(certificate(&authority, "b", 0x51)).to_string();
+        side.until("it rotates", |side| serials(side).contains(&"51".to_owned()).then_some(()));
+        let answer = side.until("it is accepted", |_| {
+            agent.requests("b").into_iter().find(|request| request.nonce == good)
+        });
+        assert_eq!(answer.error, None, "{}", side.name);
+        assert_eq!(side.get("/rotated").status, 200, "{}", side.name);
+    }
+}
+
+/// A server that shows `agent` and wants to see a certificate.
+fn mutual(authority: &Authority) -> Arc<rustls::ServerConfig> {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority.path("ca.pem")).unwrap()).unwrap();
+    let clients =
+        rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    let chain = vec![CertificateDer::from_pem_file(authority.path("agent.pem")).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(authority.path("agent.key")).unwrap();
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let verified = builder.unwrap().with_client_cert_verifier(clients.build().unwrap());
+    let mut config = verified.with_single_cert(chain, key).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
+}
+
+#[test]
+fn an_agent_on_another_machine_is_called_by_tls_and_sees_who_calls() {
+    for plane in planes() {
+        let (authority, app) = (Authority::new(), Upstream::start());
+        authority.issue("agent", |params| {
+            params.subject_alt_names.push(rcgen::SanType::IpAddress([127, 0, 0, 1].into()));
+        });
+        authority.issue("proxy", |_| ());
+        let agent = Agent::start_with(Some(mutual(&authority)));
+        for name in ["a", "b"] {
+            agent.put(certificate(&authority, name, 1));
+        }
+        agent.put(roots(&authority));
+        let tls = SecretTls {
+            roots: Some(authority.path("ca.pem")),
+            certificate: Some((authority.path("proxy.pem"), authority.path("proxy.key"))),
+        };
+        let target = SecretTarget { tls: Some(tls), ..*SecretTarget::plain(&agent.address.to_string()) };
+        let source = SecretSource::Target(Box::new(target));
+        let side = Side::start(plane.as_deref(), None, |addresses| resources(addresses, &source, &app));
+        side.until_listening(side.inbound);
+        side.until_listening(side.outbound);
+        side.until("the whole path works", |side| (side.get("/first").status == 200).then_some(()));
+        agent.put(certificate(&authority, "b", 0x61));
+        side.until("it rotates", |side| serials(side).contains(&"61".to_owned()).then_some(()));
+        assert_eq!(side.get("/rotated").status, 200, "{}", side.name);
+    }
+}
+
+/// Each secret in a file of its own, put in place whole.
+fn write(folder: &std::path::Path, ending: &str, secrets: &[Secret]) {
+    for secret in secrets {
+        let text = |bytes: &[u8]| serde_json::json!({ "inline_string": String::from_utf8_lossy(bytes) });
+        let (kind, content) = match &secret.content {
+            Content::Certificate { chain, key } => (
+                "tls_certificate",
+                serde_json::json!({ "certificate_chain": text(chain), "private_key": text(key) }),
+            ),
+            Content::Validation(validation) => {
+                let Trust::Inline(pem) = &validation.trust else { unreachable!("inline") };
+                ("validation_context", serde_json::json!({ "trusted_ca": text(pem.as_bytes()) }))
+            }
+            Content::Files { .. } => unreachable!("none is made here"),
+        };
+        let resource = serde_json::json!({
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+            "name": secret.name,
+            (kind): content,
+        });
+        // YAML has JSON in it.
+        let response = serde_json::json!({ "resources": [resource] });
+        replace(&folder.join(format!("{}.{ending}", secret.name)), &response.to_string());
+    }
+}
+
+fn replace(path: &std::path::Path, content: &str) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, content).unwrap();
+    std::fs::rename(new, path).unwrap();
+}
+
+#[test]
+fn a_file_of_secrets_is_read_again_when_it_is_replaced() {
+    for (plane, ending) in planes().into_iter().flat_map(|plane| [(plane.clone(), "json"), (plane, "yaml")]) {
+        let (authority, app) = (Authority::new(), Upstream::start());
+        let folder = tempfile::tempdir().unwrap();
+        let secrets = |serial| {
+            [certificate(&authority, "a", serial), certificate(&authority, "b", serial), roots(&authority)]
+        };
+        write(folder.path(), ending, &secrets(1));
+        let source = SecretSource::File(SecretFile {
+            path: folder.path().join(format!("NAME.{ending}")).display().to_string(),
+            watched: Some(folder.path().display().to_string()),
+        });
+        let side = Side::start(plane.as_deref(), None, |addresses| resources(addresses, &source, &app));
+        side.until_listening(side.inbound);
+        side.until_listening(side.outbound);
+        side.until("the whole path works", |side| (side.get("/first").status == 200).then_some(()));
+        // What is no discovery response takes nothing away.
+        replace(&folder.path().join(format!("a.{ending}")), "{");
+        side.until("it is looked at", |side| {
+            let counted = side.stat("sds.a.update_failure") + side.stat("sds.a.update_rejected");
+            (counted > 0).then_some(())
+        });
+        assert_eq!(side.get("/broken").status, 200, "{}", side.name);
+        write(folder.path(), ending, &secrets(0x71));
+        side.until("they rotate", |side| {
+            serials(side).iter().filter(|serial| *serial == "71").count().checked_sub(2)
+        });
+        assert_eq!(side.get("/rotated").status, 200, "{}", side.name);
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_refused_by_name() {
+    for plane in planes() {
+        let app = Upstream::start();
+        let source = SecretSource::File(SecretFile { path: "/nowhere/secrets.json".into(), watched: None });
+        let side = Side::start(plane.as_deref(), None, |addresses| resources(addresses, &source, &app));
+        let error = side.until("it is refused", |side| {
+            side.plane.seen().rejected.into_iter().next().map(|(_, error)| error)
+        });
+        let told =
+            "paths must refer to an existing path in the system: '/nowhere/secrets.json' does not exist";
+        assert!(error.contains(told), "{}: {error}", side.name);
     }
 }

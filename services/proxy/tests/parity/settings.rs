@@ -165,7 +165,7 @@ fn health_checks_expect_what_they_are_told_to_and_pace_themselves() {
     };
     let clusters = [
         of("expected", app.address, check(vec![200..201, 204..205], jittered)),
-        of("other", app.address, check(vec![200..204], jittered)),
+        of("other", app.address, check(vec![200..204, 404..405], jittered)),
         of("hasty", refused, check(Vec::new(), hasty)),
     ];
     let Some(planes) = both(&http(vec![("/", to("expected"))]), &clusters) else { return };

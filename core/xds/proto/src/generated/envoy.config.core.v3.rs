@@ -191,6 +191,21 @@ impl ::prost::Name for HeaderValueOption {
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchedDirectory {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+}
+impl ::prost::Name for WatchedDirectory {
+    const NAME: &'static str = "WatchedDirectory";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.WatchedDirectory".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.WatchedDirectory".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DataSource {
     #[prost(oneof = "data_source::Specifier", tags = "1, 2, 3")]
     pub specifier: ::core::option::Option<data_source::Specifier>,
@@ -594,8 +609,15 @@ pub mod grpc_service {
     }
     /// Nested message and enum types in `GoogleGrpc`.
     pub mod google_grpc {
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-        pub struct SslCredentials {}
+        #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+        pub struct SslCredentials {
+            #[prost(message, optional, tag = "1")]
+            pub root_certs: ::core::option::Option<super::super::DataSource>,
+            #[prost(message, optional, tag = "2")]
+            pub private_key: ::core::option::Option<super::super::DataSource>,
+            #[prost(message, optional, tag = "3")]
+            pub cert_chain: ::core::option::Option<super::super::DataSource>,
+        }
         impl ::prost::Name for SslCredentials {
             const NAME: &'static str = "SslCredentials";
             const PACKAGE: &'static str = "envoy.config.core.v3";
@@ -621,7 +643,7 @@ pub mod grpc_service {
                     .into()
             }
         }
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+        #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
         pub struct ChannelCredentials {
             #[prost(
                 oneof = "channel_credentials::CredentialSpecifier",
@@ -633,7 +655,7 @@ pub mod grpc_service {
         }
         /// Nested message and enum types in `ChannelCredentials`.
         pub mod channel_credentials {
-            #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+            #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
             pub enum CredentialSpecifier {
                 #[prost(message, tag = "1")]
                 SslCredentials(super::SslCredentials),
@@ -769,13 +791,30 @@ impl ::prost::Name for AggregatedConfigSource {
         "type.googleapis.com/envoy.config.core.v3.AggregatedConfigSource".into()
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PathConfigSource {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub watched_directory: ::core::option::Option<WatchedDirectory>,
+}
+impl ::prost::Name for PathConfigSource {
+    const NAME: &'static str = "PathConfigSource";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.PathConfigSource".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.PathConfigSource".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ConfigSource {
     #[prost(message, optional, tag = "4")]
     pub initial_fetch_timeout: ::core::option::Option<::prost_types::Duration>,
     #[prost(enumeration = "ApiVersion", tag = "6")]
     pub resource_api_version: i32,
-    #[prost(oneof = "config_source::ConfigSourceSpecifier", tags = "2, 3")]
+    #[prost(oneof = "config_source::ConfigSourceSpecifier", tags = "8, 2, 3")]
     pub config_source_specifier: ::core::option::Option<
         config_source::ConfigSourceSpecifier,
     >,
@@ -784,6 +823,8 @@ pub struct ConfigSource {
 pub mod config_source {
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum ConfigSourceSpecifier {
+        #[prost(message, tag = "8")]
+        PathConfigSource(super::PathConfigSource),
         #[prost(message, tag = "2")]
         ApiConfigSource(super::ApiConfigSource),
         #[prost(message, tag = "3")]

@@ -848,7 +848,7 @@ pub(super) static FIELDS: [FieldRow; 2018] = [
     (5, (7426, 4), 11, 132, 0),
     (6, (7430, 20), 14, 12, 8),
     (7, (7450, 11), 11, 486, 1),
-    (8, (7461, 18), 11, 114, 0),
+    (8, (7461, 18), 11, 114, 8),
     // envoy.config.core.v3.DataSource
     (1, (7510, 8), 9, 0, 8),
     (2, (7518, 12), 12, 0, 8),
@@ -945,9 +945,9 @@ pub(super) static FIELDS: [FieldRow; 2018] = [
     (3, (9472, 17), 11, 85, 8),
     // envoy.config.core.v3.GrpcService.GoogleGrpc.GoogleLocalCredentials
     // envoy.config.core.v3.GrpcService.GoogleGrpc.SslCredentials
-    (1, (9613, 10), 11, 65, 0),
-    (2, (9623, 11), 11, 65, 4),
-    (3, (9634, 10), 11, 65, 0),
+    (1, (9613, 10), 11, 65, 8),
+    (2, (9623, 11), 11, 65, 12),
+    (3, (9634, 10), 11, 65, 8),
     // envoy.config.core.v3.HeaderValue
     (1, (4339, 3), 9, 0, 8),
     (2, (386, 5), 9, 0, 8),
@@ -1119,8 +1119,8 @@ pub(super) static FIELDS: [FieldRow; 2018] = [
     (1, (4339, 3), 9, 0, 0),
     (2, (386, 5), 11, 488, 0),
     // envoy.config.core.v3.PathConfigSource
-    (1, (7381, 4), 9, 0, 0),
-    (2, (7563, 17), 11, 147, 0),
+    (1, (7381, 4), 9, 0, 8),
+    (2, (7563, 17), 11, 147, 8),
     (3, (12817, 13), 11, 476, 0),
     // envoy.config.core.v3.Pipe
     (1, (7381, 4), 9, 0, 8),
@@ -1248,7 +1248,7 @@ pub(super) static FIELDS: [FieldRow; 2018] = [
     (2, (15034, 19), 8, 0, 0),
     (3, (15053, 24), 9, 0, 0),
     // envoy.config.core.v3.WatchedDirectory
-    (1, (7381, 4), 9, 0, 0),
+    (1, (7381, 4), 9, 0, 8),
     (2, (15114, 12), 8, 0, 0),
     // envoy.config.endpoint.v3.ClusterLoadAssignment
     (1, (8186, 12), 9, 0, 8),
