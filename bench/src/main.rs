@@ -110,6 +110,10 @@ fn main() -> Result<()> {
     if std::env::args().nth(1).as_deref() == Some("workflow") {
         return workflow::run(&workflow::Arguments::parse_from(std::env::args().skip(1)));
     }
+    if std::env::args().nth(1).as_deref() == Some("expression") {
+        let arguments = workflow::expression::Arguments::parse_from(std::env::args().skip(1));
+        return workflow::expression::repeat(&arguments);
+    }
     if std::env::args().nth(1).as_deref() == Some("registry") {
         return registry::run(&registry::Arguments::parse_from(std::env::args().skip(1)));
     }

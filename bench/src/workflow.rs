@@ -3,7 +3,7 @@
 //!
 //! Executions are durable before they are answered. A peer that is not installed, or does not start, is said to be absent.
 
-mod expression;
+pub(crate) mod expression;
 mod goal;
 mod peer;
 

@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use clap::Parser;
 use selvedge_differential::place;
 use selvedge_query::{Bounds, Expression, Names};
 use serde_json::{Value, json};
@@ -20,24 +21,27 @@ fn state() -> Value {
     json!({ "input": { "customer": { "name": "Ada Lovelace", "city": "London" }, "lines": lines } })
 }
 
+/// `selvedge-bench expression`: ours alone, so many times. For whoever counts instructions.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "selvedge-bench expression", about = "Evaluates one JSONata expression over and over")]
+pub(crate) struct Arguments {
+    /// How often
+    #[arg(long, default_value_t = ROUNDS)]
+    rounds: u32,
+}
+
+/// Says how long one takes.
+pub(crate) fn repeat(arguments: &Arguments) -> Result<()> {
+    let (taken, _) = ours(&state(), arguments.rounds)?;
+    println!("{taken:.2?} each");
+    Ok(())
+}
+
 /// How long one takes: ours, and theirs where it is installed.
 pub(super) fn run() -> Result<(Duration, Option<Duration>)> {
     let state = state();
     println!("a JSONata expression over {} bytes", state.to_string().len());
-    let expression = Expression::parse(EXPRESSION).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let mut entropy = || 7_u64;
-    // A machine that does something else as well may take its time.
-    let bounds = Bounds { time_ms: 10_000, ..Bounds::default() };
-    let mut evaluate = || {
-        let names = Names { states: &[("input", &state["input"])], variables: &() };
-        expression.evaluate(&names, 0, &mut entropy, bounds).map_err(|error| anyhow::anyhow!("{error}"))
-    };
-    let ours = evaluate()?.context("a value")?;
-    let begun = Instant::now();
-    for _ in 0..ROUNDS {
-        std::hint::black_box(evaluate()?);
-    }
-    let taken = begun.elapsed() / ROUNDS;
+    let (taken, ours) = ours(&state, ROUNDS)?;
     println!("  selvedge: {taken:.2?} each");
     let theirs = match node(&state, &ours) {
         Ok(theirs) => {
@@ -50,6 +54,24 @@ pub(super) fn run() -> Result<(Duration, Option<Duration>)> {
         }
     };
     Ok((taken, theirs))
+}
+
+/// How long one takes of so many, and the value.
+fn ours(state: &Value, rounds: u32) -> Result<(Duration, Value)> {
+    let expression = Expression::parse(EXPRESSION).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let mut entropy = || 7_u64;
+    // A machine that does something else as well may take its time.
+    let bounds = Bounds { time_ms: 10_000, ..Bounds::default() };
+    let mut evaluate = || {
+        let names = Names { states: &[("input", &state["input"])], variables: &() };
+        expression.evaluate(&names, 0, &mut entropy, bounds).map_err(|error| anyhow::anyhow!("{error}"))
+    };
+    let value = evaluate()?.context("a value")?;
+    let begun = Instant::now();
+    for _ in 0..rounds {
+        std::hint::black_box(evaluate()?);
+    }
+    Ok((begun.elapsed() / rounds.max(1), value))
 }
 
 fn node(state: &Value, ours: &Value) -> Result<Duration> {

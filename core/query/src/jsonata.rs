@@ -2,13 +2,17 @@
 //!
 //! The States Language adds functions (`$partition`, `$range`, `$hash`, `$random`, `$uuid`, `$parse`) and takes one away
 //! (`$eval`). The library can be interrupted between the steps of an expression, not inside a built-in function, so what a
-//! single built-in could blow up is held by a check around it: see [`guard`].
+//! single built-in could blow up is held by a check around it: see [`guard`]. What most state machines say is compiled into a
+//! program of our own that needs no copies, and is handed to the library where that gives up: see [`compiled`].
 
+mod compiled;
 mod function;
 mod guard;
 #[cfg(test)]
 mod suite;
 mod value;
+
+use std::sync::Arc;
 
 use jsonata_core::ast::AstNode;
 use jsonata_core::evaluator::{Context, Evaluator, EvaluatorOptions};
@@ -17,6 +21,7 @@ use jsonata_core::value::JValue;
 use serde_json::Value;
 
 use crate::{Entropy, Variables};
+use compiled::Program;
 use guard::Uses;
 
 /// The longest expression, in bytes.
@@ -45,6 +50,8 @@ pub struct Expression {
     text: Box<str>,
     tree: AstNode,
     uses: Uses,
+    /// Where the library is seldom needed.
+    program: Option<Arc<Program>>,
 }
 
 /// What an expression sees.
@@ -97,7 +104,8 @@ impl Expression {
         let mut tree = parser::parse(text).map_err(|error| ExpressionError::Syntax(worded(&error)))?;
         guard::insert(&mut tree)?;
         let uses = Uses::of(&mut tree);
-        Ok(Self { text: text.into(), tree, uses })
+        let program = Program::compile(&tree, &uses).map(Arc::new);
+        Ok(Self { text: text.into(), tree, uses, program })
     }
 
     /// The names that it reads and does not bind itself, without their `$`; `states` is not among them.
@@ -117,18 +125,36 @@ impl Expression {
         entropy: &mut dyn Entropy,
         bounds: Bounds,
     ) -> Result<Option<Value>, ExpressionError> {
-        self.evaluate_over(&JValue::Undefined, names, now_ms, entropy, bounds)
+        self.evaluate_over(None, names, now_ms, entropy, bounds)
     }
 
     /// The same, with something that `$` is: the States Language has nothing there.
     fn evaluate_over(
         &self,
-        input: &JValue,
+        input: Option<&Value>,
         names: &Names<'_>,
         now_ms: i64,
         entropy: &mut dyn Entropy,
         bounds: Bounds,
     ) -> Result<Option<Value>, ExpressionError> {
+        let seed = entropy.draw();
+        if let Some(program) = &self.program
+            && let Ok(found) = program.evaluate(input, names, now_ms, bounds)
+        {
+            return Ok(found);
+        }
+        self.evaluate_by_library(input, names, now_ms, seed, bounds)
+    }
+
+    fn evaluate_by_library(
+        &self,
+        input: Option<&Value>,
+        names: &Names<'_>,
+        now_ms: i64,
+        seed: u64,
+        bounds: Bounds,
+    ) -> Result<Option<Value>, ExpressionError> {
+        let input = input.map_or(JValue::Undefined, value::from_json);
         let mut context = Context::new();
         let members = names.states.iter().filter(|(member, _)| self.uses.reads_member(member));
         let states = members.map(|(member, value)| ((*member).to_owned(), value::from_json(value)));
@@ -145,10 +171,10 @@ impl Expression {
             cancel: None,
         };
         let mut evaluator = Evaluator::with_options(context, options);
-        function::register(&mut evaluator, &self.uses, now_ms, entropy.draw());
+        function::register(&mut evaluator, &self.uses, now_ms, seed);
         let failed =
             |error: jsonata_core::evaluator::EvaluatorError| ExpressionError::Failed(error.to_string());
-        let found = evaluator.evaluate(&self.tree, input).map_err(failed)?;
+        let found = evaluator.evaluate(&self.tree, &input).map_err(failed)?;
         value::json(&found)
     }
 }

@@ -87,7 +87,7 @@ fn passes(arguments: &[JValue], most: usize) -> Outcome {
 }
 
 /// RFC 3339, with milliseconds.
-fn instant(ms: i64) -> String {
+pub(super) fn instant(ms: i64) -> String {
     let (days, ms_of_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
     // Days from 1970-01-01 to a date of the proleptic Gregorian calendar, counted from March.
     let shifted = days + 719_468;

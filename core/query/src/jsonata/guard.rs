@@ -71,7 +71,7 @@ pub(super) fn insert(node: &mut AstNode) -> Result<(), ExpressionError> {
 pub(super) struct Uses {
     /// Names that it reads, but the reserved ones, whether or not it binds them as well.
     pub(super) reads: BTreeSet<Box<str>>,
-    bound: BTreeSet<Box<str>>,
+    pub(super) bound: BTreeSet<Box<str>>,
     /// The members of `$states` that it reads; none when it may read all of them.
     pub(super) members: Option<BTreeSet<Box<str>>>,
     /// Functions that it calls or passes on.

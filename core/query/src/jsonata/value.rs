@@ -50,7 +50,7 @@ fn convert(value: &JValue) -> Result<Value, ExpressionError> {
 }
 
 /// Whole numbers are written without a fraction, as they came in.
-fn number(number: f64) -> Result<Number, ExpressionError> {
+pub(super) fn number(number: f64) -> Result<Number, ExpressionError> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if number.fract() == 0.0 && number.abs() <= EXACT {
         return Ok(Number::from(number as i64));

@@ -104,7 +104,7 @@ enum Why {
 
 struct Given<'a> {
     text: &'a str,
-    input: JValue,
+    input: Option<Value>,
     names: &'a Map<String, Value>,
     bounds: Bounds,
 }
@@ -114,9 +114,9 @@ static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
 fn given<'a>(case: &'a Value, datasets: &BTreeMap<String, Value>) -> Result<Given<'a>, String> {
     let text = case["expr"].as_str().ok_or_else(|| format!("no case: {case}"))?;
     let input = match (case.get("data"), case["dataset"].as_str()) {
-        (Some(data), _) => JValue::from(data.clone()),
-        (None, Some(name)) => JValue::from(datasets.get(name).ok_or("no such data set")?.clone()),
-        (None, None) => JValue::Undefined,
+        (Some(data), _) => Some(data.clone()),
+        (None, Some(name)) => Some(datasets.get(name).ok_or("no such data set")?.clone()),
+        (None, None) => None,
     };
     let names = case["bindings"].as_object().unwrap_or(&NONE);
     let mut bounds = Bounds { time_ms: TIME_MS, sequence: SEQUENCE, ..Bounds::default() };
@@ -133,7 +133,7 @@ fn check(case: &Value, datasets: &BTreeMap<String, Value>, now_ms: i64) -> Resul
     let Given { text, input, names, bounds } = given(case, datasets).map_err(Why::Other)?;
     let names = Names { states: &[], variables: names };
     let found = Expression::parse(text)
-        .and_then(|expression| expression.evaluate_over(&input, &names, now_ms, &mut || 7, bounds));
+        .and_then(|expression| expression.evaluate_over(input.as_ref(), &names, now_ms, &mut || 7, bounds));
     match found {
         Err(ExpressionError::Syntax(said)) if said.contains("is not offered") => Err(Why::Refused),
         Err(error) => judge(case, Err(error.to_string())).map_err(Why::Other),
@@ -144,6 +144,7 @@ fn check(case: &Value, datasets: &BTreeMap<String, Value>, now_ms: i64) -> Resul
 /// The library, without anything of ours.
 fn alone(case: &Value, datasets: &BTreeMap<String, Value>) -> Result<(), String> {
     let Given { text, input, names, .. } = given(case, datasets)?;
+    let input = input.map_or(JValue::Undefined, JValue::from);
     let mut context = Context::new();
     for (name, value) in names {
         context.bind(name.clone(), JValue::from(value.clone()));
