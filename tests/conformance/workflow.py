@@ -381,7 +381,7 @@ def trials():
     report.equal((fails["status"], fails["error"], fails["cause"]), ("FAILED", "E", "c"), "a Fail state")
     for state, mock in [({"Type": "Pass", "End": True}, {"result": "1"}), (items, {"result": "{}"}),
                         ({"Type": "Parallel", "End": True, "Branches": [items["ItemProcessor"]]}, {"result": "[1, 2]"}),
-                        (task, {"result": "1", "errorOutput": {"error": "E"}}), (task, None)]:
+                        (task, {"result": "1", "errorOutput": {"error": "E"}}), ({**task, "Resource": f"{task['Resource']}.waitForTaskToken"}, None)]:
         refused("ValidationException", "TestState", definition=json.dumps(state), roleArn=ROLE, input=json.dumps({"in": {"n": 5}, "items": []}), **({"mock": mock} if mock else {}))
 
 

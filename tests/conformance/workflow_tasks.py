@@ -569,9 +569,18 @@ def amazon():
     report.equal(json.loads(server.ended(done["ExecutionArn"])["output"]), {"z": 1}, "aws-sdk:sfn")
     error, _ = server.run(f"{states}aws-sdk:sfn:describeExecution", {"ExecutionArn": done["ExecutionArn"] + "x"})
     report.equal(error, "Sfn.ExecutionDoesNotExistException", "its errors")
-    for resource in ["aws-sdk:nothing:do", "sqs:sendMessage.sync", "ecs:runTask"]:
+    for resource in ["aws-sdk:nothing:do", "ecs:runTask", "ecs:runTask.sync"]:
         error, cause = server.run(f"{states}{resource}", {})
         report.check(error == "States.TaskFailed" and "not offered" in cause, lambda: f"{resource}: {error} {cause}")
+    # Services without jobs have no pattern that waits for one: nothing is made of such a definition.
+    for resource in ["sqs:sendMessage.sync", "aws-sdk:s3:getObject.sync", "lambda:invoke.sync:2", "ecs:runTask.sync:2"]:
+        try:
+            server.machine({"T": {"Type": "Task", "Resource": f"{states}{resource}", "End": True}})
+            report.check(False, lambda: f"{resource} is taken")
+        except botocore.exceptions.ClientError as error:
+            report.check(error.response["Error"]["Code"] == "InvalidDefinition"
+                         and f"The resource provided {states}{resource} is not recognized" in error.response["Error"]["Message"]
+                         and "at /States/T/Resource" in error.response["Error"]["Message"], lambda: f"{resource}: {error}")
 
 
 def signatures():

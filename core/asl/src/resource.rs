@@ -76,12 +76,32 @@ impl Resource {
         })
     }
 
+    /// Whether the service knows this pattern: none of those that are named here has jobs that somebody could wait for, but for
+    /// executions. What other services have is not known here.
+    pub fn is_offered(&self) -> bool {
+        const WITHOUT_JOBS: [&str; 10] =
+            ["lambda", "sqs", "sns", "events", "dynamodb", "http", "mesh", "approval", "policy", "blob"];
+        let Self::Service { service, action, pattern } = self else { return true };
+        let has_none = || WITHOUT_JOBS.contains(&&**service) || service.starts_with("aws-sdk:");
+        match pattern {
+            Pattern::Response | Pattern::TaskToken => true,
+            Pattern::Sync => !has_none(),
+            // One integration has it.
+            Pattern::Sync2 => &**service == "states" && &**action == "startExecution",
+        }
+    }
+
     /// As the history's `resource` has it: the ARN, or the action with its pattern.
     pub fn name(&self) -> String {
         match self {
             Self::Lambda(arn) | Self::Activity(arn) => arn.to_string(),
             Self::Service { action, pattern, .. } => format!("{action}{}", pattern.suffix()),
         }
+    }
+
+    /// Whether somebody else than the called one answers, by a token.
+    pub fn has_token(&self) -> bool {
+        matches!(self, Self::Activity(_) | Self::Service { pattern: Pattern::TaskToken, .. })
     }
 
     /// Whether a worker may send heartbeats.
@@ -109,6 +129,23 @@ impl Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_jobs_has_the_patterns_that_wait_for_them() {
+        for (text, expected) in [
+            ("states:startExecution.sync", true),
+            ("states:startExecution.sync:2", true),
+            ("ecs:runTask.sync", true),
+            ("ecs:runTask.sync:2", false),
+            ("sqs:sendMessage.sync", false),
+            ("lambda:invoke.sync", false),
+            ("aws-sdk:sfn:startExecution.sync", false),
+            ("sqs:sendMessage.waitForTaskToken", true),
+        ] {
+            let resource = Resource::parse(&format!("arn:aws:states:::{text}")).unwrap();
+            assert_eq!(resource.is_offered(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn arns_are_taken_apart() {

@@ -7,11 +7,13 @@
 mod function;
 mod json;
 mod object;
+mod outputs;
 mod query;
 
 use serde_json::Value;
 
 pub use json::{is_time, show_times};
+pub use outputs::{Fit, Misfit, Output};
 
 /// A service that can be called.
 #[derive(Clone, Copy, Debug)]

@@ -18,12 +18,18 @@ pub(super) struct TestArgs {
     /// Its input, as JSON or file://PATH
     #[arg(long, value_name = "JSON", default_value = "{}")]
     input: String,
-    /// What a task that it calls answers, as JSON or file://PATH
+    /// What its task answers, as JSON or file://PATH: nothing is called then
     #[arg(long, value_name = "JSON", conflicts_with = "error")]
     result: Option<String>,
     /// The name of the error that a task fails with
     #[arg(long, value_name = "NAME")]
     error: Option<String>,
+    /// How a --result is held to its API: STRICT, PRESENT (nothing is required) or NONE
+    #[arg(long, value_name = "MODE", requires = "result", value_parser = ["STRICT", "PRESENT", "NONE"])]
+    mode: Option<String>,
+    /// Call the state's task, where neither --result nor --error stands for it
+    #[arg(long = "call", conflicts_with_all = ["result", "error"])]
+    is_called: bool,
     #[command(flatten)]
     call: CallArgs,
 }
@@ -31,7 +37,6 @@ pub(super) struct TestArgs {
 pub(super) async fn run(args: &TestArgs) -> Result<(), Failure> {
     let mut input = json!({
         "definition": read_file(&args.file)?,
-        "roleArn": "arn:aws:iam::123456789012:role/test",
         "input": given(&args.input)?,
         "inspectionLevel": "DEBUG",
     });
@@ -40,9 +45,15 @@ pub(super) async fn run(args: &TestArgs) -> Result<(), Failure> {
     }
     if let Some(result) = &args.result {
         input["mock"] = json!({ "result": given(result)? });
+        if let Some(mode) = &args.mode {
+            input["mock"]["fieldValidationMode"] = mode.as_str().into();
+        }
     }
     if let Some(error) = &args.error {
         input["mock"] = json!({ "errorOutput": { "error": error, "cause": "" } });
+    }
+    if args.is_called {
+        input["roleArn"] = "arn:aws:iam::123456789012:role/test".into();
     }
     let found = call(&client(&args.call)?, "TestState", &input).await?;
     let failed = text(&found, "status") == "FAILED";

@@ -80,6 +80,7 @@ pub fn perform(engine: &Arc<Engine>, context: &Context, call: &Call) -> Performe
     match call.operation.name {
         "GetActivityTask" => activity::take(&scope),
         "StartSyncExecution" => sync::start(&scope),
+        "TestState" => test_state::test(&scope),
         _ => Performed::Now(dispatch(&scope).map_err(Refused::from)),
     }
 }
@@ -93,7 +94,6 @@ fn dispatch(scope: &Scope<'_>) -> Result<Value, Failed> {
         "DeleteStateMachine" => machine::delete(scope),
         "ListStateMachines" => machine::list(scope),
         "ValidateStateMachineDefinition" => validate::validate(scope),
-        "TestState" => test_state::test(scope),
         "PublishStateMachineVersion" => version::publish(scope),
         "ListStateMachineVersions" => version::list(scope),
         "DeleteStateMachineVersion" => version::delete(scope),

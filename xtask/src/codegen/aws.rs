@@ -2,6 +2,8 @@
 //!
 //! The models are those of the botocore in `target/venv`. Only names, types, bounds and patterns are taken: no prose.
 
+mod outputs;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -49,6 +51,7 @@ pub(super) fn run(root: &Path) -> Result<()> {
         writeln!(index, "pub(super) mod {service};")?;
     }
     std::fs::write(folder.join("mod.rs"), index).with_context(|| format!("write {FOLDER}/mod.rs"))?;
+    outputs::run(root)?;
     let status = Command::new("cargo").args(["fmt", "--package", "selvedge-aws"]).current_dir(root).status();
     ensure!(status.context("format the result")?.success(), "cargo fmt failed");
     Ok(())
@@ -59,7 +62,9 @@ fn load(root: &Path, service: &str) -> Result<Value> {
     let script = "import botocore.loaders,json,sys\n\
                   l=botocore.loaders.Loader()\n\
                   m=l.load_service_model(sys.argv[1],'service-2')\n\
-                  m['pagination']=l.load_service_model(sys.argv[1],'paginators-1')['pagination']\n\
+                  p='paginators-1'\n\
+                  known=sys.argv[1] in l.list_available_services(p)\n\
+                  m['pagination']=l.load_service_model(sys.argv[1],p)['pagination'] if known else {}\n\
                   print(json.dumps(m))";
     let python = root.join("target/venv/bin/python");
     let output = Command::new(&python)

@@ -1,5 +1,6 @@
 //! Task states: scheduled, started, answered, or out of time.
 
+use selvedge_query::Entropy;
 use serde_json::Value;
 
 use super::begin::Begun;
@@ -8,9 +9,14 @@ use super::command::{Command, TaskId, TaskOutcome, TaskRequest};
 use super::evaluate::{Seen, Unevaluated};
 use super::event::{Detail, Failure, Patience, TaskName};
 use super::{At, Execution, later};
-use crate::{Pattern, Resource, TaskState};
+use crate::{Resource, TaskState};
 
 const SECONDS_MAX: u64 = 99_999_999;
+
+/// 256 bits of chance.
+pub(super) fn token(entropy: &mut dyn Entropy) -> String {
+    (0..4).map(|_| format!("{:016x}", entropy.draw())).collect()
+}
 
 impl Execution {
     pub(super) fn begin_task(
@@ -19,10 +25,7 @@ impl Execution {
         task: &TaskState,
         at: &mut At<'_>,
     ) -> Result<Begun, Unevaluated> {
-        let has_token = matches!(&task.resource, Resource::Activity(_))
-            || matches!(&task.resource, Resource::Service { pattern: Pattern::TaskToken, .. });
-        let token =
-            has_token.then(|| (0..4).map(|_| format!("{:016x}", at.entropy.draw())).collect::<String>());
+        let token = task.resource.has_token().then(|| token(at.entropy));
         let seen = Seen { token: token.as_deref(), ..Seen::default() };
         let (parameters, patience, role_arn) = self.evaluate(id, seen, at, |evaluation| {
             let input = evaluation.effective_input()?;

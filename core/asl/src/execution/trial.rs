@@ -6,6 +6,7 @@ use super::begin::Begun;
 use super::branch::{BranchId, Phase};
 use super::evaluate::{Evaluation, Seen, Unevaluated};
 use super::event::{Detail, Failure};
+use super::task::token;
 use super::{At, Execution, Status};
 use crate::retry::takes;
 use crate::{Kind, QueryLanguage, State};
@@ -109,7 +110,11 @@ impl Execution {
         at: &mut At<'_>,
     ) -> Result<bool, Unevaluated> {
         let is_json_ata = state.language == QueryLanguage::JsonAta;
-        self.evaluate(id, Seen::default(), at, |evaluation| {
+        // A token that nobody takes: its state is not waited for.
+        let token =
+            matches!(&state.kind, Kind::Task(task) if task.resource.has_token()).then(|| token(at.entropy));
+        let seen = Seen { token: token.as_deref(), ..Seen::default() };
+        self.evaluate(id, seen, at, |evaluation| {
             let mut see = |name: &str, value: &Value| {
                 inspection.insert(name.to_owned(), value.to_string().into());
             };

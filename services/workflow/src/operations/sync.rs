@@ -161,7 +161,8 @@ pub(crate) async fn run(engine: &Arc<Engine>, machine: &str, name: &str, express
     express.execution
 }
 
-async fn outcome(engine: &Arc<Engine>, key: LiveKey, call: Call) -> TaskOutcome {
+/// Makes a call that is stored nowhere.
+pub(super) async fn outcome(engine: &Arc<Engine>, key: LiveKey, call: Call) -> TaskOutcome {
     let is_child = matches!(&call.request.resource, Resource::Service { service, action, .. }
         if &**service == "states" && &**action == "startExecution");
     let done = if is_child {

@@ -1,11 +1,9 @@
 //! `TestState`: one state, run alone.
 //!
 //! The state becomes a machine of its own: where it goes, there is a Succeed state of that name. A task is answered by the
-//! mock; without one it is not called.
+//! mock; without one it is called, if the caller names a role.
 
-use selvedge_asl::{
-    At, Command, Detail, Execution, Failure, Identity, Kind, MapRunOutcome, Options, Status, TaskOutcome,
-};
+use selvedge_asl::{At, Command, Detail, Execution, Failure, Identity, Kind, Options, Status, Verdict};
 use selvedge_aws::operations::stepfunctions::{
     INVALID_DEFINITION, INVALID_EXECUTION_INPUT, VALIDATION_EXCEPTION,
 };
@@ -13,14 +11,20 @@ use selvedge_model::Value;
 use serde_json::Map;
 use serde_json::json;
 
+mod live;
+mod mock;
 mod trial;
 
-use super::{Failed, Scope};
+use super::{Failed, Performed, Refused, Scope};
 
 /// Steps of the state's own before it is given up: a Map or Parallel state's branches among them.
 const STEPS_MAX: usize = 10_000;
 
-pub(super) fn test(scope: &Scope<'_>) -> Result<Value, Failed> {
+pub(super) fn test(scope: &Scope<'_>) -> Performed {
+    run(scope).unwrap_or_else(|failed| Performed::Now(Err(Refused::from(failed))))
+}
+
+fn run(scope: &Scope<'_>) -> Result<Performed, Failed> {
     let (name, state) = chosen(scope)?;
     let text = machine(&name, &state).to_string();
     let (definition, found) = selvedge_asl::parse(&text);
@@ -49,15 +53,19 @@ pub(super) fn test(scope: &Scope<'_>) -> Result<Value, Failed> {
     let mut execution = execution.map_err(|error| {
         INVALID_EXECUTION_INPUT.because(format!("Invalid State Machine Execution Input: '{error}'"))
     })?;
-    let mock = scope.value("mock");
     let now_ms = scope.now_ms();
     let mut draw = || scope.engine.surroundings.draw();
     let kind = definition.find(&name).map(|(_, state)| &state.kind);
     let mocked = trial::read(scope, kind, &state)?;
     let has_branches = matches!(kind, Some(Kind::Parallel { .. } | Kind::Map(_)));
     if mocked.mock.is_some() || !has_branches {
+        let before = execution.clone();
         let mut at = At { definition: &definition, now_ms, entropy: &mut draw };
-        return trial::shown(scope, execution.try_state(&name, mocked, &mut at));
+        let tried = execution.try_state(&name, mocked.clone(), &mut at);
+        if tried.verdict == Verdict::NeedsMock {
+            return live::call(scope, before, definition, name, mocked, &tried);
+        }
+        return Ok(Performed::Now(Ok(trial::shown(scope.text("inspectionLevel"), tried))));
     }
     // Branches and items without a mock are run themselves; only their tasks cannot be.
     let mut run = Run { seen: Seen::default(), name: &name };
@@ -76,28 +84,14 @@ pub(super) fn test(scope: &Scope<'_>) -> Result<Value, Failed> {
         };
         match execution.poll_command() {
             Some(Command::Schedule(request)) => {
-                let outcome = match answer(&mock)? {
-                    Some(Ok(output)) => TaskOutcome::Succeeded { output },
-                    Some(Err(failure)) => TaskOutcome::Failed(failure),
-                    None => {
-                        let message =
-                            "A Task state needs a mock here: the state is tested, nothing is called";
-                        return Err(VALIDATION_EXCEPTION.because(message).into());
-                    }
-                };
-                execution.handle_task(request.id, outcome, &mut at);
+                let message =
+                    format!("The state '{name}' needs a mock: there is the task '{}' in it", request.state);
+                return Err(VALIDATION_EXCEPTION.because(message).into());
             }
-            Some(Command::RunMap(request)) => {
-                let outcome = match answer(&mock)? {
-                    Some(Ok(output)) => MapRunOutcome::Succeeded { output },
-                    Some(Err(failure)) => MapRunOutcome::Failed(failure),
-                    None => {
-                        return Err(VALIDATION_EXCEPTION
-                            .because("A distributed Map state needs a mock here")
-                            .into());
-                    }
-                };
-                execution.handle_map_run(request.id, outcome, &mut at);
+            Some(Command::RunMap(_)) => {
+                let message =
+                    format!("The state '{name}' needs a mock: its children are executions of their own");
+                return Err(VALIDATION_EXCEPTION.because(message).into());
             }
             Some(Command::Cancel(_)) => {}
             None if run.seen.failed => {
@@ -107,7 +101,7 @@ pub(super) fn test(scope: &Scope<'_>) -> Result<Value, Failed> {
             None => execution.handle_timeout(&mut at),
         }
     }
-    Ok(run.shown(scope, &execution))
+    Ok(Performed::Now(Ok(run.shown(scope, &execution))))
 }
 
 /// The state, and its name.
@@ -166,21 +160,6 @@ fn machine(name: &str, state: &Value) -> Value {
         states.entry(target).or_insert_with(|| json!({ "Type": "Succeed" }));
     }
     json!({ "StartAt": name, "States": states })
-}
-
-/// The mock's answer.
-fn answer(mock: &Value) -> Result<Option<Result<Value, Failure>>, Failed> {
-    if let Some(text) = mock["result"].as_str() {
-        let output = serde_json::from_str(text).map_err(|error| {
-            VALIDATION_EXCEPTION.because(format!("the mock's result is no JSON: {error}"))
-        })?;
-        return Ok(Some(Ok(output)));
-    }
-    if mock["errorOutput"].is_object() {
-        let text = |member: &str| mock["errorOutput"][member].as_str().map(str::to_owned);
-        return Ok(Some(Err(Failure { error: text("error"), cause: text("cause") })));
-    }
-    Ok(None)
 }
 
 #[derive(Default)]

@@ -11,8 +11,13 @@ const SECONDS_MAX: u64 = 99_999_999;
 pub(super) fn read(fields: &mut Fields<'_, '_, '_>) -> Option<TaskState> {
     let text = fields.need("Resource").and_then(Value::as_str);
     let resource = text.and_then(Resource::parse);
-    if resource.is_none() && fields.has("Resource") {
-        fields.fault("Resource", "the ARN of a function, an activity or a service integration is expected");
+    if fields.has("Resource") && !resource.as_ref().is_some_and(Resource::is_offered) {
+        let given = text.unwrap_or_default();
+        let message = format!(
+            "The resource provided {given} is not recognized. The value is not a valid resource ARN, or the resource is not \
+             available in this region."
+        );
+        fields.fault("Resource", message);
     }
     let timeout = fields.number_or_path("TimeoutSeconds", "TimeoutSecondsPath", 1..=SECONDS_MAX);
     let heartbeat = fields.number_or_path("HeartbeatSeconds", "HeartbeatSecondsPath", 1..=SECONDS_MAX);
