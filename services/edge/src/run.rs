@@ -6,7 +6,10 @@
 //! access-logs    files
 //! ```
 
-use std::fs::{File, OpenOptions};
+mod accept;
+mod process;
+mod reload;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,12 +19,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use selvedge_site::Program;
 use selvedge_site::directive::Global;
-use selvedge_wire::listen;
 use selvedge_wire::stream::Address;
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpStream, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
@@ -31,14 +32,14 @@ use crate::cache::Cache;
 use crate::clients::Clients;
 use crate::connection::{self, Door};
 use crate::control::{self, Asked};
-use crate::http3;
 use crate::rate::Rates;
 use crate::record::log::Logs;
 use crate::site::{Site, SiteInvalid};
-use crate::sockets::{self, ListenError, Listening, WorkerSocket};
+use crate::sockets::{self, ListenError, Listening};
 use crate::stats::Stats;
 use crate::upgrade::{self, Inheritance};
 use crate::worker::{Mesh, Shared, Worker};
+use reload::Watched;
 
 /// How often a configuration that is watched is looked at.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
@@ -113,7 +114,7 @@ pub fn run(program: Program, options: Options) -> Result<(), Error> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let configured = usize::from(global.max_worker);
     let workers = options.workers.unwrap_or(if configured > 0 { configured } else { cores }).max(1);
-    let descriptors = raise_descriptor_limit(&global);
+    let descriptors = process::limit_descriptors(&global);
     let path = options.control.as_deref().filter(|_| !options.one);
     let inheritance = path.map(upgrade::inherit).transpose().map_err(Error::Succession)?.flatten();
     let before = inheritance.as_ref().map(|inheritance| inheritance.listening.clone()).unwrap_or_default();
@@ -133,9 +134,9 @@ pub fn run(program: Program, options: Options) -> Result<(), Error> {
         return Err(Error::NoListener);
     }
     let error_log = program.base().directives.server.errorlog.as_deref().map(str::to_owned);
-    redirect_errors(error_log.as_deref())?;
-    let pid_file = write_pid(&global)?;
-    drop_privileges(&global)?;
+    process::redirect_errors(error_log.as_deref())?;
+    let pid_file = process::write_pid(&global)?;
+    process::drop_privileges(&global)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let beginning = Beginning { workers, descriptors, listening, inheritance, control, error_log };
     let ended = runtime.block_on(serve(program, options, beginning));
@@ -211,7 +212,8 @@ async fn serve(program: Program, options: Options, beginning: Beginning) -> Resu
     for index in 0..workers {
         let (shared, orders) = (Arc::clone(&shared), orders.clone());
         let name = format!("worker-{index}");
-        threads.push(std::thread::Builder::new().name(name).spawn(move || work(shared, orders, index))?);
+        threads
+            .push(std::thread::Builder::new().name(name).spawn(move || accept::work(shared, orders, index))?);
     }
     drop(orders);
     if let Some(inheritance) = inheritance {
@@ -230,21 +232,21 @@ async fn serve(program: Program, options: Options, beginning: Beginning) -> Resu
             _ = interrupt.recv() => break,
             _ = reopen.recv() => {
                 logs.reopen();
-                if let Err(error) = redirect_errors(error_log.as_deref()) {
+                if let Err(error) = process::redirect_errors(error_log.as_deref()) {
                     tracing::error!(%error, "the error log cannot be opened anew");
                 }
             }
             _ = reload.recv() => {
-                let _ = reload_site(&shared, &options, &told, workers, &mut care).await;
+                let _ = reload::reload_site(&shared, &options, &told, workers, &mut care).await;
             }
             _ = look.tick(), if options.watch.is_some() => {
                 if watched.has_changed(options.watch.as_ref()) {
-                    let _ = reload_site(&shared, &options, &told, workers, &mut care).await;
+                    let _ = reload::reload_site(&shared, &options, &told, workers, &mut care).await;
                 }
             }
             asked = control::next(control.as_ref()) => match asked {
                 Asked::Reload(stream) => {
-                    let outcome = reload_site(&shared, &options, &told, workers, &mut care).await;
+                    let outcome = reload::reload_site(&shared, &options, &told, workers, &mut care).await;
                     tokio::spawn(async move {
                         match outcome {
                             Ok(()) => control::answer(stream, "200 OK", "the configuration is in force\n").await,
@@ -323,87 +325,6 @@ async fn ask_issuers(shared: Arc<Shared>) {
     }
 }
 
-/// Parse, check, compile, swap: what cannot be used changes nothing.
-///
-/// # Errors
-/// What is wrong, and where.
-async fn reload_site(
-    shared: &Arc<Shared>,
-    options: &Options,
-    told: &watch::Sender<Orders>,
-    workers: usize,
-    care: &mut Care,
-) -> Result<(), String> {
-    let Some(reload) = &options.reload else {
-        tracing::warn!("there is nothing to read the configuration from again");
-        return Err("there is nothing to read the configuration from again\n".to_owned());
-    };
-    let outcome = async {
-        let program = reload()?;
-        let before = shared.site.load_full();
-        let listening = sockets::open(&program, workers, &told.borrow().listening.clone());
-        let mut listening = listening.map_err(|error| format!("{error}: {}", source(&error)))?;
-        if program.global().systemd_socket_activation && listening.is_empty() {
-            listening.clone_from(&told.borrow().listening);
-        }
-        if let Some(configured) = program.base().directives.mesh.acme.as_deref() {
-            acme::prepare(configured).map_err(|error| error.to_string())?;
-        }
-        let site = Site::new(program, Some(&before)).await.map_err(|error| error.to_string())?;
-        Ok::<_, String>((site, listening))
-    };
-    match outcome.await {
-        Ok((site, listening)) => {
-            if let Some(in_force) = &options.in_force {
-                in_force(&site.program);
-            }
-            shared.site.store(Arc::new(site));
-            told.send_modify(|orders| orders.listening = Arc::new(listening));
-            shared.stats.reloads.add(1);
-            tracing::info!("the configuration was read again and is in force");
-            if let Err(error) = care.follow(shared) {
-                tracing::error!(%error, "certificates are not looked after");
-            }
-            Ok(())
-        }
-        Err(problem) => {
-            shared.stats.reloads_failed.add(1);
-            tracing::error!(
-                "the configuration was read again and cannot be used; the one before stays in force:\n{problem}"
-            );
-            Err(problem)
-        }
-    }
-}
-
-/// Files that are watched. They are read again once they have stayed as they are for a while: an editor writes in pieces.
-struct Watched {
-    in_force: u64,
-    seen: Option<u64>,
-}
-
-impl Watched {
-    fn new(watch: Option<&(Watch, u64)>) -> Self {
-        Self { in_force: watch.map_or(0, |(_, read)| *read), seen: None }
-    }
-
-    fn has_changed(&mut self, watch: Option<&(Watch, u64)>) -> bool {
-        let Some(now) = watch.map(|(watch, _)| watch()).filter(|now| *now != self.in_force) else {
-            self.seen = None;
-            return false;
-        };
-        let settled = self.seen.replace(now) == Some(now);
-        if settled {
-            (self.in_force, self.seen) = (now, None);
-        }
-        settled
-    }
-}
-
-fn source(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(String::new, ToString::to_string)
-}
-
 /// Serves the connection that is standard input.
 async fn one(shared: &Arc<Shared>) -> Result<(), Error> {
     use std::os::fd::AsFd as _;
@@ -424,185 +345,6 @@ async fn one(shared: &Arc<Shared>) -> Result<(), Error> {
             remote,
         ))
         .await;
-    Ok(())
-}
-
-// === workers ===
-
-fn work(shared: Arc<Shared>, orders: watch::Receiver<Orders>, index: usize) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return tracing::error!(%error, "a worker cannot be started"),
-    };
-    let local = LocalSet::new();
-    local.block_on(&runtime, worker_loop(Worker::new(shared, index), orders));
-}
-
-async fn worker_loop(worker: Rc<Worker>, mut orders: watch::Receiver<Orders>) {
-    let mut accepting: Vec<(Arc<sockets::Open>, tokio::task::JoinHandle<()>)> = Vec::new();
-    let mut tidy = tokio::time::interval(Duration::from_secs(5));
-    loop {
-        let order = orders.borrow_and_update().clone();
-        if let Some(until) = order.stop {
-            accepting.drain(..).for_each(|(_, task)| task.abort());
-            worker.wake_all();
-            return drained(&worker, until).await;
-        }
-        accepting.retain(|(open, task)| {
-            let stays = order.listening.values().any(|wanted| Arc::ptr_eq(wanted, open));
-            if !stays {
-                task.abort();
-            }
-            stays
-        });
-        for open in order.listening.values() {
-            if !accepting.iter().any(|(known, _)| Arc::ptr_eq(known, open)) {
-                match open.socket.of_worker(worker.index) {
-                    Ok(socket) => {
-                        let door = Rc::new(Door {
-                            token: Arc::clone(&open.token),
-                            tls: open.tls,
-                            proxied: open.proxied,
-                        });
-                        let task = tokio::task::spawn_local(accept(Rc::clone(&worker), door, socket));
-                        accepting.push((Arc::clone(open), task));
-                        // One worker speaks it for all: a connection of QUIC moves between addresses.
-                        if let Some(task) = (worker.index == 0).then(|| http3::start(&worker, open)).flatten()
-                        {
-                            accepting.push((Arc::clone(open), task));
-                        }
-                    }
-                    Err(error) => tracing::error!(%error, socket = &*open.token, "a worker cannot accept"),
-                }
-            }
-        }
-        loop {
-            tokio::select! {
-                changed = orders.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    break;
-                }
-                _ = tidy.tick() => worker.tidy(),
-            }
-        }
-    }
-}
-
-/// Waits until all connections have ended, or time is up.
-async fn drained(worker: &Rc<Worker>, until: Instant) {
-    while worker.connections() > 0 && Instant::now() < until {
-        worker.wake_all();
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-async fn accept(worker: Rc<Worker>, door: Rc<Door>, socket: WorkerSocket) {
-    match socket {
-        WorkerSocket::Tcp(socket) => {
-            let Ok(listener) = TcpListener::from_std(socket) else { return };
-            while let Ok((stream, remote)) = listen::accept(&listener).await {
-                take(&worker, &door, stream, remote);
-            }
-        }
-        WorkerSocket::Unix(socket) => {
-            let Ok(listener) = UnixListener::from_std(socket) else { return };
-            let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
-            loop {
-                match listener.accept().await {
-                    Ok((stream, _)) => match listen::as_tcp(stream) {
-                        Ok(stream) => take(&worker, &door, stream, nobody),
-                        Err(error) => tracing::warn!(%error, "a connection cannot be taken"),
-                    },
-                    Err(error) => {
-                        tracing::warn!(%error, "accepting is paused");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn take(worker: &Rc<Worker>, door: &Rc<Door>, stream: TcpStream, remote: SocketAddr) {
-    let stats = &worker.shared.stats;
-    stats.accepted.add(1);
-    if stats.connections.get() >= worker.shared.connections_max {
-        return stats.turned_away.add(1);
-    }
-    tokio::task::spawn_local(connection::serve(Rc::clone(worker), Rc::clone(door), stream, remote));
-}
-
-// === the process ===
-
-fn raise_descriptor_limit(global: &Global) -> u64 {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 1024 };
-    let wanted = match u64::from(global.max_fds) {
-        0 => hard.min(1 << 20),
-        wanted => wanted,
-    };
-    let hard = hard.max(wanted.min(hard));
-    if wanted > soft && setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard).is_ok() {
-        return wanted.min(hard);
-    }
-    soft
-}
-
-/// Errors, ours and those of programs, go to the configured file.
-fn redirect_errors(path: Option<&str>) -> Result<(), Error> {
-    let Some(path) = path.filter(|path| !path.is_empty() && !path.starts_with('|')) else { return Ok(()) };
-    let failed = |source| Error::File { path: path.to_owned(), source };
-    let file = OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
-    nix::unistd::dup2_stderr(&file).map_err(|error| failed(error.into()))
-}
-
-fn write_pid(global: &Global) -> Result<Option<PathBuf>, Error> {
-    use std::io::Write as _;
-    let Some(path) = global.pid_file.as_deref().filter(|path| !path.is_empty()) else { return Ok(None) };
-    let failed = |source| Error::File { path: path.to_owned(), source };
-    let mut file = File::create(path).map_err(failed)?;
-    writeln!(file, "{}", std::process::id()).map_err(failed)?;
-    Ok(Some(path.into()))
-}
-
-/// Becomes the configured user, for good.
-fn drop_privileges(global: &Global) -> Result<(), Error> {
-    let name = |text: &Option<selvedge_site::directive::Text>| {
-        text.as_deref().filter(|text| !text.is_empty()).map(str::to_owned)
-    };
-    if !nix::unistd::geteuid().is_root() {
-        return Ok(());
-    }
-    let user = match name(&global.username) {
-        Some(name) => {
-            Some(nix::unistd::User::from_name(&name).map_err(Error::Privileges)?.ok_or(Error::User(name))?)
-        }
-        None => None,
-    };
-    let group = match name(&global.groupname) {
-        Some(name) => Some(
-            nix::unistd::Group::from_name(&name).map_err(Error::Privileges)?.ok_or(Error::Group(name))?.gid,
-        ),
-        None => user.as_ref().map(|user| user.gid),
-    };
-    if let Some(root) = name(&global.chroot) {
-        nix::unistd::chroot(root.as_str()).map_err(Error::Privileges)?;
-        nix::unistd::chdir("/").map_err(Error::Privileges)?;
-    }
-    if let Some(gid) = group {
-        match &user {
-            Some(user) => {
-                let name = std::ffi::CString::new(user.name.as_str()).unwrap_or_default();
-                nix::unistd::initgroups(&name, gid).map_err(Error::Privileges)?;
-            }
-            None => nix::unistd::setgroups(&[gid]).map_err(Error::Privileges)?,
-        }
-        nix::unistd::setresgid(gid, gid, gid).map_err(Error::Privileges)?;
-    }
-    if let Some(user) = user {
-        nix::unistd::setresuid(user.uid, user.uid, user.uid).map_err(Error::Privileges)?;
-    }
     Ok(())
 }
 
