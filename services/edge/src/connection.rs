@@ -135,6 +135,11 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.shared.stats.connections.sub(1);
+        // The task ends, and with it the connection; no other.
+        if std::thread::panicking() {
+            self.0.shared.stats.panics.add(1);
+            tracing::error!("serving a connection panicked");
+        }
     }
 }
 

@@ -38,6 +38,9 @@ type Accepted = (http::Request<::h2::RecvStream>, ::h2::server::SendResponse<byt
 enum Next {
     Stream(Accepted),
     Abuse,
+    /// The codec goes no further; it has said why.
+    Broken,
+    Panicked,
     Over,
 }
 
@@ -59,6 +62,8 @@ struct Streams {
     open: Cell<u64>,
     closed: Cell<u64>,
     premature: Cell<u64>,
+    /// Serving one of them panicked.
+    panicked: Cell<bool>,
 }
 
 /// Serves a connection until it ends.
@@ -83,7 +88,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, place: Pla
     loop {
         match poll_fn(|cx| connection.poll_next(cx)).await {
             Next::Stream(accepted) => connection.spawn(&peer, accepted),
-            Next::Abuse => return connection.send_away().await,
+            Next::Abuse => {
+                connection.worker.shared.stats.floods.add(1);
+                return connection.say(::h2::Reason::ENHANCE_YOUR_CALM).await;
+            }
+            Next::Panicked => return connection.say(::h2::Reason::INTERNAL_ERROR).await,
+            Next::Broken => return connection.part().await,
             Next::Over => return,
         }
     }
@@ -96,13 +106,22 @@ impl Connection {
         if streams.premature.get() * 2 >= streams.closed.get().max(PREMATURE_OF_STREAMS) {
             return Poll::Ready(Next::Abuse);
         }
+        if self.streams.panicked.get() {
+            return Poll::Ready(Next::Panicked);
+        }
         if self.worker.is_draining() {
             self.announce();
         }
         loop {
             match self.server.poll_accept(cx) {
                 Poll::Ready(Some(Ok(accepted))) => return Poll::Ready(Next::Stream(accepted)),
-                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Next::Over),
+                Poll::Ready(Some(Err(error))) if error.is_io() => return Poll::Ready(Next::Over),
+                Poll::Ready(Some(Err(error))) => {
+                    let flooded = error.reason() == Some(::h2::Reason::ENHANCE_YOUR_CALM);
+                    self.worker.shared.stats.floods.add(u64::from(flooded && !error.is_remote()));
+                    return Poll::Ready(Next::Broken);
+                }
+                Poll::Ready(None) => return Poll::Ready(Next::Over),
                 Poll::Pending => {}
             }
             let unserved =
@@ -135,11 +154,16 @@ impl Connection {
         }
     }
 
-    /// Tells a client that floods us why, if it listens, and is done with it.
-    async fn send_away(mut self) {
-        self.server.abrupt_shutdown(::h2::Reason::ENHANCE_YOUR_CALM);
+    /// Tells the client why this is the end, if it listens, and is done with it.
+    async fn say(mut self, reason: ::h2::Reason) {
+        self.server.abrupt_shutdown(reason);
         let farewell = poll_fn(|cx| self.server.poll_closed(cx));
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        self.part().await;
+    }
+
+    /// Lets what has been said arrive.
+    async fn part(mut self) {
         drop(self.server);
         if let Some(mut io) = self.watch.take_io() {
             linger(&mut io, &mut self.idle).await;
@@ -152,7 +176,7 @@ impl Connection {
         let (worker, peer, streams) = (Rc::clone(&self.worker), Rc::clone(peer), Rc::clone(&self.streams));
         streams.open.set(streams.open.get() + 1);
         let number = self.accepted;
-        let open = Open(Rc::clone(&self.streams));
+        let open = Open { streams: Rc::clone(&self.streams), worker: Rc::clone(&self.worker) };
         tokio::task::spawn_local(async move {
             let begun = Instant::now();
             let taken_back = one(&worker, &peer, accepted, number).await;
@@ -164,12 +188,22 @@ impl Connection {
 }
 
 /// A stream's place in the count of open ones.
-struct Open(Rc<Streams>);
+struct Open {
+    streams: Rc<Streams>,
+    worker: Rc<Worker>,
+}
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get().saturating_sub(1));
-        self.0.closed.set(self.0.closed.get() + 1);
+        let streams = &self.streams;
+        streams.open.set(streams.open.get().saturating_sub(1));
+        streams.closed.set(streams.closed.get() + 1);
+        // Whatever it was that a request met, the one after it on this connection shall not.
+        if std::thread::panicking() {
+            streams.panicked.set(true);
+            self.worker.shared.stats.panics.add(1);
+            tracing::error!("serving a stream panicked");
+        }
     }
 }
 

@@ -29,6 +29,7 @@ pub(crate) use physical::{join, to_folder};
 pub(crate) use response::{Body, Response};
 use selvedge_http::parse::RequestError;
 
+use crate::stats::Stats;
 use crate::{admit, answer, dress, early, identify, record, who};
 
 /// What a step says: go on, or this is the answer.
@@ -48,6 +49,7 @@ pub(crate) enum After {
 
 /// Serves one request whose head has been read. `refused` says why a head was not understood.
 pub(crate) async fn serve(mut x: Exchange<'_>, refused: Option<RequestError>) -> After {
+    let _active = Active::begin(&x.worker.shared.stats);
     let answered = match refused {
         Some(error) => guard::refuse(&mut x, error),
         None => Box::pin(respond(&mut x)).await,
@@ -56,6 +58,22 @@ pub(crate) async fn serve(mut x: Exchange<'_>, refused: Option<RequestError>) ->
     let after = send::send(&mut x, answered).await;
     record::record(&mut x, after);
     after
+}
+
+/// A request's place in the count of those under way.
+struct Active<'a>(&'a Stats);
+
+impl<'a> Active<'a> {
+    fn begin(stats: &'a Stats) -> Self {
+        stats.active.add(1);
+        Self(stats)
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.active.sub(1);
+    }
 }
 
 /// The answer to a request, the answer of an error handler included.
@@ -116,6 +134,8 @@ async fn turns(x: &mut Exchange<'_>) -> Response {
 }
 
 async fn once(x: &mut Exchange<'_>) -> Flow {
+    #[cfg(test)]
+    tests::panic_if_asked(x);
     guard::check(x)?;
     x.normalise()?;
     answer::workflow::adopt(x);
@@ -146,5 +166,134 @@ fn nobody(x: &Exchange<'_>) -> Response {
         "GET" | "HEAD" | "POST" => Response::status(403),
         "CONNECT" => Response::status(405).closing(),
         _ => Response::status(501),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::time::{Duration, Instant};
+
+    use selvedge_site::lighttpd::{Level, Options as Reading, compile, parse};
+    use selvedge_site::{Compat, Program};
+
+    use super::Exchange;
+
+    /// The query of death: only in these tests is there one that is known.
+    pub(super) fn panic_if_asked(x: &Exchange<'_>) {
+        assert!(x.path() != "/deadly" && x.head.path() != "/deadly", "a fault of ours, asked for by a test");
+    }
+
+    struct OneFile(String);
+
+    impl selvedge_site::lighttpd::Files for OneFile {
+        fn read(&mut self, _path: &str) -> Result<Vec<u8>, selvedge_site::lighttpd::FileError> {
+            Ok(self.0.clone().into_bytes())
+        }
+
+        fn glob(&mut self, _pattern: &str) -> Vec<String> {
+            Vec::new()
+        }
+
+        fn shell(&mut self, _: &str, _: &str) -> Result<Vec<u8>, selvedge_site::lighttpd::FileError> {
+            Err(selvedge_site::lighttpd::FileError("no commands in tests".to_owned()))
+        }
+
+        fn environment(&self, _name: &str) -> Option<String> {
+            None
+        }
+
+        fn working_directory(&self) -> Option<String> {
+            None
+        }
+
+        fn process_id(&self) -> u32 {
+            std::process::id()
+        }
+
+        fn has_ipv6(&self) -> bool {
+            false
+        }
+    }
+
+    fn program(text: String) -> Program {
+        let options = Reading { compat: Compat::V1_4_69, allow_shell: false };
+        let Ok(document) = parse("test.conf", &mut OneFile(text), options) else {
+            panic!("it does not parse")
+        };
+        compile(&document, Compat::V1_4_69, Level::Modules).program.expect("it compiles")
+    }
+
+    fn connect(address: SocketAddr) -> TcpStream {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+    }
+
+    fn ask(stream: &mut TcpStream, path: &str) -> String {
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        let mut text = String::new();
+        let mut part = [0; 4096];
+        while !text.ends_with("12345\n") {
+            match stream.read(&mut part) {
+                Ok(0) | Err(_) => break,
+                Ok(read) => text.push_str(&String::from_utf8_lossy(&part[..read])),
+            }
+        }
+        text
+    }
+
+    /// Threats row 52: on one worker, by HTTP/1 and by HTTP/2, again and again.
+    #[test]
+    fn a_request_that_panics_harms_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.txt"), "12345\n").unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let program = program(format!(
+            "server.document-root = \"{}\"\nserver.bind = \"127.0.0.1\"\nserver.port = {port}\n\
+             server.modules = ( \"mod_status\" )\nstatus.status-url = \"/status\"\n\
+             server.feature-flags = ( \"server.h2c\" => \"enable\" )\n",
+            folder.path().display()
+        ));
+        std::thread::spawn(move || {
+            let options = crate::Options { workers: Some(1), ..crate::Options::default() };
+            crate::run(program, options).unwrap_or_else(|error| panic!("{error}"));
+        });
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let until = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(address).is_err() {
+            assert!(Instant::now() < until, "nobody listens");
+        }
+        let mut bystander = connect(address);
+        for _ in 0..20 {
+            assert!(ask(&mut bystander, "/a.txt").ends_with("12345\n"));
+            // Its connection ends, and no word is said.
+            assert_eq!(ask(&mut connect(address), "/deadly"), "");
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+            let driven = tokio::spawn(connection);
+            let uri = |path: &str| http::Request::get(format!("http://h{path}")).body(()).unwrap();
+            let (fine, _) = client.send_request(uri("/a.txt"), true).unwrap();
+            assert_eq!(fine.await.unwrap().status(), 200);
+            let (deadly, _) = client.send_request(uri("/deadly"), true).unwrap();
+            assert!(deadly.await.is_err());
+            // The connection on which it came is given up, as that of HTTP/1 is.
+            let reason = driven.await.unwrap().unwrap_err().reason();
+            assert_eq!(reason, Some(h2::Reason::INTERNAL_ERROR));
+        });
+        assert!(ask(&mut bystander, "/a.txt").ends_with("12345\n"));
+        let page = {
+            let mut stream = connect(address);
+            write!(stream, "GET /status?prometheus HTTP/1.0\r\n\r\n").unwrap();
+            let mut page = String::new();
+            stream.read_to_string(&mut page).unwrap();
+            page
+        };
+        assert!(page.contains("selvedge_edge_panics_total 21\n"), "{page}");
+        assert!(page.contains("selvedge_edge_requests_active 1\n"), "{page}");
     }
 }

@@ -44,6 +44,10 @@ pub(crate) struct Stats {
     pub(crate) limited: Counter,
     /// Connections beyond the limit.
     pub(crate) turned_away: Counter,
+    /// Connections and streams whose serving panicked.
+    pub(crate) panics: Counter,
+    /// HTTP/2 clients that were sent away.
+    pub(crate) floods: Counter,
     pub(crate) handshakes: Counter,
     pub(crate) handshakes_failed: Counter,
     /// Clients that took too long for a head or a body.
@@ -146,6 +150,18 @@ impl Stats {
             "counter",
             "Connections beyond the limit.",
             self.turned_away.get(),
+        );
+        one(
+            "selvedge_edge_panics_total",
+            "counter",
+            "Connections and HTTP/2 streams whose serving ended in a fault of ours.",
+            self.panics.get(),
+        );
+        one(
+            "selvedge_edge_http2_floods_total",
+            "counter",
+            "HTTP/2 clients that made work and did none, and were sent away.",
+            self.floods.get(),
         );
         one("selvedge_edge_requests_active", "gauge", "Requests under way.", self.active.get());
         one(
