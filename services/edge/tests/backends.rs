@@ -293,3 +293,131 @@ fn a_websocket_tunnel_carries_bytes_as_lighttpds_does() {
     let bytes = exchange(ours, [head(&good).as_bytes(), b"\x82\x04evil"].concat().as_slice());
     assert!(bytes.ends_with(&[0x88, 2, 0x03, 0xea]), "{bytes:x?}");
 }
+
+/// A client that sends its body in two parts: the second one only when the backend has seen the first.
+fn in_two_parts(
+    address: std::net::SocketAddr,
+    head: &str,
+    parts: [&[u8]; 2],
+    seen: &mpsc::Receiver<usize>,
+) -> server::Answer {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(parts[0]).unwrap();
+    let mut came = 0;
+    while came < parts[0].len() {
+        came +=
+            seen.recv_timeout(std::time::Duration::from_secs(10)).expect("the first part goes on at once");
+    }
+    stream.write_all(parts[1]).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    answer(&bytes)
+}
+
+/// A backend that tells of each piece of a body as it comes, and answers with how much there was at the end.
+fn watching_backend() -> (u16, mpsc::Receiver<usize>) {
+    let (tell, seen) = mpsc::channel();
+    let tell = std::sync::Mutex::new(tell);
+    let port = backend(move |_, mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if reader.read_line(&mut head).unwrap() == 0 {
+                return;
+            }
+        }
+        let head = head.to_ascii_lowercase();
+        let length: Option<usize> =
+            head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        let (mut all, mut piece) = (Vec::new(), [0; 8192]);
+        loop {
+            let done = match length {
+                Some(length) => all.len() >= length,
+                None => all.ends_with(b"0\r\n\r\n"),
+            };
+            if done {
+                break;
+            }
+            let read = reader.read(&mut piece).unwrap();
+            if read == 0 {
+                return;
+            }
+            all.extend_from_slice(&piece[..read]);
+            tell.lock().unwrap().send(read).unwrap();
+        }
+        let content = all.iter().filter(|byte| **byte == b'x').count();
+        let said = format!("{content} {}", if length.is_some() { "by length" } else { "in chunks" });
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{said}", said.len()).unwrap();
+    });
+    (port, seen)
+}
+
+/// `server.stream-request-body`: what has come of a body goes on before the rest is there, by its length or in chunks.
+#[test]
+fn a_body_that_is_streamed_goes_on_as_it_comes() {
+    let (port, seen) = watching_backend();
+    let address = edge(&format!("{}server.stream-request-body = 2\n", proxied(port)));
+    let part = [b'x'; 100_000];
+    let head = "POST /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n";
+    let by_length = format!("{head}Content-Length: 200000\r\n\r\n");
+    let found = in_two_parts(address, &by_length, [&part, &part], &seen);
+    assert_eq!((found.code(), found.body.as_str()), (200, "200000 by length"));
+    while seen.try_recv().is_ok() {}
+    let chunk = [b"186a0\r\n", &part[..], b"\r\n"].concat();
+    let last = [&chunk[..], b"0\r\n\r\n"].concat();
+    let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
+    let found = in_two_parts(address, &chunked, [&chunk, &last], &seen);
+    assert_eq!((found.code(), found.body.as_str()), (200, "200000 in chunks"));
+}
+
+/// Without it a body is gathered, whatever its size; and what is too much is too much either way.
+#[test]
+fn a_body_has_its_bound_whether_it_is_streamed_or_gathered() {
+    for flags in [0, 1, 2] {
+        let (port, seen) = watching_backend();
+        let address = edge(&format!(
+            "{}server.stream-request-body = {flags}\nserver.max-request-size = 128\n",
+            proxied(port)
+        ));
+        let body = "x".repeat(100_000);
+        let head = "POST /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let found = get(address, &format!("{head}186a0\r\n{body}\r\n0\r\n\r\n"));
+        let how = if flags == 0 { "100000 by length" } else { "100000 in chunks" };
+        assert_eq!((found.code(), found.body.as_str()), (200, how));
+        let found = get(address, &format!("{head}186a0\r\n{body}\r\n186a0\r\n{body}\r\n0\r\n\r\n"));
+        assert_eq!(found.code(), 413, "{flags}");
+        drop(seen);
+    }
+}
+
+/// A backend that has heard enough is not sent the rest, and what it says arrives.
+#[test]
+fn an_answer_before_the_end_of_a_body_is_passed_on() {
+    let port = backend(|_, mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            reader.read_line(&mut head).unwrap();
+        }
+        write!(stream, "HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+        let mut some = [0; 1000];
+        reader.read_exact(&mut some).unwrap();
+        write!(stream, "HTTP/1.1 422 No\r\nContent-Length: 6\r\n\r\nenough").unwrap();
+        // Open until the edge closes it.
+        while reader.read(&mut some).is_ok_and(|read| read > 0) {}
+    });
+    let address = edge(&format!("{}server.stream-request-body = 1\n", proxied(port)));
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    write!(stream, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n{}", "x".repeat(80_000))
+        .unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let found = answer(&bytes);
+    assert_eq!(
+        (found.code(), found.body.as_str(), found.header("connection")),
+        (422, "enough", Some("close"))
+    );
+}

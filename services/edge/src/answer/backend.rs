@@ -103,6 +103,15 @@ impl Reader {
         }
     }
 
+    /// What has come of the answer already.
+    pub(crate) fn with_early(mut self, early: &[u8]) -> Self {
+        match self.wrap {
+            Wrap::None => self.content.extend_from_slice(early),
+            Wrap::FastCgi(_) => self.raw.extend_from_slice(early),
+        }
+        self
+    }
+
     /// What has come and was not used.
     pub(crate) fn content(&self) -> &[u8] {
         &self.content
@@ -362,6 +371,8 @@ pub(crate) async fn finish(
         }
     };
     response.body = match whole {
+        // How long it would have been is not known where a program leaves it out.
+        true if held.is_empty() && x.head.method() == "HEAD" => Body::Stream(Box::new(reader), None),
         true => Body::Bytes(held.freeze()),
         false => Body::Stream(Box::new(Joined { first: Some(held.freeze()), rest: reader }), None),
     };

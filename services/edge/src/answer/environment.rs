@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use selvedge_http::authority;
 use selvedge_http::cgi;
+use selvedge_http::framing::Framing;
 
 use crate::request::{Exchange, join};
 
@@ -20,11 +21,15 @@ pub(crate) struct Options<'a> {
     pub(crate) strip_request_uri: Option<&'a str>,
 }
 
-/// All variables of a request; the body has been gathered. Names are unique, the later value counts.
+/// All variables of a request; the body has been gathered, or goes on as it comes. Names are unique, the later value counts.
 pub(crate) fn of(x: &Exchange<'_>, options: Options<'_>) -> Vec<(String, Vec<u8>)> {
     let mut list = Variables::default();
     if !options.authorizer {
-        let length = x.gathered.as_ref().map_or(0, crate::request::body::Gathered::length);
+        let length = match (&x.gathered, x.facts.framing) {
+            (Some(gathered), _) => gathered.length(),
+            (None, Framing::Length(length)) => length,
+            (None, _) => 0,
+        };
         list.push("CONTENT_LENGTH", length.to_string());
     }
     list.push("QUERY_STRING", x.target.query());

@@ -7,7 +7,9 @@ use selvedge_wire::stream::Stream;
 use tokio::io::AsyncWriteExt as _;
 
 use super::backend::{Held, Pipe, Reader, Wrap};
+use crate::request::Exchange;
 use crate::request::body::Gathered;
+use crate::request::body::upload::{self, Broken};
 
 /// Sends a request. The body goes out while the answer may already come.
 pub(crate) async fn send(
@@ -51,4 +53,21 @@ pub(crate) async fn send(
     fastcgi::stdin_head(0, &mut out);
     stream.write_all(&out).await?;
     Ok(Reader::new(Pipe::Stream(stream), Wrap::FastCgi(fastcgi::Decoder::default()), patience, held))
+}
+
+/// Sends a request whose body goes on as it comes.
+pub(crate) async fn stream(
+    x: &mut Exchange<'_>,
+    mut stream: Stream,
+    variables: &[(String, Vec<u8>)],
+    patience: u32,
+    held: Held,
+) -> Result<Reader, Broken> {
+    let mut out = Vec::with_capacity(4096);
+    let list = variables.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+    fastcgi::begin(Role::Responder, list, &mut out);
+    stream.write_all(&out).await.map_err(Broken::Backend)?;
+    let early = upload::upload(x, &stream, upload::Wrap::FastCgi).await?;
+    let wrap = Wrap::FastCgi(fastcgi::Decoder::default());
+    Ok(Reader::new(Pipe::Stream(stream), wrap, patience, held).with_early(&early))
 }

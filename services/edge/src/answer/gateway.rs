@@ -12,6 +12,7 @@ use super::backend::{self, Held, Powers};
 use super::hosts::{self, Asked};
 use super::proxy::Opened;
 use super::{environment, fastcgi, programs, proxy, scgi, wstunnel};
+use crate::request::body::upload::{self, Broken};
 use crate::request::body::{self, Gathered};
 use crate::request::{Exchange, Flow, Response};
 
@@ -213,7 +214,9 @@ async fn open(x: &Exchange<'_>, host: &Host) -> std::io::Result<(Stream, Address
 
 async fn respond(x: &mut Exchange<'_>, kind: &Kind<'_>, hosts: &[Host]) -> Response {
     let site = Arc::clone(&x.site);
+    let streamed = is_streamed(x, kind.protocol);
     if kind.protocol != Protocol::Tunnel
+        && !streamed
         && !proxy::wants_upgrade(x)
         && let Err(response) = body::gather(x).await
     {
@@ -235,7 +238,7 @@ async fn respond(x: &mut Exchange<'_>, kind: &Kind<'_>, hosts: &[Host]) -> Respo
             return Response::status(503);
         };
         tried.push(host.id);
-        let opened = match pooled_or_open(x, kind, host).await {
+        let opened = match pooled_or_open(x, kind, host, streamed).await {
             Ok(opened) => opened,
             Err(error) => {
                 tracing::warn!(%error, host = programs::label(host), "a backend cannot be reached");
@@ -260,8 +263,25 @@ async fn respond(x: &mut Exchange<'_>, kind: &Kind<'_>, hosts: &[Host]) -> Respo
     }
 }
 
-async fn pooled_or_open(x: &Exchange<'_>, kind: &Kind<'_>, host: &Host) -> std::io::Result<Opened> {
+/// Whether the body goes on as it comes.
+fn is_streamed(x: &Exchange<'_>, protocol: Protocol) -> bool {
+    let length_needed = match protocol {
+        Protocol::Tunnel => return false,
+        Protocol::Http => x.conf.proxy.header.force_http10,
+        Protocol::FastCgi | Protocol::Scgi { .. } => true,
+    };
+    x.conf.server.stream_request_body & 1 != 0 && upload::is_due(x, length_needed)
+}
+
+async fn pooled_or_open(
+    x: &Exchange<'_>,
+    kind: &Kind<'_>,
+    host: &Host,
+    streamed: bool,
+) -> std::io::Result<Opened> {
+    // What has been passed on cannot be passed on again: it does not go where a connection may be dead.
     if kind.protocol == Protocol::Http
+        && !streamed
         && let Some(address) = x.worker.known_address(host.id, 0)
         && let Some(stream) = x.worker.pooled(&address)
     {
@@ -279,16 +299,29 @@ async fn gateway(
     held: Held,
 ) -> Response {
     let variables = environment::of(x, options(host));
-    let input = x.gathered.take().unwrap_or(Gathered::Memory(Vec::new()));
-    let sent = match protocol {
-        Protocol::Scgi { uwsgi } => {
-            scgi::send(stream, uwsgi, &variables, input, host.read_timeout, held).await
+    let gathered = x.gathered.take();
+    let patience = host.read_timeout;
+    let sent = match (protocol, gathered) {
+        (Protocol::Scgi { uwsgi }, None) if x.facts.framing.has_body() => {
+            scgi::stream(x, stream, uwsgi, &variables, patience, held).await
         }
-        _ => fastcgi::send(stream, Role::Responder, &variables, input, host.read_timeout, held).await,
+        (_, None) if x.facts.framing.has_body() => {
+            fastcgi::stream(x, stream, &variables, patience, held).await
+        }
+        (Protocol::Scgi { uwsgi }, input) => {
+            let input = input.unwrap_or(Gathered::Memory(Vec::new()));
+            scgi::send(stream, uwsgi, &variables, input, patience, held).await.map_err(Broken::Backend)
+        }
+        (_, input) => {
+            let input = input.unwrap_or(Gathered::Memory(Vec::new()));
+            let sent = fastcgi::send(stream, Role::Responder, &variables, input, patience, held);
+            sent.await.map_err(Broken::Backend)
+        }
     };
     let reader = match sent {
         Ok(reader) => reader,
-        Err(error) => {
+        Err(Broken::Client(response)) => return response,
+        Err(Broken::Backend(error)) => {
             tracing::warn!(%error, host = programs::label(host), "a backend did not take a request");
             return Response::status(502);
         }

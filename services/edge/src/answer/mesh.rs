@@ -12,6 +12,7 @@ use selvedge_wire::stream::{self, Address};
 
 use super::backend::Held;
 use super::proxy::{self, Opened, Service};
+use crate::request::body::upload;
 use crate::request::{Exchange, Flow, Response, body};
 
 /// How long the sidecar may take to accept.
@@ -22,13 +23,18 @@ pub(crate) async fn service(x: &mut Exchange<'_>) -> Flow {
     let Some(name) = x.conf.mesh.service.clone().filter(|name| !name.is_empty()) else {
         return ControlFlow::Continue(());
     };
+    // The data plane has its own patience with those who send slowly, and streams that have no end go both ways.
+    let streamed = upload::is_due(x, false);
     if !proxy::wants_upgrade(x)
+        && !streamed
         && let Err(response) = body::gather(x).await
     {
         return ControlFlow::Break(response);
     }
     let address = x.worker.shared.mesh.egress.clone();
-    let opened = match x.worker.pooled(&address) {
+    // What has been passed on cannot be passed on again: it does not go where a connection may be dead.
+    let pooled = if streamed { None } else { x.worker.pooled(&address) };
+    let opened = match pooled {
         Some(stream) => Ok((stream, true)),
         None => stream::connect(&address, CONNECT_TIMEOUT).await.map(|stream| (stream, false)),
     };

@@ -21,6 +21,7 @@ use super::gateway::CONNECT_TIMEOUT;
 use super::scgi;
 use super::tunnel::Tunnel;
 use crate::request::body::Gathered;
+use crate::request::body::upload::{self, Broken};
 use crate::request::{Body, Exchange, Response};
 
 /// Interim answers that a backend may send before the one that counts.
@@ -62,8 +63,12 @@ pub(crate) async fn respond(
     service: Option<Service<'_>>,
 ) -> Response {
     let upgrade = wants_upgrade(x);
-    let input = x.gathered.take().unwrap_or(Gathered::Memory(Vec::new()));
-    let out = request(x, host, input.length(), upgrade, service);
+    let input = match x.gathered.take() {
+        Some(gathered) => Input::Gathered(gathered),
+        None if !upgrade && x.facts.framing.has_body() => Input::Streamed(x.facts.framing),
+        None => Input::Gathered(Gathered::Memory(Vec::new())),
+    };
+    let out = request(x, host, input.framing(), upgrade, service);
     let address = opened.address.clone();
     let (mut reader, mut head, facts) = loop {
         let failed = match attempt(x, host, opened.stream, &out, &input, held).await {
@@ -78,7 +83,10 @@ pub(crate) async fn respond(
                 Reached::Answer => false,
             };
         if !again {
-            let Failed { error, .. } = failed;
+            let Failed { error, refused, .. } = failed;
+            if let Some(refused) = refused {
+                return refused;
+            }
             tracing::warn!(%error, %address, "a backend's answer cannot be passed on");
             return Response::status(if error.kind() == io::ErrorKind::TimedOut { 504 } else { 502 });
         }
@@ -106,7 +114,8 @@ pub(crate) async fn respond(
         response.body = Body::Tunnel(Box::new(Tunnel { stream, early, frames: None, _held: held }));
         return response;
     }
-    if !facts.close && !matches!(facts.framing, Framing::UntilClose) {
+    // A backend that has answered before the end of a body waits for the rest of it.
+    if !facts.close && !matches!(facts.framing, Framing::UntilClose) && !x.facts.framing.has_body() {
         reader.held.pool = Some((std::rc::Rc::clone(x.worker), address));
     }
     hop::strip_response(&mut head.fields, false);
@@ -149,32 +158,74 @@ struct Failed {
     error: io::Error,
     reached: Reached,
     held: Held,
+    /// It is the client that failed, and this is what it is told.
+    refused: Option<Response>,
+}
+
+/// The body of a request on its way to a backend.
+enum Input {
+    Gathered(Gathered),
+    /// It goes on as it comes.
+    Streamed(Framing),
+}
+
+impl Input {
+    fn framing(&self) -> Framing {
+        match self {
+            Self::Gathered(gathered) => match gathered.length() {
+                0 => Framing::None,
+                length => Framing::Length(length),
+            },
+            Self::Streamed(framing) => *framing,
+        }
+    }
 }
 
 /// One try on one connection.
 async fn attempt(
-    x: &Exchange<'_>,
+    x: &mut Exchange<'_>,
     host: &Host,
     mut stream: Stream,
     out: &[u8],
-    input: &Gathered,
+    input: &Input,
     held: Held,
 ) -> Result<(Reader, ResponseHead, parse::ResponseFacts), Failed> {
+    let failed = |error, reached, held| Failed { error, reached, held, refused: None };
     let first = match stream.write(out).await {
         Ok(written) => written,
-        Err(error) => return Err(Failed { error, reached: Reached::Nothing, held }),
+        Err(error) => return Err(failed(error, Reached::Nothing, held)),
     };
-    let rest = async {
-        stream.write_all(&out[first..]).await?;
-        match input {
-            Gathered::Memory(bytes) => stream.write_all(bytes).await,
-            Gathered::File { file, length } => scgi::copy(file, *length, &mut stream).await,
+    if let Err(error) = stream.write_all(&out[first..]).await {
+        return Err(failed(error, Reached::Request, held));
+    }
+    let sent = match input {
+        Input::Gathered(Gathered::Memory(bytes)) => stream.write_all(bytes).await.map(|()| Vec::new()),
+        Input::Gathered(Gathered::File { file, length }) => {
+            scgi::copy(file, *length, &mut stream).await.map(|()| Vec::new())
+        }
+        Input::Streamed(framing) => {
+            let wrap = match framing {
+                Framing::Chunked => upload::Wrap::Chunked,
+                _ => upload::Wrap::None,
+            };
+            match upload::upload(x, &stream, wrap).await {
+                Ok(early) => Ok(early),
+                // What has been passed on is not there a second time.
+                Err(Broken::Backend(error)) => return Err(failed(error, Reached::Answer, held)),
+                Err(Broken::Client(response)) => {
+                    let refused = Some(response);
+                    let error = io::ErrorKind::UnexpectedEof.into();
+                    return Err(Failed { error, reached: Reached::Answer, held, refused });
+                }
+            }
         }
     };
-    if let Err(error) = rest.await {
-        return Err(Failed { error, reached: Reached::Request, held });
-    }
-    let mut reader = Reader::new(Pipe::Stream(stream), Wrap::None, host.read_timeout, held);
+    let early = match sent {
+        Ok(early) => early,
+        Err(error) => return Err(failed(error, Reached::Request, held)),
+    };
+    let reader = Reader::new(Pipe::Stream(stream), Wrap::None, host.read_timeout, held);
+    let mut reader = reader.with_early(&early);
     let mut head = ResponseHead::default();
     match read_head(x, &mut reader, &mut head).await {
         Ok(facts) => Ok((reader, head, facts)),
@@ -183,11 +234,12 @@ async fn attempt(
                 error.kind(),
                 io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
             );
-            let reached = match closed && reader.content().is_empty() {
+            let again = closed && reader.content().is_empty() && matches!(input, Input::Gathered(_));
+            let reached = match again {
                 true => Reached::Request,
                 false => Reached::Answer,
             };
-            Err(Failed { error, reached, held: std::mem::take(&mut reader.held) })
+            Err(failed(error, reached, std::mem::take(&mut reader.held)))
         }
     }
 }
@@ -230,7 +282,7 @@ async fn read_head(
 fn request(
     x: &Exchange<'_>,
     host: &Host,
-    length: u64,
+    framing: Framing,
     upgrade: bool,
     service: Option<Service<'_>>,
 ) -> Vec<u8> {
@@ -264,8 +316,9 @@ fn request(
         head.fields.append_id(HeaderId::Upgrade, protocol.as_bytes());
     }
     forwarding(x, &mut head);
-    let framing = if length > 0 { Framing::Length(length) } else { Framing::None };
-    if length > 0 {
+    // The client has been told to send its body, or is.
+    head.fields.remove_named("expect");
+    if let Framing::Length(length) = framing {
         head.fields.append_id(HeaderId::ContentLength, itoa::Buffer::new().format(length).as_bytes());
     }
     let mut out = Vec::with_capacity(1024);
@@ -307,6 +360,10 @@ fn forwarding(x: &Exchange<'_>, head: &mut RequestHead) {
             push("remote_user", quoted(&user.name));
         }
         let mut value = fields.named("forwarded").map(<[u8]>::to_vec).unwrap_or_default();
+        if value.is_empty() {
+            // What those before us said in the older header.
+            value = forwarded_list(fields.all(HeaderId::XForwardedFor)).into_bytes();
+        }
         if !value.is_empty() {
             value.extend_from_slice(b", ");
         }
@@ -325,6 +382,23 @@ fn forwarding(x: &Exchange<'_>, head: &mut RequestHead) {
     fields.set("x-host", authority.as_bytes());
     fields.set_id(HeaderId::XForwardedHost, authority.as_bytes());
     fields.set_id(HeaderId::XForwardedProto, x.scheme().as_bytes());
+}
+
+/// The addresses of `X-Forwarded-For` as elements of `Forwarded`.
+fn forwarded_list<'a>(values: impl Iterator<Item = &'a [u8]>) -> String {
+    let mut list = String::new();
+    for value in values {
+        for one in String::from_utf8_lossy(value).split(',').map(str::trim).filter(|one| !one.is_empty()) {
+            let separator = if list.is_empty() { "" } else { ", " };
+            let _ =
+                match one.contains(':') && !one.starts_with('[') && one.parse::<std::net::Ipv6Addr>().is_ok()
+                {
+                    true => write!(list, "{separator}for=\"[{one}]\""),
+                    false => write!(list, "{separator}for={}", quoted(one)),
+                };
+        }
+    }
+    list
 }
 
 fn node(address: std::net::IpAddr) -> String {
@@ -425,5 +499,13 @@ mod tests {
         assert_eq!(remapped("/a/b", &map, Way::Out), "/b");
         assert_eq!(remapped("/c", &map, Way::Back), "/c");
         assert_eq!(quoted("a\"b\\"), "\"a\\\"b\\\\\"");
+    }
+
+    #[test]
+    fn those_before_us_are_told_of_in_the_newer_header() {
+        let list = |values: &[&str]| forwarded_list(values.iter().map(|value| value.as_bytes()));
+        assert_eq!(list(&["9.9.9.9, 1.1.1.1", "::1"]), "for=\"9.9.9.9\", for=\"1.1.1.1\", for=\"[::1]\"");
+        assert_eq!(list(&["a\";host=evil"]), "for=\"a\\\";host=evil\"");
+        assert_eq!(list(&[]), "");
     }
 }

@@ -2,12 +2,15 @@
 
 use std::io;
 
+use selvedge_http::framing::Framing;
 use selvedge_http::scgi;
 use selvedge_wire::stream::Stream;
 use tokio::io::AsyncWriteExt as _;
 
 use super::backend::{Held, Pipe, Reader, Wrap};
+use crate::request::Exchange;
 use crate::request::body::Gathered;
+use crate::request::body::upload::{self, Broken};
 
 /// Sends a request.
 pub(crate) async fn send(
@@ -34,6 +37,26 @@ pub(crate) async fn send(
         }
     }
     Ok(Reader::new(Pipe::Stream(stream), Wrap::None, patience, held))
+}
+
+/// Sends a request whose body goes on as it comes. Its length is known: the head says it.
+pub(crate) async fn stream(
+    x: &mut Exchange<'_>,
+    mut stream: Stream,
+    uwsgi: bool,
+    variables: &[(String, Vec<u8>)],
+    patience: u32,
+    held: Held,
+) -> Result<Reader, Broken> {
+    let list = variables.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+    let out = match (uwsgi, x.facts.framing) {
+        (true, _) => uwsgi_head(list).map_err(Broken::Backend)?,
+        (false, Framing::Length(length)) => scgi::encode(length, list),
+        (false, _) => scgi::encode(0, list),
+    };
+    stream.write_all(&out).await.map_err(Broken::Backend)?;
+    let early = upload::upload(x, &stream, upload::Wrap::None).await?;
+    Ok(Reader::new(Pipe::Stream(stream), Wrap::None, patience, held).with_early(&early))
 }
 
 /// Writes a gathered file to a program.

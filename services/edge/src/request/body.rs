@@ -1,5 +1,7 @@
 //! A request's body, gathered before a program sees it: a slow client then holds a file and no program.
 
+pub(crate) mod upload;
+
 use std::future::poll_fn;
 use std::io::{Seek, SeekFrom, Write};
 use std::task::Poll;
@@ -46,22 +48,14 @@ pub(crate) async fn gather(x: &mut Exchange<'_>) -> Result<(), Response> {
         return Ok(());
     }
     let mut gathered = Gathered::Memory(Vec::new());
-    let limit = match u64::from(x.conf.server.max_request_size) * 1024 {
-        0 => u64::MAX,
-        limit => limit,
-    };
+    let limit = limit(x);
     if x.facts.framing.has_body() {
         if x.facts.expects_continue {
             say_continue(x);
         }
-        let idle = Duration::from_secs(u64::from(x.conf.server.max_read_idle.max(1)));
-        let mut window = Window::begin();
-        let until = match x.conf.edge.body_timeout {
-            0 => None,
-            seconds => Some(Instant::now() + Duration::from_secs(u64::from(seconds))),
-        };
+        let mut pace = Pace::of(x);
         loop {
-            match next(x, idle, until, &mut window).await? {
+            match next(x, &mut pace).await? {
                 Content::End => break,
                 Content::Bytes => {}
             }
@@ -72,7 +66,7 @@ pub(crate) async fn gather(x: &mut Exchange<'_>) -> Result<(), Response> {
             }
             let stored = store(&mut gathered, content, &x.worker.shared.spool);
             x.channel.consume(len);
-            window.bytes += len as u64;
+            pace.came(len);
             if let Err(error) = stored {
                 tracing::error!(%error, "a body cannot be stored");
                 return Err(Response::status(500).closing());
@@ -97,35 +91,63 @@ pub(crate) fn say_continue(x: &mut Exchange<'_>) {
     }
 }
 
-struct Window {
-    began: Instant,
-    bytes: u64,
+/// The most that a body may be, in bytes.
+fn limit(x: &Exchange<'_>) -> u64 {
+    match u64::from(x.conf.server.max_request_size) * 1024 {
+        0 => u64::MAX,
+        limit => limit,
+    }
 }
 
-impl Window {
-    fn begin() -> Self {
-        Self { began: Instant::now(), bytes: 0 }
+/// How fast a body has to come.
+struct Pace {
+    /// Between two parts of it.
+    idle: Duration,
+    /// The whole of it, however steadily it comes.
+    until: Option<Instant>,
+    window_began: Instant,
+    window_bytes: u64,
+}
+
+impl Pace {
+    fn of(x: &Exchange<'_>) -> Self {
+        let until = match x.conf.edge.body_timeout {
+            0 => None,
+            seconds => Some(Instant::now() + Duration::from_secs(u64::from(seconds))),
+        };
+        let idle = Duration::from_secs(u64::from(x.conf.server.max_read_idle.max(1)));
+        Self { idle, until, window_began: Instant::now(), window_bytes: 0 }
+    }
+
+    fn came(&mut self, len: usize) {
+        self.window_bytes += len as u64;
     }
 
     /// Whether less came than must, now that a window is over.
     fn is_too_slow(&mut self) -> bool {
-        if self.began.elapsed() < RATE_WINDOW {
+        if self.window_began.elapsed() < RATE_WINDOW {
             return false;
         }
-        let slow = self.bytes < BODY_BYTES_PER_SECOND_MIN * RATE_WINDOW.as_secs();
-        *self = Self::begin();
+        let slow = self.window_bytes < BODY_BYTES_PER_SECOND_MIN * RATE_WINDOW.as_secs();
+        (self.window_began, self.window_bytes) = (Instant::now(), 0);
         slow
+    }
+
+    /// Somebody else was waited for: that time does not count.
+    fn waited(&mut self, took: Duration) {
+        self.window_began += took;
+    }
+
+    /// When the client has to have sent something.
+    fn next_timeout(&self) -> Instant {
+        let now = Instant::now();
+        let first = (now + self.idle).min(self.window_began + RATE_WINDOW).max(now);
+        self.until.map_or(first, |until| first.min(until))
     }
 }
 
-async fn next(
-    x: &mut Exchange<'_>,
-    idle: Duration,
-    until: Option<Instant>,
-    window: &mut Window,
-) -> Result<Content, Response> {
-    // However steadily it comes: the whole body has its time.
-    if until.is_some_and(|until| Instant::now() >= until) {
+async fn next(x: &mut Exchange<'_>, pace: &mut Pace) -> Result<Content, Response> {
+    if pace.until.is_some_and(|until| Instant::now() >= until) {
         return Err(Response::status(408).closing());
     }
     let (channel, deadline) = (&mut *x.channel, &mut *x.deadline);
@@ -142,9 +164,7 @@ async fn next(
             Poll::Pending => {
                 if !armed {
                     armed = true;
-                    let now = Instant::now();
-                    let first = (now + idle).min(window.began + RATE_WINDOW).max(now);
-                    deadline.set(Some(until.map_or(first, |until| first.min(until))));
+                    deadline.set(Some(pace.next_timeout()));
                 }
                 deadline.poll(cx).map(|()| None)
             }
@@ -153,7 +173,7 @@ async fn next(
     .await;
     match read {
         Some(Ok(content)) => {
-            if window.is_too_slow() && content == Content::Bytes && !channel.is_last() {
+            if pace.is_too_slow() && content == Content::Bytes && !channel.is_last() {
                 return Err(Response::status(408).closing());
             }
             Ok(content)
