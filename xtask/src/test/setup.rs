@@ -102,6 +102,11 @@ const PACKAGES: &[Package] = &[
         probe: &["test", "-e", "/usr/lib/lighttpd/mod_deflate.so"],
         used_for: "the edge's configurations, side by side",
     },
+    Package {
+        name: "php-cgi",
+        probe: &["php-cgi", "-v"],
+        used_for: "the edge's FastCGI, as most configurations have it",
+    },
     Package { name: "perl", probe: &["prove", "--version"], used_for: "lighttpd's own tests" },
     Package { name: "nginx-light", probe: &["nginx", "-v"], used_for: "the bench" },
     Package { name: "haproxy", probe: &["haproxy", "-v"], used_for: "the bench" },

@@ -200,7 +200,8 @@ fn row(x: &Exchange<'_>, entry: &Entry, out: &mut String) {
 
 /// A name as a relative link: one with a colon would be taken for a scheme.
 fn link(name: &str) -> String {
-    let encoded = target::encode_path(name);
+    // In an attribute an ampersand may begin another character's name.
+    let encoded = target::encode_path(name).replace('&', "%26");
     if encoded.contains(':') { format!("./{encoded}") } else { encoded }
 }
 
@@ -277,6 +278,7 @@ mod tests {
         assert_eq!(escape("<a href=\"x\">&'"), "&lt;a href=&quot;x&quot;&gt;&amp;&#39;");
         assert_eq!(link("javascript:x"), "./javascript:x");
         assert_eq!(link("a b\"<"), "a%20b%22%3C");
+        assert_eq!(link("a&lt;b"), "a%26lt;b");
         assert_eq!(day(784_111_777), "1994-Nov-06 08:49:37");
         assert_eq!(
             (human(0), human(2), human(1536), human(5 << 30)),

@@ -30,7 +30,8 @@ pub(super) async fn check(x: &mut Exchange<'_>, requirement: &AuthRequirement) -
         Ok(false) => {
             x.worker.shared.stats.unauthorized.add(1);
             tracing::info!(user = name, client = %x.remote, path = x.path(), "a password does not match");
-            refuse()
+            // Whoever guesses makes a new connection for each guess.
+            Checked::Refused(challenge(requirement).closing())
         }
         Err(_) => Checked::Refused(Response::status(500)),
     }

@@ -66,8 +66,10 @@ pub(super) fn check(x: &Exchange<'_>, requirement: &AuthRequirement) -> Checked 
         return refuse(false);
     }
     let store = files::Store::of(&x.conf.auth);
+    // Whoever guesses makes a new connection for each guess.
+    let guessed = || Checked::Refused(challenge(x, requirement, false).closing());
     let Some(mut secret) = store.digest_secret(username, realm, |text| hash(algorithm, text)) else {
-        return refuse(false);
+        return guessed();
     };
     let cnonce = given.cnonce.as_deref().unwrap_or_default();
     if session {
@@ -87,7 +89,7 @@ pub(super) fn check(x: &Exchange<'_>, requirement: &AuthRequirement) -> Checked 
     if !is_same(expected.as_bytes(), given_digest.as_bytes()) {
         tracing::info!(user = username, client = %x.remote, path = x.path(), "a digest does not match");
         x.worker.shared.stats.unauthorized.add(1);
-        return refuse(false);
+        return guessed();
     }
     match is_fresh(nonce, now(x), &key(x, requirement)) {
         true => Checked::User(username.clone()),
