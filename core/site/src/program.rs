@@ -7,7 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::Compat;
-use crate::condition::{self, Condition, ConditionId, Truth, Truths};
+use crate::condition::{self, Condition, ConditionId, Field, Truth, Truths};
 use crate::directive::{Directives, Global, Host, Setter, Text};
 use crate::facts::RequestFacts;
 use crate::listener::Listener;
@@ -226,6 +226,26 @@ impl Program {
     /// our own form that was chosen stays chosen.
     pub fn judges_again(&self) -> bool {
         matches!(self.rules, RuleSet::Patches(_))
+    }
+
+    /// Whether what holds for a request is settled by its listener, scheme, host, method and target: no condition, and no
+    /// route, looks at who asks or at a header. Whoever remembers an answer by these has to know.
+    pub fn is_settled_by_target(&self) -> bool {
+        let settles = |field: &Field| match field {
+            Field::Host
+            | Field::Url
+            | Field::QueryString
+            | Field::Scheme
+            | Field::RequestMethod
+            | Field::Socket => true,
+            Field::RemoteIp | Field::Header(_) => false,
+        };
+        let routes: &[Route] = match &self.rules {
+            RuleSet::Patches(_) => &[],
+            RuleSet::Routes(table) => &table.routes,
+        };
+        self.conditions.iter().filter_map(|one| one.test.as_ref()).all(|test| settles(&test.field))
+            && routes.iter().all(Route::is_settled_by_target)
     }
 
     /// The names of our own form's routes, in order: the first is that of [`Resolved::id`] 1.

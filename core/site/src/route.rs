@@ -74,6 +74,13 @@ impl Route {
     }
 }
 
+impl Route {
+    /// Whether it looks neither at who asks nor at a header.
+    pub(crate) fn is_settled_by_target(&self) -> bool {
+        self.headers.is_empty() && self.clients.is_empty() && self.not_clients.is_empty()
+    }
+}
+
 impl HostMatch {
     fn fits(&self, host: &str) -> bool {
         match self {

@@ -105,7 +105,8 @@ impl Connection {
     /// Reads one request and serves it.
     async fn one(&mut self, head: &mut RequestHead) -> After {
         let site = self.worker.site();
-        let base = site.program.base().directives.clone();
+        let base = &site.program.base().directives;
+        let (idle, most) = (base.server.max_keep_alive_idle, base.server.max_keep_alive_requests);
         let timeout = Duration::from_millis(base.edge.header_timeout_ms.max(1));
         let (facts, refused) = match self.read_head(head, timeout).await {
             Read::Head(facts) => (facts, None),
@@ -128,8 +129,8 @@ impl Connection {
             Exchange::new(&self.worker, &self.peer, &mut self.channel, &mut self.deadline, head, facts, site);
         exchange.connection_requests = requests;
         exchange.bytes_before = bytes;
-        self.idle = Some(Duration::from_secs(u64::from(base.server.max_keep_alive_idle)));
-        if base.server.max_keep_alive_idle == 0 || requests > u32::from(base.server.max_keep_alive_requests) {
+        self.idle = Some(Duration::from_secs(u64::from(idle)));
+        if idle == 0 || requests > u32::from(most) {
             exchange.facts.close = true;
         }
         request::serve(exchange, refused).await

@@ -20,6 +20,7 @@ mod http3;
 mod identify;
 mod pace;
 mod rate;
+mod ready;
 mod record;
 mod request;
 mod run;

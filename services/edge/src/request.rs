@@ -23,12 +23,14 @@ pub(crate) mod response;
 mod send;
 
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
 pub(crate) use exchange::{Exchange, Peer, User};
 pub(crate) use physical::{join, to_folder};
 pub(crate) use response::{Body, Response};
 use selvedge_http::parse::RequestError;
 
+use crate::ready::Ready;
 use crate::stats::Stats;
 use crate::{admit, answer, dress, early, identify, record, who};
 
@@ -50,11 +52,21 @@ pub(crate) enum After {
 /// Serves one request whose head has been read. `refused` says why a head was not understood.
 pub(crate) async fn serve(mut x: Exchange<'_>, refused: Option<RequestError>) -> After {
     let _active = Active::begin(&x.worker.shared.stats);
+    if refused.is_none()
+        && let Some(ready) = ready(&x)
+    {
+        let after = send::ready(&mut x, &ready).await;
+        record::record(&mut x, after);
+        return after;
+    }
     let answered = match refused {
         Some(error) => guard::refuse(&mut x, error),
         None => Box::pin(respond(&mut x)).await,
     };
-    let answered = dress::finish(&mut x, answered);
+    let mut answered = dress::finish(&mut x, answered);
+    if answered.is_file && x.site.keeps_files {
+        x.worker.shelf.borrow_mut().keep(&x, &mut answered);
+    }
     let after = send::send(&mut x, answered).await;
     record::record(&mut x, after);
     after
@@ -74,6 +86,14 @@ impl Drop for Active<'_> {
     fn drop(&mut self) {
         self.0.active.sub(1);
     }
+}
+
+/// The answer that is ready because the same was asked for a moment ago.
+fn ready(x: &Exchange<'_>) -> Option<Rc<Ready>> {
+    if !x.site.keeps_files {
+        return None;
+    }
+    x.worker.shelf.borrow_mut().find(&x.site.program, x.peer, x.head, &x.facts, x.begun)
 }
 
 /// The answer to a request, the answer of an error handler included.

@@ -13,6 +13,7 @@ use selvedge_site::directive::{Host, ParseOptions};
 use crate::answer::hosts::Hosts;
 use crate::answer::programs::Programs;
 use crate::pace::Pacer;
+use crate::ready;
 use crate::stats::RouteStats;
 use crate::who::{GuardInvalid, Guards};
 pub(crate) use certificates::{Certificates, TlsError, asked_of_clients};
@@ -30,6 +31,8 @@ pub(crate) struct Site {
     /// Providers and issuers by whom callers are recognised.
     pub(crate) guards: Guards,
     pub(crate) routes: RouteStats,
+    /// Whether files that were asked for are kept ready for a moment.
+    pub(crate) keeps_files: bool,
     /// What everything under one `server.kbytes-per-second` shares, by its number.
     paces: Mutex<HashMap<u32, Arc<Pacer>>>,
 }
@@ -57,8 +60,20 @@ impl Site {
         let programs = Programs::start(&backends, before.map(|site| &site.programs)).await;
         let routes = RouteStats::new(&program, before.map(|site| &site.routes));
         let target = target_options(&program.global().http_parseopts);
+        let keeps_files = ready::may_keep(&program);
         let (hosts, paces) = (Hosts::new(most), Mutex::default());
-        Ok(Self { program, hosts, backends, programs, certificates, target, guards, routes, paces })
+        Ok(Self {
+            program,
+            hosts,
+            backends,
+            programs,
+            certificates,
+            target,
+            guards,
+            routes,
+            keeps_files,
+            paces,
+        })
     }
 
     /// What shares a rate. Numbers come from the configuration: there are no more than directives.

@@ -22,6 +22,7 @@ use crate::answer::file::MediaTypes;
 use crate::cache::Cache;
 use crate::clients::Clients;
 use crate::rate::Rates;
+use crate::ready::Shelf;
 use crate::record::log::Logs;
 use crate::site::Site;
 use crate::stats::Stats;
@@ -81,6 +82,7 @@ pub(crate) struct Worker {
     addresses: RefCell<HashMap<(BackendId, u16), Address>>,
     turn: Cell<u32>,
     machines: RefCell<HashMap<String, String>>,
+    pub(crate) shelf: RefCell<Shelf>,
     parking: Parking,
     #[expect(clippy::vec_box, reason = "what is lent is the box")]
     heads: RefCell<Vec<Box<RequestHead>>>,
@@ -99,6 +101,7 @@ impl Worker {
             addresses: RefCell::default(),
             turn: Cell::default(),
             machines: RefCell::default(),
+            shelf: RefCell::default(),
             parking: Parking::default(),
             heads: RefCell::default(),
         })
@@ -192,13 +195,14 @@ impl Worker {
         addresses.insert((id, number), address);
     }
 
-    /// Closes what has been idle too long, and forgets addresses, so that names are looked up again.
+    /// Closes what has been idle too long, and forgets addresses, so that names are looked up again, and files.
     pub(crate) fn tidy(&self) {
         self.pooled.borrow_mut().retain(|_, list| {
             list.retain(|(_, since)| since.elapsed() < POOLED_IDLE);
             !list.is_empty()
         });
         self.addresses.borrow_mut().clear();
+        self.shelf.borrow_mut().tidy(tokio::time::Instant::now());
     }
 
     pub(crate) fn next_turn(&self) -> u32 {

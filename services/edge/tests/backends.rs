@@ -138,7 +138,7 @@ fn a_file_that_was_compressed_before_is_sent_as_it_is() {
     let conf = format!(
         "server.document-root = \"{}\"\nserver.modules = ( \"mod_deflate\" )\nmimetype.assign = ( \".txt\" => \"text/plain\" )\n\
          mesh.precompressed = \"enable\"\ndeflate.mimetypes = ( \"text/\" )\ndeflate.allowed-encodings = ( \"br\", \"gzip\" )\n\
-         deflate.cache-dir = \"{}\"\n",
+         deflate.cache-dir = \"{}\"\nserver.stat-cache-engine = \"disable\"\n",
         root.display(),
         cache.display(),
     );

@@ -40,7 +40,9 @@ pub(crate) fn send(x: &mut Exchange<'_>) -> Flow {
             return ControlFlow::Break(Response::status(status));
         }
     };
-    ControlFlow::Break(response(x, file))
+    let mut response = response(x, file);
+    response.is_file = true;
+    ControlFlow::Break(response)
 }
 
 /// The answer that an open file makes.

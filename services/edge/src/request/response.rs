@@ -23,6 +23,8 @@ pub(crate) struct Response {
     pub(crate) close: bool,
     /// Not an answer, but another target to look at.
     pub(crate) turn: Option<String>,
+    /// It is the file that the path leads to, whole; not yet dressed.
+    pub(crate) is_file: bool,
     /// When the file was last written, for conditions.
     pub(crate) modified: Option<u64>,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use selvedge_http::encode;
 use selvedge_http::framing::Framing;
-use selvedge_http::head::Version;
+use selvedge_http::head::{ResponseHead, Version};
 use selvedge_http::known::HeaderId;
 use selvedge_wire::channel::{Channel, ChannelError};
 use tokio::time::Instant;
@@ -18,6 +18,7 @@ use super::exchange::Exchange;
 use super::response::{Body, FileBody, Piece, Response, Source};
 use crate::answer::tunnel;
 use crate::pace;
+use crate::ready::{Content, Ready};
 
 /// A client that takes nothing for so long is gone, unless `server.max-write-idle` says less.
 pub(crate) const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
@@ -58,6 +59,60 @@ pub(super) async fn send(x: &mut Exchange<'_>, mut response: Response) -> After 
     }
     let unread = !x.channel.is_read();
     if !x.keep || unread { After::Close } else { After::Keep }
+}
+
+/// Sends an answer that is ready; what becomes of the connection.
+pub(super) async fn ready(x: &mut Exchange<'_>, ready: &Ready) -> After {
+    x.conf = ready.conf.clone();
+    x.keep = !x.facts.close && !x.worker.is_draining();
+    x.status = 200;
+    if x.conf.accesslog.filename.is_some() {
+        x.target_original = x.head.path().to_owned();
+        x.target = ready.target.clone();
+        x.physical.path.clone_from(&ready.path);
+        x.server_name.clone_from(&ready.server_name);
+        x.response_fields.clone_from(&ready.fields);
+    }
+    let date = x.worker.date(x.begun_at);
+    let length = ready.content.length();
+    match &mut *x.channel {
+        Channel::Http1(http) => {
+            http.queue(|out| {
+                out.extend_from_slice(&ready.before);
+                if !x.keep {
+                    out.extend_from_slice(b"Connection: close\r\n");
+                }
+                out.extend_from_slice(b"Date: ");
+                out.extend_from_slice(&date);
+                out.extend_from_slice(b"\r\n");
+                out.extend_from_slice(&ready.after);
+            });
+            http.begin_writing(Framing::Length(length));
+        }
+        Channel::Http2(stream) => {
+            let mut head = ResponseHead { status: 200, version: Version::Http2, ..ResponseHead::default() };
+            head.fields.clone_from(&ready.fields);
+            head.fields.append_id(HeaderId::Date, &date);
+            if let Err(error) = stream.respond(&head, length == 0).map_err(into_io) {
+                return cut(x, &error);
+            }
+        }
+        Channel::Over => return After::Cut,
+    }
+    let sent = match &ready.content {
+        Content::Memory(bytes) => bytes_out(x, bytes, true).await,
+        Content::File { file, len } => range_out(x, file, 0, *len, true).await,
+    };
+    if let Err(error) = sent {
+        return cut(x, &error);
+    }
+    if let Err(error) = x.channel.end(None).map_err(into_io) {
+        return cut(x, &error);
+    }
+    if let Err(error) = flush(x).await {
+        return cut(x, &error);
+    }
+    if x.keep { After::Keep } else { After::Close }
 }
 
 fn cut(x: &Exchange<'_>, error: &io::Error) -> After {

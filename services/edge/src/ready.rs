@@ -1,0 +1,317 @@
+//! Files that were asked for a moment ago, ready to be sent again: what holds for them, their head, their content.
+//!
+//! What is kept here is the whole answer to a request that its listener, scheme, host, target and `Accept-Encoding` settle: who
+//! asks for the same within [`KEPT_FOR`] is answered without a look at the configuration or the disk. After that the request
+//! goes the whole way again – it is resolved, the file is opened beneath its root by the policy on links, looked at, and its
+//! content read – so that a change shows within a second, as it does at lighttpd, whose `server.stat-cache-engine` is heeded:
+//! `disable` keeps nothing.
+//!
+//! What depends on more than that is never kept: on who asks, on a rate, on another header, on a program behind us.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use selvedge_acme::Proofs;
+use selvedge_http::encode;
+use selvedge_http::fields::Fields;
+use selvedge_http::framing::Framing;
+use selvedge_http::head::{RequestHead, ResponseHead, Version};
+use selvedge_http::known::HeaderId;
+use selvedge_http::parse::RequestFacts;
+use selvedge_http::target::Target;
+use selvedge_site::directive::{ExpireBase, HostMode};
+use selvedge_site::{Directives, Program};
+use tokio::time::Instant;
+
+use crate::request::exchange::Conf;
+use crate::request::response::{FileBody, Piece};
+use crate::request::{Body, Exchange, Peer, Response};
+use crate::site::asked_of_clients;
+
+/// For so long a file is not looked at again.
+pub(crate) const KEPT_FOR: Duration = Duration::from_secs(1);
+/// Answers that one worker keeps; it starts anew beyond.
+pub(crate) const KEPT_MAX: usize = 512;
+/// The longest content that is kept in memory; of a longer file its descriptor is.
+pub(crate) const CONTENT_BYTES_MAX: u64 = 64 * 1024;
+/// Content that one worker keeps in memory; it starts anew beyond.
+pub(crate) const CONTENTS_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The longest host, target and `Accept-Encoding` of what is kept.
+const KEY_BYTES_MAX: usize = 1024;
+
+/// An answer that is kept.
+pub(crate) struct Ready {
+    until: Instant,
+    /// What holds for the request.
+    pub(crate) conf: Conf,
+    pub(crate) target: Target,
+    /// The file.
+    pub(crate) path: String,
+    pub(crate) server_name: Option<String>,
+    /// All fields but `Date` and `Connection`.
+    pub(crate) fields: Fields,
+    /// The head of an HTTP/1 answer up to where `Date` and `Connection` stand.
+    pub(crate) before: Box<[u8]>,
+    /// What follows them.
+    pub(crate) after: Box<[u8]>,
+    pub(crate) content: Content,
+}
+
+/// The content of a file, or of what was made of it.
+pub(crate) enum Content {
+    Memory(Bytes),
+    File { file: Rc<File>, len: u64 },
+}
+
+/// One worker's answers.
+#[derive(Default)]
+pub(crate) struct Shelf {
+    /// What they were made by.
+    program: Option<Arc<Program>>,
+    known: HashMap<Box<[u8]>, Rc<Ready>>,
+    content_bytes: usize,
+    /// Where a key is put together.
+    key: Vec<u8>,
+}
+
+/// Whether answers under a configuration may be kept at all.
+pub(crate) fn may_keep(program: &Program) -> bool {
+    program.is_settled_by_target() && program.global().stat_cache_engine.as_deref() != Some("disable")
+}
+
+impl Content {
+    pub(crate) fn length(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File { len, .. } => *len,
+        }
+    }
+}
+
+impl Ready {
+    /// Keeps a whole file, dressed for sending, if what was asked for settles the answer; its content is read here if it is
+    /// short, and the response carries it then.
+    pub(crate) fn new(x: &Exchange<'_>, response: &mut Response) -> Option<Self> {
+        let kept = response.is_file
+            && response.head.status == 200
+            && !response.close
+            && !x.in_error_handler
+            && !x.path().starts_with(Proofs::HTTP_PATH)
+            && is_settled(&x.conf);
+        let fields = &response.head.fields;
+        if !kept || fields.contains(HeaderId::Date) || fields.contains(HeaderId::Connection) {
+            return None;
+        }
+        let content = match &response.body {
+            Body::Bytes(bytes) if bytes.len() as u64 <= CONTENT_BYTES_MAX => Content::Memory(bytes.clone()),
+            Body::File(body) => content(body)?,
+            _ => return None,
+        };
+        if let Content::Memory(bytes) = &content {
+            response.body = Body::Bytes(bytes.clone());
+        }
+        let mut head = ResponseHead { status: 200, version: Version::Http11, ..ResponseHead::default() };
+        head.fields.clone_from(fields);
+        head.fields.remove(HeaderId::TransferEncoding);
+        let length = itoa::Buffer::new().format(content.length()).to_owned();
+        head.fields.set_id(HeaderId::ContentLength, length.as_bytes());
+        let mut before = Vec::with_capacity(512);
+        encode::web_response(&head, &mut before);
+        before.truncate(before.len().saturating_sub(2));
+        let mut after = Vec::new();
+        if !head.fields.contains(HeaderId::Server)
+            && let Some(tag) = x.conf.server.tag.as_deref().filter(|tag| !tag.is_empty())
+        {
+            head.fields.append_id(HeaderId::Server, tag.as_bytes());
+            after.extend_from_slice(b"Server: ");
+            after.extend_from_slice(tag.as_bytes());
+            after.extend_from_slice(b"\r\n");
+        }
+        after.extend_from_slice(b"\r\n");
+        Some(Self {
+            // From when the request began: nothing of the file was looked at before.
+            until: x.begun + KEPT_FOR,
+            conf: x.conf.clone(),
+            target: x.target.clone(),
+            path: x.physical.path.clone(),
+            server_name: x.server_name.clone(),
+            fields: head.fields,
+            before: before.into(),
+            after: after.into(),
+            content,
+        })
+    }
+}
+
+/// The content of a short file; the descriptor of a long one.
+fn content(body: &FileBody) -> Option<Content> {
+    let Some(Piece::Range { offset: 0, len }) = body.pieces.front().filter(|_| body.pieces.len() == 1) else {
+        return None;
+    };
+    let len = *len;
+    if len > CONTENT_BYTES_MAX {
+        return Some(Content::File { file: Rc::clone(&body.file), len });
+    }
+    let mut bytes = vec![0; usize::try_from(len).ok()?];
+    // A file that has become shorter meanwhile is not kept.
+    body.file.read_exact_at(&mut bytes, 0).ok()?;
+    Some(Content::Memory(bytes.into()))
+}
+
+// === impl Shelf ===
+
+impl Shelf {
+    /// The answer to a request, if it is kept.
+    pub(crate) fn find(
+        &mut self,
+        program: &Arc<Program>,
+        peer: &Peer,
+        head: &RequestHead,
+        facts: &RequestFacts,
+        now: Instant,
+    ) -> Option<Rc<Ready>> {
+        if self.known.is_empty() || !self.is_of(program) || !self.write_key(peer, head, facts) {
+            return None;
+        }
+        self.known.get(&*self.key).filter(|ready| ready.until > now).map(Rc::clone)
+    }
+
+    /// Keeps an answer to the request, if such are kept.
+    pub(crate) fn keep(&mut self, x: &Exchange<'_>, response: &mut Response) {
+        // What was rewritten, or put in other words, has still been asked for by the words of the head.
+        if !self.write_key(x.peer, x.head, &x.facts) {
+            return;
+        }
+        let Some(ready) = Ready::new(x, response) else { return };
+        if !self.is_of(&x.site.program) {
+            self.clear();
+            self.program = Some(Arc::clone(&x.site.program));
+        }
+        let bytes = in_memory(&ready);
+        if self.known.len() >= KEPT_MAX || self.content_bytes + bytes > CONTENTS_BYTES_MAX {
+            self.clear();
+        }
+        self.content_bytes += bytes;
+        if let Some(before) = self.known.insert(self.key.as_slice().into(), Rc::new(ready)) {
+            self.content_bytes -= in_memory(&before);
+        }
+    }
+
+    /// Lets go of what is too old.
+    pub(crate) fn tidy(&mut self, now: Instant) {
+        let content_bytes = &mut self.content_bytes;
+        self.known.retain(|_, ready| {
+            let stays = ready.until > now;
+            if !stays {
+                *content_bytes -= in_memory(ready);
+            }
+            stays
+        });
+        if self.known.is_empty() {
+            // Nothing is held of a configuration that has gone.
+            *self = Self::default();
+        }
+    }
+
+    fn is_of(&self, program: &Arc<Program>) -> bool {
+        self.program.as_ref().is_some_and(|own| Arc::ptr_eq(own, program))
+    }
+
+    fn clear(&mut self) {
+        self.known.clear();
+        self.content_bytes = 0;
+    }
+
+    /// Puts the key of a request together; `false` if its answer depends on more than the key holds.
+    fn write_key(&mut self, peer: &Peer, head: &RequestHead, facts: &RequestFacts) -> bool {
+        let version = match head.version {
+            Version::Http11 => 1,
+            Version::Http2 if peer.http3 => 3,
+            Version::Http2 => 2,
+            Version::Http10 => return false,
+        };
+        if head.method() != "GET" || facts.framing != Framing::None || facts.expects_continue {
+            return false;
+        }
+        let mut encodings: &[u8] = b"";
+        for (id, name, value) in head.fields.iter_ids() {
+            match id {
+                HeaderId::Other => match name {
+                    b"range"
+                    | b"if-range"
+                    | b"if-match"
+                    | b"if-none-match"
+                    | b"if-modified-since"
+                    | b"if-unmodified-since" => return false,
+                    b"accept-encoding" if encodings.is_empty() => encodings = value,
+                    b"accept-encoding" => return false,
+                    _ => {}
+                },
+                HeaderId::Upgrade | HeaderId::ContentType | HeaderId::ContentLength | HeaderId::Expect => {
+                    return false;
+                }
+                _ => {}
+            }
+        }
+        let (authority, path) = (head.authority_bytes().unwrap_or_default(), head.path_bytes());
+        if authority.len() + path.len() + encodings.len() > KEY_BYTES_MAX {
+            return false;
+        }
+        self.key.clear();
+        self.key.extend_from_slice(&[version, u8::from(peer.tls.is_some())]);
+        for part in [peer.socket.as_bytes(), authority, encodings, path] {
+            // No part holds a control character: a host and a target with one are no host and no target.
+            self.key.extend_from_slice(part);
+            self.key.push(b'\n');
+        }
+        true
+    }
+}
+
+fn in_memory(ready: &Ready) -> usize {
+    match &ready.content {
+        Content::Memory(bytes) => bytes.len(),
+        Content::File { .. } => 0,
+    }
+}
+
+/// Whether nothing that is configured looks at more of a request than its listener, scheme, host, target and
+/// `Accept-Encoding`, or changes from one moment to the next.
+fn is_settled(of: &Directives) -> bool {
+    let (edge, setenv, forwarder) = (&of.edge, &of.setenv, &of.extforward.forwarder);
+    let asks_authorizer = of
+        .fastcgi
+        .server
+        .extensions
+        .iter()
+        .flat_map(|extension| extension.hosts.iter())
+        .any(|host| host.mode == HostMode::Authorizer);
+    let mut expiries = of.expire.url.iter().chain(of.expire.mimetypes.iter());
+    of.server.protocol_http11
+        && of.auth.require.is_empty()
+        && !forwarder.configured
+        && forwarder.all.is_none()
+        && setenv.add_request_header.is_empty()
+        && setenv.set_request_header.is_empty()
+        && setenv.add_environment.is_empty()
+        && setenv.set_environment.is_empty()
+        && asked_of_clients(&of.ssl).is_none()
+        && !asks_authorizer
+        && expiries.all(|(_, expire)| expire.base == ExpireBase::Access)
+        && of.mesh.service.is_none()
+        && of.mesh.workflow.is_none()
+        && edge.per_client.is_none()
+        && edge.allow.is_empty()
+        && edge.deny.is_empty()
+        && edge.sign_in.is_none()
+        && edge.claims.is_empty()
+        && edge.forward_auth.is_none()
+        && edge.early_hints.is_empty()
+        && !edge.cache
+        && !edge.redirect_https
+}
