@@ -1,5 +1,6 @@
 //! How a command ends: its exit code, and what it says on standard error.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Why a command did not succeed.
@@ -34,12 +35,14 @@ impl Failure {
 
     /// Says what happened, in the words of the AWS command line where it has some, and answers the exit code.
     pub(crate) fn report(&self) -> ExitCode {
-        match self {
-            Self::Program(_) => {}
-            Self::Refused(message) => eprintln!("\n{message}"),
-            Self::Usage(message) => eprintln!("error: {message}\n\nFor more information, try '--help'."),
-            other => eprintln!("selvedge: {other}"),
-        }
+        let mut err = std::io::stderr().lock();
+        // Whoever reads may have gone: the exit code tells the rest.
+        let _ = match self {
+            Self::Program(_) => Ok(()),
+            Self::Refused(message) => writeln!(err, "\n{message}"),
+            Self::Usage(message) => writeln!(err, "error: {message}\n\nFor more information, try '--help'."),
+            other => writeln!(err, "selvedge: {other}"),
+        };
         ExitCode::from(self.code())
     }
 }

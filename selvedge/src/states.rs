@@ -7,6 +7,7 @@ mod dead_letters;
 mod execution;
 mod extend;
 mod failures;
+mod frame;
 mod picture;
 mod redrive;
 mod schedule;
@@ -30,21 +31,25 @@ const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Workflows: run, watch, history, list, redrive, dead-letters, stop, validate, test, tasks, approve, connection, audit
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  selvedge states validate order.asl.json               every error at its place in the file; needs no server
+  selvedge states validate order.asl.json     every error at its place; needs no server
   selvedge states test order.asl.json --state Check --input '{\"total\": 5}'
   selvedge states run order --input '{\"total\": 5}' --watch
-  selvedge states watch order:nightly-7                 a machine as it runs
+  selvedge states list                        the machines
+  selvedge states watch order:nightly-7       a machine as it runs
   selvedge states list order --status FAILED
-  selvedge states failures order                        what failed, by error and state
-  selvedge states redrive order:nightly-7               on from the state that failed
+  selvedge states failures order              what failed, by error and state
+  selvedge states redrive order:nightly-7     on from the state that failed
   selvedge states redrive order:nightly-7 --from Bill --input '{\"total\": 5}'
-  selvedge states redrive order --failed --error Bank.Down --rate 5   those that failed so, five a second
-  selvedge states dead-letters                          what failed for good or could not be delivered
-  selvedge states tasks                                 what waits for people
+  selvedge states redrive order --failed --error Bank.Down --rate 5     five a second
+  selvedge states dead-letters                what failed for good, or was not delivered
+  selvedge states tasks                       what waits for people
   selvedge states approve ID --as ada --group finance
 
-A machine is its name or ARN, an execution is MACHINE:NAME or its ARN. Machines are made with
-`aws stepfunctions create-state-machine`, or here with `selvedge states create`.")]
+A machine is its name or ARN, an execution is MACHINE:NAME or its ARN. Machines are made
+with `aws stepfunctions create-state-machine`, or here with `selvedge states create`.
+
+Exit codes: 0 done; 1 it ran and failed, or no server answers; 2 the command line is wrong;
+254 the server refused.")]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: StatesCommand,
@@ -60,7 +65,7 @@ enum StatesCommand {
     Watch(watch::WatchArgs),
     /// What happened in an execution
     History(execution::HistoryArgs),
-    /// Executions of a machine, the newest first
+    /// The machines, or the executions of one, the newest first
     List(execution::ListArgs),
     /// What failed, by error and state
     Failures(failures::FailuresArgs),
@@ -78,7 +83,7 @@ enum StatesCommand {
     Stop(execution::StopArgs),
     /// Show what is wrong with a definition, at its place in the file
     Validate(validate::ValidateArgs),
-    /// Run one state alone, with a mock for what it calls
+    /// Try one state alone, with a mock for what it calls
     Test(test::TestArgs),
     /// What waits for people
     Tasks(approve::TasksArgs),

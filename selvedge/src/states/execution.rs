@@ -61,8 +61,8 @@ pub(super) struct HistoryArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ListArgs {
-    /// The machine: its name or ARN
-    machine: String,
+    /// The machine: its name or ARN; the machines themselves when left out
+    machine: Option<String>,
     /// Only those: RUNNING, SUCCEEDED, FAILED, TIMED_OUT, ABORTED
     #[arg(long, value_name = "STATUS")]
     status: Option<String>,
@@ -110,6 +110,16 @@ pub(super) async fn run(args: &RunArgs) -> Result<(), Failure> {
     if let Some(name) = &args.name {
         input["name"] = name.as_str().into();
     }
+    let machine = json!({ "stateMachineArn": input["stateMachineArn"] });
+    let is_express = text(&call(&client, "DescribeStateMachine", &machine).await?, "type") == "EXPRESS";
+    if is_express && args.watch {
+        return Err(Failure::Usage(
+            "--watch: an express execution has no history that could be drawn".into(),
+        ));
+    }
+    if is_express && !args.detach {
+        return over(args, call(&client, "StartSyncExecution", &input).await?);
+    }
     let started = call(&client, "StartExecution", &input).await?;
     let arn = text(&started, "executionArn").to_owned();
     if args.detach {
@@ -125,6 +135,11 @@ pub(super) async fn run(args: &RunArgs) -> Result<(), Failure> {
         }
         tokio::time::sleep(LOOK_EVERY).await;
     };
+    over(args, found)
+}
+
+/// Shows an execution that is over.
+fn over(args: &RunArgs, found: Value) -> Result<(), Failure> {
     let status = text(&found, "status").to_owned();
     args.call.print(found, "Execution", ended)?;
     if status == "SUCCEEDED" { Ok(()) } else { Err(Failure::Check(format!("the execution ended: {status}"))) }
@@ -164,6 +179,34 @@ pub(super) async fn events(
     }
 }
 
+/// Adds what has happened since the last of `events`, which are in their order.
+pub(super) async fn newer_events(
+    client: &selvedge_client::Client,
+    arn: &str,
+    events: &mut Vec<Value>,
+) -> Result<(), Failure> {
+    let Some(known) = events.last().and_then(|event| event["id"].as_u64()) else {
+        *events = self::events(client, arn, false).await?;
+        return Ok(());
+    };
+    // From the end back to what is known: that is a page, as a rule.
+    let mut newer = Vec::new();
+    let mut input = json!({ "executionArn": arn, "maxResults": 1000, "reverseOrder": true });
+    loop {
+        let page = call(client, "GetExecutionHistory", &input).await?;
+        let found = page["events"].as_array().cloned().unwrap_or_default();
+        let is_new = |event: &Value| event["id"].as_u64().is_some_and(|id| id > known);
+        let goes_on = found.iter().all(is_new);
+        newer.extend(found.into_iter().take_while(is_new));
+        match page["nextToken"].as_str().filter(|_| goes_on) {
+            Some(token) => input["nextToken"] = token.into(),
+            None => break,
+        }
+    }
+    events.extend(newer.into_iter().rev());
+    Ok(())
+}
+
 pub(super) async fn history(args: &HistoryArgs) -> Result<(), Failure> {
     let client = client(&args.call)?;
     let arn = execution_arn(&client, &args.execution).await?;
@@ -195,8 +238,9 @@ fn line(event: &Value, start: f64) -> String {
 
 pub(super) async fn list(args: &ListArgs) -> Result<(), Failure> {
     let client = client(&args.call)?;
+    let Some(machine) = &args.machine else { return machines(&client, args).await };
     let mut input =
-        json!({ "stateMachineArn": machine_arn(&client, &args.machine).await?, "maxResults": args.max });
+        json!({ "stateMachineArn": machine_arn(&client, machine).await?, "maxResults": args.max });
     if let Some(status) = &args.status {
         input["statusFilter"] = status.to_ascii_uppercase().into();
     }
@@ -216,6 +260,23 @@ pub(super) async fn list(args: &ListArgs) -> Result<(), Failure> {
     })
 }
 
+/// The machines, where none is named.
+async fn machines(client: &selvedge_client::Client, args: &ListArgs) -> Result<(), Failure> {
+    if args.status.is_some() {
+        return Err(Failure::Usage("--status: executions have one, so name their machine".into()));
+    }
+    let found = call(client, "ListStateMachines", &json!({ "maxResults": args.max })).await?;
+    args.call.print(found, "StateMachines", |found| {
+        let machines = found["stateMachines"].as_array().map_or(&[][..], Vec::as_slice);
+        let width = machines.iter().map(|one| text(one, "name").chars().count()).max().unwrap_or(4).max(4);
+        let mut out = format!("{:<width$}  TYPE\n", "NAME");
+        for one in machines {
+            out.push_str(&format!("{:<width$}  {}\n", text(one, "name"), text(one, "type")));
+        }
+        out
+    })
+}
+
 pub(super) async fn stop(args: &StopArgs) -> Result<(), Failure> {
     let client = client(&args.call)?;
     let arn = execution_arn(&client, &args.execution).await?;
@@ -224,5 +285,10 @@ pub(super) async fn stop(args: &StopArgs) -> Result<(), Failure> {
         input["cause"] = cause.as_str().into();
     }
     let found = call(&client, "StopExecution", &input).await?;
-    args.call.print(found, "Execution", |_| format!("{arn} is stopped\n"))
+    // The service stops what has ended as well, and changes nothing.
+    let status = call(&client, "DescribeExecution", &json!({ "executionArn": arn })).await?;
+    args.call.print(found, "Execution", |_| match text(&status, "status") {
+        "ABORTED" => format!("{arn} is stopped\n"),
+        status => format!("{arn} has ended before: {status}\n"),
+    })
 }

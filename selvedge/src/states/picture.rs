@@ -27,14 +27,30 @@ struct Visit {
     error: String,
 }
 
+/// One state, as it is drawn.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// All of it, without colours.
+    pub(super) text: String,
+    /// `✓`
+    pub(super) mark: &'static str,
+    /// The mark's colour, as terminals count them.
+    pub(super) paint: &'static str,
+    /// An execution is in it.
+    pub(super) is_active: bool,
+    /// An execution is or was in it.
+    pub(super) is_visited: bool,
+}
+
 /// The states in the order in which they can be reached, each with its mark.
-pub(super) fn draw(definition: &Value, events: &[Value], color: bool) -> String {
+pub(super) fn rows(definition: &Value, events: &[Value]) -> Vec<Row> {
     let visits = visits(events);
     let mut rows = Vec::new();
     collect(definition, 0, &mut rows);
     let width = rows.iter().map(|(depth, name, _)| depth * 2 + name.chars().count()).max().unwrap_or(0);
-    let mut out = String::new();
+    let mut drawn = Vec::with_capacity(rows.len());
     for (depth, name, kind) in rows {
+        let mut out = String::new();
         let visit = visits.get(&name);
         let (mark, paint) = match visit {
             None => ("○", "2"),
@@ -42,7 +58,6 @@ pub(super) fn draw(definition: &Value, events: &[Value], color: bool) -> String 
             Some(visit) if visit.left < visit.entered => ("●", "33"),
             Some(_) => ("✓", "32"),
         };
-        let mark = if color { format!("\x1b[{paint}m{mark}\x1b[0m") } else { mark.to_owned() };
         let room = width - depth * 2;
         let _ = write!(out, "{}{mark} {name:<room$}  {kind:<8}", "│ ".repeat(depth));
         if let Some(visit) = visit {
@@ -57,9 +72,10 @@ pub(super) fn draw(definition: &Value, events: &[Value], color: bool) -> String 
             }
         }
         out.truncate(out.trim_end().len());
-        out.push('\n');
+        let is_active = mark == "●";
+        drawn.push(Row { text: out, mark, paint, is_active, is_visited: visit.is_some() });
     }
-    out
+    drawn
 }
 
 fn visits(events: &[Value]) -> BTreeMap<String, Visit> {
@@ -160,9 +176,18 @@ mod tests {
             entered(7, 5, 1.0, "Right"),
             json!({"id": 8, "previousEventId": 7, "timestamp": 1.5, "type": "TaskFailed", "taskFailedEventDetails": {"error": "Boom"}}),
         ];
+        let rows = rows(&definition, &events);
+        let texts: Vec<&str> = rows.iter().map(|row| &*row.text).collect();
         assert_eq!(
-            draw(&definition, &events, false),
-            "✓ Check    Choice       0.000 s\n● Both     Parallel\n│ ● Left   Pass\n│ ✗ Right  Task         0.500 s  Boom\n○ Send     Task\n"
+            texts,
+            [
+                "✓ Check    Choice       0.000 s",
+                "● Both     Parallel",
+                "│ ● Left   Pass",
+                "│ ✗ Right  Task         0.500 s  Boom",
+                "○ Send     Task",
+            ]
         );
+        assert_eq!(rows.iter().filter(|row| row.is_active).count(), 2);
     }
 }

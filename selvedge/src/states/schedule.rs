@@ -96,9 +96,9 @@ pub(super) async fn run(args: &Args) -> Result<(), Failure> {
         ScheduleCommand::Enable(args) => turn(args, "ENABLED").await,
         ScheduleCommand::Delete(args) => {
             let client = client(&args.call)?;
-            let found =
-                scheduler(&client, "DeleteSchedule", json!({ "Name": args.name, "groupName": args.group }))
-                    .await?;
+            let named = json!({ "Name": args.name, "groupName": args.group });
+            scheduler(&client, "DeleteSchedule", named).await?;
+            let found = json!({ "name": args.name, "group": args.group });
             args.call.print(found, "Schedule", |_| format!("{} is deleted\n", args.name))
         }
     }
