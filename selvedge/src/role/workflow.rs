@@ -96,6 +96,7 @@ impl States {
             mesh_egress: args.mesh_egress.clone(),
             environment,
             secrets: secrets::vault(args.secrets_key_file.as_deref(), folder)?,
+            functions: None,
         };
         let mut settings = Settings { is_extended: args.workflow_extended, ..Settings::default() };
         settings = Settings { account: account.to_owned(), region: region.to_owned(), calls, ..settings };

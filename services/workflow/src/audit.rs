@@ -217,9 +217,8 @@ pub(crate) fn note_behind(
     subject: &str,
     details: Value,
 ) {
-    let (engine, actor, subject) = (Arc::clone(engine), actor.to_owned(), subject.to_owned());
-    let runtime = engine.runtime.clone();
-    runtime.spawn_blocking(move || note(&engine, kind, &actor, &subject, details));
+    let (own, actor, subject) = (Arc::clone(engine), actor.to_owned(), subject.to_owned());
+    engine.behind(move || note(&own, kind, &actor, &subject, details));
 }
 
 /// Entries after a number, as lines.

@@ -11,6 +11,7 @@ mod activity;
 mod call;
 mod commit;
 mod doubt;
+mod drive;
 mod ended;
 mod express;
 mod lease;
@@ -41,6 +42,7 @@ use crate::tasks::{Tasks, approval};
 use crate::{Settings, Surroundings};
 pub(crate) use activity::{Poll, Waiting};
 pub(crate) use commit::StartError;
+pub use drive::Drive;
 pub(crate) use express::Express;
 pub use live::LIVE_MAX;
 pub(crate) use live::LiveKey;
@@ -65,8 +67,6 @@ pub struct Engine {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) settings: Settings,
     pub(crate) surroundings: Arc<dyn Surroundings>,
-    /// The lease under which it writes.
-    epoch: u64,
     live: live::Table,
     tokens: token::Tokens,
     activities: activity::Queues,
@@ -83,7 +83,7 @@ pub struct Engine {
     /// The map runs that are under way, by their id.
     pub(crate) map_runs: Mutex<HashMap<String, Arc<Run>>>,
     /// Express executions that nobody waits for.
-    pub(crate) behind: Arc<tokio::sync::Semaphore>,
+    pub(crate) unawaited: Arc<tokio::sync::Semaphore>,
     /// What calls share.
     pub(crate) tasks: Tasks,
     /// What starts by the clock.
@@ -135,11 +135,10 @@ impl Engine {
         runtime: tokio::runtime::Handle,
         objects: Arc<dyn Objects>,
     ) -> Result<Arc<Self>, OpenError> {
-        let epoch = lease::take_over(&*store)?;
+        let store: Arc<dyn Store> = Arc::new(lease::Fenced::take_over(store)?);
         let logs = settings.logs.clone();
         let engine = Arc::new_cyclic(|own| Self {
             store,
-            epoch,
             objects,
             map_runs: Mutex::default(),
             tasks: Tasks::new(&settings.calls),
@@ -156,22 +155,24 @@ impl Engine {
             machines: machines::Machines::default(),
             logs: Logs::new(logs),
             extensions: extension::Known::default(),
-            behind: Arc::new(tokio::sync::Semaphore::new(crate::operations::BEHIND_MAX)),
+            unawaited: Arc::new(tokio::sync::Semaphore::new(crate::operations::BEHIND_MAX)),
             runtime,
             own: Weak::clone(own),
         });
         engine.recover()?;
         engine.take_up_runs()?;
         engine.take_up_schedules()?;
-        timer::start(&engine)?;
-        retention::start(&engine);
         let own = Arc::clone(&engine);
-        engine.runtime.spawn_blocking(move || match own.close_lost_approvals() {
+        engine.behind(move || match own.close_lost_approvals() {
             Ok(0) => {}
             Ok(count) => tracing::info!(count, "approvals of tasks that had ended are closed"),
             Err(error) => tracing::error!(%error, "approvals could not be looked at"),
         });
-        schedule::start_ticking(&engine);
+        if engine.settings.drive == Drive::Threads {
+            timer::start(&engine)?;
+            retention::start(&engine);
+            schedule::start_ticking(&engine);
+        }
         Ok(engine)
     }
 

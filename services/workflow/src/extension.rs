@@ -206,7 +206,6 @@ impl Engine {
         let extension = Arc::new(Extension::new(document)?);
         let now_ms = self.now_ms();
         let written = self.store.write(|tx| {
-            self.fence(tx)?;
             let found = tx.get(&record::key::machine(machine))?;
             let found = found.ok_or_else(|| WriteError::Refused(machine.to_owned()))?;
             let found: record::Machine = record::decode(&found)?;

@@ -151,7 +151,7 @@ impl Engine {
             let task = request.id;
             let run = loop {
                 let (own, key, begun) = (Arc::clone(&engine), parent.clone(), request.clone());
-                match tokio::task::spawn_blocking(move || own.open_map_run(&key, begun)).await {
+                match engine.aside(move || own.open_map_run(&key, begun)).await {
                     Ok(Ok(Opened::Run(run))) => break run,
                     Ok(Ok(Opened::Over(outcome))) => return engine.report(&parent, task, outcome).await,
                     Ok(Err(error @ StoreError::Corrupt(_))) => {
@@ -179,9 +179,9 @@ impl Engine {
     /// Tells the parent. What cannot be stored is tried again: it would wait for ever.
     async fn report(self: &Arc<Self>, parent: &LiveKey, task: TaskId, outcome: MapRunOutcome) {
         loop {
-            let (engine, key, told) = (Arc::clone(self), parent.clone(), outcome.clone());
-            let step = move || engine.step(&key, |execution, at| execution.handle_map_run(task, told, at));
-            match tokio::task::spawn_blocking(step).await {
+            let (own, key, told) = (Arc::clone(self), parent.clone(), outcome.clone());
+            let step = move || own.step(&key, |execution, at| execution.handle_map_run(task, told, at));
+            match self.aside(step).await {
                 Ok(Err(error)) => {
                     tracing::error!(execution = %parent, %error, "a map run's outcome could not be stored; it is tried again");
                     tokio::time::sleep(TRY_AGAIN).await;
@@ -309,7 +309,6 @@ impl Engine {
         let of = key::map_run_of(&record.parent.0, &record.parent.1, record.started_ms, &record.id);
         let document = record::encode(&record);
         self.store.transact(&mut |tx| {
-            self.fence(tx)?;
             if tx.get(&revision_key)?.is_none() {
                 run.revision.write(tx, &run.machine)?;
             }
@@ -331,7 +330,7 @@ enum Opened {
 async fn drive(engine: &Arc<Engine>, run: &Arc<Run>) -> Option<MapRunOutcome> {
     loop {
         let (own, same) = (Arc::clone(engine), Arc::clone(run));
-        match tokio::task::spawn_blocking(move || same.pump(&own)).await {
+        match engine.aside(move || same.pump(&own)).await {
             Ok(Ok(Next::More)) => {}
             Ok(Ok(Next::Wait)) => run.wake.notified().await,
             Ok(Ok(Next::Over(outcome))) => return outcome,

@@ -211,6 +211,11 @@ impl Table {
         self.look();
     }
 
+    /// The time of the first.
+    pub(crate) fn first(&self) -> Option<i64> {
+        self.ticks().values().min().copied()
+    }
+
     fn remove(&self, key: &str) {
         self.ticks().remove(key);
     }

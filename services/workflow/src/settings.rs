@@ -2,6 +2,7 @@
 
 use selvedge_asl::Options;
 
+use crate::engine::Drive;
 use crate::extension::Mode;
 use crate::tasks::Calls;
 
@@ -25,6 +26,8 @@ pub struct Settings {
     pub is_extended: bool,
     /// Where executions log what their machines' `loggingConfiguration` asks for; nowhere unless it is set.
     pub logs: Option<std::path::PathBuf>,
+    /// Who does what is due.
+    pub drive: Drive,
 }
 
 impl Settings {
@@ -43,6 +46,7 @@ impl Default for Settings {
             retention: Some(RETENTION),
             is_extended: false,
             logs: None,
+            drive: Drive::default(),
         }
     }
 }

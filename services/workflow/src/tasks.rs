@@ -26,6 +26,7 @@ use serde_json::Value;
 
 use crate::Engine;
 use crate::vault::Vault;
+pub use lambda::{FunctionCall, Functions};
 pub(crate) use runner::{Running, is_approval};
 
 /// What an operator sets about calls.
@@ -42,6 +43,8 @@ pub struct Calls {
     pub environment: HashMap<String, String>,
     /// What secrets are sealed with.
     pub secrets: Vault,
+    /// Functions of this process, called in place of Lambda's.
+    pub functions: Option<Arc<dyn Functions>>,
 }
 
 impl fmt::Debug for Calls {
@@ -63,6 +66,7 @@ pub(crate) struct Tasks {
     aws: aws::Account,
     tokens: oauth::Tokens,
     pub(crate) vault: Vault,
+    functions: Option<Arc<dyn Functions>>,
 }
 
 /// A call with what is known of its execution.
@@ -85,6 +89,7 @@ impl Tasks {
             aws: aws::Account::new(settings.environment.clone()),
             tokens: oauth::Tokens::default(),
             vault: settings.secrets.clone(),
+            functions: settings.functions.clone(),
         }
     }
 }

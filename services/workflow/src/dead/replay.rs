@@ -103,7 +103,6 @@ impl Engine {
     fn remove_letter(&self, letter: &Letter, deed: &Deed) -> Result<(), StoreError> {
         let now_ms = self.now_ms();
         let written = self.store.write::<_, StoreError>(|tx| {
-            self.fence(tx)?;
             if letter.remove(tx)? {
                 deed.append(tx, now_ms)?;
             }

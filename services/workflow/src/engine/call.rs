@@ -50,7 +50,7 @@ impl Engine {
         self.runtime.spawn(async move {
             let answer = loop {
                 let (own, parent, asked) = (Arc::clone(&engine), key.clone(), request.clone());
-                match tokio::task::spawn_blocking(move || own.start_child(&parent, &asked)).await {
+                match engine.aside(move || own.start_child(&parent, &asked)).await {
                     // The store failed, and nobody was called.
                     Ok(Err(failure)) if failure.error.as_deref() == Some(INTERNAL) => {
                         tokio::time::sleep(TRY_AGAIN).await;
@@ -84,7 +84,7 @@ impl Engine {
         loop {
             let (own, told, outcome) = (Arc::clone(self), key.clone(), outcome.clone());
             let step = move || outcome(&own).and_then(|outcome| own.task(&told, task, outcome));
-            match tokio::task::spawn_blocking(step).await {
+            match self.aside(step).await {
                 Ok(Err(error)) => {
                     tracing::error!(execution = %key, %error, "a task's outcome could not be stored; it is tried again");
                     tokio::time::sleep(TRY_AGAIN).await;

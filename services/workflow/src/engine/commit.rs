@@ -68,7 +68,6 @@ impl Engine {
             self.writes(live, true).map_err(|(error, commands)| (StartError::Store(error), commands))?;
         let name = key::execution(&live.record.machine, &live.record.name);
         let written = self.store.write(|tx| {
-            self.fence(tx)?;
             if let Some(found) = tx.get(&name)? {
                 let record: ExecutionRecord = record::decode(&found)?;
                 return Err(WriteError::Refused(Box::new(record)));
@@ -100,7 +99,7 @@ impl Engine {
             if bytes + more > TOGETHER_BYTES_MAX
                 || together.puts.len() + writes.puts.len() > TOGETHER_WRITES_MAX
             {
-                self.store.transact(&mut |tx| self.write(tx, &together).map_err(Into::into))?;
+                self.store.transact(&mut |tx| write(tx, &together).map_err(Into::into))?;
                 together.puts.clear();
                 together.spilled.clear();
                 bytes = 0;
@@ -110,7 +109,7 @@ impl Engine {
             together.spilled.extend(writes.spilled);
             logged.extend(writes.lines);
         }
-        self.store.transact(&mut |tx| self.write(tx, &together).map_err(Into::into))?;
+        self.store.transact(&mut |tx| write(tx, &together).map_err(Into::into))?;
         logged.iter().for_each(|(plan, lines)| self.logs.append(plan, lines));
         Ok(commands)
     }
@@ -126,7 +125,7 @@ impl Engine {
         if writes.puts.is_empty() {
             return Ok(commands);
         }
-        match self.store.transact(&mut |tx| self.write(tx, &writes).map_err(Into::into)) {
+        match self.store.transact(&mut |tx| write(tx, &writes).map_err(Into::into)) {
             Ok(_) => {
                 live.checkpoint_parts = parts;
                 self.log(&writes);
@@ -240,12 +239,6 @@ impl Engine {
         if let Some((plan, lines)) = &writes.lines {
             self.logs.append(plan, lines);
         }
-    }
-
-    /// Writes, where this worker may still.
-    fn write(&self, tx: &mut dyn Transaction, writes: &Writes) -> Result<(), StoreError> {
-        self.fence(tx)?;
-        write(tx, writes)
     }
 
     /// Keeps an execution that goes on, and does what it asks for.

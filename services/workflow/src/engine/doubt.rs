@@ -71,7 +71,7 @@ impl Engine {
             loop {
                 tokio::time::sleep(TRY_AGAIN).await;
                 let (own, key, taken) = (Arc::clone(&engine), key.clone(), commands.take());
-                let read = tokio::task::spawn_blocking(move || match own.read_back(&key, attempted) {
+                let read = engine.aside(move || match own.read_back(&key, attempted) {
                     Ok(durable) => {
                         own.adopt(&key, durable, taken.unwrap_or_default());
                         None

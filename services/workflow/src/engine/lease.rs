@@ -1,42 +1,71 @@
-//! Who may write executions: the worker that took them over last.
+//! Who may write: the worker that took over last.
 //!
-//! Every transaction of an execution looks at the epoch. A worker that was paused and comes back after another has taken over
-//! finds a later one, and writes nothing: its steps did not happen.
+//! Taking over counts an epoch up. Whatever a worker writes – executions, machines, approvals, schedules, the audit trail – goes by
+//! its [`Fenced`] store, which looks at the epoch in the same transaction. A worker that was paused and comes back after another has
+//! taken over finds a later one, and writes nothing: what it did since did not happen, and its callers are told.
 
-use selvedge_store::{Error as StoreError, Read, Store, Transaction};
+use std::sync::Arc;
 
-use super::Engine;
+use selvedge_store::{
+    Abort, Change, Committed, Error as StoreError, Read, Revision, Store, Subscription, Transaction, Wake,
+};
 
 /// Where the epoch stands.
 const KEY: &str = "worker";
 
-/// Takes all executions over; gives back the epoch in which this worker may write.
-pub(super) fn take_over(store: &dyn Store) -> Result<u64, StoreError> {
-    let mut taken = 0;
-    store.transact(&mut |tx| {
-        taken = epoch(tx)? + 1;
-        tx.put(KEY, taken.to_string().into())?;
-        Ok(())
-    })?;
-    Ok(taken)
+/// A store in which one worker may write, as long as no other has taken over.
+pub(super) struct Fenced {
+    store: Arc<dyn Store>,
+    epoch: u64,
+}
+
+impl Fenced {
+    /// Takes everything over from whoever wrote before.
+    ///
+    /// # Errors
+    /// When the store fails: then nobody knows who may write, and it has to be tried again.
+    pub(super) fn take_over(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        let mut taken = 0;
+        store.transact(&mut |tx| {
+            taken = epoch(tx)? + 1;
+            tx.put(KEY, taken.to_string().into())?;
+            Ok(())
+        })?;
+        Ok(Self { store, epoch: taken })
+    }
+}
+
+impl Store for Fenced {
+    fn transact(
+        &self,
+        f: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Abort>,
+    ) -> Result<Committed, StoreError> {
+        self.store.transact(&mut |tx| {
+            let (found, ours) = (epoch(tx)?, self.epoch);
+            if found != ours {
+                let reason =
+                    format!("another worker has taken over: it is epoch {found}, and ours was {ours}");
+                return Err(StoreError::Unavailable(reason).into());
+            }
+            f(tx)
+        })
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Read + '_>, StoreError> {
+        self.store.snapshot()
+    }
+
+    fn changes(&self, after: Revision, limit: usize) -> Result<Vec<Change>, StoreError> {
+        self.store.changes(after, limit)
+    }
+
+    fn subscribe(&self, wake: Wake) -> Subscription {
+        self.store.subscribe(wake)
+    }
 }
 
 fn epoch(view: &(impl Read + ?Sized)) -> Result<u64, StoreError> {
     let Some(found) = view.get(KEY)? else { return Ok(0) };
     let parsed = std::str::from_utf8(&found.value).ok().and_then(|text| text.parse().ok());
     parsed.ok_or_else(|| StoreError::Corrupt("the worker's epoch is no number".to_owned()))
-}
-
-impl Engine {
-    /// Refuses a transaction when another worker has taken over.
-    pub(crate) fn fence(&self, tx: &dyn Transaction) -> Result<(), StoreError> {
-        let found = epoch(tx)?;
-        if found == self.epoch {
-            return Ok(());
-        }
-        let ours = self.epoch;
-        Err(StoreError::Unavailable(format!(
-            "another worker has taken over: it is epoch {found}, and ours was {ours}"
-        )))
-    }
 }

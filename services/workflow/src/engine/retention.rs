@@ -80,10 +80,7 @@ impl Engine {
         let spilled = spill::prefix(machine, name);
         for found in self.store.snapshot()?.scan_all(&spilled)? {
             let hash = found.key.strip_prefix(&spilled).unwrap_or_default();
-            self.store.transact(&mut |tx| {
-                self.fence(tx)?;
-                Ok(spill::release(tx, machine, name, hash)?)
-            })?;
+            self.store.transact(&mut |tx| Ok(spill::release(tx, machine, name, hash)?))?;
         }
         let found = self.store.snapshot()?.get(&key::execution(machine, name))?;
         let found: Option<ExecutionRecord> = found.as_ref().map(record::decode).transpose()?;
@@ -129,7 +126,6 @@ impl Engine {
             return Ok(());
         }
         self.store.transact(&mut |tx| {
-            self.fence(tx)?;
             for key in keys {
                 tx.delete(key)?;
             }

@@ -33,13 +33,22 @@ impl Timer {
         self.earlier.notify_one();
     }
 
+    /// The time of the first.
+    pub(super) fn first(&self) -> Option<i64> {
+        let due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        due.peek().map(|Reverse((first, _))| *first)
+    }
+
+    /// An execution that is due.
+    pub(super) fn take_due(&self, now_ms: i64) -> Option<LiveKey> {
+        pop_due(&mut self.due.lock().unwrap_or_else(PoisonError::into_inner), now_ms)
+    }
+
     /// Waits for an execution that is due, or for [`SLEEP_MAX`].
     fn wait(&self, now_ms: i64) -> Option<LiveKey> {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Reverse((first, _))) = due.peek()
-            && *first <= now_ms
-        {
-            return due.pop().map(|Reverse((_, key))| key);
+        if let Some(key) = pop_due(&mut due, now_ms) {
+            return Some(key);
         }
         let sleep = due.peek().map_or(SLEEP_MAX, |Reverse((first, _))| {
             Duration::from_millis(u64::try_from(first - now_ms).unwrap_or(0)).min(SLEEP_MAX)
@@ -47,6 +56,14 @@ impl Timer {
         drop(self.earlier.wait_timeout(due, sleep).unwrap_or_else(PoisonError::into_inner));
         None
     }
+}
+
+fn pop_due(due: &mut BinaryHeap<Reverse<(i64, LiveKey)>>, now_ms: i64) -> Option<LiveKey> {
+    let Reverse((first, _)) = due.peek()?;
+    if *first > now_ms {
+        return None;
+    }
+    due.pop().map(|Reverse((_, key))| key)
 }
 
 /// Starts the thread; it ends with the engine.
@@ -57,8 +74,16 @@ pub(super) fn start(engine: &Arc<Engine>) -> std::io::Result<()> {
 
 fn run(engine: &Weak<Engine>) {
     while let Some(engine) = engine.upgrade() {
-        let Some(key) = engine.timer.wait(engine.now_ms()) else { continue };
-        let handled = engine.step(&key, |execution, at| {
+        if let Some(key) = engine.timer.wait(engine.now_ms()) {
+            engine.time_out(key);
+        }
+    }
+}
+
+impl Engine {
+    /// Does what is due in an execution.
+    pub(super) fn time_out(&self, key: LiveKey) {
+        let handled = self.step(&key, |execution, at| {
             let due_ms = execution.next_timeout().filter(|due_ms| *due_ms > at.now_ms);
             if due_ms.is_none() {
                 execution.handle_timeout(at);
@@ -67,11 +92,11 @@ fn run(engine: &Weak<Engine>) {
         });
         match handled {
             // Not yet: the clock was set back meanwhile, or something else was due and is no more.
-            Ok(Some(Some(due_ms))) => engine.timer.set(due_ms, key),
+            Ok(Some(Some(due_ms))) => self.timer.set(due_ms, key),
             Ok(_) => {}
             Err(error) => {
                 tracing::error!(execution = %key, %error, "a time-out could not be stored; it is tried again");
-                engine.timer.set(engine.now_ms() + 1000, key);
+                self.timer.set(self.now_ms() + 1000, key);
             }
         }
     }

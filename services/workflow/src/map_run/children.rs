@@ -307,7 +307,6 @@ impl Engine {
             kept.push((index, record, spilled));
         }
         self.store.transact(&mut |tx| {
-            self.fence(tx)?;
             for (index, record, spilled) in &kept {
                 spilled.write(tx, &record.machine, &record.name)?;
                 tx.put(&key::execution(&record.machine, &record.name), record::encode(record))?;

@@ -1,6 +1,6 @@
 //! How far a run has come, and whether too much of it has failed.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use selvedge_asl::{Failure, Status};
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,7 @@ pub(super) struct InFlight {
 pub(crate) struct Progress {
     pub(crate) record: MapRunRecord,
     pub(super) verdict: Option<Verdict>,
-    pub(super) in_flight: HashMap<u64, InFlight>,
+    pub(super) in_flight: BTreeMap<u64, InFlight>,
     /// Express children that have ended and are not written down yet.
     pub(super) ended: Vec<(u64, ExecutionRecord)>,
     /// How many items there are, once that is known.
@@ -78,7 +78,7 @@ impl Counts {
 
 impl Progress {
     pub(super) fn new(record: MapRunRecord) -> Self {
-        Self { record, verdict: None, in_flight: HashMap::new(), ended: Vec::new(), known_items: None }
+        Self { record, verdict: None, in_flight: BTreeMap::new(), ended: Vec::new(), known_items: None }
     }
 
     /// How many more children may start.

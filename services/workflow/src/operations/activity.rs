@@ -138,7 +138,7 @@ async fn wait(engine: Arc<Engine>, activity: String, worker: Option<String>) -> 
         };
         let task = waiting.clone();
         let (own, worker) = (Arc::clone(&engine), worker.clone());
-        let handed = tokio::task::spawn_blocking(move || own.hand_out(&task, worker)).await;
+        let handed = engine.aside(move || own.hand_out(&task, worker)).await;
         match handed {
             Ok(Ok(true)) => return Ok(json!({ "taskToken": waiting.token, "input": waiting.input })),
             // Its execution ended while it waited: the next one.

@@ -55,16 +55,19 @@ pub(super) fn run_behind(engine: &Arc<Engine>, start: Start) -> Result<(), Faile
         keep_failed(engine, &start, &express.execution);
         return Ok(());
     }
-    let Ok(place) = Arc::clone(&engine.behind).try_acquire_owned() else {
+    let Ok(place) = Arc::clone(&engine.unawaited).try_acquire_owned() else {
         return Err(execution::not_started(crate::engine::StartError::Full));
     };
     let own = Arc::clone(engine);
     engine.runtime.spawn(async move {
         let _place = place;
         let ended = run(&own, &start.machine, &start.name, express).await;
-        let kept = tokio::task::spawn_blocking(move || keep_failed(&own, &start, &ended));
+        let kept = {
+            let there = Arc::clone(&own);
+            own.aside(move || keep_failed(&there, &start, &ended)).await
+        };
         // It fails when the server ends, and there is nobody to tell.
-        let _ = kept.await;
+        drop(kept);
     });
     Ok(())
 }
@@ -166,9 +169,8 @@ pub(super) async fn outcome(engine: &Arc<Engine>, key: LiveKey, call: Call) -> T
     let is_child = matches!(&call.request.resource, Resource::Service { service, action, .. }
         if &**service == "states" && &**action == "startExecution");
     let done = if is_child {
-        let engine = Arc::clone(engine);
-        let started =
-            tokio::task::spawn_blocking(move || engine.start_child_of_express(&key, &call.request)).await;
+        let own = Arc::clone(engine);
+        let started = engine.aside(move || own.start_child_of_express(&key, &call.request)).await;
         started.unwrap_or_else(|_| Err(Failure::new("States.TaskFailed", "the server is ending")))
     } else {
         engine.perform_in_turn(&call).await

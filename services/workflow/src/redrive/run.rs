@@ -12,7 +12,7 @@
 //! driven on anew. An execution's letter goes in the transaction in which it goes on, so that a run which is taken up after a
 //! crash drives nothing on twice.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use selvedge_store::{Error as StoreError, Read, WriteError};
@@ -191,7 +191,6 @@ impl Engine {
             details: run.show(),
         };
         let written = self.store.write(|tx| {
-            self.fence(tx)?;
             let known = list(&*tx)?;
             if known.iter().filter(|run| !run.status.is_over()).count() >= RUNS_AT_ONCE_MAX {
                 return Err(WriteError::Refused(RunError::TooMany));
@@ -214,7 +213,6 @@ impl Engine {
         find(&*self.store.snapshot()?, id)?;
         let now_ms = self.now_ms();
         let written = self.store.write(|tx| {
-            self.fence(tx)?;
             let mut run = find(&*tx, id).map_err(refused)?;
             if run.status.is_over() {
                 return Err(WriteError::Refused(RunError::Over(run.status.name())));
@@ -256,8 +254,8 @@ impl Engine {
             loop {
                 pace.tick().await;
                 let Some(engine) = own.upgrade() else { return };
-                let id_there = id.clone();
-                match tokio::task::spawn_blocking(move || engine.drive_next(&id_there)).await {
+                let (there, id_there) = (Arc::clone(&engine), id.clone());
+                match engine.aside(move || there.drive_next(&id_there)).await {
                     Ok(Ok(true)) => {}
                     Ok(Ok(false)) | Err(_) => return,
                     Ok(Err(error)) => {
@@ -291,7 +289,6 @@ impl Engine {
         };
         let now_ms = self.now_ms();
         let written = self.store.write(|tx| {
-            self.fence(tx)?;
             // It may have been paused meanwhile: only how far it has come is changed.
             let mut run = find(&*tx, id).map_err(refused)?;
             match &became {

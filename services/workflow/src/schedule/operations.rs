@@ -174,10 +174,7 @@ impl Scope<'_> {
         &self,
         mut f: impl FnMut(&mut dyn selvedge_store::Transaction) -> Result<Schedule, Failure>,
     ) -> Result<Value, Failure> {
-        let (schedule, _) = self.engine.store.write(|tx| {
-            self.engine.fence(tx)?;
-            f(tx)
-        })?;
+        let (schedule, _) = self.engine.store.write(|tx| f(tx))?;
         self.engine.schedules.set(&schedule);
         Ok(json!({ "ScheduleArn": schedule.arn }))
     }
@@ -265,7 +262,6 @@ impl Scope<'_> {
         let (group, name) = (self.group(), self.name());
         let now_ms = self.engine.now_ms();
         self.engine.store.write(|tx| {
-            self.engine.fence(tx)?;
             let found = find(&*tx, group, name)?;
             tx.delete(&found.key())?;
             Ok::<_, Failure>(self.deed(&found.arn, json!({})).append(tx, now_ms)?)
@@ -351,7 +347,6 @@ impl Scope<'_> {
             return Err(conflict(format!("Schedule group {name} already exists.")));
         }
         self.engine.store.write(|tx| {
-            self.engine.fence(tx)?;
             if let Some(found) = tx.get(&group_key(name))? {
                 let found: Group = record::decode(&found)?;
                 if found.client_token.is_some() && found.client_token == group.client_token {
@@ -408,7 +403,6 @@ impl Scope<'_> {
         loop {
             let page = self.engine.store.snapshot()?.scan(&prefix, None, PAGE_MAX)?;
             let (gone, _) = self.engine.store.write(|tx| {
-                self.engine.fence(tx)?;
                 for found in &page {
                     tx.delete(&found.key)?;
                 }
@@ -463,7 +457,6 @@ impl Engine {
     ) -> Result<Option<Schedule>, StoreError> {
         let now_ms = self.now_ms();
         let written = self.store.write::<_, StoreError>(|tx| {
-            self.fence(tx)?;
             let Some(mut schedule) = found(&*tx, group, name)? else { return Ok(None) };
             schedule.catch_up = catch_up;
             tx.put(&schedule.key(), record::encode(&schedule))?;

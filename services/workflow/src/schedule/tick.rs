@@ -36,7 +36,7 @@ pub(crate) fn start(engine: &Arc<Engine>) {
         loop {
             let Some(engine) = weak.upgrade() else { return };
             let now_ms = engine.now_ms();
-            let first = engine.schedules.ticks().values().min().copied();
+            let first = engine.schedules.first();
             let sleep = first.map_or(SLEEP_MAX, |first_ms| {
                 Duration::from_millis(u64::try_from(first_ms - now_ms).unwrap_or(0)).min(SLEEP_MAX)
             });
@@ -105,7 +105,6 @@ impl Engine {
             last = Some(Last { tick_ms, at_ms: now_ms, execution, error });
         }
         let written = self.store.write::<_, StoreError>(|tx| {
-            self.fence(tx)?;
             let Some(found) = tx.get(key)? else { return Ok(None) };
             let mut current: Schedule = record::decode(&found)?;
             // Somebody may have changed it meanwhile: then its ticks are those that it has by now.

@@ -152,8 +152,8 @@ pub(super) async fn own(engine: &Arc<Engine>, call: &Call, action: &str) -> Resu
     let region = call.identity.region.to_string();
     let call = selvedge_aws::Call { service: &SERVICE, operation, input, protocol: Protocol::AwsJson1_0 };
     let context = Context { region: Some(region), actor: Some(call_actor) };
-    let engine = Arc::clone(engine);
-    let performed = tokio::task::spawn_blocking(move || operations::perform(&engine, &context, &call)).await;
+    let own = Arc::clone(engine);
+    let performed = engine.aside(move || operations::perform(&own, &context, &call)).await;
     let outcome = match performed {
         Ok(Performed::Now(outcome)) => outcome,
         Ok(Performed::Later(outcome)) => outcome.await,

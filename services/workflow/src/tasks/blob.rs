@@ -156,29 +156,30 @@ pub(crate) fn is_reference(value: &Value) -> bool {
 
 /// `blob:put` with `Value`, `blob:get` with `Ref`.
 pub(super) async fn perform(engine: &Arc<Engine>, action: &str, call: &Call) -> Result<Value, Failure> {
-    let (engine, parameters, is_put) = (Arc::clone(engine), call.parameters().clone(), action == "put");
+    let (own, parameters, is_put) = (Arc::clone(engine), call.parameters().clone(), action == "put");
     let machine = call.identity.machine_name.clone();
-    let done = tokio::task::spawn_blocking(move || {
-        if is_put {
-            let value = parameters.get("Value").ok_or_else(|| unfit("Value is required"))?;
-            let blob =
-                put(&*engine.store, value.to_string().as_bytes(), "application/json").map_err(failed)?;
-            return Ok(blob.reference());
-        }
-        let reference = parameters.get("Ref").ok_or_else(|| unfit("Ref is required"))?;
-        let (blob, contents) = get(&*engine.store, hash_of(reference).map_err(failed)?).map_err(failed)?;
-        // The execution judges what it is given by what its machine had when it began.
-        let extension = engine.extension(&machine).map_err(|error| failed(error.into()))?;
-        if contents.len() > engine.options(&extension).payload_bytes {
-            let cause = format!(
-                "the kept value {} has {} bytes, more than a state's payload may have",
-                blob.hash, blob.size
-            );
-            return Err(Failure::new("States.DataLimitExceeded", cause));
-        }
-        Ok(value_of(&contents))
-    })
-    .await;
+    let done = engine
+        .aside(move || {
+            if is_put {
+                let value = parameters.get("Value").ok_or_else(|| unfit("Value is required"))?;
+                let blob =
+                    put(&*own.store, value.to_string().as_bytes(), "application/json").map_err(failed)?;
+                return Ok(blob.reference());
+            }
+            let reference = parameters.get("Ref").ok_or_else(|| unfit("Ref is required"))?;
+            let (blob, contents) = get(&*own.store, hash_of(reference).map_err(failed)?).map_err(failed)?;
+            // The execution judges what it is given by what its machine had when it began.
+            let extension = own.extension(&machine).map_err(|error| failed(error.into()))?;
+            if contents.len() > own.options(&extension).payload_bytes {
+                let cause = format!(
+                    "the kept value {} has {} bytes, more than a state's payload may have",
+                    blob.hash, blob.size
+                );
+                return Err(Failure::new("States.DataLimitExceeded", cause));
+            }
+            Ok(value_of(&contents))
+        })
+        .await;
     done.unwrap_or_else(|_| Err(Failure::new("States.TaskFailed", "the server is ending")))
 }
 

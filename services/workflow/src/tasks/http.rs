@@ -406,10 +406,9 @@ pub(super) async fn shown(engine: &Arc<Engine>, answer: &Answer, is_kept: bool) 
     let text = || String::from_utf8_lossy(&answer.body).into_owned();
     let is_success = answer.status.is_success();
     let body = if is_kept && is_success {
-        let (engine, contents, content_type) =
+        let (own, contents, content_type) =
             (Arc::clone(engine), answer.body.clone(), content_type.to_owned());
-        let kept =
-            tokio::task::spawn_blocking(move || blob::put(&*engine.store, &contents, &content_type)).await;
+        let kept = engine.aside(move || blob::put(&*own.store, &contents, &content_type)).await;
         let kept = kept.map_err(|_| Failure::new("States.TaskFailed", "the server is ending"))?;
         kept.map_err(blob::failed)?.reference()
     } else if is_json {
@@ -431,10 +430,10 @@ pub(super) async fn shown(engine: &Arc<Engine>, answer: &Answer, is_kept: bool) 
 }
 
 async fn kept(engine: &Arc<Engine>, reference: &Value) -> Result<Vec<u8>, Failure> {
-    let (engine, reference) = (Arc::clone(engine), reference.clone());
-    let found = tokio::task::spawn_blocking(move || {
+    let (own, reference) = (Arc::clone(engine), reference.clone());
+    let found = engine.aside(move || {
         let hash = blob::hash_of(&reference).map_err(blob::failed)?;
-        blob::get(&*engine.store, hash).map(|(_, contents)| contents).map_err(blob::failed)
+        blob::get(&*own.store, hash).map(|(_, contents)| contents).map_err(blob::failed)
     });
     found.await.unwrap_or_else(|_| Err(Failure::new("States.TaskFailed", "the server is ending")))
 }

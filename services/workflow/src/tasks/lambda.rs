@@ -1,5 +1,7 @@
 //! Functions: at any endpoint that speaks Lambda's invoke API, or behind a mesh service that does.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,23 @@ use crate::Engine;
 
 /// How long a function may take: as long as Lambda lets one.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// Functions in this process, in place of Lambda's endpoint: what a simulation's world has.
+pub trait Functions: Send + Sync {
+    /// Answers a call. The same call may come more than once: its key tells.
+    fn call(&self, call: FunctionCall) -> Pin<Box<dyn Future<Output = Result<Value, Failure>> + Send>>;
+}
+
+/// A call of a function.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FunctionCall {
+    /// Its name or ARN.
+    pub function: String,
+    /// What it is given.
+    pub input: Value,
+    /// The same for the same task of the same execution.
+    pub idempotency_key: String,
+}
 
 /// A function by its ARN: it is given the input, and its answer is the result.
 pub(super) async fn function(engine: &Arc<Engine>, call: &Call, arn: &str) -> Result<Value, Failure> {
@@ -35,6 +54,16 @@ pub(super) async fn invoke(engine: &Arc<Engine>, call: &Call) -> Result<Value, F
 
 async fn run(engine: &Arc<Engine>, call: &Call, parameters: &Value) -> Result<(Value, Reply), Failure> {
     let name = needed(parameters, "FunctionName")?;
+    if let Some(functions) = &engine.tasks.functions {
+        let asked = FunctionCall {
+            function: name.to_owned(),
+            input: parameters["Payload"].clone(),
+            idempotency_key: call.idempotency_key.clone(),
+        };
+        let payload = functions.call(asked).await?;
+        let reply = Reply { status: 200, headers: Vec::new(), body: Bytes::new() };
+        return Ok((json!({ "StatusCode": 200, "Payload": payload }), reply));
+    }
     let done = match mesh::service_of(name) {
         Some(service) => behind(engine, parameters, &service).await,
         None => {

@@ -96,9 +96,8 @@ impl Engine {
     pub(crate) async fn inform(self: &Arc<Self>, key: &LiveKey, task: TaskId, outcome: TaskOutcome) -> bool {
         let mut pause = Duration::from_millis(100);
         loop {
-            let (engine, key_there, outcome_there) = (Arc::clone(self), key.clone(), outcome.clone());
-            let told =
-                tokio::task::spawn_blocking(move || engine.task(&key_there, task, outcome_there)).await;
+            let (own, key_there, outcome_there) = (Arc::clone(self), key.clone(), outcome.clone());
+            let told = self.aside(move || own.task(&key_there, task, outcome_there)).await;
             match told {
                 Ok(Ok(is_awaited)) => return is_awaited,
                 Ok(Err(error)) => {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use selvedge_store::Store as _;
 use selvedge_store::memory::Memory;
 use serde_json::json;
 
@@ -30,6 +31,21 @@ fn a_worker_that_was_paused_writes_nothing_after_another_took_over() {
     paused.call("StopExecution", json!({ "executionArn": arn })).unwrap();
     let refused = paused.call("StartExecution", json!({ "stateMachineArn": machine, "name": "late" }));
     assert_eq!(refused, Err("ServiceUnavailable".to_owned()));
+    // Nor does anything else of it reach the store: machines, tags, activities.
+    let before = store.snapshot().unwrap().scan_all("").unwrap();
+    let writes = [
+        (
+            "CreateStateMachine",
+            json!({ "name": "other", "roleArn": "arn:aws:iam::123456789012:role/r", "definition": definition.to_string() }),
+        ),
+        ("DeleteStateMachine", json!({ "stateMachineArn": machine })),
+        ("TagResource", json!({ "resourceArn": machine, "tags": [{ "key": "a", "value": "b" }] })),
+        ("CreateActivity", json!({ "name": "more" })),
+    ];
+    for (operation, input) in writes {
+        assert_eq!(paused.call(operation, input), Err("ServiceUnavailable".to_owned()), "{operation}");
+    }
+    assert_eq!(store.snapshot().unwrap().scan_all("").unwrap(), before);
     let found = other.call("DescribeExecution", json!({ "executionArn": arn })).unwrap();
     assert_eq!((&found["status"], &found["output"]), (&json!("SUCCEEDED"), &json!("\"other\"")));
     let events = history(&other, arn);

@@ -71,8 +71,8 @@ impl Engine {
         f: impl Fn(&Self) -> Result<T, StoreError> + Clone + Send + 'static,
     ) -> Option<T> {
         loop {
-            let (engine, f_there) = (Arc::clone(self), f.clone());
-            match tokio::task::spawn_blocking(move || f_there(&engine)).await {
+            let (own, f_there) = (Arc::clone(self), f.clone());
+            match self.aside(move || f_there(&own)).await {
                 Ok(Ok(value)) => return Some(value),
                 Ok(Err(error)) => {
                     tracing::error!(execution = %live, %error, "an approval could not be stored; it is tried again");
@@ -174,7 +174,7 @@ impl Engine {
         let id = idempotency_key(&live.machine, &live.name, event);
         let Some(wake) = self.approvals.leave(&id) else { return };
         let Some(engine) = self.own.upgrade() else { return };
-        self.runtime.spawn_blocking(move || {
+        self.behind(move || {
             if let Err(error) = engine.close_open(&id, status) {
                 // It is found by the next start.
                 tracing::error!(approval = id, %error, "an approval could not be closed");
