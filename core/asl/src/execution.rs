@@ -29,12 +29,14 @@ mod trial;
 pub use absent::QUOTED_BYTES_MAX;
 pub use command::{
     Command, ItemSource, MapRunOutcome, MapRunRequest, Selection, TaskId, TaskOutcome, TaskRequest,
+    TokenSource,
 };
 pub use event::{Detail, Event, Failure, Patience, StateType, TaskName};
 
 pub use trial::{Trial, Tried, Verdict};
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use selvedge_query::Entropy;
 use serde::{Deserialize, Serialize};
@@ -148,6 +150,9 @@ pub struct Execution {
     // Boxed: most executions have one branch, and a node of the map has room for eleven.
     branches: BTreeMap<BranchId, Box<Run>>,
     ready: VecDeque<BranchId>,
+    /// Where tokens of tasks come from.
+    #[serde(skip)]
+    tokens: Option<Arc<dyn TokenSource>>,
     /// A trial's context object.
     #[serde(skip)]
     given_context: Option<Box<Value>>,
@@ -179,10 +184,16 @@ impl Execution {
             next_branch: 0,
             branches: BTreeMap::new(),
             ready: VecDeque::new(),
+            tokens: None,
             given_context: None,
             events: VecDeque::new(),
             commands: VecDeque::new(),
         })
+    }
+
+    /// Has tokens made by `tokens` from here on; without, they are 256 bits of chance. No checkpoint holds it.
+    pub fn with_tokens(self, tokens: Arc<dyn TokenSource>) -> Self {
+        Self { tokens: Some(tokens), ..self }
     }
 
     /// Begins.

@@ -25,12 +25,13 @@ pub use execution::{
     At, Command, Detail, EXTENDED_VARIABLES_BYTES_MAX, Event, Execution, Failure, HISTORY_EVENTS_MAX,
     Identity, ItemSource, MapRunOutcome, MapRunRequest, Options, PAYLOAD_BYTES_MAX, Patience,
     QUOTED_BYTES_MAX, Selection, StateType, Status, TRANSITIONS_MAX, TaskId, TaskName, TaskOutcome,
-    TaskRequest, Trial, Tried, VARIABLE_BYTES_MAX, VARIABLES_BYTES_MAX, Verdict,
+    TaskRequest, TokenSource, Trial, Tried, VARIABLE_BYTES_MAX, VARIABLES_BYTES_MAX, Verdict,
 };
 pub use json::{JSON_DEPTH_MAX, JsonError, Places};
 pub use payload::Payload;
 pub use resource::{Pattern, Resource};
 pub use retry::{Catcher, Jitter, Retrier};
+pub use selvedge_query::Entropy;
 pub use syntax::{
     Branch, ChoiceRule, ChoiceTest, DEFINITION_BYTES_MAX, Definition, DistributedMap, FailText, Flow, Kind,
     MapState, NAME_CHARACTERS_MAX, Number, QueryLanguage, ScopeId, State, TaskState, Until, parse,

@@ -49,7 +49,6 @@ pub(crate) use live::LiveKey;
 use live::{Found, Live};
 pub(crate) use machines::Known;
 pub(crate) use task::TokenError;
-pub use token::LATE_TOKENS_MAX;
 
 /// The engine could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +66,8 @@ pub struct Engine {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) settings: Settings,
     pub(crate) surroundings: Arc<dyn Surroundings>,
+    /// The same store: who may write in it.
+    lease: Arc<lease::Fenced>,
     live: live::Table,
     tokens: token::Tokens,
     activities: activity::Queues,
@@ -135,10 +136,13 @@ impl Engine {
         runtime: tokio::runtime::Handle,
         objects: Arc<dyn Objects>,
     ) -> Result<Arc<Self>, OpenError> {
-        let store: Arc<dyn Store> = Arc::new(lease::Fenced::take_over(store)?);
+        let lease = Arc::new(lease::Fenced::take_over(store)?);
+        let store: Arc<dyn Store> = Arc::<lease::Fenced>::clone(&lease);
+        let tokens = token::Tokens::of_store(&*store, || surroundings.draw())?;
         let logs = settings.logs.clone();
         let engine = Arc::new_cyclic(|own| Self {
             store,
+            lease,
             objects,
             map_runs: Mutex::default(),
             tasks: Tasks::new(&settings.calls),
@@ -147,7 +151,7 @@ impl Engine {
             settings,
             surroundings,
             live: live::Table::default(),
-            tokens: token::Tokens::default(),
+            tokens,
             activities: activity::Queues::default(),
             timer: timer::Timer::default(),
             ended: ended::Ended::default(),
@@ -273,7 +277,8 @@ impl Engine {
             extension.check_input(&input).map_err(StartError::Misfit)?;
         }
         let execution = Execution::new(start.identity.clone(), options, &input);
-        let mut execution = execution.map_err(StartError::Input)?;
+        let tokens = self.tokens.of(LiveKey::new(&start.machine, &start.name));
+        let mut execution = execution.map_err(StartError::Input)?.with_tokens(tokens);
         let now_ms = self.now_ms();
         execution.handle_start(&mut At {
             definition: &definition,
@@ -439,12 +444,10 @@ impl Engine {
 
     /// Tells what became of a task. False when nobody waits for it any more.
     ///
-    /// What is due by the clock comes first: an answer that comes after its time, and before the timer has looked, is late.
+    /// What is due by the clock comes first.
     pub(crate) fn task(&self, key: &LiveKey, task: TaskId, outcome: TaskOutcome) -> Result<bool, StoreError> {
         let told = self.step(key, |execution, at| {
-            if execution.next_timeout().is_some_and(|due_ms| due_ms <= at.now_ms) {
-                execution.handle_timeout(at);
-            }
+            task::elapse(execution, at);
             execution.handle_task(task, outcome, at)
         })?;
         Ok(told.unwrap_or(false))

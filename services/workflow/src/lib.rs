@@ -25,7 +25,7 @@ mod vault;
 
 pub use dataset::{ITEM_BYTES_MAX, MANIFEST_FILES_MAX};
 pub use dead::{LETTERS_PAGE_MAX, LOOSE_MAX};
-pub use engine::{Drive, Engine, LATE_TOKENS_MAX, LIVE_MAX, OpenError};
+pub use engine::{Drive, Engine, LIVE_MAX, OpenError};
 pub use extension::{EXTENDED_HISTORY_EVENTS_MAX, EXTENDED_PAYLOAD_BYTES_MAX};
 pub use log::LOG_FILES_MAX;
 pub use map_run::{CHILDREN_AT_ONCE_MAX, MAP_RUNS_MAX};

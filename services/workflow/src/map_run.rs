@@ -161,7 +161,7 @@ impl Engine {
                     }
                     Ok(Err(error)) => {
                         tracing::error!(execution = %parent, %error, "the store failed; the map run begins later");
-                        tokio::time::sleep(TRY_AGAIN).await;
+                        engine.pause(TRY_AGAIN).await;
                     }
                     Err(_) => return,
                 }
@@ -184,7 +184,7 @@ impl Engine {
             match self.aside(step).await {
                 Ok(Err(error)) => {
                     tracing::error!(execution = %parent, %error, "a map run's outcome could not be stored; it is tried again");
-                    tokio::time::sleep(TRY_AGAIN).await;
+                    self.pause(TRY_AGAIN).await;
                 }
                 _ => return,
             }
@@ -336,7 +336,7 @@ async fn drive(engine: &Arc<Engine>, run: &Arc<Run>) -> Option<MapRunOutcome> {
             Ok(Ok(Next::Over(outcome))) => return outcome,
             Ok(Err(error)) => {
                 tracing::error!(map_run = %run.id, %error, "the store failed; the map run tries again");
-                tokio::time::sleep(TRY_AGAIN).await;
+                engine.pause(TRY_AGAIN).await;
             }
             // The process ends, or a bug: the run goes on after a restart.
             Err(_) => return None,

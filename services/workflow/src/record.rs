@@ -19,6 +19,7 @@
 //! | `live/N/E` | nothing: this execution has to be taken up after a restart |
 //! | `checkpoint/N/E/00…0` | a part of the execution itself |
 //! | `history/N/E/00…1` | events, from the one of that id on |
+//! | `late/N/E/00…7` | the ids of tasks that ended unanswered in the step with that last event |
 
 pub(crate) mod history;
 mod revision;
@@ -355,6 +356,14 @@ pub(crate) mod key {
 
     pub(crate) fn checkpoint(machine: &str, name: &str, part: usize) -> String {
         format!("checkpoint/{machine}/{name}/{part:04}")
+    }
+
+    pub(crate) fn lates(machine: &str, name: &str) -> String {
+        format!("late/{machine}/{name}/")
+    }
+
+    pub(crate) fn late(machine: &str, name: &str, last_event: u64) -> String {
+        format!("late/{machine}/{name}/{last_event:020}")
     }
 
     pub(crate) fn histories(machine: &str, name: &str) -> String {

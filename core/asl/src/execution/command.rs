@@ -1,5 +1,8 @@
 //! What an execution asks of the world, and what the world tells it.
 
+use std::fmt;
+
+use selvedge_query::Entropy;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -24,6 +27,12 @@ pub enum Command {
     Cancel(TaskId),
 }
 
+/// Makes the tokens of tasks that somebody else than the called one ends. Who has one may answer: nobody may guess it.
+pub trait TokenSource: fmt::Debug + Send + Sync {
+    /// A token of the task that `task` schedules in `state`.
+    fn token(&self, task: TaskId, state: &str, entropy: &mut dyn Entropy) -> String;
+}
+
 /// A call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskRequest {
@@ -37,7 +46,7 @@ pub struct TaskRequest {
     pub parameters: Value,
     /// How long it may take, in seconds: the execution keeps the time itself.
     pub patience: Patience,
-    /// Who holds this may answer, where somebody else than the called one does. 256 bits of chance.
+    /// Who holds this may answer, where somebody else than the called one does.
     pub token: Option<String>,
     /// The role of `Credentials`.
     pub role_arn: Option<Box<str>>,

@@ -25,7 +25,12 @@ impl Execution {
         task: &TaskState,
         at: &mut At<'_>,
     ) -> Result<Begun, Unevaluated> {
-        let token = task.resource.has_token().then(|| token(at.entropy));
+        // What it evaluates is no event: the next one schedules the task.
+        let expected = TaskId(self.last_event + 1);
+        let token = task.resource.has_token().then(|| match &self.tokens {
+            Some(tokens) => tokens.token(expected, &self.branches[&id].state, at.entropy),
+            None => token(at.entropy),
+        });
         let seen = Seen { token: token.as_deref(), ..Seen::default() };
         let (parameters, patience, role_arn) = self.evaluate(id, seen, at, |evaluation| {
             let input = evaluation.effective_input()?;
@@ -72,6 +77,10 @@ impl Execution {
             },
         };
         let task_id = TaskId(self.record(id, at.now_ms, detail));
+        debug_assert!(
+            token.is_none() || task_id == expected,
+            "a token names the event that schedules its task"
+        );
         let run = self.branches.get_mut(&id).expect("it begins its task");
         let request = TaskRequest {
             id: task_id,

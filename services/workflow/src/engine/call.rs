@@ -53,7 +53,7 @@ impl Engine {
                 match engine.aside(move || own.start_child(&parent, &asked)).await {
                     // The store failed, and nobody was called.
                     Ok(Err(failure)) if failure.error.as_deref() == Some(INTERNAL) => {
-                        tokio::time::sleep(TRY_AGAIN).await;
+                        engine.pause(TRY_AGAIN).await;
                     }
                     Ok(answer) => break answer,
                     Err(_) => return,
@@ -87,7 +87,7 @@ impl Engine {
             match self.aside(step).await {
                 Ok(Err(error)) => {
                     tracing::error!(execution = %key, %error, "a task's outcome could not be stored; it is tried again");
-                    tokio::time::sleep(TRY_AGAIN).await;
+                    self.pause(TRY_AGAIN).await;
                 }
                 _ => return,
             }

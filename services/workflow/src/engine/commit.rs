@@ -147,6 +147,7 @@ impl Engine {
         while let Some(command) = live.execution.poll_command() {
             commands.push(command);
         }
+        late_of(&mut writes, live, &commands);
         match self.gather(live, is_new, &mut writes, events) {
             Ok(parts) => Ok((writes, commands, parts)),
             Err(error) => Err((error, commands)),
@@ -280,8 +281,9 @@ impl Engine {
         }
         let text: Vec<u8> = parts.iter().flat_map(|part| part.value.iter().copied()).collect();
         let text = spill::inflate(&*self.store, &text)?;
-        let execution = serde_json::from_slice(&text)
+        let execution: Execution = serde_json::from_slice(&text)
             .map_err(|error| StoreError::Corrupt(format!("the checkpoint of {key}: {error}")))?;
+        let execution = execution.with_tokens(self.tokens.of(key.clone()));
         let revision = Revision::known(view, &record.machine, &record.revision)?;
         let definition = self.definition(&record.machine, &revision)?;
         // What is not of its definition must stay where it is, and not take the thread of whoever handles it.
@@ -305,6 +307,19 @@ fn refresh(live: &mut Live) {
     record.redrive_count = execution.redrive_count();
     record.last_event = execution.last_event();
     record.failed_state = execution.failed_state().map(str::to_owned);
+}
+
+/// Tasks that end in this step before they were answered: a result that comes late is kept, once.
+fn late_of(writes: &mut Writes, live: &Live, commands: &[Command]) {
+    let is_canceled = |command: &Command| match command {
+        Command::Cancel(task) => Some(task.0),
+        _ => None,
+    };
+    let late: Vec<u64> = commands.iter().filter_map(is_canceled).collect();
+    if !late.is_empty() {
+        let key = key::late(&live.record.machine, &live.record.name, live.execution.last_event());
+        writes.puts.push((key, record::encode(&late)));
+    }
 }
 
 /// Events in documents of bounded size; an event's own is bounded by that of a payload.

@@ -11,6 +11,7 @@ use selvedge_asl::{Command, Status};
 use selvedge_store::Error as StoreError;
 
 use super::live::Live;
+use super::timer::TRY_AGAIN_MS;
 use super::{Engine, LiveKey};
 use crate::record::{self, ExecutionRecord, key};
 
@@ -45,9 +46,14 @@ impl Engine {
     pub(super) fn adopt(&self, key: &LiveKey, durable: Durable, commands: Vec<Command>) {
         match durable.live {
             Some(mut live) => {
-                live.armed_ms = None;
-                self.arm(key, &mut live);
+                // What is due and could not be stored is tried again, and not at once: the store may be away for long.
+                let least_ms = if durable.has_happened { 0 } else { self.now_ms() + TRY_AGAIN_MS };
+                let armed_ms = live.execution.next_timeout().map(|due_ms| due_ms.max(least_ms));
+                live.armed_ms = armed_ms;
                 self.live.insert(key.clone(), live);
+                if let Some(armed_ms) = armed_ms {
+                    self.timer.set(armed_ms, key.clone());
+                }
             }
             None => {
                 self.live.remove(key);
@@ -69,7 +75,7 @@ impl Engine {
         self.runtime.spawn(async move {
             let mut commands = Some(commands);
             loop {
-                tokio::time::sleep(TRY_AGAIN).await;
+                engine.pause(TRY_AGAIN).await;
                 let (own, key, taken) = (Arc::clone(&engine), key.clone(), commands.take());
                 let read = engine.aside(move || match own.read_back(&key, attempted) {
                     Ok(durable) => {

@@ -1,6 +1,7 @@
 //! Whose hands move the engine: threads of its own, or a caller who steps it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinError;
 
@@ -26,8 +27,8 @@ impl Engine {
     /// Does what is due: what executions wait for, and what schedules start. With [`Drive::Threads`] the engine does so itself.
     pub fn handle_timeout(self: &Arc<Self>) {
         let now_ms = self.now_ms();
-        while let Some(key) = self.timer.take_due(now_ms) {
-            self.time_out(key);
+        while let Some((due_ms, key)) = self.timer.take_due(now_ms) {
+            self.time_out(due_ms, key);
         }
         if let Err(error) = self.tick() {
             tracing::error!(%error, "what a schedule is due for could not be stored; it is tried again");
@@ -49,6 +50,19 @@ impl Engine {
                 Ok(f())
             }
         }
+    }
+
+    /// Whether another worker is known to have taken over.
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.lease.is_lost()
+    }
+
+    /// Waits before something is tried again: for ever, where another worker has taken over and does it.
+    pub(crate) async fn pause(&self, time: Duration) {
+        if self.is_superseded() {
+            std::future::pending().await
+        }
+        tokio::time::sleep(time).await;
     }
 
     /// Does what may block, and nobody waits for.

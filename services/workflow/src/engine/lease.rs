@@ -5,6 +5,7 @@
 //! taken over finds a later one, and writes nothing: what it did since did not happen, and its callers are told.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use selvedge_store::{
     Abort, Change, Committed, Error as StoreError, Read, Revision, Store, Subscription, Transaction, Wake,
@@ -17,6 +18,8 @@ const KEY: &str = "worker";
 pub(super) struct Fenced {
     store: Arc<dyn Store>,
     epoch: u64,
+    /// Another has taken over; that is never undone.
+    is_lost: AtomicBool,
 }
 
 impl Fenced {
@@ -31,7 +34,12 @@ impl Fenced {
             tx.put(KEY, taken.to_string().into())?;
             Ok(())
         })?;
-        Ok(Self { store, epoch: taken })
+        Ok(Self { store, epoch: taken, is_lost: AtomicBool::new(false) })
+    }
+
+    /// Whether another worker is known to have taken over.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Relaxed)
     }
 }
 
@@ -43,6 +51,13 @@ impl Store for Fenced {
         self.store.transact(&mut |tx| {
             let (found, ours) = (epoch(tx)?, self.epoch);
             if found != ours {
+                if !self.is_lost.swap(true, Ordering::Relaxed) {
+                    tracing::error!(
+                        epoch = ours,
+                        by = found,
+                        "another worker has taken over: this one does nothing any more"
+                    );
+                }
                 let reason =
                     format!("another worker has taken over: it is epoch {found}, and ours was {ours}");
                 return Err(StoreError::Unavailable(reason).into());

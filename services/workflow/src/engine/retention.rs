@@ -77,6 +77,7 @@ impl Engine {
         }
         self.delete_below(&key::histories(machine, name))?;
         self.delete_below(&key::checkpoints(machine, name))?;
+        self.delete_below(&key::lates(machine, name))?;
         let spilled = spill::prefix(machine, name);
         for found in self.store.snapshot()?.scan_all(&spilled)? {
             let hash = found.key.strip_prefix(&spilled).unwrap_or_default();

@@ -1,10 +1,12 @@
 //! Carrying out what executions ask for.
 
-use selvedge_asl::{Command, MapRunRequest, Pattern, Resource, TaskId, TaskOutcome, TaskRequest};
-use selvedge_store::Error as StoreError;
+use selvedge_asl::{
+    At, Command, Execution, MapRunRequest, Pattern, Resource, TaskId, TaskOutcome, TaskRequest,
+};
+use selvedge_store::{Error as StoreError, PAGE_MAX, Read, WriteError};
 
 use super::activity::{Poll, Waiting};
-use super::token::Asked;
+use super::token::{self, Asked};
 use super::{Engine, LiveKey};
 use crate::dead::Letter;
 use crate::record::{self, ExecutionRecord, key};
@@ -13,7 +15,9 @@ use crate::tasks::{approval, is_approval};
 /// A token could not be used.
 #[derive(Debug)]
 pub(crate) enum TokenError {
-    /// Nobody was given it.
+    /// It is none.
+    Invalid,
+    /// Its execution is not there any more.
     Unknown,
     /// Its task has ended.
     TimedOut,
@@ -32,9 +36,6 @@ impl Engine {
     }
 
     fn schedule(&self, key: &LiveKey, request: TaskRequest) {
-        if let Some(token) = &request.token {
-            self.tokens.insert(token, key, request.id, &request.state);
-        }
         match &request.resource {
             Resource::Activity(activity) => {
                 let waiting = Waiting {
@@ -57,9 +58,6 @@ impl Engine {
             Resource::Service { pattern: Pattern::TaskToken, .. } | Resource::Activity(_)
         ) && !is_approval(&request.resource);
         if is_handed_over && waits_for_token {
-            if let Some(token) = &request.token {
-                self.tokens.insert(token, key, request.id, &request.state);
-            }
             return;
         }
         self.schedule(key, request);
@@ -75,7 +73,6 @@ impl Engine {
     fn cancel(&self, key: &LiveKey, task: TaskId) {
         self.cancel_map_run(key, task);
         self.activities.remove(key, task);
-        self.tokens.expire(key, task);
         self.tasks.running.cancel(key, task);
         self.close_approval(key, task.0, approval::Status::Canceled);
     }
@@ -95,45 +92,86 @@ impl Engine {
         self.activities.give_back(activity, waiting);
     }
 
-    /// Uses a token.
+    /// Uses a token: it resolves at most once.
     pub(crate) fn answer(&self, token: &str, outcome: TaskOutcome) -> Result<(), TokenError> {
-        let is_heartbeat = outcome == TaskOutcome::Heartbeat;
-        let Some(Asked { key, task, .. }) = self.tokens.find(token) else {
-            return Err(self.too_late(token, outcome));
-        };
-        let is_awaited = self.task(&key, task, outcome.clone()).map_err(TokenError::Store)?;
-        if !is_heartbeat || !is_awaited {
-            // It resolves at most once; what was not awaited is over.
-            self.tokens.remove(&key, task);
+        let asked = self.tokens.open(token).ok_or(TokenError::Invalid)?;
+        let (is_heartbeat, told) = (outcome == TaskOutcome::Heartbeat, outcome.clone());
+        let stepped = self.step(&asked.key, |execution, at| {
+            elapse(execution, at);
+            let is_its = |request: &TaskRequest| {
+                request.token.as_deref().is_some_and(|found| token::is_same(found, token))
+            };
+            let found = execution.pending_tasks().find(|(request, _)| is_its(request));
+            let task = found.map(|(request, _)| request.id);
+            task.is_some_and(|task| execution.handle_task(task, told, at))
+        });
+        if stepped.map_err(TokenError::Store)? != Some(true) {
+            return Err(self.too_late(&asked, outcome));
         }
-        if !is_heartbeat && is_awaited {
+        if !is_heartbeat {
             // Nobody is to decide about it any more.
-            self.close_approval(&key, task.0, approval::Status::Answered);
+            self.close_approval(&asked.key, asked.task.0, approval::Status::Answered);
         }
-        if is_awaited { Ok(()) } else { Err(self.too_late(token, outcome)) }
+        Ok(())
     }
 
-    /// An answer for a task that has ended otherwise. A result is kept in the dead-letter log, once: somebody worked for it.
-    fn too_late(&self, token: &str, outcome: TaskOutcome) -> TokenError {
-        if !self.tokens.is_late(token) {
-            return TokenError::Unknown;
-        }
-        if let TaskOutcome::Succeeded { output } = outcome
-            && let Some(Asked { key, task, state }) = self.tokens.take_late(token)
-        {
-            let found =
-                self.store.snapshot().and_then(|view| view.get(&key::execution(&key.machine, &key.name)));
-            let found = found.ok().flatten().and_then(|found| record::decode::<ExecutionRecord>(&found).ok());
-            if let Some(record) = found {
-                self.keep_letter(&Letter::of_result(
-                    &record,
-                    &state,
-                    task.0,
-                    self.now_ms(),
-                    output.to_string(),
-                ));
+    /// An answer for a task that has ended. A result is kept in the dead-letter log, once, where nobody had answered: somebody worked
+    /// for it.
+    fn too_late(&self, asked: &Asked, outcome: TaskOutcome) -> TokenError {
+        let result = match outcome {
+            TaskOutcome::Succeeded { output } => Some(output.to_string()),
+            _ => None,
+        };
+        let (machine, name, task) = (&asked.key.machine, &asked.key.name, asked.task.0);
+        let (of, after) = (key::lates(machine, name), key::late(machine, name, task));
+        let found = |view: &dyn Read| -> Result<_, StoreError> {
+            let found = view.get(&key::execution(machine, name))?;
+            found.as_ref().map(record::decode::<ExecutionRecord>).transpose()
+        };
+        let Some(result) = result else {
+            return match self.store.snapshot().and_then(|view| found(&*view)) {
+                Ok(Some(_)) => TokenError::TimedOut,
+                Ok(None) => TokenError::Unknown,
+                Err(error) => TokenError::Store(error),
+            };
+        };
+        let now_ms = self.now_ms();
+        let written = self.store.write::<_, StoreError>(|tx| {
+            let Some(record) = found(&*tx)? else { return Ok(false) };
+            let mut after = after.clone();
+            loop {
+                let page = tx.scan(&of, Some(&after), PAGE_MAX)?;
+                for document in &page {
+                    let late: Vec<u64> = record::decode(document)?;
+                    if !late.contains(&task) {
+                        continue;
+                    }
+                    let left: Vec<u64> = late.into_iter().filter(|other| *other != task).collect();
+                    if left.is_empty() {
+                        tx.delete(&document.key)?;
+                    } else {
+                        tx.put(&document.key, record::encode(&left))?;
+                    }
+                    Letter::of_result(&record, &asked.state, task, now_ms, result.clone()).append(tx)?;
+                    return Ok(true);
+                }
+                match page.last().filter(|_| page.len() == PAGE_MAX) {
+                    Some(last) => after.clone_from(&last.key),
+                    None => return Ok(true),
+                }
             }
+        });
+        match written {
+            Ok((true, _)) => TokenError::TimedOut,
+            Ok((false, _)) => TokenError::Unknown,
+            Err(WriteError::Refused(error) | WriteError::Store(error)) => TokenError::Store(error),
         }
-        TokenError::TimedOut
+    }
+}
+
+/// Does what is due by the clock: an answer that comes after its time, and before the timer has looked, is late.
+pub(super) fn elapse(execution: &mut Execution, at: &mut At<'_>) {
+    if execution.next_timeout().is_some_and(|due_ms| due_ms <= at.now_ms) {
+        execution.handle_timeout(at);
     }
 }

@@ -5,10 +5,14 @@ use std::collections::BinaryHeap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use super::live::Found;
 use super::{Engine, LiveKey};
 
 /// How long the thread sleeps at the most: the clock may have been set meanwhile.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// What could not be stored is tried again so much later.
+pub(super) const TRY_AGAIN_MS: i64 = 1000;
 
 #[derive(Default)]
 pub(super) struct Timer {
@@ -39,16 +43,16 @@ impl Timer {
         due.peek().map(|Reverse((first, _))| *first)
     }
 
-    /// An execution that is due.
-    pub(super) fn take_due(&self, now_ms: i64) -> Option<LiveKey> {
+    /// An execution that is due, and since when.
+    pub(super) fn take_due(&self, now_ms: i64) -> Option<(i64, LiveKey)> {
         pop_due(&mut self.due.lock().unwrap_or_else(PoisonError::into_inner), now_ms)
     }
 
     /// Waits for an execution that is due, or for [`SLEEP_MAX`].
-    fn wait(&self, now_ms: i64) -> Option<LiveKey> {
+    fn wait(&self, now_ms: i64) -> Option<(i64, LiveKey)> {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(key) = pop_due(&mut due, now_ms) {
-            return Some(key);
+        if let Some(found) = pop_due(&mut due, now_ms) {
+            return Some(found);
         }
         let sleep = due.peek().map_or(SLEEP_MAX, |Reverse((first, _))| {
             Duration::from_millis(u64::try_from(first - now_ms).unwrap_or(0)).min(SLEEP_MAX)
@@ -58,12 +62,12 @@ impl Timer {
     }
 }
 
-fn pop_due(due: &mut BinaryHeap<Reverse<(i64, LiveKey)>>, now_ms: i64) -> Option<LiveKey> {
+fn pop_due(due: &mut BinaryHeap<Reverse<(i64, LiveKey)>>, now_ms: i64) -> Option<(i64, LiveKey)> {
     let Reverse((first, _)) = due.peek()?;
     if *first > now_ms {
         return None;
     }
-    due.pop().map(|Reverse((_, key))| key)
+    due.pop().map(|Reverse(found)| found)
 }
 
 /// Starts the thread; it ends with the engine.
@@ -74,29 +78,34 @@ pub(super) fn start(engine: &Arc<Engine>) -> std::io::Result<()> {
 
 fn run(engine: &Weak<Engine>) {
     while let Some(engine) = engine.upgrade() {
-        if let Some(key) = engine.timer.wait(engine.now_ms()) {
-            engine.time_out(key);
+        if engine.lease.is_lost() {
+            return;
+        }
+        if let Some((due_ms, key)) = engine.timer.wait(engine.now_ms()) {
+            engine.time_out(due_ms, key);
         }
     }
 }
 
 impl Engine {
-    /// Does what is due in an execution.
-    pub(super) fn time_out(&self, key: LiveKey) {
+    /// Does what is due in an execution since that time. One entry of the timer an execution: each look leaves as many as it found.
+    pub(super) fn time_out(&self, due_ms: i64, key: LiveKey) {
         let handled = self.step(&key, |execution, at| {
-            let due_ms = execution.next_timeout().filter(|due_ms| *due_ms > at.now_ms);
-            if due_ms.is_none() {
+            if execution.next_timeout().is_some_and(|next_ms| next_ms <= at.now_ms) {
                 execution.handle_timeout(at);
             }
-            due_ms
+            at.now_ms
         });
         match handled {
-            // Not yet: the clock was set back meanwhile, or something else was due and is no more.
-            Ok(Some(Some(due_ms))) => self.timer.set(due_ms, key),
+            // The clock was set back since it was looked up, and the step saw no need for another entry.
+            Ok(Some(now_ms)) if now_ms < due_ms => self.timer.set(due_ms, key),
             Ok(_) => {}
             Err(error) => {
                 tracing::error!(execution = %key, %error, "a time-out could not be stored; it is tried again");
-                self.timer.set(self.now_ms() + 1000, key);
+                // What was read back has an entry of its own.
+                if matches!(self.live.find(&key), Found::Asleep) {
+                    self.timer.set(self.now_ms() + TRY_AGAIN_MS, key);
+                }
             }
         }
     }

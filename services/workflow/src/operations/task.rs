@@ -11,16 +11,12 @@ use super::{Failed, Scope};
 use crate::engine::TokenError;
 
 const OUTPUT_BYTES_MAX: usize = 262_144;
-/// 256 bits in hexadecimal digits.
-const TOKEN_DIGITS: usize = 64;
 
 fn answer(scope: &Scope<'_>, outcome: TaskOutcome) -> Result<Value, Failed> {
     let token = scope.text("taskToken");
-    if token.len() != TOKEN_DIGITS || !token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(INVALID_TOKEN.because("Invalid Token: 'Invalid token'").into());
-    }
     match scope.engine.answer(token, outcome) {
         Ok(()) => Ok(json!({})),
+        Err(TokenError::Invalid) => Err(INVALID_TOKEN.because("Invalid Token: 'Invalid token'").into()),
         Err(TokenError::Unknown) => {
             let message = "Task Timed Out: 'Provided task does not exist anymore'";
             Err(TASK_DOES_NOT_EXIST.because(message).into())

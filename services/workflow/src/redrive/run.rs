@@ -260,7 +260,7 @@ impl Engine {
                     Ok(Ok(false)) | Err(_) => return,
                     Ok(Err(error)) => {
                         tracing::error!(run = id, %error, "a run of redrives could not go on; it is tried again");
-                        tokio::time::sleep(TRY_AGAIN).await;
+                        engine.pause(TRY_AGAIN).await;
                     }
                 }
             }

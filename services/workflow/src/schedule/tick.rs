@@ -34,7 +34,7 @@ pub(crate) fn start(engine: &Arc<Engine>) {
     let weak: Weak<Engine> = Arc::downgrade(engine);
     engine.runtime.spawn(async move {
         loop {
-            let Some(engine) = weak.upgrade() else { return };
+            let Some(engine) = weak.upgrade().filter(|engine| !engine.is_superseded()) else { return };
             let now_ms = engine.now_ms();
             let first = engine.schedules.first();
             let sleep = first.map_or(SLEEP_MAX, |first_ms| {

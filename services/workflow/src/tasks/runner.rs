@@ -108,7 +108,7 @@ impl Engine {
                     return false;
                 }
             }
-            tokio::time::sleep(pause).await;
+            self.pause(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }

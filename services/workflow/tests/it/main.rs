@@ -2,6 +2,7 @@
 
 mod buckets;
 mod faults;
+mod full;
 mod redrive;
 mod retention;
 mod strangers;

@@ -90,12 +90,16 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one over what the store holds; none where the store fails it.
     pub(crate) fn start(store: &Arc<Memory>, around: &Arc<Around>) -> Option<Self> {
+        Self::start_with(store, around, Settings::default())
+    }
+
+    pub(crate) fn start_with(store: &Arc<Memory>, around: &Arc<Around>, settings: Settings) -> Option<Self> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let is_cut = Arc::new(AtomicBool::new(false));
         let line = Arc::new(Line { store: Arc::clone(store), is_cut: Arc::clone(&is_cut) });
         let around: Arc<dyn Surroundings> = Arc::<Around>::clone(around);
-        let engine = Engine::open(line, Settings::default(), around, runtime.handle().clone()).ok()?;
+        let engine = Engine::open(line, settings, around, runtime.handle().clone()).ok()?;
         Some(Self { engine, runtime: Some(runtime), is_cut })
     }
 

@@ -79,7 +79,7 @@ impl Engine {
                 }
                 Err(_) => return None,
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.pause(Duration::from_secs(1)).await;
         }
     }
 
