@@ -12,6 +12,7 @@
 //! - [`act`]: what fate does; [`world`]: everything together, and what must hold in it.
 //! - [`seed`]: a world drawn from a number; [`scenario`]: one told as a story, under `scenarios/`; [`trace`]: what
 //!   happened.
+//! - [`workflow`]: workers of the workflow engine over one store, which is another world with the same chance and time.
 //!
 //! `cargo test -p selvedge-sim` lives through a thousand seeds. `SEED=n cargo test -p selvedge-sim --test seeds` tells
 //! the story of one.
@@ -31,4 +32,5 @@ pub mod seed;
 pub mod sidecar;
 pub mod storm;
 pub mod trace;
+pub mod workflow;
 pub mod world;

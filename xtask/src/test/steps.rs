@@ -44,7 +44,11 @@ pub(super) const STEPS: &[Step] = &[
         run: lighttpds_tests,
     },
     Step { name: "fuzz", about: "strangers' bytes under libFuzzer, a minute a target", run: fuzzing },
-    Step { name: "sim", about: "the mesh in virtual time, a thousand seeds", run: sim },
+    Step {
+        name: "sim",
+        about: "the mesh and workflow workers in virtual time, a thousand seeds each",
+        run: sim,
+    },
     Step { name: "demo", about: "the demo checks its own split, with both proxies", run: demo },
 ];
 
@@ -144,10 +148,11 @@ fn fuzzing(root: &Path) -> Result<Report> {
     fuzz::run(root).map(Report::Ran)
 }
 
-/// The same test that runs among the unit tests, there with [`SEEDS_UNOPTIMISED`] seeds.
+/// The same tests that run among the unit tests, there with [`SEEDS_UNOPTIMISED`] seeds.
 fn sim(root: &Path) -> Result<Report> {
-    let arguments = ["test", "--release", "--locked", "-p", "selvedge-sim", "--test", "seeds"];
-    cargo(root, 20).args(arguments).env("SEEDS", SEEDS.to_string()).run().map(Report::Ran)
+    let tests = ["--test", "seeds", "--test", "workflows"];
+    let arguments = ["test", "--release", "--locked", "-p", "selvedge-sim"];
+    cargo(root, 20).args(arguments).args(tests).env("SEEDS", SEEDS.to_string()).run().map(Report::Ran)
 }
 
 fn demo(root: &Path) -> Result<Report> {
