@@ -199,6 +199,10 @@ mod tests {
             ("States.ArrayContains($.list, 3)", json!(true)),
             ("States.ArrayRange(1, 9, 2)", json!([1, 3, 5, 7, 9])),
             ("States.ArrayRange(3, 1, -1)", json!([3, 2, 1])),
+            (
+                "States.ArrayRange(-9000000000000000000, 9000000000000000000, 9000000000000000000)",
+                json!([-9000000000000000000i64, 0, 9000000000000000000i64]),
+            ),
             ("States.ArrayGetItem($.list, 4)", json!(5)),
             ("States.ArrayLength($.list)", json!(5)),
             ("States.ArrayUnique(States.Array(1, 1, 2, 'a', 'a'))", json!([1, 2, "a"])),

@@ -209,8 +209,9 @@ pub(crate) fn note(engine: &Engine, kind: &str, actor: &str, subject: &str, deta
     }
 }
 
-/// The same, from where nothing may block.
-pub(crate) fn note_behind(
+/// The same, from where nothing may block. What is told once this is done is in the trail: a crash loses both or neither, and a
+/// call that is made again after it has another entry.
+pub(crate) async fn note_first(
     engine: &Arc<Engine>,
     kind: &'static str,
     actor: &str,
@@ -218,7 +219,14 @@ pub(crate) fn note_behind(
     details: Value,
 ) {
     let (own, actor, subject) = (Arc::clone(engine), actor.to_owned(), subject.to_owned());
-    engine.behind(move || note(&own, kind, &actor, &subject, details));
+    let (told, heard) = tokio::sync::oneshot::channel();
+    engine.behind(move || {
+        note(&own, kind, &actor, &subject, details);
+        // Nobody listens any more where the call was given up.
+        let _ = told.send(());
+    });
+    // It fails when the server ends, before anything is told.
+    let _ = heard.await;
 }
 
 /// Entries after a number, as lines.

@@ -141,7 +141,7 @@ impl Engine {
                 aws::optimised(self, call, service, action).await
             }
             ("mesh", _) => mesh::invoke(self, call, action).await,
-            ("policy", "evaluate") => policy::evaluate(self, call),
+            ("policy", "evaluate") => policy::evaluate(self, call).await,
             ("blob", "put" | "get") => blob::perform(self, action, call).await,
             _ => match service.strip_prefix("aws-sdk:") {
                 Some("sfn") => aws::own(self, call, action).await,

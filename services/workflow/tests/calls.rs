@@ -122,6 +122,11 @@ async fn a_redirect_is_judged_like_any_other_address() {
         assert_eq!(error, "Selvedge.Egress.Refused", "{path}: {cause}");
     }
     assert!(inner.seen("/inner").is_empty(), "nothing reached it");
+    // Whoever is told that it was refused finds it in the trail.
+    let audit =
+        api::Request { method: "GET", path: "/audit", query: "", content_type: "", body: &[], actor: "" };
+    let trail = String::from_utf8_lossy(&api::handle(&engine, &audit).body).into_owned();
+    assert_eq!(trail.matches("\"EgressRefused\"").count(), 3, "{trail}");
     assert_eq!(invoke(&engine, "own", url("/own")).await.unwrap()["ResponseBody"], json!({ "fine": true }));
     let (error, _) = invoke(&engine, "loop", url("/loop")).await.unwrap_err();
     assert_eq!((error.as_str(), outer.seen("/loop").len()), ("States.Http.Socket", 6));

@@ -51,8 +51,10 @@ pub(super) fn range(arguments: Vec<Value>, _: &mut dyn Entropy) -> Result<Value,
     if count > i128::from(RANGE_ITEMS_MAX) {
         return Err(format!("the range has more than {RANGE_ITEMS_MAX} items"));
     }
-    let count = i64::try_from(count).expect("bounded above");
-    Ok((0..count).map(|index| Value::from(first + index * step)).collect())
+    // The whole range may be wider than what one number holds; each number of it is between its ends.
+    let (first, step) = (i128::from(first), i128::from(step));
+    let numbers = (0..count).filter_map(|index| i64::try_from(first + index * step).ok());
+    Ok(numbers.map(Value::from).collect())
 }
 
 pub(super) fn item(arguments: Vec<Value>, _: &mut dyn Entropy) -> Result<Value, String> {

@@ -31,7 +31,7 @@ struct Decision {
     reason: String,
 }
 
-pub(super) fn evaluate(engine: &Arc<Engine>, call: &Call) -> Result<Value, Failure> {
+pub(super) async fn evaluate(engine: &Arc<Engine>, call: &Call) -> Result<Value, Failure> {
     let parameters = call.parameters();
     let rules =
         parameters["Policy"]["Rules"].as_array().ok_or_else(|| unfit("Policy.Rules: a list is expected"))?;
@@ -58,7 +58,7 @@ pub(super) fn evaluate(engine: &Arc<Engine>, call: &Call) -> Result<Value, Failu
     if decision.is_allowed {
         return Ok(shown);
     }
-    audit::note_behind(engine, "PolicyDenied", subject, &call.identity.arn, shown.clone());
+    audit::note_first(engine, "PolicyDenied", subject, &call.identity.arn, shown.clone()).await;
     match parameters.get("OnDeny").map(Value::as_str) {
         None | Some(Some("FAIL")) => Err(Failure::new("Policy.Denied", shown.to_string())),
         Some(Some("RETURN")) => Ok(shown),

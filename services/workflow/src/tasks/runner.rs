@@ -144,7 +144,8 @@ impl Engine {
             && failure.error.as_deref() == Some(super::EGRESS_REFUSED)
         {
             let details = serde_json::json!({ "state": call.request.state, "cause": failure.cause });
-            audit::note_behind(self, "EgressRefused", &call.identity.role_arn, &call.identity.arn, details);
+            audit::note_first(self, "EgressRefused", &call.identity.role_arn, &call.identity.arn, details)
+                .await;
         }
         done
     }
