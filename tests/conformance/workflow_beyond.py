@@ -354,7 +354,7 @@ def late_results():
     until(lambda: server.own("POST", f"dead-letters/{letters[0]['id']}/replay")[0] == 200, "it is delivered")
     report.equal(server.ended(execution)["output"], '"late"', "to the task that is under way now")
     refused("InvalidToken", server.states.send_task_success, taskToken="forged", output="1")
-    refused("TaskDoesNotExist", server.states.send_task_success, taskToken="0" * 64, output="1")
+    refused("InvalidToken", server.states.send_task_success, taskToken="0" * 64, output="1")
 
 
 def states(*words, code=0):

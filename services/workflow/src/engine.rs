@@ -41,14 +41,16 @@ use crate::schedule;
 use crate::tasks::{Tasks, approval};
 use crate::{Settings, Surroundings};
 pub(crate) use activity::{Poll, Waiting};
+pub use call::NESTED_MAX;
 pub(crate) use commit::StartError;
 pub use drive::Drive;
 pub(crate) use express::Express;
-pub use live::LIVE_MAX;
 pub(crate) use live::LiveKey;
 use live::{Found, Live};
+pub use live::{LIVE_MAX, LIVE_OF_MACHINE_MAX};
 pub(crate) use machines::Known;
-pub(crate) use task::TokenError;
+pub use task::CAUSE_CHARACTERS_MAX;
+pub(crate) use task::{TokenError, bounded};
 
 /// The engine could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +111,8 @@ pub(crate) struct Start {
     pub(crate) trace_header: Option<String>,
     /// Which child of which map run it is.
     pub(crate) child: Option<ChildOf>,
+    /// How many executions wait for it, one for the other.
+    pub(crate) depth: u64,
 }
 
 impl Engine {
@@ -446,6 +450,7 @@ impl Engine {
     ///
     /// What is due by the clock comes first.
     pub(crate) fn task(&self, key: &LiveKey, task: TaskId, outcome: TaskOutcome) -> Result<bool, StoreError> {
+        let outcome = bounded(outcome);
         let told = self.step(key, |execution, at| {
             task::elapse(execution, at);
             execution.handle_task(task, outcome, at)

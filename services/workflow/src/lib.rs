@@ -25,7 +25,7 @@ mod vault;
 
 pub use dataset::{ITEM_BYTES_MAX, MANIFEST_FILES_MAX};
 pub use dead::{LETTERS_PAGE_MAX, LOOSE_MAX};
-pub use engine::{Drive, Engine, LIVE_MAX, OpenError};
+pub use engine::{CAUSE_CHARACTERS_MAX, Drive, Engine, LIVE_MAX, LIVE_OF_MACHINE_MAX, NESTED_MAX, OpenError};
 pub use extension::{EXTENDED_HISTORY_EVENTS_MAX, EXTENDED_PAYLOAD_BYTES_MAX};
 pub use log::LOG_FILES_MAX;
 pub use map_run::{CHILDREN_AT_ONCE_MAX, MAP_RUNS_MAX};
@@ -34,5 +34,5 @@ pub use redrive::{EDITS_MAX, RUNS_AT_ONCE_MAX, RUNS_MAX, RedriveError};
 pub use schema::SCHEMA_BYTES_MAX;
 pub use settings::Settings;
 pub use surroundings::{Surroundings, System};
-pub use tasks::{Calls, FunctionCall, Functions};
+pub use tasks::{CALLS_OF_MACHINE_MAX, Calls, FunctionCall, Functions};
 pub use vault::{SECRETS_KEY_BYTES, Vault, VaultError};

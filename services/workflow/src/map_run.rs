@@ -53,6 +53,8 @@ pub(crate) struct Run {
     feed: Mutex<Feed>,
     progress: Mutex<Progress>,
     wake: tokio::sync::Notify,
+    /// How many executions wait for its children.
+    depth: u64,
 }
 
 /// What comes after a step of a run.
@@ -280,6 +282,7 @@ impl Engine {
             feed: Mutex::new(feed),
             progress: Mutex::new(progress),
             wake: tokio::sync::Notify::new(),
+            depth: execution.depth + 1,
             request,
         });
         {

@@ -121,6 +121,9 @@ pub(crate) struct ExecutionRecord {
     /// The state that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failed_state: Option<String>,
+    /// How many executions wait for it, one for the other.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) depth: u64,
 }
 
 /// A redrive from a chosen state with an input that somebody wrote.
@@ -226,6 +229,10 @@ impl Revision {
     }
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// 128 bits of a digest of `parts`, written as a UUID is.
 pub(crate) fn fingerprint(parts: &[&str]) -> String {
     let mut digest = Sha256::new();
@@ -263,6 +270,7 @@ impl ExecutionRecord {
             edits: Vec::new(),
             child: start.child,
             failed_state: None,
+            depth: start.depth,
         }
     }
 

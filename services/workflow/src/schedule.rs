@@ -130,8 +130,8 @@ impl Schedule {
             "target": self.target["Arn"],
             "input": self.target["Input"],
             "catchUp": self.catch_up.name(),
-            "nextMs": self.next_ms.filter(|_| self.is_enabled),
-            "next": self.next_ms.filter(|_| self.is_enabled).map(selvedge_asl::format_timestamp),
+            "nextMs": self.next_due_ms(),
+            "next": self.next_due_ms().map(selvedge_asl::format_timestamp),
             "last": self.last.as_ref().map(|last| json!({
                 "tickMs": last.tick_ms, "atMs": last.at_ms, "execution": last.execution, "error": last.error,
             })),
@@ -155,6 +155,24 @@ impl Schedule {
         expression
             .next(&zone, self.anchor_ms, after_ms)
             .filter(|next| self.end_ms.is_none_or(|end_ms| *next <= end_ms))
+    }
+
+    /// When a tick is due: at once, or within its flexible window, at a moment that is drawn by the schedule and the tick. So it is the
+    /// same after a restart, and schedules of one time do not start at one moment.
+    fn due_ms(&self, tick_ms: i64) -> i64 {
+        let Some(minutes) = self.window["MaximumWindowInMinutes"].as_u64().filter(|minutes| *minutes > 0)
+        else {
+            return tick_ms;
+        };
+        let drawn = record::fingerprint(&["window", &self.arn, &tick_ms.to_string()]);
+        let drawn =
+            drawn.get(..8).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default();
+        tick_ms.saturating_add_unsigned(drawn % minutes.saturating_mul(60_000))
+    }
+
+    /// When the next tick is due, while it is enabled.
+    fn next_due_ms(&self) -> Option<i64> {
+        self.next_ms.filter(|_| self.is_enabled).map(|tick_ms| self.due_ms(tick_ms))
     }
 
     /// The oldest tick that is started late.
@@ -204,8 +222,8 @@ impl Table {
     }
 
     fn set(&self, schedule: &Schedule) {
-        match schedule.next_ms.filter(|_| schedule.is_enabled) {
-            Some(next_ms) => self.ticks().insert(schedule.key(), next_ms),
+        match schedule.next_due_ms() {
+            Some(due_ms) => self.ticks().insert(schedule.key(), due_ms),
             None => self.ticks().remove(&schedule.key()),
         };
         self.look();

@@ -27,6 +27,7 @@ use serde_json::Value;
 use crate::Engine;
 use crate::vault::Vault;
 pub use lambda::{FunctionCall, Functions};
+pub use runner::CALLS_OF_MACHINE_MAX;
 pub(crate) use runner::{Running, is_approval};
 
 /// What an operator sets about calls.

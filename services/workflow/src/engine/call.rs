@@ -17,6 +17,8 @@ use crate::tasks::idempotency_key;
 
 /// After a failure of the store a call is tried again, so much later.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
+/// How many executions may wait for each other, one for the next: a machine that starts itself and waits comes to an end.
+pub const NESTED_MAX: u64 = 64;
 /// What a call of this role's own fails with when the store fails it.
 const INTERNAL: &str = "StepFunctions.InternalException";
 
@@ -111,6 +113,13 @@ impl Engine {
         Some(live.execution.identity().clone())
     }
 
+    /// How many executions wait for this one.
+    fn depth(&self, key: &LiveKey) -> Result<u64, StoreError> {
+        let found = self.store.snapshot()?.get(&key::execution(&key.machine, &key.name))?;
+        let record: Option<ExecutionRecord> = found.as_ref().map(record::decode).transpose()?;
+        Ok(record.map_or(0, |record| record.depth))
+    }
+
     /// `states:startExecution`: the child's name defaults to one made of the parent and the event, so that a call that is
     /// made once more after a crash finds the child that it started.
     fn start_child(self: &Arc<Self>, key: &LiveKey, request: &TaskRequest) -> Result<Answer, Failure> {
@@ -120,6 +129,17 @@ impl Engine {
         };
         let failed =
             |code: &str, cause: String| Failure::new(format!("StepFunctions.{code}Exception"), cause);
+        let depth = match pattern {
+            // Whoever does not wait leaves: a chain of these holds nothing.
+            Pattern::Response | Pattern::TaskToken => 0,
+            Pattern::Sync | Pattern::Sync2 => {
+                self.depth(key).map_err(|error| failed("Internal", error.to_string()))? + 1
+            }
+        };
+        if depth > NESTED_MAX {
+            let cause = format!("{NESTED_MAX} executions wait for each other already, as many as may");
+            return Err(failed("ExecutionLimitExceeded", cause));
+        }
         let parameters = &request.parameters;
         let arn = parameters["StateMachineArn"].as_str().unwrap_or_default();
         let arn = Arn::parse(arn).map_err(|error| failed("InvalidArn", error.to_string()))?;
@@ -168,6 +188,7 @@ impl Engine {
             input: input.clone(),
             trace_header: None,
             child: None,
+            depth,
         };
         let started = match self.start(start) {
             Ok(record) => record,

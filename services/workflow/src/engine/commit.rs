@@ -6,7 +6,7 @@ use bytes::Bytes;
 use selvedge_asl::{Command, Event, Execution, Status};
 use selvedge_store::{Error as StoreError, Transaction, VALUE_BYTES_MAX, WriteError};
 
-use super::live::{LIVE_MAX, Live};
+use super::live::Live;
 use super::{Engine, LiveKey};
 use crate::audit::Deed;
 use crate::dead::Letter;
@@ -61,7 +61,7 @@ type Step = (Writes, Vec<Command>, usize);
 impl Engine {
     /// Makes a new execution's first step durable, unless its name is taken.
     pub(super) fn commit_new(&self, live: &mut Live) -> Result<Vec<Command>, (StartError, Vec<Command>)> {
-        if self.live.len() >= LIVE_MAX {
+        if !self.live.has_room(&live.record.machine) {
             return Err((StartError::Full, Vec::new()));
         }
         let (writes, commands, parts) =

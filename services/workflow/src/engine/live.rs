@@ -12,6 +12,8 @@ use crate::record::ExecutionRecord;
 
 /// How many executions may be under way at a time.
 pub const LIVE_MAX: usize = 1_000_000;
+/// How many of them one machine may have: others always find room.
+pub const LIVE_OF_MACHINE_MAX: usize = 900_000;
 
 /// Which execution: its machine's name and its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,15 +98,31 @@ pub(super) enum Found {
 
 /// The executions that are under way, each with its lock: its one writer. The table's own lock is held to look one up.
 #[derive(Default)]
-pub(super) struct Table(Mutex<HashMap<LiveKey, Slot>>);
+pub(super) struct Table(Mutex<Slots>);
+
+#[derive(Default)]
+struct Slots {
+    slots: HashMap<LiveKey, Slot>,
+    /// How many of them each machine has.
+    of_machine: HashMap<Arc<str>, usize>,
+}
+
+impl Slots {
+    fn put(&mut self, key: LiveKey, slot: Slot) {
+        let machine = Arc::clone(&key.machine);
+        if self.slots.insert(key, slot).is_none() {
+            *self.of_machine.entry(machine).or_default() += 1;
+        }
+    }
+}
 
 impl Table {
-    fn slots(&self) -> MutexGuard<'_, HashMap<LiveKey, Slot>> {
+    fn slots(&self) -> MutexGuard<'_, Slots> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn find(&self, key: &LiveKey) -> Found {
-        match self.slots().get(key) {
+        match self.slots().slots.get(key) {
             Some(Slot::Awake(cell)) => Found::Awake(Arc::clone(cell)),
             Some(Slot::Asleep) => Found::Asleep,
             Some(Slot::Lost) => Found::Lost,
@@ -113,48 +131,84 @@ impl Table {
     }
 
     pub(super) fn contains(&self, key: &LiveKey) -> bool {
-        self.slots().contains_key(key)
+        self.slots().slots.contains_key(key)
     }
 
     pub(super) fn insert(&self, key: LiveKey, live: Live) {
-        self.slots().insert(key, Slot::Awake(Arc::new(Mutex::new(live))));
+        self.slots().put(key, Slot::Awake(Arc::new(Mutex::new(live))));
     }
 
     pub(super) fn insert_asleep(&self, key: LiveKey) {
-        self.slots().insert(key, Slot::Asleep);
+        self.slots().put(key, Slot::Asleep);
     }
 
     /// Keeps an execution's place until it is read back.
     pub(super) fn insert_lost(&self, key: LiveKey) {
-        self.slots().insert(key, Slot::Lost);
+        self.slots().put(key, Slot::Lost);
     }
 
     /// Gives an execution up until it is read back; its holder has marked it.
     pub(super) fn lose(&self, key: &LiveKey) {
-        if let Some(slot) = self.slots().get_mut(key) {
+        if let Some(slot) = self.slots().slots.get_mut(key) {
             *slot = Slot::Lost;
         }
     }
 
     /// Puts an execution to sleep; its holder has marked it.
     pub(super) fn sleep(&self, key: &LiveKey) {
-        if let Some(slot) = self.slots().get_mut(key) {
+        if let Some(slot) = self.slots().slots.get_mut(key) {
             *slot = Slot::Asleep;
         }
     }
 
     /// Wakes one with what was read of it, unless somebody else has meanwhile.
     pub(super) fn wake(&self, key: &LiveKey, live: Live) {
-        if let Some(slot @ Slot::Asleep) = self.slots().get_mut(key) {
+        if let Some(slot @ Slot::Asleep) = self.slots().slots.get_mut(key) {
             *slot = Slot::Awake(Arc::new(Mutex::new(live)));
         }
     }
 
     pub(super) fn remove(&self, key: &LiveKey) {
-        self.slots().remove(key);
+        let mut table = self.slots();
+        if table.slots.remove(key).is_none() {
+            return;
+        }
+        if let Some(count) = table.of_machine.get_mut(&key.machine) {
+            *count -= 1;
+            if *count == 0 {
+                table.of_machine.remove(&key.machine);
+            }
+        }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.slots().len()
+    /// Whether one more of that machine may be under way.
+    pub(super) fn has_room(&self, machine: &str) -> bool {
+        let table = self.slots();
+        let of_machine = table.of_machine.get(machine).copied().unwrap_or_default();
+        table.slots.len() < LIVE_MAX && of_machine < LIVE_OF_MACHINE_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_starts_without_end_leaves_room_for_others() {
+        let table = Table::default();
+        let greedy: Arc<str> = "greedy".into();
+        let key = |number: usize| LiveKey { machine: Arc::clone(&greedy), name: number.to_string().into() };
+        for number in 0..LIVE_OF_MACHINE_MAX {
+            table.insert_asleep(key(number));
+        }
+        assert!(!table.has_room("greedy"));
+        assert!(table.has_room("other"));
+        // What is there already is not counted twice.
+        table.insert_lost(key(0));
+        table.remove(&key(0));
+        table.remove(&key(0));
+        assert!(table.has_room("greedy"), "one has ended");
+        table.insert_asleep(key(0));
+        assert!(!table.has_room("greedy"));
     }
 }

@@ -12,6 +12,10 @@ use crate::dead::Letter;
 use crate::record::{self, ExecutionRecord, key};
 use crate::tasks::{approval, is_approval};
 
+/// How much of a task's cause is kept: as much as the original takes. An execution that waits for others tells of their ends in its own
+/// cause, quoted once more at each level.
+pub const CAUSE_CHARACTERS_MAX: usize = 32_768;
+
 /// A token could not be used.
 #[derive(Debug)]
 pub(crate) enum TokenError {
@@ -169,9 +173,41 @@ impl Engine {
     }
 }
 
+/// What became of a task, with no more of its cause than is kept.
+pub(crate) fn bounded(mut outcome: TaskOutcome) -> TaskOutcome {
+    if let TaskOutcome::Failed(failure) = &mut outcome
+        && let Some(cause) = &mut failure.cause
+        && let Some((at, _)) = cause.char_indices().nth(CAUSE_CHARACTERS_MAX)
+    {
+        cause.truncate(at);
+    }
+    outcome
+}
+
 /// Does what is due by the clock: an answer that comes after its time, and before the timer has looked, is late.
 pub(super) fn elapse(execution: &mut Execution, at: &mut At<'_>) {
     if execution.next_timeout().is_some_and(|due_ms| due_ms <= at.now_ms) {
         execution.handle_timeout(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use selvedge_asl::Failure;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_cut_between_characters() {
+        let cause = |text: &str| match bounded(TaskOutcome::Failed(Failure::new("E", text))) {
+            TaskOutcome::Failed(failure) => failure.cause.unwrap(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(cause(&"ä".repeat(CAUSE_CHARACTERS_MAX)), "ä".repeat(CAUSE_CHARACTERS_MAX));
+        assert_eq!(
+            cause(&format!("{}x", "ä".repeat(CAUSE_CHARACTERS_MAX))),
+            "ä".repeat(CAUSE_CHARACTERS_MAX)
+        );
+        assert_eq!(cause(""), "");
     }
 }

@@ -61,6 +61,7 @@ impl Run {
                 items: child.items,
                 round,
             }),
+            depth: self.depth,
         }
     }
 

@@ -115,6 +115,7 @@ fn prepare_named(engine: &Arc<Engine>, arn: &Arn, asked: &Asked<'_>) -> Result<(
         input,
         trace_header: asked.trace_header.map(str::to_owned),
         child: None,
+        depth: 0,
     };
     Ok((start, machine.express))
 }

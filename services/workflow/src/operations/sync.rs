@@ -12,7 +12,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::{Failed, Outcome, Performed, Refused, Scope, execution, not_for_this_type, seconds};
 use crate::Engine;
 use crate::dead::Letter;
-use crate::engine::{Express, LiveKey, Start};
+use crate::engine::{Express, LiveKey, Start, bounded};
 use crate::record::status_name;
 use crate::tasks::Call;
 
@@ -177,7 +177,7 @@ pub(super) async fn outcome(engine: &Arc<Engine>, key: LiveKey, call: Call) -> T
     };
     match done {
         Ok(output) => TaskOutcome::Succeeded { output },
-        Err(failure) => TaskOutcome::Failed(failure),
+        Err(failure) => bounded(TaskOutcome::Failed(failure)),
     }
 }
 

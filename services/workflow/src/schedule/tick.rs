@@ -81,12 +81,13 @@ impl Engine {
             return Ok(());
         };
         let schedule: Schedule = record::decode(&found)?;
-        let due_ms = schedule.next_ms.filter(|next_ms| *next_ms <= now_ms && schedule.is_enabled);
-        let Some(first_ms) = due_ms else {
+        let first =
+            schedule.next_ms.filter(|_| schedule.next_due_ms().is_some_and(|due_ms| due_ms <= now_ms));
+        let Some(first_ms) = first else {
             self.schedules.set(&schedule);
             return Ok(());
         };
-        let (ticks, missed) = due(&schedule, first_ms, now_ms);
+        let (ticks, missed, next_ms) = due(&schedule, first_ms, now_ms);
         let mut last = None;
         let mut letters = Vec::new();
         let mut started = 0;
@@ -109,7 +110,7 @@ impl Engine {
             let mut current: Schedule = record::decode(&found)?;
             // Somebody may have changed it meanwhile: then its ticks are those that it has by now.
             if current.updated_ms == schedule.updated_ms && current.next_ms == schedule.next_ms {
-                current.next_ms = current.next_after(now_ms);
+                current.next_ms = next_ms;
             }
             if last.is_some() {
                 current.last.clone_from(&last);
@@ -156,8 +157,8 @@ impl Engine {
     }
 }
 
-/// The ticks that start something, and how many do not.
-fn due(schedule: &Schedule, first_ms: i64, now_ms: i64) -> (Vec<i64>, u64) {
+/// The ticks that start something, how many do not, and the first that is not due.
+fn due(schedule: &Schedule, first_ms: i64, now_ms: i64) -> (Vec<i64>, u64, Option<i64>) {
     let oldest_ms = now_ms - schedule.age_max_ms();
     let (mut ticks, mut missed) = (Vec::new(), 0);
     let mut next = Some(first_ms);
@@ -165,17 +166,22 @@ fn due(schedule: &Schedule, first_ms: i64, now_ms: i64) -> (Vec<i64>, u64) {
         missed += 1;
         next = schedule.next_after(oldest_ms - 1);
     }
-    while let Some(tick_ms) = next.filter(|tick_ms| *tick_ms <= now_ms && ticks.len() < TICKS_MAX) {
+    let is_due = |tick_ms: &i64| schedule.due_ms(*tick_ms) <= now_ms;
+    while let Some(tick_ms) = next.filter(|tick_ms| is_due(tick_ms) && ticks.len() < TICKS_MAX) {
         ticks.push(tick_ms);
         next = schedule.next_after(tick_ms);
     }
     let kept = match schedule.catch_up {
         CatchUp::All => ticks.len(),
         CatchUp::Latest => ticks.len().min(1),
-        CatchUp::None => usize::from(ticks.last().is_some_and(|last_ms| now_ms - last_ms < LATE_MS)),
+        CatchUp::None => {
+            usize::from(ticks.last().is_some_and(|last_ms| now_ms - schedule.due_ms(*last_ms) < LATE_MS))
+        }
     };
     let left_out = ticks.len() - kept;
-    (ticks.split_off(left_out), missed + left_out as u64)
+    // More than that many are not caught up with.
+    let next = if next.as_ref().is_some_and(is_due) { schedule.next_after(now_ms) } else { next };
+    (ticks.split_off(left_out), missed + left_out as u64, next)
 }
 
 impl Schedule {
@@ -248,12 +254,20 @@ mod tests {
         ] {
             let schedule = schedule("rate(1 minute)", catch_up, json!({}));
             let wanted: Vec<i64> = wanted.into_iter().map(|minute| minute * MINUTE_MS).collect();
-            assert_eq!(due(&schedule, first_ms, now_ms), (wanted, missed), "{catch_up:?}");
+            assert_eq!(
+                due(&schedule, first_ms, now_ms),
+                (wanted, missed, Some(1001 * MINUTE_MS)),
+                "{catch_up:?}"
+            );
         }
         let late = schedule("rate(10 minutes)", CatchUp::None, json!({}));
-        assert_eq!(due(&late, 980 * MINUTE_MS, 995 * MINUTE_MS), (vec![], 2), "none of them is on time");
+        assert_eq!(
+            due(&late, 980 * MINUTE_MS, 995 * MINUTE_MS),
+            (vec![], 2, Some(1000 * MINUTE_MS)),
+            "none of them is on time"
+        );
         let young = json!({ "RetryPolicy": { "MaximumEventAgeInSeconds": 120 } });
-        let (ticks, missed) = due(&schedule("rate(1 minute)", CatchUp::All, young), 0, now_ms);
+        let (ticks, missed, _) = due(&schedule("rate(1 minute)", CatchUp::All, young), 0, now_ms);
         assert_eq!((ticks, missed), (vec![999 * MINUTE_MS, 1000 * MINUTE_MS], 1), "older ones are too old");
     }
 

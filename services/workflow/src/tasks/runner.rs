@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use selvedge_asl::{Failure, Identity, Pattern, Resource, TaskId, TaskOutcome, TaskRequest};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
 use super::Call;
@@ -15,6 +15,8 @@ use crate::engine::LiveKey;
 
 /// How many calls of one integration are under way at a time; more wait for their turn.
 pub(crate) const CALLS_MAX: usize = 256;
+/// How many of them one machine has: a machine whose calls stand still leaves places for others.
+pub const CALLS_OF_MACHINE_MAX: usize = 192;
 /// The longest pause before the store is asked again to take an outcome.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
@@ -22,8 +24,24 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(crate) struct Running {
     calls: Mutex<HashMap<(LiveKey, TaskId), AbortHandle>>,
-    slots: Mutex<HashMap<Box<str>, Arc<Semaphore>>>,
+    slots: Mutex<Slots>,
 }
+
+#[derive(Default)]
+struct Slots {
+    /// By integration.
+    shared: HashMap<Box<str>, Arc<Semaphore>>,
+    /// By machine and integration, while somebody calls or waits.
+    own: HashMap<(Box<str>, Box<str>), Arc<Semaphore>>,
+    /// How many there may be before those that nobody holds are removed.
+    swept: usize,
+}
+
+/// Held as long as a call is under way.
+struct Place(
+    #[expect(dead_code, reason = "it is given back when it is dropped")] OwnedSemaphorePermit,
+    #[expect(dead_code, reason = "the same")] OwnedSemaphorePermit,
+);
 
 impl Running {
     /// Whatever this call still does is of no use any more.
@@ -38,8 +56,18 @@ impl Running {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&(key.clone(), task));
     }
 
-    /// The places of an integration. There are as many integrations as the code knows, and one for the rest.
-    pub(crate) fn slots(&self, resource: &Resource) -> Arc<Semaphore> {
+    /// A place for a call of a machine's: first one of those that the machine has at that integration, then one of the integration's.
+    /// None when the server ends.
+    async fn place(&self, machine: &str, resource: &Resource) -> Option<Place> {
+        let (own, shared) = self.slots(machine, resource);
+        let own = own.acquire_owned().await.ok()?;
+        let shared = shared.acquire_owned().await.ok()?;
+        Some(Place(own, shared))
+    }
+
+    /// The places of a machine at an integration, and those of all. There are as many integrations as the code knows, and one for
+    /// the rest.
+    fn slots(&self, machine: &str, resource: &Resource) -> (Arc<Semaphore>, Arc<Semaphore>) {
         const KNOWN_MAX: usize = 64;
         let name = match resource {
             Resource::Lambda(_) => "lambda",
@@ -47,9 +75,17 @@ impl Running {
             Resource::Service { service, .. } => service,
         };
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = if slots.len() < KNOWN_MAX || slots.contains_key(name) { name } else { "" };
-        let found = slots.entry(name.into()).or_insert_with(|| Arc::new(Semaphore::new(CALLS_MAX)));
-        Arc::clone(found)
+        let name = if slots.shared.len() < KNOWN_MAX || slots.shared.contains_key(name) { name } else { "" };
+        // Whoever has a place at one, or waits for it, has it too.
+        if slots.own.len() >= slots.swept.max(KNOWN_MAX) {
+            slots.own.retain(|_, own| Arc::strong_count(own) > 1);
+            slots.swept = 2 * slots.own.len();
+        }
+        let shared = slots.shared.entry(name.into()).or_insert_with(|| Arc::new(Semaphore::new(CALLS_MAX)));
+        let shared = Arc::clone(shared);
+        let own = slots.own.entry((machine.into(), name.into()));
+        let own = own.or_insert_with(|| Arc::new(Semaphore::new(CALLS_OF_MACHINE_MAX)));
+        (Arc::clone(own), shared)
     }
 }
 
@@ -74,8 +110,8 @@ impl Engine {
         if is_approval(&call.request.resource) {
             return self.run_approval(key, &call).await;
         }
-        let slots = self.tasks.running.slots(&call.request.resource);
-        let Ok(_slot) = slots.acquire_owned().await else { return };
+        let place = self.tasks.running.place(&call.identity.machine_name, &call.request.resource).await;
+        let Some(_place) = place else { return };
         // Its time counts from here.
         if !self.inform(key, id, TaskOutcome::Started { worker: None }).await {
             return;
@@ -130,8 +166,8 @@ impl Engine {
         if is_approval(&call.request.resource) || waits_for_token(&call.request.resource) {
             return Err(Failure::new("States.Runtime", "an express execution waits for nobody's answer"));
         }
-        let slots = self.tasks.running.slots(&call.request.resource);
-        let Ok(_slot) = slots.acquire_owned().await else {
+        let place = self.tasks.running.place(&call.identity.machine_name, &call.request.resource).await;
+        let Some(_place) = place else {
             return Err(Failure::new("States.TaskFailed", "the server is ending"));
         };
         self.perform_noted(call).await

@@ -1,10 +1,12 @@
 //! The engine over stores that fail, clocks that jump, and workers that come back.
 
 mod buckets;
+mod fair;
 mod faults;
 mod full;
 mod redrive;
 mod retention;
+mod schedules;
 mod strangers;
 mod takeover;
 mod tokens;
