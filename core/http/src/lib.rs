@@ -32,4 +32,5 @@ pub mod sanitize;
 pub mod scan;
 pub mod scgi;
 pub mod target;
+pub mod trace_context;
 pub mod websocket;

@@ -647,6 +647,8 @@ directives! {
         jwt: Named<Arc<guard::Jwt>> = named_empty(), "mesh.jwt" Server guard::jwt;
         /// Certificates that an authority issues.
         acme: Option<Arc<guard::Acme>> = None, "mesh.acme" Server guard::acme;
+        /// Where spans of requests are sent.
+        traces: Option<Arc<guard::Traces>> = None, "mesh.traces" Server guard::traces;
         /// Megabytes of answers that are remembered.
         cache_mbytes: u32 = 64, "mesh.cache-mbytes" Server int;
         /// Connections that one client may hold at a time; 0 has no bound.

@@ -27,6 +27,7 @@ mod run;
 mod site;
 mod sockets;
 mod stats;
+mod trace;
 mod upgrade;
 mod who;
 mod worker;

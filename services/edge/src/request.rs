@@ -32,7 +32,7 @@ use selvedge_http::parse::RequestError;
 
 use crate::ready::Ready;
 use crate::stats::Stats;
-use crate::{admit, answer, dress, early, identify, record, who};
+use crate::{admit, answer, dress, early, identify, record, trace, who};
 
 /// What a step says: go on, or this is the answer.
 pub(crate) type Flow = ControlFlow<Response>;
@@ -161,6 +161,7 @@ async fn once(x: &mut Exchange<'_>) -> Flow {
     answer::workflow::adopt(x);
     identify::forwarded(x);
     x.resolve()?;
+    trace::begin(x);
     guard::misdirected(x)?;
     who::strip(x);
     crate::acme::answer(x).await?;

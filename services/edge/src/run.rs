@@ -37,6 +37,7 @@ use crate::record::log::Logs;
 use crate::site::{Site, SiteInvalid};
 use crate::sockets::{self, ListenError, Listening};
 use crate::stats::Stats;
+use crate::trace::{self, Spans};
 use crate::upgrade::{self, Inheritance};
 use crate::worker::{Mesh, Shared, Worker};
 use reload::Watched;
@@ -181,6 +182,7 @@ async fn serve(program: Program, options: Options, beginning: Beginning) -> Resu
     // From the kernel: the cryptographic library would first gather randomness of its own, for tens of milliseconds.
     rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty()).map_err(io::Error::from)?;
     let seed = u64::from_le_bytes(secret[..8].try_into().unwrap_or_default());
+    let (spans, recorded) = Spans::new();
     let shared = Arc::new(Shared {
         site: ArcSwap::from_pointee(Site::new(program, None).await?),
         stats: Stats::default(),
@@ -192,6 +194,7 @@ async fn serve(program: Program, options: Options, beginning: Beginning) -> Resu
         acme: ArcSwapOption::empty(),
         spool: spool(&global),
         logs: Arc::clone(&logs),
+        spans,
         connections_max,
         draining: AtomicBool::new(false),
         mesh: options.mesh.clone().unwrap_or_else(near),
@@ -204,6 +207,7 @@ async fn serve(program: Program, options: Options, beginning: Beginning) -> Resu
     let mut care = Care::default();
     care.follow(&shared)?;
     let asking = tokio::spawn(ask_issuers(Arc::clone(&shared)));
+    let exporting = tokio::spawn(trace::export(Arc::clone(&shared), recorded));
     if let Some(in_force) = &options.in_force {
         in_force(&shared.site.load().program);
     }
@@ -303,6 +307,7 @@ async fn serve(program: Program, options: Options, beginning: Beginning) -> Resu
         }
     });
     let _ = joined.await;
+    shared.spans.end(exporting).await;
     logs.stop();
     Ok(())
 }

@@ -44,6 +44,9 @@ pub(crate) struct Stats {
     pub(crate) limited: Counter,
     /// Connections beyond the limit.
     pub(crate) turned_away: Counter,
+    /// Spans that a collector has taken, and those that it never got.
+    pub(crate) spans_sent: Counter,
+    pub(crate) spans_dropped: Counter,
     /// Connections and streams whose serving panicked.
     pub(crate) panics: Counter,
     /// HTTP/2 clients that were sent away.
@@ -150,6 +153,18 @@ impl Stats {
             "counter",
             "Connections beyond the limit.",
             self.turned_away.get(),
+        );
+        one(
+            "selvedge_edge_spans_sent_total",
+            "counter",
+            "Spans that the collector has taken.",
+            self.spans_sent.get(),
+        );
+        one(
+            "selvedge_edge_spans_dropped_total",
+            "counter",
+            "Spans that found no room or no collector.",
+            self.spans_dropped.get(),
         );
         one(
             "selvedge_edge_panics_total",

@@ -26,6 +26,7 @@ use crate::ready::Shelf;
 use crate::record::log::Logs;
 use crate::site::Site;
 use crate::stats::Stats;
+use crate::trace::Spans;
 
 /// Idle connections to one backend address that a worker keeps.
 pub(crate) const POOLED_MAX: usize = 32;
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     /// Where bodies wait.
     pub(crate) spool: PathBuf,
     pub(crate) logs: Arc<Logs>,
+    /// The way to the collector of traces.
+    pub(crate) spans: Spans,
     pub(crate) connections_max: u64,
     pub(crate) draining: AtomicBool,
     pub(crate) mesh: Mesh,
@@ -81,6 +84,7 @@ pub(crate) struct Worker {
     pooled: RefCell<HashMap<Address, Vec<(Stream, Instant)>>>,
     addresses: RefCell<HashMap<(BackendId, u16), Address>>,
     turn: Cell<u32>,
+    random: Cell<u64>,
     machines: RefCell<HashMap<String, String>>,
     pub(crate) shelf: RefCell<Shelf>,
     parking: Parking,
@@ -100,11 +104,27 @@ impl Worker {
             pooled: RefCell::default(),
             addresses: RefCell::default(),
             turn: Cell::default(),
+            random: Cell::default(),
             machines: RefCell::default(),
             shelf: RefCell::default(),
             parking: Parking::default(),
             heads: RefCell::default(),
         })
+    }
+
+    /// A number that nobody can be sure of, for ids of traces; not for secrets (SplitMix64, Steele et al. 2014).
+    pub(crate) fn random(&self) -> u64 {
+        let mut state = self.random.get();
+        if state == 0 {
+            let mut seed = [0; 8];
+            let _ = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
+            state = u64::from_le_bytes(seed);
+        }
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
 
     /// The configuration in force.

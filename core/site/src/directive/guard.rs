@@ -146,6 +146,37 @@ pub(super) fn jwt(value: &Value, reading: &mut Reading<'_>) -> Result<Named<Arc<
     Ok(issuers.into())
 }
 
+/// Where spans of requests are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traces {
+    /// The collector's URL for traces, by OTLP over HTTP.
+    pub collector: Text,
+    /// Of a hundred requests that no trusted caller has decided about, so many are recorded.
+    pub percent: u8,
+    /// Whose spans they are: `service.name`.
+    pub name: Text,
+}
+
+/// `( "otlp" => "http://127.0.0.1:4318", "percent" => 5, "name" => "shop-edge" )`.
+pub(super) fn traces(value: &Value, reading: &mut Reading<'_>) -> Result<Option<Arc<Traces>>, String> {
+    let list = keyed(value, reading)?;
+    if list.is_empty() {
+        return Ok(None);
+    }
+    let mut parts = Parts::new("mesh.traces", list, reading);
+    let url = parts.url("otlp")?;
+    let is_bare = Target::parse(&url).is_ok_and(|target| target.path == "/");
+    let percent = parts.number("percent")?.unwrap_or(100);
+    let percent = u8::try_from(percent).ok().filter(|percent| *percent <= 100);
+    let traces = Traces {
+        collector: if is_bare { format!("{}/v1/traces", url.trim_end_matches('/')).into() } else { url },
+        percent: percent.ok_or("mesh.traces: \"percent\" is from 0 to 100")?,
+        name: parts.optional("name")?.unwrap_or_else(|| "edge".into()),
+    };
+    parts.end()?;
+    Ok(Some(Arc::new(traces)))
+}
+
 /// `( "directory" => "letsencrypt", "names" => ( "…" ), "store" => "/folder", … )`.
 pub(super) fn acme(value: &Value, reading: &mut Reading<'_>) -> Result<Option<Arc<Acme>>, String> {
     let list = keyed(value, reading)?;

@@ -93,6 +93,7 @@ impl Compiler<'_> {
         self.guards(&mut base);
         self.limits(&mut base);
         self.log(&mut base);
+        self.traces(&mut base);
         self.trust(&mut base);
         if let Some(types) = self.root.get("types") {
             base.mimetype.assign = types
@@ -254,6 +255,20 @@ impl Compiler<'_> {
         match access_log::Format::parse(text) {
             Ok(format) => base.accesslog.format = format,
             Err(message) => self.wrong(format.place, message),
+        }
+    }
+
+    fn traces(&mut self, base: &mut Directives) {
+        let Some(traces) = self.root.get("traces") else { return };
+        let mut traces = traces.clone();
+        let name = self.root.get("edge").and_then(|edge| edge.get("name")).cloned();
+        if traces.get("name").is_none()
+            && let (Some(name), Kind::Table(entries)) = (name, &mut traces.kind)
+        {
+            entries.push(("name".into(), traces.place, name));
+        }
+        if let Some(setter) = self.through("mesh.traces", &traces) {
+            setter(base);
         }
     }
 

@@ -21,6 +21,7 @@ const KEYS: &[Field] = &[
     key("tls", "Certificates and what is asked of clients, by name", Shape::Named(&Shape::Table(TLS))),
     key("limits", "What nobody may go beyond", Shape::Table(LIMITS)),
     key("log", "What is written down", Shape::Table(LOG)),
+    key("traces", "Where spans of requests are sent", Shape::Table(TRACES)),
     key("trust", "Whose word on who a client is counts", Shape::Table(TRUST)),
     key("types", "Types of files by the end of their names", Shape::Named(&Shape::Text)),
     key("oidc", "Providers of OpenID Connect, by name", Shape::Named(&Shape::Table(OIDC))),
@@ -101,6 +102,12 @@ const LOG: &[Field] = &[
     key("access", "The file of requests", Shape::Text),
     key("format", "json, or a format of Apache's", Shape::Text),
     key("errors", "The file of errors", Shape::Text),
+];
+
+const TRACES: &[Field] = &[
+    required("otlp", "The URL of a collector that takes OTLP by HTTP", Shape::Text),
+    key("percent", "Of a hundred requests so many are recorded", Shape::Number(0, 100)),
+    key("name", "Whose spans they are; the edge's name when it is left out", Shape::Text),
 ];
 
 const TRUST: &[Field] = &[

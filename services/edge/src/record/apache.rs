@@ -72,7 +72,12 @@ fn field(
             let name = argument.unwrap_or_default().to_ascii_lowercase();
             escaped(x.response_fields.named(&name).unwrap_or_default());
         }
-        // The note that we keep of a request: which route answered it.
+        // The notes that we keep of a request: which trace it is in, and which route answered it.
+        'n' if argument == Some("trace") => {
+            if let Some(trace) = &x.trace {
+                let _ = write!(out, "{:032x}", trace.own.trace);
+            }
+        }
         'n' => {
             let route = x.conf.edge.route.as_deref().filter(|_| argument == Some("route"));
             escaped(route.unwrap_or_default().as_bytes());
@@ -172,18 +177,9 @@ fn time(x: &Exchange<'_>, argument: Option<&str>, out: &mut Vec<u8>) {
         _ => {
             let text = date::imf_fixdate(since.as_secs());
             let text = String::from_utf8_lossy(&text);
-            match asked {
-                "%Y-%m-%dT%H:%M:%SZ" | "%FT%TZ" => {
-                    write!(
-                        out,
-                        "{}-{:02}-{}T{}Z",
-                        &text[12..16],
-                        month(&text[8..11]),
-                        &text[5..7],
-                        &text[17..25]
-                    )
-                }
-                _ => write!(
+            match strftime(x.begun_at, asked) {
+                Some(text) => write!(out, "{text}"),
+                None => write!(
                     out,
                     "[{}/{}/{}:{} +0000]",
                     &text[5..7],
@@ -196,8 +192,15 @@ fn time(x: &Exchange<'_>, argument: Option<&str>, out: &mut Vec<u8>) {
     };
 }
 
-fn month(name: &str) -> usize {
-    "JanFebMarAprMayJunJulAugSepOctNovDec".find(name).map_or(0, |at| at / 3 + 1)
+/// A time in the words of strftime; `None` where there are none. Logs are in universal time.
+fn strftime(at: std::time::SystemTime, format: &str) -> Option<String> {
+    use jiff::fmt::strtime::{BrokenDownTime, Config};
+    if !format.contains('%') {
+        return None;
+    }
+    let at = jiff::Timestamp::try_from(at).ok()?.to_zoned(jiff::tz::TimeZone::UTC);
+    let config = Config::new().lenient(true);
+    BrokenDownTime::from(&at).to_string_with_config(&config, format).ok()
 }
 
 /// What could end a line, a field or a terminal's patience is written as an escape.
@@ -248,6 +251,9 @@ mod tests {
         let json = of("a\"b\\c\n\u{1b}é", Escaping::Json);
         assert_eq!(json, "a\\\"b\\\\c\\u000a\\u001bé");
         assert_eq!(serde_json::from_str::<String>(&format!("\"{json}\"")).unwrap(), "a\"b\\c\n\u{1b}é");
-        assert_eq!(month("Nov"), 11);
+        let at = UNIX_EPOCH + Duration::from_secs(1_704_164_645);
+        assert_eq!(strftime(at, "%Y-%m-%dT%H:%M:%S%z").as_deref(), Some("2024-01-02T03:04:05+0000"));
+        assert_eq!(strftime(at, "%FT%TZ").as_deref(), Some("2024-01-02T03:04:05Z"));
+        assert_eq!(strftime(at, "begin"), None);
     }
 }

@@ -24,6 +24,7 @@ use crate::answer::workflow::Ticket;
 use crate::clients::Guest;
 use crate::pace::Pacer;
 use crate::site::Site;
+use crate::trace::Trace;
 use crate::worker::Worker;
 
 /// What holds for a request.
@@ -111,6 +112,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) user: Option<User>,
     /// Who it is, beyond a name.
     pub(crate) identity: Option<Identity>,
+    /// Its place in its trace, where there are traces.
+    pub(crate) trace: Option<Trace>,
     /// What only we may say has been taken off.
     pub(crate) stripped: bool,
     /// Cookies that the browser is told to keep, whatever the answer is.
@@ -171,6 +174,7 @@ impl<'a> Exchange<'a> {
             forwarded: false,
             user: None,
             identity: None,
+            trace: None,
             stripped: false,
             set_cookies: Vec::new(),
             hinted: false,

@@ -1,0 +1,89 @@
+//! Traces: each request is a span, which continues its caller's trace and is the parent of what the mesh records.
+//!
+//! Whether one is recorded is the edge's decision, by the configured share; only of trusted proxies the caller's word counts,
+//! for strangers could have everything recorded. Spans go to a collector of OpenTelemetry's, by HTTP, as JSON: away from the
+//! requests, in batches, and those that find the queue full are dropped and counted.
+
+mod export;
+
+use std::time::{Duration, UNIX_EPOCH};
+
+pub(crate) use export::{Spans, export};
+use selvedge_http::trace_context::TraceParent;
+
+use crate::request::Exchange;
+
+/// The request's place in its trace.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trace {
+    /// Our span; what those behind us get.
+    pub(crate) own: TraceParent,
+    /// The span that caused it.
+    parent: Option<u64>,
+}
+
+/// A request as a collector hears of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Span {
+    trace: Trace,
+    name: String,
+    began: Duration,
+    took: Duration,
+    status: u16,
+    attributes: Vec<(&'static str, String)>,
+}
+
+/// Begins the request's span, where traces are configured, and tells everybody behind of it.
+pub(crate) fn begin(x: &mut Exchange<'_>) {
+    let Some(traces) = x.conf.mesh.traces.clone() else { return };
+    if x.trace.is_some() {
+        return;
+    }
+    let parent = x.head.fields.named("traceparent").and_then(TraceParent::parse);
+    let believed = parent.filter(|_| x.conf.extforward.forwarder.trusts(x.peer.remote.ip()));
+    let worker = x.worker;
+    let sampled = match believed {
+        Some(parent) => parent.sampled,
+        None => worker.random() % 100 < u64::from(traces.percent),
+    };
+    let fresh = || (u128::from(worker.random()) << 64 | u128::from(worker.random())).max(1);
+    let trace = parent.map_or_else(fresh, |parent| parent.trace);
+    let own = TraceParent { trace, span: worker.random().max(1), sampled };
+    if parent.is_none() {
+        // It says more about a trace that is not this one.
+        x.head.fields.remove_named("tracestate");
+    }
+    x.head.fields.set("traceparent", own.text().as_bytes());
+    x.trace = Some(Trace { own, parent: parent.map(|parent| parent.span) });
+}
+
+/// Ends it.
+pub(crate) fn end(x: &Exchange<'_>, took: Duration) {
+    let Some(trace) = x.trace.filter(|trace| trace.own.sampled) else { return };
+    let method = x.method_original.as_deref().unwrap_or_else(|| x.head.method());
+    let route = x.conf.edge.route.as_deref();
+    let path = x.target_original.split('?').next().unwrap_or_default();
+    let mut attributes = vec![
+        ("http.request.method", method.to_owned()),
+        ("url.scheme", x.scheme().to_owned()),
+        ("url.path", path.to_owned()),
+        ("server.address", x.host()),
+        ("client.address", x.remote.to_string()),
+        ("network.protocol.name", x.protocol().to_ascii_lowercase()),
+    ];
+    if let Some(route) = route {
+        attributes.push(("http.route", route.to_owned()));
+    }
+    if let Some(service) = x.conf.mesh.service.as_deref() {
+        attributes.push(("selvedge.service", service.to_owned()));
+    }
+    let there_was_room = x.worker.shared.spans.add(Span {
+        trace,
+        name: route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}")),
+        began: x.begun_at.duration_since(UNIX_EPOCH).unwrap_or_default(),
+        took,
+        status: x.status,
+        attributes,
+    });
+    x.worker.shared.stats.spans_dropped.add(u64::from(!there_was_room));
+}
