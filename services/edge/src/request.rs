@@ -56,6 +56,7 @@ pub(crate) async fn serve(mut x: Exchange<'_>, refused: Option<RequestError>) ->
         && let Some(ready) = ready(&x)
     {
         let after = send::ready(&mut x, &ready).await;
+        trace::begin(&mut x);
         record::record(&mut x, after);
         return after;
     }

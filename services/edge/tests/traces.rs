@@ -140,6 +140,30 @@ fn a_callers_trace_goes_on_and_a_stranger_does_not_decide_what_is_recorded() {
     assert!(spans(&sent)[0].get("parentSpanId").is_none());
 }
 
+/// What is ready to be sent again is a request all the same.
+#[test]
+fn each_request_of_a_file_is_a_span() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.txt"), "12345\n").unwrap();
+    let (collector, sent) = listener();
+    let conf = conf(collector, 1, 100, "mimetype.assign = ( \".txt\" => \"text/plain\" )\n");
+    let address = edge(&conf.replace("/nonexistent", folder.path().to_str().unwrap()));
+    for _ in 0..3 {
+        assert_eq!(
+            get(address, "GET /a.txt HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").body,
+            "12345\n"
+        );
+    }
+    let mut found = Vec::new();
+    while found.len() < 3 {
+        found.extend(spans(&sent));
+    }
+    let ids: std::collections::BTreeSet<&str> =
+        found.iter().filter_map(|span| span["spanId"].as_str()).collect();
+    assert_eq!(ids.len(), 3);
+    assert!(found.iter().all(|span| attribute(span, "url.path") == Some("/a.txt")), "{found:?}");
+}
+
 /// Without a collector nobody waits, and what is lost is counted.
 #[test]
 fn a_collector_that_is_away_holds_up_nobody() {

@@ -66,7 +66,7 @@ pub(super) async fn ready(x: &mut Exchange<'_>, ready: &Ready) -> After {
     x.conf = ready.conf.clone();
     x.keep = !x.facts.close && !x.worker.is_draining();
     x.status = 200;
-    if x.conf.accesslog.filename.is_some() {
+    if x.conf.accesslog.filename.is_some() || x.conf.mesh.traces.is_some() {
         x.target_original = x.head.path().to_owned();
         x.target = ready.target.clone();
         x.physical.path.clone_from(&ready.path);
