@@ -47,7 +47,7 @@ pub(crate) fn mix(seed: u64) -> u64 {
 
 /// A server's way to the store: cut when the server dies, so that nothing of it comes after.
 struct Line {
-    store: Arc<Memory>,
+    store: Arc<dyn Store>,
     is_cut: Arc<AtomicBool>,
 }
 
@@ -94,10 +94,16 @@ impl Server {
     }
 
     pub(crate) fn start_with(store: &Arc<Memory>, around: &Arc<Around>, settings: Settings) -> Option<Self> {
+        let store: Arc<dyn Store> = Arc::<Memory>::clone(store);
+        Self::over(store, around, settings)
+    }
+
+    /// Starts one over a store of any kind.
+    pub(crate) fn over(store: Arc<dyn Store>, around: &Arc<Around>, settings: Settings) -> Option<Self> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let is_cut = Arc::new(AtomicBool::new(false));
-        let line = Arc::new(Line { store: Arc::clone(store), is_cut: Arc::clone(&is_cut) });
+        let line = Arc::new(Line { store, is_cut: Arc::clone(&is_cut) });
         let around: Arc<dyn Surroundings> = Arc::<Around>::clone(around);
         let engine = Engine::open(line, settings, around, runtime.handle().clone()).ok()?;
         Some(Self { engine, runtime: Some(runtime), is_cut })
