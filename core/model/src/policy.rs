@@ -77,7 +77,7 @@ pub use fault::{Fault, FaultAbort, FaultDelay};
 pub use global_rate_limit::{Counted, GlobalRateLimit};
 pub use header_condition::HeaderCondition;
 pub use headers::{HeaderChanges, HeaderValue, Headers};
-pub use load_balancing::{Algorithm, HashCookie, HashKey, LoadBalancing, SlowStart, ZoneAware};
+pub use load_balancing::{Algorithm, HashCookie, HashKey, LoadBalancing, PlaceGroup, SlowStart, ZoneAware};
 pub use mirror::{Mirror, MirrorTarget};
 pub use proxy_protocol::{ProxyProtocol, ProxyProtocolAccept, ProxyProtocolVersion};
 pub use rate_limit::{RateLimit, SeparateLimit};
@@ -89,7 +89,9 @@ pub use service_address::{HostService, NodeService, ServiceAddress};
 pub use split::Split;
 pub use text_match::TextMatch;
 pub use timeout::Timeout;
-pub use tls::{CallerTls, ListenerTls, PeerName, PeerNameKind, PeerTls, Tls, TlsVersion};
+pub use tls::{
+    CallerTls, ListenerTls, PeerName, PeerNameKind, PeerTls, Tls, TlsCipher, TlsCurve, TlsVersion,
+};
 pub use tracing::{
     DatadogProvider, OpenTelemetryProvider, Tracing, TracingProvider, TracingTag, XRayProvider,
     ZipkinProvider,

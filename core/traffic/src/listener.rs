@@ -33,6 +33,34 @@ pub struct Listener {
     pub access_logs: Vec<AccessLog>,
 }
 
+impl Listener {
+    /// Whether the two differ in their filter chains at most.
+    pub fn differs_in_chains_alone(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            address,
+            ipv4_compat,
+            direction,
+            original_dst,
+            proxy_protocol,
+            tls_inspector,
+            inspection,
+            access_logs,
+            chains: _,
+            default_chain: _,
+        } = self;
+        *name == other.name
+            && *address == other.address
+            && *ipv4_compat == other.ipv4_compat
+            && *direction == other.direction
+            && *original_dst == other.original_dst
+            && *proxy_protocol == other.proxy_protocol
+            && *tls_inspector == other.tls_inspector
+            && *inspection == other.inspection
+            && *access_logs == other.access_logs
+    }
+}
+
 /// Which connections are inspected, and how long their first bytes are waited for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Inspection {

@@ -1,10 +1,13 @@
 //! Transport security of listeners and clusters.
 
+mod suite;
+
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::matching::text::TextMatch;
+pub use suite::{Cipher, Curve, Suites};
 
 /// How a filter chain's bytes arrive.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -34,6 +37,8 @@ pub struct DownstreamTls {
     pub alpn: Vec<String>,
     #[serde(skip_serializing_if = "Versions::is_default")]
     pub versions: Versions,
+    #[serde(skip_serializing_if = "Suites::is_default")]
+    pub suites: Suites,
     /// Clients get no tickets: every handshake is a whole one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub without_tickets: bool,
@@ -52,6 +57,7 @@ impl DownstreamTls {
             require_sni: false,
             alpn: Vec::new(),
             versions: Versions::default(),
+            suites: Suites::default(),
             without_tickets: false,
             handshake_timeout: None,
         }
@@ -67,6 +73,8 @@ pub struct UpstreamTls {
     pub alpn: Vec<String>,
     #[serde(skip_serializing_if = "Versions::is_default")]
     pub versions: Versions,
+    #[serde(skip_serializing_if = "Suites::is_default")]
+    pub suites: Suites,
 }
 
 /// Which versions of the protocol are spoken. Without bounds: a server speaks 1.2 and 1.3, a client 1.2 alone, as

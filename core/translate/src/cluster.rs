@@ -248,7 +248,7 @@ fn discovery(context: &mut Context<'_>, node: &VirtualNode, port: u16, name: &st
         }
         None => Found::BySidecar,
     };
-    let source = EndpointSource { node: node.key.name.clone(), port, found };
+    let source = EndpointSource { node: node.key.name.clone(), port, found, priorities: Vec::new() };
     context.made.endpoints.insert(name.to_owned(), source);
     Discovery::Eds { service_name: String::new() }
 }

@@ -310,6 +310,9 @@ pub(crate) fn govern_cluster(context: &mut Context<'_>, node: &str, cluster: &mu
     let mut used = Vec::new();
     if let Some((policy, spec)) = find::<policy::LoadBalancing>(snapshot, &levels) {
         load_balancing::apply(spec, cluster);
+        if let Some(source) = context.made.endpoints.get_mut(&cluster.name) {
+            source.priorities = load_balancing::priorities(spec);
+        }
         used.push(policy.name.clone());
     }
     if let Some((policy, spec)) = find::<policy::CircuitBreaking>(snapshot, &levels) {

@@ -7,7 +7,8 @@ use selvedge_model::{
 };
 use selvedge_traffic::matching::TextMatch;
 use selvedge_traffic::tls::{
-    Certificate, DownstreamTls, NameKind, NameMatch, SecretRef, Trust, UpstreamTls, Validation, Versions,
+    Certificate, DownstreamTls, NameKind, NameMatch, SecretRef, Suites, Trust, UpstreamTls, Validation,
+    Versions,
 };
 
 /// What a listener does with connections.
@@ -77,6 +78,7 @@ pub(crate) fn downstream(tls: Option<&ListenerTls>, protocol: PortProtocol) -> D
         validation,
         alpn: alpn(protocol),
         versions: Versions::default(),
+        suites: Suites::default(),
         without_tickets: false,
         handshake_timeout: None,
     };
@@ -128,6 +130,7 @@ fn demanded(policy: &ClientPolicyTls, node: &VirtualNode, listener: &selvedge_mo
         sni: server_name(node),
         alpn: alpn(listener.port_mapping.protocol),
         versions: Versions::default(),
+        suites: Suites::default(),
     }))
 }
 
@@ -145,6 +148,7 @@ fn followed(offered: &ListenerTls, node: &VirtualNode, listener: &selvedge_model
                 sni: server_name(node),
                 alpn: alpn(listener.port_mapping.protocol),
                 versions: Versions::default(),
+                suites: Suites::default(),
             }))
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use selvedge_model::{Key, Snapshot};
-use selvedge_traffic::{DnsLookupFamily, Resource, ResourceKind};
+use selvedge_traffic::{DnsLookupFamily, Locality, Resource, ResourceKind};
 
 use crate::context::Context;
 use crate::proxy::{Proxy, ProxyKind};
@@ -32,6 +32,27 @@ pub struct EndpointSource {
     /// Its listener's port.
     pub port: u16,
     pub found: Found,
+    /// Groups of places in the order in which they are called; instances elsewhere come last.
+    pub priorities: Vec<Places>,
+}
+
+/// Places that are alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Places {
+    pub zones: Vec<String>,
+    pub regions: Vec<String>,
+}
+
+impl EndpointSource {
+    /// When instances that stand there are called, 0 first.
+    pub fn priority(&self, locality: &Locality) -> u32 {
+        let among = |names: &[String], name: &String| !name.is_empty() && names.contains(name);
+        let holds = |places: &Places| {
+            among(&places.zones, &locality.zone) || among(&places.regions, &locality.region)
+        };
+        let at = self.priorities.iter().position(holds).unwrap_or(self.priorities.len());
+        u32::try_from(at).unwrap_or(u32::MAX)
+    }
 }
 
 /// How instances are found.

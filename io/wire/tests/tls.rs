@@ -51,11 +51,18 @@ fn server_settings(tls12: bool, tls13: bool) -> ServerSettings {
         tickets: true,
         tls12,
         tls13,
+        suites: Default::default(),
     }
 }
 
 fn client_settings(tls12: bool, tls13: bool) -> ClientSettings {
-    ClientSettings { sni: "b.local".to_owned(), alpn: vec!["http/1.1".to_owned()], tls12, tls13 }
+    ClientSettings {
+        sni: "b.local".to_owned(),
+        alpn: vec!["http/1.1".to_owned()],
+        tls12,
+        tls13,
+        suites: Default::default(),
+    }
 }
 
 struct Pair {

@@ -205,6 +205,7 @@ impl Acme {
             tickets: false,
             tls12: true,
             tls13: true,
+            suites: Default::default(),
         };
         let tls = ServerTls::default();
         tls.replace(&settings, Material::read_own(chain.as_bytes(), key.as_bytes()).ok()?, None).ok()?;

@@ -299,6 +299,7 @@ mod tests {
         let listener = Arc::new(
             CompiledListener::new(
                 &active,
+                None,
                 &Telemetry {
                     registry: registry.clone(),
                     access_logs,

@@ -9,8 +9,8 @@ use selvedge_proxy::ConfigSnapshot;
 use selvedge_proxy::discovery::{ClusterToken, Effect, HOLD_MAX, Phase, ProxyState, SECRETS_MAX};
 use selvedge_traffic::matching::{PathMatch, RouteMatch};
 use selvedge_traffic::tls::{
-    Certificate, DownstreamTls, SecretRef, SecretSource, SecretTarget, Trust, UpstreamTls, Validation,
-    Versions,
+    Certificate, DownstreamTls, SecretRef, SecretSource, SecretTarget, Suites, Trust, UpstreamTls,
+    Validation, Versions,
 };
 use selvedge_traffic::*;
 use selvedge_xds::client::{Received, Update};
@@ -374,6 +374,7 @@ fn encrypted(name: &str, mine: SecretRef, theirs: SecretRef) -> Resource {
         sni: String::new(),
         alpn: Vec::new(),
         versions: Versions::default(),
+        suites: Suites::default(),
     };
     Resource::Cluster(Cluster { transport: UpstreamTransport::Tls(Box::new(tls)), ..plain })
 }

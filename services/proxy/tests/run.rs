@@ -335,6 +335,7 @@ fn a_proxy_follows_its_control_plane_tells_what_it_rejects_and_takes_leave() {
             sni: String::new(),
             alpn: Vec::new(),
             versions: tls::Versions::default(),
+            suites: tls::Suites::default(),
         })),
         ..cluster.clone()
     };

@@ -207,6 +207,10 @@ pub struct ClientTls {
     pub certificate: Option<String>,
     /// `1.2` or `1.3` alone; `1.1` as well.
     pub version: Option<String>,
+    /// The ciphers that it offers for 1.2, as curl has them.
+    pub ciphers: Option<String>,
+    /// The groups that it offers.
+    pub curves: Option<String>,
 }
 
 /// What the client speaks.

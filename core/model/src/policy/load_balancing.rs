@@ -12,6 +12,9 @@ const BALANCE: Shape = Shape::integer("BalancePercent", Bounds::between(100, 10_
 const PERCENT: Shape = Shape::integer("Percent", Bounds::between(0, 100));
 const KEYS: Shape = Shape::list("HashKeys", HashKey::SHAPE, Bounds::between(0, 8));
 const NAME: Shape = Shape::string_of("Name", 1, 128);
+const PLACE: Shape = Shape::string_of("Place", 1, 128);
+const PLACES: Shape = Shape::list("Places", &PLACE, Bounds::between(0, 64));
+const GROUPS: Shape = Shape::list("PlaceGroups", PlaceGroup::SHAPE, Bounds::between(0, 8));
 const INSTANCES: Shape = Shape::integer("Instances", Bounds::between(1, 1_000_000));
 const PATH: Shape = Shape::string_of("CookiePath", 1, 256);
 
@@ -41,6 +44,9 @@ structure! {
         /// Callers prefer the instances of their own zone, as far as that loads all alike; or they do not. They do unless
         /// told otherwise, wherever both zones are known.
         optional zone_aware "zoneAware": ZoneAware,
+        /// Places in the order in which they are called: as long as the instances of one are healthy enough, those of the
+        /// next get nothing. Instances elsewhere come last.
+        many priorities "priorities": PlaceGroup => &GROUPS,
     }
 }
 
@@ -94,6 +100,16 @@ structure! {
 }
 
 structure! {
+    /// Places that are alike.
+    pub struct PlaceGroup {
+        /// Zones, as sidecars and Cloud Map's instances say them.
+        many zones "zones": String => &PLACES,
+        /// Regions, with all of their zones.
+        many regions "regions": String => &PLACES,
+    }
+}
+
+structure! {
     /// How far callers prefer the instances of their own zone.
     pub struct ZoneAware {
         /// The share of requests for which the zone counts; all unless told otherwise, `"0%"` is none.
@@ -139,6 +155,11 @@ impl Rules for LoadBalancing {
             found.rule("spec.slowStart.window", "it must be more than nothing");
         }
         check_keys("spec.hash", &self.hash, found);
+        for (index, group) in self.priorities.iter().enumerate() {
+            if group.zones.is_empty() && group.regions.is_empty() {
+                found.rule(format!("spec.priorities[{index}]"), "it names neither zones nor regions");
+            }
+        }
         if self.zone_aware.is_some() && self.algorithm.hashes() {
             found.rule("spec.zoneAware", "where a hash decides, the zone does not");
         }

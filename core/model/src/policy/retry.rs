@@ -22,7 +22,9 @@ structure! {
         required max_retries "maxRetries": u32 => &RETRIES,
         /// Bound of each try.
         optional per_try_timeout "perTryTimeout": Span,
-        /// A try beyond that bound is not given up: the next one runs beside it, and the first good answer wins.
+        /// Bound of the time in which nothing comes of a try, while it waits for its answer and while that comes.
+        optional per_try_idle_timeout "perTryIdleTimeout": Span,
+        /// A try beyond `perTryTimeout` is not given up: the next one runs beside it, and the first good answer wins.
         optional hedge "hedge": bool,
         /// Statuses to try again, for `retriable-status-codes`.
         many status_codes "statusCodes": u16 => &CODES,

@@ -30,6 +30,10 @@ structure! {
         optional min_version "minVersion": TlsVersion,
         /// The newest version; 1.3 unless told otherwise.
         optional max_version "maxVersion": TlsVersion,
+        /// The ciphers of 1.2 that may be agreed on, the preferred first; all unless told otherwise.
+        many ciphers "ciphers": TlsCipher,
+        /// The groups in which keys may be agreed on, the preferred first; all unless told otherwise.
+        many curves "curves": TlsCurve,
         /// The protocols that are offered by ALPN, in place of the listener's own.
         many alpn "alpn": String => &PROTOCOLS,
         /// Clients that name no server are refused.
@@ -50,6 +54,10 @@ structure! {
         optional min_version "minVersion": TlsVersion,
         /// The newest version; 1.2 unless told otherwise, as Envoy has it.
         optional max_version "maxVersion": TlsVersion,
+        /// The ciphers of 1.2 that may be agreed on, the preferred first; all unless told otherwise.
+        many ciphers "ciphers": TlsCipher,
+        /// The groups in which keys may be agreed on, the preferred first; all unless told otherwise.
+        many curves "curves": TlsCurve,
         /// The protocols that are offered by ALPN, in place of the listener's own.
         many alpn "alpn": String => &PROTOCOLS,
         /// The server's name that is asked for, in place of the discovered one.
@@ -100,6 +108,28 @@ enumeration! {
     pub enum TlsVersion {
         V12 "1.2",
         V13 "1.3",
+    }
+}
+
+enumeration! {
+    /// A cipher of TLS 1.2.
+    pub enum TlsCipher {
+        EcdsaAes128Gcm "ECDHE-ECDSA-AES128-GCM-SHA256",
+        RsaAes128Gcm "ECDHE-RSA-AES128-GCM-SHA256",
+        EcdsaAes256Gcm "ECDHE-ECDSA-AES256-GCM-SHA384",
+        RsaAes256Gcm "ECDHE-RSA-AES256-GCM-SHA384",
+        EcdsaChaCha20 "ECDHE-ECDSA-CHACHA20-POLY1305",
+        RsaChaCha20 "ECDHE-RSA-CHACHA20-POLY1305",
+    }
+}
+
+enumeration! {
+    /// A group in which keys are agreed on.
+    pub enum TlsCurve {
+        X25519 "X25519",
+        P256 "P-256",
+        P384 "P-384",
+        X25519MlKem768 "X25519MLKEM768",
     }
 }
 

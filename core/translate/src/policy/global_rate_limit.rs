@@ -75,7 +75,8 @@ fn control_plane(context: &mut Context<'_>, policy: &Policy) -> String {
         ..cluster::base(name.clone(), Discovery::Eds { service_name: String::new() }, CONNECT)
     };
     context.cluster(made);
-    let source = EndpointSource { node: String::new(), port: 0, found: Found::ControlPlane };
+    let source =
+        EndpointSource { node: String::new(), port: 0, found: Found::ControlPlane, priorities: Vec::new() };
     context.made.endpoints.insert(name.clone(), source);
     note(context, Governed::Cluster(name.clone()), &name, vec![policy.name.clone()]);
     name

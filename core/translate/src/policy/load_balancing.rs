@@ -1,5 +1,6 @@
 //! How an instance is chosen, and what of a request decides.
 
+use crate::translation::Places;
 use selvedge_model::policy::{self, Algorithm, HashKey};
 use selvedge_traffic::hash::{HashCookie, HashPolicy, HashSource};
 use selvedge_traffic::{Cluster, LoadBalancing, LocalityRouting, RingHashFunction, SlowStart};
@@ -27,6 +28,13 @@ pub(super) fn apply(spec: &policy::LoadBalancing, cluster: &mut Cluster) {
     if let Some(percent) = spec.panic_percent {
         cluster.placement.panic_threshold_percent = f64::from(percent);
     }
+}
+
+/// Which places are called before which.
+pub(super) fn priorities(spec: &policy::LoadBalancing) -> Vec<Places> {
+    let group =
+        |group: &policy::PlaceGroup| Places { zones: group.zones.clone(), regions: group.regions.clone() };
+    spec.priorities.iter().map(group).collect()
 }
 
 fn balancing(spec: &policy::LoadBalancing) -> LoadBalancing {

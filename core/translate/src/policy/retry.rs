@@ -15,6 +15,7 @@ pub(super) fn policy(spec: &Retry) -> RetryPolicy {
         on: spec.on.iter().fold(RetryOn::default(), |on, one| on.with(condition(*one))),
         retries_max: spec.max_retries,
         per_try_timeout: spec.per_try_timeout.map(|span| span.0).filter(|bound| !bound.is_zero()),
+        per_try_idle_timeout: spec.per_try_idle_timeout.map(|span| span.0).filter(|bound| !bound.is_zero()),
         retriable_status_codes: spec.status_codes.clone(),
         backoff: spec.back_off.as_ref().map_or_else(RetryBackoff::default, |back_off| RetryBackoff {
             base: back_off.base.0,

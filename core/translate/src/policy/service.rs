@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use selvedge_model::policy::{HostService, NodeService, ServiceAddress};
 use selvedge_model::{ClientPolicyTls, Policy, PortProtocol};
 use selvedge_traffic::matching::TextMatch;
-use selvedge_traffic::tls::{NameKind, NameMatch, Trust, UpstreamTls, Validation, Version, Versions};
+use selvedge_traffic::tls::{NameKind, NameMatch, Suites, Trust, UpstreamTls, Validation, Version, Versions};
 use selvedge_traffic::{
     Address, Cluster, Discovery, DnsLookupFamily, DnsRefresh, HttpProtocol, LoadAssignment, UpstreamTransport,
 };
@@ -133,5 +133,6 @@ fn tls(service: &HostService, speaks: Speaks) -> UpstreamTls {
         sni: if is_address { String::new() } else { host.clone() },
         alpn: vec![if speaks == Speaks::Grpc { "h2" } else { "http/1.1" }.to_owned()],
         versions: Versions { min: Some(Version::Tls12), max: Some(Version::Tls13) },
+        suites: Suites::default(),
     }
 }

@@ -1,9 +1,10 @@
 //! What refines the encryption that specifications set up.
 
-use selvedge_model::policy::{self, PeerName, PeerNameKind, PeerTls, TlsVersion};
+use selvedge_model::policy::{self, PeerName, PeerNameKind, PeerTls, TlsCipher, TlsCurve, TlsVersion};
 use selvedge_traffic::matching::header::PatternInvalid;
 use selvedge_traffic::tls::{
-    DownstreamTls, NameKind, NameMatch, Pem, UpstreamTls, Validation, Version, Versions,
+    Cipher, Curve, DownstreamTls, NameKind, NameMatch, Pem, Suites, Trust, UpstreamTls, Validation, Version,
+    Versions,
 };
 
 use super::filters::text;
@@ -26,6 +27,7 @@ pub(super) fn check(spec: &policy::Tls) -> Result<(), PatternInvalid> {
 /// As [`check`].
 pub(super) fn listener(spec: &policy::ListenerTls, tls: &mut DownstreamTls) -> Result<(), PatternInvalid> {
     tls.versions = versions(spec.min_version, spec.max_version);
+    tls.suites = suites(&spec.ciphers, &spec.curves);
     if !spec.alpn.is_empty() {
         tls.alpn.clone_from(&spec.alpn);
     }
@@ -39,6 +41,7 @@ pub(super) fn listener(spec: &policy::ListenerTls, tls: &mut DownstreamTls) -> R
 /// As [`check`].
 pub(super) fn callers(spec: &policy::CallerTls, tls: &mut UpstreamTls) -> Result<(), PatternInvalid> {
     tls.versions = versions(spec.min_version, spec.max_version);
+    tls.suites = suites(&spec.ciphers, &spec.curves);
     if !spec.alpn.is_empty() {
         tls.alpn.clone_from(&spec.alpn);
     }
@@ -58,8 +61,20 @@ fn versions(min: Option<TlsVersion>, max: Option<TlsVersion>) -> Versions {
     Versions { min: min.map(version), max: max.map(version) }
 }
 
+/// The words are Envoy's.
+fn suites(ciphers: &[TlsCipher], curves: &[TlsCurve]) -> Suites {
+    Suites {
+        ciphers: ciphers.iter().filter_map(|cipher| Cipher::named(cipher.as_str())).collect(),
+        curves: curves.iter().filter_map(|curve| Curve::named(curve.as_str())).collect(),
+    }
+}
+
 fn refine(peer: Option<&PeerTls>, validation: Option<&mut Validation>) -> Result<(), PatternInvalid> {
     let (Some(peer), Some(validation)) = (peer, validation) else { return Ok(()) };
+    // Who verifies nobody has nothing to refine: names without anybody who vouches for them are refused by proxies.
+    if validation.trust == Trust::AcceptAny {
+        return Ok(());
+    }
     if !peer.names.is_empty() {
         validation.names = peer.names.iter().map(name).collect::<Result<_, _>>()?;
     }
@@ -79,4 +94,16 @@ fn name(spec: &PeerName) -> Result<NameMatch, PatternInvalid> {
         PeerNameKind::Ip => NameKind::Ip,
     };
     Ok(NameMatch { kind, text: text(&spec.matches)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_for_a_cipher_or_a_curve_is_understood() {
+        let suites = suites(TlsCipher::ALL, TlsCurve::ALL);
+        assert_eq!(suites.ciphers, Cipher::ALL);
+        assert_eq!(suites.curves, Curve::ALL);
+    }
 }

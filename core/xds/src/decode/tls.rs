@@ -1,8 +1,8 @@
 //! Transport security.
 
 use selvedge_traffic::tls::{
-    Certificate, DownstreamTls, NameKind, NameMatch, Pem, SecretFile, SecretRef, SecretSource, SecretTarget,
-    SecretTls, Trust, TrustDomain, UpstreamTls, Validation, Version, Versions,
+    Certificate, Cipher, Curve, DownstreamTls, NameKind, NameMatch, Pem, SecretFile, SecretRef, SecretSource,
+    SecretTarget, SecretTls, Suites, Trust, TrustDomain, UpstreamTls, Validation, Version, Versions,
 };
 use selvedge_traffic::{ProxyProtocolVersion, Transport, UpstreamTransport};
 use selvedge_xds_proto::envoy::config::core::v3::api_config_source::ApiType;
@@ -44,7 +44,8 @@ pub(super) fn downstream(
         require_client_certificate: context.require_client_certificate.unwrap_or_default(),
         require_sni: context.require_sni.unwrap_or_default(),
         alpn: common.alpn_protocols,
-        versions: versions(common.tls_params)?,
+        versions: versions(common.tls_params.as_ref())?,
+        suites: suites(common.tls_params.as_ref())?,
         without_tickets: context.disable_stateless_session_resumption,
         handshake_timeout: duration::optional("transport_socket_connect_timeout", handshake_timeout)?,
     })))
@@ -88,22 +89,14 @@ fn upstream(socket: Option<TransportSocket>) -> Result<UpstreamTransport, Reason
         validation: validation(common.validation_context_type)?,
         sni: context.sni,
         alpn: common.alpn_protocols,
-        versions: versions(common.tls_params)?,
+        versions: versions(common.tls_params.as_ref())?,
+        suites: suites(common.tls_params.as_ref())?,
     })))
 }
 
-/// The bounds; the lists of ciphers, curves and signature schemes are not ours to choose.
-fn versions(parameters: Option<TlsParameters>) -> Result<Versions, Reason> {
+/// The bounds.
+fn versions(parameters: Option<&TlsParameters>) -> Result<Versions, Reason> {
     let Some(parameters) = parameters else { return Ok(Versions::default()) };
-    for (field, list) in [
-        ("tls_params.cipher_suites", &parameters.cipher_suites),
-        ("tls_params.ecdh_curves", &parameters.ecdh_curves),
-        ("tls_params.signature_algorithms", &parameters.signature_algorithms),
-    ] {
-        if !list.is_empty() {
-            return Err(unsupported(field, &list.join(":")));
-        }
-    }
     let bounds = Versions {
         min: version("tls_params.tls_minimum_protocol_version", parameters.tls_minimum_protocol_version)?,
         max: version("tls_params.tls_maximum_protocol_version", parameters.tls_maximum_protocol_version)?,
@@ -116,6 +109,25 @@ fn versions(parameters: Option<TlsParameters>) -> Result<Versions, Reason> {
         });
     }
     Ok(bounds)
+}
+
+/// What may be agreed on. Ciphers may come in groups of equal preference, `[A|B]`; signature schemes are not ours to choose.
+fn suites(parameters: Option<&TlsParameters>) -> Result<Suites, Reason> {
+    let Some(parameters) = parameters else { return Ok(Suites::default()) };
+    if !parameters.signature_algorithms.is_empty() {
+        return Err(unsupported(
+            "tls_params.signature_algorithms",
+            &parameters.signature_algorithms.join(":"),
+        ));
+    }
+    let ciphers = parameters.cipher_suites.iter().flat_map(|group| group.split(['[', '|', ']', ':']));
+    let ciphers = ciphers.filter(|name| !name.is_empty());
+    let cipher = |name| Cipher::named(name).ok_or_else(|| unsupported("tls_params.cipher_suites", name));
+    let curve = |name: &String| Curve::named(name).ok_or_else(|| unsupported("tls_params.ecdh_curves", name));
+    Ok(Suites {
+        ciphers: ciphers.map(cipher).collect::<Result<_, _>>()?,
+        curves: parameters.ecdh_curves.iter().map(curve).collect::<Result<_, _>>()?,
+    })
 }
 
 fn version(field: &'static str, version: i32) -> Result<Option<Version>, Reason> {

@@ -1,7 +1,8 @@
 //! Transport security.
 
 use selvedge_traffic::tls::{
-    Certificate, NameKind, NameMatch, Pem, SecretRef, Trust, TrustDomain, Validation, Version, Versions,
+    Certificate, NameKind, NameMatch, Pem, SecretRef, Suites, Trust, TrustDomain, Validation, Version,
+    Versions,
 };
 use selvedge_traffic::{Transport, UpstreamTransport};
 use selvedge_xds_proto::envoy::config::core::v3::{
@@ -28,7 +29,7 @@ pub(super) fn downstream(transport: &Transport) -> Option<TransportSocket> {
     let Transport::Tls(tls) = transport else { return None };
     let context = DownstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
-            tls_params: parameters(tls.versions),
+            tls_params: parameters(tls.versions, &tls.suites),
             ..common(Some(&tls.certificate), tls.validation.as_ref(), &tls.alpn)
         }),
         require_client_certificate: tls.require_client_certificate.then_some(true),
@@ -45,7 +46,7 @@ pub(super) fn upstream(transport: &UpstreamTransport) -> Option<TransportSocket>
     let UpstreamTransport::Tls(tls) = transport else { return None };
     let context = UpstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
-            tls_params: parameters(tls.versions),
+            tls_params: parameters(tls.versions, &tls.suites),
             ..common(tls.certificate.as_ref(), tls.validation.as_ref(), &tls.alpn)
         }),
         sni: tls.sni.clone(),
@@ -57,15 +58,18 @@ pub(super) fn upstream(transport: &UpstreamTransport) -> Option<TransportSocket>
     })
 }
 
-fn parameters(versions: Versions) -> Option<TlsParameters> {
+fn parameters(versions: Versions, suites: &Suites) -> Option<TlsParameters> {
     let protocol = |version: Option<Version>| match version {
         None => tls_parameters::TlsProtocol::TlsAuto,
         Some(Version::Tls12) => tls_parameters::TlsProtocol::TlSv12,
         Some(Version::Tls13) => tls_parameters::TlsProtocol::TlSv13,
     };
-    (versions != Versions::default()).then(|| TlsParameters {
+    let is_default = versions == Versions::default() && suites.is_default();
+    (!is_default).then(|| TlsParameters {
         tls_minimum_protocol_version: protocol(versions.min).into(),
         tls_maximum_protocol_version: protocol(versions.max).into(),
+        cipher_suites: suites.ciphers.iter().map(|cipher| cipher.name().to_owned()).collect(),
+        ecdh_curves: suites.curves.iter().map(|curve| curve.name().to_owned()).collect(),
         ..TlsParameters::default()
     })
 }

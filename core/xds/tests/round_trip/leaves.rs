@@ -9,8 +9,8 @@ use selvedge_traffic::access_log::filter::{Comparison, Operator};
 use selvedge_traffic::matching::header::Pattern;
 use selvedge_traffic::matching::{TextCondition, TextMatch};
 use selvedge_traffic::tls::{
-    Certificate, DownstreamTls, NameKind, NameMatch, Pem, SecretFile, SecretRef, SecretSource, SecretTarget,
-    SecretTls, Trust, TrustDomain, UpstreamTls, Validation, Version, Versions,
+    Certificate, Cipher, Curve, DownstreamTls, NameKind, NameMatch, Pem, SecretFile, SecretRef, SecretSource,
+    SecretTarget, SecretTls, Suites, Trust, TrustDomain, UpstreamTls, Validation, Version, Versions,
 };
 use selvedge_traffic::{
     AccessLog, AccessLogFormat, FileLog, GrpcLog, GrpcRecords, Http2Settings, JsonTemplate, Label, Labels,
@@ -262,6 +262,13 @@ fn versions() -> BoxedStrategy<Versions> {
         .boxed()
 }
 
+fn parameters() -> BoxedStrategy<(Versions, Suites)> {
+    let ciphers = vec(prop::sample::select(Cipher::ALL), 0..3);
+    let curves = vec(prop::sample::select(Curve::ALL), 0..3);
+    let suites = (ciphers, curves).prop_map(|(ciphers, curves)| Suites { ciphers, curves });
+    (versions(), suites).boxed()
+}
+
 pub(crate) fn downstream_transport() -> BoxedStrategy<Transport> {
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
     let tls = (
@@ -269,7 +276,7 @@ pub(crate) fn downstream_transport() -> BoxedStrategy<Transport> {
         option::of(validation()),
         flags,
         vec(word(), 0..3),
-        versions(),
+        parameters(),
         option::of(duration()),
     )
         .prop_map(
@@ -278,7 +285,7 @@ pub(crate) fn downstream_transport() -> BoxedStrategy<Transport> {
                 validation,
                 (require_client_certificate, require_sni, without_tickets),
                 alpn,
-                versions,
+                (versions, suites),
                 handshake_timeout,
             )| {
                 Transport::Tls(Box::new(DownstreamTls {
@@ -288,6 +295,7 @@ pub(crate) fn downstream_transport() -> BoxedStrategy<Transport> {
                     require_sni,
                     alpn,
                     versions,
+                    suites,
                     without_tickets,
                     handshake_timeout,
                 }))
@@ -297,9 +305,16 @@ pub(crate) fn downstream_transport() -> BoxedStrategy<Transport> {
 }
 
 pub(crate) fn upstream_transport() -> BoxedStrategy<UpstreamTransport> {
-    let tls = (option::of(certificate()), option::of(validation()), text(), vec(word(), 0..3), versions())
-        .prop_map(|(certificate, validation, sni, alpn, versions)| {
-            UpstreamTransport::Tls(Box::new(UpstreamTls { certificate, validation, sni, alpn, versions }))
+    let tls = (option::of(certificate()), option::of(validation()), text(), vec(word(), 0..3), parameters())
+        .prop_map(|(certificate, validation, sni, alpn, (versions, suites))| {
+            UpstreamTransport::Tls(Box::new(UpstreamTls {
+                certificate,
+                validation,
+                sni,
+                alpn,
+                versions,
+                suites,
+            }))
         });
     prop_oneof![Just(UpstreamTransport::Plain), tls].boxed()
 }

@@ -12,6 +12,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use selvedge_traffic::tls::Suites;
+
 use super::verify::Peers;
 use super::{Material, provider};
 
@@ -26,6 +28,7 @@ pub struct ClientSettings {
     pub alpn: Vec<String>,
     pub tls12: bool,
     pub tls13: bool,
+    pub suites: Suites,
 }
 
 /// A cluster's TLS: the secrets in force, exchanged whole when they rotate.
@@ -85,7 +88,7 @@ impl ClientContext {
         edition: u64,
     ) -> Result<Self, rustls::Error> {
         let versions = provider::versions(settings.tls12, settings.tls13);
-        let builder = ClientConfig::builder_with_provider(Arc::clone(provider::provider()))
+        let builder = ClientConfig::builder_with_provider(provider::of(&settings.suites))
             .with_protocol_versions(&versions)?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Peers::servers(Arc::clone(&verifier))));

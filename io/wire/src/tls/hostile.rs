@@ -38,9 +38,16 @@ mod tests {
             tickets: false,
             tls12,
             tls13,
+            suites: Default::default(),
         };
         server.replace(&settings, material, None).unwrap();
-        let settings = ClientSettings { sni: "b.local".to_owned(), alpn: Vec::new(), tls12, tls13 };
+        let settings = ClientSettings {
+            sni: "b.local".to_owned(),
+            alpn: Vec::new(),
+            tls12,
+            tls13,
+            suites: Default::default(),
+        };
         client.replace(&settings, None, selvedge_identity::Verifier::accepting_any().into()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (one, two) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());

@@ -343,6 +343,7 @@ impl Inner {
             tickets: !config.without_tickets,
             tls12,
             tls13,
+            suites: config.suites.clone(),
         };
         Ok(tls.replace(&settings, material, verifier)?)
     }
@@ -354,7 +355,13 @@ impl Inner {
             None => Arc::new(Verifier::accepting_any()),
         };
         let (tls12, tls13) = spoken(config.versions, Version::Tls12);
-        let settings = ClientSettings { sni: config.sni.clone(), alpn: config.alpn.clone(), tls12, tls13 };
+        let settings = ClientSettings {
+            sni: config.sni.clone(),
+            alpn: config.alpn.clone(),
+            tls12,
+            tls13,
+            suites: config.suites.clone(),
+        };
         Ok(tls.replace(&settings, material, verifier)?)
     }
 

@@ -8,6 +8,8 @@ use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, UnbufferedServerConnection};
 use selvedge_identity::Verifier;
 
+use selvedge_traffic::tls::Suites;
+
 use super::hello::Hello;
 use super::verify::Peers;
 use super::{Material, provider};
@@ -21,6 +23,7 @@ pub struct ServerSettings {
     pub tickets: bool,
     pub tls12: bool,
     pub tls13: bool,
+    pub suites: Suites,
 }
 
 /// Whether clients must say who they are.
@@ -92,7 +95,7 @@ impl ServerContext {
         edition: u64,
     ) -> Result<Self, rustls::Error> {
         let versions = provider::versions(settings.tls12, settings.tls13);
-        let builder = ServerConfig::builder_with_provider(Arc::clone(provider::provider()))
+        let builder = ServerConfig::builder_with_provider(provider::of(&settings.suites))
             .with_protocol_versions(&versions)?;
         let mandatory = settings.client_auth == ClientAuth::Required
             || verifier.as_ref().is_some_and(|verifier| verifier.is_demanding());

@@ -1,5 +1,6 @@
 //! The endpoints of a cluster, from what is registered and who is connected.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use selvedge_registry::{Instance, ServiceState, Snapshot};
@@ -42,7 +43,8 @@ pub(super) fn assignment(mesh: &str, name: &str, source: &EndpointSource, source
         let healthy = |place: &Place| endpoint(place.address(source.port), EndpointHealth::Healthy);
         places.map(|(place, locality)| (locality.clone(), healthy(place))).collect()
     };
-    let localities = by_locality(registered.unwrap_or_else(connected));
+    let mut localities = by_locality(registered.unwrap_or_else(connected));
+    prioritise(source, &mut localities);
     Resource::Endpoints(LoadAssignment { cluster: name.to_owned(), localities, ..LoadAssignment::default() })
 }
 
@@ -64,6 +66,15 @@ fn by_locality(endpoints: Vec<(Locality, Endpoint)>) -> Vec<LocalityEndpoints> {
         (region, zone, sub_zone)
     });
     localities
+}
+
+/// The first places that have anybody are 0, the next 1: an Envoy wants no priority skipped.
+fn prioritise(source: &EndpointSource, localities: &mut [LocalityEndpoints]) {
+    let wanted = |one: &LocalityEndpoints| source.priority(&one.locality);
+    let present: BTreeSet<u32> = localities.iter().map(wanted).collect();
+    for one in localities {
+        one.priority = present.range(..wanted(one)).count().try_into().unwrap_or(u32::MAX);
+    }
 }
 
 fn registered(

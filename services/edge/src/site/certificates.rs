@@ -235,6 +235,7 @@ impl Key {
             tickets: true,
             tls12: self.tls12,
             tls13: self.tls13,
+            suites: Default::default(),
         };
         let tls = ServerTls::default();
         tls.replace(&settings, material, verifier).map_err(|error| TlsError::Versions(Box::new(error)))?;

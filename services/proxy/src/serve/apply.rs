@@ -95,7 +95,7 @@ impl Apply {
             .collect();
         for name in gone {
             if let Some(served) = self.serving.remove(&name) {
-                served.compiled.retire();
+                served.compiled.retire(None);
                 self.sockets.close(&served.active.config);
                 self.tell(|| Command::Remove { name: name.clone() });
             }
@@ -125,7 +125,8 @@ impl Apply {
                 return Ok(());
             }
         }
-        let compiled = Arc::new(CompiledListener::new(active, &self.telemetry)?);
+        let before = self.serving.get(name).map(|served| &*served.compiled);
+        let compiled = Arc::new(CompiledListener::new(active, before, &self.telemetry)?);
         let same_socket = self.serving.get(name).is_some_and(|served| {
             let (old, new) = (&served.active.config, &active.config);
             old.address == new.address && old.ipv4_compat == new.ipv4_compat
@@ -133,7 +134,10 @@ impl Apply {
         let address = match self.serving.get(name) {
             Some(served) if same_socket => {
                 let address = served.address;
-                served.compiled.retire();
+                served.compiled.retire(Some(&compiled));
+                if served.active.config.differs_in_chains_alone(&active.config) {
+                    self.telemetry.registry.server().listener_in_place_updated.inc();
+                }
                 self.tell(|| Command::Replace { listener: Arc::clone(&compiled) });
                 address
             }
@@ -143,7 +147,7 @@ impl Apply {
                     .bind(&active.config, self.workers.len())
                     .map_err(|(address, source)| ApplyError::Bind { address, source })?;
                 if let Some(served) = self.serving.get(name) {
-                    served.compiled.retire();
+                    served.compiled.retire(Some(&compiled));
                     if served.active.config.address != active.config.address {
                         self.sockets.close(&served.active.config);
                     }

@@ -167,9 +167,22 @@ pub(crate) struct Telemetry {
 }
 
 impl CompiledListener {
-    pub(crate) fn new(active: &ActiveListener, telemetry: &Telemetry) -> Result<Self, CompileError> {
+    /// Of the one that it takes the place of, `before`, it keeps the chains that have not changed, and with them their
+    /// connections: unless more has changed than chains.
+    pub(crate) fn new(
+        active: &ActiveListener,
+        before: Option<&Self>,
+        telemetry: &Telemetry,
+    ) -> Result<Self, CompileError> {
         let config = Arc::clone(&active.config);
-        let compile = |chain: &FilterChain| Chain::new(chain, active, telemetry).map(Arc::new);
+        let before = before.filter(|before| before.config.differs_in_chains_alone(&config));
+        let compile = |chain: &FilterChain| match before.and_then(|before| before.kept(chain)) {
+            Some(kept) => {
+                kept.update_routes(active, telemetry)?;
+                Ok(Arc::clone(kept))
+            }
+            None => Chain::new(chain, active, telemetry).map(Arc::new),
+        };
         Ok(Self {
             chains: config.chains.iter().map(compile).collect::<Result<_, _>>()?,
             default_chain: config.default_chain.as_ref().map(compile).transpose()?,
@@ -204,28 +217,30 @@ impl CompiledListener {
         active: &ActiveListener,
         telemetry: &Telemetry,
     ) -> Result<(), CompileError> {
-        for manager in self.managers() {
-            if let RouteSource::Rds(name) = &manager.config.routes {
-                let table = table(active, name)?;
-                if !Arc::ptr_eq(manager.routes.load().compiled.table(), table) {
-                    let routes = Routes::new(Arc::clone(table), &manager.filters, telemetry)?;
-                    manager.routes.store(Arc::new(routes));
-                }
+        self.all_chains().try_for_each(|chain| chain.update_routes(active, telemetry))
+    }
+
+    /// Makes every connection of this listener close after its next response – another configuration took its place –
+    /// but for those of the chains that `after` has kept.
+    pub(crate) fn retire(&self, after: Option<&Self>) {
+        let is_kept = |chain: &Arc<Chain>| {
+            after.is_some_and(|after| after.all_chains().any(|kept| Arc::ptr_eq(kept, chain)))
+        };
+        for chain in self.all_chains().filter(|chain| !is_kept(chain)) {
+            if let Serving::Http(manager) = &chain.network {
+                manager.retired.store(true, Ordering::Relaxed);
             }
         }
-        Ok(())
     }
 
-    /// Makes every connection of this listener close after its next response: another configuration took its place.
-    pub(crate) fn retire(&self) {
-        self.managers().for_each(|manager| manager.retired.store(true, Ordering::Relaxed));
+    fn all_chains(&self) -> impl Iterator<Item = &Arc<Chain>> {
+        self.chains.iter().chain(&self.default_chain)
     }
 
-    fn managers(&self) -> impl Iterator<Item = &Arc<HttpManager>> {
-        self.chains.iter().chain(&self.default_chain).filter_map(|chain| match &chain.network {
-            Serving::Http(manager) => Some(manager),
-            Serving::Tcp(_) => None,
-        })
+    /// The chain that serves exactly this configuration.
+    fn kept(&self, chain: &FilterChain) -> Option<&Arc<Chain>> {
+        let configs = self.config.chains.iter().chain(&self.config.default_chain);
+        configs.zip(self.all_chains()).find(|(config, _)| *config == chain).map(|(_, kept)| kept)
     }
 }
 
@@ -283,6 +298,17 @@ impl Chain {
         let (name, matches) = (chain.name.clone(), chain.matches.clone());
         let filters = chain.filters.iter().map(|filter| NetworkFilter::new(filter, telemetry)).collect();
         Ok(Self { name, matches, tls, handshake_timeout, filters, network })
+    }
+
+    fn update_routes(&self, active: &ActiveListener, telemetry: &Telemetry) -> Result<(), CompileError> {
+        let Serving::Http(manager) = &self.network else { return Ok(()) };
+        let RouteSource::Rds(name) = &manager.config.routes else { return Ok(()) };
+        let table = table(active, name)?;
+        if !Arc::ptr_eq(manager.routes.load().compiled.table(), table) {
+            let routes = Routes::new(Arc::clone(table), &manager.filters, telemetry)?;
+            manager.routes.store(Arc::new(routes));
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use rcgen::{CertificateParams, DnType, KeyUsagePurpose, SanType, SerialNumber};
 use selvedge_traffic::tls::{
-    DownstreamTls, NameKind, Pem, Trust, TrustDomain, UpstreamTls, Validation, Versions,
+    DownstreamTls, NameKind, Pem, Suites, Trust, TrustDomain, UpstreamTls, Validation, Versions,
 };
 use selvedge_traffic::{
     AccessLog, AccessLogFormat, CertificateForwarding, ChainMatch, ClientCertificate, Cluster, FilterChain,
@@ -113,6 +113,7 @@ fn resources(authority: &Authority, addresses: Addresses, app: &Upstream, folder
         sni: "set-all.local".into(),
         alpn: Vec::new(),
         versions: Versions::default(),
+        suites: Suites::default(),
     };
     let inner =
         Cluster { transport: UpstreamTransport::Tls(Box::new(up)), ..cluster("inner", &[addresses.inbound]) };

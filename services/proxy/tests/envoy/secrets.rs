@@ -10,7 +10,7 @@ use rcgen::SerialNumber;
 use selvedge_traffic::matching::TextMatch;
 use selvedge_traffic::tls::{
     Certificate, DownstreamTls, NameKind, NameMatch, SecretFile, SecretRef, SecretSource, SecretTarget,
-    SecretTls, Trust, UpstreamTls, Validation, Versions,
+    SecretTls, Suites, Trust, UpstreamTls, Validation, Versions,
 };
 use selvedge_traffic::{Cluster, Listener, Network, Resource, Transport, UpstreamTransport};
 use selvedge_xds::secret::{Content, Secret};
@@ -53,6 +53,7 @@ fn resources(side: Addresses, source: &SecretSource, app: &Upstream) -> Vec<Reso
         sni: "b.local".into(),
         alpn: Vec::new(),
         versions: Versions::default(),
+        suites: Suites::default(),
     };
     let inner = Cluster {
         transport: UpstreamTransport::Tls(Box::new(up)),

@@ -182,6 +182,16 @@ impl Plane {
         }
     }
 
+    /// Changes the listener at this place among all.
+    pub(crate) fn change_listener(&mut self, at: usize, change: impl FnOnce(&mut Listener)) {
+        let listeners = self.resources.iter_mut().filter_map(|resource| match resource {
+            Resource::Listener(listener) => Some(listener),
+            _ => None,
+        });
+        change(listeners.into_iter().nth(at).expect("it is there"));
+        self.control.publish(&self.resources);
+    }
+
     /// From here on a cluster that is told its endpoints has these.
     pub(crate) fn publish_endpoints(&mut self, assignment: LoadAssignment) {
         self.resources.retain(

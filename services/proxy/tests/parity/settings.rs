@@ -183,3 +183,74 @@ fn health_checks_expect_what_they_are_told_to_and_pace_themselves() {
     });
     assert_eq!(found, [1, 0, 0]);
 }
+
+fn socket_from(source: std::net::IpAddr, target: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::new(source, 0).into()).expect("an address of this machine");
+    socket.connect(&target.into()).expect("it listens");
+    socket.into()
+}
+
+/// Speaks on a connection that stays; whether the proxy wants to close it, and who answered.
+fn on(stream: &mut TcpStream, path: &str) -> (Option<String>, Option<String>) {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n").as_bytes()).expect("open");
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 1024]);
+    while !bytes.windows(4).any(|end| end == b"\r\n\r\n") {
+        let read = stream.read(&mut buffer).expect("an answer");
+        assert!(read > 0, "{}", String::from_utf8_lossy(&bytes));
+        bytes.extend_from_slice(&buffer[..read]);
+    }
+    let answer = parse(&String::from_utf8_lossy(&bytes)).expect("an answer");
+    let header = |name| answer.header(name).map(str::to_owned);
+    (header("connection"), header("server"))
+}
+
+#[test]
+fn a_chain_that_has_not_changed_keeps_its_connections() {
+    let named = |name: &str| {
+        let answer = DirectResponse { status: 200, body: String::new() };
+        let route = Route::new("/", matching::RouteMatch::prefix("/"), Action::Respond(answer));
+        let host = VirtualHost {
+            name: "v".to_owned(),
+            domains: vec!["*".to_owned()],
+            routes: vec![route],
+            ..VirtualHost::default()
+        };
+        let table = RouteTable { name: "r".to_owned(), virtual_hosts: vec![host], ..RouteTable::default() };
+        let manager = HttpConnection::new("in", RouteSource::Inline(table));
+        Network::Http(Box::new(HttpConnection { server_name: Some(name.to_owned()), ..manager }))
+    };
+    // Whoever comes from 127.0.0.2 has a chain of his own.
+    let mut both_chains = listener(named("first"));
+    let mut own = both_chains.default_chain.clone().expect("it has one");
+    own.name = "own".to_owned();
+    own.network = named("second");
+    own.matches.sources = matching::Cidr::new([127, 0, 0, 2].into(), 32).into_iter().collect();
+    both_chains.chains.push(own);
+    let Some(mut planes) = both_listening(&[both_chains], &[cluster("up", Vec::new())]) else { return };
+    let kept = planes.each_mut().map(|plane| {
+        let listen = plane.listen;
+        let from = |last| {
+            let socket = socket_from([127, 0, 0, last].into(), listen);
+            socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a bound");
+            socket
+        };
+        let (mut first, mut second) = (from(1), from(2));
+        assert_eq!(on(&mut first, "/").1.as_deref(), Some("first"), "{}", plane.name);
+        assert_eq!(on(&mut second, "/").1.as_deref(), Some("second"), "{}", plane.name);
+        plane.change_listener(0, |listener| {
+            let Network::Http(manager) = &mut listener.chains[0].network else { unreachable!("it is HTTP") };
+            manager.server_name = Some("third".to_owned());
+        });
+        let in_place = "listener_manager.listener_in_place_updated";
+        until("it is updated in place", || (plane.stat(in_place) == 1).then_some(()));
+        until("newcomers have the new one", || {
+            (on(&mut from(2), "/").1.as_deref() == Some("third")).then_some(())
+        });
+        (on(&mut first, "/"), on(&mut second, "/"))
+    });
+    let unchanged = (None, Some("first".to_owned()));
+    assert_eq!(kept.each_ref().map(|(first, _)| first.clone()), [unchanged.clone(), unchanged]);
+    // A real Envoy takes its drain time to say so.
+    assert_eq!(kept[1].1, (Some("close".to_owned()), Some("second".to_owned())));
+}

@@ -12,7 +12,7 @@ use rcgen::{
     RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use selvedge_traffic::listener::DetectedTransport;
-use selvedge_traffic::tls::{DownstreamTls, NameKind, Pem, UpstreamTls, Versions};
+use selvedge_traffic::tls::{DownstreamTls, NameKind, Pem, Suites, UpstreamTls, Versions};
 use selvedge_traffic::{
     CertificateForwarding, ChainMatch, ClientCertificate, Cluster, FilterChain, HttpConnection, Network,
     TcpProxy, Transport, UpstreamTransport, WeightedCluster,
@@ -43,6 +43,7 @@ fn calling(authority: &Authority, address: SocketAddr) -> Cluster {
         sni: "b.local".into(),
         alpn: vec!["http/1.1".into()],
         versions: Versions::default(),
+        suites: Suites::default(),
     };
     Cluster { transport: UpstreamTransport::Tls(Box::new(tls)), ..cluster("b", &[address]) }
 }

@@ -24,6 +24,12 @@ pub(super) async fn exchange(target: SocketAddr, request: &Request, tls: &Client
     if let Some(version) = &tls.version {
         command.args(["--tls-max", version]).arg(format!("--tlsv{version}"));
     }
+    if let Some(ciphers) = &tls.ciphers {
+        command.args(["--ciphers", ciphers]);
+    }
+    if let Some(curves) = &tls.curves {
+        command.args(["--curves", curves]);
+    }
     if let Some(certificate) = &tls.certificate {
         command.args(["--cert", &format!("{certificate}.pem"), "--key", &format!("{certificate}.key")]);
     }

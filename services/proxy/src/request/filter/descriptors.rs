@@ -55,3 +55,12 @@ pub(super) fn destination<'a>(x: &Exchange<'a>) -> &'a str {
         _ => "",
     }
 }
+
+/// Counts the answer of a filter that asked somebody and refused the request: to Envoy that is an answer of the cluster which
+/// the request was meant for, and the request an internal one.
+pub(super) fn charge_refusal(x: &Exchange<'_>, status: u16) {
+    if let Some(cluster) = x.worker.clusters.get(destination(x)) {
+        cluster.stats.rq.record(status);
+        cluster.stats.internal.record(status);
+    }
+}

@@ -15,7 +15,7 @@ use selvedge_xds::rpc::authorization::Answer;
 
 use super::call::CallFailure;
 use super::counted::ByCluster;
-use super::descriptors::destination;
+use super::descriptors::{charge_refusal, destination};
 use super::gather::{gather, too_long};
 use super::{FilterId, Kept, Scope};
 use crate::request::body::{Gathered, RequestBody};
@@ -171,6 +171,8 @@ impl ExtAuthz {
             Answer::Denied { status, headers, body } => {
                 self.count(x, DENIED);
                 let status = u16::try_from(status).ok().filter(|status| (200..=599).contains(status));
+                let status = status.unwrap_or(403);
+                charge_refusal(x, status);
                 let header = |(name, value): (String, String)| -> (Cow<'static, str>, Vec<u8>) {
                     (name.into(), value.into_bytes())
                 };
@@ -183,7 +185,7 @@ impl ExtAuthz {
                 Err(Ended::Reply(Reply {
                     headers,
                     body: body.into(),
-                    ..Reply::new(status.unwrap_or(403), flag, "ext_authz_denied", "")
+                    ..Reply::new(status, flag, "ext_authz_denied", "")
                 }))
             }
         }

@@ -12,7 +12,7 @@ use selvedge_xds::rpc::rate_limit as rpc;
 
 use super::call::{Call, CallFailure, call, grpc};
 use super::counted::ByCluster;
-use super::descriptors::{descriptors, destination};
+use super::descriptors::{charge_refusal, descriptors, destination};
 use super::{FilterId, Kept, Scope};
 use crate::request::edit::{self, Edit, HeaderInvalid, Side};
 use crate::request::exchange::{Ended, Exchange};
@@ -163,6 +163,7 @@ impl RateLimit {
             headers.push(("x-envoy-ratelimited".into(), b"true".to_vec()));
         }
         x.kept.push((self.id, Kept::Refused));
+        charge_refusal(x, config.status);
         Err(Ended::Reply(Reply {
             headers,
             body: String::from_utf8_lossy(&answer.body).into_owned().into(),
