@@ -292,7 +292,7 @@ impl Http1 {
     }
 
     /// Sends queued bytes, then bytes of a file, by the kernel alone where the connection is plain; how many of the file's
-    /// were taken, 0 at its end. Only for bodies whose length was announced, or that the close ends.
+    /// were taken, 0 at its end: what was queued may not have left then. `len` is not 0. Only for bodies whose length was announced, or that the close ends.
     ///
     /// # Errors
     /// The socket's and the file's.
@@ -303,7 +303,10 @@ impl Http1 {
         offset: u64,
         len: usize,
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_flush(cx))?;
+        while self.sent < self.out.len() {
+            self.sent += ready!(self.io.poll_write_more(cx, &self.out[self.sent..]))?;
+        }
+        self.clear_out();
         self.io.poll_send_file(cx, file, offset, len)
     }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustix::net::SendFlags;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -162,6 +163,32 @@ impl Io {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         Poll::Ready(Ok(written))
+    }
+
+    /// Writes bytes that others follow at once: the kernel may hold them back, to let all leave together. Only for a plain
+    /// connection.
+    ///
+    /// # Errors
+    /// The socket's; `Unsupported` for an encrypted connection.
+    pub fn poll_write_more(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if !self.is_plain() {
+            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+        }
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            let sent = self.stream.try_io(Interest::WRITABLE, || {
+                Ok(rustix::net::send(&self.stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?)
+            });
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(sent) => {
+                    self.bytes_written += sent as u64;
+                    return Poll::Ready(Ok(sent));
+                }
+            }
+        }
     }
 
     /// Writes bytes of a file without looking at them. 0 means that the file has no more. Only for a plain connection.

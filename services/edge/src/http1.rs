@@ -1,7 +1,9 @@
 //! A client's HTTP/1 connection: request after request, until one side has had enough.
 
 use std::future::poll_fn;
+use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -15,7 +17,10 @@ use selvedge_wire::parking::Place;
 use tokio::time::Instant;
 
 use crate::connection::linger;
-use crate::request::{self, After, Exchange, Peer};
+use crate::ready::{Content, Ready};
+use crate::request::send::{self, SENDFILE_STEP_BYTES};
+use crate::request::{self, Active, After, Exchange, Peer};
+use crate::site::Site;
 use crate::worker::Worker;
 
 /// A request's head comes whole within this, however often a byte of it comes.
@@ -48,7 +53,13 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, place: Pla
             break;
         }
         let mut head = connection.worker.lease_head();
-        let after = Box::pin(connection.one(&mut head)).await;
+        let site = connection.worker.site();
+        let read = connection.read(&mut head, &site).await;
+        // Whoever waits between two requests holds no more than it needs: what a whole request takes is on the heap.
+        let after = match connection.ready(&read, &head, &site) {
+            Some((ready, keep)) => connection.send_ready(&ready, keep, &site).await,
+            None => Box::pin(connection.one(read, &mut head, site)).await,
+        };
         connection.worker.give_back_head(head);
         match after {
             After::Keep => {}
@@ -102,26 +113,104 @@ impl Connection {
         .await
     }
 
-    /// Reads one request and serves it.
-    async fn one(&mut self, head: &mut RequestHead) -> After {
-        let site = self.worker.site();
+    /// Reads one request.
+    async fn read(&mut self, head: &mut RequestHead, site: &Site) -> Read {
         let base = &site.program.base().directives;
         let (idle, most) = (base.server.max_keep_alive_idle, base.server.max_keep_alive_requests);
         let timeout = Duration::from_millis(base.edge.header_timeout_ms.max(1));
-        let (facts, refused) = match self.read_head(head, timeout).await {
+        let mut read = self.read_head(head, timeout).await;
+        match &mut read {
+            Read::Late => self.worker.shared.stats.timed_out.add(1),
+            Read::Over => {}
+            Read::Refused(..) => self.requests = self.requests.saturating_add(1),
+            Read::Head(facts) => {
+                self.requests = self.requests.saturating_add(1);
+                self.idle = Some(Duration::from_secs(u64::from(idle)));
+                facts.close |= idle == 0 || self.requests > u32::from(most);
+            }
+        }
+        read
+    }
+
+    /// The answer that is ready, where nothing else is to be done; whether the connection goes on after it.
+    fn ready(&self, read: &Read, head: &RequestHead, site: &Site) -> Option<(Rc<Ready>, bool)> {
+        let (Read::Head(facts), Channel::Http1(http)) = (read, &self.channel) else { return None };
+        let now = Instant::now();
+        let ready = self.worker.shelf.borrow_mut().find(site, &self.peer, head, facts, now)?;
+        // Of a long file the kernel sends what it need not encrypt.
+        let sent_as_it_is = http.io.is_plain() || matches!(ready.content, Content::Memory(_));
+        (ready.alone && sent_as_it_is).then(|| (ready, !facts.close && !self.worker.is_draining()))
+    }
+
+    /// Sends it.
+    async fn send_ready(&mut self, ready: &Ready, keep: bool, site: &Site) -> After {
+        let Channel::Http1(http) = &mut self.channel else { return After::Cut };
+        let (worker, deadline, begun) = (&self.worker, &mut self.deadline, Instant::now());
+        let stats = &worker.shared.stats;
+        let _active = Active::begin(stats);
+        let date = worker.date_at(begun.into_std());
+        http.queue(|out| ready.write_head(keep, &date, out));
+        let (len, mut sent) = (ready.content.length(), 0);
+        http.begin_writing(ready.content.framing());
+        let outcome = poll_fn(|cx| {
+            loop {
+                let polled = match &ready.content {
+                    Content::Memory(bytes) => http.poll_send(cx, &bytes[sent..]),
+                    Content::File { file, .. } => {
+                        let step = SENDFILE_STEP_BYTES.min(len - sent);
+                        http.poll_send_file(cx, file, sent as u64, step)
+                    }
+                };
+                match polled {
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    // The file has become shorter: the announced length cannot be kept.
+                    Poll::Ready(Ok(0)) if len > 0 => {
+                        return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                    }
+                    Poll::Ready(Ok(more)) => {
+                        sent += more;
+                        deadline.set(None);
+                        if sent == len {
+                            return Poll::Ready(Ok(()));
+                        }
+                        // Others have their turn.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    Poll::Pending => {
+                        if deadline.at().is_none() {
+                            deadline.set(Some(Instant::now() + send::stall_max(&ready.conf)));
+                        }
+                        return deadline.poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()));
+                    }
+                }
+            }
+        });
+        let outcome: io::Result<()> = outcome.await;
+        http.end();
+        stats.request(200, sent as u64, begun.elapsed());
+        site.routes.request(ready.conf.0.id, 200);
+        match outcome {
+            Ok(()) if keep => After::Keep,
+            Ok(()) => After::Close,
+            Err(error) => {
+                tracing::debug!(%error, client = %self.peer.remote, path = ready.path, "an answer broke off");
+                After::Cut
+            }
+        }
+    }
+
+    /// Serves one request.
+    async fn one(&mut self, read: Read, head: &mut RequestHead, site: Arc<Site>) -> After {
+        let (facts, refused) = match read {
             Read::Head(facts) => (facts, None),
             Read::Refused(error, version) => {
                 head.clear();
                 head.version = version;
                 (RequestFacts { close: true, ..RequestFacts::default() }, Some(error))
             }
-            Read::Late => {
-                self.worker.shared.stats.timed_out.add(1);
-                return After::Cut;
-            }
-            Read::Over => return After::Cut,
+            Read::Late | Read::Over => return After::Cut,
         };
-        self.requests = self.requests.saturating_add(1);
         let Channel::Http1(http) = &self.channel else { return After::Cut };
         let bytes = (http.io.bytes_read, http.io.bytes_written);
         let requests = self.requests;
@@ -129,10 +218,6 @@ impl Connection {
             Exchange::new(&self.worker, &self.peer, &mut self.channel, &mut self.deadline, head, facts, site);
         exchange.connection_requests = requests;
         exchange.bytes_before = bytes;
-        self.idle = Some(Duration::from_secs(u64::from(idle)));
-        if idle == 0 || requests > u32::from(most) {
-            exchange.facts.close = true;
-        }
         request::serve(exchange, refused).await
     }
 

@@ -1,9 +1,10 @@
-//! A client's HTTP/2 connection: many requests at once, each a task of its own.
+//! A client's HTTP/2 connection: many requests at once, each a task of its own if it has to wait.
 
 use std::cell::Cell;
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use selvedge_http::authority;
@@ -177,13 +178,20 @@ impl Connection {
         streams.open.set(streams.open.get() + 1);
         let number = self.accepted;
         let open = Open { streams: Rc::clone(&self.streams), worker: Rc::clone(&self.worker) };
-        tokio::task::spawn_local(async move {
+        let mut served = Box::pin(async move {
             let begun = Instant::now();
             let taken_back = one(&worker, &peer, accepted, number).await;
             let premature = taken_back && begun.elapsed() <= PREMATURE;
             streams.premature.set(streams.premature.get() + u64::from(premature));
             drop(open);
         });
+        // Most answers are there at once; only one that is waited for becomes a task, which is polled anew and waits then. A
+        // panic is the stream's here as it is in a task: whoever is left of it has taken note.
+        let mut cx = Context::from_waker(Waker::noop());
+        let polled = catch_unwind(AssertUnwindSafe(|| served.as_mut().poll(&mut cx)));
+        if matches!(polled, Ok(Poll::Pending)) {
+            tokio::task::spawn_local(served);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use selvedge_acme::Proofs;
+use selvedge_http::date::DATE_BYTES;
 use selvedge_http::encode;
 use selvedge_http::fields::Fields;
 use selvedge_http::framing::Framing;
@@ -31,14 +32,14 @@ use tokio::time::Instant;
 use crate::request::exchange::Conf;
 use crate::request::response::{FileBody, Piece};
 use crate::request::{Body, Exchange, Peer, Response};
-use crate::site::asked_of_clients;
+use crate::site::{Site, asked_of_clients};
 
 /// For so long a file is not looked at again.
 pub(crate) const KEPT_FOR: Duration = Duration::from_secs(1);
 /// Answers that one worker keeps; it starts anew beyond.
 pub(crate) const KEPT_MAX: usize = 512;
 /// The longest content that is kept in memory; of a longer file its descriptor is.
-pub(crate) const CONTENT_BYTES_MAX: u64 = 64 * 1024;
+pub(crate) const CONTENT_BYTES_MAX: usize = 64 * 1024;
 /// Content that one worker keeps in memory; it starts anew beyond.
 pub(crate) const CONTENTS_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The longest host, target and `Accept-Encoding` of what is kept.
@@ -56,16 +57,18 @@ pub(crate) struct Ready {
     /// All fields but `Date` and `Connection`.
     pub(crate) fields: Fields,
     /// The head of an HTTP/1 answer up to where `Date` and `Connection` stand.
-    pub(crate) before: Box<[u8]>,
+    before: Box<[u8]>,
     /// What follows them.
-    pub(crate) after: Box<[u8]>,
+    after: Box<[u8]>,
     pub(crate) content: Content,
+    /// Neither a log nor a rate is about it: to send it is all that there is to do.
+    pub(crate) alone: bool,
 }
 
 /// The content of a file, or of what was made of it.
 pub(crate) enum Content {
     Memory(Bytes),
-    File { file: Rc<File>, len: u64 },
+    File { file: Rc<File>, len: usize },
 }
 
 /// One worker's answers.
@@ -85,10 +88,17 @@ pub(crate) fn may_keep(program: &Program) -> bool {
 }
 
 impl Content {
-    pub(crate) fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> usize {
         match self {
-            Self::Memory(bytes) => bytes.len() as u64,
+            Self::Memory(bytes) => bytes.len(),
             Self::File { len, .. } => *len,
+        }
+    }
+
+    pub(crate) fn framing(&self) -> Framing {
+        match self.length() {
+            0 => Framing::None,
+            length => Framing::Length(length as u64),
         }
     }
 }
@@ -108,7 +118,7 @@ impl Ready {
             return None;
         }
         let content = match &response.body {
-            Body::Bytes(bytes) if bytes.len() as u64 <= CONTENT_BYTES_MAX => Content::Memory(bytes.clone()),
+            Body::Bytes(bytes) if bytes.len() <= CONTENT_BYTES_MAX => Content::Memory(bytes.clone()),
             Body::File(body) => content(body)?,
             _ => return None,
         };
@@ -133,7 +143,13 @@ impl Ready {
             after.extend_from_slice(b"\r\n");
         }
         after.extend_from_slice(b"\r\n");
+        let (server, edge) = (&x.conf.server, &x.conf.edge);
+        let paced = server.kbytes_per_second.is_some()
+            || server.connection_kbytes_per_second > 0
+            || edge.bandwidth > 0
+            || edge.client_kbytes_per_second > 0;
         Some(Self {
+            alone: x.conf.accesslog.filename.is_none() && !paced,
             // From when the request began: nothing of the file was looked at before.
             until: x.begun + KEPT_FOR,
             conf: x.conf.clone(),
@@ -148,16 +164,30 @@ impl Ready {
     }
 }
 
+impl Ready {
+    /// Writes the head of an HTTP/1 answer.
+    pub(crate) fn write_head(&self, keep: bool, date: &[u8; DATE_BYTES], out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.before);
+        if !keep {
+            out.extend_from_slice(b"Connection: close\r\n");
+        }
+        out.extend_from_slice(b"Date: ");
+        out.extend_from_slice(date);
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(&self.after);
+    }
+}
+
 /// The content of a short file; the descriptor of a long one.
 fn content(body: &FileBody) -> Option<Content> {
     let Some(Piece::Range { offset: 0, len }) = body.pieces.front().filter(|_| body.pieces.len() == 1) else {
         return None;
     };
-    let len = *len;
+    let len = usize::try_from(*len).ok()?;
     if len > CONTENT_BYTES_MAX {
         return Some(Content::File { file: Rc::clone(&body.file), len });
     }
-    let mut bytes = vec![0; usize::try_from(len).ok()?];
+    let mut bytes = vec![0; len];
     // A file that has become shorter meanwhile is not kept.
     body.file.read_exact_at(&mut bytes, 0).ok()?;
     Some(Content::Memory(bytes.into()))
@@ -169,13 +199,17 @@ impl Shelf {
     /// The answer to a request, if it is kept.
     pub(crate) fn find(
         &mut self,
-        program: &Arc<Program>,
+        site: &Site,
         peer: &Peer,
         head: &RequestHead,
         facts: &RequestFacts,
         now: Instant,
     ) -> Option<Rc<Ready>> {
-        if self.known.is_empty() || !self.is_of(program) || !self.write_key(peer, head, facts) {
+        if !site.keeps_files
+            || self.known.is_empty()
+            || !self.is_of(&site.program)
+            || !self.write_key(peer, head, facts)
+        {
             return None;
         }
         self.known.get(&*self.key).filter(|ready| ready.until > now).map(Rc::clone)

@@ -20,7 +20,7 @@ pub(crate) mod page;
 mod physical;
 mod reshape;
 pub(crate) mod response;
-mod send;
+pub(crate) mod send;
 
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -74,10 +74,10 @@ pub(crate) async fn serve(mut x: Exchange<'_>, refused: Option<RequestError>) ->
 }
 
 /// A request's place in the count of those under way.
-struct Active<'a>(&'a Stats);
+pub(crate) struct Active<'a>(&'a Stats);
 
 impl<'a> Active<'a> {
-    fn begin(stats: &'a Stats) -> Self {
+    pub(crate) fn begin(stats: &'a Stats) -> Self {
         stats.active.add(1);
         Self(stats)
     }
@@ -91,10 +91,7 @@ impl Drop for Active<'_> {
 
 /// The answer that is ready because the same was asked for a moment ago.
 fn ready(x: &Exchange<'_>) -> Option<Rc<Ready>> {
-    if !x.site.keeps_files {
-        return None;
-    }
-    x.worker.shelf.borrow_mut().find(&x.site.program, x.peer, x.head, &x.facts, x.begun)
+    x.worker.shelf.borrow_mut().find(&x.site, x.peer, x.head, &x.facts, x.begun)
 }
 
 /// The answer to a request, the answer of an error handler included.

@@ -79,6 +79,8 @@ pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) buffers: Buffers,
     date: Cell<(u64, [u8; DATE_BYTES])>,
+    /// The date of this second, and when the second ends.
+    date_until: Cell<(Instant, [u8; DATE_BYTES])>,
     resolver: RefCell<Option<Resolver>>,
     media_types: RefCell<Vec<MediaTypes>>,
     pooled: RefCell<HashMap<Address, Vec<(Stream, Instant)>>>,
@@ -99,6 +101,7 @@ impl Worker {
             index,
             buffers: Buffers::default(),
             date: Cell::new((0, date::imf_fixdate(0))),
+            date_until: Cell::new((Instant::now(), date::imf_fixdate(0))),
             resolver: RefCell::default(),
             media_types: RefCell::default(),
             pooled: RefCell::default(),
@@ -161,6 +164,20 @@ impl Worker {
         }
         let text = date::imf_fixdate(seconds);
         self.date.set((seconds, text));
+        text
+    }
+
+    /// `Date` for this moment, where the time of day is not needed for anything else.
+    pub(crate) fn date_at(&self, now: Instant) -> [u8; DATE_BYTES] {
+        let (until, text) = self.date_until.get();
+        if now < until {
+            return text;
+        }
+        let of_day = SystemTime::now();
+        let since = of_day.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let left = Duration::from_secs(1) - Duration::from_nanos(u64::from(since.subsec_nanos()));
+        let text = self.date(of_day);
+        self.date_until.set((now + left, text));
         text
     }
 

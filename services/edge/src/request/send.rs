@@ -10,6 +10,7 @@ use selvedge_http::encode;
 use selvedge_http::framing::Framing;
 use selvedge_http::head::{ResponseHead, Version};
 use selvedge_http::known::HeaderId;
+use selvedge_site::Directives;
 use selvedge_wire::channel::{Channel, ChannelError};
 use tokio::time::Instant;
 
@@ -25,7 +26,7 @@ pub(crate) const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 /// What is read of a file at once, where the kernel cannot send it.
 const FILE_STEP_BYTES: usize = 64 * 1024;
 /// What the kernel sends at once, so that other connections get their turn.
-const SENDFILE_STEP_BYTES: usize = 512 * 1024;
+pub(crate) const SENDFILE_STEP_BYTES: usize = 256 * 1024;
 
 /// Sends an answer; what becomes of the connection.
 pub(super) async fn send(x: &mut Exchange<'_>, mut response: Response) -> After {
@@ -77,17 +78,8 @@ pub(super) async fn ready(x: &mut Exchange<'_>, ready: &Ready) -> After {
     let length = ready.content.length();
     match &mut *x.channel {
         Channel::Http1(http) => {
-            http.queue(|out| {
-                out.extend_from_slice(&ready.before);
-                if !x.keep {
-                    out.extend_from_slice(b"Connection: close\r\n");
-                }
-                out.extend_from_slice(b"Date: ");
-                out.extend_from_slice(&date);
-                out.extend_from_slice(b"\r\n");
-                out.extend_from_slice(&ready.after);
-            });
-            http.begin_writing(Framing::Length(length));
+            http.queue(|out| ready.write_head(x.keep, &date, out));
+            http.begin_writing(ready.content.framing());
         }
         Channel::Http2(stream) => {
             let mut head = ResponseHead { status: 200, version: Version::Http2, ..ResponseHead::default() };
@@ -101,7 +93,7 @@ pub(super) async fn ready(x: &mut Exchange<'_>, ready: &Ready) -> After {
     }
     let sent = match &ready.content {
         Content::Memory(bytes) => bytes_out(x, bytes, true).await,
-        Content::File { file, len } => range_out(x, file, 0, *len, true).await,
+        Content::File { file, len } => range_out(x, file, 0, *len as u64, true).await,
     };
     if let Err(error) = sent {
         return cut(x, &error);
@@ -200,10 +192,13 @@ fn into_io(error: ChannelError) -> io::Error {
     }
 }
 
-/// How long a client may take nothing.
 fn patience(x: &Exchange<'_>) -> Duration {
-    let configured = Duration::from_secs(u64::from(x.conf.server.max_write_idle.max(1)));
-    configured.min(WRITE_STALL_MAX)
+    stall_max(&x.conf)
+}
+
+/// How long a client may take nothing.
+pub(crate) fn stall_max(of: &Directives) -> Duration {
+    Duration::from_secs(u64::from(of.server.max_write_idle.max(1))).min(WRITE_STALL_MAX)
 }
 
 async fn bytes_out(x: &mut Exchange<'_>, bytes: &[u8], last: bool) -> io::Result<()> {
