@@ -134,7 +134,11 @@ fn differential(root: &Path) -> Result<Report> {
 fn instructions(root: &Path) -> Result<Report> {
     cargo(root, 10).args(["build", "--locked", "-p", "selvedge-bench"]).run()?;
     let binary = root.join("target/debug/selvedge-bench");
-    with_tools(root, Program::new(binary, root, 10 * MINUTE).args(["instructions"]))?.run().map(Report::Ran)
+    let count = |arguments: &[&str]| {
+        with_tools(root, Program::new(binary.clone(), root, 10 * MINUTE).args(arguments))?.run()
+    };
+    count(&["instructions"])?;
+    count(&["edge", "--only", "instructions"]).map(Report::Ran)
 }
 
 fn lighttpds_tests(root: &Path) -> Result<Report> {
