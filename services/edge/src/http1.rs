@@ -153,36 +153,32 @@ impl Connection {
         let (len, mut sent) = (ready.content.length(), 0);
         http.begin_writing(ready.content.framing());
         let outcome = poll_fn(|cx| {
-            loop {
-                let polled = match &ready.content {
-                    Content::Memory(bytes) => http.poll_send(cx, &bytes[sent..]),
-                    Content::File { file, .. } => {
-                        let step = SENDFILE_STEP_BYTES.min(len - sent);
-                        http.poll_send_file(cx, file, sent as u64, step)
+            let polled = match &ready.content {
+                Content::Memory(bytes) => http.poll_send(cx, &bytes[sent..]),
+                Content::File { file, .. } => {
+                    let step = SENDFILE_STEP_BYTES.min(len - sent);
+                    http.poll_send_file(cx, file, sent as u64, step)
+                }
+            };
+            match polled {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                // The file has become shorter: the announced length cannot be kept.
+                Poll::Ready(Ok(0)) if len > 0 => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Poll::Ready(Ok(more)) => {
+                    sent += more;
+                    deadline.set(None);
+                    if sent == len {
+                        return Poll::Ready(Ok(()));
                     }
-                };
-                match polled {
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    // The file has become shorter: the announced length cannot be kept.
-                    Poll::Ready(Ok(0)) if len > 0 => {
-                        return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                    // Others have their turn.
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                Poll::Pending => {
+                    if deadline.at().is_none() {
+                        deadline.set(Some(Instant::now() + send::stall_max(&ready.conf)));
                     }
-                    Poll::Ready(Ok(more)) => {
-                        sent += more;
-                        deadline.set(None);
-                        if sent == len {
-                            return Poll::Ready(Ok(()));
-                        }
-                        // Others have their turn.
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                    Poll::Pending => {
-                        if deadline.at().is_none() {
-                            deadline.set(Some(Instant::now() + send::stall_max(&ready.conf)));
-                        }
-                        return deadline.poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()));
-                    }
+                    deadline.poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
                 }
             }
         });
