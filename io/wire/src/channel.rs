@@ -6,7 +6,6 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use selvedge_http::chunked::ChunkError;
 use selvedge_http::encode;
 use selvedge_http::fields::Fields;
@@ -139,14 +138,12 @@ impl Channel {
     ) -> Poll<Result<usize, ChannelError>> {
         match self {
             Self::Http1(one) => one.poll_send(cx, content).map_err(ChannelError::from),
-            Self::Http2(two) => {
-                two.poll_send(cx, content.len(), last, |len| Bytes::copy_from_slice(&content[..len]))
-            }
+            Self::Http2(two) => two.poll_send(cx, content, last),
             Self::Over => Poll::Ready(Err(ChannelError::Closed)),
         }
     }
 
-    /// Moves incoming bytes of `source` into this channel, without a copy where both speak HTTP/2; how many.
+    /// Moves incoming bytes of `source` into this channel; how many.
     ///
     /// # Errors
     /// Of the outgoing side.
@@ -156,19 +153,11 @@ impl Channel {
         source: &mut Self,
         last: bool,
     ) -> Poll<Result<usize, ChannelError>> {
-        match (self, source) {
-            (Self::Http2(to), Self::Http2(from)) => {
-                let available = from.content().len();
-                to.poll_send(cx, available, last, |len| from.take(len))
-            }
-            (to, from) => {
-                let polled = to.poll_send(cx, from.content(), last);
-                if let Poll::Ready(Ok(len)) = polled {
-                    from.consume(len);
-                }
-                polled
-            }
+        let polled = self.poll_send(cx, source.content(), last);
+        if let Poll::Ready(Ok(len)) = polled {
+            source.consume(len);
         }
+        polled
     }
 
     /// Ends the outgoing body, with trailers if the protocol has them.

@@ -15,7 +15,7 @@ use selvedge_http::parse::{RequestError, RequestFacts};
 use selvedge_http::scan::HEADERS_MAX;
 use selvedge_wire::channel::Channel;
 use selvedge_wire::deadline::Deadline;
-use selvedge_wire::h2::{self, Http2Stream, Watch};
+use selvedge_wire::h2::{self, Accepted};
 use selvedge_wire::io::Io;
 use selvedge_wire::parking::Place;
 use tokio::time::Instant;
@@ -33,9 +33,6 @@ const UNSERVED_MAX: u64 = 100;
 /// How long the announcement of an end may take to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-type Accepted = (http::Request<::h2::RecvStream>, ::h2::server::SendResponse<bytes::Bytes>);
-
-#[expect(clippy::large_enum_variant, reason = "taken apart where it is returned, never kept")]
 enum Next {
     Stream(Accepted),
     Abuse,
@@ -47,7 +44,6 @@ enum Next {
 
 struct Connection {
     server: h2::Server,
-    watch: Watch,
     since: Instant,
     accepted: u32,
     streams: Rc<Streams>,
@@ -70,14 +66,12 @@ struct Streams {
 /// Serves a connection until it ends.
 pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, place: Place) {
     let idle = Duration::from_secs(10);
-    let Ok(Ok((server, watch))) =
-        tokio::time::timeout(idle, h2::serve(io, false, h2::Http2Settings::default())).await
+    let Ok(Ok(server)) = tokio::time::timeout(idle, h2::serve(io, false, h2::Http2Settings::default())).await
     else {
         return;
     };
     let mut connection = Connection {
         server,
-        watch,
         since: Instant::now(),
         accepted: 0,
         streams: Rc::default(),
@@ -119,15 +113,15 @@ impl Connection {
                 Poll::Ready(Some(Err(error))) if error.is_io() => return Poll::Ready(Next::Over),
                 Poll::Ready(Some(Err(error))) => {
                     let flooded = error.reason() == Some(::h2::Reason::ENHANCE_YOUR_CALM);
-                    self.worker.shared.stats.floods.add(u64::from(flooded && !error.is_remote()));
+                    self.worker.shared.stats.floods.add(u64::from(flooded));
                     return Poll::Ready(Next::Broken);
                 }
                 Poll::Ready(None) => return Poll::Ready(Next::Over),
                 Poll::Pending => {}
             }
             let unserved =
-                self.watch.opened().wrapping_sub(self.accepted).cast_signed().max(0).cast_unsigned();
-            if self.watch.flood().is_some()
+                self.server.opened().wrapping_sub(self.accepted).cast_signed().max(0).cast_unsigned();
+            if self.server.flood().is_some()
                 || u64::from(unserved) > UNSERVED_MAX + self.since.elapsed().as_secs()
             {
                 return Poll::Ready(Next::Abuse);
@@ -165,8 +159,7 @@ impl Connection {
 
     /// Lets what has been said arrive.
     async fn part(mut self) {
-        drop(self.server);
-        if let Some(mut io) = self.watch.take_io() {
+        if let Some(mut io) = self.server.into_io() {
             linger(&mut io, &mut self.idle).await;
         }
     }
@@ -216,15 +209,15 @@ impl Drop for Open {
 }
 
 /// Serves one stream; whether its client took it back before there was an answer.
-async fn one(worker: &Rc<Worker>, peer: &Rc<Peer>, (request, respond): Accepted, number: u32) -> bool {
+async fn one(worker: &Rc<Worker>, peer: &Rc<Peer>, mut accepted: Accepted, number: u32) -> bool {
     let mut head = worker.lease_head();
-    h2::request_head(&request, &mut head);
-    let receive = request.into_body();
-    let (framing, refused) = match judge(&mut head, receive.is_end_stream()) {
+    accepted.take_head(&mut head);
+    let stream = accepted.stream;
+    let (framing, refused) = match judge(&mut head, stream.is_read()) {
         Ok(framing) => (framing, None),
         Err(error) => (Framing::None, Some(error)),
     };
-    let mut channel = Channel::Http2(Box::new(Http2Stream::server(receive, respond)));
+    let mut channel = Channel::Http2(Box::new(stream));
     let mut deadline = Deadline::default();
     let facts = RequestFacts { framing, ..RequestFacts::default() };
     let site = worker.site();

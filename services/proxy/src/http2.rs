@@ -18,7 +18,7 @@ use selvedge_http::scan::HEADERS_MAX;
 use selvedge_telemetry::ServerStats;
 use selvedge_wire::channel::Channel;
 use selvedge_wire::deadline::Deadline;
-use selvedge_wire::h2::{self, Http2Stream, Watch};
+use selvedge_wire::h2::{self, Accepted};
 use selvedge_wire::io::Io;
 use tokio::time::Instant;
 
@@ -40,22 +40,18 @@ const UNSERVED_MAX: u64 = 250;
 /// How long the announcement of an end may take to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-type Accepted = (http::Request<::h2::RecvStream>, ::h2::server::SendResponse<bytes::Bytes>);
-
 /// Serves a connection until it ends.
 pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: Rc<Peer>, io: Io) {
     let _stats = HttpConnectionStats::http2(&manager);
     let place = worker.place();
     let opening = h2::serve(io, manager.config.extended_connect, manager.config.http2);
-    let (server, watch) =
-        match first_words(&worker, &place, manager.inbound, manager.idle_timeout, opening).await {
-            Some(Ok(served)) => served,
-            Some(Err(_)) => return manager.stats.downstream_cx_protocol_error.inc(),
-            None => return,
-        };
+    let server = match first_words(&worker, &place, manager.inbound, manager.idle_timeout, opening).await {
+        Some(Ok(server)) => server,
+        Some(Err(_)) => return manager.stats.downstream_cx_protocol_error.inc(),
+        None => return,
+    };
     let mut connection = Connection {
         server,
-        watch,
         since: Instant::now(),
         accepted: 0,
         streams: Rc::default(),
@@ -105,7 +101,6 @@ fn count(flood: Flood, stats: &ServerStats) {
     .inc();
 }
 
-#[expect(clippy::large_enum_variant, reason = "taken apart where it is returned, never kept")]
 enum Next {
     Stream(Accepted),
     Abuse,
@@ -120,7 +115,6 @@ enum Next {
 
 struct Connection {
     server: h2::Server,
-    watch: Watch,
     since: Instant,
     /// Streams that came through the codec.
     accepted: u32,
@@ -158,7 +152,7 @@ impl Connection {
                 Poll::Ready(None) => return Poll::Ready(Next::Over),
                 Poll::Pending => {}
             }
-            if let Some(flood) = self.watch.flood() {
+            if let Some(flood) = self.server.flood() {
                 return Poll::Ready(Next::Flood(flood));
             }
             if self.unserved() > UNSERVED_MAX + self.since.elapsed().as_secs() {
@@ -215,20 +209,19 @@ impl Connection {
 
     /// Streams that never came through the codec: it has answered or reset them itself.
     fn unserved(&self) -> u64 {
-        // A stream may come through whose frames the guard has not counted: those of the handshake.
-        u64::from(self.watch.opened().wrapping_sub(self.accepted).cast_signed().max(0).cast_unsigned())
+        u64::from(self.server.opened().wrapping_sub(self.accepted).cast_signed().max(0).cast_unsigned())
     }
 
     /// Counts the end of a connection that the codec would not go on with.
-    fn broken(&self, error: &::h2::Error) {
-        if error.is_io() || error.is_remote() {
+    fn broken(&self, error: &h2::Error) {
+        if error.is_io() {
             return;
         }
         let stats = &self.manager.stats;
         stats.downstream_cx_protocol_error.inc();
         if error.reason() == Some(::h2::Reason::ENHANCE_YOUR_CALM) {
             let server = self.manager.registry.server();
-            match self.watch.last_kind() {
+            match self.server.last_kind() {
                 kind::HEADERS | kind::CONTINUATION => &server.http2_header_overflow,
                 kind::DATA => &server.http2_inbound_empty_frames_flood,
                 _ => &server.http2_rx_reset_flood,
@@ -251,8 +244,7 @@ impl Connection {
 
     /// Lets what has been said arrive.
     async fn part(mut self) {
-        drop(self.server);
-        if let Some(mut io) = self.watch.take_io() {
+        if let Some(mut io) = self.server.into_io() {
             linger(&mut io, &mut self.idle).await;
         }
     }
@@ -311,21 +303,15 @@ impl Drop for OpenStream {
 }
 
 /// Serves one stream; whether its client took it back before there was an answer.
-async fn one(
-    worker: &Rc<Worker>,
-    manager: &Arc<HttpManager>,
-    peer: &Peer,
-    (request, respond): Accepted,
-) -> bool {
+async fn one(worker: &Rc<Worker>, manager: &Arc<HttpManager>, peer: &Peer, mut accepted: Accepted) -> bool {
     let mut heads = worker.lease_heads();
-    h2::request_head(&request, &mut heads.request);
-    let upgrade = h2::upgrade(&request, &mut heads.request);
-    let receive = request.into_body();
-    let (framing, refused) = match judge(&mut heads, receive.is_end_stream() || upgrade.is_tunnel()) {
+    accepted.take_head(&mut heads.request);
+    let Accepted { stream, upgrade, .. } = accepted;
+    let (framing, refused) = match judge(&mut heads, stream.is_read() || upgrade.is_tunnel()) {
         Ok(framing) => (framing, None),
         Err(refusal) => (Framing::None, Some(Box::new(Reply::refusal(refusal)))),
     };
-    let mut channel = Channel::Http2(Box::new(Http2Stream::server(receive, respond)));
+    let mut channel = Channel::Http2(Box::new(stream));
     let mut deadline = Deadline::default();
     let facts = RequestFacts { framing, upgrade, ..RequestFacts::default() };
     let routes = manager.routes.load_full();

@@ -4,7 +4,7 @@
 //! Each kind has a budget. It is spent frame by frame, and given back by what an honest peer does – streams, content –
 //! and by time, so that a connection may live for ever with its pings. A peer that has spent one is sent away.
 
-use super::frames::{Frame, Frames, flag, kind};
+use super::frames::{Frame, flag, kind};
 
 /// Frames of one kind beyond what useful traffic accounts for.
 pub const FRAMES_MAX: u16 = 500;
@@ -50,8 +50,6 @@ pub enum Side {
 #[derive(Clone, Copy, Debug)]
 pub struct Meter {
     peer: Side,
-    received: Frames,
-    sent: Frames,
     account: Account,
 }
 
@@ -67,28 +65,30 @@ struct Account {
 }
 
 impl Meter {
-    /// Of a connection whose peer's bytes begin with so many that are no frame.
-    pub fn new(peer: Side, preface: u32) -> Self {
-        let (received, sent) = match peer {
-            Side::Client => (Frames::after(preface), Frames::default()),
-            Side::Server => (Frames::default(), Frames::after(preface)),
-        };
-        Self { peer, received, sent, account: Account::default() }
+    pub fn new(peer: Side) -> Self {
+        Self { peer, account: Account::default() }
     }
 
-    /// Takes bytes that came, in the second `now` of any clock that only goes forward; the flood that they complete.
-    pub fn received(&mut self, bytes: &[u8], now: u64) -> Option<Flood> {
-        let (account, peer) = (&mut self.account, self.peer);
-        account.refill(now);
-        self.received.feed(bytes, |frame| account.received(&frame, peer));
-        account.flood
+    /// It is the second `now` of any clock that only goes forward.
+    pub fn pass(&mut self, now: u64) {
+        self.account.refill(now);
     }
 
-    /// Takes bytes that leave.
-    pub fn sent(&mut self, bytes: &[u8]) -> Option<Flood> {
-        let (account, peer) = (&mut self.account, self.peer);
-        self.sent.feed(bytes, |frame| account.sent(&frame, peer));
-        account.flood
+    /// Takes a frame that came; the flood that it completes.
+    pub fn received(&mut self, frame: &Frame) -> Option<Flood> {
+        self.account.received(frame, self.peer);
+        self.account.flood
+    }
+
+    /// Takes a frame that leaves.
+    pub fn sent(&mut self, frame: &Frame) -> Option<Flood> {
+        self.account.sent(frame, self.peer);
+        self.account.flood
+    }
+
+    /// The flood that there was.
+    pub fn flood(&self) -> Option<Flood> {
+        self.account.flood
     }
 
     /// Streams that the peer has opened.
@@ -198,6 +198,7 @@ impl Account {
 
 #[cfg(test)]
 mod tests {
+    use super::super::frames::Frames;
     use super::*;
 
     fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
@@ -205,12 +206,32 @@ mod tests {
         [&len[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
     }
 
-    fn clients() -> Meter {
-        Meter::new(Side::Client, 0)
+    /// A meter that is given bytes.
+    struct Fed(Meter);
+
+    impl Fed {
+        fn received(&mut self, bytes: &[u8], now: u64) -> Option<Flood> {
+            self.0.pass(now);
+            Frames::default().feed(bytes, |frame| {
+                self.0.received(&frame);
+            });
+            self.0.flood()
+        }
+
+        fn sent(&mut self, bytes: &[u8]) -> Option<Flood> {
+            Frames::default().feed(bytes, |frame| {
+                self.0.sent(&frame);
+            });
+            self.0.flood()
+        }
+    }
+
+    fn clients() -> Fed {
+        Fed(Meter::new(Side::Client))
     }
 
     /// After how many repetitions of `bytes` the peer is sent away.
-    fn ends_after(meter: &mut Meter, bytes: &[u8]) -> Option<(usize, Flood)> {
+    fn ends_after(meter: &mut Fed, bytes: &[u8]) -> Option<(usize, Flood)> {
         (1..=2000).find_map(|count| meter.received(bytes, 0).map(|flood| (count, flood)))
     }
 
@@ -272,7 +293,7 @@ mod tests {
 
     #[test]
     fn an_upstream_answers_each_request_with_a_few_heads() {
-        let mut meter = Meter::new(Side::Server, 0);
+        let mut meter = Fed(Meter::new(Side::Server));
         let headers = frame(kind::HEADERS, flag::END_HEADERS, &[0x88]);
         for _ in 0..1000 {
             assert_eq!(meter.sent(&headers), None);

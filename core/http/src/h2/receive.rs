@@ -14,7 +14,13 @@ pub enum Fault {
     /// It has more bytes than were announced.
     #[error("the header list is too long")]
     TooLong,
+    /// It has many times more: no mistake, but few bytes made into many.
+    #[error("the header list is a bomb")]
+    Bomb,
 }
+
+/// How many times longer than allowed a list may be and still be a mistake.
+const BOMB_TIMES: usize = 8;
 
 /// Which pseudo headers have come.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,7 +35,8 @@ struct Pseudo {
 /// What all lists have in common: their order, their size, and what their fields may be.
 #[derive(Debug)]
 struct Rules {
-    left: usize,
+    bytes: usize,
+    bytes_max: usize,
     regular: bool,
     crumbs: u32,
     fault: Option<Fault>,
@@ -37,7 +44,7 @@ struct Rules {
 
 impl Rules {
     fn new(bytes_max: usize) -> Self {
-        Self { left: bytes_max, regular: false, crumbs: 0, fault: None }
+        Self { bytes: 0, bytes_max, regular: false, crumbs: 0, fault: None }
     }
 
     fn refuse(&mut self, why: &'static str) {
@@ -46,11 +53,11 @@ impl Rules {
 
     /// Whether there is room for a line, and no fault so far.
     fn admit(&mut self, name: &[u8], value: &[u8]) -> bool {
-        let size = name.len() + value.len() + ENTRY_BYTES;
-        match self.left.checked_sub(size) {
-            Some(left) => self.left = left,
+        self.bytes += name.len() + value.len() + ENTRY_BYTES;
+        if self.bytes > self.bytes_max {
             // A malformed list that is too long as well is too long.
-            None => self.fault = Some(Fault::TooLong),
+            let is_bomb = self.bytes / BOMB_TIMES > self.bytes_max;
+            self.fault = Some(if is_bomb { Fault::Bomb } else { Fault::TooLong });
         }
         self.fault.is_none()
     }
@@ -420,6 +427,8 @@ mod tests {
         assert_eq!(request(&[GET, &[("a", &long)]].concat(), false).err(), Some(Fault::TooLong));
         let bad = [&[("", "")], GET, &[("a", &*long)]].concat();
         assert_eq!(request(&bad, false).err(), Some(Fault::TooLong));
+        let many = [GET, &[("a", &*long); 10]].concat();
+        assert_eq!(request(&many, false).err(), Some(Fault::Bomb));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use selvedge_telemetry::ClusterStats;
@@ -128,15 +127,7 @@ impl HostPool {
             }
         };
         let (local, tls) = (io.local_addr(), io.tls().cloned());
-        let (client, mut connection) = match h2::connect(io, self.cluster.config.http2).await {
-            Ok(opened) => opened,
-            Err(error) => {
-                let error =
-                    AcquireError::Connect { timeout: false, local: false, reason: error.to_string().into() };
-                opening.fail(&error);
-                return Err(error);
-            }
-        };
+        let (client, connection) = h2::connect(io, self.cluster.config.http2);
         let (retire, retired) = oneshot::channel();
         let state = Rc::new(SharedState {
             id: opened.id,
@@ -151,12 +142,10 @@ impl HostPool {
             distrusted: Cell::new(false),
             retire: RefCell::new(Some(retire)),
         });
-        let pings = self.cluster.config.extended_connect.then(|| connection.ping_pong()).flatten();
         tokio::task::spawn_local(drive(connection, Rc::clone(&state), opened, retired, Rc::clone(self)));
-        if let Some(mut pings) = pings {
-            // What the host takes it says first of all: once it answers, that has come.
-            let answered = pings.ping(::h2::Ping::opaque());
-            let _ = tokio::time::timeout(self.cluster.config.connect_timeout, answered).await;
+        if self.cluster.config.extended_connect {
+            // What the host takes it says first of all.
+            let _ = tokio::time::timeout(self.cluster.config.connect_timeout, client.greeted()).await;
         }
         self.http2.connections.borrow_mut().push(Shared { client: client.clone(), state: Rc::clone(&state) });
         Ok((client, state.take()))
@@ -208,7 +197,7 @@ async fn drive(
     let busy = state.streams.get() > 0;
     match ended {
         Some(ended) => {
-            if ended.is_err_and(|error| !error.is_io() && !error.is_remote()) {
+            if ended.is_err_and(|error| !error.is_io()) {
                 pool.cluster.stats.upstream_cx_protocol_error.inc();
             }
             opened.ended_by(if busy { EndedBy::RemoteWithRequest } else { EndedBy::Remote });
@@ -221,14 +210,14 @@ async fn drive(
 impl Http2Pool {
     /// A place on a connection that is up and below its peer's limit of streams.
     fn take(&self, cluster: &Cluster) -> Option<(Client, Slot)> {
-        let mut connections = self.connections.borrow_mut();
+        let connections = self.connections.borrow();
         let config = &cluster.config;
-        connections.iter_mut().find_map(|shared| {
+        connections.iter().find_map(|shared| {
             let room = shared.state.alive.get()
                 && !shared.state.distrusted.get()
                 && !shared.state.is_spent(config, &cluster.stats)
                 && shared.state.streams.get() < streams_max(config.http2, &shared.client);
-            let ready = room && is_ready(&mut shared.client);
+            let ready = room && shared.client.is_ready();
             ready.then(|| (shared.client.clone(), shared.state.take()))
         })
     }
@@ -264,13 +253,7 @@ impl Http2Pool {
 
 /// As many as the host allows and the configuration wants, and at least one.
 fn streams_max(settings: Http2Settings, client: &Client) -> usize {
-    let wanted = settings.streams_max.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
-    client.current_max_send_streams().min(wanted).max(1)
-}
-
-/// Whether the connection takes another stream: no GOAWAY has come.
-fn is_ready(client: &mut Client) -> bool {
-    matches!(client.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
+    client.streams_max().min(settings.streams_max.unwrap_or(u32::MAX)).max(1) as usize
 }
 
 /// The opening of a connection; however it ends, those who wait are told.

@@ -1,12 +1,9 @@
 //! One request's stream to a host, whichever protocol carries it.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use ::h2::Reason;
-use ::h2::client::ResponseFuture;
 use selvedge_http::encode;
 use selvedge_http::framing::{self, Framing};
 use selvedge_http::head::{RequestHead, ResponseHead};
@@ -14,7 +11,7 @@ use selvedge_http::known::HeaderId;
 use selvedge_http::parse::{ResponseError, Upgrade};
 use selvedge_wire::channel::{Channel, ChannelError};
 use selvedge_wire::h1::{Http1, ReadError};
-use selvedge_wire::h2::{self, Client, Http2Stream};
+use selvedge_wire::h2::{Client, Http2Stream};
 use selvedge_wire::tls::Facts;
 
 use super::Protocol;
@@ -42,7 +39,7 @@ pub struct UpstreamStream {
 #[derive(Debug)]
 enum Carrier {
     Http1 { opened: Opened, pool: Rc<HostPool>, close: bool },
-    Http2 { client: Client, response: Option<ResponseFuture>, slot: Slot, extended: bool },
+    Http2 { client: Client, slot: Slot, extended: bool },
 }
 
 /// Why a stream gave no response.
@@ -100,8 +97,9 @@ impl UpstreamStream {
 
     pub(super) fn http2(client: Client, slot: Slot, active: Active, reused: bool) -> Self {
         Self {
-            channel: Channel::Http2(Box::new(Http2Stream::client(None))),
-            carrier: Some(Carrier::Http2 { client, response: None, slot, extended: false }),
+            // Until its head is sent there is no stream.
+            channel: Channel::Over,
+            carrier: Some(Carrier::Http2 { client, slot, extended: false }),
             reused,
             counted: (0, 0),
             written_before: 0,
@@ -187,21 +185,19 @@ impl UpstreamStream {
                 http.queue(|out| encode::request(head, framing, out));
                 http.begin_writing(framing);
             }
-            (Channel::Http2(stream), Some(Carrier::Http2 { client, response, extended, .. })) => {
-                let message = if upgrade == Upgrade::WebSocket {
-                    if !client.is_extended_connect_protocol_enabled() {
+            (channel, Some(Carrier::Http2 { client, extended, .. })) => {
+                if upgrade == Upgrade::WebSocket {
+                    if !client.extended_connect() {
                         return Err(StreamFailure::Request);
                     }
                     *extended = true;
-                    h2::websocket_message(head)
-                } else {
-                    h2::request_message(head)
-                };
-                let message = message.ok_or(StreamFailure::Request)?;
+                }
                 let end = !framing.has_body() && !upgrade.is_tunnel();
-                let (future, send) = client.send_request(message, end).map_err(ChannelError::from)?;
-                *response = Some(future);
-                **stream = Http2Stream::client((!end).then_some(send));
+                let stream = client.send(head, upgrade, end).map_err(|error| match error {
+                    ChannelError::Protocol(_) => StreamFailure::Request,
+                    error => error.into(),
+                })?;
+                *channel = Channel::Http2(Box::new(stream));
             }
             _ => return Err(StreamFailure::Request),
         }
@@ -243,27 +239,25 @@ impl UpstreamStream {
                     return Poll::Ready(Ok(Framing::None));
                 }
             },
-            (Channel::Http2(stream), Some(Carrier::Http2 { response: Some(future), extended, .. })) => {
-                while let Poll::Ready(Some(interim)) = future.poll_informational(cx) {
-                    let interim = interim.map_err(ChannelError::from)?;
-                    self.interim += 1;
-                    if self.interim > INTERIM_RESPONSES_MAX {
-                        return Poll::Ready(Err(StreamFailure::Protocol));
-                    }
-                    if self.shows_interim && matches!(interim.status().as_u16(), 100 | 103) {
-                        h2::response_head(&interim, head);
-                        return Poll::Ready(Ok(Framing::None));
-                    }
-                }
-                let message =
-                    ready!(Pin::new(future).poll(cx)).map_err(|error| match ChannelError::from(error) {
+            (Channel::Http2(stream), Some(Carrier::Http2 { extended, .. })) => {
+                loop {
+                    ready!(stream.poll_response(cx, head)).map_err(|error| match error {
                         ChannelError::Closed | ChannelError::Io(_) => {
                             StreamFailure::Closed { started: false }
                         }
                         error => error.into(),
                     })?;
-                h2::response_head(&message, head);
-                stream.receive(message.into_body());
+                    if head.status >= 200 {
+                        break;
+                    }
+                    self.interim += 1;
+                    if self.interim > INTERIM_RESPONSES_MAX {
+                        return Poll::Ready(Err(StreamFailure::Protocol));
+                    }
+                    if self.shows_interim && matches!(head.status, 100 | 103) {
+                        return Poll::Ready(Ok(Framing::None));
+                    }
+                }
                 if *extended && head.status / 100 == 2 {
                     // What HTTP/1 calls this.
                     head.status = 101;

@@ -1,62 +1,85 @@
 //! A stream as a channel.
 
-use std::task::{Context, Poll, ready};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
+use h2::Reason;
 use selvedge_http::fields::Fields;
-use selvedge_http::head::ResponseHead;
+use selvedge_http::h2::encode;
+use selvedge_http::head::{RequestHead, ResponseHead};
 
-use super::headers::{read_fields, response_message, write_fields};
+use super::connection::Connection;
+use super::streams::Key;
 use crate::channel::{ChannelError, Content};
 
-/// One stream of an HTTP/2 connection, from either side.
+/// A connection, as those hold it who use it; all of them live on one thread.
+pub(super) type Shared = Rc<RefCell<Connection>>;
+
+/// One stream of an HTTP/2 connection, from either side. Dropping it gives the stream up if it is not over.
 #[derive(Debug)]
 pub struct Http2Stream {
-    receive: Option<RecvStream>,
-    current: Bytes,
+    connection: Shared,
+    key: Key,
+    /// Bytes of the incoming body, from `at` on.
+    current: Vec<u8>,
+    at: usize,
     ended: bool,
     trailers: Option<Fields>,
     send: Send,
 }
 
 /// The outgoing half.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Send {
     /// A server that has not answered yet.
-    Answer(SendResponse<Bytes>),
-    Open(SendStream<Bytes>),
+    Answer,
+    Open,
     Ended,
 }
 
 impl Http2Stream {
     /// The server side of a request that has arrived.
-    pub fn server(receive: RecvStream, respond: SendResponse<Bytes>) -> Self {
-        Self {
-            ended: receive.is_end_stream(),
-            receive: Some(receive),
-            current: Bytes::new(),
-            trailers: None,
-            send: Send::Answer(respond),
-        }
+    pub(super) fn server(connection: Shared, key: Key) -> Self {
+        Self::new(connection, key, Send::Answer)
     }
 
-    /// The client side of a request whose head has been sent; `None` if it ended with the head.
-    pub fn client(send: Option<SendStream<Bytes>>) -> Self {
-        Self {
-            receive: None,
-            current: Bytes::new(),
-            ended: false,
-            trailers: None,
-            send: send.map_or(Send::Ended, Send::Open),
-        }
+    /// The client side of a request whose head has been sent, and with `ended` everything.
+    pub(super) fn client(connection: Shared, key: Key, ended: bool) -> Self {
+        Self::new(connection, key, if ended { Send::Ended } else { Send::Open })
     }
 
-    /// Client side: the response's head has arrived, its body follows.
-    pub fn receive(&mut self, receive: RecvStream) {
-        self.ended = receive.is_end_stream();
-        self.receive = Some(receive);
+    fn new(connection: Shared, key: Key, send: Send) -> Self {
+        Self { connection, key, current: Vec::new(), at: 0, ended: false, trailers: None, send }
+    }
+
+    pub(super) fn give_back(&self, head: RequestHead) {
+        self.connection.borrow_mut().give_back_request(head);
+    }
+
+    /// Client side: waits for the head of a response, of which interim ones come first.
+    ///
+    /// # Errors
+    /// See [`ChannelError`].
+    pub fn poll_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut ResponseHead,
+    ) -> Poll<Result<(), ChannelError>> {
+        let mut connection = self.connection.borrow_mut();
+        let Some(stream) = connection.streams.get(self.key) else {
+            return Poll::Ready(Err(ChannelError::Closed));
+        };
+        if let Some(mut next) = stream.answers.pop() {
+            std::mem::swap(head, &mut next);
+            connection.give_back_response(next);
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(fault) = stream.fault {
+            return Poll::Ready(Err(fault.into()));
+        }
+        stream.wait(cx.waker());
+        Poll::Pending
     }
 
     /// Server side: sends an interim response's head, before the one that counts.
@@ -64,118 +87,110 @@ impl Http2Stream {
     /// # Errors
     /// When the stream is gone, or the response has begun.
     pub fn inform(&mut self, head: &ResponseHead) -> Result<(), ChannelError> {
-        let Send::Answer(respond) = &mut self.send else {
+        if self.send != Send::Answer {
             return Err(ChannelError::Protocol("an interim response after the response"));
-        };
-        let message = response_message(head).ok_or(ChannelError::Protocol("status"))?;
-        respond.send_informational(message).map_err(channel_error)
+        }
+        self.send_block(false, |out| encode::response(head, out))
     }
 
     /// Server side: sends the response's head.
     ///
     /// # Errors
-    /// When the stream is gone or the head cannot be written.
+    /// When the stream is gone.
     pub fn respond(&mut self, head: &ResponseHead, end: bool) -> Result<(), ChannelError> {
-        let Send::Answer(mut respond) = std::mem::replace(&mut self.send, Send::Ended) else {
+        if self.send != Send::Answer {
             return Err(ChannelError::Protocol("a second response"));
-        };
-        let message = response_message(head).ok_or(ChannelError::Protocol("status"))?;
-        let stream = respond.send_response(message, end).map_err(channel_error)?;
-        self.send = if end { Send::Ended } else { Send::Open(stream) };
-        Ok(())
+        }
+        if !(100..1000).contains(&head.status) {
+            return Err(ChannelError::Protocol("status"));
+        }
+        self.send = if end { Send::Ended } else { Send::Open };
+        self.send_block(end, |out| encode::response(head, out))
+    }
+
+    fn send_block(&self, end: bool, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), ChannelError> {
+        Ok(self.connection.borrow_mut().send_block(self.key, end, write)?)
     }
 
     pub fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Result<Content, ChannelError>> {
-        if !self.current.is_empty() {
+        if self.at < self.current.len() {
             return Poll::Ready(Ok(Content::Bytes));
         }
-        let Some(receive) = &mut self.receive else { return Poll::Pending };
-        while !self.ended {
-            match ready!(receive.poll_data(cx)) {
-                Some(Ok(bytes)) if bytes.is_empty() => {}
-                Some(Ok(bytes)) => {
-                    self.current = bytes;
-                    return Poll::Ready(Ok(Content::Bytes));
-                }
-                Some(Err(error)) => return Poll::Ready(Err(channel_error(error))),
-                None => {
-                    if let Some(map) = ready!(receive.poll_trailers(cx)).map_err(channel_error)? {
-                        let mut fields = Fields::default();
-                        read_fields(&map, &mut fields);
-                        self.trailers = Some(fields);
-                    }
-                    self.ended = true;
-                }
-            }
+        if self.ended {
+            return Poll::Ready(Ok(Content::End));
         }
-        Poll::Ready(Ok(Content::End))
+        let mut connection = self.connection.borrow_mut();
+        let Some(stream) = connection.streams.get(self.key) else {
+            return Poll::Ready(Err(ChannelError::Closed));
+        };
+        if !stream.content.is_empty() {
+            self.current.clear();
+            self.at = 0;
+            std::mem::swap(&mut self.current, &mut stream.content);
+            return Poll::Ready(Ok(Content::Bytes));
+        }
+        if stream.remote_ended {
+            self.trailers = stream.trailers.take();
+            self.ended = true;
+            return Poll::Ready(Ok(Content::End));
+        }
+        if let Some(fault) = stream.fault {
+            return Poll::Ready(Err(fault.into()));
+        }
+        stream.wait(cx.waker());
+        Poll::Pending
     }
 
     pub fn content(&self) -> &[u8] {
-        &self.current
+        &self.current[self.at..]
     }
 
     /// Marks bytes as used and opens the window for as many.
     pub fn consume(&mut self, len: usize) {
-        self.current.advance(len);
-        self.release(len);
+        let len = len.min(self.current.len() - self.at);
+        self.at += len;
+        self.connection.borrow_mut().release(self.key, len);
     }
 
-    /// Takes bytes out without copying them.
-    pub fn take(&mut self, len: usize) -> Bytes {
-        let bytes = self.current.split_to(len);
-        self.release(len);
-        bytes
-    }
-
-    fn release(&mut self, len: usize) {
-        if let Some(receive) = &mut self.receive {
-            // Fails only for a stream that is gone.
-            let _ = receive.flow_control().release_capacity(len);
-        }
-    }
-
+    /// Whether the bytes at hand are the last ones, and nothing follows them.
     pub fn is_last(&self) -> bool {
-        self.receive.as_ref().is_some_and(RecvStream::is_end_stream)
+        if self.ended {
+            return self.trailers.is_none();
+        }
+        self.connection.borrow_mut().streams.get(self.key).is_some_and(|stream| {
+            stream.remote_ended && stream.content.is_empty() && stream.trailers.is_none()
+        })
     }
 
     pub fn is_read(&self) -> bool {
-        self.current.is_empty() && (self.ended || self.is_last())
+        self.at == self.current.len() && (self.ended || self.is_last())
     }
 
     pub fn trailers(&self) -> Option<&Fields> {
         self.trailers.as_ref()
     }
 
-    /// Sends up to `available` bytes, as many as the peer's windows take; `bytes` cuts them off the source.
+    /// Sends bytes of a body, as many as the peer's windows take; how many. With `last` the body ends with them.
     ///
     /// # Errors
     /// See [`ChannelError`].
     pub fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
-        available: usize,
+        content: &[u8],
         last: bool,
-        bytes: impl FnOnce(usize) -> Bytes,
     ) -> Poll<Result<usize, ChannelError>> {
-        let Send::Open(stream) = &mut self.send else {
+        if self.send != Send::Open {
             return Poll::Ready(Err(ChannelError::Protocol("bytes outside of a body")));
-        };
-        if available == 0 {
+        }
+        if content.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        stream.reserve_capacity(available);
-        let granted = match ready!(stream.poll_capacity(cx)) {
-            Some(granted) => granted.map_err(channel_error)?,
-            None => return Poll::Ready(Err(ChannelError::Closed)),
-        };
-        let len = granted.min(available);
-        let end = last && len == available;
-        stream.send_data(bytes(len), end).map_err(channel_error)?;
-        if end {
+        let polled = self.connection.borrow_mut().poll_send(cx, self.key, content, last);
+        if last && matches!(polled, Poll::Ready(Ok(sent)) if sent == content.len()) {
             self.send = Send::Ended;
         }
-        Poll::Ready(Ok(len))
+        polled.map_err(ChannelError::from)
     }
 
     /// Ends the outgoing body.
@@ -183,52 +198,37 @@ impl Http2Stream {
     /// # Errors
     /// See [`ChannelError`].
     pub fn end(&mut self, trailers: Option<&Fields>) -> Result<(), ChannelError> {
-        let Send::Open(mut stream) = std::mem::replace(&mut self.send, Send::Ended) else { return Ok(()) };
+        if std::mem::replace(&mut self.send, Send::Ended) != Send::Open {
+            return Ok(());
+        }
         match trailers {
-            Some(fields) => {
-                let mut map = http::HeaderMap::new();
-                write_fields(fields, &mut map);
-                stream.send_trailers(map).map_err(channel_error)
-            }
-            None => stream.send_data(Bytes::new(), true).map_err(channel_error),
+            Some(fields) => self.send_block(true, |out| encode::fields(fields, out)),
+            None => Ok(self.connection.borrow_mut().end_body(self.key)?),
         }
     }
 
+    /// Ready once the peer, or the connection, has given the stream up.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.send {
-            Send::Answer(respond) => respond.poll_reset(cx).map(|_| ()),
-            Send::Open(stream) => stream.poll_reset(cx).map(|_| ()),
-            Send::Ended => Poll::Pending,
+        match self.connection.borrow_mut().streams.get(self.key) {
+            Some(stream) if stream.fault.is_none() => {
+                stream.wait(cx.waker());
+                Poll::Pending
+            }
+            _ if self.send == Send::Ended => Poll::Pending,
+            _ => Poll::Ready(()),
         }
     }
 
     pub fn reset(&mut self, reason: Reason) {
-        match &mut self.send {
-            Send::Answer(respond) => respond.send_reset(reason),
-            Send::Open(stream) => stream.send_reset(reason),
-            Send::Ended => {}
-        }
+        self.connection.borrow_mut().give_up(self.key, reason);
         self.send = Send::Ended;
     }
 }
 
-/// Whose fault an error of the `h2` crate is.
-pub(crate) fn channel_error(error: h2::Error) -> ChannelError {
-    match error.reason() {
-        _ if error.is_io() => match error.into_io() {
-            // The guard's word for a peer that floods us.
-            Some(error) if error.kind() == std::io::ErrorKind::InvalidData => ChannelError::Protocol("flood"),
-            Some(error) => ChannelError::Io(error),
-            None => ChannelError::Closed,
-        },
-        Some(reason) if error.is_reset() && error.is_remote() => ChannelError::Reset(reason),
-        Some(_) if error.is_go_away() && error.is_remote() => ChannelError::Unprocessed,
-        _ => ChannelError::Protocol("HTTP/2"),
-    }
-}
-
-impl From<h2::Error> for ChannelError {
-    fn from(error: h2::Error) -> Self {
-        channel_error(error)
+impl Drop for Http2Stream {
+    fn drop(&mut self) {
+        let mut connection = self.connection.borrow_mut();
+        connection.release(self.key, self.current.len() - self.at);
+        connection.let_go(self.key, std::mem::take(&mut self.current));
     }
 }

@@ -110,7 +110,7 @@ fn rows() -> Vec<Row> {
         trailer("CR LF in the trailers", "x", "a\r\nx-smuggled: 1", Refused),
         trailer("transfer-encoding in the trailers", "transfer-encoding", "chunked", Refused),
         trailer("a host in the trailers", "host", "smuggled", Harmless),
-        trailer("a path in the trailers", ":path", "/smuggled", Harmless),
+        trailer("a path in the trailers", ":path", "/smuggled", Refused),
     ]
 }
 

@@ -133,7 +133,11 @@ async fn a_length_of_nothing_is_not_sent_along_with_chunks() {
     assert_eq!(response.status(), 200);
     let seen = response.into_body().data().await.unwrap().unwrap();
     let seen = String::from_utf8_lossy(&seen);
-    assert!(!seen.contains("content-length") && seen.contains("transfer-encoding: chunked"), "{seen}");
+    // Which of them depends on whether the end has come by then.
+    assert!(
+        seen.contains("content-length: 0\r\n") != seen.contains("transfer-encoding: chunked\r\n"),
+        "{seen}"
+    );
     tokio::task::block_in_place(|| drop(mesh));
 }
 

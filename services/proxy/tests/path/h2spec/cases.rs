@@ -492,13 +492,11 @@ fn messages() -> Vec<Case> {
         malformed("http2/8.1.2.1", "a name in upper case", &field("X-TEST", "ok")),
         malformed("http2/8.1.2.1.1", "an unknown pseudo field", &field(":test", "ok")),
         malformed("http2/8.1.2.1.2", "a pseudo field of responses", &field(":status", "200")),
-        // The one case that h2spec would fail: the codec drops such a field and goes on. Nobody behind sees it, which
-        // `what_trailers_may_not_say_goes_nowhere` shows.
         case(
             "http2/8.1.2.1.3",
             "a pseudo field in trailers",
             &[open(1), data(0, 1, b"test"), headers(5, 1, &field(":method", "200"))],
-            Answer,
+            StreamError(PROTOCOL),
         ),
         of(
             "http2/8.1.2.1.4",
