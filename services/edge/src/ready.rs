@@ -6,6 +6,8 @@
 //! content read – so that a change shows within a second, as it does at lighttpd, whose `server.stat-cache-engine` is heeded:
 //! `disable` keeps nothing.
 //!
+//! Why the whole answer, and what it gains: `docs/design/052-files-kept-ready.md`.
+//!
 //! What depends on more than that is never kept: on who asks, on a rate, on another header, on a program behind us.
 
 use std::collections::HashMap;
