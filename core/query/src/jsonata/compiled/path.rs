@@ -46,6 +46,14 @@ pub(super) enum Stage {
 impl<'a> Run<'a> {
     /// A path's value, before a sequence of one item is unwrapped.
     pub(super) fn path(&mut self, path: &'a Path, context: &Val<'a>) -> Result<Val<'a>, GaveUp> {
+        // A lone name is the member as it is.
+        if let ([Step { kind: StepKind::Name(name), stages, .. }], false) =
+            (path.steps.as_slice(), path.is_kept)
+            && stages.is_empty()
+            && !context.is_array()
+        {
+            return Ok(context.member(name));
+        }
         if path.is_filtered_value {
             return self.filtered_value(path, context);
         }

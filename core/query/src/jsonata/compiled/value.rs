@@ -8,7 +8,7 @@ use super::super::{BYTES_MAX, value::number};
 use super::GaveUp;
 
 /// How deep the values nest that a program makes, above the JSON that they hold: they are walked by recursion.
-pub(in super::super) const VALUE_DEPTH_MAX: usize = 64;
+pub(in super::super) const VALUE_DEPTH_MAX: u8 = 64;
 /// Objects up to this size are searched member by member, which is faster than to hash a name.
 const SCANNED_MEMBERS: usize = 8;
 
@@ -32,7 +32,7 @@ pub(super) enum Val<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Object<'a> {
     pub(super) members: Vec<(Text<'a>, Val<'a>)>,
-    depth: usize,
+    depth: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ pub(super) struct List<'a> {
     pub(super) is_whole: bool,
     /// One item does not stand for itself.
     pub(super) is_kept: bool,
-    depth: usize,
+    depth: u8,
 }
 
 /// The items of either kind of array, or a value as the only one.
@@ -95,7 +95,7 @@ impl<'a> List<'a> {
 }
 
 /// The depth of what holds these.
-fn deeper<'v, 'a: 'v>(values: impl Iterator<Item = &'v Val<'a>>) -> Result<usize, GaveUp> {
+fn deeper<'v, 'a: 'v>(values: impl Iterator<Item = &'v Val<'a>>) -> Result<u8, GaveUp> {
     let depths = values.map(|value| match value {
         Val::List(list) => list.depth,
         Val::Object(object) => object.depth,

@@ -146,9 +146,13 @@ impl Chance {
     }
 
     fn object_constructor(&mut self, depth: usize, bound: &mut Vec<String>) -> String {
-        let count = self.below(3);
+        let (count, first) = (self.below(3), self.below(MEMBERS.len()));
         let mut pair = |index: usize| {
-            let name = if self.below(6) == 0 { self.expression(depth, bound) } else { format!("'m{index}'") };
+            let name = if self.below(6) == 0 {
+                self.expression(depth, bound)
+            } else {
+                format!("'{}'", MEMBERS[(index + first) % MEMBERS.len()])
+            };
             format!("{name}: {}", self.expression(depth, bound))
         };
         let pairs: Vec<String> = (0..count).map(&mut pair).collect();
