@@ -56,3 +56,6 @@ pub(super) const COUNTER: &str = "SELECT value FROM counter WHERE name = ?1";
 
 /// name, value
 pub(super) const SET_COUNTER: &str = "UPDATE counter SET value = ?2 WHERE name = ?1";
+
+/// value → of all counters
+pub(super) const SET_COUNTERS: &str = "UPDATE counter SET value = ?1";

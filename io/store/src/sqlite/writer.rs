@@ -112,7 +112,7 @@ impl Session {
         let batch = match &mut self.batch {
             Some(batch) => batch,
             empty => {
-                let begun = self.connection.execute_batch(sql::BEGIN_WRITE);
+                let begun = run(&self.connection, sql::BEGIN_WRITE);
                 begun.map_err(|error| failure::definite(&error))?;
                 let durable = counter(&self.connection, "revision").inspect_err(|_| {
                     // Nothing was written; should even this fail, the next BEGIN tells.
@@ -133,7 +133,7 @@ impl Session {
     /// Runs one transaction in a savepoint of the open batch.
     fn run(&mut self, f: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Abort>) -> Outcome {
         let batch = self.batch.as_mut().expect("join comes before run");
-        if let Err(error) = self.connection.execute_batch(sql::SAVEPOINT) {
+        if let Err(error) = run(&self.connection, sql::SAVEPOINT) {
             return Ok(Err(failure::definite(&error)));
         }
         let mut transaction = SqliteTransaction {
@@ -162,8 +162,12 @@ impl Session {
             return outcome;
         }
         let is_kept = matches!(outcome, Ok(Ok(_)));
-        let end = if is_kept { sql::RELEASE } else { sql::ROLLBACK_TO };
-        match self.connection.execute_batch(end) {
+        let ended = if is_kept {
+            run(&self.connection, sql::RELEASE)
+        } else {
+            self.connection.execute_batch(sql::ROLLBACK_TO)
+        };
+        match ended {
             Ok(()) if is_kept => batch.revision = if has_written { revision } else { batch.revision },
             Ok(()) => {}
             Err(error) => self.give_up(failure::definite(&error)),
@@ -176,11 +180,14 @@ impl Session {
         let batch = self.batch.as_ref()?;
         let (revision, durable) = (batch.revision, batch.durable);
         let seal = || {
-            if revision > durable {
+            if revision > durable && self.workload == Workload::Log {
+                // No feed: whoever asks for one is told that it starts here.
+                self.connection.prepare_cached(sql::SET_COUNTERS)?.execute([as_sql(revision)])?;
+            } else if revision > durable {
                 set_counter(&self.connection, "revision", revision)?;
                 self.compact(revision)?;
             }
-            self.connection.prepare_cached(sql::COMMIT)?.execute([]).map(drop)
+            run(&self.connection, sql::COMMIT)
         };
         match seal() {
             Ok(()) => {
@@ -196,10 +203,6 @@ impl Session {
 
     /// Drops what the feed need not keep.
     fn compact(&self, last: Revision) -> rusqlite::Result<()> {
-        if self.workload == Workload::Log {
-            // No feed: whoever asks for one is told that it starts here.
-            return set_counter(&self.connection, "compacted", last);
-        }
         let Some(newest) = last.number().checked_sub(self.retained).filter(|&newest| newest > 0) else {
             return Ok(());
         };
@@ -222,6 +225,11 @@ impl Session {
             batch.verdict.decided.notify_all();
         }
     }
+}
+
+/// Runs a statement that is parsed once.
+fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(statement)?.execute([]).map(drop)
 }
 
 fn set_counter(connection: &Connection, name: &str, value: Revision) -> rusqlite::Result<()> {
