@@ -8,6 +8,7 @@ mod listener;
 mod tls;
 
 use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use hyper_util::service::TowerToHyperService;
 use selvedge_aws::BODY_BYTES_MAX;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tonic::body::Body;
@@ -235,22 +237,28 @@ impl Server {
         drop(waiting);
         let api = Arc::clone(&self.api);
         let request = Request::from_parts(head, body);
-        let answered = tokio::task::spawn_blocking(move || {
+        let is_alone = self.calls.available_permits() + 1 == CALLS_MAX;
+        let call = move || {
             // A call goes on when its caller hangs up, and keeps its place for as long.
             let _turn = turn;
             api.begin(&request)
-        });
-        match answered.await {
-            Ok(Answer::Now(response)) => response,
-            Ok(Answer::Later(response)) => self.wait(response).await,
-            Err(error) => {
-                tracing::error!(%error, "a call did not come back");
-                refuse(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "InternalServerErrorException",
-                    "the request failed for a reason that is in the server's log",
-                )
-            }
+        };
+        let answer = if is_alone && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+            // Nobody to share a thread, or a commit, with: the thread that read the request goes on with it, and its other work
+            // is taken over. Two threads fewer have to be woken between a request and its answer.
+            tokio::task::block_in_place(|| catch_unwind(AssertUnwindSafe(call))).ok()
+        } else {
+            let answered = tokio::task::spawn_blocking(call).await;
+            answered.inspect_err(|error| tracing::error!(%error, "a call did not come back")).ok()
+        };
+        match answer {
+            Some(Answer::Now(response)) => response,
+            Some(Answer::Later(response)) => self.wait(response).await,
+            None => refuse(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "InternalServerErrorException",
+                "the request failed for a reason that is in the server's log",
+            ),
         }
     }
 

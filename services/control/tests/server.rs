@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
 
-/// Answers when it is let go.
+/// Answers when it is let go, or fails at once.
 struct Slow {
     /// Calls that have come.
     calls: Arc<AtomicUsize>,
@@ -31,7 +31,8 @@ impl Extension for Slow {
         "slow"
     }
 
-    fn handle(&self, _: &Request<Bytes>) -> Response<Bytes> {
+    fn handle(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        assert_ne!(request.uri().query(), Some("fails"), "the call fails, as it was asked to");
         self.calls.fetch_add(1, Ordering::SeqCst);
         while !self.is_let_go.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
@@ -250,4 +251,35 @@ async fn callers_that_hang_up_free_no_place_that_their_calls_still_take() {
     running.is_let_go.store(true, Ordering::SeqCst);
     assert_eq!((calls, early), (CALLS_MAX, false), "one more waits its turn");
     assert_eq!(stream.read(&mut [0]).await.expect("an answer"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_call_that_is_alone_keeps_nobody_from_being_served() {
+    let running = start(None, Duration::from_secs(5)).await;
+    let mut slow = running.connect().await;
+    slow.write_all(b"GET /selvedge/v1/slow HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .expect("the server reads");
+    while running.calls.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    // The only worker is in that call.
+    let answer = tokio::time::timeout(Duration::from_secs(5), running.send(CREATE)).await;
+    running.is_let_go.store(true, Ordering::SeqCst);
+    assert!(answer.expect("an answer in time").starts_with("HTTP/1.1 200 OK\r\n"));
+    assert_eq!(slow.read(&mut [0]).await.expect("an answer"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_call_that_panics_is_answered_and_the_next_one_is_served() {
+    let running = start(None, Duration::from_secs(5)).await;
+    let fails = "GET /selvedge/v1/slow?fails HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    for _ in 0..2 {
+        let answer = running.send(fails).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 500 ") && answer.contains("InternalServerErrorException"),
+            "{answer}"
+        );
+    }
+    assert!(running.send(CREATE).await.starts_with("HTTP/1.1 200 OK\r\n"));
 }
