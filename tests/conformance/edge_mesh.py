@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 
@@ -202,6 +203,63 @@ report.equal(ask(f"{site}/orders/slow").status, 504, "time-outs")
 report.check(time.monotonic() - began < 2.5, "which are the route's")
 big = os.urandom(300_000)
 report.equal(ask(f"{site}/orders/big", "POST", body=big).status, 200, "a body that is larger than a buffer")
+
+# === a stream without a length goes on as it comes ===
+with socket.create_connection((HERE, port)) as upload:
+    upload.settimeout(10)
+    before = len(apps["orders-b"].requests)
+    upload.sendall(b"POST /orders/stream HTTP/1.1\r\nhost: h\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n" + b"8000\r\n" + b"x" * 0x8000 + b"\r\n")
+    report.check(until(lambda: len(apps["orders-b"].requests) > before), "a service hears of a request before its body has ended")
+    upload.sendall(b"0\r\n\r\n")
+    report.check(upload.recv(1000).startswith(b"HTTP/1.1 200"), "and answers when it has")
+
+# === a service behind TLS of both sides, for the edge alone ===
+def openssl(*words):
+    subprocess.run(["openssl", *words], cwd=home, check=True, capture_output=True)
+
+
+EC = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+openssl("req", "-x509", *EC, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=ca")
+for name in ("vault", "shop-gw"):
+    (home / f"{name}.ext").write_text(f"subjectAltName=DNS:{name}.shop.local\nbasicConstraints=critical,CA:false\nextendedKeyUsage=serverAuth,clientAuth\n")
+    openssl("req", *EC, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+    openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-out", f"{name}.pem", "-extfile", f"{name}.ext")
+
+
+def pair(name):
+    return {"file": {"certificateChain": str(home / f"{name}.pem"), "privateKey": str(home / f"{name}.key")}}
+
+
+trust = {"trust": {"file": {"certificateChain": str(home / "ca.pem")}}}
+apps["vault"] = app("vault")
+mesh.create_virtual_node(meshName=MESH, virtualNodeName="vault", spec={"listeners": [{
+    "portMapping": {"port": 8080, "protocol": "http"}, "tls": {"mode": "STRICT", "certificate": pair("vault"), "validation": trust}}]})
+mesh.create_virtual_service(meshName=MESH, virtualServiceName="vault.shop.local", spec={"provider": {"virtualNode": {"virtualNodeName": "vault"}}})
+sidecar("virtualNode", "vault", SELVEDGE_APP_PORT_8080=str(apps["vault"].port))
+VAULT = '[[site.route]]\npath = "/vault/*"\nservice = "vault.shop.local"\n'
+(home / "edge.toml").write_text(form(VAULT))
+edge.send_signal(signal.SIGUSR1)
+until(lambda: "shop-edge-4" in published())
+report.check(until(lambda: ask(f"{site}/vault/1").status == 503), "a service that wants a certificate is closed to an edge that has none")
+spec = mesh.describe_virtual_gateway(meshName=MESH, virtualGatewayName="shop-gw")["virtualGateway"]["spec"]
+spec["backendDefaults"] = {"clientPolicy": {"tls": {"enforce": True, "ports": [8080], "certificate": pair("shop-gw"), "validation": trust}}}
+mesh.update_virtual_gateway(meshName=MESH, virtualGatewayName="shop-gw", spec=spec)
+report.check(until(lambda: ask(f"{site}/vault/1").status == 200), lambda: f"and open to one whose gateway has: {ask(f'{site}/vault/1')} {log('edge.toml')[-800:]}")
+
+
+def only(name):
+    policy = {"action": "allow", "rules": [{"name": "callers", "from": [{"peer": {"exact": name}}]}]}
+    subprocess.run([BINARY, "policy", "put", f"callers-{os.getpid()}", "--target", f"mesh/{MESH}/virtualNode/vault", "--kind", "access", "--spec", json.dumps(policy),
+                    "--endpoint-url", endpoint], check=True, capture_output=True)
+
+
+only("somebody-else.shop.local")
+report.check(until(lambda: ask(f"{site}/vault/1").status == 403), "a policy on the service says who may call it, and the edge may not")
+only("shop-gw.shop.local")
+report.check(until(lambda: ask(f"{site}/vault/1").status == 200), "until it names the gateway's certificate")
+spec.pop("backendDefaults")
+mesh.update_virtual_gateway(meshName=MESH, virtualGatewayName="shop-gw", spec=spec)
+report.check(until(lambda: ask(f"{site}/orders/1").status == 200), "services without TLS are reached as before")
 
 # === reload ===
 mesh.create_gateway_route(meshName=MESH, virtualGatewayName="shop-gw", gatewayRouteName="by-hand", spec={

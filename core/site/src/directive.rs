@@ -426,7 +426,7 @@ directives! {
         /// Whether connections begin with the PROXY protocol.
         hap_proxy: bool = false, "extforward.hap-PROXY" Connection boolean;
         /// Whether its TLS parts become a verified client.
-        hap_proxy_ssl_client_verify: bool = false, "extforward.hap-PROXY-ssl-client-verify" Connection boolean;
+        hap_proxy_ssl_client_verify: bool = false, "extforward.hap-PROXY-ssl-client-verify" Connection forwarded::verified_elsewhere;
     }
 
     /// mod_fastcgi.
@@ -603,8 +603,8 @@ directives! {
         ca_dn_file: Option<Text> = None, "ssl.ca-dn-file" Connection optional_text;
         /// Revoked clients.
         ca_crl_file: Option<Text> = None, "ssl.ca-crl-file" Connection optional_text;
-        /// Ciphers in OpenSSL's words.
-        cipher_list: Option<Text> = None, "ssl.cipher-list" Socket optional_text;
+        /// Ciphers in OpenSSL's words; of no consequence here: all that are spoken have forward secrecy and authenticate.
+        cipher_list: Option<Text> = None, "ssl.cipher-list" Socket server::ciphers;
         /// OpenSSL's configuration commands: `MinProtocol`, `MaxProtocol`, `CipherString`, `Ciphersuites`, `Curves`, `Options`, ….
         openssl_ssl_conf_cmd: Named<Text> = named_empty(), "ssl.openssl.ssl-conf-cmd" Socket named_texts;
         /// Where challenge certificates are.

@@ -169,3 +169,19 @@ fn requests_in_one_go_are_answered_in_order() {
     assert_eq!(text.matches("\r\n\r\nfirst").count(), 50);
     assert_eq!(answer(text.rsplit_once("HTTP/1.1").unwrap().1.as_bytes()).body.len(), 100_000);
 }
+
+/// Several lines of a field are one list (RFC 9110 section 5.2).
+#[test]
+fn encodings_may_be_named_in_several_lines() {
+    let (_folder, address) =
+        site("deflate.mimetypes = ( \"text/plain\" )\ndeflate.allowed-encodings = ( \"gzip\" )\n");
+    for (more, encoding) in [
+        ("Accept-Encoding: br\r\nAccept-Encoding: gzip\r\n", Some("gzip")),
+        ("Accept-Encoding: gzip\r\nAccept-Encoding: br\r\n", Some("gzip")),
+        ("Accept-Encoding: br\r\nAccept-Encoding: gzip;q=0\r\n", None),
+        ("Accept-Encoding: br\r\n", None),
+    ] {
+        let found = ask(address, "/long.txt", more);
+        assert_eq!((found.code(), found.header("content-encoding")), (200, encoding), "{more}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::reading::{Reading, keyed, named_texts, truth};
+use super::reading::{Reading, boolean, keyed, named_texts, truth};
 use super::{Named, Text, Texts};
 use crate::condition::Network;
 use crate::value::Value;
@@ -233,4 +233,16 @@ pub(super) fn proxy_header(value: &Value, reading: &mut Reading<'_>) -> Result<P
         }
     }
     Ok(header)
+}
+
+/// Whoever counts on a load balancer's word for certificates has to know that it is not taken.
+pub(super) fn verified_elsewhere(value: &Value, reading: &mut Reading<'_>) -> Result<bool, String> {
+    let asked = boolean(value, reading)?;
+    if asked {
+        reading.warn(format!(
+            "{}: certificates that a load balancer has verified make nobody known here; end TLS here, with ssl.verifyclient",
+            reading.key
+        ));
+    }
+    Ok(asked)
 }

@@ -312,6 +312,18 @@ fn host_pieces(text: &str) -> Option<Vec<HostPiece>> {
     Some(pieces)
 }
 
+/// Which ciphers are spoken is not for a list to say: there are none that one would have to forbid.
+pub(super) fn ciphers(value: &Value, reading: &mut Reading<'_>) -> Result<Option<Text>, String> {
+    let list = optional_text(value, reading)?;
+    if list.is_some() {
+        reading.warn(format!(
+            "{}: whatever it lists, TLS is spoken with the ciphers that have forward secrecy and authenticate, and with no others",
+            reading.key
+        ));
+    }
+    Ok(list)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! Compressed bodies: gzip, deflate, brotli, zstd; or the file beside it that was compressed before.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt as _;
 use std::task::{Context, Poll, ready};
@@ -18,12 +19,20 @@ pub(crate) const WHOLE_BYTES_MAX: u64 = 512 * 1024;
 /// What is compressed between two looks at other connections.
 const STEP_BYTES: usize = 32 * 1024;
 
+/// What the client takes; several lines are one list (RFC 9110 §5.2).
+fn accepted<'x>(x: &'x Exchange<'_>) -> Option<Cow<'x, str>> {
+    let mut lines =
+        x.head.fields.all_named("accept-encoding").filter_map(|line| std::str::from_utf8(line).ok());
+    let first = Cow::Borrowed(lines.next()?);
+    Some(lines.fold(first, |list, line| Cow::Owned(format!("{list}, {line}"))))
+}
+
 /// Compresses the body if it is of a configured type and the client takes it.
 pub(super) fn apply(x: &Exchange<'_>, response: &mut Response) {
     let conf = &x.conf.deflate;
     if x.conf.edge.precompressed && may_change(x, response) && matches!(response.body, Body::File(_)) {
-        let accepted = x.header("accept-encoding").unwrap_or_default();
-        let mut taken = conf.allowed_encodings.iter().filter(|encoding| takes(accepted, **encoding));
+        let accepted = accepted(x).unwrap_or_default();
+        let mut taken = conf.allowed_encodings.iter().filter(|encoding| takes(&accepted, **encoding));
         let found = taken.find_map(|encoding| Some((*encoding, beside::find(x, &response.body, *encoding)?)));
         if let Some((encoding, file)) = found {
             add_vary(response);
@@ -37,7 +46,7 @@ pub(super) fn apply(x: &Exchange<'_>, response: &mut Response) {
         return;
     }
     add_vary(response);
-    let Some(encoding) = x.header("accept-encoding").and_then(|accepted| choose(accepted, conf)) else {
+    let Some(encoding) = accepted(x).and_then(|accepted| choose(&accepted, conf)) else {
         return;
     };
     if label(x, response, encoding) {
