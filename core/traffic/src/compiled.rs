@@ -132,7 +132,7 @@ fn compile(route: &Route) -> Result<Rewriters, TableInvalid> {
 impl<'a> Matched<'a> {
     /// The retry policy in force for a route's forwarding: its own, else its virtual host's.
     pub fn retry(&self, forward: &'a Forward) -> Option<&'a RetryPolicy> {
-        forward.retry.as_ref().or(self.virtual_host.retry.as_ref())
+        forward.retry.as_deref().or(self.virtual_host.retry.as_deref())
     }
 
     /// The hedging in force, likewise.
@@ -212,9 +212,9 @@ mod tests {
     fn a_match_brings_its_rewrite_and_its_retries() {
         let policy = RetryPolicy { retries_max: 7, ..RetryPolicy::default() };
         let rewritten = Forward { path_rewrite: Some(PathRewrite::Prefix("/".into())), ..forward("a") };
-        let own = Forward { retry: Some(RetryPolicy::default()), ..forward("b") };
+        let own = Forward { retry: Some(RetryPolicy::default().into()), ..forward("b") };
         let routes = vec![route("api", "/api/", rewritten), route("all", "/", own)];
-        let host = VirtualHost { retry: Some(policy), ..host("v", &["*"], routes) };
+        let host = VirtualHost { retry: Some(policy.into()), ..host("v", &["*"], routes) };
         let routes = compile(vec![host]).expect("a valid table");
         for (path, rewritten, retries) in [("/api/x?q", Some("/x?q"), 7), ("/y", None, 1)] {
             let request = PlainRequest::new("GET", "h", path);

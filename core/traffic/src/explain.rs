@@ -166,7 +166,7 @@ mod tests {
         let weighted = |name: &str, weight| WeightedCluster::new(name, weight);
         let both = Forward {
             path_rewrite: Some(PathRewrite::Prefix("/".to_owned())),
-            retry: Some(RetryPolicy { on: RetryOn::RESET, ..RetryPolicy::default() }),
+            retry: Some(RetryPolicy { on: RetryOn::RESET, ..RetryPolicy::default() }.into()),
             ..Forward::to(vec![weighted("a", 3), weighted("b", 1)])
         };
         let only_beta = RouteMatch { headers: vec![beta], ..RouteMatch::any() };

@@ -67,7 +67,7 @@ pub use network_filter::{ConnectionLimit, ConnectionRateLimit, NetworkFilter, Ne
 pub use outlier::{FailurePercentage, OutlierDetection, SuccessRate};
 pub use proxy_protocol::{ProxyProtocol, ProxyProtocolVersion};
 pub use rate_limit::RateLimit;
-pub use resource::{Resource, ResourceKind};
+pub use resource::{Resource, ResourceKind, ResourceRef};
 pub use retry::{RateLimitedBackoff, ResetFormat, ResetHeader, Retrier, RetryBackoff, RetryOn, RetryPolicy};
 pub use rewrite::{HostRewrite, PathRewrite};
 pub use route::{
@@ -79,6 +79,14 @@ pub use tcp::TcpProxy;
 pub use timeout::Timeouts;
 pub use tls::{Transport, UpstreamTransport};
 pub use tracing::Tracing;
+
+/// Writes what is shared as what it is.
+fn shared<T: serde::Serialize, S: serde::Serializer>(
+    value: &Option<std::sync::Arc<T>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serde::Serialize::serialize(&value.as_deref(), serializer)
+}
 
 /// Whether a field says nothing, so that what is printed of a configuration stays short.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -31,8 +31,36 @@ pub enum Resource {
     Routes(RouteTable),
 }
 
+/// A resource that somebody else has.
+#[derive(Clone, Copy, Debug)]
+pub enum ResourceRef<'a> {
+    Cluster(&'a Cluster),
+    Endpoints(&'a LoadAssignment),
+    Listener(&'a Listener),
+    Routes(&'a RouteTable),
+}
+
 impl Resource {
     pub fn kind(&self) -> ResourceKind {
+        self.as_ref().kind()
+    }
+
+    pub fn name(&self) -> &str {
+        self.as_ref().name()
+    }
+
+    pub fn as_ref(&self) -> ResourceRef<'_> {
+        match self {
+            Self::Cluster(cluster) => ResourceRef::Cluster(cluster),
+            Self::Endpoints(assignment) => ResourceRef::Endpoints(assignment),
+            Self::Listener(listener) => ResourceRef::Listener(listener),
+            Self::Routes(table) => ResourceRef::Routes(table),
+        }
+    }
+}
+
+impl<'a> ResourceRef<'a> {
+    pub fn kind(self) -> ResourceKind {
         match self {
             Self::Cluster(_) => ResourceKind::Cluster,
             Self::Endpoints(_) => ResourceKind::Endpoints,
@@ -41,7 +69,7 @@ impl Resource {
         }
     }
 
-    pub fn name(&self) -> &str {
+    pub fn name(self) -> &'a str {
         match self {
             Self::Cluster(cluster) => &cluster.name,
             Self::Endpoints(assignment) => &assignment.cluster,

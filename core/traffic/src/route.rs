@@ -1,5 +1,6 @@
 //! Routes: which requests go where, with which time-outs and retries.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -37,7 +38,8 @@ pub struct VirtualHost {
     /// The first match wins.
     pub routes: Vec<Route>,
     /// For routes that have none of their own.
-    pub retry: Option<RetryPolicy>,
+    #[serde(serialize_with = "crate::shared")]
+    pub retry: Option<Arc<RetryPolicy>>,
     /// For routes that have none of their own, unless they or a filter say otherwise.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rate_limits: Vec<RateLimit>,
@@ -95,7 +97,9 @@ pub struct Forward {
     pub timeout: Option<Duration>,
     /// A stream without progress ends after this; zero is none, `None` inherits the connection's.
     pub idle_timeout: Option<Duration>,
-    pub retry: Option<RetryPolicy>,
+    /// Nearly all routes of a mesh have one alike: see [`RouteTable::share_policies`].
+    #[serde(serialize_with = "crate::shared")]
+    pub retry: Option<Arc<RetryPolicy>>,
     #[serde(skip_serializing_if = "crate::is_default")]
     pub hedge: Option<Hedge>,
     /// How long the whole stream may last.
@@ -125,6 +129,29 @@ pub struct Forward {
     /// The virtual host's rate limits count beside its own.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub include_host_rate_limits: bool,
+}
+
+/// So many different policies of a table are looked for; each beyond has its own copy.
+const SHARED_POLICIES_MAX: usize = 16;
+
+impl RouteTable {
+    /// Lets routes with equal retry policies have one together: a table of thousands of routes has a handful.
+    pub fn share_policies(&mut self) {
+        let mut known: Vec<Arc<RetryPolicy>> = Vec::new();
+        for host in &mut self.virtual_hosts {
+            let of_routes = host.routes.iter_mut().filter_map(|route| match &mut route.action {
+                Action::Forward(forward) => forward.retry.as_mut(),
+                Action::Redirect(_) | Action::Respond(_) => None,
+            });
+            for policy in host.retry.iter_mut().chain(of_routes) {
+                match known.iter().find(|known| *known == policy) {
+                    Some(known) => *policy = Arc::clone(known),
+                    None if known.len() < SHARED_POLICIES_MAX => known.push(Arc::clone(policy)),
+                    None => {}
+                }
+            }
+        }
+    }
 }
 
 impl Route {

@@ -125,7 +125,7 @@ pub(crate) fn govern(context: &mut Context<'_>, levels: &[Key], route: &mut Rout
         note(policy);
     } else if let Action::Forward(forward) = &mut route.action {
         if let Some((policy, spec)) = find::<policy::Retry>(snapshot, levels) {
-            forward.retry = Some(retry::policy(spec));
+            forward.retry = Some(retry::policy(spec).into());
             forward.hedge =
                 (spec.hedge == Some(true)).then_some(selvedge_traffic::Hedge { on_per_try_timeout: true });
             note(policy);

@@ -124,7 +124,7 @@ fn forward(
     Forward {
         timeout: Some(timeouts.per_request.unwrap_or(PER_REQUEST_DEFAULT)),
         idle_timeout: timeouts.idle,
-        retry: Some(retry_policy(context, route)),
+        retry: Some(retry_policy(context, route).into()),
         ..Forward::to(clusters)
     }
 }

@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use selvedge_traffic::{Discovery, Resource, ResourceKind};
+use selvedge_traffic::{Discovery, Resource, ResourceKind, ResourceRef};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::type_url;
@@ -53,11 +53,16 @@ pub struct Encoded {
 
 /// Encodes a resource.
 pub fn encode(resource: &Resource) -> Encoded {
+    encode_ref(resource.as_ref())
+}
+
+/// Encodes a resource that somebody else has.
+pub fn encode_ref(resource: ResourceRef<'_>) -> Encoded {
     let value = match resource {
-        Resource::Cluster(cluster) => cluster::encode(cluster).encode_to_vec(),
-        Resource::Endpoints(assignment) => endpoint::assignment(assignment).encode_to_vec(),
-        Resource::Listener(listener) => listener::encode(listener).encode_to_vec(),
-        Resource::Routes(table) => route::table(table).encode_to_vec(),
+        ResourceRef::Cluster(cluster) => cluster::encode(cluster).encode_to_vec(),
+        ResourceRef::Endpoints(assignment) => endpoint::assignment(assignment).encode_to_vec(),
+        ResourceRef::Listener(listener) => listener::encode(listener).encode_to_vec(),
+        ResourceRef::Routes(table) => route::table(table).encode_to_vec(),
     };
     let version = format!("{:016x}", xxh3_64(&value));
     Encoded {
@@ -67,8 +72,8 @@ pub fn encode(resource: &Resource) -> Encoded {
 }
 
 /// The endpoint resource of a cluster.
-fn endpoints(resource: &Resource) -> Option<Arc<str>> {
-    let Resource::Cluster(cluster) = resource else { return None };
+fn endpoints(resource: ResourceRef<'_>) -> Option<Arc<str>> {
+    let ResourceRef::Cluster(cluster) = resource else { return None };
     let Discovery::Eds { service_name } = &cluster.discovery else { return None };
     Some(if service_name.is_empty() { cluster.name.as_str() } else { service_name }.into())
 }

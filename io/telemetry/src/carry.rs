@@ -1,7 +1,7 @@
 //! Counters from one process to its successor, so that a restart is no step in a graph.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,8 @@ enum Coded {
 #[derive(Default)]
 pub struct Heir {
     seen: BTreeMap<(Place, String, Option<Coded>), u64>,
-    held: Vec<Arc<dyn Any + Send + Sync>>,
+    /// By address, as there may be thousands.
+    held: BTreeMap<usize, Arc<dyn Any + Send + Sync>>,
 }
 
 impl Registry {
@@ -72,6 +73,7 @@ impl Registry {
 
     /// Adds what the predecessor has counted since the last time.
     pub fn take_over(&self, counters: Counters, heir: &mut Heir) {
+        let upkeep = names_of::<ClusterUpkeep>();
         for Counted { scope, name, code, value } in counters.0 {
             let before = heir.seen.insert((scope.clone(), name.clone(), code), value).unwrap_or(0);
             let amount = value.saturating_sub(before);
@@ -80,7 +82,7 @@ impl Registry {
             }
             match scope {
                 Place::Server => add(&**self.server(), &name, code, amount),
-                Place::Cluster(cluster) if code.is_none() && knows::<ClusterUpkeep>(&name) => {
+                Place::Cluster(cluster) if code.is_none() && upkeep.contains(name.as_str()) => {
                     let group = self.upkeep(&cluster);
                     add(&**group, &name, code, amount);
                     heir.hold(group);
@@ -107,17 +109,17 @@ impl Registry {
 
 impl Heir {
     fn hold(&mut self, group: Arc<dyn Any + Send + Sync>) {
-        if !self.held.iter().any(|held| Arc::ptr_eq(held, &group)) {
-            self.held.push(group);
-        }
+        self.held.entry(Arc::as_ptr(&group).addr()).or_insert(group);
     }
 }
 
-/// Whether a statistic of that name belongs to the group.
-fn knows<T: Group>(name: &str) -> bool {
-    let mut found = false;
-    T::default().visit(&mut |other, _| found |= other == name);
-    found
+/// The names of a group's statistics.
+fn names_of<T: Group>() -> BTreeSet<&'static str> {
+    let mut names = BTreeSet::new();
+    T::default().visit(&mut |name, _| {
+        names.insert(name);
+    });
+    names
 }
 
 fn add<T: Group>(group: &T, name: &str, code: Option<Coded>, amount: u64) {
@@ -170,5 +172,20 @@ mod tests {
         ] {
             assert!(shown.lines().any(|found| found == line), "{line}\nin\n{shown}");
         }
+    }
+
+    #[test]
+    fn each_group_is_held_once_and_kept_alive() {
+        let (old, new) = (Registry::new(1), Registry::new(1));
+        let upkeep: Vec<_> = (0..100).map(|n| old.upkeep(&format!("c{n}"))).collect();
+        let clusters: Vec<_> = (0..100).map(|n| old.cluster(&format!("c{n}"))).collect();
+        let mut heir = Heir::default();
+        for _ in 0..2 {
+            upkeep.iter().for_each(|group| group.update_success.inc());
+            clusters.iter().for_each(|group| group.upstream_rq_total.inc());
+            new.take_over(old.counters(), &mut heir);
+        }
+        assert_eq!(heir.held.len(), 200);
+        assert_eq!(new.upkeep("c7").update_success.value(), 2, "it was forgotten between the two");
     }
 }

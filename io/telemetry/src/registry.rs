@@ -49,7 +49,17 @@ struct Groups {
 /// By cluster: the name of a gauge below it, and its value.
 pub type Remaining = BTreeMap<String, Vec<(&'static str, u32)>>;
 
-type Named<K, T> = BTreeMap<K, Weak<Sharded<T>>>;
+/// Groups by name. Those that nobody holds any more are forgotten when as many again have been added, so that a thousand
+/// new ones do not look at each other.
+#[derive(Debug)]
+struct Named<K, T> {
+    groups: BTreeMap<K, Weak<Sharded<T>>>,
+    /// The number of groups at which the next look is due.
+    tidy_at: usize,
+}
+
+/// So many groups are no reason to look for those that nobody holds.
+const TIDY_MIN: usize = 16;
 
 impl Registry {
     /// For a process with so many worker threads.
@@ -155,22 +165,23 @@ impl Registry {
         key: K,
     ) -> Arc<Sharded<T>> {
         let mut groups = self.inner.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        let named = named(&mut groups);
-        if let Some(held) = named.get(&key).and_then(Weak::upgrade) {
-            return held;
-        }
-        named.retain(|_, group| group.strong_count() > 0);
-        let fresh = Arc::new(Sharded::new(self.inner.workers));
-        named.insert(key, Arc::downgrade(&fresh));
-        fresh
+        named(&mut groups).hold(key, self.inner.workers)
     }
 
-    /// Everything that is held at this moment.
-    pub(crate) fn held(&self) -> Held {
+    /// Everything that is held at this moment; of the clusters those that are `wanted`, by what traffic counts of them and
+    /// by their upkeep. Of the others not even the name is copied: there may be thousands.
+    pub(crate) fn held(&self, wanted: impl Fn(&Traffic, Option<&Upkeep>) -> bool) -> Held {
         let groups = self.inner.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut upkeep = groups.upkeep.groups.iter().peekable();
+        let clusters = groups.clusters.groups.iter().filter_map(|(name, group)| {
+            // Both are sorted by name: one goes on until it has come as far as the other.
+            while upkeep.next_if(|(other, _)| *other < name).is_some() {}
+            let upkeep = upkeep.next_if(|(other, _)| *other == name).and_then(|(_, group)| group.upgrade());
+            let traffic = group.upgrade()?;
+            wanted(&traffic, upkeep.as_deref()).then(|| HeldCluster { name: name.clone(), traffic, upkeep })
+        });
         Held {
-            clusters: alive(&groups.clusters),
-            upkeep: alive(&groups.upkeep),
+            clusters: clusters.collect(),
             http: alive(&groups.http),
             tcp: alive(&groups.tcp),
             listeners: alive(&groups.listeners),
@@ -184,13 +195,44 @@ impl Registry {
     }
 }
 
+impl<K: Ord, T: Default> Named<K, T> {
+    /// The group of that name: the one that somebody holds, or a new one.
+    fn hold(&mut self, key: K, workers: usize) -> Arc<Sharded<T>> {
+        if let Some(held) = self.groups.get(&key).and_then(Weak::upgrade) {
+            return held;
+        }
+        if self.groups.len() >= self.tidy_at {
+            self.groups.retain(|_, group| group.strong_count() > 0);
+            self.tidy_at = TIDY_MIN.max(2 * self.groups.len());
+        }
+        let fresh = Arc::new(Sharded::new(workers));
+        self.groups.insert(key, Arc::downgrade(&fresh));
+        fresh
+    }
+}
+
+impl<K, T> Default for Named<K, T> {
+    fn default() -> Self {
+        Self { groups: BTreeMap::new(), tidy_at: TIDY_MIN }
+    }
+}
+
+pub(crate) type Traffic = Sharded<ClusterStats>;
+pub(crate) type Upkeep = Sharded<ClusterUpkeep>;
+
+/// What is counted of a cluster.
+pub(crate) struct HeldCluster {
+    pub(crate) name: String,
+    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) upkeep: Option<Arc<Upkeep>>,
+}
+
 /// Groups with their names.
 type Alive<K, T> = Vec<(K, Arc<Sharded<T>>)>;
 
 /// The groups that are alive, by name.
 pub(crate) struct Held {
-    pub(crate) clusters: Alive<String, ClusterStats>,
-    pub(crate) upkeep: Alive<String, ClusterUpkeep>,
+    pub(crate) clusters: Vec<HeldCluster>,
     pub(crate) http: Alive<String, HttpStats>,
     pub(crate) tcp: Alive<String, TcpStats>,
     pub(crate) listeners: Alive<SocketAddr, ListenerStats>,
@@ -199,7 +241,7 @@ pub(crate) struct Held {
 }
 
 fn alive<K: Clone, T>(named: &Named<K, T>) -> Alive<K, T> {
-    named.iter().filter_map(|(key, group)| Some((key.clone(), group.upgrade()?))).collect()
+    named.groups.iter().filter_map(|(key, group)| Some((key.clone(), group.upgrade()?))).collect()
 }
 
 #[cfg(test)]
@@ -213,7 +255,26 @@ mod tests {
         first.upstream_rq_total.inc();
         assert!(Arc::ptr_eq(&first, &registry.cluster("a")));
         drop(first);
-        assert_eq!(registry.held().clusters.len(), 0);
+        assert_eq!(registry.held(|_, _| true).clusters.len(), 0);
         assert_eq!(registry.cluster("a").upstream_rq_total.value(), 0);
+    }
+
+    #[test]
+    fn groups_that_nobody_holds_do_not_gather() {
+        let registry = Registry::new(1);
+        let _held: Vec<_> = (0..10).map(|n| registry.cluster(&format!("held-{n}"))).collect();
+        (0..1000).for_each(|n| drop(registry.cluster(&format!("gone-{n}"))));
+        let groups = registry.inner.groups.lock().expect("no poison");
+        assert!(groups.clusters.groups.len() <= 2 * TIDY_MIN, "{}", groups.clusters.groups.len());
+    }
+
+    #[test]
+    fn a_clusters_two_groups_are_found_by_its_name() {
+        let registry = Registry::new(1);
+        let (_b, _c) = (registry.cluster("b"), registry.cluster("c"));
+        let _upkeep = ["a", "c", "d"].map(|name| registry.upkeep(name));
+        let held = registry.held(|_, _| true).clusters;
+        let found: Vec<_> = held.iter().map(|one| (one.name.as_str(), one.upkeep.is_some())).collect();
+        assert_eq!(found, [("b", false), ("c", true)]);
     }
 }

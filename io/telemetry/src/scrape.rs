@@ -8,7 +8,6 @@ pub(crate) mod tags;
 pub(crate) mod text;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 pub use buckets::Buckets;
 pub use filter::{Filter, StatisticKind};
@@ -133,10 +132,12 @@ impl Registry {
                 });
             }
         }
-        let held = self.held();
+        let held = self.held(|_, _| true);
         reset(self.server());
-        held.clusters.iter().for_each(|(_, group)| reset(group));
-        held.upkeep.iter().for_each(|(_, group)| reset(group));
+        for cluster in &held.clusters {
+            reset(&*cluster.traffic);
+            cluster.upkeep.iter().for_each(|upkeep| reset(upkeep));
+        }
         held.http.iter().for_each(|(_, group)| reset(group));
         held.tcp.iter().for_each(|(_, group)| reset(group));
         held.listeners.iter().for_each(|(_, group)| reset(group));
@@ -183,17 +184,13 @@ impl Registry {
 
     /// `idle_hidden`: clusters without traffic are left out.
     pub(crate) fn visit_all(&self, idle_hidden: bool, visit: &mut Visit<'_>) {
-        let held = self.held();
+        let held = self.held(|traffic, upkeep| !idle_hidden || cluster::is_noteworthy(traffic, upkeep));
         visit_group(&Scope::Server, self.server(), visit);
-        let upkeep: BTreeMap<_, _> = held.upkeep.into_iter().collect();
-        let unknown = Arc::new(Sharded::new(0));
-        for (name, group) in held.clusters {
-            let upkeep = upkeep.get(&name).unwrap_or(&unknown);
-            if !idle_hidden || cluster::is_noteworthy(&group, upkeep) {
-                let scope = Scope::Cluster(name);
-                visit_group(&scope, &group, visit);
-                visit_group(&scope, upkeep, visit);
-            }
+        let unknown = Sharded::new(0);
+        for cluster in held.clusters {
+            let scope = Scope::Cluster(cluster.name);
+            visit_group(&scope, &cluster.traffic, visit);
+            visit_group(&scope, cluster.upkeep.as_deref().unwrap_or(&unknown), visit);
         }
         for (name, gauges) in self.remaining() {
             let scope = Scope::Cluster(name);
@@ -228,10 +225,11 @@ impl Registry {
     /// The histograms that hold anything.
     fn histograms(&self) -> BTreeMap<(Scope, Name), Snapshot> {
         let mut found = BTreeMap::new();
-        let held = self.held();
+        // A cluster that nobody has called has no histograms.
+        let held = self.held(|traffic, _| traffic.shards().next().is_some());
         collect_histograms(&Scope::Server, self.server(), &mut found);
-        for (name, group) in held.clusters {
-            collect_histograms(&Scope::Cluster(name), &group, &mut found);
+        for cluster in held.clusters {
+            collect_histograms(&Scope::Cluster(cluster.name), &cluster.traffic, &mut found);
         }
         for (prefix, group) in held.http {
             collect_histograms(&Scope::Http(prefix), &group, &mut found);

@@ -82,6 +82,11 @@ impl Clusters {
         list
     }
 
+    /// Calls `visit` with each active cluster, in no order: for whoever looks at thousands to find a few.
+    pub fn each(&self, visit: impl FnMut(&Arc<Cluster>)) {
+        self.active.load().values().for_each(visit);
+    }
+
     /// Starts a cluster that does not serve yet: it finds and probes its hosts. Dropping it ends that.
     pub fn start(&self, config: Arc<selvedge_traffic::Cluster>) -> Arc<Cluster> {
         let zones = self.zones.subscribe();
@@ -95,24 +100,26 @@ impl Clusters {
         Cluster::start(config, &surroundings, zones)
     }
 
-    /// Lets a cluster serve, in the place of the one of that name, if there is one.
-    pub fn activate(&self, cluster: Arc<Cluster>) {
+    /// Lets clusters serve, each in the place of the one of its name, if there is one. All of them begin at once: each
+    /// time the whole table is copied.
+    pub fn activate(&self, clusters: impl IntoIterator<Item = Arc<Cluster>>) {
         let stats = self.registry.server();
-        if *cluster.name == *self.local.name && !self.local.name.is_empty() {
-            cluster.tell_zones(self.local.locality.clone(), self.zones.clone());
-        }
         let mut active = Active::clone(&self.active.load());
-        match active.insert(Arc::clone(&cluster.name), cluster) {
-            Some(replaced) => {
-                stats.cluster_modified.inc();
-                self.publish(active);
-                replaced.retire();
+        let mut replaced = Vec::new();
+        for cluster in clusters {
+            if *cluster.name == *self.local.name && !self.local.name.is_empty() {
+                cluster.tell_zones(self.local.locality.clone(), self.zones.clone());
             }
-            None => {
-                stats.cluster_added.inc();
-                self.publish(active);
+            match active.insert(Arc::clone(&cluster.name), cluster) {
+                Some(former) => {
+                    stats.cluster_modified.inc();
+                    replaced.push(former);
+                }
+                None => stats.cluster_added.inc(),
             }
         }
+        self.publish(active);
+        replaced.iter().for_each(|former| former.retire());
     }
 
     /// Takes a cluster away; its requests in flight finish.

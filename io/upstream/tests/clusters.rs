@@ -75,7 +75,7 @@ async fn a_cluster_serves_once_activated_and_is_gone_once_removed() {
     cluster.warmed().await;
     assert!(clusters.get("up").is_none(), "warm, but not active");
     let before = clusters.generation();
-    clusters.activate(Arc::clone(&cluster));
+    clusters.activate([Arc::clone(&cluster)]);
     assert!(clusters.generation() > before);
     let mut hosts: Vec<_> = (0..4).filter_map(|_| picked(&cluster)).collect();
     hosts.sort();

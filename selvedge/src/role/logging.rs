@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::sync::Arc;
 
-use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt, reload};
@@ -56,7 +56,7 @@ pub(crate) fn start(args: &LogArgs, level: &str) -> Result<SetLevel, Failure> {
 }
 
 /// Reads a level in our words or Envoy's.
-fn filter(level: &str) -> Result<EnvFilter, String> {
+fn filter(level: &str) -> Result<Targets, String> {
     let level = match level {
         "warning" => "warn",
         "critical" => "error",
@@ -67,7 +67,8 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
     if level.is_empty() || is_word && level.parse::<LevelFilter>().is_err() {
         return Err("write trace, debug, info, warning, error, critical or off".to_owned());
     }
-    EnvFilter::try_new(level).map_err(|error| error.to_string())
+    // Levels by module are all that is offered; filters by fields would bring an engine of expressions into every process.
+    level.parse::<Targets>().map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub mod driver;
 mod dump;
 mod failure;
 mod fetch;
+mod frames;
+mod kept;
 mod listeners;
 mod references;
 mod routes;
@@ -33,6 +35,7 @@ use std::time::Duration;
 pub use clusters::{ClusterToken, Instance};
 pub use dump::{Dump, Dumped, DumpedSecret, Kind};
 pub use failure::Failure;
+pub use kept::Kept;
 pub use secrets::SECRETS_MAX;
 pub use state::{Effect, Phase, ProxyState};
 

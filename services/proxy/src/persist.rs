@@ -9,14 +9,14 @@
 //! where a string is its length as four bytes, little endian, and its bytes.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use selvedge_traffic::ResourceKind;
 use selvedge_xds::Encoded;
 use thiserror::Error;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 const MAGIC: &[u8] = b"SELVEDGE CONFIGURATION 1\n";
 const FILE: &str = "configuration";
@@ -59,14 +59,28 @@ impl Store {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn save(&self, resources: &[Encoded]) -> Result<(), Error> {
+    pub fn save(&self, resources: impl Iterator<Item = Encoded>) -> Result<(), Error> {
         let temporary = self.folder.join(format!("{FILE}.new"));
-        let body = encode(&self.identity, resources);
         let write = || -> io::Result<()> {
-            let mut file = File::create(&temporary)?;
+            let mut file = BufWriter::new(File::create(&temporary)?);
             file.write_all(MAGIC)?;
-            file.write_all(&xxh3_64(&body).to_le_bytes())?;
-            file.write_all(&body)?;
+            // The sum of what follows is known when that has been written.
+            file.write_all(&[0; size_of::<u64>()])?;
+            // One resource at a time: a mesh of thousands never stands in memory as a whole.
+            let mut sum = Xxh3Default::new();
+            let mut part = Vec::new();
+            write_string(self.identity.as_bytes(), &mut part);
+            for resource in resources {
+                write_resource(&resource, &mut part);
+                sum.update(&part);
+                file.write_all(&part)?;
+                part.clear();
+            }
+            sum.update(&part);
+            file.write_all(&part)?;
+            let mut file = file.into_inner()?;
+            file.seek(SeekFrom::Start(MAGIC.len() as u64))?;
+            file.write_all(&sum.digest().to_le_bytes())?;
             file.sync_all()?;
             fs::rename(&temporary, self.folder.join(FILE))?;
             File::open(&self.folder)?.sync_all()
@@ -101,23 +115,19 @@ impl Store {
     }
 }
 
-fn encode(identity: &str, resources: &[Encoded]) -> Vec<u8> {
-    let mut body = Vec::new();
-    let string = |bytes: &[u8], body: &mut Vec<u8>| {
-        // What xDS carries in one message is bounded far below 4 GiB.
-        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        body.extend_from_slice(&length.to_le_bytes());
-        body.extend_from_slice(bytes);
-    };
-    string(identity.as_bytes(), &mut body);
-    for resource in resources {
-        let kind = ResourceKind::ALL.iter().position(|kind| *kind == resource.kind).unwrap_or_default();
-        body.push(kind as u8);
-        string(resource.name.as_bytes(), &mut body);
-        string(resource.version.as_bytes(), &mut body);
-        string(&resource.value, &mut body);
-    }
-    body
+fn write_resource(resource: &Encoded, body: &mut Vec<u8>) {
+    let kind = ResourceKind::ALL.iter().position(|kind| *kind == resource.kind).unwrap_or_default();
+    body.push(kind as u8);
+    write_string(resource.name.as_bytes(), body);
+    write_string(resource.version.as_bytes(), body);
+    write_string(&resource.value, body);
+}
+
+fn write_string(bytes: &[u8], body: &mut Vec<u8>) {
+    // What xDS carries in one message is bounded far below 4 GiB.
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    body.extend_from_slice(&length.to_le_bytes());
+    body.extend_from_slice(bytes);
 }
 
 fn decode(body: &[u8]) -> Option<(String, Vec<Encoded>)> {
@@ -165,9 +175,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let store = store(folder.path());
         assert!(store.load().expect("readable").is_none());
-        store.save(&resources()).expect("saved");
+        store.save(resources().into_iter()).expect("saved");
         assert_eq!(store.load().expect("readable"), Some(resources()));
-        store.save(&[]).expect("saved");
+        store.save(std::iter::empty()).expect("saved");
         assert_eq!(store.load().expect("readable"), Some(Vec::new()));
     }
 
@@ -175,7 +185,7 @@ mod tests {
     fn a_damaged_or_foreign_file_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = store(folder.path());
-        store.save(&resources()).expect("saved");
+        store.save(resources().into_iter()).expect("saved");
         let path = folder.path().join("state").join(FILE);
         let good = fs::read(&path).expect("readable");
         for (at, reason) in [(0, "magic"), (MAGIC.len(), "checksum"), (good.len() - 1, "body")] {

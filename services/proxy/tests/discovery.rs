@@ -126,7 +126,7 @@ impl Proxy {
     fn warm(&mut self, name: &str) {
         let started = self.started.iter().filter(|(_, started)| started == name);
         for token in started.map(|(token, _)| *token).collect::<Vec<_>>() {
-            self.state.handle_warmed(token, self.now);
+            self.state.handle_warmed(&[token], self.now);
             self.carry_out();
         }
     }
@@ -298,12 +298,16 @@ fn endpoints_that_do_not_come_are_gone_on_without_after_the_limit() {
 fn what_was_in_force_starts_the_next_process() {
     let before = Proxy::live();
     let mut after = Proxy::new(None);
-    after.state.handle_restored(before.state.resources(), after.now);
+    let restored = before.state.kept().into_iter().map(|(kept, version)| {
+        let encoded = selvedge_xds::encode_ref(kept.as_ref());
+        (selvedge_xds::decode(encoded.kind, &encoded.value).expect("it was encoded just now"), version)
+    });
+    after.state.handle_restored(restored.collect(), after.now);
     after.carry_out();
     after.warm("a");
     assert_eq!(after.state.phase(), Phase::Live);
     assert_eq!(*after.state.snapshot().listeners, *before.state.snapshot().listeners);
-    assert_eq!(after.state.resources(), before.state.resources());
+    assert_eq!(after.state.kept(), before.state.kept());
 }
 
 #[test]
@@ -313,7 +317,7 @@ fn a_removed_listener_goes_and_its_routes_with_it() {
     assert_eq!(proxy.routed().len(), 1, "a table stays while a listener asks for it");
     proxy.update(ResourceKind::Listener, Vec::new(), &["l"]);
     assert!(proxy.state.snapshot().listeners.is_empty());
-    assert!(!proxy.state.resources().iter().any(|(resource, _)| resource.kind() == ResourceKind::Routes));
+    assert!(!proxy.state.kept().iter().any(|(resource, _)| resource.kind() == ResourceKind::Routes));
 }
 
 /// SplitMix64: a seed replays its run.

@@ -337,7 +337,7 @@ fn bounds_of_time_are_told_in_the_same_words() {
     let stream =
         |duration: StreamDuration| Forward { stream_duration: duration, timeout: Some(ms(300)), ..to("up") };
     let none = StreamDuration::default();
-    let retry = |policy: RetryPolicy| Forward { retry: Some(policy), ..to("up") };
+    let retry = |policy: RetryPolicy| Forward { retry: Some(policy.into()), ..to("up") };
     let policy = RetryPolicy { on: RetryOn::FIVE_XX, retries_max: 1, ..RetryPolicy::default() };
     let routes = vec![
         ("/timeout", Forward { timeout: Some(ms(200)), ..to("up") }),
@@ -386,7 +386,7 @@ fn retries_ask_the_same_questions() {
         condition: HeaderCondition::Present,
         invert: false,
     };
-    let retry = |policy: RetryPolicy| Forward { retry: Some(policy), ..to("up") };
+    let retry = |policy: RetryPolicy| Forward { retry: Some(policy.into()), ..to("up") };
     let on = |on: RetryOn| RetryPolicy { on, retries_max: 2, ..RetryPolicy::default() };
     let canary = Labels::from([(endpoint::CANARY.to_owned(), Label::Flag(true))]);
     let labelled = Endpoint { labels: canary, ..endpoint(&apps[1]) };
@@ -477,7 +477,7 @@ fn a_hedged_request_is_answered_by_whoever_is_first() {
         ..RetryPolicy::default()
     };
     let hedged = Forward {
-        retry: Some(policy),
+        retry: Some(policy.into()),
         hedge: Some(Hedge { on_per_try_timeout: true }),
         timeout: Some(ms(5_000)),
         ..to("up")

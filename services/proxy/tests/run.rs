@@ -190,7 +190,7 @@ fn a_proxy_starts_from_disk_without_a_control_plane_serves_and_ends_cleanly() {
     let (listen, app, log) = (free(), application(), folder.path().join("access.log"));
     let store = Store::open(folder.path(), RESOURCE).expect("a folder");
     let encoded: Vec<_> = configuration(listen, app, &log).iter().map(selvedge_xds::encode).collect();
-    store.save(&encoded).expect("saved");
+    store.save(encoded.iter().cloned()).expect("saved");
 
     let proxy = Proxy::alone(folder.path());
     until("ready", || get(proxy.admin, "/ready").filter(|(status, _)| *status == 200));
@@ -416,7 +416,7 @@ fn successors_take_over_under_load_and_no_connection_is_refused() {
     let (listen, app, log) = (free(), application(), folder.path().join("access.log"));
     let store = Store::open(folder.path(), RESOURCE).expect("a folder");
     let encoded: Vec<_> = configuration(listen, app, &log).iter().map(selvedge_xds::encode).collect();
-    store.save(&encoded).expect("saved");
+    store.save(encoded.iter().cloned()).expect("saved");
     let (nowhere, admin) = (free(), free());
     let path = folder.path().join("hot-restart.sock");
     let more = [("SELVEDGE_HOT_RESTART", path.display().to_string())];
@@ -470,7 +470,7 @@ fn a_successor_that_dies_early_changes_nothing() {
     let (listen, app, log) = (free(), application(), folder.path().join("access.log"));
     let store = Store::open(folder.path(), RESOURCE).expect("a folder");
     let encoded: Vec<_> = configuration(listen, app, &log).iter().map(selvedge_xds::encode).collect();
-    store.save(&encoded).expect("saved");
+    store.save(encoded.iter().cloned()).expect("saved");
     let path = folder.path().join("hot-restart.sock");
     let more = [("SELVEDGE_HOT_RESTART", path.display().to_string())];
     let proxy = Proxy::start_with(folder.path(), free(), free(), &more);

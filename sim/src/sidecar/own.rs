@@ -100,7 +100,7 @@ impl Own {
         for token in warm {
             if let Some(running) = self.clusters.get_mut(&token) {
                 running.warm_at = None;
-                self.state.handle_warmed(token, self.clock.instant(now));
+                self.state.handle_warmed(&[token], self.clock.instant(now));
             }
             self.carry_out(now);
         }

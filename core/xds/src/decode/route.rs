@@ -1,5 +1,7 @@
 //! Route tables.
 
+use std::sync::Arc;
+
 use selvedge_traffic::hash::HashCookie;
 use selvedge_traffic::{
     Action, DirectResponse, Forward, Fraction, HashPolicy, HashSource, HeaderEdits, Hedge, HostRewrite,
@@ -26,7 +28,7 @@ use crate::encode::route::WHOLE_PATH;
 pub(super) fn table(message: proto::RouteConfiguration) -> Result<RouteTable, Reason> {
     let virtual_hosts = all(message.virtual_hosts, virtual_host)?;
     unique_domains(&virtual_hosts)?;
-    Ok(RouteTable {
+    let mut table = RouteTable {
         name: message.name,
         virtual_hosts,
         ignore_port_in_host_matching: message.ignore_port_in_host_matching,
@@ -36,7 +38,9 @@ pub(super) fn table(message: proto::RouteConfiguration) -> Result<RouteTable, Re
         },
         most_specific_headers_win: message.most_specific_header_mutations_wins,
         filters: filter::overrides(message.typed_per_filter_config)?,
-    })
+    };
+    table.share_policies();
+    Ok(table)
 }
 
 /// As Envoy has it, a domain may stand once in a table.
@@ -62,7 +66,7 @@ fn virtual_host(message: proto::VirtualHost) -> Result<VirtualHost, Reason> {
         name: not_empty("virtual_hosts.name", message.name)?,
         domains: exact(message.domains),
         routes: all(message.routes, route)?,
-        retry: message.retry_policy.map(retry::decode).transpose()?,
+        retry: message.retry_policy.map(retry::decode).transpose()?.map(Arc::new),
         hedge: message.hedge_policy.as_ref().map(hedge),
         include_attempt_count: message.include_request_attempt_count,
         headers: HeaderEdits {
@@ -131,7 +135,7 @@ fn forward(message: proto::RouteAction) -> Result<Forward, Reason> {
         upgrades: upgrades(message.upgrade_configs)?,
         timeout: duration::optional("route.timeout", message.timeout)?,
         idle_timeout: duration::optional("route.idle_timeout", message.idle_timeout)?,
-        retry: message.retry_policy.map(retry::decode).transpose()?,
+        retry: message.retry_policy.map(retry::decode).transpose()?.map(Arc::new),
         path_rewrite: path_rewrite(message.prefix_rewrite, message.regex_rewrite)?,
         host_rewrite: message.host_rewrite_specifier.map(host_rewrite).transpose()?.flatten(),
         append_forwarded_host: message.append_x_forwarded_host,

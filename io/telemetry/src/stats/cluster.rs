@@ -12,9 +12,9 @@ pub(crate) fn is_lazy(name: &str) -> bool {
 
 /// Whether a reader who asked only for what has been used wants to hear of a cluster: it has had traffic, or not all of
 /// its hosts are well. A configuration of thousands of idle clusters is worth no series.
-pub(crate) fn is_noteworthy(group: &Sharded<ClusterStats>, upkeep: &Sharded<ClusterUpkeep>) -> bool {
+pub(crate) fn is_noteworthy(group: &Sharded<ClusterStats>, upkeep: Option<&Sharded<ClusterUpkeep>>) -> bool {
     let (mut total, mut healthy, mut moved) = (0, 0, false);
-    for shard in upkeep.shards() {
+    for shard in upkeep.into_iter().flat_map(Sharded::shards) {
         total += shard.membership_total.value();
         healthy += shard.membership_healthy.value();
         moved |= shard.health_check_attempt.value() > 0;

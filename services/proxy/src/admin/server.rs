@@ -25,6 +25,8 @@ use super::{Subject, command, host};
 const CONNECTIONS_MAX: usize = 64;
 /// A request's head must have come within this.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The share of a core that the admin thread has beside a worker: a tenth, of what both want.
+const NICENESS: i32 = 10;
 /// No connection lives longer, idle or not.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(600);
 
@@ -72,6 +74,7 @@ impl Admin {
         let thread = std::thread::Builder::new()
             .name("admin".to_owned())
             .spawn(move || {
+                give_way();
                 runtime.block_on(async {
                     tokio::select! {
                         () = serve(listener, subject, paused) => {}
@@ -91,6 +94,15 @@ impl Drop for Admin {
             // A panic on the admin thread has been printed already.
             let _ = thread.join();
         }
+    }
+}
+
+/// Lets every other thread run before the calling one: whoever reads statistics is in no hurry, and workers that share its
+/// core are.
+fn give_way() {
+    // `None` is the calling thread to Linux. A system that forbids it loses nothing but this.
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::debug!(%error, "the admin thread keeps its priority");
     }
 }
 

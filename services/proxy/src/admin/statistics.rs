@@ -1,5 +1,7 @@
 //! `/stats` and what stands below it.
 
+use std::collections::BTreeMap;
+
 use selvedge_telemetry::{Buckets, Exposition, Filter, Registry, Shape, StatisticKind};
 
 use selvedge_traffic::circuit::{Bounded, Priority};
@@ -135,12 +137,16 @@ pub(crate) fn refresh(registry: &Registry, lifecycle: &Lifecycle, clusters: &Clu
     stats.memory_physical_size.set(memory.resident_bytes);
     stats.memory_allocated.set(memory.resident_bytes);
     stats.memory_heap_size.set(memory.virtual_bytes);
-    let tracked = clusters.list().into_iter().filter_map(|cluster| {
-        let gauges =
-            [Priority::Default, Priority::High].map(|priority| remaining(&cluster, priority)).concat();
-        (!gauges.is_empty()).then(|| (cluster.name.to_string(), gauges))
+    let mut tracked = BTreeMap::new();
+    clusters.each(|cluster| {
+        let tells = |priority: &Priority| cluster.breaker(*priority).thresholds().track_remaining;
+        let told = [Priority::Default, Priority::High].into_iter().filter(tells);
+        let gauges: Vec<_> = told.flat_map(|priority| remaining(cluster, priority)).collect();
+        if !gauges.is_empty() {
+            tracked.insert(cluster.name.to_string(), gauges);
+        }
     });
-    registry.set_remaining(tracked.collect());
+    registry.set_remaining(tracked);
 }
 
 /// What a circuit breaker has left, if its configuration says that this is told. A bound that is none has no rest: Envoy

@@ -1,6 +1,6 @@
 //! The clusters that discovery names: which is warming, which serves, which is on its way out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -146,15 +146,20 @@ impl ClusterTable {
         effects.push(Effect::Endpoints { tokens, endpoints });
     }
 
-    /// A definition is ready to serve.
-    pub(super) fn warmed(&mut self, token: ClusterToken, now: Instant, effects: &mut Vec<Effect>) {
-        let entry = self
-            .entries
-            .values_mut()
-            .find(|entry| entry.warming.as_ref().is_some_and(|it| it.token == token));
-        let Some(entry) = entry else { return };
-        entry.active = entry.warming.take().map(|instance| Instance { since: now, ..instance });
-        effects.push(Effect::ActivateCluster(token));
+    /// Definitions are ready to serve.
+    pub(super) fn warmed(&mut self, tokens: &[ClusterToken], now: Instant, effects: &mut Vec<Effect>) {
+        let tokens: BTreeSet<_> = tokens.iter().collect();
+        for entry in self.entries.values_mut() {
+            let is_warm = |instance: &mut Instance| tokens.contains(&instance.token);
+            let Some(instance) = entry.warming.take_if(is_warm) else { continue };
+            effects.push(Effect::ActivateCluster(instance.token));
+            entry.active = Some(Instance { since: now, ..instance });
+        }
+    }
+
+    /// Discovery has taken something away that still serves.
+    pub(super) fn has_withdrawn(&self) -> bool {
+        self.entries.values().any(|entry| entry.withdrawn_at.is_some())
     }
 
     /// EDS clusters that have waited longer than `limit` go on without endpoints.

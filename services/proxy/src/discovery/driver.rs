@@ -70,7 +70,8 @@ pub struct Driver {
 /// A definition at work.
 struct Running {
     cluster: Arc<Cluster>,
-    waiting: AbortHandle,
+    /// Until it is warm: the handle keeps the memory of the task.
+    waiting: Option<AbortHandle>,
 }
 
 /// What others see of a driver.
@@ -137,10 +138,11 @@ impl Driver {
             tokio::select! {
                 event = link.event() => self.handle_link(event, &mut link),
                 Some(warm) = self.warming.join_next(), if !self.warming.is_empty() => {
+                    // Thousands may be warm at the same time: they begin to serve together.
+                    let others = std::iter::from_fn(|| self.warming.try_join_next());
                     // A definition that was dropped while it warmed up has nothing to tell.
-                    if let Ok(token) = warm {
-                        self.state().handle_warmed(token, Instant::now());
-                    }
+                    let warm: Vec<_> = std::iter::once(warm).chain(others).filter_map(Result::ok).collect();
+                    self.state().handle_warmed(&warm, Instant::now());
                 }
                 Some(fetched) = self.fetches.next() => {
                     let refused = self.apply_secrets(&fetched.name.source, &fetched.update);
@@ -263,28 +265,52 @@ impl Driver {
     fn save(&mut self) {
         self.save_at = None;
         let Some(store) = &self.store else { return };
-        let resources = self.state().resources();
-        let encoded: Vec<Encoded> = resources
-            .iter()
-            .map(|(resource, version)| {
-                let encoded = selvedge_xds::encode(resource);
-                Encoded::received(encoded.kind, &encoded.name, version, encoded.value)
-            })
-            .collect();
-        if let Err(error) = store.save(&encoded) {
+        let kept = self.state().kept();
+        let encoded = kept.iter().map(|(kept, version)| {
+            let encoded = selvedge_xds::encode_ref(kept.as_ref());
+            Encoded::received(encoded.kind, &encoded.name, version, encoded.value)
+        });
+        if let Err(error) = store.save(encoded) {
             tracing::warn!(%error, "failed to keep the last good configuration");
         }
     }
 
     fn carry_out(&mut self) {
+        let mut warm = Vec::new();
         loop {
-            let Some(effect) = self.state().poll_effect() else { break };
-            self.carry_out_one(effect);
+            match self.next_effect() {
+                Some(Effect::ActivateCluster(token)) => warm.push(token),
+                effect => {
+                    self.activate(std::mem::take(&mut warm));
+                    let Some(effect) = effect else { break };
+                    self.carry_out_one(effect);
+                }
+            }
         }
         let warming = self.running.values().filter(|running| !running.cluster.is_warm()).count();
         self.registry.server().warming_clusters.set(u64::try_from(warming).unwrap_or(u64::MAX));
         let phase = self.state().phase();
         self.phase.send_if_modified(|known| std::mem::replace(known, phase) != phase);
+    }
+
+    fn next_effect(&self) -> Option<Effect> {
+        self.state().poll_effect()
+    }
+
+    fn activate(&mut self, warm: Vec<ClusterToken>) {
+        if warm.is_empty() {
+            return;
+        }
+        let mut clusters = Vec::with_capacity(warm.len());
+        for token in warm {
+            if let Some(running) = self.running.get_mut(&token) {
+                running.waiting = None;
+                clusters.push(Arc::clone(&running.cluster));
+            }
+        }
+        self.clusters.activate(clusters);
+        self.running.retain(|_, running| !running.cluster.is_removed());
+        self.save_soon();
     }
 
     fn carry_out_one(&mut self, effect: Effect) {
@@ -306,11 +332,11 @@ impl Driver {
                     waited.warmed().await;
                     token
                 });
-                self.running.insert(token, Running { cluster, waiting });
+                self.running.insert(token, Running { cluster, waiting: Some(waiting) });
             }
             Effect::DropCluster(token) => {
-                if let Some(running) = self.running.remove(&token) {
-                    running.waiting.abort();
+                if let Some(waiting) = self.running.remove(&token).and_then(|running| running.waiting) {
+                    waiting.abort();
                 }
             }
             Effect::Endpoints { tokens, endpoints } => {
@@ -322,13 +348,7 @@ impl Driver {
                 self.registry.server().cluster_updated.inc();
                 self.save_soon();
             }
-            Effect::ActivateCluster(token) => {
-                if let Some(running) = self.running.get(&token) {
-                    self.clusters.activate(Arc::clone(&running.cluster));
-                }
-                self.running.retain(|_, running| !running.cluster.is_removed());
-                self.save_soon();
-            }
+            Effect::ActivateCluster(token) => self.activate(vec![token]),
             Effect::RemoveCluster(name) => {
                 self.clusters.remove(&name);
                 self.running.retain(|_, running| !running.cluster.is_removed());

@@ -10,6 +10,7 @@ use selvedge_traffic::{Cluster, Listener, LoadAssignment, Resource, ResourceKind
 use selvedge_xds::client::{Refused, Update};
 
 use super::clusters::{ClusterTable, ClusterToken};
+use super::kept::Kept;
 use super::listeners::ListenerTable;
 use super::references::{cluster_secrets, listener_clusters, listener_secrets, table_clusters};
 use super::routes::RouteTables;
@@ -143,9 +144,9 @@ impl ProxyState {
         self.reconcile(now);
     }
 
-    /// A definition that was started is ready to serve.
-    pub fn handle_warmed(&mut self, token: ClusterToken, now: Instant) {
-        self.change_clusters(|clusters, effects| clusters.warmed(token, now, effects));
+    /// Definitions that were started are ready to serve.
+    pub fn handle_warmed(&mut self, tokens: &[ClusterToken], now: Instant) {
+        self.change_clusters(|clusters, effects| clusters.warmed(tokens, now, effects));
         self.reconcile(now);
     }
 
@@ -224,16 +225,15 @@ impl ProxyState {
     }
 
     /// What is in force, with its versions, to be kept for the next process.
-    pub fn resources(&self) -> Vec<(Resource, String)> {
+    pub fn kept(&self) -> Vec<(Kept, String)> {
         let clusters = self.clusters.entries.values().filter_map(|entry| entry.active.as_ref());
-        let clusters = clusters.map(|it| (Resource::Cluster((*it.config).clone()), it.version.clone()));
+        let clusters = clusters.map(|it| (Kept::Cluster(Arc::clone(&it.config)), it.version.clone()));
         let endpoints = self.clusters.assignments.values();
-        let endpoints =
-            endpoints.map(|it| (Resource::Endpoints((*it.endpoints).clone()), it.version.clone()));
+        let endpoints = endpoints.map(|it| (Kept::Endpoints(Arc::clone(&it.endpoints)), it.version.clone()));
         let listeners = self.listeners.entries.values().filter_map(|entry| entry.active.as_ref());
-        let listeners = listeners.map(|it| (Resource::Listener((*it.config).clone()), it.version.clone()));
+        let listeners = listeners.map(|it| (Kept::Listener(Arc::clone(&it.config)), it.version.clone()));
         let routes = self.routes.entries.values().filter_map(|entry| entry.current.as_ref());
-        let routes = routes.map(|it| (Resource::Routes((*it.table).clone()), it.version.clone()));
+        let routes = routes.map(|it| (Kept::Routes(Arc::clone(&it.table)), it.version.clone()));
         clusters.chain(endpoints).chain(listeners).chain(routes).collect()
     }
 
@@ -266,6 +266,10 @@ impl ProxyState {
         &self,
         secrets: impl Iterator<Item = &'a SecretRef>,
     ) -> Result<(), validate::Invalid> {
+        let mut secrets = secrets.peekable();
+        if secrets.peek().is_none() {
+            return Ok(());
+        }
         validate::secrets(secrets, &self.wanted_secrets(), self.has_secret_socket)
     }
 
@@ -318,10 +322,12 @@ impl ProxyState {
         let has_secret = |name: &SecretRef| secrets.is_answered(name);
         listeners.promote(routes, is_usable, has_secret, self.fetch_limit, now);
         self.publish();
-        let used = self.used_clusters();
-        self.change_clusters(|clusters, effects| {
-            clusters.remove_unused(|name| used.contains(name), now, effects);
-        });
+        if self.clusters.has_withdrawn() {
+            let used = self.used_clusters();
+            self.change_clusters(|clusters, effects| {
+                clusters.remove_unused(|name| used.contains(name), now, effects);
+            });
+        }
         self.follow_secrets();
         self.advance();
     }

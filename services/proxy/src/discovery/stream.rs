@@ -1,24 +1,23 @@
 //! A discovery stream: gRPC over HTTP/2, messages as bytes.
 
 use std::error::Error as _;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
+use http::{HeaderValue, Method, header};
 use hyper_util::rt::TokioIo;
 use selvedge_wire::tls::{Trust, TrustedStream};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder, Streaming};
+use tonic::Status;
 use tonic::codegen::Service;
 use tonic::codegen::http::Uri;
-use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Response, Status};
 
+use super::frames::{self, Frames};
 use crate::bootstrap::XdsEndpoint;
 
 /// A connection is up within this, or the control plane counts as unreachable.
@@ -33,7 +32,7 @@ const REQUESTS_MAX: usize = 1024;
 
 type Opening = Pin<Box<dyn Future<Output = Result<Channel, tonic::transport::Error>> + Send>>;
 type Calling = Pin<Box<dyn Future<Output = io::Result<TokioIo<TrustedStream>>> + Send>>;
-type Answering = Pin<Box<dyn Future<Output = Result<Response<Streaming<Bytes>>, Status>> + Send>>;
+type Answering = Pin<Box<dyn Future<Output = Result<Frames<tonic::body::Body>, Status>> + Send>>;
 
 /// A link to a discovery service in whichever state it is.
 pub(super) enum Link {
@@ -49,7 +48,7 @@ pub(super) enum Link {
     },
     Open {
         requests: Option<mpsc::Sender<Bytes>>,
-        responses: Box<Streaming<Bytes>>,
+        responses: Box<Frames<tonic::body::Body>>,
     },
 }
 
@@ -122,13 +121,13 @@ impl Link {
                     Err(error) => break text(&error),
                 },
                 Self::Calling { requests, call } => match call.as_mut().await {
-                    Ok(response) => {
-                        let responses = Box::new(response.into_inner());
+                    Ok(responses) => {
+                        let responses = Box::new(responses);
                         *self = Self::Open { requests: requests.take(), responses };
                     }
                     Err(status) => break refused(&status),
                 },
-                Self::Open { responses, .. } => match responses.message().await {
+                Self::Open { responses, .. } => match responses.next().await {
                     Ok(Some(message)) => return LinkEvent::Response(message),
                     Ok(None) => break "the service ended the stream".to_owned(),
                     Err(status) => break refused(&status),
@@ -162,12 +161,17 @@ impl Service<Uri> for Caller {
     }
 }
 
-fn call(channel: Channel, method: &'static str, requests: mpsc::Receiver<Bytes>) -> Answering {
+fn call(mut channel: Channel, method: &'static str, requests: mpsc::Receiver<Bytes>) -> Answering {
     Box::pin(async move {
-        let mut grpc = Grpc::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
-        grpc.ready().await.map_err(|error| Status::unavailable(text(&error)))?;
-        let method = PathAndQuery::from_static(method);
-        grpc.streaming(Request::new(ReceiverStream::new(requests)), method, RawCodec).await
+        let broken = |error: tonic::transport::Error| Status::unavailable(text(&error));
+        poll_fn(|context| channel.poll_ready(context)).await.map_err(broken)?;
+        // The channel knows scheme and authority.
+        let mut request = http::Request::new(frames::requests(requests));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = Uri::from_static(method);
+        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
+        Frames::new(channel.call(request).await.map_err(broken)?, RESPONSE_BYTES_MAX)
     })
 }
 
@@ -200,44 +204,6 @@ fn text(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Messages are bytes here; `selvedge-xds` alone knows what is in them.
-#[derive(Clone, Copy, Debug, Default)]
-struct RawCodec;
-
-impl Codec for RawCodec {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl Encoder for RawCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for RawCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
-    }
 }
 
 #[cfg(test)]

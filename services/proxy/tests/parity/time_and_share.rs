@@ -15,7 +15,7 @@ use crate::planes::{Plane, both, until};
 use crate::{check_equal, cluster, endpoint, group, http, ms, to};
 
 fn retried(cluster: &str, policy: RetryPolicy) -> Forward {
-    Forward { retry: Some(policy), ..to(cluster) }
+    Forward { retry: Some(policy.into()), ..to(cluster) }
 }
 
 #[test]

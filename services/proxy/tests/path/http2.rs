@@ -210,7 +210,7 @@ async fn resets_and_statuses_of_http2_hosts_are_retried() {
     let address = upstream().await;
     let on = RetryOn::REFUSED_STREAM.with(RetryOn::GRPC_UNAVAILABLE);
     let retry = RetryPolicy { on, retries_max: 2, ..RetryPolicy::default() };
-    let retrying = Forward { retry: Some(retry), ..forward("up") };
+    let retrying = Forward { retry: Some(retry.into()), ..forward("up") };
     let mesh = tokio::task::block_in_place(|| mesh(retrying, speaking_http2("up", address)));
     let client = connect(mesh.address).await;
     assert_eq!(ask(&client, grpc("/refused"), b"", true).await.response.status(), 200);

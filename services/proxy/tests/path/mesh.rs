@@ -170,7 +170,7 @@ impl Mesh {
                 let _runtime = runtime.enter();
                 clusters.start(Arc::new(definition))
             };
-            clusters.activate(cluster);
+            clusters.activate([cluster]);
         }
         let tracers = selvedge_proxy::tracing::Tracers::new(
             Arc::clone(&clusters),

@@ -13,7 +13,7 @@ fn policy(on: RetryOn, retries_max: u32) -> RetryPolicy {
 }
 
 fn retrying(retries_max: u32) -> Forward {
-    Forward { retry: Some(policy(RetryOn::FIVE_XX, retries_max)), ..forward("up") }
+    Forward { retry: Some(policy(RetryOn::FIVE_XX, retries_max).into()), ..forward("up") }
 }
 
 fn mesh(upstream: &Upstream, forward: Forward) -> Mesh {
@@ -113,7 +113,7 @@ fn retries_hide_failures_until_they_are_used_up() {
 
 #[test]
 fn a_host_that_refuses_is_tried_again_and_named() {
-    let retrying = Forward { retry: Some(policy(RetryOn::CONNECT_FAILURE, 1)), ..forward("up") };
+    let retrying = Forward { retry: Some(policy(RetryOn::CONNECT_FAILURE, 1).into()), ..forward("up") };
     let mesh = Mesh::http(http(vec![route("/", retrying)]), vec![cluster("up", &[nobody()])]);
     let answer = mesh.get("/");
     assert_eq!(
@@ -134,7 +134,7 @@ fn time_outs_of_route_and_try() {
     let ms = Duration::from_millis;
     let global = Forward { timeout: Some(ms(50)), ..forward("up") };
     let retry = RetryPolicy { per_try_timeout: Some(ms(50)), ..policy(RetryOn::FIVE_XX, 1) };
-    let per_try = Forward { retry: Some(retry), ..forward("up") };
+    let per_try = Forward { retry: Some(retry.into()), ..forward("up") };
     let routes = vec![route("/slow/global", global), route("/slow/try", per_try)];
     let mesh = Mesh::http(http(routes), vec![cluster("up", &[upstream.address])]);
     let answer = mesh.get("/slow/global");
