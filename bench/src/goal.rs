@@ -226,6 +226,7 @@ mod tests {
         let memory = |name, rss_kib, held| MemoryRow {
             name,
             quiet: Memory { rss_kib, pss_kib: 0 },
+            warm: Memory { rss_kib, pss_kib: 0 },
             held: Memory { rss_kib, pss_kib: held },
         };
         let scrape = |name, rss_kib, bytes| ScrapeRow {

@@ -76,12 +76,27 @@ pub(crate) async fn repeat(job: &Job, count: usize) -> Result<()> {
     }
 }
 
-/// Opens `count` connections, sends one request on each, and calls `look` while all are open and idle.
+/// Opens connections, sends one request on each, and calls `look` while all are open and idle: once when there are
+/// `counts[0]` of them, and once when `counts[1]` have come on top.
 ///
 /// # Errors
 /// When one is refused, or `look` fails.
-pub(crate) async fn hold<T>(job: &Job, count: usize, look: impl FnOnce() -> Result<T>) -> Result<T> {
-    let mut clients = Vec::with_capacity(count);
+pub(crate) async fn hold<T>(
+    job: &Job,
+    counts: [usize; 2],
+    mut look: impl FnMut() -> Result<T>,
+) -> Result<[T; 2]> {
+    let mut clients = Vec::with_capacity(counts.iter().sum());
+    let first = hold_more(job, counts[0], &mut clients, &mut look).await?;
+    Ok([first, hold_more(job, counts[1], &mut clients, &mut look).await?])
+}
+
+async fn hold_more<T>(
+    job: &Job,
+    count: usize,
+    clients: &mut Vec<Client<TcpStream>>,
+    look: &mut impl FnMut() -> Result<T>,
+) -> Result<T> {
     for _ in 0..count {
         let mut client = Client::connect(job).await?;
         client.exchange().await?;
@@ -200,6 +215,7 @@ mod tests {
         let target = listener.local_addr().unwrap();
         let _server = tokio::spawn(crate::upstream::serve(listener));
         let job = Job { work: WORKS[0], target, connections: 1 };
-        assert_eq!(hold(&job, 3, || Ok(7)).await.unwrap(), 7);
+        let mut looks = 0..;
+        assert_eq!(hold(&job, [1, 2], || Ok(looks.next())).await.unwrap(), [Some(0), Some(1)]);
     }
 }

@@ -103,6 +103,8 @@ const TABLES: [&str; 2] = ["memory", "scrape"];
 
 /// A client works so long before it counts.
 const WARM_UP: Duration = Duration::from_millis(300);
+/// Idle connections that stand before those whose memory is measured.
+const WARM_CONNECTIONS: usize = 200;
 /// Between two scrapes: oftener than anybody does, so that each round has some.
 const SCRAPE_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -265,9 +267,9 @@ async fn memory(peers: &[Peer], arguments: &Arguments) -> Result<Vec<MemoryRow>>
     for peer in peers {
         let quiet: Memory = peer.memory()?;
         let job = Job { work: WORKS[0], target: peer.address(&WORKS[0]), connections: 1 };
-        let held = load::hold(&job, arguments.idle_connections, || peer.memory()).await;
-        let held = held.with_context(|| format!("holding connections to {}", peer.name()))?;
-        rows.push(MemoryRow { name: peer.name(), quiet, held });
+        let held = load::hold(&job, [WARM_CONNECTIONS, arguments.idle_connections], || peer.memory()).await;
+        let [warm, held] = held.with_context(|| format!("holding connections to {}", peer.name()))?;
+        rows.push(MemoryRow { name: peer.name(), quiet, warm, held });
     }
     Ok(rows)
 }

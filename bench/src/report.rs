@@ -25,7 +25,10 @@ pub(crate) struct MemoryRow {
     pub(crate) name: &'static str,
     /// With its configuration, before the first request.
     pub(crate) quiet: Memory,
-    /// With idle connections.
+    /// With a few idle connections: what the first requests make resident, such as the code that they run, is no
+    /// connection's.
+    pub(crate) warm: Memory,
+    /// With as many more as were to be held.
     pub(crate) held: Memory,
 }
 
@@ -64,7 +67,7 @@ impl Row {
 impl MemoryRow {
     /// What each of `count` idle connections takes.
     pub(crate) fn connection_kib(&self, count: usize) -> f64 {
-        self.held.pss_kib.saturating_sub(self.quiet.pss_kib) as f64 / count.max(1) as f64
+        self.held.pss_kib.saturating_sub(self.warm.pss_kib) as f64 / count.max(1) as f64
     }
 }
 

@@ -1,6 +1,7 @@
 //! Names to addresses, for clusters whose hosts are names.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
@@ -36,10 +37,10 @@ pub struct Answer {
 }
 
 /// The resolver that all clusters of a process share: `/etc/hosts`, then the system's name servers. It caches nothing,
-/// for clusters look up at their own pace.
+/// for clusters look up at their own pace. Every cluster has one: a pointer.
 #[derive(Clone)]
 pub struct Resolver {
-    inner: Option<TokioResolver>,
+    inner: Option<Arc<TokioResolver>>,
 }
 
 impl Resolver {
@@ -50,7 +51,7 @@ impl Resolver {
             builder.build()
         });
         match built {
-            Ok(Ok(resolver)) => Self { inner: Some(resolver) },
+            Ok(Ok(resolver)) => Self { inner: Some(Arc::new(resolver)) },
             Ok(Err(error)) | Err(error) => {
                 tracing::warn!(%error, "failed to read the system's DNS configuration");
                 Self { inner: None }
@@ -68,7 +69,7 @@ impl Resolver {
         let config = ResolverConfig::from_name_servers(vec![server]);
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         tune(builder.options_mut());
-        Ok(Self { inner: Some(builder.build()?) })
+        Ok(Self { inner: Some(Arc::new(builder.build()?)) })
     }
 
     /// Looks `name` up; an address in text is its own answer.

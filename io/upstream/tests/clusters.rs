@@ -69,6 +69,22 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 #[tokio::test]
+async fn clusters_that_are_activated_together_begin_at_once() {
+    let clusters = clusters(Resolver::from_system());
+    let start = |name: &str| {
+        let named = config(Discovery::Static(sockets(&[address(1)])));
+        clusters.start(Arc::new(Config { name: name.to_owned(), ..named }))
+    };
+    let before = clusters.generation();
+    clusters.activate([start("a"), start("b"), start("c")]);
+    assert_eq!(clusters.generation(), before + 1, "the table was copied once");
+    let mut names = Vec::new();
+    clusters.each(|cluster| names.push(cluster.name.to_string()));
+    names.sort();
+    assert_eq!(names, ["a", "b", "c"]);
+}
+
+#[tokio::test]
 async fn a_cluster_serves_once_activated_and_is_gone_once_removed() {
     let clusters = clusters(Resolver::from_system());
     let cluster = clusters.start(Arc::new(config(Discovery::Static(sockets(&[address(1), address(2)])))));

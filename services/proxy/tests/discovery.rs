@@ -317,7 +317,7 @@ fn a_removed_listener_goes_and_its_routes_with_it() {
     assert_eq!(proxy.routed().len(), 1, "a table stays while a listener asks for it");
     proxy.update(ResourceKind::Listener, Vec::new(), &["l"]);
     assert!(proxy.state.snapshot().listeners.is_empty());
-    assert!(!proxy.state.kept().iter().any(|(resource, _)| resource.kind() == ResourceKind::Routes));
+    assert!(!proxy.state.kept().iter().any(|(resource, _)| resource.as_ref().kind() == ResourceKind::Routes));
 }
 
 /// SplitMix64: a seed replays its run.

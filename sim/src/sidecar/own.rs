@@ -5,10 +5,10 @@ use crate::chance::Chance;
 use crate::config::Config;
 use crate::moment::{Clock, Moment};
 use selvedge_proxy::ConfigSnapshot;
-use selvedge_proxy::discovery::{ClusterToken, Effect, ProxyState};
+use selvedge_proxy::discovery::{ClusterToken, Effect, Kept, ProxyState};
 use selvedge_traffic::{Cluster, Discovery, LoadAssignment, Resource};
 use selvedge_xds::client::Update;
-use selvedge_xds::{Encoded, decode, encode};
+use selvedge_xds::{Encoded, decode, encode_ref};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,11 +114,11 @@ impl Own {
     /// What is to be written to disk, if it is time.
     pub(super) fn save(&mut self, now: Moment) -> Option<Vec<Encoded>> {
         self.save_at.take_if(|at| *at <= now)?;
-        let keep = |(resource, version): (Resource, String)| {
-            let encoded = encode(&resource);
+        let keep = |(kept, version): (Kept, String)| {
+            let encoded = encode_ref(kept.as_ref());
             Encoded::received(encoded.kind, &encoded.name, &version, encoded.value)
         };
-        Some(self.state.resources().into_iter().map(keep).collect())
+        Some(self.state.kept().into_iter().map(keep).collect())
     }
 
     pub(super) fn poll(&mut self) -> Option<Wish> {

@@ -1,5 +1,7 @@
 //! Generated route tables.
 
+use std::sync::Arc;
+
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -10,7 +12,7 @@ use selvedge_traffic::matching::{
 use selvedge_traffic::retry::{RateLimitedBackoff, ResetFormat, ResetHeader};
 use selvedge_traffic::{
     Action, DirectResponse, Forward, HashPolicy, HashSource, HeaderEdit, HeaderEdits, Hedge, HostRewrite,
-    Mirror, PathRewrite, Priority, Redirect, RetryBackoff, RetryOn, RetryPolicy, Route, RouteTable,
+    Mirror, PathRewrite, Priority, Redirect, Resource, RetryBackoff, RetryOn, RetryPolicy, Route, RouteTable,
     RouteUpgrades, SplitBy, StreamDuration, VirtualHost, WeightedCluster,
 };
 
@@ -166,7 +168,7 @@ fn forward() -> BoxedStrategy<Forward> {
     (
         (shares(), split, upgrades),
         times,
-        option::of(retry()),
+        option::of(retry().prop_map(Arc::new)),
         option::of(hedge()),
         steer,
         option::of(path_rewrite()),
@@ -263,7 +265,7 @@ pub(crate) fn table() -> BoxedStrategy<RouteTable> {
     let host = (
         word(),
         vec(route(), 0..3),
-        option::of(retry()),
+        option::of(retry().prop_map(Arc::new)),
         any::<(bool, bool)>(),
         header_edits(),
         overrides(),
@@ -303,4 +305,38 @@ pub(crate) fn table() -> BoxedStrategy<RouteTable> {
             },
         )
         .boxed()
+}
+
+#[test]
+fn equal_retry_policies_of_a_table_are_one_in_memory() {
+    let retrying = |cluster: &str, retries_max| {
+        let retry = RetryPolicy { retries_max, ..RetryPolicy::default() };
+        let clusters = vec![WeightedCluster::new(cluster, 1)];
+        let forward = Forward { retry: Some(retry.into()), ..Forward::to(clusters) };
+        Route::new(cluster, RouteMatch::any(), Action::Forward(forward))
+    };
+    let host = |name: &str, routes| VirtualHost {
+        name: name.to_owned(),
+        domains: vec![name.to_owned()],
+        routes,
+        ..VirtualHost::default()
+    };
+    let virtual_hosts =
+        vec![host("v", vec![retrying("a", 2), retrying("b", 5)]), host("w", vec![retrying("c", 2)])];
+    let table = RouteTable { name: "t".to_owned(), virtual_hosts, ..RouteTable::default() };
+    let encoded = selvedge_xds::encode(&Resource::Routes(table));
+    let Ok(Resource::Routes(table)) = selvedge_xds::decode(encoded.kind, &encoded.value) else {
+        panic!("a table")
+    };
+    let policies: Vec<_> = table
+        .virtual_hosts
+        .iter()
+        .flat_map(|host| &host.routes)
+        .filter_map(|route| match &route.action {
+            Action::Forward(forward) => forward.retry.as_ref(),
+            _ => None,
+        })
+        .collect();
+    assert!(Arc::ptr_eq(policies[0], policies[2]));
+    assert_eq!((policies[0].retries_max, policies[1].retries_max), (2, 5));
 }
