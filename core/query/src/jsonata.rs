@@ -263,6 +263,9 @@ mod tests {
             "[1..100000].($states.input.big) ~> $string()",
             "[1..100000].($states.input.big) ~> $join()",
             "$states.input.big ~> $replace('x', $pad('y', 100000))",
+            // What is made so would be walked by recursion.
+            "$reduce([1..3000], function($a, $x) { [[$a]] }, 0)",
+            "$string($reduce([1..3000], function($a, $x) { [[$a]] }, 0))",
         ] {
             assert!(matches!(run(text), Err(ExpressionError::Failed(_))), "{text}");
         }

@@ -82,7 +82,7 @@ fn passes(arguments: &[JValue], most: usize) -> Outcome {
     let value = argument(arguments, 0);
     match value::size(&value, most) {
         Some(_) => Ok(value),
-        None => Err(failed(format!("a value has more than {most} bytes"))),
+        None => Err(failed(format!("a value has more than {most} bytes, or too many levels"))),
     }
 }
 

@@ -3,7 +3,7 @@
 use jsonata_core::value::JValue;
 use serde_json::{Map, Number, Value};
 
-use super::{BYTES_MAX, ExpressionError};
+use super::{BYTES_MAX, DEPTH_MAX, ExpressionError};
 
 /// JSON as the library has it.
 pub(super) fn from_json(value: &Value) -> JValue {
@@ -22,13 +22,14 @@ pub(super) fn from_json(value: &Value) -> JValue {
 /// The value as JSON; none for what is undefined.
 ///
 /// # Errors
-/// For a function, a number that JSON does not have, or more than [`BYTES_MAX`].
+/// For a function, a number that JSON does not have, more than [`BYTES_MAX`], or what nests deeper than [`DEPTH_MAX`].
 pub(super) fn json(value: &JValue) -> Result<Option<Value>, ExpressionError> {
     if value.is_undefined() {
         return Ok(None);
     }
     if size(value, BYTES_MAX).is_none() {
-        return Err(ExpressionError::Failed(format!("the result has more than {BYTES_MAX} bytes")));
+        let message = format!("the result has more than {BYTES_MAX} bytes, or more than {DEPTH_MAX} levels");
+        return Err(ExpressionError::Failed(message));
     }
     convert(value).map(Some)
 }
@@ -58,19 +59,22 @@ pub(super) fn number(number: f64) -> Result<Number, ExpressionError> {
     Number::from_f64(number).ok_or_else(|| ExpressionError::Failed(format!("{number} is no number of JSON")))
 }
 
-/// About how many bytes the JSON has, unless it is more than `most`.
+/// About how many bytes the JSON has, unless it is more than `most`, or nests deeper than can be walked by recursion.
 pub(super) fn size(value: &JValue, most: usize) -> Option<usize> {
     let mut sum = 0usize;
-    let mut pending = vec![value];
-    while let Some(value) = pending.pop() {
+    let mut pending = vec![(value, 0)];
+    while let Some((value, depth)) = pending.pop() {
+        if depth > DEPTH_MAX {
+            return None;
+        }
         sum += match value {
             JValue::String(text) => text.len() + 2,
             JValue::Array(items) => {
-                pending.extend(items.iter());
+                pending.extend(items.iter().map(|item| (item, depth + 1)));
                 items.len() + 2
             }
             JValue::Object(members) => {
-                pending.extend(members.values());
+                pending.extend(members.values().map(|member| (member, depth + 1)));
                 members.keys().map(|name| name.len() + 4).sum::<usize>() + 2
             }
             _ => 4,
