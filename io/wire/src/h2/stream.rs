@@ -219,9 +219,11 @@ impl Http2Stream {
         }
     }
 
+    /// Gives the stream up, unless everything has been said: then dropping it says what is left to say.
     pub fn reset(&mut self, reason: Reason) {
-        self.connection.borrow_mut().give_up(self.key, reason);
-        self.send = Send::Ended;
+        if std::mem::replace(&mut self.send, Send::Ended) != Send::Ended {
+            self.connection.borrow_mut().give_up(self.key, reason);
+        }
     }
 }
 
