@@ -6,6 +6,8 @@ import os
 import subprocess
 import threading
 import time
+import urllib.parse
+import urllib.request
 
 import boto3
 import botocore.config
@@ -385,6 +387,18 @@ def trials():
         refused("ValidationException", "TestState", definition=json.dumps(state), roleArn=ROLE, input=json.dumps({"in": {"n": 5}, "items": []}), **({"mock": mock} if mock else {}))
 
 
+def the_host_prefix():
+    """Clients that put `sync-` before the host's name are answered as those that do not."""
+    arn = ok("CreateStateMachine", name="prefixed", type="EXPRESS", definition=json.dumps({"StartAt": "S", "States": PASS}), roleArn=ROLE)["stateMachineArn"]
+    address = urllib.parse.urlsplit(endpoint).netloc
+    for operation, body in [("StartSyncExecution", {"stateMachineArn": arn}), ("TestState", {"definition": json.dumps(PASS["S"])})]:
+        for host in [address, f"sync-{address}", "sync-states.us-west-2.amazonaws.com"]:
+            request = urllib.request.Request(f"{endpoint}/", data=json.dumps(body).encode(), headers={
+                "Host": host, "Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"AWSStepFunctions.{operation}"})
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                report.equal(json.loads(answer.read())["status"], "SUCCEEDED", f"{operation} at {host}")
+
+
 def the_command_line():
     environment = dict(os.environ, AWS_ENDPOINT_URL=endpoint, AWS_ACCESS_KEY_ID="AKIDEXAMPLE", AWS_SECRET_ACCESS_KEY="secret",
                        AWS_DEFAULT_REGION=REGION, AWS_PAGER="", AWS_DISABLE_HOST_PREFIX_INJECTION="true")
@@ -405,6 +419,6 @@ def the_command_line():
 
 
 for part in [machines, versions_and_aliases, executions, failures_and_redrive, activities_and_tokens, children, express,
-             looking_at_definitions, trials, the_command_line]:
+             looking_at_definitions, trials, the_host_prefix, the_command_line]:
     part()
 report.end()

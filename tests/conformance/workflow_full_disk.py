@@ -31,8 +31,10 @@ folder = pathlib.Path(tempfile.mkdtemp(prefix="selvedge-full-"))
 if os.environ.get("SELVEDGE_FULL_DISK") is None:
     # Once more, where a file system may be mounted that nobody else sees.
     as_root = os.geteuid() == 0
-    words = ["unshare", "--mount", *([] if as_root else ["--map-root-user"]), sys.executable, __file__]
-    os.execvpe(words[0], words, {**os.environ, "SELVEDGE_FULL_DISK": "1"})
+    words = ["unshare", "--mount", *([] if as_root else ["--map-root-user"])]
+    if subprocess.run([*words, "true"]).returncode != 0:
+        raise SystemExit("a file system of its own cannot be mounted here: run this as root, or where users may have namespaces")
+    os.execvpe(words[0], [*words, sys.executable, __file__], {**os.environ, "SELVEDGE_FULL_DISK": "1"})
 
 subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "none", str(folder)], check=True)
 

@@ -87,9 +87,9 @@ PICKY = {"StartAt": "C", "States": {
 def own_items():
     for kind in ("STANDARD", "EXPRESS"):
         arn = machine(f"own-{kind}", {"ItemsPath": "$.items", "Label": "each", "MaxConcurrency": 2, "ItemSelector": {
-            "n.$": "$$.Map.Item.Value", "at.$": "$$.Map.Item.Index", "all.$": "$.name"}}, PASS, kind)
+            "n.$": "$$.Map.Item.Value", "at.$": "$$.Map.Item.Index", "all.$": "$.name", "of.$": "$$.Map.Item.Source"}}, PASS, kind)
         ended = run(arn, {"items": [5, 6, 7], "name": "x"})
-        report.equal(json.loads(ended["output"]), [{"n": n, "at": at, "all": "x"} for at, n in enumerate([5, 6, 7])], kind)
+        report.equal(json.loads(ended["output"]), [{"n": n, "at": at, "all": "x", "of": "STATE_DATA"} for at, n in enumerate([5, 6, 7])], kind)
         report.equal(types(ended["executionArn"]), ["ExecutionStarted", "MapStateEntered", "MapStateStarted", "MapRunStarted",
                                                     "MapRunSucceeded", "MapStateSucceeded", "MapStateExited", "ExecutionSucceeded"], kind)
         found = map_run(ended)
@@ -102,7 +102,7 @@ def own_items():
         report.equal(len(children), 3, kind)
         report.check(all(child["mapRunArn"] == found["mapRunArn"] and child["itemCount"] == 1 for child in children), str(children))
         child = client.describe_execution(executionArn=children[-1]["executionArn"])
-        report.equal(json.loads(child["input"]), {"n": 5, "at": 0, "all": "x"}, kind)
+        report.equal(json.loads(child["input"]), {"n": 5, "at": 0, "all": "x", "of": "STATE_DATA"}, kind)
         report.equal(child["stateMachineArn"], f"{PREFIX}:stateMachine:own-{kind}/each", kind)
         report.equal(len(client.list_executions(stateMachineArn=arn)["executions"]), 1, "children are no executions of the machine")
         if kind == "STANDARD":

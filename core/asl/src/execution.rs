@@ -143,6 +143,8 @@ pub struct Execution {
     ended_ms: Option<i64>,
     deadline_ms: Option<i64>,
     redrive_count: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    redriven_ms: Option<i64>,
     output: Option<String>,
     failure: Option<Failure>,
     last_event: u64,
@@ -178,6 +180,7 @@ impl Execution {
             ended_ms: None,
             deadline_ms: None,
             redrive_count: 0,
+            redriven_ms: None,
             output: None,
             failure: None,
             last_event: 0,

@@ -145,6 +145,7 @@ pub struct Selection {
     pub(super) input: Value,
     pub(super) context: Value,
     pub(super) variables: Map<String, Value>,
+    pub(super) source: Box<str>,
 }
 
 /// What becomes of a map run.

@@ -221,6 +221,9 @@ impl Execution {
             },
             "StateMachine": { "Id": identity.machine_arn, "Name": identity.machine_name },
         });
+        if let Some(redriven_ms) = self.redriven_ms {
+            context["Execution"]["RedriveTime"] = format_timestamp(redriven_ms).into();
+        }
         if let Some(token) = seen.token {
             context["Task"] = json!({ "Token": token });
         }

@@ -115,7 +115,7 @@ impl Execution {
         });
         under_way
             .map(|(id, request)| {
-                let selection = self.selection(id, definition).map(Box::new);
+                let selection = self.selection(id, &request.source, definition).map(Box::new);
                 MapRunRequest { selection, ..request.clone() }
             })
             .collect()
@@ -146,13 +146,13 @@ impl Execution {
 
     fn command_map_run(&mut self, id: BranchId, definition: &Definition) {
         let Phase::MapRun(map_run) = &self.branches[&id].phase else { return };
-        let selection = self.selection(id, definition).map(Box::new);
+        let selection = self.selection(id, &map_run.request.source, definition).map(Box::new);
         let request = MapRunRequest { selection, ..map_run.request.clone() };
         self.commands.push_back(Command::RunMap(Box::new(request)));
     }
 
     /// What the state's `ItemSelector` sees; none where it has none.
-    fn selection(&self, id: BranchId, definition: &Definition) -> Option<Selection> {
+    fn selection(&self, id: BranchId, source: &ItemSource, definition: &Definition) -> Option<Selection> {
         let state = self.state_of(id, definition);
         let Kind::Map(map) = &state.kind else { return None };
         map.item_selector.as_ref()?;
@@ -172,7 +172,21 @@ impl Execution {
             input: run.input.clone(),
             context,
             variables,
+            source: source.name().into(),
         })
+    }
+}
+
+impl ItemSource {
+    /// As the context object's `Map.Item.Source` has it: the state's own data, a bucket whose objects are the items, or the object
+    /// that they are read from.
+    pub(super) fn name(&self) -> String {
+        let Self::Reader { resource, arguments, .. } = self else { return "STATE_DATA".into() };
+        let bucket = arguments["Bucket"].as_str().unwrap_or_default();
+        match arguments["Key"].as_str().filter(|_| !resource.ends_with(":listObjectsV2")) {
+            Some(key) => format!("S3://{bucket}/{key}"),
+            None => format!("S3://{bucket}"),
+        }
     }
 }
 
@@ -196,7 +210,7 @@ impl Selection {
         let Kind::Map(map) = &state.kind else { return Ok(value.clone()) };
         let Some(selector) = &map.item_selector else { return Ok(value.clone()) };
         if self.context.is_object() {
-            let mut item = json!({ "Index": index, "Value": value });
+            let mut item = json!({ "Index": index, "Value": value, "Source": self.source });
             if let Some(key) = key {
                 item["Key"] = Value::from(key);
             }

@@ -18,6 +18,7 @@ impl Execution {
         self.ended_ms = None;
         self.failure = None;
         self.redrive_count += 1;
+        self.redriven_ms = Some(at.now_ms);
         self.deadline_ms = at.definition.timeout_seconds.map(|seconds| later(at.now_ms, seconds));
         let event = self.emit(
             self.last_event,
@@ -61,6 +62,7 @@ impl Execution {
         self.ended_ms = None;
         self.failure = None;
         self.redrive_count += 1;
+        self.redriven_ms = Some(at.now_ms);
         self.deadline_ms = at.definition.timeout_seconds.map(|seconds| later(at.now_ms, seconds));
         let redriven = Detail::ExecutionRedriven { redrive_count: self.redrive_count };
         let event = self.emit(self.last_event, at.now_ms, redriven);

@@ -334,6 +334,9 @@ impl Evaluation<'_> {
             for (index, (key, item)) in items.iter().enumerate() {
                 if self.context.is_object() {
                     let mut member = json!({ "Index": index, "Value": item });
+                    if distributed.is_some_and(|distributed| distributed.reader.is_none()) {
+                        member["Source"] = "STATE_DATA".into();
+                    }
                     if let Some(key) = key {
                         member["Key"] = Value::from(&**key);
                     }

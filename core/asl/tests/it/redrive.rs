@@ -26,6 +26,27 @@ fn it_goes_on_from_the_state_that_failed() {
 }
 
 #[test]
+fn the_context_tells_when() {
+    let definition = machine(json!({
+        "S": {"Type": "Task", "Resource": TASK, "Next": "T"},
+        "T": {"Type": "Pass", "Parameters": {"n.$": "$$.Execution.RedriveCount", "at.$": "$$.Execution.RedriveTime"}, "End": true},
+    }));
+    let mut world = World::new(&definition, &json!({})).answer("S", Answer::Error("E", "")).run();
+    world.now_ms += 5_000;
+    assert!(world.with(|execution, at| execution.handle_redrive(at)));
+    world.settle();
+    assert_eq!(world.output(), json!({"n": 1, "at": "2023-11-14T22:13:25.000Z"}));
+    let never = machine(
+        json!({"T": {"Type": "Pass", "Parameters": {"at.$": "$$.Execution.RedriveTime"}, "End": true}}),
+    );
+    assert_eq!(
+        World::new(&never, &json!({})).run().execution.status(),
+        Status::Failed,
+        "there is none before"
+    );
+}
+
+#[test]
 fn what_succeeded_beside_it_is_not_run_again() {
     let branch = |name: &str| {
         let mut states = serde_json::Map::new();
