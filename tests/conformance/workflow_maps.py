@@ -138,6 +138,7 @@ def data_sets():
     for name, state, items in [
         ("json", reader({"InputType": "JSON", "ItemsPointer": "/rows"}, "a.json"), [{"n": n} for n in range(5)]),
         ("jsonl", reader({"InputType": "JSONL", "MaxItems": 3}, "b.jsonl"), [{"n": n} for n in range(3)]),
+        ("source", {**reader({"InputType": "JSONL"}, "b.jsonl"), "ItemSelector": {"of.$": "$$.Map.Item.Source"}}, [{"of": "S3://data/b.jsonl"}] * 5),
         ("csv", reader({"InputType": "CSV", "CSVHeaderLocation": "FIRST_ROW"}, "c.csv"), [{"n": "0", "name": "zero"}, {"n": "1", "name": "o,ne"}]),
         ("flat", reader({"InputType": "JSONL", "Transformation": "LOAD_AND_FLATTEN"}, Prefix="parts/"), [{"part": part} for part in (0, 0, 1, 1, 2, 2)]),
     ]:

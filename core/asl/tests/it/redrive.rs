@@ -37,7 +37,7 @@ fn the_context_tells_when() {
     world.settle();
     assert_eq!(world.output(), json!({"n": 1, "at": "2023-11-14T22:13:25.000Z"}));
     let never = machine(
-        json!({"T": {"Type": "Pass", "Parameters": {"at.$": "$$.Execution.RedriveTime"}, "End": true}}),
+        json!({"S": {"Type": "Pass", "Parameters": {"at.$": "$$.Execution.RedriveTime"}, "End": true}}),
     );
     assert_eq!(
         World::new(&never, &json!({})).run().execution.status(),

@@ -49,8 +49,8 @@ impl Hosts {
 
     fn is_answered(&self, named: &str) -> bool {
         let host = without_port(named).to_ascii_lowercase();
-        // Clients of Cloud Map put this before the name for some operations.
-        let host = host.strip_prefix("data-").unwrap_or(&host);
+        // Clients of Cloud Map and of Step Functions put these before the name for some operations.
+        let host = ["data-", "sync-"].iter().find_map(|prefix| host.strip_prefix(prefix)).unwrap_or(&host);
         let address = host.trim_start_matches('[').trim_end_matches(']');
         address.parse::<IpAddr>().is_ok()
             || !host.contains('.')
@@ -89,6 +89,9 @@ mod tests {
             ("data-servicediscovery.eu-west-1.amazonaws.com", true),
             ("data-mesh.example.com", true),
             ("data-rebound.example.org", false),
+            ("sync-127.0.0.1:7070", true),
+            ("sync-states.eu-west-1.amazonaws.com", true),
+            ("sync-rebound.example.org", false),
         ] {
             assert_eq!(hosts.is_answered(named), is_answered, "{named}");
         }
