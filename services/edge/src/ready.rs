@@ -63,7 +63,7 @@ pub(crate) struct Ready {
     /// What follows them.
     after: Box<[u8]>,
     pub(crate) content: Content,
-    /// Neither a log nor a rate is about it: to send it is all that there is to do.
+    /// Neither a log, a trace nor a rate is about it: to send it is all that there is to do.
     pub(crate) alone: bool,
 }
 
@@ -151,7 +151,7 @@ impl Ready {
             || edge.bandwidth > 0
             || edge.client_kbytes_per_second > 0;
         Some(Self {
-            alone: x.conf.accesslog.filename.is_none() && !paced,
+            alone: x.conf.accesslog.filename.is_none() && x.conf.mesh.traces.is_none() && !paced,
             // From when the request began: nothing of the file was looked at before.
             until: x.begun + KEPT_FOR,
             conf: x.conf.clone(),

@@ -83,13 +83,14 @@ fn rows() -> Vec<Row> {
             open: Vec::new(),
             nth: Box::new(move |nth| [request(id(nth), "/large"), rst(id(nth), code::CANCEL)].concat()),
         },
-        // CVE-2025-8671: no window grows beyond 2^31-1 (RFC 9113 §6.9.1).
+        // CVE-2025-8671: no window grows beyond 2^31-1 (RFC 9113 §6.9.1). Of an answer that is not on its way whole: what is
+        // answered already leaves nothing behind.
         Row {
             name: "made resets",
             open: Vec::new(),
             nth: Box::new(move |nth| {
                 [
-                    frame(kind::HEADERS, flag::END_HEADERS, id(nth), &post("/a.txt")),
+                    frame(kind::HEADERS, flag::END_HEADERS, id(nth), &post("/large")),
                     window_update(id(nth), u32::MAX >> 1),
                 ]
                 .concat()
