@@ -176,3 +176,24 @@ fn a_client_that_opens_no_window_is_let_go() {
     drop(connection);
     await_counted(address, "selvedge_edge_requests_active", 1);
 }
+
+/// A form that a file answers: the answer is whole before the body is, and the stream does not end in an error.
+#[test]
+fn an_answer_that_needs_no_body_ends_its_stream_in_peace() {
+    let (_folder, address) = site();
+    let mut connection = Connection::open(address);
+    let body = frame(kind::DATA, flag::END_STREAM, 1, b"hello");
+    connection.send(&[frame(kind::HEADERS, flag::END_HEADERS, 1, &post("/a.txt")), body].concat());
+    // What comes to the next request comes after whatever the first was told.
+    connection.send(&request(3, "/a.txt"));
+    let mut of_first = Vec::new();
+    while let Some(next) = connection.next() {
+        if next.stream == 3 {
+            break;
+        }
+        of_first.extend((next.stream == 1).then_some((next.kind, next.code())));
+    }
+    assert!(of_first.iter().any(|(kind, _)| *kind == kind::HEADERS), "{of_first:?}");
+    let mut resets = of_first.iter().filter(|(kind, _)| *kind == kind::RST_STREAM);
+    assert!(resets.all(|(_, code)| *code == Some(code::NO_ERROR)), "{of_first:?}");
+}
