@@ -129,8 +129,22 @@ def schedules():
                           **{"Name": "bad", "ScheduleExpression": "rate(1 day)", **given, **more})
         report.check(problem.lower() in message.lower(), lambda: f"{more}: {message}")
     # Groups, pages, changes.
-    server.scheduler.create_schedule_group(Name="night")
+    group = server.scheduler.create_schedule_group(Name="night", Tags=[{"Key": "team", "Value": "a"}])["ScheduleGroupArn"]
     refused("ConflictException", server.scheduler.create_schedule_group, Name="night")
+    tags = lambda: {tag["Key"]: tag["Value"] for tag in server.scheduler.list_tags_for_resource(ResourceArn=group)["Tags"]}
+    report.equal(tags(), {"team": "a"}, "a group's tags")
+    server.scheduler.tag_resource(ResourceArn=group, Tags=[{"Key": "team", "Value": "b"}, {"Key": "x y", "Value": "1"}, {"Key": "z", "Value": "2"}])
+    report.equal(tags(), {"team": "b", "x y": "1", "z": "2"}, "tags are set")
+    server.scheduler.untag_resource(ResourceArn=group, TagKeys=["x y", "z", "unknown"])
+    report.equal(tags(), {"team": "b"}, "tags are taken away")
+    for tagged, problem in [([{"Key": "aws:x", "Value": "1"}], "aws:"), ([{"Key": "k", "Value": "1"}] * 2, "twice"),
+                            ([{"Key": f"k{n}", "Value": "1"} for n in range(50)], "at most 50")]:
+        message = refused("ValidationException", server.scheduler.tag_resource, ResourceArn=group, Tags=tagged)
+        report.check(problem in message, lambda: f"{tagged}: {message}")
+    report.equal(tags(), {"team": "b"}, "what was refused changed nothing")
+    refused("ResourceNotFoundException", server.scheduler.list_tags_for_resource, ResourceArn=group + "er")
+    refused("ResourceNotFoundException", server.scheduler.tag_resource, ResourceArn=group.replace("scheduler:", "scheduler:eu"), Tags=[])
+    refused("ValidationException", server.scheduler.tag_resource, ResourceArn=group.replace("night", "default"), Tags=[])
     for n in range(5):
         server.scheduler.create_schedule(Name=f"n{n}", GroupName="night", ScheduleExpression="cron(0 3 * * ? *)",
                                          ScheduleExpressionTimezone="Europe/Berlin", **given)

@@ -99,6 +99,9 @@ pub(crate) struct Group {
     pub(crate) arn: String,
     pub(crate) created_ms: i64,
     pub(crate) client_token: Option<String>,
+    /// Key and value, in the order in which they were given.
+    #[serde(default)]
+    pub(crate) tags: Vec<(String, String)>,
 }
 
 impl CatchUp {

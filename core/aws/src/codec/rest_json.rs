@@ -108,6 +108,12 @@ fn read_query(
             }
             continue;
         };
+        // A list is its parameter once for each element.
+        if let Form::List { element, .. } = member.shape.form {
+            let list = input.entry(name).or_insert_with(|| Value::Array(Vec::new()));
+            list.as_array_mut().into_iter().for_each(|list| list.push(from_text(element, &text)));
+            continue;
+        }
         if input.insert(name, from_text(member.shape, &text)).is_some() {
             found.rule(path.to_string(), "the query parameter is given twice");
         }

@@ -114,6 +114,15 @@ static TAG_VALUE: Shape = text(1, 256);
 static TAG: Shape = structure("Tag", &[needed("Key", &TAG_KEY), needed("Value", &TAG_VALUE)]);
 static TAGS: Shape =
     Shape { name: "TagList", form: Form::List { element: &TAG, length: Bounds::between(0, 200) } };
+static TAG_KEYS: Shape =
+    Shape { name: "TagKeyList", form: Form::List { element: &TAG_KEY, length: Bounds::between(0, 200) } };
+static TAGGED_ARN: Shape = text(1, 1011);
+static TAGGED: Shape =
+    structure("TagResourceInput", &[needed("ResourceArn", &TAGGED_ARN), needed("Tags", &TAGS)]);
+static UNTAGGED: Shape =
+    structure("UntagResourceInput", &[needed("ResourceArn", &TAGGED_ARN), needed("TagKeys", &TAG_KEYS)]);
+static TAGS_WANTED: Shape = structure("ListTagsForResourceInput", &[needed("ResourceArn", &TAGGED_ARN)]);
+static TAGS_LISTED: Shape = structure("ListTagsForResourceOutput", &[optional("Tags", &TAGS)]);
 
 static SCHEDULE: Shape = structure(
     "CreateScheduleInput",
@@ -241,6 +250,7 @@ const fn operation(
 
 const SCHEDULE_PATH: &str = "/schedules/{Name}";
 const GROUP_PATH: &str = "/schedule-groups/{Name}";
+const TAGS_PATH: &str = "/tags/{ResourceArn}";
 
 pub static OPERATIONS: &[Operation] = &[
     Operation {
@@ -323,4 +333,15 @@ pub static OPERATIONS: &[Operation] = &[
             &GROUPS_LISTED,
         )
     },
+    operation("TagResource", "tag-resource", "POST", TAGS_PATH, &[], &TAGGED, &NOTHING),
+    operation("UntagResource", "untag-resource", "DELETE", TAGS_PATH, &["TagKeys"], &UNTAGGED, &NOTHING),
+    operation(
+        "ListTagsForResource",
+        "list-tags-for-resource",
+        "GET",
+        TAGS_PATH,
+        &[],
+        &TAGS_WANTED,
+        &TAGS_LISTED,
+    ),
 ];

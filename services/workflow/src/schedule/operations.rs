@@ -1,5 +1,7 @@
 //! EventBridge Scheduler's API: from a call to its output.
 
+mod tag;
+
 use std::sync::Arc;
 
 use selvedge_aws::operations::scheduler::{
@@ -40,6 +42,9 @@ pub fn perform(engine: &Arc<Engine>, context: &Context, call: &Call) -> Outcome 
             "GetScheduleGroup" => scope.get_group(),
             "DeleteScheduleGroup" => scope.delete_group(),
             "ListScheduleGroups" => scope.list_groups(),
+            "TagResource" => scope.tag(),
+            "UntagResource" => scope.untag(),
+            "ListTagsForResource" => scope.tags(),
             name => Err(invalid(format!("{name} is not performed here"))),
         },
     };
@@ -341,6 +346,7 @@ impl Scope<'_> {
             arn: self.arn("schedule-group", name),
             created_ms: now_ms,
             client_token: self.text("ClientToken").map(str::to_owned),
+            tags: tag::put(Vec::new(), self.call)?,
         };
         let conflict = |message: String| WriteError::Refused(CONFLICT_EXCEPTION.because(message));
         if name == DEFAULT_GROUP {
@@ -378,6 +384,7 @@ impl Scope<'_> {
             arn: self.arn("schedule-group", DEFAULT_GROUP),
             created_ms: 0,
             client_token: None,
+            tags: Vec::new(),
         }
     }
 
