@@ -8,7 +8,7 @@ const GLIBC_WITH_PACKED_RELOCATIONS: (u32, u32) = (2, 36);
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     // A hundred thousand pointers in constants are relocated at each start. Listed one by one they are 2.3 MiB that every
-    // process reads once and holds from then on; packed they are 30 KiB.
+    // process reads once and holds from then on; packed they are 15 KiB.
     let is_read = || glibc().is_some_and(|version| version >= GLIBC_WITH_PACKED_RELOCATIONS);
     if is_for_this_machine() && !is_linker_chosen() && is_read() {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");

@@ -105,7 +105,7 @@ class Backend:
     """An HTTP server whose answers a function gives: (status, headers, body) for (method, path, headers)."""
 
     def __init__(self, answer):
-        self.requests = []
+        self.requests, self.bodies = [], []
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -113,7 +113,7 @@ class Backend:
 
             def handle_any(self):
                 length = int(self.headers.get("content-length") or 0)
-                self.rfile.read(length)
+                outer.bodies.append(self.rfile.read(length))
                 outer.requests.append((self.command, self.path, self.headers))
                 status, headers, body = answer(self.command, self.path, self.headers)
                 self.send_response(status)

@@ -760,6 +760,31 @@ report.check(answer.status in (302, 303) and issuer in answer.headers["location"
 report.equal(browser.ask(f"{site}/secret/a").status, 302, "and who has left is a stranger")
 end(edge.process)
 
+# === where spans go ===
+collector = Backend(lambda method, path, headers: (200, [("content-type", "application/json")], b"{}"))
+(traced,) = free_ports(1)
+edge = Form(traced, f"""
+[[listen]]
+address = "{HERE}:{traced}"
+[traces]
+otlp = "http://{HERE}:{collector.port}"
+percent = 100
+name = "form-edge"
+[[site]]
+[[site.route]]
+path = "/*"
+respond = "here"
+""")
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+report.equal(ask(f"http://{HERE}:{traced}/a", headers=[("traceparent", f"00-{TRACE}-b7ad6b7169203331-00")]).status, 200, "who is traced is served")
+until(lambda: collector.bodies)
+(method, path, _), body = collector.requests[0], json.loads(collector.bodies[0])
+of_whom = body["resourceSpans"][0]
+report.equal((method, path), ("POST", "/v1/traces"), "traces.otlp")
+report.check({"key": "service.name", "value": {"stringValue": "form-edge"}} in of_whom["resource"]["attributes"], lambda: f"traces.name: {of_whom}")
+report.equal(of_whom["scopeSpans"][0]["spans"][0]["traceId"], TRACE, "traces.percent: a stranger's wish not to be recorded is not ours")
+end(edge.process)
+
 # === every key of the form is in one of these files, or in those of another test that is named here ===
 ELSEWHERE = {
     "edge.gateway": "edge_mesh.py", "site.route.service": "edge_mesh.py",

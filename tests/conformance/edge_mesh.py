@@ -160,8 +160,9 @@ spec = routes.get("shop-edge-1", {})
 report.equal(spec.get("httpRoute", {}).get("action", {}).get("rewrite"),
              {"hostname": {"defaultTargetHostname": "DISABLED"}, "prefix": {"defaultPrefix": "DISABLED"}}, "a gateway route is published, rewrites off")
 report.equal(sorted(routes), ["shop-edge-1", "shop-gw-name-1"], "and what has no equal is published by its name alone")
-answers = [ask(f"{site}/stock/1").status, ask(f"{site}/stock/1", headers=[("x-forwarded-for", "10.1.2.3")]).status]
-report.equal(answers, [404, 200], "a rule of the edge alone leads into the mesh, too")
+report.equal(ask(f"{site}/stock/1").status, 404, "a rule of the edge alone leads nobody else into the mesh")
+# The gateway hears of each route by itself: this one may come after the first.
+report.check(until(lambda: ask(f"{site}/stock/1", headers=[("x-forwarded-for", "10.1.2.3")]).status == 200), "and who it is for gets there")
 told = json.loads(ask(f"{site}/orders/1", headers=[("x-forwarded-for", "9.9.9.9, 10.1.2.3"), ("x-selvedge-service", "stock.shop.local"),
                                                    ("host", "stock.shop.local")]).body)
 report.equal(told["node"], "orders-a", "a client chooses no service: not by a header, not by its host")
