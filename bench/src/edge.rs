@@ -212,7 +212,7 @@ const MANY: usize = 1200;
 
 /// How many of lighttpd's instructions ours may cost, by the part's name. Both are counted in the same run, so that neither
 /// machine nor build profile has to be the one of a budget; a step back of what is kept ready shows as a multiple.
-const INSTRUCTIONS_MAX: &[(&str, f64)] = &[("file-1k", 2.0), ("file-100k", 2.0)];
+const INSTRUCTIONS_MAX: &[(&str, f64)] = &[("file-1k", 1.1), ("file-100k", 1.1)];
 
 /// Instructions outside of the kernel that a request costs ours and lighttpd.
 async fn count(names: &[&'static str], folder: &Path, upstreams: Upstreams) -> Result<()> {
