@@ -176,6 +176,7 @@ impl Proxy {
             sockets: Arc::clone(&sockets),
             node_address: node_address(),
             patience: bootstrap.patience.within(descriptors),
+            drain_time: bootstrap.drain.deadline,
             node_cluster: bootstrap.cluster.as_str().into(),
         };
         let serving = serve.start(&control).map_err(Error::Thread)?;

@@ -66,6 +66,8 @@ pub struct Serve {
     /// Stands for a loopback client in `x-forwarded-for`.
     pub node_address: Option<IpAddr>,
     pub patience: Patience,
+    /// Connections that nobody can ask to leave are cut so long after their configuration has gone.
+    pub drain_time: Duration,
     /// The cluster that this node belongs to, for rate limits by it.
     pub node_cluster: Arc<str>,
 }
@@ -121,7 +123,7 @@ impl Serve {
             secrets: Arc::clone(self.clusters.secrets()),
             ahead,
         };
-        let (apply, listeners) = Apply::new(commands, telemetry, self.sockets);
+        let (apply, listeners) = Apply::new(commands, telemetry, self.sockets, self.drain_time);
         control.spawn(apply.run(self.config));
         Ok(Serving { listeners, ended })
     }

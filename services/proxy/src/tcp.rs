@@ -1,13 +1,17 @@
 //! Opaque connections: a cluster by weight, a host, and bytes both ways.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use selvedge_telemetry::{Flag, Protocol, Record, RecordKind, ResponseFlags, TlsSource};
 use selvedge_traffic::{hash, weights};
 use selvedge_upstream::pool::{AcquireError, Opened, Wish};
 use selvedge_upstream::{Cluster, Host, PickContext, PickedHost, Priority, random};
+use selvedge_wire::deadline::Deadline;
 use selvedge_wire::io::Io;
 use selvedge_wire::relay::{self, End};
 use selvedge_wire::tls::Facts;
@@ -15,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::request::Peer;
 use crate::serve::compile::TcpManager;
-use crate::serve::worker::Worker;
+use crate::serve::worker::{Place, Worker};
 
 /// A connection without bytes either way is closed after this (Envoy's `idle_timeout`).
 const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
@@ -31,6 +35,8 @@ struct Log {
     upstream_tls: Option<Rc<Facts>>,
     attempts: u32,
     connected: bool,
+    /// Another configuration took this one's place, and the time to leave was over.
+    cut: bool,
 }
 
 /// Serves a connection until it ends.
@@ -47,7 +53,11 @@ pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<TcpManager>, peer: Rc
                 Some(manager.config.idle_timeout.unwrap_or(IDLE_TIMEOUT_DEFAULT)).filter(|t| !t.is_zero());
             let most = manager.config.connection_duration_max.filter(|most| !most.is_zero());
             let until = most.map(|most| started + most);
-            match relay::relay_until(&mut io, &mut upstream, idle, until).await {
+            let relayed = relay::relay_until(&mut io, &mut upstream, idle, until);
+            match until_cut(relayed, &manager, &place).await.unwrap_or_else(|| {
+                log.cut = true;
+                End::Closed
+            }) {
                 End::Idle => {
                     manager.stats.idle_timeout.inc();
                     log.flags.set(Flag::StreamIdleTimeout);
@@ -68,6 +78,25 @@ pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<TcpManager>, peer: Rc
     manager.stats.downstream_cx_tx_bytes_total.add(io.bytes_written);
     drop(place);
     record(&manager, &peer, &io, &log, start, started.elapsed());
+}
+
+/// Relays until the end, or (`None`) until the connection is cut because its configuration has gone.
+async fn until_cut(relayed: impl Future<Output = End>, manager: &TcpManager, place: &Place) -> Option<End> {
+    let mut relayed = pin!(relayed);
+    let mut deadline = Deadline::default();
+    let mut is_set = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(end) = relayed.as_mut().poll(cx) {
+            return Poll::Ready(Some(end));
+        }
+        place.park(cx);
+        if let Some(cut_at) = manager.cut_at().filter(|_| !is_set) {
+            is_set = true;
+            deadline.set(Some(cut_at.into()));
+        }
+        deadline.poll(cx).map(|()| None)
+    })
+    .await
 }
 
 /// Finds a host that takes the connection, in as many attempts as are allowed.
@@ -138,7 +167,11 @@ fn record(manager: &TcpManager, peer: &Peer, io: &Io, log: &Log, start: SystemTi
         upstream_host_name: log.host.as_ref().and_then(|host| host.hostname.as_deref()),
         upstream_local: log.upstream_local,
         upstream_failure: log.failure.as_deref(),
-        local_close_reason: (!log.connected).then_some("tcp_initializion_failure:0"),
+        local_close_reason: match log {
+            Log { connected: false, .. } => Some("tcp_initializion_failure:0"),
+            Log { cut: true, .. } => Some("filter_chain_is_being_removed"),
+            _ => None,
+        },
         attempts: log.attempts,
         downstream_remote: Some(peer.remote),
         downstream_direct_remote: Some(peer.direct),

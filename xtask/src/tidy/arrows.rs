@@ -111,7 +111,7 @@ const ROOMS: &[Room] = &[
     room("selvedge", &[EVERY_ROOM]),
     room("selvedge-sim", &[EVERY_ROOM]),
     // === beside the house: they see it from outside only, through the binary ===
-    room("selvedge-differential", &[]),
+    Room { name: "selvedge-differential", uses: &[], tests_use: &["selvedge-model"] },
     room(
         "selvedge-fuzz",
         &[

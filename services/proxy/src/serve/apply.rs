@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
@@ -55,6 +56,8 @@ pub(crate) struct Apply {
     workers: Vec<mpsc::UnboundedSender<Command>>,
     telemetry: Telemetry,
     sockets: Arc<Sockets>,
+    /// Connections that nobody can ask to leave are cut so long after their configuration has gone.
+    drain_time: Duration,
     serving: HashMap<String, Served>,
     status: watch::Sender<Vec<ListenerStatus>>,
 }
@@ -70,9 +73,10 @@ impl Apply {
         workers: Vec<mpsc::UnboundedSender<Command>>,
         telemetry: Telemetry,
         sockets: Arc<Sockets>,
+        drain_time: Duration,
     ) -> (Self, watch::Receiver<Vec<ListenerStatus>>) {
         let (status, receiver) = watch::channel(Vec::new());
-        (Self { workers, telemetry, sockets, serving: HashMap::new(), status }, receiver)
+        (Self { workers, telemetry, sockets, drain_time, serving: HashMap::new(), status }, receiver)
     }
 
     /// Follows the configuration until its sender is gone; the workers end with this task.
@@ -95,7 +99,7 @@ impl Apply {
             .collect();
         for name in gone {
             if let Some(served) = self.serving.remove(&name) {
-                served.compiled.retire(None);
+                served.compiled.retire(None, self.cut_at());
                 self.sockets.close(&served.active.config);
                 self.tell(|| Command::Remove { name: name.clone() });
             }
@@ -115,6 +119,7 @@ impl Apply {
 
     fn apply_one(&mut self, active: &Arc<ActiveListener>) -> Result<(), ApplyError> {
         let name = &active.config.name;
+        let cut_at = self.cut_at();
         if let Some(served) = self.serving.get_mut(name) {
             if Arc::ptr_eq(&served.active, active) {
                 return Ok(());
@@ -134,7 +139,7 @@ impl Apply {
         let address = match self.serving.get(name) {
             Some(served) if same_socket => {
                 let address = served.address;
-                served.compiled.retire(Some(&compiled));
+                served.compiled.retire(Some(&compiled), cut_at);
                 if served.active.config.differs_in_chains_alone(&active.config) {
                     self.telemetry.registry.server().listener_in_place_updated.inc();
                 }
@@ -147,7 +152,7 @@ impl Apply {
                     .bind(&active.config, self.workers.len())
                     .map_err(|(address, source)| ApplyError::Bind { address, source })?;
                 if let Some(served) = self.serving.get(name) {
-                    served.compiled.retire(Some(&compiled));
+                    served.compiled.retire(Some(&compiled), cut_at);
                     if served.active.config.address != active.config.address {
                         self.sockets.close(&served.active.config);
                     }
@@ -161,6 +166,10 @@ impl Apply {
         };
         self.serving.insert(name.clone(), Served { active: Arc::clone(active), compiled, address });
         Ok(())
+    }
+
+    fn cut_at(&self) -> Instant {
+        Instant::now() + self.drain_time
     }
 
     fn tell(&self, command: impl Fn() -> Command) {

@@ -1,9 +1,9 @@
 //! Listeners made ready to serve: chains indexed, routes compiled, statistics and logs at hand. Made once by the control
 //! thread, shared by all workers.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use selvedge_http::refusal::Admission;
@@ -127,6 +127,8 @@ pub(crate) struct TcpManager {
     pub(crate) config: TcpProxy,
     pub(crate) stats: Arc<Sharded<TcpStats>>,
     pub(crate) loggers: Vec<AccessLogger>,
+    /// When its connections are cut, once another configuration has taken its place.
+    cut_at: OnceLock<Instant>,
 }
 
 /// A listener that cannot serve; the last good one stays.
@@ -220,15 +222,17 @@ impl CompiledListener {
         self.all_chains().try_for_each(|chain| chain.update_routes(active, telemetry))
     }
 
-    /// Makes every connection of this listener close after its next response – another configuration took its place –
-    /// but for those of the chains that `after` has kept.
-    pub(crate) fn retire(&self, after: Option<&Self>) {
+    /// Another configuration took this one's place: an HTTP connection closes after its next response, and one whose
+    /// bytes nobody interprets at `cut_at`, but for those of the chains that `after` has kept.
+    pub(crate) fn retire(&self, after: Option<&Self>, cut_at: Instant) {
         let is_kept = |chain: &Arc<Chain>| {
             after.is_some_and(|after| after.all_chains().any(|kept| Arc::ptr_eq(kept, chain)))
         };
         for chain in self.all_chains().filter(|chain| !is_kept(chain)) {
-            if let Serving::Http(manager) = &chain.network {
-                manager.retired.store(true, Ordering::Relaxed);
+            match &chain.network {
+                Serving::Http(manager) => manager.retired.store(true, Ordering::Relaxed),
+                // Whoever was retired before stays so.
+                Serving::Tcp(manager) => drop(manager.cut_at.set(cut_at)),
             }
         }
     }
@@ -277,6 +281,13 @@ impl HttpManager {
     }
 }
 
+impl TcpManager {
+    /// When its connections are cut; `None` while it is in force.
+    pub(crate) fn cut_at(&self) -> Option<Instant> {
+        self.cut_at.get().copied()
+    }
+}
+
 impl Chain {
     fn new(
         chain: &FilterChain,
@@ -293,6 +304,7 @@ impl Chain {
                 stats: telemetry.registry.tcp(&tcp.stat_prefix),
                 loggers: telemetry.loggers(&tcp.access_logs)?,
                 config: tcp.clone(),
+                cut_at: OnceLock::new(),
             })),
         };
         let (name, matches) = (chain.name.clone(), chain.matches.clone());

@@ -20,6 +20,11 @@ const RESOURCE: &str = "mesh/m/virtualNode/n";
 const EVENTS: &str = "outlier.log";
 /// What both write of each request.
 const LOG: &str = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n";
+/// Where both write of each connection that is passed on, and what.
+pub(crate) const TCP_LOG: &str = "tcp.log";
+const TCP_FORMAT: &str = "%RESPONSE_FLAGS% %DOWNSTREAM_LOCAL_CLOSE_REASON% %BYTES_SENT%\n";
+/// Changed configurations give their connections so long to leave, where a test does not say.
+const DRAIN_TIME: Duration = Duration::from_secs(600);
 
 /// The binary, from `SELVEDGE_ENVOY` or where `cargo xtask test` puts it.
 fn envoy() -> Option<PathBuf> {
@@ -91,13 +96,22 @@ pub(crate) fn both(http: &HttpConnection, clusters: &[Cluster]) -> Option<[Plane
 
 /// As [`both`], with listeners as they are wanted, but for their names and addresses.
 pub(crate) fn both_listening(listeners: &[Listener], clusters: &[Cluster]) -> Option<[Plane; 2]> {
+    both_draining(listeners, clusters, DRAIN_TIME)
+}
+
+/// As [`both_listening`]; a changed configuration gives its connections so long to leave.
+pub(crate) fn both_draining(
+    listeners: &[Listener],
+    clusters: &[Cluster],
+    drain_time: Duration,
+) -> Option<[Plane; 2]> {
     let Some(binary) = envoy() else {
         eprintln!("skipped: no Envoy here; cargo xtask test --only setup brings one");
         return None;
     };
     let planes = [
-        Plane::start("envoy", Some(binary), listeners, clusters),
-        Plane::start("ours", None, listeners, clusters),
+        Plane::start("envoy", Some(binary), listeners, clusters, drain_time),
+        Plane::start("ours", None, listeners, clusters, drain_time),
     ];
     Some(planes)
 }
@@ -127,11 +141,13 @@ pub(crate) fn listener(network: Network) -> Listener {
 }
 
 /// Gives a chain the log that tests read.
-fn logged(chain: &mut FilterChain, log: &std::path::Path) {
-    if let Network::Http(http) = &mut chain.network {
-        http.access_logs
-            .push(AccessLog::new(log.display().to_string(), AccessLogFormat::Text(LOG.to_owned())));
-    }
+fn logged(chain: &mut FilterChain, folder: &std::path::Path) {
+    let (logs, file, format) = match &mut chain.network {
+        Network::Http(http) => (&mut http.access_logs, "access.log", LOG),
+        Network::Tcp(tcp) => (&mut tcp.access_logs, TCP_LOG, TCP_FORMAT),
+    };
+    let path = folder.join(file).display().to_string();
+    logs.push(AccessLog::new(path, AccessLogFormat::Text(format.to_owned())));
 }
 
 impl Plane {
@@ -140,6 +156,7 @@ impl Plane {
         binary: Option<PathBuf>,
         listeners: &[Listener],
         clusters: &[Cluster],
+        drain_time: Duration,
     ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (admin, log) = (free(), folder.path().join("access.log"));
@@ -152,7 +169,7 @@ impl Plane {
                 .chains
                 .iter_mut()
                 .chain(&mut listener.default_chain)
-                .for_each(|chain| logged(chain, &log));
+                .for_each(|chain| logged(chain, folder.path()));
         }
         let ports: Vec<SocketAddr> = listeners.iter().map(|listener| listener.address).collect();
         let clusters = clusters.iter().cloned().map(Resource::Cluster);
@@ -160,8 +177,8 @@ impl Plane {
             clusters.chain(listeners.into_iter().map(Resource::Listener)).collect();
         control.publish(&resources);
         let process = match binary {
-            Some(binary) => Process::Envoy(start_envoy(&binary, &folder, admin, control.address)),
-            None => Process::Ours(Some(start_ours(&folder, admin, control.address))),
+            Some(binary) => Process::Envoy(start_envoy(&binary, &folder, admin, control.address, drain_time)),
+            None => Process::Ours(Some(start_ours(&folder, admin, control.address, drain_time))),
         };
         let mut plane =
             Self { name, listen: ports[0], ports, admin, log, control, resources, process, folder };
@@ -308,6 +325,7 @@ fn start_envoy(
     folder: &tempfile::TempDir,
     admin: SocketAddr,
     control: SocketAddr,
+    drain_time: Duration,
 ) -> Child {
     let address = |at: SocketAddr| {
         format!(r#"{{"socket_address": {{"address": "127.0.0.1", "port_value": {}}}}}"#, at.port())
@@ -335,6 +353,7 @@ fn start_envoy(
         .arg("--config-path")
         .arg(&path)
         .args(["--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "20"])
+        .args(["--drain-time-s", &drain_time.as_secs().to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
@@ -346,6 +365,7 @@ fn start_ours(
     folder: &tempfile::TempDir,
     admin: SocketAddr,
     control: SocketAddr,
+    drain_time: Duration,
 ) -> JoinHandle<Result<(), selvedge_proxy::Error>> {
     let env = [
         ("APPMESH_RESOURCE_ARN", RESOURCE.to_owned()),
@@ -354,6 +374,7 @@ fn start_ours(
         ("ENVOY_CONCURRENCY", "1".to_owned()),
         ("SELVEDGE_STATE_DIR", folder.path().join("state").display().to_string()),
         ("SELVEDGE_DRAIN_ACCEPT_S", "0".to_owned()),
+        ("APPNET_LISTENER_DRAIN_WAIT_TIME_S", drain_time.as_secs().to_string()),
         ("SELVEDGE_OUTLIER_LOG", folder.path().join(EVENTS).display().to_string()),
     ];
     let env: BTreeMap<String, String> =

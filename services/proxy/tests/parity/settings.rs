@@ -8,7 +8,7 @@ use selvedge_traffic::*;
 
 use crate::apps::Raw;
 use crate::h2_app::H2App;
-use crate::planes::{Plane, both, both_listening, listener, parse, until};
+use crate::planes::{Plane, TCP_LOG, both, both_draining, both_listening, listener, parse, until};
 use crate::{check_equal, cluster, endpoint_at, group, http, ms, to};
 
 /// It names itself where it is asked to, and has nothing but a status that says so.
@@ -253,4 +253,49 @@ fn a_chain_that_has_not_changed_keeps_its_connections() {
     assert_eq!(kept.each_ref().map(|(first, _)| first.clone()), [unchanged.clone(), unchanged]);
     // A real Envoy takes its drain time to say so.
     assert_eq!(kept[1].1, (Some("close".to_owned()), Some("second".to_owned())));
+}
+
+#[test]
+fn connections_that_cannot_be_told_are_cut_when_their_chain_has_gone() {
+    let app = Raw::start(|_| None);
+    let clusters = [cluster("up", vec![group(vec![endpoint_at(app.address)])])];
+    let passed_on = |prefix: &str| {
+        let tcp = TcpProxy::to(prefix, vec![WeightedCluster::new("up", 1)]);
+        listener(Network::Tcp(tcp))
+    };
+    let drain_time = Duration::from_secs(1);
+    let Some(mut planes) = both_draining(&[passed_on("changes"), passed_on("stays")], &clusters, drain_time)
+    else {
+        return;
+    };
+    let told = planes.each_mut().map(|plane| {
+        let connect = |port: usize| {
+            let stream = TcpStream::connect(plane.ports[port]).expect("it listens");
+            stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a bound");
+            stream
+        };
+        let [mut changing, staying] = [0, 1].map(connect);
+        let active = |plane: &Plane, name: &str| plane.stat(&format!("tcp.{name}.downstream_cx_total"));
+        until("both are connected", || {
+            (active(plane, "changes") >= 2 && active(plane, "stays") >= 2).then_some(())
+        });
+        let begun = std::time::Instant::now();
+        plane.change_listener(0, |listener| {
+            let chain = listener.default_chain.as_mut().expect("it has one");
+            chain.network = passed_on("changed").default_chain.expect("it has one").network;
+        });
+        // What it reads is the end, in order or not.
+        let ended =
+            changing.read(&mut [0; 16]).map_or_else(|error| format!("{:?}", error.kind()), |n| n.to_string());
+        let after = begun.elapsed();
+        let early = drain_time - Duration::from_millis(100);
+        assert!(after >= early && after < Duration::from_secs(10), "{}: {after:?}", plane.name);
+        staying.set_nonblocking(true).expect("a socket");
+        let still = (&staying).read(&mut [0; 16]).expect_err("nothing comes").kind();
+        assert_eq!(still, std::io::ErrorKind::WouldBlock, "{}: whose chain stays keeps his", plane.name);
+        // Whoever came to see whether it listens is in the log as well.
+        let log = plane.lines(TCP_LOG, 2);
+        (ended, log)
+    });
+    assert_eq!(told[0], told[1], "Envoy left, ours right");
 }

@@ -195,6 +195,7 @@ impl Mesh {
             sockets: Arc::default(),
             node_address: None,
             patience,
+            drain_time: Duration::from_secs(20),
             node_cluster: "here".into(),
         };
         let mut serving = serve.start(runtime.handle()).unwrap();
