@@ -129,11 +129,13 @@ behind = f'proxy = ["{HERE}:{backend.port}"]'
 # === routes ===
 port, other_port = free_ports(2)
 site = f"http://{HERE}:{port}"
+(home / "keys").write_text("k" * 32 + "\n")
 MAIN = f"""
 [edge]
 name = "shop"
 server_header = "the shop"
 pid_file = "{home}/pid"
+keys = "{home}/keys"
 
 [[listen]]
 address = "{HERE}:{port}"

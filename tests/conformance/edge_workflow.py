@@ -53,7 +53,7 @@ for user in ("ann", "bob"):
 machine("hands-out", {"Grant": {"Type": "Pass", "End": True, "Parameters": {
     "file.$": "$.pathVariables.name", "seconds": 2}}}, "Grant")
 
-port, conf_port = free_ports(2)
+port, conf_port, *replicas = free_ports(4)
 site = f"http://127.0.0.1:{port}"
 AUTH = f'auth = {{ htpasswd = "{home}/users" }}'
 (home / "edge.toml").write_text(f"""
@@ -111,11 +111,31 @@ server.port = {conf_port}
 $HTTP["url"] =^ "/echo/" {{ mesh.workflow = ( "machine" => "quick", "wait" => 5, "headers" => ( "X-Trace" ) ) }}
 $HTTP["url"] == "/kept" {{ mesh.workflow = "kept" }}
 """)
-for file, where in (("edge.toml", port), ("lighttpd.conf", conf_port)):
+def start(file, where):
     log = open(home / f"{file}.log", "w+b")
     process = subprocess.Popen([BINARY, "edge", "-D", "-f", str(home / file), "--endpoint-url", endpoint], stderr=log)
     atexit.register(end, process)
     await_port(where)
+
+
+start("edge.toml", port)
+start("lighttpd.conf", conf_port)
+
+
+# Two replicas that share keys, which were changed at one of them already.
+for number, at in enumerate(replicas):
+    (home / f"keys{number}").write_text("".join(f"{key * 32}\n" for key in ("b", "a")[:number + 1][::-1]))
+    (home / f"replica{number}.toml").write_text(f"""
+[edge]
+keys = "{home}/keys{number}"
+[[listen]]
+address = "127.0.0.1:{at}"
+[[site]]
+[[site.route]]
+path = "/kept"
+workflow = {{ machine = "kept", wait = "0" }}
+{AUTH}
+""")
 
 
 def who(name):
@@ -165,6 +185,13 @@ for address in (f"{site}/kept", f"http://127.0.0.1:{conf_port}/kept"):
     done = until(lambda: (found := ask(where, headers=ANN)).status == 200 and found)
     report.check(done and json.loads(done.body)["path"] == "/kept", "its address answers with the end")
 report.equal(ask(where.replace(str(conf_port), str(port)), headers=ANN).status, 404, "an address of another edge is none")
+there = [f"http://127.0.0.1:{at}" for at in replicas]
+for number, at in enumerate(replicas):
+    start(f"replica{number}.toml", at)
+first = ask(f"{there[0]}/kept", headers=ANN).headers["location"]
+done = until(lambda: (found := ask(there[1] + first, headers=ANN)).status == 200 and found)
+report.check(done and json.loads(done.body)["path"] == "/kept", "replicas that share keys open each other's addresses")
+report.equal(ask(there[0] + ask(f"{there[1]}/kept", headers=ANN).headers["location"], headers=ANN).status, 404, "and nobody one that was sealed with a key that he lacks")
 first = ask(f"{site}/kept", headers=ANN).headers["location"]
 report.equal(ask(site + first).status, 401, "the address is held to the rules of the route that made it")
 report.equal(ask(site + first, headers=BOB).status, 404, "and is for whom it was made")
@@ -218,7 +245,8 @@ report.check(failed and failed.body == b'{"error":"Denied"}', "which its address
 held, answer = running(f"{site}/times-out", None, "GET")
 report.check(answer.status == 504 and held < 4, lambda: f'else = "504": {answer.status} after {held}')
 held, answer = running(f"{site}/slow-express", None, "GET")
-report.check(answer.status == 504 and held < 4, lambda: f"an express machine that is late has no address: {answer.status} after {held}")
+report.check(answer.status == 504 and held < 2, lambda: f"an express machine that is late has no address: {answer.status} after {held}")
+report.equal(json.loads(answer.body), {"message": "the workflow did not end in time"}, "and it is said what was late")
 
 # === Idempotency-Key ===
 key = [("idempotency-key", f"order-{os.getpid()}")]

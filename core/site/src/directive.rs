@@ -217,6 +217,8 @@ directives! {
         log_request_header_on_error: bool = false, "debug.log-request-header-on-error" Server boolean;
         /// The gateway under which the edge publishes its routes to the mesh.
         mesh_gateway: Option<Text> = None, "mesh.gateway" Server optional_text;
+        /// A file of keys, one a line and the first one seals: addresses of executions that one replica makes open at all.
+        mesh_keys: Option<Text> = None, "mesh.keys" Server optional_text;
     }
 
     /// What is about a listening socket. Meant for the global block and `$SERVER["socket"] == "…"`.

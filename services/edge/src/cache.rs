@@ -215,8 +215,11 @@ async fn bring(x: &mut Exchange<'_>, fetch: Fetch, kept: Option<Arc<Stored>>) ->
     let worth = Stored::of_somebody(x.identity.is_some(), x.head, &response.head, times);
     let worth = worth.and_then(|stored| {
         let fits = response.body.length().is_none_or(|length| length <= BODY_BYTES_MAX as u64);
-        let ours =
-            response.from_backend && matches!(response.body, Body::Stream(..) | Body::Bytes(_) | Body::None);
+        let whole = match &response.body {
+            Body::Stream(source, _) => !source.feeds(),
+            body => matches!(body, Body::Bytes(_) | Body::None),
+        };
+        let ours = response.from_backend && whole;
         if fits && ours { Ok(stored) } else { Err(NotStored::Partial) }
     });
     match worth {
@@ -351,6 +354,18 @@ struct Resumed {
 }
 
 impl crate::request::response::Source for Resumed {
+    fn feeds(&self) -> bool {
+        self.rest.feeds()
+    }
+
+    fn poll_feed(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+        channel: &mut Channel,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        self.rest.poll_feed(cx, channel)
+    }
+
     fn poll_next(
         &mut self,
         cx: &mut std::task::Context<'_>,

@@ -392,7 +392,7 @@ fn a_body_has_its_bound_whether_it_is_streamed_or_gathered() {
     }
 }
 
-/// A backend that has heard enough is not sent the rest, and what it says arrives.
+/// A backend that has heard enough says so before the end, and that arrives.
 #[test]
 fn an_answer_before_the_end_of_a_body_is_passed_on() {
     let port = backend(|_, mut stream| {
@@ -420,4 +420,149 @@ fn an_answer_before_the_end_of_a_body_is_passed_on() {
         (found.code(), found.body.as_str(), found.header("connection")),
         (422, "enough", Some("close"))
     );
+}
+
+/// A backend that sends back each piece of a body as it comes, from the first one on.
+fn echoing_backend() -> u16 {
+    backend(|_, mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if reader.read_line(&mut head).unwrap() == 0 {
+                return;
+            }
+        }
+        write!(stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+        let mut size = String::new();
+        loop {
+            size.clear();
+            if reader.read_line(&mut size).unwrap_or(0) == 0 {
+                return;
+            }
+            let len = usize::from_str_radix(size.trim(), 16).unwrap();
+            let mut piece = vec![0; len + 2];
+            if reader.read_exact(&mut piece).is_err() {
+                return;
+            }
+            let sent = stream.write_all(size.as_bytes()).and_then(|()| stream.write_all(&piece));
+            if len == 0 || sent.is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// What is asked and what is answered are under way at once: each word is answered before the next one is said.
+#[test]
+fn a_request_and_its_answer_go_both_ways_at_once() {
+    let address = edge(&format!("{}server.stream-request-body = 2\n", proxied(echoing_backend())));
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    write!(stream, "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    for word in 0..50 {
+        let word = format!("word {word}");
+        write!(stream, "{:x}\r\n{word}\r\n", word.len()).unwrap();
+        if word == "word 0" {
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                assert_ne!(reader.read_line(&mut head).unwrap(), 0, "{head}");
+            }
+            assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        }
+        let mut heard = String::new();
+        while heard.len() < word.len() {
+            let mut size = String::new();
+            reader.read_line(&mut size).unwrap();
+            let mut piece = vec![0; usize::from_str_radix(size.trim(), 16).unwrap() + 2];
+            reader.read_exact(&mut piece).unwrap();
+            heard.push_str(std::str::from_utf8(&piece[..piece.len() - 2]).unwrap());
+        }
+        assert_eq!(heard, word);
+    }
+    stream.write_all(b"0\r\n\r\n").unwrap();
+    let mut rest = Vec::new();
+    reader.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, b"0\r\n\r\n");
+}
+
+/// More than all buffers hold goes out and comes back; and by HTTP/2 beside another stream.
+#[test]
+fn megabytes_go_both_ways_by_http2() {
+    const PIECES: usize = 256;
+    let conf = format!(
+        "{}server.stream-request-body = 2\nserver.feature-flags = ( \"server.h2c\" => \"enable\" )\n",
+        proxied(echoing_backend())
+    );
+    let address = edge(&conf);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let talk = async {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        let driven = tokio::spawn(connection);
+        let one = async || {
+            let mut client = client.clone().ready().await.unwrap();
+            let request = http::Request::post("http://h/a").body(()).unwrap();
+            let (answer, mut body) = client.send_request(request, false).unwrap();
+            let speak = async {
+                for _ in 0..PIECES {
+                    let mut piece = bytes::Bytes::from(vec![b'x'; 16 * 1024]);
+                    while !piece.is_empty() {
+                        body.reserve_capacity(piece.len());
+                        let room = std::future::poll_fn(|cx| body.poll_capacity(cx)).await.unwrap().unwrap();
+                        body.send_data(piece.split_to(room.min(piece.len())), false).unwrap();
+                    }
+                }
+                body.send_data(bytes::Bytes::new(), true).unwrap();
+            };
+            let hear = async {
+                let mut heard = answer.await.unwrap().into_body();
+                let mut count = 0;
+                while let Some(piece) = heard.data().await {
+                    let piece = piece.unwrap();
+                    assert!(piece.iter().all(|byte| *byte == b'x'));
+                    heard.flow_control().release_capacity(piece.len()).unwrap();
+                    count += piece.len();
+                }
+                count
+            };
+            tokio::join!(speak, hear).1
+        };
+        let (first, second) = tokio::join!(one(), one());
+        assert_eq!((first, second), (PIECES * 16 * 1024, PIECES * 16 * 1024));
+        drop(driven);
+    };
+    runtime.block_on(async { tokio::time::timeout(std::time::Duration::from_secs(15), talk).await.unwrap() });
+}
+
+/// Programs that have to be told a length before get a body of unknown length whole, also where bodies are streamed.
+#[test]
+fn a_body_of_unknown_length_is_gathered_for_programs_that_need_one() {
+    let port = backend(|_, mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut head = Vec::new();
+        reader.read_until(b':', &mut head).unwrap();
+        let len: usize = std::str::from_utf8(&head[..head.len() - 1]).unwrap().parse().unwrap();
+        let mut variables = vec![0; len + 1];
+        reader.read_exact(&mut variables).unwrap();
+        let text = String::from_utf8(variables).unwrap();
+        let fields: Vec<&str> = text.trim_end_matches(',').split('\0').collect();
+        assert_eq!(fields[0], "CONTENT_LENGTH");
+        let mut body = vec![0; fields[1].parse().unwrap()];
+        reader.read_exact(&mut body).unwrap();
+        let said = format!("{} of {}", body.iter().filter(|byte| **byte == b'x').count(), fields[1]);
+        write!(stream, "Status: 200 OK\r\nContent-Type: text/plain\r\n\r\n{said}").unwrap();
+    });
+    let address = edge(&format!(
+        "server.document-root = \"/nonexistent\"\nserver.modules = ( \"mod_scgi\" )\nserver.stream-request-body = 2\n\
+         server.max-request-size = 512\n\
+         scgi.server = ( \"/\" => (( \"host\" => \"127.0.0.1\", \"port\" => {port}, \"check-local\" => \"disable\" )) )\n"
+    ));
+    let head = "POST /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let part = format!("186a0\r\n{}\r\n", "x".repeat(100_000));
+    let found = get(address, &format!("{head}{part}{part}{part}0\r\n\r\n"));
+    assert_eq!((found.code(), found.body.as_str()), (200, "300000 of 300000"));
+    // Within the bound that every body has.
+    let found = get(address, &format!("{head}{}0\r\n\r\n", part.repeat(6)));
+    assert_eq!(found.code(), 413);
 }

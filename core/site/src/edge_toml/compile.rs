@@ -111,6 +111,7 @@ impl Compiler<'_> {
         base.server.name = text("name");
         base.server.tag = text("server_header");
         base.global.mesh_gateway = text("gateway");
+        base.global.mesh_keys = text("keys");
         base.global.username = text("user");
         base.global.groupname = text("group");
         base.global.pid_file = text("pid_file");

@@ -32,6 +32,11 @@ const KEYS: &[Field] = &[
 const EDGE: &[Field] = &[
     key("name", "Its name; routes that it publishes begin with it", Shape::Text),
     key("gateway", "The virtual gateway that it is in the mesh", Shape::Text),
+    key(
+        "keys",
+        "A file of keys, one a line, that all replicas have: addresses of executions then open at each",
+        Shape::Text,
+    ),
     key("user", "The user that it becomes once its sockets are open", Shape::Text),
     key("group", "The group that it becomes", Shape::Text),
     key("pid_file", "Where its process's number is written", Shape::Text),

@@ -111,6 +111,7 @@ impl Out {
         let keys = [
             ("server.name", "name"),
             ("mesh.gateway", "gateway"),
+            ("mesh.keys", "keys"),
             ("server.username", "user"),
             ("server.groupname", "group"),
             ("server.pid-file", "pid_file"),
@@ -235,6 +236,7 @@ impl Out {
         const TAKEN: &[&str] = &[
             "server.name",
             "mesh.gateway",
+            "mesh.keys",
             "server.username",
             "server.groupname",
             "server.pid-file",

@@ -15,6 +15,7 @@ use selvedge_http::cgi::{self, Head};
 use selvedge_http::chunked;
 use selvedge_http::fastcgi;
 use selvedge_http::head::ResponseHead;
+use selvedge_wire::channel::Channel;
 use selvedge_wire::stream::{Address, Stream};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::process::ChildStdout;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 
 use super::hosts::Lease;
 use super::programs::Script;
+use crate::request::body::upload::{Feed, Uploaded};
 use crate::request::response::Source;
 use crate::request::{Body, Exchange, Response};
 use crate::worker::Worker;
@@ -84,6 +86,8 @@ pub(crate) struct Reader {
     pub(crate) end: End,
     patience: Option<Duration>,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// The request's body, where the answer has begun before its end.
+    feed: Option<Feed>,
     pub(crate) held: Held,
 }
 
@@ -99,16 +103,19 @@ impl Reader {
             end: End::Close,
             patience: (patience_seconds > 0).then(|| Duration::from_secs(u64::from(patience_seconds))),
             timer: None,
+            feed: None,
             held,
         }
     }
 
-    /// What has come of the answer already.
-    pub(crate) fn with_early(mut self, early: &[u8]) -> Self {
+    /// With what has come of the answer while the request's body was passed on, and what is left of that.
+    pub(crate) fn after(mut self, uploaded: Uploaded) -> Self {
+        let Uploaded { early, rest } = uploaded;
         match self.wrap {
-            Wrap::None => self.content.extend_from_slice(early),
-            Wrap::FastCgi(_) => self.raw.extend_from_slice(early),
+            Wrap::None => self.content.extend_from_slice(&early),
+            Wrap::FastCgi(_) => self.raw.extend_from_slice(&early),
         }
+        self.feed = rest;
         self
     }
 
@@ -136,9 +143,15 @@ impl Reader {
         }
     }
 
-    /// Waits for more content; `false` at the end.
-    pub(crate) async fn more(&mut self) -> io::Result<bool> {
-        poll_fn(|cx| self.poll_more(cx)).await
+    /// Waits for more content, and passes on meanwhile what is left of the request's body; `false` at the end.
+    pub(crate) async fn more(&mut self, channel: &mut Channel) -> io::Result<bool> {
+        poll_fn(|cx| {
+            if let Poll::Ready(Err(error)) = self.poll_feed(cx, channel) {
+                return Poll::Ready(Err(error));
+            }
+            self.poll_more(cx)
+        })
+        .await
     }
 
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
@@ -267,6 +280,18 @@ impl Reader {
 }
 
 impl Source for Reader {
+    fn feeds(&self) -> bool {
+        self.feed.is_some()
+    }
+
+    fn poll_feed(&mut self, cx: &mut Context<'_>, channel: &mut Channel) -> Poll<io::Result<()>> {
+        if let (Some(feed), Some(Pipe::Stream(stream))) = (&mut self.feed, &mut self.pipe) {
+            ready!(feed.poll(cx, channel, stream))?;
+        }
+        self.feed = None;
+        Poll::Ready(Ok(()))
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         loop {
             if let Some(bytes) = self.piece()? {
@@ -301,7 +326,7 @@ pub(crate) async fn gateway_response(
     powers: Powers<'_>,
 ) -> Response {
     let mut head = ResponseHead::default();
-    let facts = match read_head(&mut reader, &mut head).await {
+    let facts = match read_head(&mut reader, x.channel, &mut head).await {
         Ok(facts) => facts,
         Err(Refused::Silent) => return Response::status(powers.silent),
         Err(Refused::Malformed(error)) => {
@@ -347,7 +372,9 @@ pub(crate) async fn finish(
         response.body = Body::Stream(Box::new(reader), Some(length));
         return response;
     }
+    // What a backend says before it has heard everything may be what the client waits for.
     let streams = x.conf.server.stream_response_body != 0
+        || reader.feeds()
         || response.head.fields.get_str(selvedge_http::known::HeaderId::ContentType).is_some_and(|kind| {
             kind.starts_with("text/event-stream") || kind.starts_with("application/grpc")
         });
@@ -386,6 +413,14 @@ struct Joined {
 }
 
 impl Source for Joined {
+    fn feeds(&self) -> bool {
+        self.rest.feeds()
+    }
+
+    fn poll_feed(&mut self, cx: &mut Context<'_>, channel: &mut Channel) -> Poll<io::Result<()>> {
+        self.rest.poll_feed(cx, channel)
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         match self.first.take() {
             Some(first) => Poll::Ready(Ok(Some(first))),
@@ -403,6 +438,7 @@ pub(crate) enum Refused {
 /// Reads the head of a gateway program's answer; what follows it stays in the reader.
 pub(crate) async fn read_head(
     reader: &mut Reader,
+    channel: &mut Channel,
     head: &mut ResponseHead,
 ) -> Result<cgi::CgiFacts, Refused> {
     loop {
@@ -421,7 +457,7 @@ pub(crate) async fn read_head(
             }
             Head::Partial if reader.is_ended() => return Err(Refused::Silent),
             Head::Partial => {
-                reader.more().await.map_err(Refused::Io)?;
+                reader.more(channel).await.map_err(Refused::Io)?;
             }
         }
     }

@@ -67,7 +67,7 @@ pub(crate) async fn stream(
     let list = variables.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
     fastcgi::begin(Role::Responder, list, &mut out);
     stream.write_all(&out).await.map_err(Broken::Backend)?;
-    let early = upload::upload(x, &stream, upload::Wrap::FastCgi).await?;
+    let uploaded = upload::upload(x, &stream, upload::Wrap::FastCgi).await?;
     let wrap = Wrap::FastCgi(fastcgi::Decoder::default());
-    Ok(Reader::new(Pipe::Stream(stream), wrap, patience, held).with_early(&early))
+    Ok(Reader::new(Pipe::Stream(stream), wrap, patience, held).after(uploaded))
 }

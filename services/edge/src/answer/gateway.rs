@@ -168,7 +168,7 @@ async fn authorize(x: &mut Exchange<'_>, kind: &Kind<'_>, hosts: &[Host]) -> Flo
         }
     };
     let mut head = selvedge_http::head::ResponseHead::default();
-    let Ok(facts) = backend::read_head(&mut reader, &mut head).await else {
+    let Ok(facts) = backend::read_head(&mut reader, x.channel, &mut head).await else {
         return ControlFlow::Break(Response::status(502));
     };
     if head.status != 200 {

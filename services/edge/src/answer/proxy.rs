@@ -22,6 +22,7 @@ use super::scgi;
 use super::tunnel::Tunnel;
 use crate::request::body::Gathered;
 use crate::request::body::upload::{self, Broken};
+use crate::request::response::Source as _;
 use crate::request::{Body, Exchange, Response};
 
 /// Interim answers that a backend may send before the one that counts.
@@ -114,8 +115,8 @@ pub(crate) async fn respond(
         response.body = Body::Tunnel(Box::new(Tunnel { stream, early, frames: None, _held: held }));
         return response;
     }
-    // A backend that has answered before the end of a body waits for the rest of it.
-    if !facts.close && !matches!(facts.framing, Framing::UntilClose) && !x.facts.framing.has_body() {
+    // Where a backend has answered before the end of a body, nobody knows when the connection is free.
+    if !facts.close && !matches!(facts.framing, Framing::UntilClose) && !reader.feeds() {
         reader.held.pool = Some((std::rc::Rc::clone(x.worker), address));
     }
     hop::strip_response(&mut head.fields, false);
@@ -199,9 +200,9 @@ async fn attempt(
         return Err(failed(error, Reached::Request, held));
     }
     let sent = match input {
-        Input::Gathered(Gathered::Memory(bytes)) => stream.write_all(bytes).await.map(|()| Vec::new()),
+        Input::Gathered(Gathered::Memory(bytes)) => stream.write_all(bytes).await.map(|()| None),
         Input::Gathered(Gathered::File { file, length }) => {
-            scgi::copy(file, *length, &mut stream).await.map(|()| Vec::new())
+            scgi::copy(file, *length, &mut stream).await.map(|()| None)
         }
         Input::Streamed(framing) => {
             let wrap = match framing {
@@ -209,7 +210,7 @@ async fn attempt(
                 _ => upload::Wrap::None,
             };
             match upload::upload(x, &stream, wrap).await {
-                Ok(early) => Ok(early),
+                Ok(uploaded) => Ok(Some(uploaded)),
                 // What has been passed on is not there a second time.
                 Err(Broken::Backend(error)) => return Err(failed(error, Reached::Answer, held)),
                 Err(Broken::Client(response)) => {
@@ -220,12 +221,15 @@ async fn attempt(
             }
         }
     };
-    let early = match sent {
-        Ok(early) => early,
+    let uploaded = match sent {
+        Ok(uploaded) => uploaded,
         Err(error) => return Err(failed(error, Reached::Request, held)),
     };
     let reader = Reader::new(Pipe::Stream(stream), Wrap::None, host.read_timeout, held);
-    let mut reader = reader.with_early(&early);
+    let mut reader = match uploaded {
+        Some(uploaded) => reader.after(uploaded),
+        None => reader,
+    };
     let mut head = ResponseHead::default();
     match read_head(x, &mut reader, &mut head).await {
         Ok(facts) => Ok((reader, head, facts)),
@@ -249,7 +253,7 @@ fn is_idempotent(method: &str) -> bool {
 }
 
 async fn read_head(
-    x: &Exchange<'_>,
+    x: &mut Exchange<'_>,
     reader: &mut Reader,
     head: &mut ResponseHead,
 ) -> io::Result<parse::ResponseFacts> {
@@ -272,7 +276,7 @@ async fn read_head(
             }
             continue;
         }
-        if !reader.more().await? {
+        if !reader.more(x.channel).await? {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }

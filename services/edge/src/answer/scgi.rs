@@ -55,8 +55,8 @@ pub(crate) async fn stream(
         (false, _) => scgi::encode(0, list),
     };
     stream.write_all(&out).await.map_err(Broken::Backend)?;
-    let early = upload::upload(x, &stream, upload::Wrap::None).await?;
-    Ok(Reader::new(Pipe::Stream(stream), Wrap::None, patience, held).with_early(&early))
+    let uploaded = upload::upload(x, &stream, upload::Wrap::None).await?;
+    Ok(Reader::new(Pipe::Stream(stream), Wrap::None, patience, held).after(uploaded))
 }
 
 /// Writes a gathered file to a program.

@@ -65,6 +65,8 @@ pub(crate) async fn run(x: &mut Exchange<'_>) -> Flow {
 enum Problem {
     /// The request cannot be acted on.
     Client(u16, &'static str),
+    /// The machine has not ended within the bound.
+    Late,
     Api(Error),
 }
 
@@ -78,6 +80,7 @@ impl Problem {
     fn response(&self) -> Response {
         let (status, message) = match self {
             Self::Client(status, message) => (*status, (*message).to_owned()),
+            Self::Late => (504, "the workflow did not end in time".to_owned()),
             Self::Api(Error::Service(error)) => match error.code.as_str() {
                 "ExecutionAlreadyExists" => {
                     (409, "another request with this Idempotency-Key asked for something else".to_owned())
@@ -139,18 +142,23 @@ async fn machine(worker: &Worker, name: &str) -> Result<String, Problem> {
 }
 
 async fn start(x: &mut Exchange<'_>, route: &WorkflowRoute) -> Result<Response, Problem> {
+    let until = Instant::now() + Duration::from_millis(route.wait_ms);
     let arn = machine(x.worker, &route.machine).await?;
     let document = input::of(x, route);
     let mut input = json!({ "stateMachineArn": arn, "input": document.to_string() });
     if let Some(key) = x.header("idempotency-key") {
         input["name"] = json!(input::name(key, x.user.as_ref().map(|user| user.name.as_str()))?);
     }
-    let until = Instant::now() + Duration::from_millis(route.wait_ms);
     if route.wait_ms > 0 {
-        let patience = Duration::from_millis(route.wait_ms);
+        let patience = until.saturating_duration_since(Instant::now());
         match call(x.worker, "StartSyncExecution", &input, patience).await {
             Ok(done) => return Ok(ended(x, &done)),
             Err(Error::Service(error)) if error.code == "StateMachineTypeNotSupported" => {}
+            // An express machine that goes on has no address by which it could be asked.
+            Err(Error::ReadTimeout { .. }) => {
+                tracing::info!(machine = %arn, path = x.path(), "an express machine did not end in time");
+                return Err(Problem::Late);
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -171,19 +179,27 @@ async fn start(x: &mut Exchange<'_>, route: &WorkflowRoute) -> Result<Response, 
     );
     let (mut look, most) = LOOK;
     while Instant::now() < until {
-        let described =
-            call(x.worker, "DescribeExecution", &json!({ "executionArn": execution }), CALL_TIMEOUT).await?;
-        if described["status"] != "RUNNING" {
-            return Ok(ended(x, &described));
+        let asked = json!({ "executionArn": execution });
+        let patience = CALL_TIMEOUT.min(until.saturating_duration_since(Instant::now()));
+        match call(x.worker, "DescribeExecution", &asked, patience).await {
+            Ok(described) if described["status"] != "RUNNING" => return Ok(ended(x, &described)),
+            Ok(_) => {}
+            // It has been started, and nobody is held longer than was said.
+            Err(Error::ReadTimeout { .. }) if Instant::now() >= until => break,
+            Err(error) => return Err(error.into()),
         }
         let left = until.saturating_duration_since(Instant::now());
         tokio::time::sleep(look.min(left)).await;
         look = (look * 2).min(most);
     }
     match route.otherwise {
-        WorkflowElse::Timeout if route.wait_ms > 0 => Ok(Response::status(504)),
+        WorkflowElse::Timeout if route.wait_ms > 0 => Err(Problem::Late),
         _ => {
-            let ticket = Ticket::new(x, &execution).sealed(&x.worker.shared.secret);
+            let ring = x.site.guards.tickets().and_then(|tickets| tickets.rings().next());
+            let Some(ring) = ring else {
+                return Err(Problem::Client(500, "there is no address for this execution"));
+            };
+            let ticket = Ticket::new(x, &execution).sealed(ring);
             let location = format!("{STATUS_PREFIX}{ticket}");
             let body = json!({ "status": "RUNNING", "location": location });
             let response = Response::with(202, "application/json", body.to_string())

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use selvedge_http::conditional;
 use selvedge_http::known::HeaderId;
 use selvedge_site::directive::{ContentEncoding, Deflate};
+use selvedge_wire::channel::Channel;
 
 use super::beside;
 use crate::request::response::{FileBody, Piece, Source};
@@ -311,6 +312,17 @@ impl Compressed {
 }
 
 impl Source for Compressed {
+    fn feeds(&self) -> bool {
+        matches!(&self.from, From::Source(source) if source.feeds())
+    }
+
+    fn poll_feed(&mut self, cx: &mut Context<'_>, channel: &mut Channel) -> Poll<io::Result<()>> {
+        match &mut self.from {
+            From::Source(source) => source.poll_feed(cx, channel),
+            From::File { .. } => Poll::Ready(Ok(())),
+        }
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         loop {
             if self.ended {

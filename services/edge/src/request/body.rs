@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::exchange::Exchange;
 use super::response::Response;
+use super::send::BOTH_IDLE_MAX;
 
 /// A body up to this size stays in memory; a longer one waits in a file without a name.
 pub(crate) const MEMORY_BYTES_MAX: usize = 64 * 1024;
@@ -105,6 +106,8 @@ struct Pace {
     idle: Duration,
     /// The whole of it, however steadily it comes.
     until: Option<Instant>,
+    /// Messages that come when there is something to say.
+    is_talk: bool,
     window_began: Instant,
     window_bytes: u64,
 }
@@ -115,8 +118,12 @@ impl Pace {
             0 => None,
             seconds => Some(Instant::now() + Duration::from_secs(u64::from(seconds))),
         };
-        let idle = Duration::from_secs(u64::from(x.conf.server.max_read_idle.max(1)));
-        Self { idle, until, window_began: Instant::now(), window_bytes: 0 }
+        let is_talk = x.header("content-type").is_some_and(|kind| kind.starts_with("application/grpc"));
+        let idle = match is_talk {
+            true => BOTH_IDLE_MAX,
+            false => Duration::from_secs(u64::from(x.conf.server.max_read_idle.max(1))),
+        };
+        Self { idle, until, is_talk, window_began: Instant::now(), window_bytes: 0 }
     }
 
     fn came(&mut self, len: usize) {
@@ -125,7 +132,7 @@ impl Pace {
 
     /// Whether less came than must, now that a window is over.
     fn is_too_slow(&mut self) -> bool {
-        if self.window_began.elapsed() < RATE_WINDOW {
+        if self.is_talk || self.window_began.elapsed() < RATE_WINDOW {
             return false;
         }
         let slow = self.window_bytes < BODY_BYTES_PER_SECOND_MIN * RATE_WINDOW.as_secs();
@@ -141,7 +148,10 @@ impl Pace {
     /// When the client has to have sent something.
     fn next_timeout(&self) -> Instant {
         let now = Instant::now();
-        let first = (now + self.idle).min(self.window_began + RATE_WINDOW).max(now);
+        let first = match self.is_talk {
+            true => now + self.idle,
+            false => (now + self.idle).min(self.window_began + RATE_WINDOW).max(now),
+        };
         self.until.map_or(first, |until| first.min(until))
     }
 }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use selvedge_http::head::ResponseHead;
 use selvedge_http::known::HeaderId;
+use selvedge_wire::channel::Channel;
 
 use crate::answer::tunnel::Tunnel;
 
@@ -46,6 +47,19 @@ pub(crate) enum Body {
 pub(crate) trait Source {
     /// The next bytes, never empty; `None` at the end.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>>;
+
+    /// Whether the request's body goes on beside the answer.
+    fn feeds(&self) -> bool {
+        false
+    }
+
+    /// Passes on what the client sends meanwhile; ready when that is over.
+    ///
+    /// # Errors
+    /// When the client's body is broken or too long: the answer then breaks off.
+    fn poll_feed(&mut self, _: &mut Context<'_>, _: &mut Channel) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }
 
 /// Parts of a file, and what stands between them.

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
 use selvedge_http::encode;
 use selvedge_http::framing::Framing;
 use selvedge_http::head::{ResponseHead, Version};
@@ -23,6 +24,8 @@ use crate::ready::{Content, Ready};
 
 /// A client that takes nothing for so long is gone, unless `server.max-write-idle` says less.
 pub(crate) const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+/// Where request and answer are under way at once, somebody says something within this.
+pub(crate) const BOTH_IDLE_MAX: Duration = Duration::from_secs(300);
 /// What is read of a file at once, where the kernel cannot send it.
 const FILE_STEP_BYTES: usize = 64 * 1024;
 /// What the kernel sends at once, so that other connections get their turn.
@@ -313,6 +316,9 @@ async fn stream_out(
     mut source: Box<dyn Source>,
     length: Option<u64>,
 ) -> io::Result<()> {
+    if source.feeds() {
+        return both_ways(x, source, length).await;
+    }
     let mut left = length;
     loop {
         // While the program thinks, what it said already is on its way.
@@ -331,6 +337,66 @@ async fn stream_out(
         }
         let last = left == Some(0);
         bytes_out(x, &bytes, last).await?;
+    }
+    match left {
+        Some(left) if left > 0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Sends an answer while what the client still sends goes on to whoever answers. Neither waits for the other.
+async fn both_ways(x: &mut Exchange<'_>, mut source: Box<dyn Source>, length: Option<u64>) -> io::Result<()> {
+    let mut left = length;
+    let mut held = Bytes::new();
+    let patience = patience(x);
+    let (mut over, mut fed) = (false, false);
+    loop {
+        let most = pace::step(rate(x));
+        let (channel, deadline) = (&mut *x.channel, &mut *x.deadline);
+        let mut stalled = false;
+        deadline.set(None);
+        let sent = poll_fn(|cx| {
+            if deadline.poll(cx).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            if !fed {
+                fed = source.poll_feed(cx, channel)?.is_ready();
+            }
+            while held.is_empty() && !over {
+                match source.poll_next(cx)? {
+                    Poll::Ready(Some(bytes)) => held = bytes,
+                    Poll::Ready(None) => over = true,
+                    Poll::Pending => break,
+                }
+            }
+            let polled = match held.is_empty() {
+                true if over => return Poll::Ready(Ok(0)),
+                true => channel.poll_flush(cx).map_err(into_io).map_ok(|()| 0),
+                false => channel.poll_send(cx, &held[..held.len().min(most)], false).map_err(into_io),
+            };
+            match polled {
+                Poll::Ready(Ok(0)) | Poll::Pending => {}
+                done => return done,
+            }
+            // Somebody speaks; or the client takes what is there, whatever else it says meanwhile.
+            if held.is_empty() {
+                deadline.set(Some(Instant::now() + BOTH_IDLE_MAX));
+            } else if !std::mem::replace(&mut stalled, true) {
+                deadline.set(Some(Instant::now() + patience));
+            }
+            deadline.poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        })
+        .await?;
+        x.deadline.set(None);
+        if sent == 0 {
+            break;
+        }
+        held.advance(sent);
+        x.sent += sent as u64;
+        if let Some(left) = &mut left {
+            *left = left.checked_sub(sent as u64).ok_or(io::ErrorKind::InvalidData)?;
+        }
+        slow_down(x, sent).await;
     }
     match left {
         Some(left) if left > 0 => Err(io::ErrorKind::UnexpectedEof.into()),

@@ -29,6 +29,30 @@ pub(crate) struct Guards {
     jwt: HashMap<Text, Arc<BearersOf>>,
     /// Locked for a look-up; services that are asked, by their URLs.
     asks: Mutex<HashMap<String, Arc<Fetcher>>>,
+    tickets: Option<Tickets>,
+}
+
+/// What seals the addresses of executions.
+#[derive(Clone, Debug)]
+pub(crate) struct Tickets {
+    /// The process's own.
+    own: Arc<Ring>,
+    /// What all replicas have.
+    shared: Option<Arc<Ring>>,
+}
+
+impl Tickets {
+    pub(crate) fn own() -> std::io::Result<Self> {
+        let mut secret = [0; 32];
+        rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())?;
+        let own = Ring::new(&[secret]).expect("one secret of 32 bytes is a ring");
+        Ok(Self { own: Arc::new(own), shared: None })
+    }
+
+    /// The ring that seals, and those that open.
+    pub(crate) fn rings(&self) -> impl Iterator<Item = &Ring> {
+        self.shared.iter().chain([&self.own]).map(|ring| &**ring)
+    }
 }
 
 /// A provider by whom people sign in.
@@ -74,6 +98,10 @@ pub enum GuardInvalid {
     Ring { path: String, source: RingInvalid },
     #[error("the keys of an issuer in {path} cannot be used: {source}")]
     Keys { path: String, source: selvedge_jwt::Refusal },
+    #[error("the keys in {path} (mesh.keys) cannot be used: {source}")]
+    Tickets { path: String, source: RingInvalid },
+    #[error("there is no entropy")]
+    Entropy(#[source] std::io::Error),
     #[error("authorities cannot be read")]
     Roots(#[from] RootsInvalid),
 }
@@ -86,6 +114,18 @@ impl Guards {
     pub(crate) fn new(program: &Program, before: Option<&Self>) -> Result<Self, GuardInvalid> {
         let mesh = &program.base().directives.mesh;
         let mut guards = Self::default();
+        let mut tickets = match before.and_then(|before| before.tickets.clone()) {
+            Some(known) => known,
+            None => Tickets::own().map_err(GuardInvalid::Entropy)?,
+        };
+        tickets.shared = match program.global().mesh_keys.as_deref().filter(|path| !path.is_empty()) {
+            None => None,
+            Some(path) => {
+                let failed = |source| GuardInvalid::Tickets { path: path.to_owned(), source };
+                Some(Arc::new(Ring::of_lines(&read(path)?).map_err(failed)?))
+            }
+        };
+        guards.tickets = Some(tickets);
         for (name, oidc) in mesh.oidc.iter() {
             let used = before.and_then(|before| before.oidc.get(name)).map(|known| Arc::clone(&known.used));
             guards.oidc.insert(name.clone(), Arc::new(SignInWith::new(oidc, used.unwrap_or_default())?));
@@ -94,6 +134,11 @@ impl Guards {
             guards.jwt.insert(name.clone(), Arc::new(BearersOf::new(jwt)?));
         }
         Ok(guards)
+    }
+
+    /// What seals the addresses of executions.
+    pub(crate) fn tickets(&self) -> Option<&Tickets> {
+        self.tickets.as_ref()
     }
 
     pub(crate) fn oidc(&self, name: &str) -> Option<Arc<SignInWith>> {

@@ -7,9 +7,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use selvedge_guard::seal::{Ring, Salt};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -20,6 +19,8 @@ use crate::worker::Worker;
 
 /// How often an execution that is watched is looked at.
 const LOOK: Duration = Duration::from_millis(500);
+/// What is sealed with it.
+const PURPOSE: &str = "execution";
 /// How long one request may watch; whoever wants more asks again.
 pub(crate) const WATCH_MAX: Duration = Duration::from_secs(60);
 
@@ -44,31 +45,24 @@ impl Ticket {
         }
     }
 
-    /// As part of an address, with a proof that it was made here: nobody can ask about others.
-    pub(super) fn sealed(&self, secret: &[u8]) -> String {
+    /// As part of an address: nobody can read it, or ask about others. The same request again gets the same address, so
+    /// there is no salt; the cipher bears that (RFC 8452 §1), and only shows that two are the same.
+    pub(super) fn sealed(&self, ring: &Ring) -> String {
         let text = json!([self.execution, self.path, self.method, self.user]).to_string();
-        format!("{}.{}", URL_SAFE_NO_PAD.encode(&text), URL_SAFE_NO_PAD.encode(proof(secret, &text)))
+        ring.seal(PURPOSE, text.as_bytes(), Salt::default())
     }
 
-    fn opened(secret: &[u8], token: &str) -> Option<Self> {
-        let (text, given) = token.split_once('.')?;
-        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
-        let given = URL_SAFE_NO_PAD.decode(given).ok()?;
-        aws_lc_rs::constant_time::verify_slices_are_equal(&proof(secret, &text), &given).ok()?;
-        let (execution, path, method, user) = serde_json::from_str(&text).ok()?;
+    fn opened<'a>(mut rings: impl Iterator<Item = &'a Ring>, token: &str) -> Option<Self> {
+        let text = rings.find_map(|ring| ring.open(PURPOSE, token))?;
+        let (execution, path, method, user) = serde_json::from_slice(&text).ok()?;
         Some(Self { execution, path, method, user })
     }
-}
-
-fn proof(secret: &[u8], text: &str) -> Vec<u8> {
-    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret);
-    aws_lc_rs::hmac::sign(&key, format!("execution {text}").as_bytes()).as_ref()[..16].to_vec()
 }
 
 /// The ticket of a request that asks how an execution is.
 pub(super) fn ticket(x: &Exchange<'_>) -> Option<Ticket> {
     let token = x.path().strip_prefix(super::STATUS_PREFIX)?;
-    Ticket::opened(&x.worker.shared.secret, token)
+    Ticket::opened(x.site.guards.tickets()?.rings(), token)
 }
 
 pub(super) async fn status(x: &mut Exchange<'_>) -> Response {
@@ -173,18 +167,19 @@ mod tests {
             method: "POST".to_owned(),
             user: Some("ann".to_owned()),
         };
-        let made = ticket("arn:e").sealed(b"secret");
-        assert_eq!(Ticket::opened(b"secret", &made), Some(ticket("arn:e")));
-        assert_eq!(Ticket::opened(b"other", &made), None);
-        let (_, proof) = made.split_once('.').unwrap();
-        let (text, _) = ticket("arn:other")
-            .sealed(b"x")
-            .split_once('.')
-            .map(|(a, b)| (a.to_owned(), b.to_owned()))
-            .unwrap();
-        assert_eq!(Ticket::opened(b"secret", &format!("{text}.{proof}")), None);
+        let ring = |secret: &str| Ring::new(&[secret.repeat(32)]).unwrap();
+        let (ours, of_others) = (ring("a"), ring("b"));
+        let made = ticket("arn:e").sealed(&ours);
+        assert_eq!(Ticket::opened([&of_others, &ours].into_iter(), &made), Some(ticket("arn:e")));
+        assert_eq!(Ticket::opened([&of_others].into_iter(), &made), None);
+        // What was sealed for something else is no ticket.
+        let text = json!(["arn:e", "/orders/1", "POST", "ann"]).to_string();
+        assert_eq!(
+            Ticket::opened([&ours].into_iter(), &ours.seal("session", text.as_bytes(), [8; 12])),
+            None
+        );
         for wrong in ["", ".", "a", "a.b.c", "%%.%%"] {
-            assert_eq!(Ticket::opened(b"secret", wrong), None, "{wrong}");
+            assert_eq!(Ticket::opened([&ours].into_iter(), wrong), None, "{wrong}");
         }
     }
 }
