@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::cluster::{Cluster, Surroundings};
 use crate::dns::Resolver;
 use crate::events::EventLogs;
+use crate::lookups::Lookups;
 use crate::zones::{LocalCluster, LocalZones};
 
 /// The active clusters by name, swapped whole; workers look one up for each request.
@@ -23,7 +24,7 @@ pub struct Clusters {
     active: ArcSwap<Active>,
     generation: AtomicU64,
     registry: Registry,
-    resolver: Resolver,
+    lookups: Lookups,
     runtime: Handle,
     local: LocalCluster,
     zones: watch::Sender<Arc<LocalZones>>,
@@ -46,7 +47,7 @@ impl Clusters {
             active: ArcSwap::default(),
             generation: AtomicU64::new(0),
             registry,
-            resolver,
+            lookups: Lookups::new(resolver, &runtime),
             runtime,
             local,
             zones: watch::Sender::new(Arc::default()),
@@ -92,7 +93,7 @@ impl Clusters {
         let zones = self.zones.subscribe();
         let surroundings = Surroundings {
             registry: &self.registry,
-            resolver: &self.resolver,
+            lookups: &self.lookups,
             runtime: &self.runtime,
             secrets: &self.secrets,
             events: self.events.get(),
