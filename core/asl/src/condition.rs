@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use selvedge_query::{Path, PathError, Scope};
+use selvedge_query::{Budget, Path, PathError, Scope};
 use serde_json::Value;
 
 use crate::time::parse_timestamp;
@@ -106,12 +106,12 @@ impl Condition {
     /// Whether it holds.
     ///
     /// # Errors
-    /// When a path selects nothing, except for `IsPresent`.
-    pub fn holds(&self, scope: &Scope<'_>) -> Result<bool, (String, PathError)> {
+    /// When a path selects nothing, except for `IsPresent`; past `budget`.
+    pub fn holds(&self, scope: &Scope<'_>, budget: &Budget) -> Result<bool, (String, PathError)> {
         match self {
             Self::And(parts) => {
                 for part in parts {
-                    if !part.holds(scope)? {
+                    if !part.holds(scope, budget)? {
                         return Ok(false);
                     }
                 }
@@ -119,14 +119,17 @@ impl Condition {
             }
             Self::Or(parts) => {
                 for part in parts {
-                    if part.holds(scope)? {
+                    if part.holds(scope, budget)? {
                         return Ok(true);
                     }
                 }
                 Ok(false)
             }
-            Self::Not(part) => Ok(!part.holds(scope)?),
-            Self::Test { variable, operator } => operator.holds(variable, scope),
+            Self::Not(part) => Ok(!part.holds(scope, budget)?),
+            Self::Test { variable, operator } => {
+                budget.check().map_err(|_| (variable.to_string(), PathError::TooMuch))?;
+                operator.holds(variable, scope)
+            }
         }
     }
 
@@ -205,7 +208,10 @@ impl Operator {
     fn holds(&self, variable: &Path, scope: &Scope<'_>) -> Result<bool, (String, PathError)> {
         let select = |path: &Path| path.evaluate(scope).map_err(|error| (path.to_string(), error));
         match self {
-            Self::Is(Trait::Present, answer) => Ok(variable.evaluate(scope).is_ok() == *answer),
+            Self::Is(Trait::Present, answer) => match variable.evaluate(scope) {
+                Err(error @ PathError::TooMuch) => Err((variable.to_string(), error)),
+                found => Ok(found.is_ok() == *answer),
+            },
             Self::Is(what, answer) => Ok(what.holds(&select(variable)?) == *answer),
             Self::Matches(pattern) => {
                 let value = select(variable)?;
@@ -373,7 +379,8 @@ mod tests {
         let scope = Scope { input: &input, context: &Value::Null, variables: &() };
         let check = |path: &str, name: &str, operand: Value| {
             let operator = Operator::parse(name, &operand).unwrap().unwrap();
-            Condition::Test { variable: Path::parse(path).unwrap(), operator }.holds(&scope)
+            Condition::Test { variable: Path::parse(path).unwrap(), operator }
+                .holds(&scope, &Budget::start(1 << 20))
         };
         assert_eq!(check("$.n", "StringEquals", json!("1")), Ok(false));
         assert_eq!(check("$.s", "StringGreaterThan", json!("a")), Ok(true));
@@ -381,5 +388,95 @@ mod tests {
         assert_eq!(check("$.t", "TimestampLessThan", json!("2016-03-14T02:59:00+01:00")), Ok(false));
         assert_eq!(check("$.x", "IsPresent", json!(false)), Ok(true));
         assert!(check("$.x", "IsNull", json!(true)).is_err());
+    }
+
+    /// Every operator, with every answer that it can have.
+    #[test]
+    fn each_operator_holds_where_it_should_and_nowhere_else() {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut check = |value: Option<&Value>, name: &str, operand: &Value, expected: bool| {
+            let mut input = json!({ "right": operand });
+            if let Some(value) = value {
+                input["left"] = value.clone();
+            }
+            let scope = Scope { input: &input, context: &Value::Null, variables: &() };
+            let written = if name.ends_with("Path") { json!("$.right") } else { operand.clone() };
+            let operator = Operator::parse(name, &written).unwrap().unwrap();
+            let test = Condition::Test { variable: Path::parse("$.left").unwrap(), operator };
+            let held = test.holds(&scope, &Budget::start(1 << 20));
+            assert_eq!(held, Ok(expected), "{value:?} {name} {operand}");
+            seen.insert(name.to_owned());
+        };
+        // Three values of a kind in their order, the middle one in two ways, and one of another kind.
+        let kinds = [
+            ("String", [json!("A"), json!("a"), json!("a"), json!("b")], json!(1)),
+            ("Numeric", [json!(-1), json!(2), json!(2.0), json!(10)], json!("2")),
+            ("Boolean", [json!(false), json!(true), json!(true), Value::Null], json!("true")),
+            (
+                "Timestamp",
+                [
+                    json!("2016-03-14T01:59:00Z"),
+                    json!("2016-03-14T02:00:00Z"),
+                    json!("2016-03-14T03:00:00+01:00"),
+                    json!("2016-03-14T01:00:01-01:30"),
+                ],
+                json!("2016-03-14"),
+            ),
+        ];
+        for (kind, [less, same, as_well, more], other) in kinds {
+            for suffix in ["", "Path"] {
+                for (comparison, holds) in [
+                    ("Equals", [false, true, false]),
+                    ("LessThan", [true, false, false]),
+                    ("GreaterThan", [false, false, true]),
+                    ("LessThanEquals", [true, true, false]),
+                    ("GreaterThanEquals", [false, true, true]),
+                ] {
+                    let name = format!("{kind}{comparison}{suffix}");
+                    if kind == "Boolean" && comparison != "Equals" {
+                        assert!(Operator::parse(&name, &json!(true)).is_none(), "{name}");
+                        continue;
+                    }
+                    check(Some(&less), &name, &same, holds[0]);
+                    check(Some(&as_well), &name, &same, holds[1]);
+                    if kind != "Boolean" {
+                        check(Some(&more), &name, &same, holds[2]);
+                    }
+                    check(Some(&other), &name, &same, false);
+                    check(Some(&Value::Null), &name, &same, false);
+                    if suffix == "Path" {
+                        check(Some(&same), &name, &other, false);
+                    }
+                }
+            }
+        }
+        check(Some(&json!("log-1.txt")), "StringMatches", &json!("log-*.txt"), true);
+        check(Some(&json!("log-1.gz")), "StringMatches", &json!("log-*.txt"), false);
+        check(Some(&json!(1)), "StringMatches", &json!("*"), false);
+        let values = [
+            Value::Null,
+            json!(1.5),
+            json!("x"),
+            json!(false),
+            json!("2016-03-14T01:59:00Z"),
+            json!([]),
+            json!({}),
+        ];
+        for (name, holds) in [
+            ("IsPresent", [true; 7]),
+            ("IsNull", [true, false, false, false, false, false, false]),
+            ("IsNumeric", [false, true, false, false, false, false, false]),
+            ("IsString", [false, false, true, false, true, false, false]),
+            ("IsBoolean", [false, false, false, true, false, false, false]),
+            ("IsTimestamp", [false, false, false, false, true, false, false]),
+        ] {
+            for (value, holds) in values.iter().zip(holds) {
+                check(Some(value), name, &json!(true), holds);
+                check(Some(value), name, &json!(false), !holds);
+            }
+        }
+        check(None, "IsPresent", &json!(true), false);
+        check(None, "IsPresent", &json!(false), true);
+        assert_eq!(seen.len(), 39, "{seen:?}");
     }
 }

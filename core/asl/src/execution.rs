@@ -38,7 +38,7 @@ pub use trial::{Trial, Tried, Verdict};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use selvedge_query::Entropy;
+use selvedge_query::{Entropy, Stopwatch, nests_within};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -47,6 +47,9 @@ use branch::{BranchId, Phase, Run};
 
 /// The most bytes of a state's input or output, as JSON.
 pub const PAYLOAD_BYTES_MAX: usize = 262_144;
+/// How deep a payload or a variable nests: what is read back from a checkpoint has some levels of its own around it, and no
+/// more than 127 in all.
+pub const PAYLOAD_DEPTH_MAX: usize = 100;
 /// The most events of a history.
 pub const HISTORY_EVENTS_MAX: u64 = 25_000;
 /// The most bytes of one variable, and of all that one `Assign` assigns.
@@ -57,6 +60,8 @@ pub const VARIABLES_BYTES_MAX: usize = 10 << 20;
 pub const EXTENDED_VARIABLES_BYTES_MAX: usize = 32 << 20;
 /// How many states one call of a handler runs at the most; the rest is due at once.
 pub const TRANSITIONS_MAX: usize = 1000;
+/// How long one call of a handler runs states, in milliseconds, but for the one that it is at then.
+pub const RUN_TIME_MAX: u64 = 500;
 
 /// Who an execution is, for its context object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +93,11 @@ impl Options {
     /// The most bytes of one variable, and of all that one `Assign` assigns.
     pub fn variable_bytes(&self) -> usize {
         self.payload_bytes.max(VARIABLE_BYTES_MAX)
+    }
+
+    /// The most bytes that are made for one field of a state, on the way to a payload.
+    pub(crate) fn field_bytes(&self) -> usize {
+        self.payload_bytes.saturating_mul(4)
     }
 
     /// The most bytes of all variables of an execution.
@@ -168,12 +178,12 @@ impl Execution {
     /// An execution that has not begun.
     ///
     /// # Errors
-    /// When the input is no JSON.
+    /// When the input is no JSON, or nests deeper than [`PAYLOAD_DEPTH_MAX`].
     pub fn new(identity: Identity, options: Options, input: &str) -> Result<Self, serde_json::Error> {
         Ok(Self {
             identity,
             options,
-            input: serde_json::from_str(input)?,
+            input: parse_payload(input)?,
             input_text: input.into(),
             status: Status::Running,
             started_ms: 0,
@@ -376,7 +386,11 @@ impl Execution {
 
     /// Runs every branch as far as it goes.
     fn run(&mut self, at: &mut At<'_>) {
+        let watch = Stopwatch::start();
         for _ in 0..TRANSITIONS_MAX {
+            if watch.is_past(RUN_TIME_MAX) {
+                return;
+            }
             if self.status != Status::Running {
                 self.ready.clear();
                 return;
@@ -449,6 +463,18 @@ impl Execution {
             self.branches.clear();
         }
     }
+}
+
+/// Reads a payload that somebody hands in.
+///
+/// # Errors
+/// When it is no JSON, or nests deeper than [`PAYLOAD_DEPTH_MAX`].
+pub fn parse_payload(text: &str) -> Result<Value, serde_json::Error> {
+    let value: Value = serde_json::from_str(text)?;
+    if nests_within(&value, PAYLOAD_DEPTH_MAX) {
+        return Ok(value);
+    }
+    Err(serde::de::Error::custom(format!("the value nests more than {PAYLOAD_DEPTH_MAX} levels deep")))
 }
 
 /// `seconds` after `now_ms`.

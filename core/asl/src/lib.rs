@@ -23,9 +23,10 @@ pub use condition::Condition;
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use execution::{
     At, Command, Detail, EXTENDED_VARIABLES_BYTES_MAX, Event, Execution, Failure, HISTORY_EVENTS_MAX,
-    Identity, ItemSource, MapRunOutcome, MapRunRequest, Options, PAYLOAD_BYTES_MAX, Patience,
-    QUOTED_BYTES_MAX, Selection, StateType, Status, TRANSITIONS_MAX, TaskId, TaskName, TaskOutcome,
-    TaskRequest, TokenSource, Trial, Tried, VARIABLE_BYTES_MAX, VARIABLES_BYTES_MAX, Verdict,
+    Identity, ItemSource, MapRunOutcome, MapRunRequest, Options, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX,
+    Patience, QUOTED_BYTES_MAX, RUN_TIME_MAX, Selection, StateType, Status, TRANSITIONS_MAX, TaskId,
+    TaskName, TaskOutcome, TaskRequest, TokenSource, Trial, Tried, VARIABLE_BYTES_MAX, VARIABLES_BYTES_MAX,
+    Verdict, parse_payload,
 };
 pub use json::{JSON_DEPTH_MAX, JsonError, Places};
 pub use payload::Payload;

@@ -1,6 +1,6 @@
 //! A failed query at run time, as a state's error is made of it.
 
-use crate::{ExpressionError, IntrinsicError, PathError};
+use crate::{ExpressionError, IntrinsicError, Overspent, PathError};
 
 /// Why a field's value could not be computed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -19,4 +19,7 @@ pub enum Failure {
     /// A JSONata expression failed, or went past a bound.
     #[error(transparent)]
     Expression(#[from] ExpressionError),
+    /// What was computed takes too long, or has too many bytes.
+    #[error(transparent)]
+    Overspent(#[from] Overspent),
 }

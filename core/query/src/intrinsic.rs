@@ -12,7 +12,8 @@ pub(crate) use encode::digest;
 
 use serde_json::Value;
 
-use crate::{Entropy, Failure, Path, Scope, entropy};
+use crate::budget::Allowance;
+use crate::{Budget, Entropy, Failure, Path, Scope, entropy};
 
 /// How deep function calls nest in one field.
 pub const INTRINSIC_NESTING_MAX: usize = 10;
@@ -125,12 +126,30 @@ impl Intrinsic {
         Ok(Self { text: text.into(), call: parse::call(text)? })
     }
 
-    /// Its value.
+    /// Its value, within `budget`.
     ///
     /// # Errors
-    /// [`Failure::Path`] when an argument's path selects nothing, [`Failure::Intrinsic`] when a function refuses.
-    pub fn evaluate(&self, scope: &Scope<'_>, entropy: &mut dyn Entropy) -> Result<Value, Failure> {
-        evaluate(&self.call, scope, entropy)
+    /// [`Failure::Path`] when an argument's path selects nothing, [`Failure::Intrinsic`] when a function refuses,
+    /// [`Failure::Overspent`] past the budget.
+    pub fn evaluate(
+        &self,
+        scope: &Scope<'_>,
+        entropy: &mut dyn Entropy,
+        budget: &Budget,
+    ) -> Result<Value, Failure> {
+        self.evaluate_within(scope, entropy, &mut budget.field())
+    }
+
+    /// The same as a part of a field that may have so much more.
+    pub(crate) fn evaluate_within(
+        &self,
+        scope: &Scope<'_>,
+        entropy: &mut dyn Entropy,
+        allowance: &mut Allowance<'_>,
+    ) -> Result<Value, Failure> {
+        let value = evaluate(&self.call, scope, entropy, allowance)?;
+        allowance.charge(&value)?;
+        Ok(value)
     }
 
     /// Calls `f` for every path among the arguments.
@@ -155,16 +174,28 @@ impl std::fmt::Display for Intrinsic {
     }
 }
 
-fn evaluate(call: &Call, scope: &Scope<'_>, entropy: &mut dyn Entropy) -> Result<Value, Failure> {
+/// The arguments of one call are bounded together: what a function makes of them is a few times as much at the most.
+fn evaluate(
+    call: &Call,
+    scope: &Scope<'_>,
+    entropy: &mut dyn Entropy,
+    of_field: &Allowance<'_>,
+) -> Result<Value, Failure> {
+    let mut allowance = of_field.afresh();
     let mut arguments = Vec::with_capacity(call.arguments.len());
     for argument in &call.arguments {
-        arguments.push(match argument {
-            Argument::Constant(value) => value.clone(),
+        let value = match argument {
+            Argument::Constant(value) => {
+                arguments.push(value.clone());
+                continue;
+            }
             Argument::Path(path) => {
                 path.evaluate(scope).map_err(|error| Failure::Path { path: path.to_string(), error })?
             }
-            Argument::Call(call) => evaluate(call, scope, entropy)?,
-        });
+            Argument::Call(call) => evaluate(call, scope, entropy, of_field)?,
+        };
+        allowance.charge(&value)?;
+        arguments.push(value);
     }
     let function = call.function;
     let refused = |message| IntrinsicError::Refused { function: function.name(), message };
@@ -183,7 +214,7 @@ mod tests {
             "text": "{\"k\": [1, 2]}", "null": null, "big": "x".repeat(10_001),
         });
         let scope = Scope { input: &input, context: &Value::Null, variables: &() };
-        Intrinsic::parse(text).map_err(Failure::from)?.evaluate(&scope, &mut || 7)
+        Intrinsic::parse(text).map_err(Failure::from)?.evaluate(&scope, &mut || 7, &Budget::start(1 << 20))
     }
 
     #[test]

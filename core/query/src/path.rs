@@ -28,6 +28,8 @@ pub const PATH_BYTES_MAX: usize = 8 * 1024;
 pub const PATH_STEPS_MAX: usize = 256;
 /// The most values that one evaluation looks at: what keeps `$..*..*` over a large value bounded.
 pub const VISITS_MAX: usize = 1_000_000;
+/// The most bytes that what an indefinite path finds has as JSON.
+pub const FOUND_BYTES_MAX: usize = 8 << 20;
 
 /// A parsed path.
 ///
@@ -151,7 +153,12 @@ impl Path {
     /// # Errors
     /// As [`Path::evaluate`].
     pub fn select(&self, start: &Value) -> Result<Value, PathError> {
-        evaluate::select(&self.steps, start)
+        self.select_within(start, &mut evaluate::Visits::default())
+    }
+
+    /// The same as a part of a search that has looked at so many values.
+    fn select_within(&self, start: &Value, visits: &mut evaluate::Visits) -> Result<Value, PathError> {
+        evaluate::select(&self.steps, start, visits)
     }
 
     /// Puts `value` at the place that this reference path names below `target`: missing objects are made, an index must

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::{Entropy, Failure, Intrinsic, IntrinsicError, Path, PathError, Scope};
+use crate::budget::Allowance;
+use crate::{Budget, Entropy, Failure, Intrinsic, IntrinsicError, Path, PathError, Scope};
 
 /// How deep a template nests.
 pub const TEMPLATE_DEPTH_MAX: usize = 100;
@@ -73,12 +74,17 @@ impl Template {
         node(value, &mut at).map(Self).map_err(|fault| TemplateError { pointer: pointer(&at), fault })
     }
 
-    /// Fills it in.
+    /// Fills it in, within `budget`.
     ///
     /// # Errors
     /// The first field whose value cannot be computed, with its place.
-    pub fn fill(&self, scope: &Scope<'_>, entropy: &mut dyn Entropy) -> Result<Value, Box<Unfilled>> {
-        fill(&self.0, scope, entropy).map_err(|mut unfilled| {
+    pub fn fill(
+        &self,
+        scope: &Scope<'_>,
+        entropy: &mut dyn Entropy,
+        budget: &Budget,
+    ) -> Result<Value, Box<Unfilled>> {
+        fill(&self.0, scope, entropy, &mut budget.field()).map_err(|mut unfilled| {
             unfilled.place.reverse();
             unfilled
         })
@@ -137,14 +143,19 @@ fn computed(text: &str) -> Result<Node, Fault> {
 }
 
 /// The place of what could not be computed is told from the inside out.
-fn fill(node: &Node, scope: &Scope<'_>, entropy: &mut dyn Entropy) -> Result<Value, Box<Unfilled>> {
+fn fill(
+    node: &Node,
+    scope: &Scope<'_>,
+    entropy: &mut dyn Entropy,
+    allowance: &mut Allowance<'_>,
+) -> Result<Value, Box<Unfilled>> {
     let unfilled = |text: String, failure| Box::new(Unfilled { place: Vec::new(), text, failure });
     Ok(match node {
         Node::Constant(value) => value.clone(),
         Node::Object(fields) => {
             let mut members = Map::new();
             for (name, field) in fields {
-                let filled = fill(field, scope, entropy).map_err(|mut unfilled| {
+                let filled = fill(field, scope, entropy, allowance).map_err(|mut unfilled| {
                     let is_computed = matches!(field, Node::Path(_) | Node::Intrinsic(_));
                     unfilled.place.push(if is_computed { format!("{name}.$") } else { name.to_string() });
                     unfilled
@@ -156,19 +167,23 @@ fn fill(node: &Node, scope: &Scope<'_>, entropy: &mut dyn Entropy) -> Result<Val
         Node::Array(items) => {
             let mut filled = Vec::with_capacity(items.len());
             for (index, item) in items.iter().enumerate() {
-                filled.push(fill(item, scope, entropy).map_err(|mut unfilled| {
+                filled.push(fill(item, scope, entropy, allowance).map_err(|mut unfilled| {
                     unfilled.place.push(index.to_string());
                     unfilled
                 })?);
             }
             Value::Array(filled)
         }
-        Node::Path(path) => path
-            .evaluate(scope)
-            .map_err(|error| unfilled(path.to_string(), Failure::Path { path: path.to_string(), error }))?,
-        Node::Intrinsic(intrinsic) => {
-            intrinsic.evaluate(scope, entropy).map_err(|failure| unfilled(intrinsic.to_string(), failure))?
+        Node::Path(path) => {
+            let value = path.evaluate(scope).map_err(|error| {
+                unfilled(path.to_string(), Failure::Path { path: path.to_string(), error })
+            })?;
+            allowance.charge(&value).map_err(|spent| unfilled(path.to_string(), spent.into()))?;
+            value
         }
+        Node::Intrinsic(intrinsic) => intrinsic
+            .evaluate_within(scope, entropy, allowance)
+            .map_err(|failure| unfilled(intrinsic.to_string(), failure))?,
     })
 }
 
@@ -199,7 +214,7 @@ mod tests {
         let variables = json!({"who": "me"}).as_object().unwrap().clone();
         let context = json!({"Execution": {"Name": "n"}});
         let scope = Scope { input: &input, context: &context, variables: &variables };
-        assert_eq!(&template.fill(&scope, &mut || 1).unwrap(), expected);
+        assert_eq!(&template.fill(&scope, &mut || 1, &Budget::start(1000)).unwrap(), expected);
     }
 
     #[test]
@@ -231,7 +246,7 @@ mod tests {
         let template = json!({"a": [1, {"x.$": "$.no.where"}], "b.$": "States.Array($.gone)"});
         let unfilled = |template: &Value, input: Value| {
             let scope = Scope { input: &input, context: &Value::Null, variables: &() };
-            *Template::parse(template).unwrap().fill(&scope, &mut || 0).unwrap_err()
+            *Template::parse(template).unwrap().fill(&scope, &mut || 0, &Budget::start(1000)).unwrap_err()
         };
         let found = unfilled(&template, json!({}));
         assert_eq!((found.place.join("/"), &*found.text), ("a/1/x.$".into(), "$.no.where"));

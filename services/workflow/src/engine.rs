@@ -492,6 +492,8 @@ impl Engine {
     fn arm(&self, key: &LiveKey, live: &mut Live) {
         let Some(due_ms) = live.execution.next_timeout() else { return };
         let now_ms = self.now_ms();
+        // What is due at once stands behind those that have been due for longer.
+        let due_ms = due_ms.max(now_ms);
         if live.armed_ms.is_none_or(|armed_ms| due_ms < armed_ms || armed_ms <= now_ms) {
             live.armed_ms = Some(due_ms);
             self.timer.set(due_ms, key.clone());

@@ -50,6 +50,9 @@ pub enum RedriveError {
         /// What it may have.
         most: usize,
     },
+    /// The input nests too deep.
+    #[error("input: it nests more than {} levels deep", selvedge_asl::PAYLOAD_DEPTH_MAX)]
+    TooDeep,
     /// It was edited as often as it may be.
     #[error("it was driven on from a chosen state {EDITS_MAX} times already")]
     TooManyEdits,
@@ -100,6 +103,9 @@ impl Engine {
         let most = self.options(&*self.extension(&record.machine)?).payload_bytes;
         if text.len() > most {
             return Err(RedriveError::TooLarge { found: text.len(), most });
+        }
+        if !selvedge_query::nests_within(&input, selvedge_asl::PAYLOAD_DEPTH_MAX) {
+            return Err(RedriveError::TooDeep);
         }
         let now_ms = self.now_ms();
         let deed = Deed {

@@ -1,9 +1,9 @@
 //! Whatever `COVERAGE.md` names exists: tests, scenarios, and the members by which a mesh says it.
 
-use selvedge_model::policy::PolicyKind;
-use selvedge_model::{Form, GatewayRouteSpec, RouteSpec, Shape, Shaped, VirtualGatewaySpec, VirtualNodeSpec};
 use selvedge_differential::place;
 use selvedge_differential::scenario::Suite;
+use selvedge_model::policy::PolicyKind;
+use selvedge_model::{Form, GatewayRouteSpec, RouteSpec, Shape, Shaped, VirtualGatewaySpec, VirtualNodeSpec};
 
 /// The areas of the data plane's table, each of which has cells.
 const AREAS: [&str; 13] = [

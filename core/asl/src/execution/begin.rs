@@ -130,6 +130,9 @@ impl Execution {
             Kind::Task(task) => self.begin_task(id, task, at),
             Kind::Parallel { branches } => {
                 let input = self.work_input(id, at)?;
+                if let Some(failure) = self.oversized(id, &input) {
+                    return Err(failure.into());
+                }
                 self.remove_below(id);
                 let started = self.record(id, at.now_ms, Detail::ParallelStateStarted);
                 for (index, scope) in branches.iter().enumerate() {
@@ -258,7 +261,7 @@ impl Evaluation<'_> {
             ChoiceTest::Condition(condition) => {
                 let scope =
                     selvedge_query::Scope { input, context: &self.context, variables: self.variables };
-                let held = condition.holds(&scope);
+                let held = condition.holds(&scope, &self.budget);
                 held.map_err(|(path, error)| self.runtime(absent::in_condition(&path, &error)).into())
             }
             ChoiceTest::Expression(expression) => {

@@ -146,6 +146,7 @@ pub struct Selection {
     pub(super) context: Value,
     pub(super) variables: Map<String, Value>,
     pub(super) source: Box<str>,
+    pub(super) field_bytes: usize,
 }
 
 /// What becomes of a map run.

@@ -1,12 +1,14 @@
 //! Computing a state's fields, in either language.
 
-use selvedge_query::{Bounds, Entropy, Expression, Names, Path, Scope, Variables};
+use selvedge_query::{
+    Bounds, Budget, Entropy, Expression, Names, Overspent, Path, Scope, Variables, nests_within,
+};
 use serde_json::{Map, Value, json};
 
 use super::absent;
 use super::branch::{BranchId, Run, Visible};
 use super::event::Failure;
-use super::{At, Execution};
+use super::{At, Execution, PAYLOAD_DEPTH_MAX};
 use crate::syntax::FailText;
 use crate::{Number, Payload, State, format_timestamp};
 
@@ -21,6 +23,7 @@ pub(super) struct Evaluation<'a> {
     pub(super) variables: &'a dyn Variables,
     pub(super) now_ms: i64,
     pub(super) entropy: &'a mut dyn Entropy,
+    pub(super) budget: Budget,
 }
 
 /// Why a field has no value, and for JSONata which one: it is an event of its own.
@@ -46,6 +49,21 @@ impl Evaluation<'_> {
         Failure::new("States.Runtime", self.cause(detail.as_ref()))
     }
 
+    /// The fields make too much, or take too long.
+    pub(super) fn overspent(&self, field: &str, spent: Overspent) -> Failure {
+        let cause = self.cause(&format!("The field '{field}' cannot be computed: {spent}."));
+        let error = match spent {
+            Overspent::Bytes(_) => "States.DataLimitExceeded",
+            Overspent::Time => "States.Runtime",
+        };
+        Failure::new(error, cause)
+    }
+
+    /// Expressions take too long together.
+    fn too_slow(&self, field: &str, spent: Overspent) -> Unevaluated {
+        self.query(field, &format!("The field '{field}' cannot be computed: {spent}."))
+    }
+
     /// A payload; in JSONPath mode `$` is `subject`.
     pub(super) fn payload(
         &mut self,
@@ -53,20 +71,39 @@ impl Evaluation<'_> {
         payload: &Payload,
         subject: &Value,
     ) -> Result<Value, Unevaluated> {
-        match payload {
+        let value = match payload {
             Payload::Template(template) => {
                 let scope = Scope { input: subject, context: &self.context, variables: self.variables };
-                let filled = template.fill(&scope, self.entropy);
-                filled.map_err(|unfilled| self.runtime(absent::in_template(field, &unfilled, subject)).into())
+                let filled = template.fill(&scope, self.entropy, &self.budget);
+                filled.map_err(|unfilled| match unfilled.failure {
+                    selvedge_query::Failure::Overspent(spent) => self.overspent(field, spent),
+                    _ => self.runtime(absent::in_template(field, &unfilled, subject)),
+                })?
             }
             Payload::Expressions(node) => {
-                node.fill(&mut field.to_owned(), &mut |place, expression| self.expression(place, expression))
+                let mut bytes = 0;
+                node.fill(&mut field.to_owned(), &mut |place, expression| {
+                    let value = self.expression(place, expression)?;
+                    match self.budget.add(&mut bytes, &value) {
+                        Ok(()) => Ok(value),
+                        Err(spent @ Overspent::Bytes(_)) => Err(self.overspent(place, spent).into()),
+                        Err(spent @ Overspent::Time) => Err(self.too_slow(place, spent)),
+                    }
+                })?
             }
+        };
+        // Each variable is a value of its own.
+        let levels = PAYLOAD_DEPTH_MAX + usize::from(field.ends_with("Assign"));
+        if !nests_within(&value, levels) {
+            let detail = format!("The field '{field}' nests more than {PAYLOAD_DEPTH_MAX} levels deep.");
+            return Err(Failure::new("States.DataLimitExceeded", self.cause(&detail)).into());
         }
+        Ok(value)
     }
 
     /// What a path of the field selects in `subject`.
     pub(super) fn path(&self, field: &str, path: &Path, subject: &Value) -> Result<Value, Failure> {
+        self.budget.check().map_err(|spent| self.overspent(field, spent))?;
         let scope = Scope { input: subject, context: &self.context, variables: self.variables };
         path.evaluate(&scope).map_err(|error| self.runtime(absent::at_path(field, path, &error, subject)))
     }
@@ -83,6 +120,9 @@ impl Evaluation<'_> {
     }
 
     pub(super) fn expression(&mut self, field: &str, expression: &Expression) -> Result<Value, Unevaluated> {
+        if let Err(spent) = self.budget.check() {
+            return Err(self.too_slow(field, spent));
+        }
         let mut states = vec![("input", self.input)];
         states.extend(self.result.map(|result| ("result", result)));
         states.extend(self.error_output.map(|error_output| ("errorOutput", error_output)));
@@ -149,9 +189,11 @@ impl Evaluation<'_> {
             FailText::Path(path) => self.path(&format!("{field}Path"), path, subject)?,
             FailText::Intrinsic(intrinsic) => {
                 let scope = Scope { input: subject, context: &self.context, variables: self.variables };
-                let computed = intrinsic.evaluate(&scope, self.entropy);
-                let told = |failure| absent::in_function(&intrinsic.to_string(), &failure, subject);
-                computed.map_err(|failure| self.runtime(told(failure)))?
+                let computed = intrinsic.evaluate(&scope, self.entropy, &self.budget);
+                computed.map_err(|failure| match failure {
+                    selvedge_query::Failure::Overspent(spent) => self.overspent(field, spent),
+                    failure => self.runtime(absent::in_function(&intrinsic.to_string(), &failure, subject)),
+                })?
             }
             FailText::Expression(expression) => self.expression(field, expression)?,
         };
@@ -198,6 +240,7 @@ impl Execution {
             variables: &Visible { branches: &self.branches, id },
             now_ms: at.now_ms,
             entropy: &mut *at.entropy,
+            budget: Budget::start(self.options.field_bytes()),
         };
         f(&mut evaluation)
     }

@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use selvedge_query::nests_within;
 use serde_json::{Map, Value};
 
 use super::branch::{BranchId, Phase};
 use super::evaluate::{Seen, Unevaluated, cause};
 use super::event::{Detail, Failure};
-use super::{At, Execution, Status, json_bytes};
+use super::{At, Execution, PAYLOAD_DEPTH_MAX, Status, json_bytes};
 use crate::{Flow, Kind, QueryLanguage};
 
 impl Execution {
     /// The work of a branch's state is done.
     pub(super) fn finish(&mut self, id: BranchId, result: Value, at: &mut At<'_>) {
-        if json_bytes(&result) > self.options.payload_bytes {
-            let failure = self.too_large(id);
+        if let Some(failure) = self.oversized(id, &result) {
             self.fail(id, failure, at);
             return;
         }
@@ -73,8 +73,7 @@ impl Execution {
         at: &mut At<'_>,
     ) {
         let text = output.to_string();
-        if text.len() > self.options.payload_bytes {
-            let failure = self.too_large(id);
+        if let Some(failure) = self.oversized_as(id, &output, text.len()) {
             self.fail(id, failure, at);
             return;
         }
@@ -143,13 +142,22 @@ impl Execution {
         }
     }
 
-    pub(super) fn too_large(&self, id: BranchId) -> Failure {
-        let run = &self.branches[&id];
-        let detail = format!(
-            "The state/task '{}' returned a result with a size exceeding the maximum number of bytes service limit.",
-            run.state
-        );
-        Failure::new("States.DataLimitExceeded", detail)
+    /// What a state fails with whose payload is too large, or nests too deep.
+    pub(super) fn oversized(&self, id: BranchId, value: &Value) -> Option<Failure> {
+        self.oversized_as(id, value, json_bytes(value))
+    }
+
+    /// The same for a value that has so many bytes as JSON.
+    pub(super) fn oversized_as(&self, id: BranchId, value: &Value, bytes: usize) -> Option<Failure> {
+        let what = if bytes > self.options.payload_bytes {
+            "with a size exceeding the maximum number of bytes service limit".to_owned()
+        } else if !nests_within(value, PAYLOAD_DEPTH_MAX) {
+            format!("that nests more than {PAYLOAD_DEPTH_MAX} levels deep")
+        } else {
+            return None;
+        };
+        let detail = format!("The state/task '{}' returned a result {what}.", self.branches[&id].state);
+        Some(Failure::new("States.DataLimitExceeded", detail))
     }
 
     /// Assigns variables; gives back what the history shows.

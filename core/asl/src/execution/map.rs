@@ -84,19 +84,28 @@ impl Execution {
             });
             match selected {
                 Ok(input) => {
+                    if let Some(failure) = self.oversized(id, &input) {
+                        self.give_up_items(id, failure.into(), at);
+                        return;
+                    }
                     let child = self.fork(Some((id, index)), map.processor, input, started, at.definition);
                     let run = self.branches.get_mut(&child).expect("forked just now");
                     run.item = Some(Item { index: index as u64, value, key });
                 }
                 Err(unevaluated) => {
-                    self.abort_below(id, at);
-                    self.remove_below(id);
-                    self.phase(id, Phase::Work);
-                    self.fail_evaluating(id, unevaluated, at);
+                    self.give_up_items(id, unevaluated, at);
                     return;
                 }
             }
         }
+    }
+
+    /// An item's input could not be made: the state fails, and its other items end.
+    fn give_up_items(&mut self, id: BranchId, unevaluated: Unevaluated, at: &mut At<'_>) {
+        self.abort_below(id, at);
+        self.remove_below(id);
+        self.phase(id, Phase::Work);
+        self.fail_evaluating(id, unevaluated, at);
     }
 
     /// An item's branch has ended well, or badly within what is tolerated.

@@ -173,6 +173,7 @@ impl Execution {
             context,
             variables,
             source: source.name().into(),
+            field_bytes: self.options.field_bytes(),
         })
     }
 }
@@ -226,6 +227,7 @@ impl Selection {
             variables: &self.variables,
             now_ms: at.now_ms,
             entropy: &mut *at.entropy,
+            budget: selvedge_query::Budget::start(self.field_bytes),
         };
         let filled = evaluation.effective_input().map_err(Unevaluated::from);
         let filled = filled.and_then(|input| evaluation.payload("ItemSelector", selector, &input));

@@ -58,8 +58,8 @@ impl Execution {
             Ok::<_, Unevaluated>((parameters, patience, role_arn))
         })?;
         let text = parameters.to_string();
-        if text.len() > self.options.payload_bytes {
-            return Err(self.too_large(id).into());
+        if let Some(failure) = self.oversized_as(id, &parameters, text.len()) {
+            return Err(failure.into());
         }
         let detail = match &task.resource {
             Resource::Lambda(resource) => {
@@ -141,8 +141,7 @@ impl Execution {
             TaskOutcome::Succeeded { output } => {
                 self.start_task(id, None, at);
                 let text = output.to_string();
-                if text.len() > self.options.payload_bytes {
-                    let failure = self.too_large(id);
+                if let Some(failure) = self.oversized_as(id, &output, text.len()) {
                     self.record_failure(id, failure.clone(), at);
                     self.fail(id, failure, at);
                     return true;

@@ -331,6 +331,7 @@ impl Evaluation<'_> {
         };
         if let Some(selector) = &map.item_selector {
             let mut selected = Vec::with_capacity(items.len());
+            let mut bytes = 0;
             for (index, (key, item)) in items.iter().enumerate() {
                 if self.context.is_object() {
                     let mut member = json!({ "Index": index, "Value": item });
@@ -342,7 +343,10 @@ impl Evaluation<'_> {
                     }
                     self.context["Map"] = json!({ "Item": member });
                 }
-                selected.push(self.payload("ItemSelector", selector, input)?);
+                let filled = self.payload("ItemSelector", selector, input)?;
+                let added = self.budget.add(&mut bytes, &filled);
+                added.map_err(|spent| self.overspent("ItemSelector", spent))?;
+                selected.push(filled);
             }
             inspection.insert("afterItemSelector".into(), Value::Array(selected).to_string().into());
         }

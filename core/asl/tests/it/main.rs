@@ -1,6 +1,7 @@
 //! Executions in a world that answers by a script.
 
 mod absent;
+mod bounds;
 mod handlers;
 mod histories;
 mod parallel_and_map;

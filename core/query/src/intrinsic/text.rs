@@ -1,5 +1,7 @@
 //! Functions over text.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use crate::Entropy;
@@ -49,7 +51,9 @@ pub(super) fn json_to_string(arguments: Vec<Value>, _: &mut dyn Entropy) -> Resu
 pub(super) fn split(arguments: Vec<Value>, _: &mut dyn Entropy) -> Result<Value, String> {
     match &arguments[..] {
         [Value::String(text), Value::String(delimiters)] => {
-            let pieces = text.split(|c| delimiters.contains(c)).filter(|piece| !piece.is_empty());
+            // Either may be as long as a payload.
+            let delimiters: HashSet<char> = delimiters.chars().collect();
+            let pieces = text.split(|c| delimiters.contains(&c)).filter(|piece| !piece.is_empty());
             Ok(pieces.map(Value::from).collect())
         }
         _ => Err("both arguments must be texts".into()),

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use jsonata_core::evaluator::{Evaluator, EvaluatorError};
 use jsonata_core::value::JValue;
 
-use super::guard::{BOUNDED, JOIN, MEASURED, SHORT, SOURCE, Uses};
+use super::guard::{BOUNDED, EDGE, JOIN, MEASURED, PICTURED, PLACE, SHORT, SOURCE, Uses};
 use super::{BYTES_MAX, SEQUENCE_MAX, value};
 use crate::entropy::{split_mix, unit, uuid};
 use crate::intrinsic::digest;
@@ -15,6 +15,9 @@ use crate::intrinsic::digest;
 const SOURCE_BYTES_MAX: usize = 256 * 1024;
 /// The longest text that it searches for or puts in. The product of both bounds what it makes before anybody can look.
 const SHORT_BYTES_MAX: usize = 1024;
+
+/// The ends of a range that the library can subtract.
+const EDGE_MAX: f64 = 1e18;
 
 /// The names of all of them.
 const NAMES: &[&str] = &[
@@ -32,6 +35,9 @@ const NAMES: &[&str] = &[
     MEASURED,
     SOURCE,
     SHORT,
+    PLACE,
+    PICTURED,
+    EDGE,
 ];
 
 type Outcome = Result<JValue, EvaluatorError>;
@@ -68,6 +74,9 @@ pub(super) fn register(evaluator: &mut Evaluator, uses: &Uses, now_ms: i64, seed
     host(evaluator, MEASURED, Box::new(|arguments| passes(arguments, BYTES_MAX)));
     host(evaluator, SOURCE, Box::new(|arguments| passes(arguments, SOURCE_BYTES_MAX)));
     host(evaluator, SHORT, Box::new(|arguments| passes(arguments, SHORT_BYTES_MAX)));
+    host(evaluator, PICTURED, Box::new(pictured));
+    host(evaluator, PLACE, Box::new(|arguments| Ok(within(argument(arguments, 0), BYTES_MAX as f64))));
+    host(evaluator, EDGE, Box::new(|arguments| Ok(within(argument(arguments, 0), EDGE_MAX))));
 }
 
 fn failed(message: impl Into<String>) -> EvaluatorError {
@@ -83,6 +92,26 @@ fn passes(arguments: &[JValue], most: usize) -> Outcome {
     match value::size(&value, most) {
         Some(_) => Ok(value),
         None => Err(failed(format!("a value has more than {most} bytes, or too many levels"))),
+    }
+}
+
+/// What is beyond is as good as the last one that is not: no text is that long, and no range.
+fn within(value: JValue, most: f64) -> JValue {
+    match value {
+        JValue::Number(number) => JValue::from_f64(number.clamp(-most, most)),
+        other => other,
+    }
+}
+
+/// A number and the picture that it is written by: one for Roman numerals has a letter for each thousand.
+fn pictured(arguments: &[JValue]) -> Outcome {
+    let (value, picture) = (argument(arguments, 0), argument(arguments, 1));
+    let is_roman = picture.as_str().is_some_and(|picture| picture.contains(['I', 'i']));
+    match value.as_f64() {
+        Some(number) if is_roman && number.abs() / 1000.0 > BYTES_MAX as f64 => {
+            Err(failed(format!("D3130: $formatInteger makes more than {BYTES_MAX} bytes")))
+        }
+        _ => Ok(value),
     }
 }
 

@@ -7,9 +7,9 @@
 
 use std::collections::BTreeSet;
 
-use jsonata_core::ast::{AstNode, BinaryOp, PathStep, Stage};
+use jsonata_core::ast::{AstNode, BinaryOp, PathStep, Stage, UnaryOp};
 
-use super::ExpressionError;
+use super::{BYTES_MAX, ExpressionError};
 
 /// The host function that lets a text of acceptable length pass.
 pub(super) const BOUNDED: &str = "__bounded";
@@ -19,11 +19,17 @@ pub(super) const MEASURED: &str = "__measured";
 pub(super) const SOURCE: &str = "__source";
 /// The host function that lets a text pass that is short enough to stand in another many times.
 pub(super) const SHORT: &str = "__short";
+/// The host function that brings a number within those that a place in a text can be.
+pub(super) const PLACE: &str = "__place";
+/// The host function that lets a number pass which its picture writes in a text of acceptable length.
+pub(super) const PICTURED: &str = "__pictured";
+/// The host function that brings a range's end within those that the library can subtract.
+pub(super) const EDGE: &str = "__edge";
 /// The host function that joins texts.
 pub(super) const JOIN: &str = "__join";
 
 /// Functions that only a call may name.
-const CALLED_ONLY: &[&str] = &["eval", "join", "replace", "pad"];
+const CALLED_ONLY: &[&str] = &["eval", "join", "replace", "pad", "formatInteger"];
 
 pub(super) fn insert(node: &mut AstNode) -> Result<(), ExpressionError> {
     if let AstNode::Variable(name) = node
@@ -50,10 +56,25 @@ pub(super) fn insert(node: &mut AstNode) -> Result<(), ExpressionError> {
     match node {
         AstNode::Binary { op: BinaryOp::Concatenate, .. } => wrap(node, BOUNDED),
         AstNode::Binary { op: BinaryOp::ChainPipe, lhs, rhs } => chain(lhs, rhs),
+        AstNode::Binary { op: BinaryOp::Range, lhs, rhs } => [lhs, rhs].into_iter().for_each(|end| {
+            if literal(end).is_none_or(|number| number.abs() > BYTES_MAX as f64) {
+                wrap(end, EDGE);
+            }
+        }),
         AstNode::Function { name, args, is_builtin: true } => match name.as_str() {
             "eval" => return Err(ExpressionError::Syntax("$eval is not offered; $parse reads JSON".into())),
             "string" => args.iter_mut().take(1).for_each(|argument| wrap(argument, MEASURED)),
             "join" => JOIN.clone_into(name),
+            "substring" => places(args, 1),
+            "formatInteger" => {
+                // A call with a picture alone formats what the context is.
+                if args.len() == 1 {
+                    args.insert(0, AstNode::Variable(String::new()));
+                }
+                if let [number, picture, ..] = args.as_mut_slice() {
+                    pictured(number, picture);
+                }
+            }
             "replace" => {
                 args.iter_mut().take(1).for_each(|source| wrap(source, SOURCE));
                 replacing(args, 1);
@@ -246,6 +267,8 @@ fn chain(left: &mut AstNode, right: &mut AstNode) {
         match name.as_str() {
             "string" => wrap(left, MEASURED),
             "join" => JOIN.clone_into(name),
+            "substring" => places(args, 0),
+            "formatInteger" => args.iter().take(1).for_each(|picture| pictured(left, picture)),
             "replace" => {
                 wrap(left, SOURCE);
                 replacing(args, 0);
@@ -261,6 +284,39 @@ fn replacing(arguments: &mut [AstNode], first: usize) {
         if !matches!(argument, AstNode::Regex { .. } | AstNode::Lambda { .. }) {
             wrap(argument, SHORT);
         }
+    }
+}
+
+/// Where `$substring` begins and how long it is, from `first` on: the library adds them up.
+fn places(arguments: &mut [AstNode], first: usize) {
+    for argument in arguments.iter_mut().skip(first) {
+        let is_small = literal(argument).is_some_and(|number| number.abs() <= BYTES_MAX as f64);
+        // What is left out is no argument yet.
+        if !is_small && !matches!(argument, AstNode::Placeholder) {
+            wrap(argument, PLACE);
+        }
+    }
+}
+
+fn literal(node: &AstNode) -> Option<f64> {
+    match node {
+        AstNode::Number(number) => Some(*number),
+        AstNode::Unary { op: UnaryOp::Negate, operand } => match **operand {
+            AstNode::Number(number) => Some(-number),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Roman numerals have a letter for each thousand.
+fn pictured(number: &mut AstNode, picture: &AstNode) {
+    if matches!(number, AstNode::Placeholder) || matches!(picture, AstNode::Placeholder) {
+        return;
+    }
+    wrap(number, PICTURED);
+    if let AstNode::Function { args, .. } = number {
+        args.push(picture.clone());
     }
 }
 

@@ -4,20 +4,29 @@ use std::fmt::Write;
 
 use serde_json::{Map, Number, Value};
 
-use super::{Function, PathError, Step, VISITS_MAX};
+use super::{FOUND_BYTES_MAX, Function, PathError, Step, VISITS_MAX};
+use crate::budget::bytes_within;
 
-pub(super) fn select(steps: &[Step], start: &Value) -> Result<Value, PathError> {
+/// How many values a search has looked at.
+#[derive(Default)]
+pub(super) struct Visits(usize);
+
+pub(super) fn select(steps: &[Step], start: &Value, visits: &mut Visits) -> Result<Value, PathError> {
     if steps.iter().all(Step::is_definite) {
         return walk(steps, start);
     }
-    let mut search = Search { visits: 0 };
-    let found = search.run(steps, start)?;
+    let found = Search { visits }.run(steps, start)?;
     // `$..book[0]` is one value to the service, although it could have been several.
     if let [.., Step::Indices(indices)] = steps
         && indices.len() == 1
         && found.len() == 1
     {
         return Ok(found.into_iter().next().expect("one value was found").clone());
+    }
+    // A value may be found many times, and with what it stands in.
+    let mut left = FOUND_BYTES_MAX;
+    for value in &found {
+        left -= bytes_within(value, left).ok_or(PathError::TooMuch)?;
     }
     if let Some(Step::Names(names)) = steps.last()
         && names.len() > 1
@@ -152,11 +161,11 @@ impl Function {
 }
 
 /// A search over all places that an indefinite path may mean.
-pub(super) struct Search {
-    visits: usize,
+struct Search<'v> {
+    visits: &'v mut Visits,
 }
 
-impl Search {
+impl Search<'_> {
     fn run<'a>(&mut self, steps: &[Step], start: &'a Value) -> Result<Vec<&'a Value>, PathError> {
         let mut places = vec![start];
         let mut descends = false;
@@ -208,43 +217,51 @@ impl Search {
         start: &'a Value,
         found: &mut Vec<&'a Value>,
     ) -> Result<(), PathError> {
-        self.visit(1)?;
+        self.visits.add(1)?;
         match (step, value) {
             (Step::Names(names), Value::Object(members)) => {
+                self.visits.add(names.len())?;
                 found.extend(names.iter().filter_map(|name| members.get(&**name)));
             }
             (Step::Indices(indices), Value::Array(items)) => {
+                self.visits.add(indices.len())?;
                 found.extend(indices.iter().filter_map(|index| at(items, *index)));
             }
             (Step::FromEnd(distance), Value::Array(items)) => found.extend(at(items, -distance)),
             (Step::Slice(from, to), Value::Array(items)) => {
-                found.extend(&items[bounds(*from, *to, items.len())])
+                let slice = &items[bounds(*from, *to, items.len())];
+                self.visits.add(slice.len())?;
+                found.extend(slice);
             }
             (Step::All, Value::Array(items)) => {
-                self.visit(items.len())?;
+                self.visits.add(items.len())?;
                 found.extend(items);
             }
             (Step::All, Value::Object(members)) => {
-                self.visit(members.len())?;
+                self.visits.add(members.len())?;
                 found.extend(members.values());
             }
             (Step::Filter(filter), Value::Array(items)) => {
                 for item in items {
-                    self.visit(1)?;
-                    if filter.accepts(item, start)? {
+                    self.visits.add(1)?;
+                    if filter.accepts(item, start, self.visits)? {
                         found.push(item);
                     }
                 }
             }
-            (Step::Filter(filter), Value::Object(_)) if filter.accepts(value, start)? => found.push(value),
+            (Step::Filter(filter), Value::Object(_)) if filter.accepts(value, start, self.visits)? => {
+                found.push(value);
+            }
             _ => {}
         }
         Ok(())
     }
+}
 
-    fn visit(&mut self, count: usize) -> Result<(), PathError> {
-        self.visits += count;
-        if self.visits > VISITS_MAX { Err(PathError::TooMuch) } else { Ok(()) }
+impl Visits {
+    pub(super) fn add(&mut self, count: usize) -> Result<(), PathError> {
+        self.0 = self.0.saturating_add(count);
+        if self.0 > VISITS_MAX { Err(PathError::TooMuch) } else { Ok(()) }
     }
 }
 

@@ -5,7 +5,12 @@ use std::cmp::Ordering;
 use regex::Regex;
 use serde_json::Value;
 
+use super::evaluate::Visits;
 use super::{Path, PathError};
+use crate::budget::bytes_within;
+
+/// So many bytes of a value that is compared cost as much as a look at another one.
+const BYTES_A_VISIT: usize = 1024;
 
 /// A condition on one item.
 #[derive(Clone, Debug)]
@@ -46,11 +51,12 @@ pub(super) enum Operator {
 }
 
 impl Filter {
-    pub(super) fn accepts(&self, item: &Value, root: &Value) -> Result<bool, PathError> {
+    /// What it looks at counts as if the path had looked at it.
+    pub(super) fn accepts(&self, item: &Value, root: &Value, visits: &mut Visits) -> Result<bool, PathError> {
         Ok(match self {
             Self::Or(parts) => {
                 for part in parts {
-                    if part.accepts(item, root)? {
+                    if part.accepts(item, root, visits)? {
                         return Ok(true);
                     }
                 }
@@ -58,38 +64,46 @@ impl Filter {
             }
             Self::And(parts) => {
                 for part in parts {
-                    if !part.accepts(item, root)? {
+                    if !part.accepts(item, root, visits)? {
                         return Ok(false);
                     }
                 }
                 true
             }
-            Self::Not(part) => !part.accepts(item, root)?,
-            Self::Exists(operand) => match operand.value(item, root)? {
+            Self::Not(part) => !part.accepts(item, root, visits)?,
+            Self::Exists(operand) => match operand.value(item, root, visits)? {
                 Some(Value::Array(items)) => operand.is_definite() || !items.is_empty(),
                 found => found.is_some(),
             },
-            Self::Matches(operand, expression) => match operand.value(item, root)? {
+            Self::Matches(operand, expression) => match operand.value(item, root, visits)? {
                 Some(Value::String(text)) => expression.is_match(&text),
                 _ => false,
             },
             Self::Compare(left, operator, right) => {
-                let (left, right) = (left.value(item, root)?, right.value(item, root)?);
-                operator.holds(left.as_ref(), right.as_ref())
+                let (left, right) = (left.value(item, root, visits)?, right.value(item, root, visits)?);
+                let (left, right) = (left.as_ref(), right.as_ref());
+                if matches!(operator, Operator::SubsetOf | Operator::AnyOf | Operator::NoneOf) {
+                    visits.add(items(left).len().saturating_mul(items(right).len()))?;
+                }
+                operator.holds(left, right)
             }
         })
     }
 }
 
 impl Operand {
-    fn value(&self, item: &Value, root: &Value) -> Result<Option<Value>, PathError> {
+    fn value(&self, item: &Value, root: &Value, visits: &mut Visits) -> Result<Option<Value>, PathError> {
+        visits.add(1)?;
         let selected = match self {
             Self::Literal(value) => return Ok(Some(value.clone())),
-            Self::Item(path) => path.select(item),
-            Self::Root(path) => path.select(root),
+            Self::Item(path) => path.select_within(item, visits),
+            Self::Root(path) => path.select_within(root, visits),
         };
         match selected {
-            Ok(value) => Ok(Some(value)),
+            Ok(value) => {
+                visits.add(bytes_within(&value, usize::MAX).unwrap_or(usize::MAX) / BYTES_A_VISIT)?;
+                Ok(Some(value))
+            }
             Err(PathError::TooMuch) => Err(PathError::TooMuch),
             Err(_) => Ok(None),
         }

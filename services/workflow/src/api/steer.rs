@@ -49,9 +49,10 @@ impl From<RedriveError> for Reply {
     fn from(error: RedriveError) -> Self {
         let (status, code) = match &error {
             RedriveError::Unknown(_) => (404, "NotFoundException"),
-            RedriveError::NoState(_) | RedriveError::NoInput(_) | RedriveError::TooLarge { .. } => {
-                (400, "BadRequestException")
-            }
+            RedriveError::NoState(_)
+            | RedriveError::NoInput(_)
+            | RedriveError::TooLarge { .. }
+            | RedriveError::TooDeep => (400, "BadRequestException"),
             RedriveError::Standing(_) | RedriveError::Child | RedriveError::Nothing => {
                 (409, "ConflictException")
             }

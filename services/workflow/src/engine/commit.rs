@@ -247,7 +247,7 @@ impl Engine {
         let key = live.key();
         if live.execution.status() == Status::Running {
             // The timer looks it up: what is due at once finds it in its place, or is looked at again.
-            let due_ms = live.execution.next_timeout();
+            let due_ms = live.execution.next_timeout().map(|due_ms| due_ms.max(self.now_ms()));
             live.armed_ms = due_ms;
             if self.may_sleep(&live) {
                 self.live.insert_asleep(key.clone());

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use selvedge_asl::{At, Failure, ItemSource, MapRunRequest, Selection};
+use selvedge_asl::{At, Failure, ItemSource, MapRunRequest, PAYLOAD_DEPTH_MAX, Selection};
+use selvedge_query::nests_within;
 use serde_json::{Map, Value};
 
 use crate::dataset::{self, Dataset};
@@ -13,6 +14,8 @@ use crate::objects::Objects;
 const CHILDREN_AT_A_TIME: usize = 100;
 /// The most bytes of their inputs, unless one alone has more.
 const BYTES_AT_A_TIME: usize = 1 << 20;
+/// How many levels a batch has around an item.
+const BATCH_LEVELS: usize = 2;
 
 /// A child that is to be started.
 #[derive(Debug)]
@@ -125,6 +128,7 @@ impl Feed {
             batch
         } else {
             let Some(item) = self.item(objects, at)? else { return Ok(None) };
+            check_depth(&item, PAYLOAD_DEPTH_MAX)?;
             (item.to_string(), 1)
         };
         if input.len() > bytes_max {
@@ -162,6 +166,7 @@ impl Feed {
                     None => break,
                 },
             };
+            check_depth(&item, PAYLOAD_DEPTH_MAX - BATCH_LEVELS)?;
             let length = item.to_string().len() + 1;
             if bytes + length > most && !items.is_empty() {
                 self.carried = Some(item);
@@ -201,4 +206,14 @@ impl Feed {
             None => Ok(Some(item.value)),
         }
     }
+}
+
+/// An execution does not begin with what nests deeper.
+fn check_depth(item: &Value, most: usize) -> Result<(), Failure> {
+    if nests_within(item, most) {
+        return Ok(());
+    }
+    let cause =
+        format!("The input of a child of the map run nests more than {PAYLOAD_DEPTH_MAX} levels deep.");
+    Err(Failure::new("States.DataLimitExceeded", cause))
 }

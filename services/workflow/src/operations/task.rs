@@ -35,7 +35,7 @@ pub(super) fn succeed(scope: &Scope<'_>) -> Result<Value, Failed> {
             .because(format!("Invalid Output: more than {OUTPUT_BYTES_MAX} bytes"))
             .into());
     }
-    let output = serde_json::from_str(text)
+    let output = selvedge_asl::parse_payload(text)
         .map_err(|error| INVALID_OUTPUT.because(format!("Invalid Output: '{error}'")))?;
     answer(scope, TaskOutcome::Succeeded { output })
 }

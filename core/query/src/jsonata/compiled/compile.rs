@@ -2,7 +2,7 @@
 
 use jsonata_core::ast::{AstNode, BinaryOp, PathStep, Stage as AstStage, UnaryOp};
 
-use super::super::guard::{BOUNDED, MEASURED, Uses};
+use super::super::guard::{BOUNDED, EDGE, MEASURED, PLACE, Uses};
 use super::function::Function;
 use super::path::{Path, Stage, Step, StepKind};
 use super::{Arithmetic, Comparison, Each, EachKind, Item, NESTING_MAX, Node, Program, Statement};
@@ -110,6 +110,11 @@ impl<'t> Compiler<'t> {
     }
 
     fn binary(&mut self, op: BinaryOp, left: &'t AstNode, right: &'t AstNode) -> Option<Node> {
+        let bare = |end: &'t AstNode| match end {
+            AstNode::Function { name, args, .. } if name == EDGE => args.first().unwrap_or(end),
+            end => end,
+        };
+        let (left, right) = if op == BinaryOp::Range { (bare(left), bare(right)) } else { (left, right) };
         let (left, right) = (self.boxed(left)?, self.boxed(right)?);
         Some(match op {
             BinaryOp::Add => Node::Arithmetic(Arithmetic::Add, left, right),
@@ -183,6 +188,7 @@ impl<'t> Compiler<'t> {
         let measured = |argument: &'t AstNode| match (function, argument) {
             (Function::String, AstNode::Function { name, args, .. }) if name == MEASURED => args.first(),
             (Function::String, _) => None,
+            (Function::Substring, AstNode::Function { name, args, .. }) if name == PLACE => args.first(),
             _ => Some(argument),
         };
         let arguments: Option<Vec<Node>> = arguments
