@@ -13,6 +13,30 @@ fn main() {
     if is_for_this_machine() && !is_linker_chosen() && is_read() {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
+    lay_out();
+}
+
+/// Where functions are named in the order in which they are to lie, as `cargo xtask release` writes it: those that a start and
+/// requests run side by side, so that a process holds few pages of the others.
+const SYMBOL_ORDER: &str = "SELVEDGE_SYMBOL_ORDER";
+
+fn lay_out() {
+    println!("cargo:rerun-if-env-changed={SYMBOL_ORDER}");
+    let order = variable(SYMBOL_ORDER);
+    if order.is_empty() {
+        return;
+    }
+    println!("cargo:rerun-if-changed={order}");
+    // Others than LLVM's linker, which is rustc's own for this target, do not know the option.
+    if is_for_this_machine() && variable("CARGO_CFG_TARGET_ARCH") == "x86_64" && !is_linker_chosen() {
+        println!("cargo:rustc-link-arg-bins=-Wl,--symbol-ordering-file={order}");
+        // A name of an older build is of no consequence.
+        println!("cargo:rustc-link-arg-bins=-Wl,--no-warn-symbol-ordering");
+    } else {
+        println!(
+            "cargo:warning={SYMBOL_ORDER} is passed over: only rustc's own linker for x86-64 Linux lays functions out"
+        );
+    }
 }
 
 /// Only then does the glibc at hand say something about the one that will load the binary.

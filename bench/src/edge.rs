@@ -7,6 +7,7 @@
 mod life;
 mod peer;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::instructions;
 use crate::measure::{self, Sample};
 use crate::peer::Upstreams;
 use crate::work::{Job, Speaks, Work};
-use crate::{CORES, load, tls};
+use crate::{CORES, load, order, tls};
 use peer::{Peer, Port};
 
 #[derive(Clone, Debug, Parser)]
@@ -246,6 +247,27 @@ async fn count(names: &[&'static str], folder: &Path, upstreams: Upstreams) -> R
     println!("  callgrind's files are in {}", folder.display());
     ensure!(beyond.is_empty(), "{}: find what was added by callgrind_annotate", beyond.join("; "));
     Ok(())
+}
+
+/// An edge's whole life as an argument of `runner`: start, `requests` of every part, a while without any, end.
+///
+/// # Errors
+/// When it does not start or refuses a request.
+pub(crate) async fn exercise(
+    runner: &[OsString],
+    folder: &Path,
+    upstreams: Upstreams,
+    requests: usize,
+) -> Result<()> {
+    peer::lay_out(folder)?;
+    let peer = Peer::start_under(runner, OURS, folder, upstreams).await?;
+    // Ten megabytes run nothing that a hundred kilobytes do not.
+    for part in parts().iter().filter(|part| requests > 0 && part.connections.is_none()) {
+        let job = Job { work: part.work, target: peer.address(part.port), connections: 1 };
+        load::repeat(&job, requests).await.with_context(|| part.work.name.to_owned())?;
+    }
+    tokio::time::sleep(order::IDLE).await;
+    peer.terminate().await
 }
 
 /// Pins a server to the core that servers have.

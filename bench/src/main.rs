@@ -12,6 +12,7 @@ mod instructions;
 mod load;
 mod measure;
 mod mesh;
+mod order;
 mod peer;
 mod registry;
 mod report;
@@ -123,6 +124,11 @@ fn main() -> Result<()> {
         let arguments = instructions::Arguments::parse_from(std::env::args().skip(1));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         return runtime.block_on(async { instructions::run(&arguments, upstreams().await?).await });
+    }
+    if std::env::args().nth(1).as_deref() == Some("order") {
+        let arguments = order::Arguments::parse_from(std::env::args().skip(1));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        return runtime.block_on(async { order::run(&arguments, upstreams().await?).await });
     }
     if std::env::args().nth(1).as_deref() == Some("edge") {
         let arguments = edge::Arguments::parse_from(std::env::args().skip(1));

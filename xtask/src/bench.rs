@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::release;
+
 /// Where the proxies' bench writes its report, and the propagation's is added.
 const REPORT: &str = "bench/RESULTS.md";
 
@@ -18,18 +20,7 @@ const REPORT: &str = "bench/RESULTS.md";
 /// When something does not build, or a peer is not installed (`cargo xtask test --only setup` installs them).
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<()> {
     println!("building the binary and the bench, as released");
-    succeed(
-        Command::new("cargo").args([
-            "build",
-            "--release",
-            "--locked",
-            "-p",
-            "selvedge",
-            "-p",
-            "selvedge-bench",
-        ]),
-        root,
-    )?;
+    release::run(root)?;
     if arguments.first().is_some_and(|first| first == "registry") {
         return registry(root, arguments);
     }

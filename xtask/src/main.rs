@@ -1,8 +1,9 @@
-//! The chores of the house: `cargo xtask tidy`, `codegen`, `test` and `bench`.
+//! The chores of the house: `cargo xtask tidy`, `codegen`, `test`, `bench` and `release`.
 #![expect(clippy::print_stdout, reason = "a command-line tool talks to the person who started it")]
 
 mod bench;
 mod codegen;
+mod release;
 mod test;
 mod tidy;
 
@@ -42,6 +43,8 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Builds the binary as it is released: what a start and requests run lies side by side
+    Release,
     /// Checks the rules that the compiler does not: arrows between crates, orphans, bans, reasons
     Tidy,
     /// Compiles the vendored .proto files into core/xds/proto/src/generated, and the public models of AWS's services into
@@ -75,6 +78,7 @@ fn perform(chore: Chore, root: &Path) -> Result<Verdict> {
         Chore::Test { list: true, .. } => test::list(),
         Chore::Test { only, skip, fail_fast, .. } => return test::run(root, &only, &skip, fail_fast),
         Chore::Bench { arguments } => bench::run(root, &arguments)?,
+        Chore::Release => release::run(root)?,
         Chore::Tidy => tidy::run(root)?,
         Chore::Codegen => codegen::run(root)?,
     }

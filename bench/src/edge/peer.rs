@@ -79,7 +79,17 @@ impl Peer {
         let mut file = OsString::from("--callgrind-out-file=");
         file.push(out);
         let runner: [OsString; 4] = ["valgrind".into(), "--quiet".into(), "--tool=callgrind".into(), file];
-        let mut peer = Self::spawn(name, folder, upstreams, &runner)?;
+        Self::start_under(&runner, name, folder, upstreams).await
+    }
+
+    /// The same as an argument of `runner`, a program and its arguments that watch another one.
+    pub(super) async fn start_under(
+        runner: &[OsString],
+        name: &'static str,
+        folder: &Path,
+        upstreams: Upstreams,
+    ) -> Result<Self> {
+        let mut peer = Self::spawn(name, folder, upstreams, runner)?;
         peer.listens().await?;
         Ok(peer)
     }
