@@ -117,10 +117,14 @@ fn capitalised(name: &[u8], out: &mut Vec<u8>) {
         b"www-authenticate" => return out.extend_from_slice(b"WWW-Authenticate"),
         _ => {}
     }
+    let begin = out.len();
+    out.extend_from_slice(name);
     let mut start = true;
-    for &byte in name {
-        out.push(if start { byte.to_ascii_uppercase() } else { byte });
-        start = byte == b'-';
+    for byte in &mut out[begin..] {
+        if start {
+            byte.make_ascii_uppercase();
+        }
+        start = *byte == b'-';
     }
 }
 

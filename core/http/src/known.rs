@@ -14,17 +14,14 @@ macro_rules! known {
 
         impl HeaderId {
             /// The id of a name in lower case.
-            #[expect(non_upper_case_globals, reason = "each pattern is named after its variant")]
             pub fn of(name: &[u8]) -> Self {
-                $(const $variant: &[u8] = $name.as_bytes();)+
-                match name {
-                    $($variant => Self::$variant,)+
-                    _ => Self::Other,
-                }
+                let found = KNOWN[usize::from(TABLE.places[TABLE.place(name)])];
+                // At each place stands one name at most: it is this one, or none is.
+                if found.name().as_bytes() == name { found } else { Self::Other }
             }
 
             /// The name in lower case; empty for [`HeaderId::Other`].
-            pub fn name(self) -> &'static str {
+            pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)+
                     Self::Other => "",
@@ -32,10 +29,56 @@ macro_rules! known {
             }
         }
 
+        /// All of them, behind the one that stands for none.
+        const KNOWN: &[HeaderId] = &[HeaderId::Other, $(HeaderId::$variant,)+];
+
         #[cfg(test)]
         pub(crate) const ALL: &[HeaderId] = &[$(HeaderId::$variant,)+];
     };
 }
+
+/// How many places the names are spread over; a power of two.
+const PLACES: usize = 1024;
+
+/// Where the known names are: by their lengths and a few of their bytes, mixed so that no two meet. It is made by the compiler,
+/// and asked for every name of every message.
+struct Table {
+    factor: u32,
+    /// Places in [`KNOWN`]; 0 where no name is.
+    places: [u8; PLACES],
+}
+
+static TABLE: Table = Table::new();
+
+impl Table {
+    /// Tries factors until each name has a place of its own.
+    const fn new() -> Self {
+        let mut table = Self { factor: 0x9e37_79b1, places: [0; PLACES] };
+        'factor: loop {
+            table.places = [0; PLACES];
+            let mut index = 1;
+            while index < KNOWN.len() {
+                let place = table.place(KNOWN[index].name().as_bytes());
+                if table.places[place] != 0 {
+                    table.factor = table.factor.wrapping_add(2);
+                    continue 'factor;
+                }
+                table.places[place] = index as u8;
+                index += 1;
+            }
+            return table;
+        }
+    }
+
+    const fn place(&self, name: &[u8]) -> usize {
+        let [.., last] = name else { return 0 };
+        let len = name.len();
+        let bytes = u32::from_le_bytes([name[0], name[len / 2], name[len * 3 / 4], *last]);
+        (bytes ^ (len as u32) << 13).wrapping_mul(self.factor) as usize >> 22
+    }
+}
+
+const _: () = assert!(PLACES == 1 << (u32::BITS - 22) && KNOWN.len() <= u8::MAX as usize);
 
 known! {
     Host = "host",
@@ -100,7 +143,8 @@ mod tests {
             assert_eq!(HeaderId::of(id.name().as_bytes()), id);
             assert_eq!(id.name(), id.name().to_ascii_lowercase());
         }
-        assert_eq!(HeaderId::of(b"x-anything"), HeaderId::Other);
-        assert_eq!(HeaderId::of(b""), HeaderId::Other);
+        for other in ["x-anything", "", "d", "date ", "datf", "Date", "x-request-ie", "\u{fc}ber"] {
+            assert_eq!(HeaderId::of(other.as_bytes()), HeaderId::Other, "{other}");
+        }
     }
 }

@@ -63,16 +63,17 @@ pub struct Admission {
 /// # Errors
 /// The first reason against it, in Envoy's order: no host, no absolute path, a path that has no normal form.
 pub fn admit(head: &mut RequestHead, admission: Admission) -> Result<(), Refusal> {
-    if head.authority().is_none() {
+    if head.authority_bytes().is_none() {
         return Err(Refusal::request(400, "missing_host_header", true));
     }
     if head.method() == "CONNECT" {
         return Ok(());
     }
-    if !head.path().starts_with('/') {
+    let path = head.path();
+    if !path.starts_with('/') {
         return Err(Refusal::request(404, "absolute_path_rejected", false));
     }
-    match path::normalize(head.path(), admission.normalize_path, admission.merge_slashes) {
+    match path::normalize(path, admission.normalize_path, admission.merge_slashes) {
         Ok(None) => {}
         Ok(Some(normal)) => head.set_path(&normal),
         Err(PathError) => return Err(Refusal::request(400, "path_normalization_failed", true)),

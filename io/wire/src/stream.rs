@@ -91,6 +91,17 @@ impl Stream {
 
 /// For whoever writes and listens at the same time.
 impl Stream {
+    /// Ready when there may be something to read, or the end; costs no system call.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
     /// Waits until there is something to read, or the end.
     ///
     /// # Errors

@@ -40,7 +40,10 @@ pub(crate) async fn by_path(x: &mut Exchange<'_>) -> Flow {
     }
     status::page(x)?;
     workflow::run(x).await?;
-    crate::cache::answer(x).await?;
+    if x.conf.edge.cache {
+        // Boxed: the way through it is long, and few go it.
+        Box::pin(crate::cache::answer(x)).await?;
+    }
     mesh::service(x).await?;
     gateway::by_path(x).await
 }

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use crate::answer::gateway;
 use crate::pace::Pacer;
+use crate::request::response::Source as _;
 use crate::request::{Body, Exchange, Flow, Peer, Response};
 use crate::worker::Shared;
 
@@ -83,9 +84,6 @@ impl Drop for Fetch {
 
 /// Answers from memory, or from a backend by way of it. Goes on where the cache has no say.
 pub(crate) async fn answer(x: &mut Exchange<'_>) -> Flow {
-    if !x.conf.edge.cache {
-        return ControlFlow::Continue(());
-    }
     let Some(key) = Key::new(x.scheme(), &x.host(), &x.target.text) else { return ControlFlow::Continue(()) };
     match x.head.method() {
         "GET" | "HEAD" => {}
@@ -217,6 +215,7 @@ async fn bring(x: &mut Exchange<'_>, fetch: Fetch, kept: Option<Arc<Stored>>) ->
         let fits = response.body.length().is_none_or(|length| length <= BODY_BYTES_MAX as u64);
         let whole = match &response.body {
             Body::Stream(source, _) => !source.feeds(),
+            Body::Backend(reader, _) => !reader.feeds(),
             body => matches!(body, Body::Bytes(_) | Body::None),
         };
         let ours = response.from_backend && whole;
@@ -231,7 +230,7 @@ async fn bring(x: &mut Exchange<'_>, fetch: Fetch, kept: Option<Arc<Stored>>) ->
 /// Takes the whole body in. One that turns out too long streams on, with what was taken in before it.
 async fn take_in(x: &Exchange<'_>, fetch: Fetch, mut response: Response, mut stored: Stored) -> Brought {
     let mut held = BytesMut::new();
-    match std::mem::take(&mut response.body) {
+    match std::mem::take(&mut response.body).into_stream() {
         Body::Stream(mut source, length) => loop {
             match poll_fn(|cx| source.poll_next(cx)).await {
                 Ok(Some(bytes)) => held.extend_from_slice(&bytes),

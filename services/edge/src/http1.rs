@@ -214,7 +214,7 @@ impl Connection {
             Exchange::new(&self.worker, &self.peer, &mut self.channel, &mut self.deadline, head, facts, site);
         exchange.connection_requests = requests;
         exchange.bytes_before = bytes;
-        request::serve(exchange, refused).await
+        request::serve(&mut exchange, refused).await
     }
 
     async fn read_head(&mut self, head: &mut RequestHead, timeout: Duration) -> Read {

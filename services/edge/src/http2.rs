@@ -223,7 +223,7 @@ async fn one(worker: &Rc<Worker>, peer: &Rc<Peer>, mut accepted: Accepted, numbe
     let site = worker.site();
     let mut exchange = Exchange::new(worker, peer, &mut channel, &mut deadline, &mut head, facts, site);
     exchange.connection_requests = number;
-    let cut = Box::pin(request::serve(exchange, refused)).await == After::Cut;
+    let cut = Box::pin(request::serve(&mut exchange, refused)).await == After::Cut;
     if cut {
         channel.reset(::h2::Reason::INTERNAL_ERROR);
     }

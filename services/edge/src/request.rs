@@ -50,26 +50,27 @@ pub(crate) enum After {
 }
 
 /// Serves one request whose head has been read. `refused` says why a head was not understood.
-pub(crate) async fn serve(mut x: Exchange<'_>, refused: Option<RequestError>) -> After {
+pub(crate) async fn serve(x: &mut Exchange<'_>, refused: Option<RequestError>) -> After {
     let _active = Active::begin(&x.worker.shared.stats);
     if refused.is_none()
-        && let Some(ready) = ready(&x)
+        && let Some(ready) = ready(x)
     {
-        let after = send::ready(&mut x, &ready).await;
-        trace::begin(&mut x);
-        record::record(&mut x, after);
+        let after = send::ready(x, &ready).await;
+        trace::begin(x);
+        record::record(x, after);
         return after;
     }
     let answered = match refused {
-        Some(error) => guard::refuse(&mut x, error),
-        None => Box::pin(respond(&mut x)).await,
+        Some(error) => guard::refuse(x, error),
+        None => Box::pin(respond(x)).await,
     };
-    let mut answered = dress::finish(&mut x, answered);
+    let mut answered = dress::finish(x, answered);
     if answered.is_file && x.site.keeps_files {
-        x.worker.shelf.borrow_mut().keep(&x, &mut answered);
+        x.worker.shelf.borrow_mut().keep(x, &mut answered);
     }
-    let after = send::send(&mut x, answered).await;
-    record::record(&mut x, after);
+    let after = send::send(x, answered).await;
+    record::record(x, after);
+    x.worker.give_back_fields(std::mem::take(&mut x.response_fields));
     after
 }
 
@@ -158,7 +159,9 @@ async fn once(x: &mut Exchange<'_>) -> Flow {
     x.normalise()?;
     answer::workflow::adopt(x);
     identify::forwarded(x);
-    x.resolve()?;
+    if !std::mem::take(&mut x.settled) {
+        x.resolve()?;
+    }
     trace::begin(x);
     guard::misdirected(x)?;
     who::strip(x);
@@ -242,6 +245,19 @@ mod tests {
             panic!("it does not parse")
         };
         compile(&document, Compat::V1_4_69, Level::Modules).program.expect("it compiles")
+    }
+
+    /// It is moved onto the heap once for each request.
+    const STATE_BYTES_MAX: usize = 4096;
+
+    fn state_bytes<'a, F>(_: impl FnOnce(&'a mut Exchange<'a>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_state_of_a_request_is_small() {
+        let bytes = state_bytes(|x| super::respond(x));
+        assert!(bytes <= STATE_BYTES_MAX, "{bytes} bytes: what few requests need is boxed where it begins");
     }
 
     fn connect(address: SocketAddr) -> TcpStream {

@@ -67,7 +67,7 @@ pub(crate) fn end(x: &Exchange<'_>, took: Duration) {
         ("http.request.method", method.to_owned()),
         ("url.scheme", x.scheme().to_owned()),
         ("url.path", path.to_owned()),
-        ("server.address", x.host()),
+        ("server.address", x.host().into_owned()),
         ("client.address", x.remote.to_string()),
         ("network.protocol.name", x.protocol().to_ascii_lowercase()),
     ];

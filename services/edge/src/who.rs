@@ -45,14 +45,15 @@ pub(crate) async fn identify(x: &mut Exchange<'_>) -> Flow {
     if x.in_error_handler {
         return ControlFlow::Continue(());
     }
+    // Boxed: whoever need not say who it is does not carry the room of the asking.
     let mut identity = match &edge.sign_in {
         None => None,
-        Some(SignIn::Oidc(name)) => Some(sign_in::identify(x, name).await?),
-        Some(SignIn::Jwt(name)) => Some(bearer::identify(x, name).await?),
+        Some(SignIn::Oidc(name)) => Some(Box::pin(sign_in::identify(x, name)).await?),
+        Some(SignIn::Jwt(name)) => Some(Box::pin(bearer::identify(x, name)).await?),
         Some(SignIn::Certificate) => Some(certificate(x)?),
     };
     if let Some(asks) = &edge.forward_auth {
-        let told = forward::ask(x, asks, identity.as_ref()).await?;
+        let told = Box::pin(forward::ask(x, asks, identity.as_ref())).await?;
         identity = identity.or(told);
     }
     let Some(identity) = identity else {

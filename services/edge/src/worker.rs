@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use foldhash::fast::FixedState;
 use selvedge_http::date::{self, DATE_BYTES};
+use selvedge_http::fields::Fields;
 use selvedge_http::head::RequestHead;
 use selvedge_site::directive::{BackendId, Named, Text};
 use selvedge_site::{PatternExhausted, RequestFacts, Resolved, Resolver};
@@ -38,6 +40,8 @@ const MEDIA_TYPES_MAX: usize = 64;
 const ADDRESSES_MAX: usize = 4096;
 /// Heads that are kept for the next request.
 const HEADS_KEPT_MAX: usize = 64;
+/// The longest of them.
+const HEAD_KEPT_BYTES_MAX: usize = 32 * 1024;
 
 /// What all workers share.
 #[derive(Debug)]
@@ -73,6 +77,9 @@ pub struct Mesh {
     pub egress: Address,
 }
 
+/// A connection that nobody uses, and since when.
+type Idle = (Stream, Instant);
+
 /// One worker's belongings.
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
@@ -83,8 +90,8 @@ pub(crate) struct Worker {
     date_until: Cell<(Instant, [u8; DATE_BYTES])>,
     resolver: RefCell<Option<Resolver>>,
     media_types: RefCell<Vec<MediaTypes>>,
-    pooled: RefCell<HashMap<Address, Vec<(Stream, Instant)>>>,
-    addresses: RefCell<HashMap<(BackendId, u16), Address>>,
+    pooled: RefCell<HashMap<Address, Vec<Idle>, FixedState>>,
+    addresses: RefCell<HashMap<(BackendId, u16), Address, FixedState>>,
     turn: Cell<u32>,
     random: Cell<u64>,
     machines: RefCell<HashMap<String, String>>,
@@ -92,6 +99,7 @@ pub(crate) struct Worker {
     parking: Parking,
     #[expect(clippy::vec_box, reason = "what is lent is the box")]
     heads: RefCell<Vec<Box<RequestHead>>>,
+    fields: RefCell<Vec<Fields>>,
 }
 
 impl Worker {
@@ -112,6 +120,7 @@ impl Worker {
             shelf: RefCell::default(),
             parking: Parking::default(),
             heads: RefCell::default(),
+            fields: RefCell::default(),
         })
     }
 
@@ -202,8 +211,9 @@ impl Worker {
     pub(crate) fn pooled(&self, address: &Address) -> Option<Stream> {
         let mut pooled = self.pooled.borrow_mut();
         let list = pooled.get_mut(address)?;
+        let now = Instant::now();
         while let Some((stream, since)) = list.pop() {
-            if since.elapsed() < POOLED_IDLE && stream.is_quiet() {
+            if now.saturating_duration_since(since) < POOLED_IDLE && stream.is_quiet() {
                 return Some(stream);
             }
         }
@@ -214,9 +224,14 @@ impl Worker {
     pub(crate) fn give_back(&self, address: Address, stream: Stream) {
         let mut pooled = self.pooled.borrow_mut();
         let list = pooled.entry(address).or_default();
-        list.retain(|(_, since)| since.elapsed() < POOLED_IDLE);
+        let now = Instant::now();
+        // The longest unused stand in front: as a rule there is nothing to look through.
+        let old = |since: &Instant| now.saturating_duration_since(*since) >= POOLED_IDLE;
+        if list.first().is_some_and(|(_, since)| old(since)) {
+            list.retain(|(_, since)| !old(since));
+        }
         if list.len() < POOLED_MAX {
-            list.push((stream, Instant::now()));
+            list.push((stream, now));
         }
     }
 
@@ -265,9 +280,23 @@ impl Worker {
 
     pub(crate) fn give_back_head(&self, mut head: Box<RequestHead>) {
         let mut kept = self.heads.borrow_mut();
-        if kept.len() < HEADS_KEPT_MAX && head.fields.capacity_bytes() <= 32 * 1024 {
+        if kept.len() < HEADS_KEPT_MAX && head.fields.capacity_bytes() <= HEAD_KEPT_BYTES_MAX {
             head.clear();
             kept.push(head);
+        }
+    }
+
+    /// No fields, and room for those of an answer.
+    pub(crate) fn lease_fields(&self) -> Fields {
+        self.fields.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_back_fields(&self, mut fields: Fields) {
+        let mut kept = self.fields.borrow_mut();
+        let room = fields.capacity_bytes();
+        if kept.len() < HEADS_KEPT_MAX && room > 0 && room <= HEAD_KEPT_BYTES_MAX {
+            fields.clear();
+            kept.push(fields);
         }
     }
 

@@ -49,7 +49,7 @@ impl LogFacts for Facts<'_, '_> {
     }
 
     fn stable_random(&self) -> Option<u32> {
-        u32::from_str_radix(self.record.stream_id?.get(..8)?, 16).ok()
+        u32::from_str_radix(std::str::from_utf8(self.record.stream_id?.get(..8)?).ok()?, 16).ok()
     }
 
     fn random(&self) -> u32 {

@@ -5,7 +5,7 @@ use selvedge_traffic::{AccessLogFormat, FileLog, JsonTemplate};
 use thiserror::Error;
 
 use super::escape::escape;
-use super::json::{plain_len, write_string};
+use super::json::{is_plain, write_string};
 use super::operator::{self, Operator};
 use super::record::Record;
 use super::value::{self, Written};
@@ -40,7 +40,7 @@ enum Shape {
     Json(Vec<Member>),
 }
 
-/// A quoted key and what belongs to it.
+/// A quoted key with its colon, and what belongs to it.
 type Member = (Vec<u8>, Node);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +107,6 @@ impl Format {
                 out.push(b',');
             }
             out.extend_from_slice(key);
-            out.push(b':');
             if self.write_node(node, record, scratch, out) || !self.omit_empty {
                 first = false;
             } else {
@@ -144,6 +143,7 @@ impl Format {
 fn quote(key: &str) -> Vec<u8> {
     let mut quoted = Vec::new();
     write_string(key.as_bytes(), &mut quoted);
+    quoted.push(b':');
     quoted
 }
 
@@ -199,7 +199,7 @@ impl Template {
                     match value::write(operator, record, out) {
                         Written::Missing => out.extend_from_slice(missing),
                         Written::Text if line => escape(out, start),
-                        Written::Text | Written::Number => {}
+                        Written::Text | Written::Plain | Written::Number => {}
                     }
                 }
             }
@@ -231,6 +231,10 @@ impl Template {
     /// there was a value.
     fn write_json(&self, record: &Record<'_>, scratch: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
         if let [Segment::Operator(operator)] = self.0.as_slice() {
+            if let Some(number) = value::number_of(operator, record) {
+                out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+                return true;
+            }
             // Written in its place at once, as if it were text that needs no escape: nearly all of it is.
             let start = out.len();
             out.push(b'"');
@@ -243,7 +247,8 @@ impl Template {
                 Written::Number => {
                     out.remove(start);
                 }
-                Written::Text if plain_len(&out[start + 1..]) == out.len() - start - 1 => out.push(b'"'),
+                Written::Plain => out.push(b'"'),
+                Written::Text if is_plain(&out[start + 1..]) => out.push(b'"'),
                 Written::Text => {
                     scratch.extend_from_slice(&out[start + 1..]);
                     out.truncate(start);

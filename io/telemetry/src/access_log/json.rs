@@ -11,16 +11,30 @@ pub(super) fn write_string(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// How many bytes at the beginning stand in a JSON string as they are: printable ASCII but for quote and backslash. Whole
-/// blocks first, which the compiler compares at once.
-pub(super) fn plain_len(bytes: &[u8]) -> usize {
-    const BLOCK: usize = 16;
-    let is_special = |byte: &u8| !(0x20..0x7f).contains(byte) | (*byte == b'"') | (*byte == b'\\');
-    let blocks = bytes.chunks_exact(BLOCK);
-    let plain =
-        blocks.take_while(|block| !block.iter().fold(false, |any, byte| any | is_special(byte))).count()
-            * BLOCK;
-    plain + bytes[plain..].iter().take_while(|byte| !is_special(byte)).count()
+/// What is compared at once.
+const BLOCK: usize = 16;
+
+/// Whether all of it stands in a JSON string as it is: printable ASCII but for quote and backslash.
+pub(super) fn is_plain(bytes: &[u8]) -> bool {
+    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+    let mut last = [b' '; BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    blocks.iter().chain([&last]).all(is_plain_block)
+}
+
+fn is_plain_block(block: &[u8; BLOCK]) -> bool {
+    !block.iter().fold(false, |any, byte| any | is_special(*byte))
+}
+
+fn is_special(byte: u8) -> bool {
+    !(0x20..0x7f).contains(&byte) | (byte == b'"') | (byte == b'\\')
+}
+
+/// How many bytes at the beginning are so.
+fn plain_len(bytes: &[u8]) -> usize {
+    let (blocks, _) = bytes.as_chunks::<BLOCK>();
+    let plain = blocks.iter().take_while(|block| is_plain_block(block)).count() * BLOCK;
+    plain + bytes[plain..].iter().take_while(|byte| !is_special(**byte)).count()
 }
 
 /// Appends what needs a closer look, without quotes.

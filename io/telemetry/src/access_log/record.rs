@@ -110,7 +110,7 @@ pub struct Record<'a> {
     pub server_name: Option<&'a str>,
     pub local_reply_body: Option<&'a str>,
     pub local_close_reason: Option<&'a str>,
-    pub stream_id: Option<&'a str>,
+    pub stream_id: Option<&'a [u8]>,
     pub connection_id: Option<u64>,
     /// The request is traced; the ids are those of its span.
     pub traced: bool,

@@ -15,8 +15,24 @@ pub(super) enum Written {
     /// Nothing: the record has no such value.
     Missing,
     Text,
+    /// Text of our own, in which nothing is that JSON would have to escape.
+    Plain,
     /// Digits that JSON may carry as a number.
     Number,
+}
+
+/// The value, where it is one of the numbers that stand in most records: who puts no quote before it need not take it away.
+pub(super) fn number_of(operator: &Operator, record: &Record<'_>) -> Option<u64> {
+    match operator {
+        Operator { kind: Kind::Plain(plain), length_max: None } => match plain {
+            Plain::ResponseCode => Some(record.status.into()),
+            Plain::Duration => record.duration.map(millis),
+            Plain::BytesReceived => Some(record.bytes_received),
+            Plain::BytesSent => Some(record.bytes_sent),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// Appends the operator's value for `record`.
@@ -70,7 +86,7 @@ fn write_kind(kind: &Kind, record: &Record<'_>, out: &mut Vec<u8>) -> Written {
 
 fn write_plain(plain: Plain, record: &Record<'_>, out: &mut Vec<u8>) -> Written {
     match plain {
-        Plain::Protocol => string(record.protocol.map(|protocol| protocol.text()), out),
+        Plain::Protocol => ascii(record.protocol.map(|protocol| protocol.text()), out),
         Plain::DownstreamTransportFailureReason => string(record.downstream_failure, out),
         Plain::DownstreamTlsVersion => string(record.downstream_tls.map(TlsSource::version), out),
         Plain::DownstreamTlsCipher => string(record.downstream_tls.map(TlsSource::cipher), out),
@@ -203,7 +219,7 @@ fn write_plain(plain: Plain, record: &Record<'_>, out: &mut Vec<u8>) -> Written 
         Plain::LocalReplyBody => string(record.local_reply_body, out),
         Plain::RouteName => string(record.route_name.filter(|name| !name.is_empty()), out),
         Plain::ConnectionId => number(record.connection_id, out),
-        Plain::StreamId | Plain::UniqueId => string(record.stream_id, out),
+        Plain::StreamId | Plain::UniqueId => text(record.stream_id, out),
         Plain::FilterChainName => string(record.chain_name.filter(|name| !name.is_empty()), out),
         Plain::AccessLogType => string(
             Some(match record.kind {
@@ -254,6 +270,13 @@ fn certificate(
     }
 }
 
+fn ascii(value: Option<&'static str>, out: &mut Vec<u8>) -> Written {
+    match text(value.map(str::as_bytes), out) {
+        Written::Missing => Written::Missing,
+        _ => Written::Plain,
+    }
+}
+
 fn string(value: Option<&str>, out: &mut Vec<u8>) -> Written {
     text(value.map(str::as_bytes), out)
 }
@@ -280,7 +303,7 @@ fn address(value: Option<SocketAddr>, out: &mut Vec<u8>) -> Written {
         // Writing to a Vec cannot fail, here and below.
         SocketAddr::V6(_) => drop(write!(out, "{value}")),
     }
-    Written::Text
+    Written::Plain
 }
 
 fn ip(value: Option<SocketAddr>, out: &mut Vec<u8>) -> Written {
@@ -289,7 +312,7 @@ fn ip(value: Option<SocketAddr>, out: &mut Vec<u8>) -> Written {
         IpAddr::V4(ip) => write_ipv4(ip, out),
         IpAddr::V6(ip) => drop(write!(out, "{ip}")),
     }
-    Written::Text
+    Written::Plain
 }
 
 /// What `Display` writes, for a tenth of its price: an address stands in nearly every record.
@@ -317,7 +340,7 @@ fn flags(flags: &ResponseFlags, name: impl Fn(crate::Flag) -> &'static str, out:
         }
         out.extend_from_slice(name(flag).as_bytes());
     }
-    Written::Text
+    Written::Plain
 }
 
 fn write_header(source: Option<&dyn HeaderSource>, header: &Header, out: &mut Vec<u8>) -> Written {

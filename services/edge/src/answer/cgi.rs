@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::process::Stdio;
 
+use selvedge_wire::buffer::Buffers;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
@@ -34,7 +35,9 @@ pub(crate) async fn run(x: &mut Exchange<'_>) -> Flow {
     }
     let variables = environment::of(x, environment::Options::default());
     let input = x.gathered.take().unwrap_or(Gathered::Memory(Vec::new()));
-    let reader = match start(interpreter, &x.physical.path, &variables, input, conf.cgi.limits.read_timeout) {
+    let patience = conf.cgi.limits.read_timeout;
+    let (path, buffers) = (&x.physical.path, &x.worker.buffers);
+    let reader = match start(buffers, interpreter, path, &variables, input, patience) {
         Ok(reader) => reader,
         Err(error) => {
             tracing::error!(%error, path = x.physical.path, "a script cannot be started");
@@ -50,6 +53,7 @@ pub(crate) async fn run(x: &mut Exchange<'_>) -> Flow {
 }
 
 fn start(
+    buffers: &Buffers,
     interpreter: &str,
     path: &str,
     variables: &[(String, Vec<u8>)],
@@ -101,5 +105,5 @@ fn start(
         });
     }
     let held = Held { _script: Some(Script::new(child)), ..Held::default() };
-    Ok(Reader::new(Pipe::Script(stdout), Wrap::None, patience, held))
+    Ok(Reader::new(buffers, Pipe::Script(stdout), Wrap::None, patience, held))
 }

@@ -3,6 +3,7 @@
 use std::io;
 
 use selvedge_http::fastcgi::{self, Role};
+use selvedge_wire::buffer::Buffers;
 use selvedge_wire::stream::Stream;
 use tokio::io::AsyncWriteExt as _;
 
@@ -13,6 +14,7 @@ use crate::request::body::upload::{self, Broken};
 
 /// Sends a request. The body goes out while the answer may already come.
 pub(crate) async fn send(
+    buffers: &Buffers,
     mut stream: Stream,
     role: Role,
     variables: &[(String, Vec<u8>)],
@@ -52,7 +54,7 @@ pub(crate) async fn send(
     }
     fastcgi::stdin_head(0, &mut out);
     stream.write_all(&out).await?;
-    Ok(Reader::new(Pipe::Stream(stream), Wrap::FastCgi(fastcgi::Decoder::default()), patience, held))
+    Ok(Reader::new(buffers, Pipe::Stream(stream), Wrap::FastCgi(fastcgi::Decoder::default()), patience, held))
 }
 
 /// Sends a request whose body goes on as it comes.
@@ -69,5 +71,5 @@ pub(crate) async fn stream(
     stream.write_all(&out).await.map_err(Broken::Backend)?;
     let uploaded = upload::upload(x, &stream, upload::Wrap::FastCgi).await?;
     let wrap = Wrap::FastCgi(fastcgi::Decoder::default());
-    Ok(Reader::new(Pipe::Stream(stream), wrap, patience, held).after(uploaded))
+    Ok(Reader::new(&x.worker.buffers, Pipe::Stream(stream), wrap, patience, held).after(uploaded))
 }

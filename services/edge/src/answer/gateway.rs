@@ -92,7 +92,7 @@ async fn answer(x: &mut Exchange<'_>, by: By) -> Flow {
             && kind.protocol == Protocol::FastCgi
             && let Some((_, hosts)) = matching(x, &kind, by, HostMode::Authorizer)
         {
-            authorize(x, &kind, hosts).await?;
+            Box::pin(authorize(x, &kind, hosts)).await?;
         }
         let Some((key, hosts)) = matching(x, &kind, by, HostMode::Responder) else { continue };
         if by == By::Path {
@@ -142,7 +142,7 @@ fn split_path(x: &mut Exchange<'_>, key: &str, hosts: &[Host]) {
 }
 
 fn asked<'a>(x: &'a Exchange<'_>) -> Asked<'a> {
-    Asked { path: x.path(), authority: x.head.authority().unwrap_or_default(), remote: x.remote }
+    Asked { path: x.path(), authority: x.head.authority_bytes().unwrap_or_default(), remote: x.remote }
 }
 
 /// Asks an authorizer whether the request may go on. What it says in `Variable-*` is told to programs.
@@ -157,7 +157,16 @@ async fn authorize(x: &mut Exchange<'_>, kind: &Kind<'_>, hosts: &[Host]) -> Flo
     let sent = async {
         let stream = open(x, host).await?.0;
         let nothing = Gathered::Memory(Vec::new());
-        fastcgi::send(stream, Role::Authorizer, &variables, nothing, host.read_timeout, held).await
+        fastcgi::send(
+            &x.worker.buffers,
+            stream,
+            Role::Authorizer,
+            &variables,
+            nothing,
+            host.read_timeout,
+            held,
+        )
+        .await
     };
     let mut reader = match sent.await {
         Ok(reader) => reader,
@@ -310,11 +319,14 @@ async fn gateway(
         }
         (Protocol::Scgi { uwsgi }, input) => {
             let input = input.unwrap_or(Gathered::Memory(Vec::new()));
-            scgi::send(stream, uwsgi, &variables, input, patience, held).await.map_err(Broken::Backend)
+            scgi::send(&x.worker.buffers, stream, uwsgi, &variables, input, patience, held)
+                .await
+                .map_err(Broken::Backend)
         }
         (_, input) => {
             let input = input.unwrap_or(Gathered::Memory(Vec::new()));
-            let sent = fastcgi::send(stream, Role::Responder, &variables, input, patience, held);
+            let sent =
+                fastcgi::send(&x.worker.buffers, stream, Role::Responder, &variables, input, patience, held);
             sent.await.map_err(Broken::Backend)
         }
     };

@@ -39,7 +39,7 @@ impl Drop for Lease {
 /// What a choice is made by.
 pub(crate) struct Asked<'a> {
     pub(crate) path: &'a str,
-    pub(crate) authority: &'a str,
+    pub(crate) authority: &'a [u8],
     pub(crate) remote: IpAddr,
 }
 
@@ -81,12 +81,11 @@ impl Hosts {
                 let turn = self.state(hosts.first()?.id)?.turn.fetch_add(1, Ordering::Relaxed) as usize;
                 (count > 0).then(|| candidates().nth(turn % count)).flatten()
             }
-            Balance::Hash => {
-                candidates().max_by_key(|host| weight(&[asked.path, asked.authority, &name(host)]))
-            }
+            Balance::Hash => candidates()
+                .max_by_key(|host| weight(&[asked.path.as_bytes(), asked.authority, name(host).as_bytes()])),
             Balance::Sticky => {
                 let remote = asked.remote.to_string();
-                candidates().max_by_key(|host| weight(&[&remote, &name(host)]))
+                candidates().max_by_key(|host| weight(&[remote.as_bytes(), name(host).as_bytes()]))
             }
         }
     }
@@ -118,9 +117,9 @@ impl Hosts {
 }
 
 /// Rendezvous hashing: every text has its own order of backends, and keeps it when others come or go.
-fn weight(parts: &[&str]) -> u64 {
+fn weight(parts: &[&[u8]]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for byte in parts.iter().flat_map(|part| part.bytes().chain([0])) {
+    for byte in parts.iter().flat_map(|part| part.iter().copied().chain([0])) {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
     }
     // The low bits of FNV are good, the high ones decide here.
@@ -160,7 +159,7 @@ mod tests {
     fn rendezvous_moves_only_what_has_to_move() {
         let hosts = ["a", "b", "c", "d"];
         let best = |key: &str, hosts: &[&'static str]| {
-            *hosts.iter().max_by_key(|host| weight(&[key, host])).unwrap()
+            *hosts.iter().max_by_key(|host| weight(&[key.as_bytes(), host.as_bytes()])).unwrap()
         };
         let mut counts = [0; 4];
         for number in 0..4000 {

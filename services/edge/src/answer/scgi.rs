@@ -4,6 +4,7 @@ use std::io;
 
 use selvedge_http::framing::Framing;
 use selvedge_http::scgi;
+use selvedge_wire::buffer::Buffers;
 use selvedge_wire::stream::Stream;
 use tokio::io::AsyncWriteExt as _;
 
@@ -14,6 +15,7 @@ use crate::request::body::upload::{self, Broken};
 
 /// Sends a request.
 pub(crate) async fn send(
+    buffers: &Buffers,
     mut stream: Stream,
     uwsgi: bool,
     variables: &[(String, Vec<u8>)],
@@ -36,7 +38,7 @@ pub(crate) async fn send(
             copy(&file, length, &mut stream).await?;
         }
     }
-    Ok(Reader::new(Pipe::Stream(stream), Wrap::None, patience, held))
+    Ok(Reader::new(buffers, Pipe::Stream(stream), Wrap::None, patience, held))
 }
 
 /// Sends a request whose body goes on as it comes. Its length is known: the head says it.
@@ -56,7 +58,7 @@ pub(crate) async fn stream(
     };
     stream.write_all(&out).await.map_err(Broken::Backend)?;
     let uploaded = upload::upload(x, &stream, upload::Wrap::None).await?;
-    Ok(Reader::new(Pipe::Stream(stream), Wrap::None, patience, held).after(uploaded))
+    Ok(Reader::new(&x.worker.buffers, Pipe::Stream(stream), Wrap::None, patience, held).after(uploaded))
 }
 
 /// Writes a gathered file to a program.

@@ -55,8 +55,8 @@ pub(crate) async fn run(x: &mut Exchange<'_>) -> Flow {
         return ControlFlow::Break(Response::status(413));
     }
     let answered = match route.resume {
-        true => resume(x).await,
-        false => start(x, &route).await,
+        true => Box::pin(resume(x)).await,
+        false => Box::pin(start(x, &route)).await,
     };
     ControlFlow::Break(answered.unwrap_or_else(|problem| problem.response()))
 }

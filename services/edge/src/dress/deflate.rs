@@ -163,7 +163,7 @@ fn name(encoding: ContentEncoding) -> &'static str {
 
 fn compress(body: Body, encoding: ContentEncoding, conf: &Deflate) -> Body {
     let Ok(mut encoder) = Encoder::new(encoding, conf) else { return body };
-    match body {
+    match body.into_stream() {
         Body::Bytes(bytes) => match encoder.write(&bytes).and_then(|()| encoder.finish()) {
             Ok(()) => Body::Bytes(encoder.take()),
             Err(_) => Body::Bytes(bytes),

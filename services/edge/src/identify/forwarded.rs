@@ -32,8 +32,10 @@ pub(crate) fn forwarded(x: &mut Exchange<'_>) {
     let conf = Arc::clone(&x.conf.0);
     let extforward = &conf.directives.extforward;
     let trusted = extforward.forwarder.trusts(x.peer.remote.ip().to_canonical());
+    let fields = x.head.fields.len();
     cleanse(x, trusted, extforward.forwarder.configured);
     if !trusted {
+        x.settled = x.head.fields.len() == fields;
         return;
     }
     for name in extforward.headers.iter() {
@@ -67,6 +69,10 @@ fn cleanse(x: &mut Exchange<'_>, trusted: bool, configured: bool) {
         }
     };
     x.head.fields.retain(|id, name, _| {
+        // All that is looked for begins so, and most of what comes does not.
+        if !matches!(name.first(), Some(b'x' | b'f')) {
+            return true;
+        }
         let name = std::str::from_utf8(name).unwrap_or_default();
         let identity = IDENTITIES.contains(&name) || name.starts_with("x-selvedge-");
         // Where hops are named, everybody else's word on the way is worth nothing.

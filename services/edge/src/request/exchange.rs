@@ -109,6 +109,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) remote_port: u16,
     pub(crate) https: bool,
     pub(crate) forwarded: bool,
+    /// What holds for it was found already, and it has not become another since.
+    pub(crate) settled: bool,
     pub(crate) user: Option<User>,
     /// Who it is, beyond a name.
     pub(crate) identity: Option<Identity>,
@@ -172,6 +174,7 @@ impl<'a> Exchange<'a> {
             remote_port: peer.remote.port(),
             https: peer.tls.is_some(),
             forwarded: false,
+            settled: false,
             user: None,
             identity: None,
             trace: None,
@@ -200,8 +203,12 @@ impl<'a> Exchange<'a> {
     }
 
     /// The authority in lower case; empty if the request named none.
-    pub(crate) fn host(&self) -> String {
-        self.head.authority().unwrap_or_default().to_ascii_lowercase()
+    pub(crate) fn host(&self) -> Cow<'_, str> {
+        let authority = self.head.authority().unwrap_or_default();
+        match authority.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => Cow::Owned(authority.to_ascii_lowercase()),
+            false => Cow::Borrowed(authority),
+        }
     }
 
     /// The path that is matched and opened.

@@ -56,10 +56,11 @@ pub(super) fn check(x: &mut Exchange<'_>) -> Flow {
     let bad = |status: u16| ControlFlow::Break(Response::status(status).closing());
     let head = &x.head;
     let method = head.method();
-    if head.version == Version::Http11 && head.authority().is_none_or(str::is_empty) {
+    let authority = head.authority();
+    if head.version == Version::Http11 && authority.is_none_or(str::is_empty) {
         return bad(400);
     }
-    if head.authority().is_some_and(|authority| !is_strict_host(authority)) {
+    if authority.is_some_and(|authority| !is_strict_host(authority)) {
         return bad(400);
     }
     if method == "CONNECT" {
@@ -69,7 +70,7 @@ pub(super) fn check(x: &mut Exchange<'_>) -> Flow {
     if matches!(method, "GET" | "HEAD") && x.facts.framing.has_body() && !options.method_get_body {
         return bad(400);
     }
-    if head.path() == "*" && method != "OPTIONS" {
+    if head.path_bytes() == b"*" && method != "OPTIONS" {
         return bad(400);
     }
     // One of each: two readers could take different ones.

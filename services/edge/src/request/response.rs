@@ -11,6 +11,7 @@ use selvedge_http::head::ResponseHead;
 use selvedge_http::known::HeaderId;
 use selvedge_wire::channel::Channel;
 
+use crate::answer::backend::Reader;
 use crate::answer::tunnel::Tunnel;
 
 /// Status, fields, body, and where they come from.
@@ -39,6 +40,8 @@ pub(crate) enum Body {
     File(FileBody),
     /// So many bytes as come; the length, if it is known.
     Stream(Box<dyn Source>, Option<u64>),
+    /// The same of a program behind us, whose bytes are sent on from where they lie.
+    Backend(Box<Reader>, Option<u64>),
     /// The protocol changes: bytes go both ways.
     Tunnel(Box<Tunnel>),
 }
@@ -97,8 +100,16 @@ impl Body {
             Self::None => Some(0),
             Self::Bytes(bytes) => Some(bytes.len() as u64),
             Self::File(file) => Some(file.length()),
-            Self::Stream(_, length) => *length,
+            Self::Stream(_, length) | Self::Backend(_, length) => *length,
             Self::Tunnel(_) => None,
+        }
+    }
+
+    /// A program's answer as a stream like any other, for who changes or keeps it.
+    pub(crate) fn into_stream(self) -> Self {
+        match self {
+            Self::Backend(reader, length) => Self::Stream(reader, length),
+            other => other,
         }
     }
 }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::After;
 use super::exchange::Exchange;
 use super::response::{Body, FileBody, Piece, Response, Source};
+use crate::answer::backend::Reader;
 use crate::answer::tunnel;
 use crate::pace;
 use crate::ready::{Content, Ready};
@@ -35,10 +36,12 @@ pub(crate) const SENDFILE_STEP_BYTES: usize = 256 * 1024;
 pub(super) async fn send(x: &mut Exchange<'_>, mut response: Response) -> After {
     let framing = frame(x, &mut response);
     x.status = response.head.status;
-    x.response_fields.clone_from(&response.head.fields);
     let bodiless = x.head.method() == "HEAD" || matches!(response.head.status, 204 | 304);
     let body = if bodiless { Body::None } else { std::mem::take(&mut response.body) };
-    if let Err(error) = head(x, &response, framing, matches!(body, Body::None)) {
+    let announced = head(x, &response, framing, matches!(body, Body::None));
+    // Logs and spans tell of them.
+    x.response_fields = std::mem::take(&mut response.head.fields);
+    if let Err(error) = announced {
         return cut(x, &error);
     }
     let sent = match body {
@@ -51,6 +54,8 @@ pub(super) async fn send(x: &mut Exchange<'_>, mut response: Response) -> After 
         Body::Bytes(bytes) => bytes_out(x, &bytes, true).await,
         Body::File(file) => file_out(x, file).await,
         Body::Stream(source, length) => stream_out(x, source, length).await,
+        Body::Backend(reader, length) if reader.feeds() => both_ways(x, reader, length).await,
+        Body::Backend(mut reader, length) => backend_out(x, &mut reader, length).await,
     };
     if let Err(error) = sent {
         return cut(x, &error);
@@ -397,6 +402,35 @@ async fn both_ways(x: &mut Exchange<'_>, mut source: Box<dyn Source>, length: Op
             *left = left.checked_sub(sent as u64).ok_or(io::ErrorKind::InvalidData)?;
         }
         slow_down(x, sent).await;
+    }
+    match left {
+        Some(left) if left > 0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Sends a backend's answer on from where it lies.
+async fn backend_out(x: &mut Exchange<'_>, reader: &mut Reader, length: Option<u64>) -> io::Result<()> {
+    let mut left = length;
+    loop {
+        // While the program thinks, what it said already is on its way.
+        let channel = &mut *x.channel;
+        let more = poll_fn(|cx| {
+            let more = reader.poll_piece(cx);
+            if more.is_pending() && channel.poll_flush(cx).map_err(into_io)?.is_ready() {
+                return Poll::Pending;
+            }
+            more
+        });
+        if !more.await? {
+            break;
+        }
+        let len = reader.piece().len();
+        if let Some(left) = &mut left {
+            *left = left.checked_sub(len as u64).ok_or(io::ErrorKind::InvalidData)?;
+        }
+        bytes_out(x, reader.piece(), left == Some(0)).await?;
+        reader.used(len);
     }
     match left {
         Some(left) if left > 0 => Err(io::ErrorKind::UnexpectedEof.into()),

@@ -18,9 +18,10 @@ const AWAY: &str = "whoever signs people in cannot be asked at the moment; try a
 pub(super) async fn own_paths(x: &mut Exchange<'_>) -> Flow {
     let site = Arc::clone(&x.site);
     let Some(with) = site.guards.of_path(x.path()) else { return ControlFlow::Continue(()) };
+    // Boxed, so that requests which ask for neither do not carry the room of it.
     let response = match x.path() == with.settings.callback_path {
-        true => callback(x, &with).await,
-        false => logout(x, &with).await,
+        true => Box::pin(callback(x, &with)).await,
+        false => Box::pin(logout(x, &with)).await,
     };
     ControlFlow::Break(response.field("cache-control", "no-store"))
 }

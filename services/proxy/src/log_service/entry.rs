@@ -66,7 +66,7 @@ fn common<'a>(record: &Record<'a>) -> Common<'a> {
         downstream_failure: record.downstream_failure.unwrap_or_default(),
         termination_details: record.termination_details.unwrap_or_default(),
         attempts: record.attempts,
-        stream_id: record.stream_id.unwrap_or_default(),
+        stream_id: record.stream_id.and_then(|id| std::str::from_utf8(id).ok()).unwrap_or_default(),
         downstream_wire_sent: record.downstream_wire_sent,
         downstream_wire_received: record.downstream_wire_received,
         upstream_wire_sent: record.upstream_wire_sent,

@@ -201,7 +201,7 @@ impl Exchange<'_> {
             route_name: log.route.map(|route| route.name.as_str()).filter(|name| !name.is_empty()),
             chain_name: Some(&*self.peer.chain).filter(|name| !name.is_empty()),
             local_reply_body: log.local_body.as_deref(),
-            stream_id: self.heads.request.fields.get_str(HeaderId::XRequestId),
+            stream_id: self.heads.request.fields.get(HeaderId::XRequestId),
             connection_id: Some(self.peer.connection_id),
             traced: self.traced,
             trace_id: self.trace.map(|trace| trace.begun.context.trace_id),

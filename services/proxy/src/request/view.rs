@@ -47,22 +47,22 @@ impl RequestView for Request<'_> {
 impl HeaderSource for Request<'_> {
     fn header(&self, name: &str) -> Option<&[u8]> {
         let text = match name {
-            ":method" => self.0.method(),
-            ":path" => self.0.path(),
-            ":authority" | "host" => self.0.authority()?,
-            ":scheme" => self.0.scheme(),
+            ":method" => self.0.method().as_bytes(),
+            ":path" => self.0.path_bytes(),
+            ":authority" | "host" => self.0.authority_bytes()?,
+            ":scheme" => self.0.scheme().as_bytes(),
             _ => return self.0.fields.named(name),
         };
-        (!text.is_empty()).then_some(text.as_bytes())
+        (!text.is_empty()).then_some(text)
     }
 
     fn byte_len(&self) -> u64 {
         let head = &self.0;
         let pseudo = [
-            (":method", head.method()),
-            (":path", head.path()),
-            (":authority", head.authority().unwrap_or_default()),
-            (":scheme", head.scheme()),
+            (":method", head.method().as_bytes()),
+            (":path", head.path_bytes()),
+            (":authority", head.authority_bytes().unwrap_or_default()),
+            (":scheme", head.scheme().as_bytes()),
         ];
         let pseudo = pseudo.iter().filter(|(_, value)| !value.is_empty());
         let pseudo: usize = pseudo.map(|(name, value)| name.len() + value.len()).sum();
@@ -103,5 +103,5 @@ impl HeaderSource for Response<'_> {
 }
 
 fn fields_len(fields: &Fields) -> usize {
-    fields.iter().map(|(name, value)| name.len() + value.len()).sum()
+    fields.iter_ids().map(|(_, name, value)| name.len() + value.len()).sum()
 }
