@@ -88,10 +88,10 @@ enum Running {
     /// With the control plane that feeds it.
     Mesh {
         sidecars: Vec<Sidecar>,
-        _control: Control,
+        _control: Box<Control>,
     },
     Plain {
-        process: Child,
+        processes: Vec<Child>,
     },
 }
 
@@ -149,8 +149,10 @@ impl Peer {
                     sidecar.terminate(patience).await?;
                 }
             }
-            Running::Plain { process } => {
-                sidecar::terminate(process, patience).await?;
+            Running::Plain { processes } => {
+                for process in processes {
+                    sidecar::terminate(process, patience).await?;
+                }
             }
         }
         Ok(())
@@ -249,12 +251,13 @@ pub(crate) async fn sidecar_under(
     let admin = Some(first.admin);
     let ids = sidecars.iter().rev().map(|sidecar| sidecar.id().context("the proxy ended"));
     let process_ids = ids.collect::<Result<_>>()?;
-    let running = Running::Mesh { sidecars, _control: control };
+    let running = Running::Mesh { sidecars, _control: Box::new(control) };
     Ok(Peer { name, address, http2_address: address, admin, process_ids, running })
 }
 
-/// Writes a configuration for two ports before the upstreams, and the command that takes it.
-type Configure = fn(&Path, [u16; 2], Setup<'_>) -> Result<Command>;
+/// Writes a configuration for two ports before the upstreams, and the commands that take it: who is called before who calls it,
+/// clients talk to the last.
+type Configure = fn(&Path, [u16; 2], Setup<'_>) -> Result<Vec<Command>>;
 
 /// HAProxy as an argument of `runner`, a program and its arguments that watch another one.
 ///
@@ -277,34 +280,43 @@ async fn plain_under(
 ) -> Result<Peer> {
     std::fs::create_dir_all(folder)?;
     let ports = [place::free_port()?, place::free_port()?];
-    let mut command = configure(folder, ports, setup)?;
-    if let [program, arguments @ ..] = runner {
+    let mut commands = configure(folder, ports, setup)?;
+    if let ([program, arguments @ ..], Some(command)) = (runner, commands.last_mut()) {
         let mut watched = Command::new(program);
         watched.args(arguments).arg(command.as_std().get_program()).args(command.as_std().get_args());
-        command = watched;
+        *command = watched;
     }
-    let log = std::fs::File::create(folder.join("log"))?;
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
-    let mut process = command
-        .spawn()
-        .with_context(|| format!("failed to start {name}: run cargo xtask test --only setup"))?;
+    let mut processes = Vec::new();
+    for (number, mut command) in commands.into_iter().enumerate() {
+        let log = std::fs::File::create(folder.join(format!("log.{number}")))?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
+        let process = command.spawn();
+        processes.push(
+            process.with_context(|| format!("failed to start {name}: run cargo xtask test --only setup"))?,
+        );
+    }
     let [address, http2_address] = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     for _ in 0..3000 {
         if TcpStream::connect(address).await.is_ok() {
-            let process_id = process.id().with_context(|| format!("{name} ended"))?;
-            let (process_ids, running) = (vec![process_id], Running::Plain { process });
+            let ids =
+                processes.iter().rev().map(|process| process.id().with_context(|| format!("{name} ended")));
+            let process_ids = ids.collect::<Result<_>>()?;
+            let running = Running::Plain { processes };
             return Ok(Peer { name, address, http2_address, admin: None, process_ids, running });
         }
-        if let Some(status) = process.try_wait()? {
-            bail!("{name} ended with {status}: see {}", folder.join("log").display());
+        for (number, process) in processes.iter_mut().enumerate() {
+            if let Some(status) = process.try_wait()? {
+                bail!("{name} ended with {status}: see {}", folder.join(format!("log.{number}")).display());
+            }
         }
         sleep(Duration::from_millis(20)).await;
     }
     bail!("{name} does not listen after a minute")
 }
 
-/// HAProxy with near-default settings: one thread, keep-alive on both sides, its HTTP log.
-fn haproxy(folder: &Path, [port, http2_port]: [u16; 2], setup: Setup<'_>) -> Result<Command> {
+/// HAProxy with near-default settings: one thread, keep-alive on both sides, its HTTP log. Where two sidecars are measured it is
+/// two processes, as they are and as Envoys are: one that handed requests to itself would be spared the switches between them.
+fn haproxy(folder: &Path, [port, http2_port]: [u16; 2], setup: Setup<'_>) -> Result<Vec<Command>> {
     let Upstreams { http1, http2, tcp, .. } = setup.upstreams;
     let (mode, option, server) = match setup.kind {
         Kind::Tcp => ("tcp", "tcplog", tcp),
@@ -312,7 +324,7 @@ fn haproxy(folder: &Path, [port, http2_port]: [u16; 2], setup: Setup<'_>) -> Res
     };
     let reuse = if setup.kind == Kind::Tcp { "" } else { "  http-reuse always\n" };
     let (mut bind, mut server) = (format!("127.0.0.1:{port}"), server.to_string());
-    let mut back = String::new();
+    let mut called = None;
     if matches!(setup.kind, Kind::Tls | Kind::MutualTls) {
         let certs = folder.join("certs");
         certificates::write(&mesh::authorities(), &certs)?;
@@ -326,38 +338,45 @@ fn haproxy(folder: &Path, [port, http2_port]: [u16; 2], setup: Setup<'_>) -> Res
         if setup.kind == Kind::Tls {
             bind = format!("{bind} {encrypted}");
         } else {
-            // Two hops in one process; no sessions are taken up where sidecars would take none up.
-            back = format!(
-                "frontend inner\n  bind 127.0.0.1:{http2_port} {encrypted} ca-file {certs}/mesh.pem verify required\n  \
-                 default_backend app\nbackend app\n  http-reuse always\n  server s {server}\n"
-            );
+            let verifying =
+                format!("127.0.0.1:{http2_port} {encrypted} ca-file {certs}/mesh.pem verify required");
+            called = Some((verifying, server));
             server = format!(
                 "127.0.0.1:{http2_port} ssl crt {certs}/caller.pem ca-file {certs}/mesh.pem verify required \
                  verifyhost server.mesh.local"
             );
         }
     }
-    let mut text = format!(
-        "global\n  nbthread 1\n  log stdout format raw local0\n\
-         defaults\n  mode {mode}\n  log global\n  option {option}\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
-         frontend f\n  bind {bind}\n  default_backend b\n\
-         backend b\n{reuse}  server s {server}\n{back}"
-    );
+    let configured = |bind: &str, server: &str| {
+        format!(
+            "global\n  nbthread 1\n  log stdout format raw local0\n\
+             defaults\n  mode {mode}\n  log global\n  option {option}\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
+             frontend f\n  bind {bind}\n  default_backend b\n\
+             backend b\n{reuse}  server s {server}\n"
+        )
+    };
+    let mut text = configured(&bind, &server);
     if setup.kind == Kind::Http {
         text.push_str(&format!(
             "frontend f2\n  bind 127.0.0.1:{http2_port}\n  default_backend b2\n\
              backend b2\n  http-reuse always\n  server s {http2} proto h2\n"
         ));
     }
-    let path = folder.join("haproxy.cfg");
-    std::fs::write(&path, text)?;
-    let mut command = Command::new("/usr/sbin/haproxy");
-    command.arg("-db").arg("-f").arg(path);
-    Ok(command)
+    let called = called.map(|(bind, server)| configured(&bind, &server));
+    let files = called.into_iter().map(|text| ("called.cfg", text)).chain([("haproxy.cfg", text)]);
+    files
+        .map(|(name, text)| {
+            let path = folder.join(name);
+            std::fs::write(&path, text)?;
+            let mut command = Command::new("/usr/sbin/haproxy");
+            command.arg("-db").arg("-f").arg(path);
+            Ok(command)
+        })
+        .collect()
 }
 
 /// nginx in one process: keep-alive on both sides, its access log in a buffer as busy sites have it.
-fn nginx(folder: &Path, [port, _]: [u16; 2], setup: Setup<'_>) -> Result<Command> {
+fn nginx(folder: &Path, [port, _]: [u16; 2], setup: Setup<'_>) -> Result<Vec<Command>> {
     let upstream = setup.upstreams.http1;
     let folder_text = folder.display();
     let text = format!(
@@ -375,5 +394,5 @@ fn nginx(folder: &Path, [port, _]: [u16; 2], setup: Setup<'_>) -> Result<Command
     std::fs::write(&path, text)?;
     let mut command = Command::new("/usr/sbin/nginx");
     command.arg("-c").arg(path).arg("-p").arg(folder);
-    Ok(command)
+    Ok(vec![command])
 }
