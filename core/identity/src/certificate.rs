@@ -4,8 +4,6 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use aws_lc_rs::digest;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use x509_parser::extensions::{GeneralName, KeyUsage};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::X509Name;
@@ -103,17 +101,7 @@ impl Certificate {
 
     /// The certificate as PEM.
     pub fn pem(&self) -> String {
-        let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
-        let encoded = STANDARD.encode(&self.der);
-        let mut rest = encoded.as_str();
-        while !rest.is_empty() {
-            let (line, after) = rest.split_at(rest.len().min(64));
-            text.push_str(line);
-            text.push('\n');
-            rest = after;
-        }
-        text.push_str("-----END CERTIFICATE-----\n");
-        text
+        crate::pem::write("CERTIFICATE", &self.der)
     }
 
     /// The certificate as PEM, percent-encoded as Envoy does: everything but letters, digits and `-._~`.

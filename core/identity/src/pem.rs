@@ -1,7 +1,10 @@
 //! PEM files: certificate chains, keys, revocation lists.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::pem::{PemObject, SectionKind};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use zeroize::Zeroizing;
 
 /// Certificates that one file may hold: the bundles that systems ship with have a few hundred.
 pub const CERTIFICATES_MAX: usize = 4096;
@@ -42,6 +45,29 @@ pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, PemInvalid> {
         rustls_pki_types::pem::Error::NoItemsFound => PemInvalid::Empty("private key"),
         _ => PemInvalid::Malformed,
     })
+}
+
+/// Bytes under a label, as PEM with lines of 64 characters (RFC 7468).
+pub fn write(label: &str, der: &[u8]) -> String {
+    let encoded = Zeroizing::new(STANDARD.encode(der));
+    let mut text = format!("-----BEGIN {label}-----\n");
+    let mut rest = encoded.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        text.push_str(line);
+        text.push('\n');
+        rest = after;
+    }
+    text.push_str(&format!("-----END {label}-----\n"));
+    text
+}
+
+/// The bytes of the first section with that label; `None` when there is none, or it is broken.
+pub fn section(label: &str, text: &str) -> Option<Vec<u8>> {
+    let (_, rest) = text.split_once(&format!("-----BEGIN {label}-----"))?;
+    let (inner, _) = rest.split_once(&format!("-----END {label}-----"))?;
+    let inner: String = inner.split_ascii_whitespace().collect();
+    STANDARD.decode(inner).ok()
 }
 
 fn all<T: PemObject>(pem: &[u8], what: &'static str) -> Result<Vec<T>, PemInvalid> {

@@ -10,6 +10,8 @@
 //! synchronous: a caller on an async runtime hands the call to a blocking thread, and a simulation drives it
 //! without any runtime.
 //!
+//! What must not lie in a store as it is goes through a [`Vault`]: sealed with a key that is kept elsewhere.
+//!
 //! Append-only logs, timers, leases and series are further shapes of this room; they arrive with the first role
 //! that needs them.
 
@@ -23,6 +25,7 @@ pub mod sqlite;
 mod store;
 mod subscription;
 mod transaction;
+mod vault;
 
 pub use change::{Change, Operation};
 pub use document::Document;
@@ -34,3 +37,4 @@ pub use revision::Revision;
 pub use store::{Committed, Error, RETAINED_REVISIONS, Store, WriteError};
 pub use subscription::{Subscription, Wake};
 pub use transaction::{Abort, Transaction};
+pub use vault::{SECRETS_KEY_BYTES, Vault, VaultError};

@@ -21,7 +21,6 @@ mod schema;
 mod settings;
 mod surroundings;
 mod tasks;
-mod vault;
 
 pub use dataset::{ITEM_BYTES_MAX, MANIFEST_FILES_MAX};
 pub use dead::{LETTERS_PAGE_MAX, LOOSE_MAX};
@@ -32,7 +31,7 @@ pub use map_run::{CHILDREN_AT_ONCE_MAX, MAP_RUNS_MAX};
 pub use operations::{Context, Outcome, Performed, Refused};
 pub use redrive::{EDITS_MAX, RUNS_AT_ONCE_MAX, RUNS_MAX, RedriveError};
 pub use schema::SCHEMA_BYTES_MAX;
+pub use selvedge_store::{SECRETS_KEY_BYTES, Vault, VaultError};
 pub use settings::Settings;
 pub use surroundings::{Surroundings, System};
 pub use tasks::{CALLS_OF_MACHINE_MAX, Calls, FunctionCall, Functions};
-pub use vault::{SECRETS_KEY_BYTES, Vault, VaultError};

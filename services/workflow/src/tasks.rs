@@ -22,10 +22,10 @@ use std::sync::Arc;
 use ::http::Uri;
 use selvedge_asl::{Failure, Identity, Pattern, Resource, TaskRequest};
 use selvedge_outbound::{Allowed, Client, Guard};
+use selvedge_store::Vault;
 use serde_json::Value;
 
 use crate::Engine;
-use crate::vault::Vault;
 pub use lambda::{FunctionCall, Functions};
 pub use runner::CALLS_OF_MACHINE_MAX;
 pub(crate) use runner::{Running, is_approval};

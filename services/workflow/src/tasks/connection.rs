@@ -6,7 +6,7 @@ mod document;
 
 use std::collections::BTreeMap;
 
-use selvedge_store::{Error as StoreError, PAGE_MAX, Read, Store, Transaction};
+use selvedge_store::{Error as StoreError, PAGE_MAX, Read, Store, Transaction, Vault, VaultError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -14,7 +14,6 @@ use document::{check_name, check_word, hide, only, read, text};
 
 use crate::audit::{self, Act};
 use crate::record;
-use crate::vault::{Vault, VaultError};
 
 /// How many connections there may be.
 pub(crate) const CONNECTIONS_MAX: usize = 3000;

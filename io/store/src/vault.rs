@@ -82,7 +82,7 @@ impl Vault {
     ///
     /// # Errors
     /// Without a key.
-    pub(crate) fn seal(&self, owner: &str, secret: &[u8]) -> Result<String, VaultError> {
+    pub fn seal(&self, owner: &str, secret: &[u8]) -> Result<String, VaultError> {
         let keyed = self.0.as_ref().ok_or(VaultError::NoKey)?;
         let mut sealed = secret.to_vec();
         let nonce = keyed
@@ -98,7 +98,7 @@ impl Vault {
     ///
     /// # Errors
     /// With another key, for another owner, and when it was changed.
-    pub(crate) fn open(&self, owner: &str, sealed: &str) -> Result<Vec<u8>, VaultError> {
+    pub fn open(&self, owner: &str, sealed: &str) -> Result<Vec<u8>, VaultError> {
         let keyed = self.0.as_ref().ok_or(VaultError::NoKey)?;
         let mut parts = sealed.split('.');
         let (version, id, text) = (parts.next(), parts.next(), parts.next());
