@@ -1,5 +1,7 @@
 //! The operations that clients can call, as data.
 
+pub mod acm;
+pub mod acm_pca;
 pub mod appmesh;
 mod generated;
 mod patterns;

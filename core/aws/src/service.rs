@@ -1,7 +1,7 @@
 //! The services that answer at the front door.
 
 use crate::error::ErrorShape;
-use crate::operations::{Operation, appmesh, scheduler, servicediscovery, stepfunctions};
+use crate::operations::{Operation, acm, acm_pca, appmesh, scheduler, servicediscovery, stepfunctions};
 
 /// A service: its names and its operations.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +24,14 @@ pub struct Service {
 }
 
 /// Every service.
-pub static SERVICES: &[&Service] =
-    &[&appmesh::SERVICE, &servicediscovery::SERVICE, &stepfunctions::SERVICE, &scheduler::SERVICE];
+pub static SERVICES: &[&Service] = &[
+    &appmesh::SERVICE,
+    &servicediscovery::SERVICE,
+    &stepfunctions::SERVICE,
+    &scheduler::SERVICE,
+    &acm::SERVICE,
+    &acm_pca::SERVICE,
+];
 
 /// The service of that credential scope.
 pub fn by_scope(name: &str) -> Option<&'static Service> {

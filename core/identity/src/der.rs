@@ -21,6 +21,18 @@ pub(crate) fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
     tlv(SEQUENCE, &parts.concat())
 }
 
+/// A number as short as it can be: a zero stands in front only where its first bit would say that it is negative.
+pub(crate) fn integer(number: u32) -> Vec<u8> {
+    let bytes = number.to_be_bytes();
+    let from = bytes.iter().take_while(|byte| **byte == 0).count().min(bytes.len() - 1);
+    let mut content = bytes[from..].to_vec();
+    if content[0] & 0x80 != 0 {
+        content.insert(0, 0);
+    }
+    tlv(INTEGER, &content)
+}
+
+pub(crate) const INTEGER: u8 = 0x02;
 const SEQUENCE: u8 = 0x30;
 
 /// Takes elements from the front. Nothing is read beyond the end.
@@ -67,6 +79,15 @@ mod tests {
             assert_eq!(Reader::new(&element).take(4), Some(content.as_slice()), "{length}");
             assert_eq!(Reader::new(&element).take(2), None);
             assert_eq!(Reader::new(&element[..element.len() - 1]).take(4), None);
+        }
+        for (number, bytes) in [
+            (0, &[2, 1, 0][..]),
+            (127, &[2, 1, 127]),
+            (128, &[2, 2, 0, 128]),
+            (100_000, &[2, 3, 1, 0x86, 0xa0]),
+            (u32::MAX, &[2, 5, 0, 255, 255, 255, 255]),
+        ] {
+            assert_eq!(integer(number), bytes, "{number}");
         }
         for bytes in [&b""[..], &[4], &[4, 0x80], &[4, 0x85, 0, 0, 0, 0, 0], &[4, 0xff, 1]] {
             assert_eq!(Reader::new(bytes).take(4), None, "{bytes:?}");

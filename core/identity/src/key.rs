@@ -19,7 +19,7 @@ use rustls_pki_types::PrivateKeyDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
-use crate::der::{Reader, sequence, tlv};
+use crate::der::{INTEGER, Reader, integer, sequence, tlv};
 use crate::pem::{self, PemInvalid};
 
 /// The rounds in which a passphrase becomes a key (RFC 8018 §5.2).
@@ -158,13 +158,11 @@ impl Key {
         let mut sealed = self.pkcs8.to_vec();
         let context = EncryptionContext::Iv128(FixedLength::from(iv));
         cipher.less_safe_encrypt(&mut sealed, context).map_err(failed)?;
-        let rounds = ROUNDS.to_be_bytes();
         let pbkdf2 = sequence(&[
             tlv(OID, PBKDF2),
             sequence(&[
                 tlv(OCTETS, salt),
-                // The first byte of a number says its sign; this one has a zero in front already.
-                tlv(INTEGER, &rounds[rounds.iter().take_while(|byte| **byte == 0).count() - 1..]),
+                integer(ROUNDS),
                 sequence(&[tlv(OID, HMAC_SHA256), tlv(NULL, &[])]),
             ]),
         ]);
@@ -200,7 +198,6 @@ impl Key {
 
 const OID: u8 = 0x06;
 const OCTETS: u8 = 0x04;
-const INTEGER: u8 = 0x02;
 const NULL: u8 = 0x05;
 /// 1.2.840.113549.1.5.13
 const PBES2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05, 0x0d];

@@ -43,6 +43,10 @@ pub enum Form {
         length: Bounds,
         pattern: Option<Pattern>,
     },
+    /// Bytes, in base64 where text travels; `length` counts the bytes.
+    Blob {
+        length: Bounds,
+    },
     /// One of these words.
     Enum {
         values: &'static [&'static str],
@@ -204,6 +208,16 @@ impl Shape {
                     found.add(path, Fault::Pattern { value: excerpt(value), pattern: pattern.text });
                 }
             }
+            Form::Blob { length } => {
+                // What is wrong with bytes is said without them: they may be a key.
+                let Value::String(text) = value else {
+                    return found.add(path, wrong_type("bytes in base64", &"bytes".into()));
+                };
+                match base64_length(text) {
+                    None => found.add(path, wrong_type("bytes in base64", &"a text".into())),
+                    Some(bytes) => check_length(bytes, length, &"bytes".into(), path, found),
+                }
+            }
             Form::Enum { values } => {
                 let Value::String(text) = value else {
                     return found.add(path, wrong_type("a string", value));
@@ -286,6 +300,15 @@ impl Presence {
             Self::Optional => false,
         }
     }
+}
+
+/// How many bytes a text in base64 stands for; `None` if it is none.
+fn base64_length(text: &str) -> Option<usize> {
+    let digits = text.trim_end_matches('=');
+    let padding = text.len() - digits.len();
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let is_whole = text.len().is_multiple_of(4) && padding <= 2;
+    (is_whole && digits.bytes().all(is_digit)).then(|| digits.len() * 3 / 4)
 }
 
 fn check_length(length: usize, bounds: Bounds, value: &Value, path: &Path, found: &mut Violations) {

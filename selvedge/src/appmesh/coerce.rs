@@ -58,7 +58,7 @@ pub(super) fn coerce(value: &mut Value, shape: &Shape, path: &str) -> Result<(),
                 coerce(value, each, &format!("{path}.{name}"))?;
             }
         }
-        Form::String { .. } | Form::Enum { .. } | Form::Timestamp => {}
+        Form::String { .. } | Form::Blob { .. } | Form::Enum { .. } | Form::Timestamp => {}
     }
     Ok(())
 }

@@ -31,8 +31,8 @@ fn value(shape: &Shape, name: &str, style: Style) -> Value {
             Value::Object(entries)
         }
         Form::Enum { values } if style == Style::Empty => json!(values.first().copied().unwrap_or_default()),
-        Form::String { .. } if style == Style::Empty => json!(""),
-        Form::String { .. } | Form::Enum { .. } => json!(name),
+        Form::String { .. } | Form::Blob { .. } if style == Style::Empty => json!(""),
+        Form::String { .. } | Form::Blob { .. } | Form::Enum { .. } => json!(name),
         Form::Integer { .. } | Form::Long { .. } | Form::Float { .. } => json!(0),
         Form::Boolean => json!(true),
         Form::Timestamp => json!("1970-01-01T00:00:00"),

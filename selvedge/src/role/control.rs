@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use selvedge_control::api::{Api, Hosts, Readiness, System};
+use selvedge_control::certificates::{self, Certificates, LIFE_DEFAULT};
 use selvedge_control::dns;
 use selvedge_control::explain::ExplainRoute;
 use selvedge_control::operations;
@@ -26,13 +27,17 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::address;
 use super::dns::DnsArgs;
 use super::signal::Shutdown;
-use super::workflow::{States, WorkflowArgs};
+use super::workflow::{self, States, WorkflowArgs};
 use crate::endpoint;
 use crate::exit::Failure;
 use crate::supervise::notify;
 
 /// How long SIGTERM waits for what is in flight, unless told otherwise.
 const DRAIN_DEFAULT: Duration = Duration::from_secs(20);
+
+/// How long a certificate lives, unless told otherwise.
+const CERTIFICATE_DAYS_DEFAULT: u32 = (LIFE_DEFAULT.as_secs() / DAY.as_secs()) as u32;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The longest wait for the store's first reading before the API is announced without it.
 const LOAD_PATIENCE: Duration = Duration::from_secs(10);
@@ -58,6 +63,9 @@ pub(crate) struct ControlArgs {
     /// How long an instance that is deregistered is drained before it is gone
     #[arg(long, value_name = "SECONDS", env = "SELVEDGE_DEREGISTRATION_DRAIN_SECONDS", default_value_t = registry::Settings::default().drain.as_secs())]
     deregistration_drain_seconds: u64,
+    /// How long a certificate lives that the mesh's authority issues; it is renewed after two thirds of that
+    #[arg(long, value_name = "DAYS", env = "SELVEDGE_CERTIFICATE_DAYS", default_value_t = CERTIFICATE_DAYS_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    certificate_days: u32,
     /// A public host name under which clients call, such as mesh.example.com; may be given again
     #[arg(long = "allowed-host", value_name = "NAME")]
     allowed_hosts: Vec<String>,
@@ -108,6 +116,7 @@ pub(crate) struct Settings {
     listen: SocketAddr,
     store: StoreUrl,
     drain: Duration,
+    certificate_life: Duration,
     api: operations::Settings,
     allowed_hosts: Vec<String>,
     xds_unix: Option<PathBuf>,
@@ -158,7 +167,20 @@ impl ControlArgs {
         };
         let workflow = self.workflow.clone();
         let advertise = self.advertise;
-        Ok(Settings { listen, store, drain, api, allowed_hosts, xds_unix, tls, advertise, dns, workflow })
+        let certificate_life = DAY * self.certificate_days;
+        Ok(Settings {
+            listen,
+            store,
+            drain,
+            certificate_life,
+            api,
+            allowed_hosts,
+            xds_unix,
+            tls,
+            advertise,
+            dns,
+            workflow,
+        })
     }
 }
 
@@ -170,6 +192,7 @@ impl Settings {
             listen,
             store: StoreUrl::Sqlite(data_dir),
             drain: Duration::from_secs(2),
+            certificate_life: LIFE_DEFAULT,
             api,
             allowed_hosts: Vec::new(),
             xds_unix: None,
@@ -243,6 +266,7 @@ pub(crate) struct Running {
     servers: JoinSet<()>,
     dns: Option<dns::Running>,
     sweeper: JoinHandle<()>,
+    renewals: JoinHandle<()>,
     publisher: publish::run::Running,
 }
 
@@ -278,9 +302,17 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
     let readiness = readiness(publisher.handle(), draining.clone());
     let hosts = Hosts::allowing(settings.allowed_hosts);
     let policies = PoliciesRoute::new(Arc::clone(&store), settings.api.clone(), Arc::new(System));
+    let certificates = Certificates::new(
+        Arc::clone(&store),
+        settings.api.clone(),
+        Arc::new(System),
+        workflow::vault(&settings.store, &settings.workflow)?,
+        settings.certificate_life,
+    );
     let mut api = Api::new(Arc::clone(&store), settings.api, Arc::new(System), readiness, hosts)
         .with_service(states.clone())
         .with_service(states.scheduler())
+        .with_service(certificates.acm())
         .with_extension(policies)
         .with_extension(PolicyKindsRoute)
         .with_extension(StatusRoute::new(Arc::clone(&store), Arc::new(publisher.handle())))
@@ -291,6 +323,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
     let dns = settings.dns.map(|dns| start_dns(dns, &store, &api, &draining)).transpose()?;
     let sweeper = registry::sweep::run(store, api.registry(), Arc::new(System), draining.clone());
     let sweeper = tokio::spawn(sweeper);
+    let renewals = tokio::spawn(certificates::run_renewals(certificates, draining.clone()));
     let server = Arc::new(Server::new(Arc::new(api), Some(xds::routes(&publisher.handle(), &draining))));
     let listeners = [Some(Listener::Tcp(listener)), unix.map(Listener::Unix), tls];
     let mut servers = JoinSet::new();
@@ -299,7 +332,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
     }
     wait_until_loaded(&publisher.handle()).await;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ready");
-    Ok(Running { address, drain, dns, servers, sweeper, publisher })
+    Ok(Running { address, drain, dns, servers, sweeper, renewals, publisher })
 }
 
 fn listen_tls(settings: &TlsSettings) -> Result<Listener, Failure> {
@@ -360,6 +393,7 @@ impl Running {
             dns.stop().await;
         }
         self.sweeper.await.context("sweeping the registry failed")?;
+        self.renewals.await.context("renewing certificates failed")?;
         let publisher = self.publisher;
         tokio::task::spawn_blocking(|| publisher.stop()).await.context("the publisher failed")?;
         Ok(())

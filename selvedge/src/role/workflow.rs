@@ -16,7 +16,7 @@ use selvedge_control::api::{Answer, Caller, Extension, Service};
 use selvedge_control::operations::Unperformed;
 use selvedge_outbound::Allowed;
 use selvedge_store::sqlite::{Options, Workload};
-use selvedge_store::{Store, memory::Memory};
+use selvedge_store::{Store, Vault, memory::Memory};
 use selvedge_workflow::objects::{Folder, Objects, S3};
 use selvedge_workflow::{
     Calls, Context, Engine, Performed, Refused, Settings, System, api, operations, schedule,
@@ -65,6 +65,18 @@ pub(crate) struct WorkflowArgs {
 #[derive(Clone)]
 pub(crate) struct States(Arc<Engine>);
 
+/// What secrets are sealed with in the stores at that place.
+///
+/// # Errors
+/// When the key cannot be read or made.
+pub(crate) fn vault(url: &StoreUrl, args: &WorkflowArgs) -> Result<Vault, Failure> {
+    let folder = match url {
+        StoreUrl::Memory => None,
+        StoreUrl::Sqlite(folder) => Some(folder.as_path()),
+    };
+    secrets::vault(args.secrets_key_file.as_deref(), folder)
+}
+
 impl States {
     /// Takes up what was under way. May take as long as reading it.
     ///
@@ -77,13 +89,13 @@ impl States {
         args: &WorkflowArgs,
         own_ports: Vec<u16>,
     ) -> Result<Self, Failure> {
-        let (store, folder): (Arc<dyn Store>, _) = match url {
-            StoreUrl::Memory => (Arc::new(Memory::new()), None),
+        let store: Arc<dyn Store> = match url {
+            StoreUrl::Memory => Arc::new(Memory::new()),
             StoreUrl::Sqlite(folder) => {
                 let store = Options { workload: Workload::Log, ..Options::default() }
                     .open(&Path::new(folder).join(FOLDER))
                     .context("failed to start the workflow store")?;
-                (Arc::new(store), Some(folder.as_path()))
+                Arc::new(store)
             }
         };
         let of_aws = |(name, value): (String, String)| {
@@ -95,7 +107,7 @@ impl States {
             own_ports,
             mesh_egress: args.mesh_egress.clone(),
             environment,
-            secrets: secrets::vault(args.secrets_key_file.as_deref(), folder)?,
+            secrets: vault(url, args)?,
             functions: None,
         };
         let mut settings = Settings { is_extended: args.workflow_extended, ..Settings::default() };

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use selvedge_control::api::{Api, Hosts, Readiness, System};
+use selvedge_control::certificates::{Certificates, LIFE_DEFAULT};
 use selvedge_control::operations::Settings;
 use selvedge_control::server::Server;
 use selvedge_model::Strictness;
-use selvedge_store::Store;
 use selvedge_store::memory::Memory;
 use selvedge_store::sqlite::Sqlite;
+use selvedge_store::{SECRETS_KEY_BYTES, Store, Vault};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
@@ -27,7 +28,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             folder => store = Arc::new(Sqlite::open(std::path::Path::new(folder))?),
         }
     }
-    let api = Api::new(store, settings, Arc::new(System), Readiness::default(), Hosts::default());
+    let certificates = Certificates::new(
+        Arc::clone(&store),
+        settings.clone(),
+        Arc::new(System),
+        Vault::new(&[0; SECRETS_KEY_BYTES])?,
+        LIFE_DEFAULT,
+    );
+    let api = Api::new(store, settings, Arc::new(System), Readiness::default(), Hosts::default())
+        .with_service(certificates.acm());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     #[expect(clippy::print_stdout, reason = "the address is this example's output")]
     {

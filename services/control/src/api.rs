@@ -26,7 +26,7 @@ use crate::registry::{self, Mirror};
 pub use extension::{Extension, json};
 pub use health::{Check, Readiness};
 pub use host::Hosts;
-pub use service::{Answer, Caller, Service};
+pub use service::{Answer, Caller, Channel, Service};
 pub use surroundings::{Surroundings, System};
 
 /// The API over a store.
@@ -120,7 +120,8 @@ impl Api {
                 return Answer::Now(to_http(answer, &request_id));
             }
         };
-        match self.perform(&view, &call) {
+        let channel = request.extensions().get::<Channel>().copied().unwrap_or_default();
+        match self.perform(&view, &call, channel) {
             Answer::Now(performed) => Answer::Now(finish(&call, performed, &request_id)),
             Answer::Later(performed) => {
                 Answer::Later(Box::pin(async move { finish(&call, performed.await, &request_id) }))
@@ -132,13 +133,14 @@ impl Api {
         &self,
         view: &selvedge_aws::Request<'_>,
         call: &selvedge_aws::Call,
+        channel: Channel,
     ) -> Answer<Result<selvedge_model::Value, Unperformed>> {
         let scope = view.authorization.and_then(CredentialScope::of);
         let access_key =
             scope.as_ref().map(|scope| scope.access_key).filter(|key| is_region(key)).map(str::to_owned);
         let region = scope.map(|scope| scope.region).filter(|region| is_region(region)).map(str::to_owned);
         if let Some(service) = self.services.iter().find(|service| service.name() == call.service.name) {
-            return service.perform(Caller { region, access_key }, call);
+            return service.perform(Caller { region, access_key, channel }, call);
         }
         let context =
             operations::Context { now: self.surroundings.now(), uid: self.surroundings.uuid(), region };

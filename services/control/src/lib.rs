@@ -1,6 +1,7 @@
 //! The control plane: App Mesh's API in front of the store, and what follows from a write.
 
 pub mod api;
+pub mod certificates;
 pub mod dns;
 pub mod explain;
 pub mod operations;

@@ -31,7 +31,7 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::transport::server::TcpConnectInfo;
 
-use crate::api::{Answer, Api};
+use crate::api::{Answer, Api, Channel};
 use authority::Mended;
 use listener::Accepted;
 pub use listener::{Listener, UnixSocket, listen};
@@ -112,15 +112,15 @@ impl Server {
                 Some(_) = connections.join_next() => {}
                 (accepted, permit) = self.accept(&listener) => {
                     let (server, drain) = (Arc::clone(&self), drain.clone());
-                    let peer = accepted.peer();
+                    let (peer, channel) = (accepted.peer(), accepted.channel());
                     match accepted {
-                        Accepted::Tcp(stream) => connections.spawn(server.serve(stream, peer, permit, drain)),
+                        Accepted::Tcp(stream) => connections.spawn(server.serve(stream, (peer, channel), permit, drain)),
                         Accepted::Unix(stream) => {
-                            connections.spawn(server.serve(Mended::new(stream), peer, permit, drain))
+                            connections.spawn(server.serve(Mended::new(stream), (peer, channel), permit, drain))
                         }
                         Accepted::Tls(stream, tls) => connections.spawn(async move {
                             match tls.accept(stream).await {
-                                Ok(stream) => server.serve(stream, peer, permit, drain).await,
+                                Ok(stream) => server.serve(stream, (peer, channel), permit, drain).await,
                                 Err(error) => tracing::debug!(%error, "no handshake"),
                             }
                         }),
@@ -154,7 +154,7 @@ impl Server {
     async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         self: Arc<Self>,
         stream: S,
-        peer: Option<TcpConnectInfo>,
+        (peer, channel): (Option<TcpConnectInfo>, Channel),
         _permit: OwnedSemaphorePermit,
         mut drain: watch::Receiver<bool>,
     ) {
@@ -163,6 +163,7 @@ impl Server {
             if let Some(peer) = &peer {
                 request.extensions_mut().insert(peer.clone());
             }
+            request.extensions_mut().insert(channel);
             Arc::clone(&self).answer(request)
         });
         let builder = builder();

@@ -57,6 +57,7 @@ const ROOMS: &[Room] = &[
         &[
             "selvedge-model",
             "selvedge-aws",
+            "selvedge-identity",
             "selvedge-registry",
             "selvedge-dns",
             "selvedge-translate",

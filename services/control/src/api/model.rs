@@ -78,6 +78,10 @@ fn describe_shape(shape: &Shape) -> Value {
             }
             "string"
         }
+        Form::Blob { length } => {
+            bound(length, &mut out);
+            "blob"
+        }
         Form::Enum { values } => {
             out.insert("enum".into(), values.into());
             "string"

@@ -32,4 +32,15 @@ pub struct Caller {
     pub region: Option<String>,
     /// The name of the key.
     pub access_key: Option<String>,
+    /// Who else could hear.
+    pub channel: Channel,
+}
+
+/// Whether others could read what is said on a connection, or be at its other end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Channel {
+    /// Nobody but who is on this machine, or has shown a certificate: private keys may travel on it.
+    Private,
+    #[default]
+    Open,
 }

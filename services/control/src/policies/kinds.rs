@@ -46,6 +46,7 @@ fn of_shape(shape: &Shape) -> Value {
             let pattern = pattern.map(|pattern| pattern.text);
             json!({ "type": "string", "min": length.min, "max": length.max, "pattern": pattern })
         }
+        Form::Blob { length } => json!({ "type": "blob", "min": length.min, "max": length.max }),
         Form::Enum { values } => json!({ "type": "string", "values": values }),
         Form::Integer { range } | Form::Long { range } => {
             json!({ "type": "integer", "min": range.min, "max": range.max })

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tonic::transport::server::{Connected as _, TcpConnectInfo};
 
 use super::{BACKLOG, Tls};
+use crate::api::Channel;
 
 /// Whoever reaches the folder may connect, as every user of the machine may to a port of loopback.
 const SOCKET_MODE: u32 = 0o666;
@@ -104,6 +105,19 @@ impl Accepted {
             Self::Tcp(stream) | Self::Tls(stream, _) => Some(stream.connect_info()),
             Self::Unix(_) => None,
         }
+    }
+
+    /// Whether a private key may be said to whoever is at the other end.
+    pub(super) fn channel(&self) -> Channel {
+        let is_private = match self {
+            // Loopback at both ends: an address of this machine alone would be no promise of where its packets went.
+            Self::Tcp(stream) => [stream.peer_addr(), stream.local_addr()]
+                .into_iter()
+                .all(|address| address.is_ok_and(|address| address.ip().to_canonical().is_loopback())),
+            Self::Unix(_) => true,
+            Self::Tls(_, tls) => tls.asks_clients(),
+        };
+        if is_private { Channel::Private } else { Channel::Open }
     }
 }
 

@@ -39,7 +39,10 @@ pub enum TlsError {
 
 /// A certificate with its key, ready for handshakes.
 #[derive(Clone)]
-pub struct Tls(TlsAcceptor);
+pub struct Tls {
+    acceptor: TlsAcceptor,
+    asks_clients: bool,
+}
 
 impl Tls {
     /// Reads a chain and a key in PEM. `clients`: the authorities one of which must have signed the certificate that
@@ -60,6 +63,7 @@ impl Tls {
         let chain = certificates(certificate)?;
         let key = PrivateKeyDer::from_pem_file(key).map_err(failed(key))?;
         let provider = Arc::new(aws_lc_rs::default_provider());
+        let asks_clients = clients.is_some();
         let clients = match clients {
             None => WebPkiClientVerifier::no_client_auth(),
             Some(path) => {
@@ -76,12 +80,17 @@ impl Tls {
             .with_client_cert_verifier(clients)
             .with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), asks_clients })
+    }
+
+    /// Whether every client has to show a certificate.
+    pub(super) fn asks_clients(&self) -> bool {
+        self.asks_clients
     }
 
     /// Shakes hands, for [`TLS_HANDSHAKE_TIMEOUT`] at the most.
     pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        match tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, self.0.accept(stream)).await {
+        match tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await {
             Ok(accepted) => accepted,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }

@@ -1,0 +1,144 @@
+//! Certificates are replaced before they end: by themselves, one after the other, so that no authority ever signs two at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use selvedge_aws::operations::acm::{RESOURCE_NOT_FOUND_EXCEPTION, VALIDATION_EXCEPTION};
+use selvedge_identity::key::Algorithm;
+use selvedge_store::{Error as StoreError, WriteError};
+use tokio::sync::watch;
+
+use super::authority::seconds;
+use super::document::{CERTIFICATES, Certificate, certificate_key};
+use super::failure::Failure;
+use super::{Certificates, authority, draw, get, put, read};
+
+/// How often [`run`] looks.
+const EVERY: Duration = Duration::from_secs(15);
+/// How long a certificate that could not be renewed is left alone.
+pub const RENEWAL_RETRY: Duration = Duration::from_secs(10 * 60);
+
+/// Which certificates are renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    /// Those whose moment has come.
+    Due,
+    /// At once, because somebody asked for it.
+    Now,
+}
+
+/// Renews what is due until `drain` turns true.
+pub async fn run(office: Arc<Certificates>, mut drain: watch::Receiver<bool>) {
+    loop {
+        let working = Arc::clone(&office);
+        let now = office.surroundings.now().0;
+        match tokio::task::spawn_blocking(move || renew(&working, now)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "certificates could not be looked at; tried again soon"),
+            Err(error) => tracing::error!(%error, "renewing certificates failed"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            _ = drain.wait_for(|drain| *drain) => return,
+        }
+    }
+}
+
+/// Renews what is due at a moment in milliseconds since the Unix epoch; how many. What fails is tried again later, and keeps
+/// nothing else from being renewed.
+///
+/// # Errors
+/// The store's, when it cannot be read.
+pub fn renew(office: &Certificates, now: u64) -> Result<usize, StoreError> {
+    let mut due = Vec::new();
+    {
+        let view = office.store.snapshot()?;
+        for document in view.scan_all(CERTIFICATES)? {
+            let one: Certificate = match read(&document.key, &document.value) {
+                Ok(one) => one,
+                Err(error) => {
+                    tracing::error!(%error, "a certificate cannot be read, and is not renewed");
+                    continue;
+                }
+            };
+            if is_due(&one, now) {
+                due.push((one.renew_at, one.id, one.arn));
+            }
+        }
+    }
+    // Who is next to end comes first.
+    due.sort();
+    let mut renewed = 0;
+    for (_, id, arn) in due {
+        match renew_one(office, &id, now, When::Due) {
+            Ok(true) => renewed += 1,
+            Ok(false) => {}
+            Err(failure) => {
+                let reason = match failure {
+                    Failure::Api(error) => error.message,
+                    Failure::Store(error) => error.to_string(),
+                };
+                tracing::warn!(
+                    certificate = arn,
+                    reason,
+                    "a certificate could not be renewed; tried again later"
+                );
+                postpone(office, &id, now, &reason)?;
+            }
+        }
+    }
+    Ok(renewed)
+}
+
+fn is_due(one: &Certificate, now: u64) -> bool {
+    one.renew_at.is_some_and(|at| at <= seconds(now))
+}
+
+/// Replaces a certificate and its key, in one transaction; another replica may have been faster.
+pub(super) fn renew_one(office: &Certificates, id: &str, now: u64, when: When) -> Result<bool, Failure> {
+    let stored_key = certificate_key(id);
+    let before: Option<Certificate> = get(&*office.store.snapshot()?, &stored_key)?;
+    let Some(before) = before else { return Ok(false) };
+    let key = draw::key(Algorithm::named(&before.algorithm).unwrap_or(Algorithm::Rsa2048))?;
+    let (renewed, _) = office.store.write(|tx| {
+        let in_transaction = |tx: &mut dyn selvedge_store::Transaction| -> Result<bool, Failure> {
+            let Some(mut one) = get::<Certificate>(&*tx, &stored_key)? else { return Ok(false) };
+            if when == When::Due && !is_due(&one, now) || one.serial != before.serial {
+                return Ok(false);
+            }
+            let Some(signer) = &one.authority else { return Ok(false) };
+            let signer = office.find_authority(&*tx, signer, RESOURCE_NOT_FOUND_EXCEPTION)?;
+            let issued = office.issue(&signer, &one.names, &key, now, VALIDATION_EXCEPTION)?;
+            let facts = &issued.facts;
+            one.sealed = office.vault.seal(&stored_key, key.pkcs8())?;
+            (one.not_before, one.not_after) = (facts.not_before, facts.not_after);
+            one.serial = authority::colons(&facts.serial);
+            one.issuer.clone_from(&facts.issuer);
+            one.signature = Some(issued.signature);
+            (one.issued_at, one.renewed_at, one.failure) = (now, Some(now), None);
+            one.renew_at = Some(office.renewal(facts));
+            (one.certificate, one.chain) = (issued.certificate, issued.chain);
+            put(tx, &stored_key, &one)?;
+            Ok(true)
+        };
+        in_transaction(tx).map_err(WriteError::from)
+    })?;
+    Ok(renewed)
+}
+
+/// Notes why it failed, and when to try again.
+fn postpone(office: &Certificates, id: &str, now: u64, reason: &str) -> Result<(), StoreError> {
+    let key = certificate_key(id);
+    let written: Result<_, WriteError<()>> = office.store.write(|tx| {
+        let Some(mut one) = get::<Certificate>(&*tx, &key)? else { return Ok(()) };
+        let retry = i64::try_from(RENEWAL_RETRY.as_secs()).unwrap_or(i64::MAX);
+        one.renew_at = Some(seconds(now).saturating_add(retry));
+        one.failure = Some(reason.to_owned());
+        put(tx, &key, &one)?;
+        Ok(())
+    });
+    match written {
+        Ok(_) | Err(WriteError::Refused(())) => Ok(()),
+        Err(WriteError::Store(error)) => Err(error),
+    }
+}

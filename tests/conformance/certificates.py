@@ -1,0 +1,192 @@
+#!/usr/bin/env python3
+"""AWS Certificate Manager and its private authorities through boto3 and the real `aws`: certificates that are issued, imported,
+renewed and taken away; OpenSSL reads what comes out."""
+
+import json
+import os
+import subprocess
+import tempfile
+
+import boto3
+import botocore.config
+import botocore.exceptions
+import botocore.session
+
+import _server
+from _clients import snake
+from _report import Report
+
+report = Report()
+endpoint = _server.endpoint()
+ACCOUNT, REGION = _server.ACCOUNT, "us-west-2"
+config = botocore.config.Config(parameter_validation=False, retries={"total_max_attempts": 1})
+
+
+def service(name):
+    client = boto3.client(name, endpoint_url=endpoint, region_name=REGION, aws_access_key_id="AKIDEXAMPLE",
+                          aws_secret_access_key="secret", config=config)
+    model = botocore.session.get_session().get_service_model(name)
+
+    def call(operation, **params):
+        """Calls through boto3: gives the exception's name and the output, or the error's document."""
+        try:
+            output = getattr(client, snake(operation))(**params)
+            output.pop("ResponseMetadata", None)
+            conforms(output, model.operation_model(operation).output_shape, operation)
+            return None, output
+        except botocore.exceptions.ClientError as error:
+            return error.response["Error"]["Code"], error.response
+
+    def ok(operation, **params):
+        code, output = call(operation, **params)
+        report.check(code is None, lambda: f"{operation} {params}: {code} {output}")
+        return output if code is None else {}
+
+    def refused(code, operation, **params):
+        got, output = call(operation, **params)
+        report.equal(got, code, f"{operation} {params} {output}")
+        return output
+
+    return client, ok, refused
+
+
+def conforms(value, shape, path):
+    """Checks a value that came back against the model."""
+    if shape is None:
+        return
+    if shape.type_name == "structure":
+        report.check(set(value) <= set(shape.members), f"{path}: members {sorted(set(value) - set(shape.members))}")
+        for name, member in shape.members.items():
+            if name in value:
+                conforms(value[name], member, f"{path}.{name}")
+    elif shape.type_name == "list":
+        for one in value:
+            conforms(one, shape.member, f"{path}[]")
+    elif shape.type_name == "string" and shape.metadata.get("enum"):
+        report.check(value in shape.metadata["enum"], f"{path}: {value}")
+
+
+def openssl(*arguments, text=None):
+    return subprocess.run(["openssl", *arguments], input=text, capture_output=True, text=True, check=False)
+
+
+folder = tempfile.TemporaryDirectory()
+
+
+def file(name, text):
+    path = os.path.join(folder.name, name)
+    with open(path, "w", encoding="ascii") as out:
+        out.write(text)
+    return path
+
+
+client, ok, refused = service("acm")
+
+# Requested without an authority: issued at once by the mesh's own.
+arn = ok("RequestCertificate", DomainName="web.shop.local", SubjectAlternativeNames=["*.shop.local"],
+         KeyAlgorithm="EC_prime256v1", Tags=[{"Key": "team", "Value": "web"}])["CertificateArn"]
+report.check(arn.startswith(f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/"), arn)
+client.get_waiter("certificate_validated").wait(CertificateArn=arn, WaiterConfig={"Delay": 1, "MaxAttempts": 2})
+detail = ok("DescribeCertificate", CertificateArn=arn)["Certificate"]
+report.equal((detail["Status"], detail["Type"], detail["InUseBy"]), ("ISSUED", "PRIVATE", []), "as described")
+report.equal(detail["SubjectAlternativeNames"], ["web.shop.local", "*.shop.local"], "names")
+report.check(detail["CertificateAuthorityArn"].startswith("arn:aws:acm-pca:"), detail["CertificateAuthorityArn"])
+shown = ok("GetCertificate", CertificateArn=arn)
+leaf, root = file("leaf.pem", shown["Certificate"]), file("root.pem", shown["CertificateChain"])
+verified = openssl("verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", root, leaf)
+report.equal(verified.stdout.strip(), f"{leaf}: OK", verified.stderr)
+text = openssl("x509", "-in", leaf, "-noout", "-text").stdout
+for part in ("CN = web.shop.local", "DNS:*.shop.local", "TLS Web Server Authentication", "CA:FALSE", "Digital Signature"):
+    report.check(part in text, lambda: f"{part} in {text}")
+serial = openssl("x509", "-in", leaf, "-noout", "-serial").stdout.strip().removeprefix("serial=").lower()
+report.equal(detail["Serial"].replace(":", ""), serial, "serial")
+
+# The key comes out behind the passphrase alone, as OpenSSL reads it.
+exported = ok("ExportCertificate", CertificateArn=arn, Passphrase=b"correct horse battery")
+sealed = file("sealed.pem", exported["PrivateKey"])
+opened = openssl("pkey", "-in", sealed, "-passin", "pass:correct horse battery", "-pubout")
+report.equal(opened.stdout, openssl("x509", "-in", leaf, "-noout", "-pubkey").stdout, opened.stderr)
+report.check(openssl("pkey", "-in", sealed, "-passin", "pass:another").returncode != 0, "another passphrase")
+key = openssl("pkey", "-in", sealed, "-passin", "pass:correct horse battery").stdout
+
+# RSA, which is what AWS makes unless told otherwise.
+rsa = ok("RequestCertificate", DomainName="rsa.shop.local")["CertificateArn"]
+report.equal(ok("DescribeCertificate", CertificateArn=rsa)["Certificate"]["KeyAlgorithm"], "RSA_2048", "by default")
+
+# Imported, and imported again under the same ARN; a key that is another's is refused.
+imported = ok("ImportCertificate", Certificate=shown["Certificate"], PrivateKey=key,
+              CertificateChain=shown["CertificateChain"])["CertificateArn"]
+report.equal(ok("ImportCertificate", CertificateArn=imported, Certificate=shown["Certificate"], PrivateKey=key,
+                CertificateChain=shown["CertificateChain"])["CertificateArn"], imported, "again")
+other = openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256").stdout
+refused("ValidationException", "ImportCertificate", Certificate=shown["Certificate"], PrivateKey=other)
+old = openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout").stdout
+made = openssl("req", "-x509", "-key", file("sec1.pem", old), "-subj", "/CN=own.shop.local", "-days", "2",
+               "-addext", "subjectAltName=DNS:own.shop.local").stdout
+own = ok("ImportCertificate", Certificate=made, PrivateKey=old)["CertificateArn"]
+report.equal(ok("DescribeCertificate", CertificateArn=own)["Certificate"]["DomainName"], "own.shop.local", "SEC 1, no chain")
+refused("ValidationException", "RenewCertificate", CertificateArn=own)
+
+# Lists in pages, by filters.
+pages = client.get_paginator("list_certificates").paginate(PaginationConfig={"PageSize": 1})
+listed = [one["CertificateArn"] for page in pages for one in page["CertificateSummaryList"]]
+report.equal(sorted(listed), sorted([arn, rsa, imported, own]), "all, one a page")
+newest = client.list_certificates(SortBy="CREATED_AT", SortOrder="DESCENDING")["CertificateSummaryList"]
+report.equal(newest[0]["CertificateArn"], own, "the newest first")
+by_type = ok("ListCertificates", Includes={"keyTypes": ["RSA_2048"]})["CertificateSummaryList"]
+report.equal([one["CertificateArn"] for one in by_type], [rsa], "by its key")
+report.equal(ok("ListCertificates", CertificateStatuses=["EXPIRED"])["CertificateSummaryList"], [], "by status")
+
+# Renewed at once because somebody says so: another certificate, another key, the same ARN.
+ok("RenewCertificate", CertificateArn=arn)
+after = ok("GetCertificate", CertificateArn=arn)
+report.check(after["Certificate"] != shown["Certificate"], "another certificate")
+report.equal(after["CertificateChain"], shown["CertificateChain"], "of the same authority")
+report.equal(ok("DescribeCertificate", CertificateArn=arn)["Certificate"]["RenewalSummary"]["RenewalStatus"], "SUCCESS", "renewed")
+
+# Tags.
+ok("AddTagsToCertificate", CertificateArn=arn, Tags=[{"Key": "stage", "Value": "live"}])
+ok("RemoveTagsFromCertificate", CertificateArn=arn, Tags=[{"Key": "stage", "Value": "other"}, {"Key": "team"}])
+report.equal(ok("ListTagsForCertificate", CertificateArn=arn)["Tags"], [{"Key": "stage", "Value": "live"}], "tags")
+
+# In use as long as a specification names it.
+mesh = boto3.client("appmesh", endpoint_url=endpoint, region_name=REGION, aws_access_key_id="AKIDEXAMPLE",
+                    aws_secret_access_key="secret")
+mesh.create_mesh(meshName="certified")
+node = mesh.create_virtual_node(meshName="certified", virtualNodeName="web", spec={
+    "listeners": [{"portMapping": {"port": 8443, "protocol": "http"},
+                   "tls": {"mode": "STRICT", "certificate": {"acm": {"certificateArn": arn}}}}],
+    "serviceDiscovery": {"dns": {"hostname": "web.shop.local"}},
+})["virtualNode"]["metadata"]["arn"]
+report.equal(ok("DescribeCertificate", CertificateArn=arn)["Certificate"]["InUseBy"], [node], "in use")
+refused("ResourceInUseException", "DeleteCertificate", CertificateArn=arn)
+mesh.delete_virtual_node(meshName="certified", virtualNodeName="web")
+mesh.delete_mesh(meshName="certified")
+for one in (arn, rsa, imported, own):
+    ok("DeleteCertificate", CertificateArn=one)
+refused("ResourceNotFoundException", "DescribeCertificate", CertificateArn=arn)
+
+# The real command line.
+environment = {**os.environ, "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret",
+               "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": endpoint}
+
+
+def aws(*arguments):
+    done = subprocess.run(["aws", *arguments, "--output", "json"], env=environment, capture_output=True, text=True, check=False)
+    report.equal(done.returncode, 0, f"aws {arguments}: {done.stderr}")
+    return json.loads(done.stdout or "{}")
+
+
+arn = aws("acm", "request-certificate", "--domain-name", "cli.shop.local")["CertificateArn"]
+report.equal(aws("acm", "describe-certificate", "--certificate-arn", arn)["Certificate"]["Status"], "ISSUED", "by the command line")
+report.equal(len(aws("acm", "list-certificates")["CertificateSummaryList"]), 1, "listed by the command line")
+passphrase = file("passphrase", "correct horse battery")
+came = aws("acm", "export-certificate", "--certificate-arn", arn, "--passphrase", f"fileb://{passphrase}")
+report.check("ENCRYPTED PRIVATE KEY" in came["PrivateKey"], "exported by the command line")
+came = aws("acm", "import-certificate", "--certificate", "fileb://" + file("own.pem", made),
+           "--private-key", "fileb://" + file("own.key", old))
+aws("acm", "delete-certificate", "--certificate-arn", came["CertificateArn"])
+aws("acm", "delete-certificate", "--certificate-arn", arn)
+
+folder.cleanup()
+report.end()
