@@ -23,6 +23,12 @@ pub fn status_of_http(status: u16) -> u8 {
     }
 }
 
+/// Whether a status is its sender's fault, and not the caller's: what Envoy marks as an error in spans.
+pub fn is_fault(status: u32) -> bool {
+    // Unknown, deadline exceeded, resource exhausted, unimplemented, internal, unavailable, data loss.
+    matches!(status, 2 | 4 | 8 | 12..=15)
+}
+
 /// Writes a `grpc-message`: percent-encoded outside of printable ASCII (gRPC over HTTP/2, `Status-Message`).
 pub fn encode_message(message: &str) -> String {
     let mut encoded = String::with_capacity(message.len());

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 pub use export::Collector;
 pub use open::{Tracers, TracingDefault};
-pub(crate) use request::ActiveTrace;
+pub(crate) use request::{ActiveTrace, TryEnd};
 
 /// Finished spans that wait for the exporter; what comes while it is full is dropped and counted.
 pub const QUEUE_MAX: usize = 2048;

@@ -28,6 +28,8 @@ mod planes;
 mod proxy_protocol;
 #[path = "parity/settings.rs"]
 mod settings;
+#[path = "parity/spans.rs"]
+mod spans;
 #[path = "parity/splits.rs"]
 mod splits;
 #[path = "parity/time_and_share.rs"]

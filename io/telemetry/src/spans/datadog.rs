@@ -29,15 +29,37 @@ fn one(service: &str, span: &Span, out: &mut Vec<u8>) {
     number_member("duration", span.end.saturating_sub(span.start), out);
     number_member("error", span.error.into(), out);
     text("meta", out);
+    let mut own: Vec<(&str, String)> = Vec::new();
     let high = (span.trace_id >> 64) as u64;
-    map(span.tags.len() + 2, out);
-    text_member("_dd.p.tid", &format!("{high:016x}"), out);
-    text_member("span.kind", if span.kind == SpanKind::Server { "server" } else { "client" }, out);
-    span.tags.iter().for_each(|(name, value)| text_member(name, value, out));
+    // Of the first span of a process, as Datadog's tracers have it.
+    if high != 0 && !span.upstream {
+        own.push(("_dd.p.tid", format!("{high:016x}")));
+    }
+    let decides = span.parent_id == 0 && !span.upstream;
+    if decides {
+        own.push(("_dd.p.dm", "-0".to_owned()));
+    }
+    own.push(("span.kind", if span.kind == SpanKind::Server { "server" } else { "client" }.to_owned()));
+    if let Some(reason) = span.tag("error.reason") {
+        own.push(("error.message", reason.to_owned()));
+    }
+    // An error is a member of its own.
+    let said = || span.tags.iter().filter(|(name, _)| name != "error");
+    map(said().count() + own.len(), out);
+    own.iter().for_each(|(name, value)| text_member(name, value, out));
+    said().for_each(|(name, value)| text_member(name, value, out));
     text("metrics", out);
-    map(1, out);
     // The agent keeps what the tracer sampled.
-    number_member("_sampling_priority_v1", 1, out);
+    let metrics = [("_sampling_priority_v1", !span.upstream), ("_dd.agent_psr", decides)];
+    let metrics = || metrics.iter().filter(|(_, is_said)| *is_said);
+    map(metrics().count(), out);
+    metrics().for_each(|(name, _)| fraction_member(name, 1.0, out));
+}
+
+fn fraction_member(name: &str, value: f64, out: &mut Vec<u8>) {
+    text(name, out);
+    out.push(0xcb);
+    out.extend_from_slice(&value.to_be_bytes());
 }
 
 fn text_member(name: &str, value: &str, out: &mut Vec<u8>) {

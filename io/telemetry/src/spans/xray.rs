@@ -1,6 +1,6 @@
 //! Segments for the X-Ray daemon: a datagram a span.
 
-use selvedge_traffic::tracing::{Span, SpanKind};
+use selvedge_traffic::tracing::Span;
 use serde_json::{Map, Value, json};
 
 /// What every datagram begins with.
@@ -9,16 +9,20 @@ const HEADER: &str = "{\"format\":\"json\",\"version\":1}\n";
 pub const DATAGRAM_BYTES_MAX: usize = 64 * 1024 - 512;
 
 /// Tags that stand in a segment's own members in place of its annotations.
-const ELSEWHERE: [&str; 8] = [
+const ELSEWHERE: [&str; 9] = [
     "http.method",
     "http.url",
     "http.status_code",
     "user_agent",
     "peer.address",
+    FORWARDED_FOR,
     "response_size",
     "error",
     "zone",
 ];
+
+/// The tag with the address that a proxy before this one has told; it is the client's.
+pub const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// What a segment says besides its span.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,7 +42,8 @@ pub fn datagram(segment: &Segment, span: &Span) -> Option<Vec<u8>> {
 fn one(segment: &Segment, span: &Span) -> Value {
     let seconds = |nanos: u64| (nanos / 1000) as f64 / 1e6;
     let status: Option<u64> = span.tag("http.status_code").and_then(|status| status.parse().ok());
-    let mut request = json!({ "x_forwarded_for": false });
+    let forwarded = span.tag(FORWARDED_FOR);
+    let mut request = json!({ "x_forwarded_for": forwarded.is_some() });
     for (member, tag) in [
         ("method", "http.method"),
         ("url", "http.url"),
@@ -48,6 +53,9 @@ fn one(segment: &Segment, span: &Span) -> Value {
         if let Some(value) = span.tag(tag) {
             request[member] = value.into();
         }
+    }
+    if let Some(address) = forwarded {
+        request["client_ip"] = address.into();
     }
     let mut response = Map::new();
     if let Some(status) = status {
@@ -59,7 +67,7 @@ fn one(segment: &Segment, span: &Span) -> Value {
     let annotations = span.tags.iter().filter(|(name, _)| !ELSEWHERE.contains(&&**name));
     let mut annotations: Map<String, Value> =
         annotations.map(|(name, value)| (name.to_string(), value.as_str().into())).collect();
-    let direction = if span.kind == SpanKind::Server { "ingress" } else { "egress" };
+    let direction = if span.name == "ingress" { "ingress" } else { "egress" };
     annotations.insert("direction".to_owned(), direction.into());
     let mut value = json!({
         "name": if span.upstream { &span.name } else { &segment.name },
@@ -77,13 +85,14 @@ fn one(segment: &Segment, span: &Span) -> Value {
     if span.upstream {
         value["type"] = "subsegment".into();
     }
-    if !segment.origin.is_empty() {
+    if !segment.origin.is_empty() && !span.upstream {
         value["origin"] = segment.origin.clone().into();
     }
     match status {
         Some(429) => (value["throttle"], value["error"]) = (true.into(), true.into()),
         Some(400..=499) => value["error"] = true.into(),
         Some(500..) => value["fault"] = true.into(),
+        _ if span.error => value["fault"] = true.into(),
         _ => {}
     }
     value

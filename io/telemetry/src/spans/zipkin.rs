@@ -23,8 +23,9 @@ fn one(service: &str, address: Option<IpAddr>, span: &Span) -> Value {
         SpanKind::Server => ("SERVER", "ss"),
         SpanKind::Client => ("CLIENT", "cr"),
     };
+    let said = span.tags.iter().filter(|(_, value)| !value.is_empty());
     let tags: Map<String, Value> =
-        span.tags.iter().map(|(name, value)| (name.to_string(), value.as_str().into())).collect();
+        said.map(|(name, value)| (name.to_string(), value.as_str().into())).collect();
     let mut value = json!({
         "traceId": trace_id(span.trace_id),
         "id": format!("{:016x}", span.span_id),

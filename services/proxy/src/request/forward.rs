@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use selvedge_http::framing::Framing;
 use selvedge_http::head::RequestHead;
 use selvedge_http::known::HeaderId;
 use selvedge_http::parse::Upgrade;
@@ -28,6 +29,7 @@ use super::mirror::Mirrors;
 use super::reply::Reply;
 use super::respond;
 use super::view::{Request, Response};
+use crate::tracing::TryEnd;
 use crate::tunnel;
 
 /// What stays the same over all tries of a request.
@@ -174,6 +176,8 @@ pub(super) async fn forward<'a>(
         if let Attempt::Response(..) = tried {
             plan.cluster.stats.retry.record(x.heads.response.status);
         }
+        x.note_try(|x| try_end(x, &tried, false));
+        x.end_attempt_span();
         give_up(tried, &body);
         body.rewind();
         x.limits.connected(None);
@@ -190,6 +194,21 @@ pub(super) async fn forward<'a>(
 fn give_up(tried: Attempt, body: &RequestBody) {
     if let Attempt::Response(stream, _) = tried {
         stream.finish(body.is_sent());
+    }
+}
+
+/// What a try's span tells of its end.
+fn try_end(x: &Exchange<'_>, tried: &Attempt, is_passed_on: bool) -> TryEnd {
+    match tried {
+        Attempt::Response(_, framing) => TryEnd {
+            status: x.heads.response.status,
+            canceled: !is_passed_on && *framing != Framing::None,
+            ..TryEnd::default()
+        },
+        Attempt::Reset(reset, _) => {
+            TryEnd { reason: Some(reset.words()), flag: Some(reset.flag()), ..TryEnd::default() }
+        }
+        Attempt::TimedOut(_) | Attempt::Slow => TryEnd::CANCELED,
     }
 }
 
@@ -222,6 +241,7 @@ async fn pass_on(
         plan.cluster.stats.upstream_rq_tx_reset.inc();
         slow.reset();
     }
+    x.note_try(|x| try_end(x, &tried, true));
     match tried {
         Attempt::Response(stream, framing) => {
             x.limits.answered();

@@ -44,6 +44,8 @@ pub(crate) struct Log<'a> {
     pub(crate) upstream_failure: Option<Rc<str>>,
     pub(crate) attempts: u32,
     pub(crate) grpc_status: Option<u32>,
+    /// Of a request that is traced.
+    pub(crate) grpc_message: Option<Box<str>>,
     upstream_protocol: Option<Protocol>,
     upstream_connection_id: Option<u64>,
     upstream_local: Option<SocketAddr>,
@@ -73,6 +75,7 @@ impl Log<'_> {
             upstream_failure: None,
             attempts: 0,
             grpc_status: None,
+            grpc_message: None,
             upstream_protocol: None,
             upstream_connection_id: None,
             upstream_local: None,

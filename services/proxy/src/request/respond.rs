@@ -248,6 +248,12 @@ fn note_grpc_status(x: &mut Exchange<'_>, stream: &UpstreamStream) {
     let text = |value: &[u8]| std::str::from_utf8(value).ok()?.parse().ok();
     let trailer = stream.channel.trailers().and_then(|fields| fields.get(HeaderId::GrpcStatus));
     x.log.grpc_status = trailer.or_else(|| x.heads.response.fields.get(HeaderId::GrpcStatus)).and_then(text);
+    if x.is_recorded() && x.log.grpc_status.is_some() {
+        let of_trailers = stream.channel.trailers().filter(|_| trailer.is_some());
+        let fields = of_trailers.unwrap_or(&x.heads.response.fields);
+        let message = fields.get(HeaderId::GrpcMessage);
+        x.log.grpc_message = message.map(|message| String::from_utf8_lossy(message).into());
+    }
 }
 
 /// What every response carries: `date` if it has none, and a `server`, ours or the upstream's own.
@@ -316,6 +322,9 @@ pub(super) async fn reply(x: &mut Exchange<'_>, reply: Reply) -> After {
             head.fields.append_id(HeaderId::GrpcMessage, grpc::encode_message(body).as_bytes());
         }
         x.log.grpc_status = Some(u32::from(status));
+        if x.trace.is_some() && !body.is_empty() {
+            x.log.grpc_message = Some(body.into());
+        }
         body = "";
     } else {
         if !body.is_empty() {

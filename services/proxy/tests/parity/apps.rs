@@ -64,7 +64,13 @@ fn serve(stream: &TcpStream, address: SocketAddr, requests: &AtomicUsize) -> Opt
         }
         let status = if path.contains("fail") { "503 Service Unavailable" } else { "200 OK" };
         let again = if path.contains("again") && nth == 0 { "x-again: yes\r\n" } else { "" };
+        // An application that speaks gRPC in a head alone: whatever it is asked for is its status.
+        let grpc = path
+            .split_once("grpc-")
+            .map(|(_, code)| format!("grpc-status: {code}\r\ngrpc-message: said\r\n"));
+        let again = grpc.as_deref().unwrap_or(again);
         let body = match header("grpc-timeout") {
+            _ if grpc.is_some() => String::new(),
             _ if path.contains("echo") => head.clone(),
             Some(timeout) => format!("{} {timeout}", address.port()),
             None => address.port().to_string(),

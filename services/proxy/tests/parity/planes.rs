@@ -373,6 +373,7 @@ fn start_ours(
         ("ENVOY_ADMIN_ACCESS_PORT", admin.port().to_string()),
         ("ENVOY_CONCURRENCY", "1".to_owned()),
         ("SELVEDGE_STATE_DIR", folder.path().join("state").display().to_string()),
+        ("APPMESH_RESOURCE_CLUSTER", "n".to_owned()),
         ("SELVEDGE_DRAIN_ACCEPT_S", "0".to_owned()),
         ("APPNET_LISTENER_DRAIN_WAIT_TIME_S", drain_time.as_secs().to_string()),
         ("SELVEDGE_OUTLIER_LOG", folder.path().join(EVENTS).display().to_string()),
