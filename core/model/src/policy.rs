@@ -65,7 +65,7 @@ pub use breaker::{Breaker, BreakerBounds};
 pub use circuit_breaking::{CircuitBreaking, FailurePercentage, Outlier, RetryBudget, SuccessRate};
 pub use client_address::{CertificateForwarding, ClientAddress, ClientCertificate};
 pub use compression::{Coding, Compression};
-pub use connection::{CallerConnection, Connection, ListenerConnection};
+pub use connection::{CallerConnection, Connection, KeepAlive, ListenerConnection};
 pub use cors::Cors;
 pub use descriptor::{
     DescriptorAddress, DescriptorEntry, DescriptorFixed, DescriptorMatching, DescriptorName,

@@ -126,6 +126,34 @@ pub struct Http2Settings {
     pub stream_window_bytes: Option<u32>,
     /// … and of all streams together.
     pub connection_window_bytes: Option<u32>,
+    /// Whether it is asked if it is still there; `None` is never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keepalive: Option<Http2Keepalive>,
+}
+
+/// How the other end of an HTTP/2 connection is asked, by PING frames, whether it is still there (Envoy's
+/// `KeepaliveSettings`). Whoever does not answer in time, and sends nothing else either, loses the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Http2Keepalive {
+    /// Between an answer and the next question, at least 1 ms; `None` asks only after idleness.
+    pub interval: Option<Duration>,
+    /// An answer may take so long, at least 1 ms.
+    pub timeout: Duration,
+    /// Chance makes an interval longer by up to this share of it, 0 to 100.
+    pub jitter_percent: u32,
+    /// A connection on which nothing came for so long is asked ahead of its next stream, at least 1 ms. Of clients.
+    pub idle_interval: Option<Duration>,
+}
+
+impl Http2Keepalive {
+    /// Unless told otherwise.
+    pub const JITTER_PERCENT_DEFAULT: u32 = 15;
+
+    /// Asks in these intervals.
+    pub fn every(interval: Duration, timeout: Duration) -> Self {
+        let jitter_percent = Self::JITTER_PERCENT_DEFAULT;
+        Self { interval: Some(interval), timeout, jitter_percent, idle_interval: None }
+    }
 }
 
 /// How the next hop is told of the client's certificate (`x-forwarded-client-cert`).

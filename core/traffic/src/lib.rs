@@ -59,7 +59,8 @@ pub use fraction::Fraction;
 pub use hash::{HashPolicy, HashSource};
 pub use health::{HealthCheck, HealthLog, HealthPace, HealthProbe};
 pub use http::{
-    CertificateForwarding, ClientCertificate, Codec, Http2Settings, HttpConnection, RouteSource, ServerHeader,
+    CertificateForwarding, ClientCertificate, Codec, Http2Keepalive, Http2Settings, HttpConnection,
+    RouteSource, ServerHeader,
 };
 pub use listener::{ChainMatch, Direction, FilterChain, Inspection, Listener, Network};
 pub use metadata::{Metadata, MetadataMatch, ValueMatch};

@@ -42,6 +42,8 @@ pub struct HostStats {
     pub cx_total: Counter,
     pub cx_connect_fail: Counter,
     pub rq_active: Gauge,
+    /// Requests that wait for a connection to it.
+    pub rq_pending_active: Gauge,
     pub rq_total: Counter,
     pub rq_success: Counter,
     pub rq_error: Counter,

@@ -2,6 +2,7 @@
 
 mod client;
 mod connection;
+mod keepalive;
 mod output;
 mod server;
 mod settings;

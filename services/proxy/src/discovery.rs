@@ -34,7 +34,7 @@ use std::time::Duration;
 
 pub use clusters::{ClusterToken, Instance};
 pub use dump::{Dump, Dumped, DumpedSecret, Kind};
-pub use failure::Failure;
+pub use failure::{Failure, Rejected};
 pub use kept::Kept;
 pub use secrets::SECRETS_MAX;
 pub use state::{Effect, Phase, ProxyState};

@@ -214,8 +214,10 @@ impl Connection {
 
     /// Counts the end of a connection that the codec would not go on with.
     fn broken(&self, error: &h2::Error) {
-        if error.is_io() {
-            return;
+        match error {
+            h2::Error::Io(_) => return,
+            h2::Error::Silent => return self.manager.registry.server().http2_keepalive_timeout.inc(),
+            h2::Error::Protocol(_) => {}
         }
         let stats = &self.manager.stats;
         stats.downstream_cx_protocol_error.inc();

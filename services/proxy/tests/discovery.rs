@@ -113,6 +113,7 @@ impl Proxy {
             changed: changed.into_iter().map(received).collect(),
             removed: removed.iter().map(|name| (*name).to_owned()).collect(),
             refused: Vec::new(),
+            undecodable: Vec::new(),
         };
         self.state.handle_update(update, self.now);
         self.carry_out();

@@ -18,6 +18,8 @@ mod events;
 mod h2_app;
 #[path = "parity/interim.rs"]
 mod interim;
+#[path = "parity/keepalive.rs"]
+mod keepalive;
 #[path = "parity/log_services.rs"]
 mod log_services;
 #[path = "parity/network.rs"]

@@ -112,7 +112,9 @@ impl WorldSession {
         }
         channel.version = message.version_info;
         channel.nonce.clone_from(&message.nonce);
-        self.updates.push_back(Update { kind, nonce: message.nonce, changed, removed, refused: Vec::new() });
+        let (refused, undecodable) = (Vec::new(), Vec::new());
+        let nonce = message.nonce;
+        self.updates.push_back(Update { kind, nonce, changed, removed, refused, undecodable });
         Ok(())
     }
 

@@ -43,6 +43,8 @@ structure! {
         optional extended_connect "extendedConnect": bool,
         /// The application says whether a client shall send its body (`100 Continue`), not its proxy.
         optional proxy_100_continue "proxy100Continue": bool,
+        /// Clients that speak HTTP/2 are asked whether they are still there.
+        optional keep_alive "keepAlive": KeepAlive,
     }
 }
 
@@ -57,6 +59,18 @@ structure! {
         optional max_age "maxAge": Span,
         /// A connection takes so many requests.
         optional max_requests "maxRequests": u32 => &COUNT,
+        /// A node that speaks HTTP/2 or gRPC is asked whether it is still there.
+        optional keep_alive "keepAlive": KeepAlive,
+    }
+}
+
+structure! {
+    /// Whether the other end of a connection is still there, asked by HTTP/2's PING frames.
+    pub struct KeepAlive {
+        /// How long after an answer it is asked again.
+        required interval "interval": Span,
+        /// A connection is cut when nothing at all comes within this.
+        required timeout "timeout": Span,
     }
 }
 
@@ -68,6 +82,16 @@ impl Rules for Connection {
         let connect = self.callers.as_ref().and_then(|callers| callers.connect_timeout);
         if connect.is_some_and(|span| span.0.is_zero()) {
             found.rule("spec.callers.connectTimeout", "it must be more than nothing");
+        }
+        let listener = self.listener.as_ref().and_then(|listener| listener.keep_alive.as_ref());
+        let callers = self.callers.as_ref().and_then(|callers| callers.keep_alive.as_ref());
+        for (side, keep_alive) in [("listener", listener), ("callers", callers)] {
+            let Some(keep_alive) = keep_alive else { continue };
+            for (member, span) in [("interval", keep_alive.interval), ("timeout", keep_alive.timeout)] {
+                if span.0.is_zero() {
+                    found.rule(format!("spec.{side}.keepAlive.{member}"), "it must be more than nothing");
+                }
+            }
         }
     }
 }

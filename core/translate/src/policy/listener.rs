@@ -3,7 +3,8 @@
 use selvedge_model::Key;
 use selvedge_model::policy::{self, CallerConnection, ListenerConnection};
 use selvedge_traffic::{
-    Cluster, ConnectionLimit, FilterChain, HttpConnection, Listener, Network, NetworkFilter, Transport,
+    Cluster, ConnectionLimit, FilterChain, Http2Keepalive, HttpConnection, HttpProtocol, Listener, Network,
+    NetworkFilter, Transport,
 };
 
 use super::{client_address, find, levels_in_mesh, note_proxy, proxy_protocol, tls, tracing};
@@ -85,6 +86,7 @@ fn life(spec: &ListenerConnection, connection: &mut HttpConnection) {
     connection.drain_timeout = said(spec.drain_timeout);
     connection.extended_connect = spec.extended_connect.unwrap_or(false);
     connection.proxy_100_continue = spec.proxy_100_continue.unwrap_or(false);
+    connection.http2.keepalive = spec.keep_alive.as_ref().map(keepalive);
 }
 
 /// Callers' connections to a node.
@@ -95,6 +97,13 @@ pub(super) fn callers(spec: &CallerConnection, cluster: &mut Cluster) {
     cluster.idle_timeout = spec.idle_timeout.map(|span| span.0);
     cluster.connection_duration_max = spec.max_age.map(|span| span.0);
     cluster.requests_per_connection_max = spec.max_requests;
+    if cluster.protocol == HttpProtocol::Http2 {
+        cluster.http2.keepalive = spec.keep_alive.as_ref().map(keepalive);
+    }
+}
+
+fn keepalive(spec: &policy::KeepAlive) -> Http2Keepalive {
+    Http2Keepalive::every(spec.interval.0, spec.timeout.0)
 }
 
 fn chains(listener: &mut Listener) -> impl Iterator<Item = &mut FilterChain> {

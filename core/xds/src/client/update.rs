@@ -22,6 +22,8 @@ pub struct Update {
     pub removed: Vec<String>,
     /// What could not be decoded, to be logged: the NACK names it without further doing.
     pub refused: Vec<Refused>,
+    /// … as it came, of those that are of the response's kind.
+    pub undecodable: Vec<Encoded>,
 }
 
 /// A resource that was decoded.
@@ -42,7 +44,7 @@ pub struct Refused {
 pub(super) fn read(kind: ResourceKind, message: DeltaDiscoveryResponse) -> (Update, Unanswered) {
     let mut changed = Vec::new();
     let mut received = Vec::new();
-    let mut refused = Vec::new();
+    let (mut refused, mut undecodable) = (Vec::new(), Vec::new());
     let mut seen = HashSet::new();
     for resource in message.resources {
         let any = resource.resource.unwrap_or_default();
@@ -58,10 +60,22 @@ pub(super) fn read(kind: ResourceKind, message: DeltaDiscoveryResponse) -> (Upda
         }
         match decode(kind, &any.value) {
             Err(rejection) => {
+                undecodable.push(Encoded::received(
+                    kind,
+                    &resource.name,
+                    &resource.version,
+                    any.value.into(),
+                ));
                 refused.push(Refused { resource: resource.name, reason: rejection.reason.to_string() });
             }
             Ok(decoded) if decoded.name() != resource.name => {
                 let reason = format!("the resource calls itself {:?}", decoded.name());
+                undecodable.push(Encoded::received(
+                    kind,
+                    &resource.name,
+                    &resource.version,
+                    any.value.into(),
+                ));
                 refused.push(Refused { resource: resource.name, reason });
             }
             Ok(decoded) => {
@@ -72,8 +86,14 @@ pub(super) fn read(kind: ResourceKind, message: DeltaDiscoveryResponse) -> (Upda
         }
     }
     let removed = message.removed_resources;
-    let update =
-        Update { kind, nonce: message.nonce, changed, removed: removed.clone(), refused: refused.clone() };
+    let update = Update {
+        kind,
+        nonce: message.nonce,
+        changed,
+        removed: removed.clone(),
+        refused: refused.clone(),
+        undecodable,
+    };
     (update, Unanswered { kind, received, removed, refused })
 }
 

@@ -13,8 +13,8 @@ use selvedge_traffic::tls::{
     SecretTarget, SecretTls, Suites, Trust, TrustDomain, UpstreamTls, Validation, Version, Versions,
 };
 use selvedge_traffic::{
-    AccessLog, AccessLogFormat, FileLog, GrpcLog, GrpcRecords, Http2Settings, JsonTemplate, Label, Labels,
-    LogFilter, LogSink, Transport, UpstreamTransport, WeightedCluster,
+    AccessLog, AccessLogFormat, FileLog, GrpcLog, GrpcRecords, Http2Keepalive, Http2Settings, JsonTemplate,
+    Label, Labels, LogFilter, LogSink, Transport, UpstreamTransport, WeightedCluster,
 };
 use selvedge_xds::secret;
 
@@ -32,11 +32,19 @@ pub(crate) fn some_text() -> BoxedStrategy<String> {
 
 pub(crate) fn http2() -> BoxedStrategy<Http2Settings> {
     let window = || option::of(65_535u32..=i32::MAX as u32);
-    (option::of(1u32..=i32::MAX as u32), window(), window())
-        .prop_map(|(streams_max, stream_window_bytes, connection_window_bytes)| Http2Settings {
+    let keepalive = (option::of(positive()), positive(), 0u32..=100, option::of(positive()));
+    let keepalive = keepalive.prop_map(|(interval, timeout, jitter_percent, idle_interval)| Http2Keepalive {
+        interval,
+        timeout,
+        jitter_percent,
+        idle_interval,
+    });
+    (option::of(1u32..=i32::MAX as u32), window(), window(), option::of(keepalive))
+        .prop_map(|(streams_max, stream_window_bytes, connection_window_bytes, keepalive)| Http2Settings {
             streams_max,
             stream_window_bytes,
             connection_window_bytes,
+            keepalive,
         })
         .boxed()
 }

@@ -69,6 +69,7 @@ super::stat_group! {
             ejections_overflow = "outlier_detection.ejections_overflow",
             ejections_success_rate = "outlier_detection.ejections_success_rate",
             ejections_total = "outlier_detection.ejections_total",
+            http2_keepalive_timeout = "http2.keepalive_timeout",
             retry_or_shadow_abandoned,
             upstream_cx_close_notify,
             upstream_cx_connect_attempts_exceeded,

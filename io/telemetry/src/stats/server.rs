@@ -33,6 +33,7 @@ super::stat_group! {
             http2_inbound_priority_frames_flood = "http2.inbound_priority_frames_flood",
             http2_inbound_unknown_frames_flood = "http2.inbound_unknown_frames_flood",
             http2_inbound_window_update_frames_flood = "http2.inbound_window_update_frames_flood",
+            http2_keepalive_timeout = "http2.keepalive_timeout",
             http2_outbound_control_flood = "http2.outbound_control_flood",
             http2_rx_reset_flood = "http2.rx_reset_flood",
             http2_tx_reset_flood = "http2.tx_reset_flood",

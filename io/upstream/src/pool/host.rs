@@ -128,7 +128,7 @@ impl HostPool {
     /// A place among the requests that wait.
     pub(super) fn pend(&self, priority: Priority) -> Result<Pending, AcquireError> {
         match self.cluster.breaker(priority).try_pending() {
-            Some(guard) => Ok(Pending::new(&self.cluster, guard)),
+            Some(guard) => Ok(Pending::new(&self.cluster, &self.host, guard)),
             None => {
                 self.cluster.stats.upstream_rq_pending_overflow.inc();
                 Err(AcquireError::QueueFull)

@@ -197,10 +197,19 @@ async fn drive(
     let busy = state.streams.get() > 0;
     match ended {
         Some(ended) => {
-            if ended.is_err_and(|error| !error.is_io()) {
-                pool.cluster.stats.upstream_cx_protocol_error.inc();
-            }
-            opened.ended_by(if busy { EndedBy::RemoteWithRequest } else { EndedBy::Remote });
+            let stats = &pool.cluster.stats;
+            opened.ended_by(match ended {
+                Err(h2::Error::Silent) => {
+                    stats.http2_keepalive_timeout.inc();
+                    if busy { EndedBy::LocalWithRequest } else { EndedBy::Local }
+                }
+                ended => {
+                    if ended.is_err_and(|error| !error.is_io()) {
+                        stats.upstream_cx_protocol_error.inc();
+                    }
+                    if busy { EndedBy::RemoteWithRequest } else { EndedBy::Remote }
+                }
+            });
         }
         None => opened.ended_by(EndedBy::Local),
     }

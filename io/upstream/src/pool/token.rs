@@ -189,20 +189,23 @@ impl Drop for Active {
 #[derive(Debug)]
 pub(super) struct Pending {
     cluster: Arc<Cluster>,
+    host: Arc<Host>,
     _guard: Guard,
 }
 
 impl Pending {
-    pub(super) fn new(cluster: &Arc<Cluster>, guard: Guard) -> Self {
+    pub(super) fn new(cluster: &Arc<Cluster>, host: &Arc<Host>, guard: Guard) -> Self {
         cluster.stats.upstream_rq_pending_total.inc();
         cluster.stats.upstream_rq_pending_active.inc();
-        Self { cluster: Arc::clone(cluster), _guard: guard }
+        host.stats.rq_pending_active.inc();
+        Self { cluster: Arc::clone(cluster), host: Arc::clone(host), _guard: guard }
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
         self.cluster.stats.upstream_rq_pending_active.dec();
+        self.host.stats.rq_pending_active.dec();
     }
 }
 

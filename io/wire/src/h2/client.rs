@@ -46,7 +46,7 @@ pub fn connect(io: Io, settings: Http2Settings) -> (Client, ClientConnection) {
         forbids_push: true,
     };
     let connection_window = settings.connection_window_bytes.unwrap_or(CONNECTION_WINDOW_BYTES);
-    let terms = Terms { peer: Side::Server, announced, connection_window };
+    let terms = Terms { peer: Side::Server, announced, connection_window, keepalive: settings.keepalive };
     let connection = Connection::new(terms, PREFACE, io.buffers().clone());
     let connection = Rc::new(RefCell::new(connection));
     let client = Client { connection: Rc::clone(&connection) };

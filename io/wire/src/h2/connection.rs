@@ -13,7 +13,9 @@ use selvedge_http::h2::hpack::Decoder;
 use selvedge_http::h2::meter::{Flood, Meter, Side};
 use selvedge_http::head::{RequestHead, ResponseHead};
 use selvedge_http::parse::Upgrade;
+use selvedge_traffic::Http2Keepalive;
 
+use super::keepalive::{Due, Keepalive, QUESTION};
 use super::output::{FRAME_BYTES_MAX, Output};
 use super::settings::{Announced, Settings, WINDOW_DEFAULT, WINDOW_MAX};
 use super::streams::{Fault, Key, Stream, Streams};
@@ -39,17 +41,21 @@ pub enum Error {
     /// The peer broke the protocol, and has been told how.
     #[error("the peer broke the protocol: {0}")]
     Protocol(Reason),
+    /// The peer does not answer, and nothing else comes from it.
+    #[error("the peer does not answer")]
+    Silent,
 }
 
 impl Error {
+    /// Whether there is nobody to be told.
     pub fn is_io(&self) -> bool {
-        matches!(self, Self::Io(_))
+        matches!(self, Self::Io(_) | Self::Silent)
     }
 
     /// What the peer has been told.
     pub fn reason(&self) -> Option<Reason> {
         match self {
-            Self::Io(_) => None,
+            Self::Io(_) | Self::Silent => None,
             Self::Protocol(reason) => Some(*reason),
         }
     }
@@ -69,6 +75,7 @@ pub(super) struct Terms {
     pub(super) peer: Side,
     pub(super) announced: Announced,
     pub(super) connection_window: u32,
+    pub(super) keepalive: Option<Http2Keepalive>,
 }
 
 #[derive(Debug)]
@@ -79,6 +86,7 @@ pub(super) struct Connection {
     pub(super) streams: Streams,
     pub(super) output: Output,
     meter: Meter,
+    keepalive: Option<Box<Keepalive>>,
     payload: Payload,
     block: Option<Block>,
     pub(super) arrived: Option<Arrived>,
@@ -141,6 +149,7 @@ impl Connection {
             streams: Streams::default(),
             output: Output::new(buffers.clone()),
             meter: Meter::new(terms.peer),
+            keepalive: terms.keepalive.map(|terms| Box::new(Keepalive::new(terms))),
             payload: Payload::Head,
             block: None,
             arrived: None,
@@ -193,6 +202,9 @@ impl Connection {
     ) -> Result<Key, ChannelError> {
         if !self.takes_streams() {
             return Err(Fault::Unprocessed.into());
+        }
+        if self.keepalive.as_mut().is_some_and(|keepalive| keepalive.asks_ahead()) {
+            self.output.frame(kind::PING, 0, 0, &[&QUESTION]);
         }
         let id = self.newest;
         self.begin_block(if end { flag::END_STREAM } else { 0 }, id, |out| {
@@ -443,6 +455,18 @@ impl Connection {
         }
         self.greeting = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    /// Looks whether the peer is to be asked if it is still there; `Gone` if it was, and has not answered.
+    pub(super) fn poll_keepalive(&mut self, cx: &mut Context<'_>) -> Due {
+        let Some(keepalive) = &mut self.keepalive else { return Due::Nothing };
+        let due = keepalive.poll(cx);
+        match due {
+            Due::Nothing => {}
+            Due::Ask => self.output.frame(kind::PING, 0, 0, &[&QUESTION]),
+            Due::Gone => self.close(Fault::Closed),
+        }
+        due
     }
 
     /// Announces the end: streams that are under way, or about to be, are served.

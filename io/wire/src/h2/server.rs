@@ -12,6 +12,7 @@ use selvedge_http::parse::Upgrade;
 use selvedge_traffic::Http2Settings;
 
 use super::connection::{Connection, Error, Terms};
+use super::keepalive::Due;
 use super::settings::Announced;
 use super::stream::{Http2Stream, Shared};
 use super::streams::Fault;
@@ -56,7 +57,7 @@ impl Server {
             forbids_push: false,
         };
         let connection_window = settings.connection_window_bytes.unwrap_or(CONNECTION_WINDOW_BYTES);
-        let terms = Terms { peer: Side::Client, announced, connection_window };
+        let terms = Terms { peer: Side::Client, announced, connection_window, keepalive: settings.keepalive };
         let connection = Connection::new(terms, &[], io.buffers().clone());
         Self { io: Some(io), connection: Rc::new(RefCell::new(connection)), began: Instant::now() }
     }
@@ -150,8 +151,23 @@ pub(super) enum Drive {
     Over(Option<Error>),
 }
 
-/// Takes what has come, then writes what waits.
+/// Takes what has come, writes what waits, and asks a peer of which nothing is heard.
 pub(super) fn drive(io: &mut Io, shared: &Shared, began: Instant, cx: &mut Context<'_>) -> Drive {
+    loop {
+        let driven = converse(io, shared, began, cx);
+        if !matches!(driven, Drive::Waiting) {
+            return driven;
+        }
+        match shared.borrow_mut().poll_keepalive(cx) {
+            Due::Nothing => return Drive::Waiting,
+            // The next turn writes the question.
+            Due::Ask => {}
+            Due::Gone => return Drive::Over(Some(Error::Silent)),
+        }
+    }
+}
+
+fn converse(io: &mut Io, shared: &Shared, began: Instant, cx: &mut Context<'_>) -> Drive {
     let mut connection = shared.borrow_mut();
     connection.stay_awake();
     loop {

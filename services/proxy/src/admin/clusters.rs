@@ -186,7 +186,11 @@ fn counters(member: &Member) -> [(&'static str, u64); 6] {
     ]
 }
 
-fn gauges(member: &Member) -> [(&'static str, i64); 2] {
+fn gauges(member: &Member) -> [(&'static str, i64); 3] {
     let stats = &member.host.stats;
-    [("cx_active", stats.cx_active.value().max(0)), ("rq_active", stats.rq_active.value().max(0))]
+    [
+        ("cx_active", stats.cx_active.value().max(0)),
+        ("rq_active", stats.rq_active.value().max(0)),
+        ("rq_pending_active", stats.rq_pending_active.value().max(0)),
+    ]
 }

@@ -247,7 +247,13 @@ fn resource(resource: Resource) -> Value {
 }
 
 fn error_state(failure: &Failure) -> Value {
-    json!({ "last_update_attempt": time(failure.at), "details": failure.details })
+    let mut state = Object::new();
+    if let Some(rejected) = &failure.rejected {
+        state.insert("failed_configuration".to_owned(), json::render(rejected.type_url, &rejected.value));
+    }
+    state.insert("last_update_attempt".to_owned(), time(failure.at).into());
+    state.insert("details".to_owned(), failure.details.clone().into());
+    state.into()
 }
 
 fn object<const N: usize>(members: [(&str, Value); N]) -> Object {

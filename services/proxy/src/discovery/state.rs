@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use selvedge_traffic::tls::SecretRef;
 use selvedge_traffic::{Cluster, Listener, LoadAssignment, Resource, ResourceKind};
+use selvedge_xds::Encoded;
 use selvedge_xds::client::{Refused, Update};
 
 use super::clusters::{ClusterTable, ClusterToken};
+use super::failure::Rejected;
 use super::kept::Kept;
 use super::listeners::ListenerTable;
 use super::references::{cluster_secrets, listener_clusters, listener_secrets, table_clusters};
@@ -105,21 +107,22 @@ impl ProxyState {
 
     /// As [`ProxyState::handle_update`]; whoever knows the disk found that those in `unusable` cannot be served.
     pub fn handle_update_except(&mut self, update: Update, unusable: Vec<Refused>, now: Instant) {
-        let Update { kind, nonce, changed, removed, refused: undecodable } = update;
-        for refused in &undecodable {
-            self.failed(kind, &refused.resource, &refused.reason, now);
+        let Update { kind, nonce, changed, removed, refused, undecodable } = update;
+        for refused in &refused {
+            let came = undecodable.iter().find(|came| *came.name == *refused.resource);
+            self.failed(kind, &refused.resource, &refused.reason, came, now);
         }
         let mut refused = Vec::new();
         for received in changed {
             let name = received.resource.name().to_owned();
             if let Some(unusable) = unusable.iter().find(|unusable| unusable.resource == name) {
-                self.failed(kind, &name, &unusable.reason, now);
+                self.failed(kind, &name, &unusable.reason, Some(&received.encoded), now);
                 refused.push(unusable.clone());
                 continue;
             }
             if let Err(invalid) = self.accept(received.resource, &received.encoded.version, now) {
                 let reason = invalid.to_string();
-                self.failed(kind, &name, &reason, now);
+                self.failed(kind, &name, &reason, Some(&received.encoded), now);
                 refused.push(Refused { resource: name, reason });
             }
         }
@@ -137,7 +140,7 @@ impl ProxyState {
         for (resource, version) in resources {
             let (kind, name) = (resource.kind(), resource.name().to_owned());
             if let Err(invalid) = self.accept(resource, &version, now) {
-                self.failed(kind, &name, &invalid.to_string(), now);
+                self.failed(kind, &name, &invalid.to_string(), None, now);
             }
         }
         self.answered.extend([ResourceKind::Cluster, ResourceKind::Listener]);
@@ -189,12 +192,12 @@ impl ProxyState {
 
     /// A secret that came cannot be used.
     pub fn handle_secret_failed(&mut self, name: &str, details: &str, now: Instant) {
-        self.secrets.failures.add(name, details, now);
+        self.secrets.failures.add(name, details, None, now);
     }
 
     /// A listener that is in force cannot be served: its address is taken, say.
     pub fn handle_listener_failed(&mut self, name: &str, details: &str, now: Instant) {
-        self.failed(ResourceKind::Listener, name, details, now);
+        self.failed(ResourceKind::Listener, name, details, None, now);
     }
 
     /// When something that waits has waited long enough.
@@ -294,12 +297,20 @@ impl ProxyState {
         }
     }
 
-    fn failed(&mut self, kind: ResourceKind, name: &str, details: &str, now: Instant) {
-        match kind {
-            ResourceKind::Cluster | ResourceKind::Endpoints => self.clusters.failures.add(name, details, now),
-            ResourceKind::Listener => self.listeners.failures.add(name, details, now),
-            ResourceKind::Routes => self.routes.failures.add(name, details, now),
-        }
+    fn failed(
+        &mut self,
+        kind: ResourceKind,
+        name: &str,
+        details: &str,
+        came: Option<&Encoded>,
+        now: Instant,
+    ) {
+        let failures = match kind {
+            ResourceKind::Cluster | ResourceKind::Endpoints => &mut self.clusters.failures,
+            ResourceKind::Listener => &mut self.listeners.failures,
+            ResourceKind::Routes => &mut self.routes.failures,
+        };
+        failures.add(name, details, came.and_then(Rejected::of), now);
     }
 
     fn change_clusters(&mut self, change: impl FnOnce(&mut ClusterTable, &mut Vec<Effect>)) {

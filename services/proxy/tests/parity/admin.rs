@@ -48,12 +48,6 @@ fn dynamic(mut page: Value) -> Value {
     if let Some(statuses) = page["cluster_statuses"].as_array_mut() {
         statuses.retain(|status| status["added_via_api"] == true);
         statuses.sort_by_key(|status| status["name"].to_string());
-        for host in statuses.iter_mut().flat_map(|status| status["host_statuses"].as_array_mut()).flatten() {
-            if let Some(stats) = host["stats"].as_array_mut() {
-                // How many wait for a connection is counted for the cluster.
-                stats.retain(|stat| stat["name"] != "rq_pending_active");
-            }
-        }
     }
     page
 }
@@ -268,4 +262,37 @@ fn keys_are_fetched_before_the_first_request_and_again_after_a_failure() {
             (plane.stat("http.in.jwt_authn.jwks_fetch_failed") >= 3).then_some(())
         });
     }
+}
+
+#[test]
+fn what_was_rejected_is_shown_beside_what_is_in_force() {
+    let Some(mut planes) = both(&http(vec![("/", to("up"))]), &[cluster("up", Vec::new())]) else { return };
+    for plane in &mut planes {
+        plane.change_listener(0, |listener| {
+            let chain = listener.default_chain.as_mut().expect("it has one");
+            let Network::Http(manager) = &mut chain.network else { unreachable!("it is HTTP") };
+            let RouteSource::Inline(table) = &mut manager.routes else { unreachable!("it is within") };
+            let again = VirtualHost { name: "again".to_owned(), ..table.virtual_hosts[0].clone() };
+            table.virtual_hosts.push(again);
+        });
+    }
+    let shown = check_equal(&planes, "error_state", |plane| {
+        let path = "/config_dump?resource=dynamic_listeners";
+        until(&format!("{} rejects", plane.name), || {
+            plane.page(path).body.contains("error_state").then_some(())
+        });
+        let mut shown = page(plane, path);
+        // An Envoy tells of it a second time, without a name.
+        shown["configs"].as_array_mut().expect("a list").retain(|listener| listener["name"].is_string());
+        let state = &mut shown["configs"][0]["error_state"];
+        // Each says it in its own words; when, as well.
+        for member in ["details", "last_update_attempt"] {
+            assert!(state[member].as_str().is_some_and(|text| text.len() > 10), "{}: {state}", plane.name);
+            state[member] = "something".into();
+        }
+        shown
+    });
+    let failed = &shown["configs"][0]["error_state"]["failed_configuration"];
+    assert_eq!(failed["@type"], "type.googleapis.com/envoy.config.listener.v3.Listener");
+    assert!(shown["configs"][0]["active_state"].is_object(), "the first one serves on");
 }

@@ -121,6 +121,7 @@ fn http2_is_spoken_within_the_bounds_that_are_set() {
         streams_max: Some(7),
         stream_window_bytes: Some(65_535),
         connection_window_bytes: Some(100_000),
+        ..Http2Settings::default()
     };
     let managers =
         [HttpConnection { http2: small, ..http(vec![("/", to("one"))]) }, http(vec![("/", to("many"))])];

@@ -1240,7 +1240,30 @@ impl ::prost::Name for Http1ProtocolOptions {
         "type.googleapis.com/envoy.config.core.v3.Http1ProtocolOptions".into()
     }
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct KeepaliveSettings {
+    #[prost(message, optional, tag = "1")]
+    pub interval: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "2")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "3")]
+    pub interval_jitter: ::core::option::Option<
+        super::super::super::r#type::v3::Percent,
+    >,
+    #[prost(message, optional, tag = "4")]
+    pub connection_idle_interval: ::core::option::Option<::prost_types::Duration>,
+}
+impl ::prost::Name for KeepaliveSettings {
+    const NAME: &'static str = "KeepaliveSettings";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.KeepaliveSettings".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.KeepaliveSettings".into()
+    }
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct Http2ProtocolOptions {
     #[prost(message, optional, tag = "2")]
     pub max_concurrent_streams: ::core::option::Option<u32>,
@@ -1250,6 +1273,8 @@ pub struct Http2ProtocolOptions {
     pub initial_connection_window_size: ::core::option::Option<u32>,
     #[prost(bool, tag = "5")]
     pub allow_connect: bool,
+    #[prost(message, optional, tag = "15")]
+    pub connection_keepalive: ::core::option::Option<KeepaliveSettings>,
 }
 impl ::prost::Name for Http2ProtocolOptions {
     const NAME: &'static str = "Http2ProtocolOptions";

@@ -13,7 +13,9 @@ use selvedge_http::parse::Upgrade;
 use super::super::output::FRAME_BYTES_MAX;
 use super::super::settings::WINDOW_MAX;
 use super::super::streams::{Fault, Key, Stream};
-use super::{Arrived, Block, CONTINUATIONS_MAX, Connection, INTERIM_WAITING_MAX, LAST_PING, Payload};
+use super::{
+    Arrived, Block, CONTINUATIONS_MAX, Connection, INTERIM_WAITING_MAX, LAST_PING, Payload, QUESTION,
+};
 
 const HEAD_BYTES: usize = 9;
 
@@ -22,6 +24,9 @@ impl Connection {
     /// connection.
     pub(in super::super) fn input(&mut self, bytes: &[u8], now: u64) -> usize {
         self.meter.pass(now);
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.heard();
+        }
         let mut used = 0;
         while self.arrived.is_none() && self.error.is_none() && self.meter.flood().is_none() {
             match self.step(&bytes[used..]) {
@@ -424,6 +429,10 @@ impl Connection {
         }
         if !frame.has(flag::ACK) {
             self.output.frame(kind::PING, flag::ACK, 0, &[echo]);
+        } else if *echo == QUESTION
+            && let Some(keepalive) = &mut self.keepalive
+        {
+            keepalive.answered();
         } else if *echo == LAST_PING && self.last == Some(WINDOW_MAX) {
             // What the client sent before it knew has come.
             self.say_goaway(self.newest, Reason::NO_ERROR);
@@ -536,7 +545,7 @@ mod tests {
             extended_connect: false,
             forbids_push: false,
         };
-        let terms = Terms { peer, announced, connection_window: 2 * WINDOW };
+        let terms = Terms { peer, announced, connection_window: 2 * WINDOW, keepalive: None };
         let mut connection = Connection::new(terms, &[], Buffers::default());
         feed(&mut connection, &frame(kind::SETTINGS, 0, 0, &[]));
         connection
