@@ -56,7 +56,7 @@ use crate::structure::{Shaped, enumeration};
 use crate::violation::{self, Path, Violations};
 
 pub use access::{Access, AccessAction, AccessRule, Caller};
-pub use access_log::{AccessLog, JsonMember};
+pub use access_log::{AccessLog, JsonMember, LogService};
 pub use address_block::address_block;
 pub use authentication::{
     Authentication, AuthenticationRule, ClaimHeader, RemoteKeys, TokenNeed, TokenProvider,

@@ -241,7 +241,7 @@ fn tcp_network(
     let (first, rest) = tcp.split_first()?;
     tell_clash(context, rest, first, port);
     let (proxy, _) = route::tcp(context, &first.port, first.policy)?;
-    Some(Network::Tcp(TcpProxy { access_logs: access_logs.to_vec(), ..proxy }))
+    Some(Network::Tcp(TcpProxy { access_logs: policy::of_connections(access_logs), ..proxy }))
 }
 
 fn tell_clash(context: &mut Context<'_>, losers: &[&Reached<'_>], winner: &Reached<'_>, port: u16) {

@@ -182,7 +182,7 @@ fn network(
     if protocol == PortProtocol::Tcp {
         return Network::Tcp(TcpProxy {
             idle_timeout: tcp_idle(listener),
-            access_logs: access_logs.to_vec(),
+            access_logs: policy::of_connections(access_logs),
             ..TcpProxy::to(&stat_prefix, clusters)
         });
     }

@@ -3,6 +3,7 @@
 //! Everything that is made – a route, a cluster, a listener's log – has *levels*: the resources that may say something
 //! about it, the nearest first. Of each kind the first policy that is found holds, wholly.
 
+mod access_log;
 mod authentication;
 mod breaker;
 mod circuit_breaking;
@@ -29,8 +30,8 @@ use std::collections::BTreeMap;
 use selvedge_model::policy::{self, Governing};
 use selvedge_model::{Key, Kind, Policy, Snapshot, VirtualService};
 use selvedge_traffic::{
-    AccessLog, AccessLogFormat, Action, Cluster, DirectResponse, FilterEntry, Forward, Redirect, Route,
-    SplitBy, StreamDuration, UpstreamTransport,
+    Action, Cluster, DirectResponse, FilterEntry, Forward, Redirect, Route, SplitBy, StreamDuration,
+    UpstreamTransport,
 };
 
 use crate::context::Context;
@@ -39,6 +40,7 @@ use crate::names;
 use crate::timeout::Requests;
 use crate::translation::Governed;
 
+pub(crate) use access_log::{access_logs, of_connections};
 pub use conditions::{check, conditions};
 pub use limits::limits;
 pub(crate) use listener::{govern_inbound, govern_outbound};
@@ -344,24 +346,6 @@ pub(crate) fn govern_cluster(context: &mut Context<'_>, node: &str, cluster: &mu
     if !used.is_empty() {
         note(context, Governed::Cluster(cluster.name.clone()), &cluster.name, used);
     }
-}
-
-/// The logs of a node or gateway: a policy's, else the specification's.
-pub(crate) fn access_logs(context: &mut Context<'_>, own: &Key, said: Vec<AccessLog>) -> Vec<AccessLog> {
-    if context.snapshot.policies.is_empty() {
-        return said;
-    }
-    let levels = levels_in_mesh(context, own);
-    let Some((policy, spec)) = find::<policy::AccessLog>(context.snapshot, &levels) else { return said };
-    note_proxy(context, policy);
-    let format = match &spec.text {
-        Some(text) => AccessLogFormat::Text(format!("{text}\n")),
-        None if spec.json.is_empty() => AccessLogFormat::Default,
-        None => AccessLogFormat::Json(
-            spec.json.iter().map(|member| (member.key.clone(), member.value.clone())).collect(),
-        ),
-    };
-    vec![AccessLog::new(&*spec.path, format)]
 }
 
 /// By port, the names that a node may call beside its backends. AWS's own are allowed already.

@@ -18,6 +18,8 @@ structure! {
         optional max_pending_requests "maxPendingRequests": u32 => &COUNT,
         /// Requests at once.
         optional max_requests "maxRequests": u32 => &COUNT,
+        /// Pools of connections at once: one for each instance, protocol and priority that is in use.
+        optional max_connection_pools "maxConnectionPools": u32 => &COUNT,
         /// Retries at once.
         optional max_retries "maxRetries": u32 => &COUNT,
         /// Retries at once, measured by the requests under way, in the place of `maxRetries`.

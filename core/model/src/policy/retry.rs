@@ -1,6 +1,6 @@
 //! When a request is tried again.
 
-use super::{Rules, Span};
+use super::{HeaderCondition, Rules, Span};
 use crate::shape::{Bounds, Shape};
 use crate::structure::{enumeration, structure};
 use crate::violation::Violations;
@@ -11,6 +11,11 @@ const CODE: Shape = Shape::integer("Status", Bounds::between(100, 599));
 const CODES: Shape = Shape::list("StatusCodes", &CODE, Bounds::between(0, 100));
 const HEADERS: Shape =
     Shape::list("ResetHeaders", <ResetHeader as crate::structure::Shaped>::SHAPE, Bounds::between(1, 8));
+const ANSWERS: Shape = Shape::list(
+    "HeaderConditions",
+    <HeaderCondition as crate::structure::Shaped>::SHAPE,
+    Bounds::between(0, 16),
+);
 const NAME: Shape = Shape::string_of("HeaderName", 1, 128);
 
 structure! {
@@ -28,6 +33,10 @@ structure! {
         optional hedge "hedge": bool,
         /// Statuses to try again, for `retriable-status-codes`.
         many status_codes "statusCodes": u16 => &CODES,
+        /// Headers of an answer that is tried again, any of them, for `retriable-headers`.
+        many response_headers "responseHeaders": HeaderCondition => &ANSWERS,
+        /// Only requests with one of these headers are tried again; every request unless told otherwise.
+        many request_headers "requestHeaders": HeaderCondition => &ANSWERS,
         /// How long to wait before a retry.
         optional back_off "backOff": BackOff,
         /// Waiting as long as an answer asks for.
@@ -51,6 +60,7 @@ enumeration! {
         Retriable4xx "retriable-4xx",
         RefusedStream "refused-stream",
         RetriableStatusCodes "retriable-status-codes",
+        RetriableHeaders "retriable-headers",
         GrpcCancelled "cancelled",
         GrpcDeadlineExceeded "deadline-exceeded",
         GrpcInternal "internal",
@@ -104,6 +114,13 @@ impl Rules for Retry {
             found.rule(
                 "spec.statusCodes",
                 "statusCodes and the condition retriable-status-codes need each other",
+            );
+        }
+        let headers = self.on.contains(&RetryCondition::RetriableHeaders);
+        if headers == self.response_headers.is_empty() {
+            found.rule(
+                "spec.responseHeaders",
+                "responseHeaders and the condition retriable-headers need each other",
             );
         }
         if self.hedge == Some(true) && self.per_try_timeout.is_none_or(|bound| bound.0.is_zero()) {

@@ -12,6 +12,7 @@ pub(super) fn apply(spec: &CircuitBreaking, cluster: &mut Cluster) {
         pending_requests_max: spec.max_pending_requests.unwrap_or(unlimited.pending_requests_max),
         requests_max: spec.max_requests.unwrap_or(unlimited.requests_max),
         retries_max: spec.max_retries.unwrap_or(unlimited.retries_max),
+        pools_max: spec.max_connection_pools,
         retry_budget: spec.retry_budget.as_ref().map(|budget| {
             let default = RetryBudget::default();
             RetryBudget {

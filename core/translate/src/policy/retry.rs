@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use selvedge_model::policy::{self, Retry, RetryCondition};
+use selvedge_traffic::matching::HeaderMatch;
 use selvedge_traffic::{RateLimitedBackoff, ResetFormat, ResetHeader, RetryBackoff, RetryOn, RetryPolicy};
 
+use super::filters;
 use crate::retry::HOST_SELECTION_ATTEMPTS_MAX;
 
 /// The longest wait that an answer may ask for, unless told otherwise (Envoy's default).
@@ -17,6 +19,8 @@ pub(super) fn policy(spec: &Retry) -> RetryPolicy {
         per_try_timeout: spec.per_try_timeout.map(|span| span.0).filter(|bound| !bound.is_zero()),
         per_try_idle_timeout: spec.per_try_idle_timeout.map(|span| span.0).filter(|bound| !bound.is_zero()),
         retriable_status_codes: spec.status_codes.clone(),
+        retriable_headers: headers(&spec.response_headers),
+        retriable_request_headers: headers(&spec.request_headers),
         backoff: spec.back_off.as_ref().map_or_else(RetryBackoff::default, |back_off| RetryBackoff {
             base: back_off.base.0,
             max: back_off.max.map_or(back_off.base.0 * 10, |max| max.0),
@@ -26,6 +30,11 @@ pub(super) fn policy(spec: &Retry) -> RetryPolicy {
         host_selection_attempts_max: spec.host_selection_attempts.unwrap_or(HOST_SELECTION_ATTEMPTS_MAX),
         ..RetryPolicy::default()
     }
+}
+
+/// The API refuses expressions that cannot be used; what was stored before it did is passed over.
+fn headers(conditions: &[policy::HeaderCondition]) -> Vec<HeaderMatch> {
+    conditions.iter().filter_map(|condition| filters::header(condition).ok()).collect()
 }
 
 fn asked(spec: &policy::RateLimitedBackOff) -> RateLimitedBackoff {
@@ -53,6 +62,7 @@ fn condition(condition: RetryCondition) -> RetryOn {
         RetryCondition::Retriable4xx => RetryOn::RETRIABLE_4XX,
         RetryCondition::RefusedStream => RetryOn::REFUSED_STREAM,
         RetryCondition::RetriableStatusCodes => RetryOn::RETRIABLE_STATUS_CODES,
+        RetryCondition::RetriableHeaders => RetryOn::RETRIABLE_HEADERS,
         RetryCondition::GrpcCancelled => RetryOn::GRPC_CANCELLED,
         RetryCondition::GrpcDeadlineExceeded => RetryOn::GRPC_DEADLINE_EXCEEDED,
         RetryCondition::GrpcInternal => RetryOn::GRPC_INTERNAL,

@@ -30,7 +30,7 @@ use super::{clusters, leaves, listeners, routes};
 /// Samples of each kind.
 const SAMPLES: usize = 300;
 /// A field that was tried in so many places without an effect has none.
-const TRIES_MAX: usize = 40;
+const TRIES_MAX: usize = 80;
 const TRIES_OF_ACCEPTED: usize = 3;
 const ANY: &str = "google.protobuf.Any";
 
