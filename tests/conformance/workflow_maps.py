@@ -258,7 +258,7 @@ def steered():
         client.send_task_success(taskToken=task["taskToken"], output="1")
         report.check(False, "a token of a stopped child has no meaning")
     except botocore.exceptions.ClientError as error:
-        report.check(error.response["Error"]["Code"] in ("TaskTimedOut", "TaskDoesNotExist"), str(error))
+        report.equal(error.response["Error"]["Code"], "TaskTimedOut", "a token of a stopped child")
 
 
 def killed():
@@ -283,6 +283,7 @@ def killed():
                 kills += 1
             if client.describe_execution(executionArn=execution)["status"] != "RUNNING":
                 break
+        report.equal(kills, 2, f"{kind}: it was killed while it ran")
         ended = settled(execution, 240)
         report.equal(ended["status"], "SUCCEEDED", f"{kind} {ended}")
         found = map_run(ended)
@@ -302,15 +303,17 @@ def million():
     arn = machine("million", {**reader({"InputType": "JSONL"}, "million.jsonl"), "ItemBatcher": {"MaxItemsPerBatch": 1000}, "MaxConcurrency": 8,
                               "ResultWriter": {"Resource": "arn:aws:states:::s3:putObject", "Parameters": {"Bucket": "results", "Prefix": "million"}}},
                   {"StartAt": "I", "States": {"I": {"Type": "Pass", "Parameters": {"count.$": "States.ArrayLength($.Items)"}, "End": True}}}, "EXPRESS")
-    before, most, slowest = resident(), 0, 0
+    before, most, slowest, beside = resident(), 0, 0, set()
     execution = client.start_execution(stateMachineArn=arn)["executionArn"]
     other = machine("beside", {"MaxConcurrency": 1}, PASS, "EXPRESS")
     deadline = time.monotonic() + 300
     while client.describe_execution(executionArn=execution)["status"] == "RUNNING" and time.monotonic() < deadline:
         begun = time.monotonic()
-        report.equal(run(other, [1])["status"], "SUCCEEDED", "beside a million")
+        beside.add(run(other, [1])["status"])
         most, slowest = max(most, resident()), max(slowest, time.monotonic() - begun)
         time.sleep(0.2)
+    # How often others ran meanwhile is the machine's affair, and no fact that is counted.
+    report.equal(beside, {"SUCCEEDED"}, "beside a million")
     ended = settled(execution, 1)
     report.equal(ended["status"], "SUCCEEDED", str(ended))
     counts = map_run(ended)

@@ -97,9 +97,9 @@ def valid(shape, depth=0):
         members = {n: m for n, m in shape.members.items() if n in shape.required_members or depth < 2}
         return {shown(n): valid(m, depth + 1) for n, m in members.items() if depth < DEPTH_MAX or n in shape.required_members}
     if kind == "list":
-        return [valid(shape.member, depth + 1)] if depth < DEPTH_MAX else []
+        return [valid(shape.member, depth + 1)] * max(shape.metadata.get("min", 0), depth < DEPTH_MAX)
     if kind == "map":
-        return {"key": valid(shape.value, depth + 1)} if depth < DEPTH_MAX else {}
+        return {f"key{n}": valid(shape.value, depth + 1) for n in range(max(shape.metadata.get("min", 0), depth < DEPTH_MAX))}
     if kind in ("string", "blob"):
         return shape.metadata["enum"][0] if shape.metadata.get("enum") else "x" * max(1, shape.metadata.get("min", 1))
     if kind == "timestamp":
@@ -167,6 +167,8 @@ def optimised():
         (arn("aws-sdk:s3:getObject"), {"StorageClass": "Papyrus"}, f"{ERROR}Field 'StorageClass' is not an expected value"),
         (arn("aws-sdk:lambda:getFunction"), {"Configuration": {"MemorySize": 1 << 30}}, f"{ERROR}Field 'MemorySize' exceeds the maximum value"),
         (arn("aws-sdk:lambda:getFunction"), {"Configuration": {"MemorySize": 127}}, f"{ERROR}Field 'MemorySize' is less than the minimum value"),
+        (arn("aws-sdk:sfn:describeStateMachineAlias"), {"RoutingConfiguration": []}, f"{ERROR}Field 'RoutingConfiguration' is smaller than the minimum length"),
+        (arn("aws-sdk:sfn:describeStateMachineAlias"), {"RoutingConfiguration": [{}, {}, {}]}, f"{ERROR}Field 'RoutingConfiguration' exceeds the maximum length"),
         (arn("http:invoke"), "anything", "SUCCEEDED"),
         (arn("aws-sdk:ec2:describeInstances"), {"Reservations": 1}, "SUCCEEDED"),
         ("arn:aws:lambda:us-west-2:123456789012:function:f", [1], "SUCCEEDED"),
@@ -213,6 +215,9 @@ def without_a_mock():
     report.equal((found[0], found[1].get("error"), found[1].get("nextState")), ("CAUGHT_ERROR", "Selvedge.Egress.Refused", "C"), str(found))
     token = task("arn:aws:states:::sqs:sendMessage.waitForTaskToken", Parameters={"t.$": "$$.Task.Token"})
     report.check("only tested with a mock" in told(token, roleArn=ROLE)[0], "one that waits for its token")
+    inner = {"StartAt": "I", "States": {"I": {"Type": "Pass", "End": True}}}
+    for state in ({"Type": "Parallel", "End": True, "Branches": [inner]}, {"Type": "Map", "QueryLanguage": "JSONata", "Items": [1], "End": True, "ItemProcessor": inner}):
+        report.equal(told(json.dumps(state), roleArn=ROLE), ("Map and Parallel states are only tested with a mock", "ValidationException"), state["Type"])
     found = told(token, mock={"result": "1"}, inspectionLevel="DEBUG")
     report.equal((found[0], len(json.loads(found[1]["inspectionData"]["afterParameters"])["t"])), ("SUCCEEDED", 64), "it has a token")
     machine = states.create_state_machine(name="child", roleArn=ROLE, definition=json.dumps({"StartAt": "P", "States": {"P": {"Type": "Pass", "End": True}}}))

@@ -2,6 +2,7 @@
 
 mod activity;
 mod alias;
+mod encryption;
 pub(crate) mod execution;
 pub(crate) mod failure;
 mod history;

@@ -44,6 +44,9 @@ pub(crate) struct Machine {
     pub(crate) tags: Vec<(String, String)>,
     /// The last version's number.
     pub(crate) last_version: u64,
+    /// The first version was made with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_published: bool,
 }
 
 /// A definition with its role and settings.
@@ -86,6 +89,9 @@ pub(crate) struct Activity {
     pub(crate) name: String,
     pub(crate) created_ms: i64,
     pub(crate) tags: Vec<(String, String)>,
+    /// As it was given; null where it was not.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub(crate) encryption: Value,
 }
 
 /// An execution as `DescribeExecution` tells of it.

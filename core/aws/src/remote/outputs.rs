@@ -7,7 +7,7 @@
 //! operation SendMessage SendMessageResult
 //! SendMessageResult structure MessageId:String Entries!:List    a member with ! is required
 //! List list Entry
-//! Tags map Value
+//! Tags map Value 1..50                                          how many there may be
 //! Class enum STANDARD|GLACIER
 //! Size integer 1..10
 //! ```
@@ -126,26 +126,22 @@ impl Output {
         match (kind, value) {
             ("structure", Value::Object(members)) => self.structure(rest, members, fit),
             ("map", Value::Object(members)) => {
-                members.values().try_for_each(|value| self.value(field, rest, value, fit))
+                let (shape, counted) = rest.split_once(' ').unwrap_or((rest, ""));
+                holds(field, counted, members.len())?;
+                members.values().try_for_each(|value| self.value(field, shape, value, fit))
             }
             ("structure" | "map", _) => no("an object"),
             ("list", Value::Array(items)) => {
-                items.iter().try_for_each(|item| self.value(field, rest, item, fit))
+                let (shape, counted) = rest.split_once(' ').unwrap_or((rest, ""));
+                holds(field, counted, items.len())?;
+                items.iter().try_for_each(|item| self.value(field, shape, item, fit))
             }
             ("list", _) => no("an array"),
             ("enum", Value::String(text)) => match rest.split('|').any(|word| word == text) {
                 true => Ok(()),
                 false => Err(Misfit::Word(field.to_owned())),
             },
-            ("string" | "blob", Value::String(text)) => {
-                let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
-                let (low, high) = bounds(rest);
-                match (low.is_some_and(|low| length < low), high.is_some_and(|high| length > high)) {
-                    (true, _) => Err(Misfit::Short(field.to_owned())),
-                    (_, true) => Err(Misfit::Long(field.to_owned())),
-                    _ => Ok(()),
-                }
-            }
+            ("string" | "blob", Value::String(text)) => holds(field, rest, text.chars().count()),
             ("timestamp", Value::String(_)) | ("boolean", Value::Bool(_)) => Ok(()),
             ("enum" | "string" | "blob" | "timestamp", _) => no("a string"),
             ("boolean", _) => no("a boolean"),
@@ -173,6 +169,17 @@ impl Output {
 fn shown(member: &str) -> Option<String> {
     let is_plain = member.chars().nth(1).is_none_or(|second| second.is_ascii_lowercase());
     is_plain.then(|| operation(member))
+}
+
+/// Whether a text, a list or a map is as long as it may be.
+fn holds(field: &str, counted: &str, length: usize) -> Result<(), Misfit> {
+    let length = i64::try_from(length).unwrap_or(i64::MAX);
+    let (low, high) = bounds(counted);
+    match (low.is_some_and(|low| length < low), high.is_some_and(|high| length > high)) {
+        (true, _) => Err(Misfit::Short(field.to_owned())),
+        (_, true) => Err(Misfit::Long(field.to_owned())),
+        _ => Ok(()),
+    }
 }
 
 /// `1..10`, of which either may be left out.
@@ -278,6 +285,20 @@ mod tests {
                 "Field 'VersionId' is smaller than the minimum length",
                 "Field 'VersionId' is smaller than the minimum length",
             ),
+            (
+                "sfn",
+                "describeStateMachineAlias",
+                json!({"RoutingConfiguration": []}),
+                "Field 'RoutingConfiguration' is smaller than the minimum length",
+                "Field 'RoutingConfiguration' is smaller than the minimum length",
+            ),
+            (
+                "sfn",
+                "describeStateMachineAlias",
+                json!({"RoutingConfiguration": [{}, {}, {}]}),
+                "Field 'RoutingConfiguration' exceeds the maximum length",
+                "Field 'RoutingConfiguration' exceeds the maximum length",
+            ),
             ("sqs", "sendMessage", json!({"MD5OfMessageBody": {}}), "", ""),
         ] {
             assert_eq!(told(name, action, value.clone(), Fit::Strict), strict, "{name}:{action} {value}");
@@ -302,7 +323,7 @@ mod tests {
                     "structure" => {
                         rest.split(' ').filter_map(|member| Some(member.split_once(':')?.1)).collect()
                     }
-                    "list" | "map" => vec![rest],
+                    "list" | "map" => vec![rest.split(' ').next().unwrap()],
                     "any" | "enum" | "string" | "blob" | "timestamp" | "boolean" | "integer" | "long"
                     | "float" | "double" => vec![],
                     kind => panic!("{name}: {shape} is a {kind}"),

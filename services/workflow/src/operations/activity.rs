@@ -5,19 +5,22 @@ use std::time::Duration;
 
 use selvedge_aws::ApiError;
 use selvedge_aws::operations::stepfunctions::{
-    ACTIVITY_DOES_NOT_EXIST, ACTIVITY_WORKER_LIMIT_EXCEEDED, INVALID_ARN,
+    ACTIVITY_ALREADY_EXISTS, ACTIVITY_DOES_NOT_EXIST, ACTIVITY_LIMIT_EXCEEDED,
+    ACTIVITY_WORKER_LIMIT_EXCEEDED, INVALID_ARN,
 };
 use selvedge_model::Value;
-use selvedge_store::Read;
+use selvedge_store::{Read, WriteError};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::{Failed, Outcome, Performed, Refused, Scope, list, name, seconds, tag};
+use super::{Failed, Outcome, Performed, Refused, Scope, encryption, list, name, seconds, tag};
 use crate::Engine;
 use crate::arn::{Arn, Resource};
 use crate::engine::{Poll, Waiting};
 use crate::record::{self, Activity, key};
 
+/// The most activities.
+pub(crate) const ACTIVITIES_MAX: usize = 10_000;
 /// How long a worker waits for a task.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -45,14 +48,30 @@ pub(super) fn create(scope: &Scope<'_>) -> Result<Value, Failed> {
     let name = scope.text("name");
     name::check(name)?;
     let tags = tag::given(scope)?;
+    let encryption = encryption::given(scope)?;
     let arn = scope.arn_of(Resource::Activity(name.into())).to_string();
     let now_ms = scope.now_ms();
+    let is_full = list::is_full(&*scope.engine.store.snapshot()?, "activity/", ACTIVITIES_MAX)?;
     let (activity, _) = scope.engine.store.write::<Activity, ApiError>(|tx| {
         if let Some(found) = tx.get(&key::activity(name))? {
-            return Ok(record::decode(&found)?);
+            let found: Activity = record::decode(&found)?;
+            if found.encryption != encryption {
+                let message = "Activity already exists. EncryptionConfiguration may not be updated.";
+                return Err(WriteError::Refused(ACTIVITY_ALREADY_EXISTS.because(message)));
+            }
+            return Ok(found);
         }
-        let activity =
-            Activity { arn: arn.clone(), name: name.to_owned(), created_ms: now_ms, tags: tags.clone() };
+        if is_full {
+            let message = format!("there are {ACTIVITIES_MAX} activities, as many as there may be");
+            return Err(WriteError::Refused(ACTIVITY_LIMIT_EXCEEDED.because(message)));
+        }
+        let activity = Activity {
+            arn: arn.clone(),
+            name: name.to_owned(),
+            created_ms: now_ms,
+            tags: tags.clone(),
+            encryption: encryption.clone(),
+        };
         tx.put(&key::activity(name), record::encode(&activity))?;
         scope.note(tx, &activity.arn)?;
         Ok(activity)
@@ -65,7 +84,12 @@ fn shown(activity: &Activity) -> Value {
 }
 
 pub(super) fn describe(scope: &Scope<'_>) -> Result<Value, Failed> {
-    Ok(shown(&find(&*scope.engine.store.snapshot()?, &scope.arn("activityArn")?)?))
+    let activity = find(&*scope.engine.store.snapshot()?, &scope.arn("activityArn")?)?;
+    let mut output = shown(&activity);
+    if !activity.encryption.is_null() {
+        output["encryptionConfiguration"] = activity.encryption;
+    }
+    Ok(output)
 }
 
 pub(super) fn list(scope: &Scope<'_>) -> Result<Value, Failed> {

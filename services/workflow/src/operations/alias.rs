@@ -69,6 +69,11 @@ fn alias_of(arn: &Arn) -> Result<(&str, &str), Failed> {
 pub(super) fn create(scope: &Scope<'_>) -> Result<Value, Failed> {
     let routing = routing(scope)?;
     let (machine_arn, machine_name) = machine_of(&routing)?;
+    // The operation knows no other error for a machine that is not there.
+    machine::find(&*scope.engine.store.snapshot()?, &machine_arn).map_err(|failed| match failed {
+        Failed::Api(_) => not_found(&machine_arn).into(),
+        failed => failed,
+    })?;
     let name = scope.text("name");
     let now_ms = scope.now_ms();
     machine::change(scope, &machine_arn, |tx, machine| {

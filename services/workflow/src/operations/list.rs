@@ -62,6 +62,19 @@ pub(super) fn page(
     Ok(output)
 }
 
+/// Whether there are as many documents below `prefix` as there may be.
+pub(super) fn is_full(view: &dyn Read, prefix: &str, most: usize) -> Result<bool, StoreError> {
+    let (mut count, mut after) = (0, None);
+    loop {
+        let found = view.scan(prefix, after.as_deref(), selvedge_store::PAGE_MAX)?;
+        count += found.len();
+        match found.last() {
+            Some(last) if count < most => after = Some(last.key.clone()),
+            _ => return Ok(count >= most),
+        }
+    }
+}
+
 fn excerpt(text: &str) -> String {
     text.chars().take(80).collect()
 }

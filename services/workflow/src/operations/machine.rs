@@ -5,19 +5,23 @@ use std::sync::Arc;
 use selvedge_aws::ApiError;
 use selvedge_aws::operations::stepfunctions::{
     CONFLICT_EXCEPTION, INVALID_ARN, INVALID_LOGGING_CONFIGURATION, MISSING_REQUIRED_PARAMETER,
-    STATE_MACHINE_ALREADY_EXISTS, STATE_MACHINE_DOES_NOT_EXIST, VALIDATION_EXCEPTION,
+    STATE_MACHINE_ALREADY_EXISTS, STATE_MACHINE_DOES_NOT_EXIST, STATE_MACHINE_LIMIT_EXCEEDED,
+    VALIDATION_EXCEPTION,
 };
 use selvedge_model::Value;
 use selvedge_store::{Error as StoreError, Read, Transaction, WriteError};
 use serde_json::Map;
 use serde_json::json;
 
-use super::{Failed, Scope, list, name, seconds, tag, validate, version};
+use super::{Failed, Scope, encryption, list, name, seconds, tag, validate, version};
 use crate::Engine;
 use crate::arn::{Arn, Resource};
 use crate::engine::Known;
 use crate::extension;
 use crate::record::{self, Alias, ExecutionRecord, Machine, Revision, Version, key};
+
+/// The most machines.
+pub(crate) const MACHINES_MAX: usize = 100_000;
 
 /// A machine as somebody names it: itself, a version or an alias of it.
 pub(crate) struct Named {
@@ -111,6 +115,15 @@ fn check_logging(logging: &Value) -> Result<(), Failed> {
     Ok(())
 }
 
+/// A role grants nothing here, but what is no role's ARN is a mistake here as well.
+pub(super) fn check_role(text: &str) -> Result<(), Failed> {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    match parts[..] {
+        ["arn", _, "iam", _, _, role] if role.starts_with("role/") => Ok(()),
+        _ => Err(INVALID_ARN.because(format!("Invalid Role Arn: '{text}'")).into()),
+    }
+}
+
 pub(super) fn create(scope: &Scope<'_>) -> Result<Value, Failed> {
     let name = scope.text("name");
     name::check(name)?;
@@ -121,16 +134,19 @@ pub(super) fn create(scope: &Scope<'_>) -> Result<Value, Failed> {
             .because("Version description can only be set when publish is true")
             .into());
     }
+    check_role(scope.text("roleArn"))?;
     let express = scope.text("type") == "EXPRESS";
     validate::accept(scope.text("definition"), express)?;
     let logging = scope.value("loggingConfiguration");
     check_logging(&logging)?;
+    let encryption = encryption::given(scope)?;
+    let is_full = list::is_full(&*scope.engine.store.snapshot()?, "machine/", MACHINES_MAX)?;
     let tags = tag::given(scope)?;
     let now_ms = scope.now_ms();
     let revision = Revision::new(
         scope.text("definition"),
         scope.text("roleArn"),
-        [&logging, &scope.value("tracingConfiguration"), &scope.value("encryptionConfiguration")],
+        [&logging, &scope.value("tracingConfiguration"), &encryption],
         now_ms,
     );
     let arn = scope.arn_of(Resource::Machine { name: name.into(), qualifier: None }).to_string();
@@ -144,12 +160,16 @@ pub(super) fn create(scope: &Scope<'_>) -> Result<Value, Failed> {
                 && current.tracing == revision.tracing
                 && current.encryption == revision.encryption
                 && machine.arn == arn
-                && publish == (machine.last_version > 0);
+                && published(&*tx, &machine)? == publish.then(|| description.map(str::to_owned));
             if !is_same {
                 let message = format!("State Machine Already Exists: '{}'", machine.arn);
                 return Err(WriteError::Refused(STATE_MACHINE_ALREADY_EXISTS.because(message)));
             }
-            return Ok(created(&machine, machine.last_version));
+            return Ok(created(&machine, u64::from(publish)));
+        }
+        if is_full {
+            let message = format!("there are {MACHINES_MAX} state machines, as many as there may be");
+            return Err(WriteError::Refused(STATE_MACHINE_LIMIT_EXCEEDED.because(message)));
         }
         let mut machine = Machine {
             arn: arn.clone(),
@@ -159,6 +179,7 @@ pub(super) fn create(scope: &Scope<'_>) -> Result<Value, Failed> {
             revision: revision.id.clone(),
             tags: tags.clone(),
             last_version: 0,
+            is_published: publish,
         };
         revision.write(tx, name)?;
         if publish {
@@ -169,6 +190,16 @@ pub(super) fn create(scope: &Scope<'_>) -> Result<Value, Failed> {
         Ok(created(&machine, machine.last_version))
     })?;
     Ok(output)
+}
+
+/// The description of the version that was made with the machine, where one was: what came later is another request's.
+fn published(view: &dyn Read, machine: &Machine) -> Result<Option<Option<String>>, StoreError> {
+    if !machine.is_published {
+        return Ok(None);
+    }
+    // One that was deleted has no description any more.
+    let Some(found) = view.get(&key::version(&machine.name, 1))? else { return Ok(Some(None)) };
+    Ok(Some(record::decode::<Version>(&found)?.description))
 }
 
 fn created(machine: &Machine, version: u64) -> Value {
@@ -205,7 +236,11 @@ pub(super) fn update(scope: &Scope<'_>) -> Result<Value, Failed> {
     if let Some(definition) = scope.call.text("definition") {
         validate::accept(definition, express)?;
     }
+    if let Some(role) = scope.call.text("roleArn") {
+        check_role(role)?;
+    }
     check_logging(&scope.value("loggingConfiguration"))?;
+    encryption::given(scope)?;
     let (output, _) = scope.engine.change_machines(|tx| {
         let mut machine = match find(&*tx, &arn) {
             Ok(machine) => machine,

@@ -1,9 +1,9 @@
 //! `TestState`: one state, run alone.
 //!
 //! The state becomes a machine of its own: where it goes, there is a Succeed state of that name. A task is answered by the
-//! mock; without one it is called, if the caller names a role.
+//! mock; without one it is called, if the caller names a role. Branches and items are answered by a mock, and never run.
 
-use selvedge_asl::{At, Command, Detail, Execution, Failure, Identity, Kind, Options, Status, Verdict};
+use selvedge_asl::{At, Execution, Identity, Options, Verdict};
 use selvedge_aws::operations::stepfunctions::{
     INVALID_DEFINITION, INVALID_EXECUTION_INPUT, VALIDATION_EXCEPTION,
 };
@@ -17,15 +17,15 @@ mod trial;
 
 use super::{Failed, Performed, Refused, Scope};
 
-/// Steps of the state's own before it is given up: a Map or Parallel state's branches among them.
-const STEPS_MAX: usize = 10_000;
-
 pub(super) fn test(scope: &Scope<'_>) -> Performed {
     run(scope).unwrap_or_else(|failed| Performed::Now(Err(Refused::from(failed))))
 }
 
 fn run(scope: &Scope<'_>) -> Result<Performed, Failed> {
     let (name, state) = chosen(scope)?;
+    if let Some(role) = scope.call.text("roleArn") {
+        super::machine::check_role(role)?;
+    }
     let text = machine(&name, &state).to_string();
     let (definition, found) = selvedge_asl::parse(&text);
     let Some(definition) = definition else {
@@ -50,58 +50,20 @@ fn run(scope: &Scope<'_>) -> Result<Performed, Failed> {
     };
     let input = scope.call.text("input").unwrap_or("{}");
     let execution = Execution::new(identity, Options::default(), input);
-    let mut execution = execution.map_err(|error| {
+    let execution = execution.map_err(|error| {
         INVALID_EXECUTION_INPUT.because(format!("Invalid State Machine Execution Input: '{error}'"))
     })?;
     let now_ms = scope.now_ms();
     let mut draw = || scope.engine.surroundings.draw();
     let kind = definition.find(&name).map(|(_, state)| &state.kind);
     let mocked = trial::read(scope, kind, &state)?;
-    let has_branches = matches!(kind, Some(Kind::Parallel { .. } | Kind::Map(_)));
-    if mocked.mock.is_some() || !has_branches {
-        let before = execution.clone();
-        let mut at = At { definition: &definition, now_ms, entropy: &mut draw };
-        let tried = execution.try_state(&name, mocked.clone(), &mut at);
-        if tried.verdict == Verdict::NeedsMock {
-            return live::call(scope, before, definition, name, mocked, &tried);
-        }
-        return Ok(Performed::Now(Ok(trial::shown(scope.text("inspectionLevel"), tried))));
+    let before = execution.clone();
+    let mut at = At { definition: &definition, now_ms, entropy: &mut draw };
+    let tried = execution.try_state(&name, mocked.clone(), &mut at);
+    if tried.verdict == Verdict::NeedsMock {
+        return live::call(scope, before, definition, name, mocked, &tried);
     }
-    // Branches and items without a mock are run themselves; only their tasks cannot be.
-    let mut run = Run { seen: Seen::default(), name: &name };
-    execution.handle_start(&mut At { definition: &definition, now_ms, entropy: &mut draw });
-    for _ in 0..STEPS_MAX {
-        while let Some(event) = execution.poll_event() {
-            run.see(&event.detail);
-        }
-        if run.seen.is_over || execution.status() != Status::Running {
-            break;
-        }
-        let mut at = At {
-            definition: &definition,
-            now_ms: execution.next_timeout().unwrap_or(now_ms).max(now_ms),
-            entropy: &mut draw,
-        };
-        match execution.poll_command() {
-            Some(Command::Schedule(request)) => {
-                let message =
-                    format!("The state '{name}' needs a mock: there is the task '{}' in it", request.state);
-                return Err(VALIDATION_EXCEPTION.because(message).into());
-            }
-            Some(Command::RunMap(_)) => {
-                let message =
-                    format!("The state '{name}' needs a mock: its children are executions of their own");
-                return Err(VALIDATION_EXCEPTION.because(message).into());
-            }
-            Some(Command::Cancel(_)) => {}
-            None if run.seen.failed => {
-                run.seen.is_retriable = execution.next_timeout().is_some();
-                break;
-            }
-            None => execution.handle_timeout(&mut at),
-        }
-    }
-    Ok(Performed::Now(Ok(run.shown(scope, &execution))))
+    Ok(Performed::Now(Ok(trial::shown(scope.text("inspectionLevel"), tried))))
 }
 
 /// The state, and its name.
@@ -160,88 +122,4 @@ fn machine(name: &str, state: &Value) -> Value {
         states.entry(target).or_insert_with(|| json!({ "Type": "Succeed" }));
     }
     json!({ "StartAt": name, "States": states })
-}
-
-#[derive(Default)]
-struct Seen {
-    output: Option<String>,
-    next: Option<String>,
-    failed: bool,
-    is_retriable: bool,
-    is_over: bool,
-    failure: Option<Failure>,
-    parameters: Option<String>,
-    result: Option<String>,
-}
-
-struct Run<'n> {
-    seen: Seen,
-    name: &'n str,
-}
-
-impl Run<'_> {
-    fn see(&mut self, detail: &Detail) {
-        let seen = &mut self.seen;
-        match detail {
-            Detail::StateExited { name, output, .. } if &**name == self.name => {
-                seen.output = Some(output.clone())
-            }
-            Detail::StateEntered { name, .. } if &**name != self.name && seen.output.is_some() => {
-                seen.next = Some(name.to_string());
-                seen.is_over = true;
-            }
-            Detail::TaskScheduled { parameters, .. } => seen.parameters = Some(parameters.clone()),
-            Detail::LambdaFunctionScheduled { input, .. } => seen.parameters = Some(input.clone()),
-            Detail::TaskSucceeded { output, .. } | Detail::LambdaFunctionSucceeded { output } => {
-                seen.result = Some(output.clone());
-            }
-            Detail::TaskFailed { failure, .. }
-            | Detail::LambdaFunctionFailed(failure)
-            | Detail::EvaluationFailed { failure, .. } => {
-                seen.failed = true;
-                seen.failure = Some(failure.clone());
-            }
-            _ => {}
-        }
-    }
-
-    fn shown(self, scope: &Scope<'_>, execution: &Execution) -> Value {
-        let seen = self.seen;
-        let failure = execution.failure().cloned().or_else(|| seen.failure.clone());
-        let mut output = Map::new();
-        let status = if seen.is_retriable {
-            "RETRIABLE"
-        } else if seen.output.is_some() && seen.failed {
-            "CAUGHT_ERROR"
-        } else if seen.output.is_some() {
-            "SUCCEEDED"
-        } else {
-            "FAILED"
-        };
-        output.insert("status".into(), status.into());
-        if let Some(text) = &seen.output {
-            output.insert("output".into(), text.as_str().into());
-        }
-        if let Some(next) = seen.next {
-            output.insert("nextState".into(), next.into());
-        }
-        if let Some(failure) = failure.filter(|_| status != "SUCCEEDED") {
-            for (member, text) in [("error", failure.error), ("cause", failure.cause)] {
-                if let Some(text) = text {
-                    output.insert(member.into(), text.into());
-                }
-            }
-        }
-        if matches!(scope.text("inspectionLevel"), "DEBUG" | "TRACE") {
-            let mut data = Map::new();
-            data.insert("input".into(), scope.call.text("input").unwrap_or("{}").into());
-            for (member, text) in [("afterParameters", seen.parameters), ("result", seen.result)] {
-                if let Some(text) = text {
-                    data.insert(member.into(), text.into());
-                }
-            }
-            output.insert("inspectionData".into(), Value::Object(data));
-        }
-        Value::Object(output)
-    }
 }

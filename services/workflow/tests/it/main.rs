@@ -4,6 +4,7 @@ mod buckets;
 mod fair;
 mod faults;
 mod full;
+mod limits;
 mod redrive;
 mod retention;
 mod schedules;

@@ -126,12 +126,43 @@ impl Server {
         self.within(operation, input, Duration::from_millis(20))
     }
 
-    fn within(&self, operation: &str, input: Value, patience: Duration) -> Result<Value, (String, String)> {
+    /// Calls an operation so many times at once; the errors' codes, as far as they come at once.
+    pub(crate) fn many(&self, operation: &str, input: &Value, count: usize) -> Vec<String> {
+        let mut later = Vec::new();
+        let mut refused = Vec::new();
+        for _ in 0..count {
+            match self.perform(operation, input.clone()) {
+                Performed::Now(Ok(_)) => {}
+                Performed::Now(Err(error)) => refused.push(error.error.shape.code.to_owned()),
+                Performed::Later(call) => later.push(call),
+            }
+        }
+        let runtime = self.runtime.as_ref().expect("it runs");
+        runtime.block_on(async {
+            let mut waiting = Vec::new();
+            for mut call in later {
+                match std::future::poll_fn(|context| std::task::Poll::Ready(call.as_mut().poll(context)))
+                    .await
+                {
+                    std::task::Poll::Ready(Err(error)) => refused.push(error.error.shape.code.to_owned()),
+                    std::task::Poll::Ready(Ok(_)) => {}
+                    std::task::Poll::Pending => waiting.push(call),
+                }
+            }
+        });
+        refused
+    }
+
+    fn perform(&self, operation: &str, input: Value) -> Performed {
         let operation = find_in(&stepfunctions::SERVICE, operation).expect("an operation");
         let Value::Object(input) = input else { panic!("an object") };
         let call =
             Call { service: &stepfunctions::SERVICE, operation, input, protocol: Protocol::AwsJson1_0 };
-        let outcome = match operations::perform(&self.engine, &Context::default(), &call) {
+        operations::perform(&self.engine, &Context::default(), &call)
+    }
+
+    fn within(&self, operation: &str, input: Value, patience: Duration) -> Result<Value, (String, String)> {
+        let outcome = match self.perform(operation, input) {
             Performed::Now(outcome) => outcome,
             Performed::Later(later) => {
                 let runtime = self.runtime.as_ref().expect("it runs");

@@ -62,6 +62,10 @@ fn gather<'m>(model: &'m Value, name: &'m str, shapes: &mut BTreeMap<&'m str, St
     let shape = &model["shapes"][name];
     let kind = shape["type"].as_str().context("a shape without a type")?;
     let of = |member: &str| shape[member]["shape"].as_str().context("a shape without an element");
+    let bound = |member: &str| shape[member].as_i64().map(|bound| bound.to_string()).unwrap_or_default();
+    let bounds = format!("{}..{}", bound("min"), bound("max"));
+    // Most have none of how many there are.
+    let count = if bounds == ".." { String::new() } else { format!(" {bounds}") };
     let (line, inner) = match kind {
         "structure" if shape["document"] == true => ("any".to_owned(), Vec::new()),
         "structure" => {
@@ -77,18 +81,14 @@ fn gather<'m>(model: &'m Value, name: &'m str, shapes: &mut BTreeMap<&'m str, St
             }
             (line, inner)
         }
-        "list" => (format!("list {}", of("member")?), vec![of("member")?]),
-        "map" => (format!("map {}", of("value")?), vec![of("value")?]),
+        "list" => (format!("list {}{count}", of("member")?), vec![of("member")?]),
+        "map" => (format!("map {}{count}", of("value")?), vec![of("value")?]),
         "string" if shape["enum"].is_array() => {
             let words: Vec<&str> =
                 shape["enum"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             (format!("enum {}", words.join("|")), Vec::new())
         }
-        kind => {
-            let bound =
-                |member: &str| shape[member].as_i64().map(|bound| bound.to_string()).unwrap_or_default();
-            (format!("{kind} {}..{}", bound("min"), bound("max")), Vec::new())
-        }
+        kind => (format!("{kind} {bounds}"), Vec::new()),
     };
     shapes.insert(name, line);
     inner.into_iter().try_for_each(|inner| gather(model, inner, shapes))

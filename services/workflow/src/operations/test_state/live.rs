@@ -30,7 +30,7 @@ pub(super) fn call(
 ) -> Result<Performed, Failed> {
     let refused = |message: &str| Failed::from(VALIDATION_EXCEPTION.because(message));
     let Some(Kind::Task(task)) = definition.find(&name).map(|(_, state)| &state.kind) else {
-        return Err(refused("This state needs a mock"));
+        return Err(refused("Map and Parallel states are only tested with a mock"));
     };
     let is_answered = match &task.resource {
         Resource::Lambda(_) => true,
