@@ -85,6 +85,9 @@ impl Registry {
                 Place::Cluster(cluster) if code.is_none() && upkeep.contains(name.as_str()) => {
                     let group = self.upkeep(&cluster);
                     add(&**group, &name, code, amount);
+                    if name == "health_check.attempt" {
+                        group.tell();
+                    }
                     heir.hold(group);
                 }
                 Place::Cluster(cluster) => {

@@ -12,6 +12,7 @@ pub mod events;
 mod flags;
 pub mod grpc;
 mod histogram;
+mod noted;
 mod registry;
 pub mod runtime;
 mod scrape;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use crate::Sharded;
+use crate::noted::{Note, Noted};
 use crate::runtime::Runtime;
 use crate::scrape::Intervals;
 use crate::stats::filter::{FilterCounters, FilterKey};
@@ -28,6 +29,8 @@ struct Inner {
     workers: usize,
     server: Sharded<ServerStats>,
     groups: Mutex<Groups>,
+    /// Locked after `groups`, where both are.
+    noted: Arc<Noted>,
     texts: Mutex<BTreeMap<String, String>>,
     remaining: Mutex<Remaining>,
     extension: OnceLock<Arc<Extension>>,
@@ -37,8 +40,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Groups {
-    clusters: Named<String, ClusterStats>,
-    upkeep: Named<String, ClusterUpkeep>,
+    clusters: Named<Arc<str>, ClusterStats>,
+    upkeep: Named<Arc<str>, ClusterUpkeep>,
     http: Named<String, HttpStats>,
     tcp: Named<String, TcpStats>,
     listeners: Named<SocketAddr, ListenerStats>,
@@ -69,6 +72,7 @@ impl Registry {
                 workers,
                 server: Sharded::new(workers),
                 groups: Mutex::default(),
+                noted: Arc::default(),
                 texts: Mutex::default(),
                 remaining: Mutex::default(),
                 extension: OnceLock::new(),
@@ -79,12 +83,20 @@ impl Registry {
     }
 
     pub fn cluster(&self, name: &str) -> Arc<Sharded<ClusterStats>> {
-        self.hold(|groups| &mut groups.clusters, name.to_owned())
+        let mut groups = self.groups();
+        let name = groups.cluster_name(name);
+        groups
+            .clusters
+            .hold(Arc::clone(&name), || Sharded::noted_at_first_use(self.inner.workers, self.note(name)))
     }
 
     /// What moves of a cluster without any traffic.
     pub fn upkeep(&self, cluster: &str) -> Arc<Sharded<ClusterUpkeep>> {
-        self.hold(|groups| &mut groups.upkeep, cluster.to_owned())
+        let mut groups = self.groups();
+        let name = groups.cluster_name(cluster);
+        groups
+            .upkeep
+            .hold(Arc::clone(&name), || Sharded::noted_when_told(self.inner.workers, self.note(name)))
     }
 
     pub fn http(&self, stat_prefix: &str) -> Arc<Sharded<HttpStats>> {
@@ -164,30 +176,46 @@ impl Registry {
         named: impl FnOnce(&mut Groups) -> &mut Named<K, T>,
         key: K,
     ) -> Arc<Sharded<T>> {
-        let mut groups = self.inner.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        named(&mut groups).hold(key, self.inner.workers)
+        named(&mut self.groups()).hold(key, || Sharded::new(self.inner.workers))
     }
 
-    /// Everything that is held at this moment; of the clusters those that are `wanted`, by what traffic counts of them and
-    /// by their upkeep. Of the others not even the name is copied: there may be thousands.
-    pub(crate) fn held(&self, wanted: impl Fn(&Traffic, Option<&Upkeep>) -> bool) -> Held {
-        let groups = self.inner.groups.lock().unwrap_or_else(PoisonError::into_inner);
+    fn note(&self, name: Arc<str>) -> Note {
+        Note { name, noted: Arc::clone(&self.inner.noted) }
+    }
+
+    fn groups(&self) -> MutexGuard<'_, Groups> {
+        self.inner.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything that is held at this moment.
+    pub(crate) fn held(&self) -> Held {
+        let groups = self.groups();
         let mut upkeep = groups.upkeep.groups.iter().peekable();
         let clusters = groups.clusters.groups.iter().filter_map(|(name, group)| {
             // Both are sorted by name: one goes on until it has come as far as the other.
             while upkeep.next_if(|(other, _)| *other < name).is_some() {}
             let upkeep = upkeep.next_if(|(other, _)| *other == name).and_then(|(_, group)| group.upgrade());
-            let traffic = group.upgrade()?;
-            wanted(&traffic, upkeep.as_deref()).then(|| HeldCluster { name: name.clone(), traffic, upkeep })
+            Some(HeldCluster { name: Arc::clone(name), traffic: group.upgrade()?, upkeep })
         });
-        Held {
-            clusters: clusters.collect(),
-            http: alive(&groups.http),
-            tcp: alive(&groups.tcp),
-            listeners: alive(&groups.listeners),
-            listener_http: alive(&groups.listener_http),
-            filters: alive(&groups.filters),
-        }
+        groups.held(clusters.collect())
+    }
+
+    /// The same, but of the clusters only those that were noted and are `wanted`, by what traffic counts of them and by their upkeep.
+    /// Others are not looked at: there may be thousands.
+    pub(crate) fn held_of_noted(&self, wanted: impl Fn(&Traffic, Option<&Upkeep>) -> bool) -> Held {
+        let groups = self.groups();
+        let mut clusters = Vec::new();
+        self.inner.noted.retain(|name| {
+            let Some(traffic) = groups.clusters.groups.get(name).and_then(Weak::upgrade) else {
+                return false;
+            };
+            let upkeep = groups.upkeep.groups.get(name).and_then(Weak::upgrade);
+            if wanted(&traffic, upkeep.as_deref()) {
+                clusters.push(HeldCluster { name: Arc::clone(name), traffic, upkeep });
+            }
+            true
+        });
+        groups.held(clusters)
     }
 
     pub(crate) fn intervals(&self) -> &Mutex<Intervals> {
@@ -195,9 +223,28 @@ impl Registry {
     }
 }
 
+impl Groups {
+    /// A cluster's name, as it is known already if it is.
+    fn cluster_name(&self, name: &str) -> Arc<str> {
+        let known = self.clusters.groups.get_key_value(name).map(|(name, _)| Arc::clone(name));
+        known.unwrap_or_else(|| name.into())
+    }
+
+    fn held(&self, clusters: Vec<HeldCluster>) -> Held {
+        Held {
+            clusters,
+            http: alive(&self.http),
+            tcp: alive(&self.tcp),
+            listeners: alive(&self.listeners),
+            listener_http: alive(&self.listener_http),
+            filters: alive(&self.filters),
+        }
+    }
+}
+
 impl<K: Ord, T: Default> Named<K, T> {
-    /// The group of that name: the one that somebody holds, or a new one.
-    fn hold(&mut self, key: K, workers: usize) -> Arc<Sharded<T>> {
+    /// The group of that name: the one that somebody holds, or a fresh one.
+    fn hold(&mut self, key: K, fresh: impl FnOnce() -> Sharded<T>) -> Arc<Sharded<T>> {
         if let Some(held) = self.groups.get(&key).and_then(Weak::upgrade) {
             return held;
         }
@@ -205,7 +252,7 @@ impl<K: Ord, T: Default> Named<K, T> {
             self.groups.retain(|_, group| group.strong_count() > 0);
             self.tidy_at = TIDY_MIN.max(2 * self.groups.len());
         }
-        let fresh = Arc::new(Sharded::new(workers));
+        let fresh = Arc::new(fresh());
         self.groups.insert(key, Arc::downgrade(&fresh));
         fresh
     }
@@ -222,7 +269,7 @@ pub(crate) type Upkeep = Sharded<ClusterUpkeep>;
 
 /// What is counted of a cluster.
 pub(crate) struct HeldCluster {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) upkeep: Option<Arc<Upkeep>>,
 }
@@ -255,8 +302,32 @@ mod tests {
         first.upstream_rq_total.inc();
         assert!(Arc::ptr_eq(&first, &registry.cluster("a")));
         drop(first);
-        assert_eq!(registry.held(|_, _| true).clusters.len(), 0);
+        assert_eq!(registry.held().clusters.len(), 0);
         assert_eq!(registry.cluster("a").upstream_rq_total.value(), 0);
+    }
+
+    #[test]
+    fn only_clusters_with_something_to_tell_are_looked_at() {
+        let registry = Registry::new(1);
+        let held: Vec<_> = (0..100).map(|n| registry.cluster(&format!("c{n}"))).collect();
+        let upkeep: Vec<_> = (0..100).map(|n| registry.upkeep(&format!("c{n}"))).collect();
+        upkeep.iter().for_each(|upkeep| upkeep.update_success.inc());
+        held[7].upstream_rq_total.inc();
+        upkeep[9].tell();
+        let looked_at = || {
+            let count = std::cell::Cell::new(0);
+            registry.held_of_noted(|_, _| {
+                count.set(count.get() + 1);
+                true
+            });
+            count.get()
+        };
+        assert_eq!(looked_at(), 2);
+        let names: Vec<_> =
+            registry.held_of_noted(|_, _| true).clusters.iter().map(|one| Arc::clone(&one.name)).collect();
+        assert_eq!(names, ["c7".into(), "c9".into()]);
+        drop(held);
+        assert_eq!((looked_at(), looked_at()), (0, 0), "who is gone is forgotten");
     }
 
     #[test]
@@ -273,8 +344,8 @@ mod tests {
         let registry = Registry::new(1);
         let (_b, _c) = (registry.cluster("b"), registry.cluster("c"));
         let _upkeep = ["a", "c", "d"].map(|name| registry.upkeep(name));
-        let held = registry.held(|_, _| true).clusters;
-        let found: Vec<_> = held.iter().map(|one| (one.name.as_str(), one.upkeep.is_some())).collect();
+        let held = registry.held().clusters;
+        let found: Vec<_> = held.iter().map(|one| (&*one.name, one.upkeep.is_some())).collect();
         assert_eq!(found, [("b", false), ("c", true)]);
     }
 }

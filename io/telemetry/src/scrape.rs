@@ -132,7 +132,7 @@ impl Registry {
                 });
             }
         }
-        let held = self.held(|_, _| true);
+        let held = self.held();
         reset(self.server());
         for cluster in &held.clusters {
             reset(&*cluster.traffic);
@@ -184,11 +184,11 @@ impl Registry {
 
     /// `idle_hidden`: clusters without traffic are left out.
     pub(crate) fn visit_all(&self, idle_hidden: bool, visit: &mut Visit<'_>) {
-        let held = self.held(|traffic, upkeep| !idle_hidden || cluster::is_noteworthy(traffic, upkeep));
+        let held = if idle_hidden { self.held_of_noted(cluster::is_noteworthy) } else { self.held() };
         visit_group(&Scope::Server, self.server(), visit);
         let unknown = Sharded::new(0);
         for cluster in held.clusters {
-            let scope = Scope::Cluster(cluster.name);
+            let scope = Scope::Cluster(cluster.name.to_string());
             visit_group(&scope, &cluster.traffic, visit);
             visit_group(&scope, cluster.upkeep.as_deref().unwrap_or(&unknown), visit);
         }
@@ -226,10 +226,10 @@ impl Registry {
     fn histograms(&self) -> BTreeMap<(Scope, Name), Snapshot> {
         let mut found = BTreeMap::new();
         // A cluster that nobody has called has no histograms.
-        let held = self.held(|traffic, _| traffic.shards().next().is_some());
+        let held = self.held_of_noted(|traffic, _| traffic.shards().next().is_some());
         collect_histograms(&Scope::Server, self.server(), &mut found);
         for cluster in held.clusters {
-            collect_histograms(&Scope::Cluster(cluster.name), &cluster.traffic, &mut found);
+            collect_histograms(&Scope::Cluster(cluster.name.to_string()), &cluster.traffic, &mut found);
         }
         for (prefix, group) in held.http {
             collect_histograms(&Scope::Http(prefix), &group, &mut found);

@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::ops::Deref;
 use std::sync::OnceLock;
 
+use crate::noted::Note;
+
 thread_local! {
     /// 0 is every thread that is not a worker; worker n is n + 1.
     static SHARD: Cell<usize> = const { Cell::new(0) };
@@ -29,12 +31,39 @@ pub(crate) fn current_shard() -> usize {
 #[derive(Debug)]
 pub struct Sharded<T> {
     shards: Box<[OnceLock<Box<T>>]>,
+    noting: Noting,
+}
+
+/// When a group becomes one that a scrape looks at.
+#[derive(Debug)]
+enum Noting {
+    /// It always is.
+    Never,
+    AtFirstUse(Note),
+    WhenTold(Note),
 }
 
 impl<T: Default> Sharded<T> {
     /// `workers` copies, and one for all other threads.
     pub fn new(workers: usize) -> Self {
-        Self { shards: (0..=workers).map(|_| OnceLock::new()).collect() }
+        Self { shards: (0..=workers).map(|_| OnceLock::new()).collect(), noting: Noting::Never }
+    }
+
+    /// A group that is noted with its first use by any thread.
+    pub(crate) fn noted_at_first_use(workers: usize, note: Note) -> Self {
+        Self { noting: Noting::AtFirstUse(note), ..Self::new(workers) }
+    }
+
+    /// A group that is in use all the time, and noted by [`Sharded::tell`].
+    pub(crate) fn noted_when_told(workers: usize, note: Note) -> Self {
+        Self { noting: Noting::WhenTold(note), ..Self::new(workers) }
+    }
+
+    /// From now on a scrape looks at this group, if it is one of a cluster.
+    pub fn tell(&self) {
+        if let Noting::AtFirstUse(note) | Noting::WhenTold(note) = &self.noting {
+            note.take();
+        }
     }
 
     /// The workers' copies, `None` for those that have not used theirs.
@@ -54,7 +83,12 @@ impl<T: Default> Deref for Sharded<T> {
     fn deref(&self) -> &T {
         // A thread beyond the announced workers shares the first copy: correct, only slower.
         let shard = self.shards.get(current_shard()).unwrap_or(&self.shards[0]);
-        shard.get_or_init(Box::default)
+        shard.get_or_init(|| {
+            if let Noting::AtFirstUse(note) = &self.noting {
+                note.take();
+            }
+            Box::default()
+        })
     }
 }
 

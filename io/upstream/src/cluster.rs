@@ -312,6 +312,11 @@ impl Cluster {
         }
     }
 
+    /// Whether a reader of statistics is told what its circuit breakers have left.
+    pub(crate) fn tells_remaining(&self) -> bool {
+        [&self.default, &self.high].iter().any(|breaker| breaker.thresholds().track_remaining)
+    }
+
     /// What the breaker before the whole cluster is doing; `None` where there is none.
     pub fn breaker_state(&self) -> Option<BreakerState> {
         self.state_breaker.as_ref().map(|breaker| breaker.state())
@@ -534,6 +539,9 @@ impl Cluster {
             .set(set.members.iter().map(|member| member.weight).max().unwrap_or(0).into());
         if !self.config.health_checks.is_empty() {
             self.upkeep.health_check_healthy.set(gauge(set.count(HostHealth::Healthy)));
+        }
+        if !self.config.health_checks.is_empty() || set.count(HostHealth::Healthy) != set.members.len() {
+            self.upkeep.tell();
         }
         let set = Arc::new(set);
         self.hosts.store(Arc::clone(&set));

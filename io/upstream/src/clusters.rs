@@ -32,8 +32,13 @@ pub struct Clusters {
     events: OnceLock<EventLogs>,
 }
 
-/// Its keys are configured: a cheap hash will do.
-type Active = HashMap<Arc<str>, Arc<Cluster>, FixedState>;
+#[derive(Clone, Default)]
+struct Active {
+    /// Its keys are configured: a cheap hash will do.
+    by_name: HashMap<Arc<str>, Arc<Cluster>, FixedState>,
+    /// Those that tell what their circuit breakers have left: mostly none.
+    telling: Vec<Arc<Cluster>>,
+}
 
 impl Clusters {
     /// Without clusters. Lookups, probes and ejections run on `runtime`, the control thread's.
@@ -68,7 +73,7 @@ impl Clusters {
 
     /// The cluster that serves under `name`.
     pub fn get(&self, name: &str) -> Option<Arc<Cluster>> {
-        self.active.load().get(name).cloned()
+        self.active.load().by_name.get(name).cloned()
     }
 
     /// Rises when a cluster is added, replaced or removed.
@@ -78,14 +83,14 @@ impl Clusters {
 
     /// The active clusters, sorted by name.
     pub fn list(&self) -> Vec<Arc<Cluster>> {
-        let mut list: Vec<_> = self.active.load().values().cloned().collect();
+        let mut list: Vec<_> = self.active.load().by_name.values().cloned().collect();
         list.sort_unstable_by(|left, right| left.name.cmp(&right.name));
         list
     }
 
-    /// Calls `visit` with each active cluster, in no order: for whoever looks at thousands to find a few.
-    pub fn each(&self, visit: impl FnMut(&Arc<Cluster>)) {
-        self.active.load().values().for_each(visit);
+    /// Calls `visit` with each active cluster that tells what its circuit breakers have left, in no order; the others are not looked at.
+    pub fn each_telling(&self, visit: impl FnMut(&Arc<Cluster>)) {
+        self.active.load().telling.iter().for_each(visit);
     }
 
     /// Starts a cluster that does not serve yet: it finds and probes its hosts. Dropping it ends that.
@@ -111,8 +116,12 @@ impl Clusters {
             if *cluster.name == *self.local.name && !self.local.name.is_empty() {
                 cluster.tell_zones(self.local.locality.clone(), self.zones.clone());
             }
-            match active.insert(Arc::clone(&cluster.name), cluster) {
+            if cluster.tells_remaining() {
+                active.telling.push(Arc::clone(&cluster));
+            }
+            match active.by_name.insert(Arc::clone(&cluster.name), cluster) {
                 Some(former) => {
+                    active.telling.retain(|other| !Arc::ptr_eq(other, &former));
                     stats.cluster_modified.inc();
                     replaced.push(former);
                 }
@@ -126,7 +135,8 @@ impl Clusters {
     /// Takes a cluster away; its requests in flight finish.
     pub fn remove(&self, name: &str) {
         let mut active = Active::clone(&self.active.load());
-        if let Some(removed) = active.remove(name) {
+        if let Some(removed) = active.by_name.remove(name) {
+            active.telling.retain(|other| !Arc::ptr_eq(other, &removed));
             self.registry.server().cluster_removed.inc();
             self.publish(active);
             removed.retire();
@@ -134,7 +144,7 @@ impl Clusters {
     }
 
     fn publish(&self, active: Active) {
-        self.registry.server().active_clusters.set(u64::try_from(active.len()).unwrap_or(u64::MAX));
+        self.registry.server().active_clusters.set(u64::try_from(active.by_name.len()).unwrap_or(u64::MAX));
         self.active.store(Arc::new(active));
         self.generation.fetch_add(1, Ordering::Release);
     }
@@ -142,6 +152,9 @@ impl Clusters {
 
 impl std::fmt::Debug for Clusters {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Clusters").field("active", &self.active.load().keys()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Clusters")
+            .field("active", &self.active.load().by_name.keys())
+            .finish_non_exhaustive()
     }
 }

@@ -79,10 +79,29 @@ async fn clusters_that_are_activated_together_begin_at_once() {
     let before = clusters.generation();
     clusters.activate([start("a"), start("b"), start("c")]);
     assert_eq!(clusters.generation(), before + 1, "the table was copied once");
-    let mut names = Vec::new();
-    clusters.each(|cluster| names.push(cluster.name.to_string()));
-    names.sort();
+    let names: Vec<_> = clusters.list().iter().map(|cluster| cluster.name.to_string()).collect();
     assert_eq!(names, ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn only_clusters_that_tell_what_their_breakers_have_left_are_asked_for_it() {
+    let clusters = clusters(Resolver::from_system());
+    let start = |name: &str, track_remaining: bool| {
+        let mut config = config(Discovery::Static(sockets(&[address(1)])));
+        config.circuit_breakers.default.track_remaining = track_remaining;
+        clusters.start(Arc::new(Config { name: name.to_owned(), ..config }))
+    };
+    let telling = || {
+        let mut names = Vec::new();
+        clusters.each_telling(|cluster| names.push(cluster.name.to_string()));
+        names
+    };
+    clusters.activate([start("silent", false), start("telling", true), start("changed", true)]);
+    assert_eq!(telling(), ["telling", "changed"]);
+    clusters.activate([start("changed", false)]);
+    assert_eq!(telling(), ["telling"]);
+    clusters.remove("telling");
+    assert!(telling().is_empty());
 }
 
 #[tokio::test]

@@ -302,6 +302,7 @@ mod tests {
         let upkeep = registry.upkeep("c");
         upkeep.membership_total.set(2);
         upkeep.membership_healthy.set(1);
+        upkeep.tell();
         let shown = text(&registry, &used(), &FixedTags::new());
         assert!(shown.contains("envoy_cluster_membership_healthy{envoy_cluster_name=\"c\"} 1"), "{shown}");
     }

@@ -11,7 +11,8 @@ pub(crate) fn is_lazy(name: &str) -> bool {
 }
 
 /// Whether a reader who asked only for what has been used wants to hear of a cluster: it has had traffic, or not all of
-/// its hosts are well. A configuration of thousands of idle clusters is worth no series.
+/// its hosts are well. A configuration of thousands of idle clusters is worth no series. Whoever counts what makes the upkeep
+/// noteworthy tells it ([`Sharded::tell`]).
 pub(crate) fn is_noteworthy(group: &Sharded<ClusterStats>, upkeep: Option<&Sharded<ClusterUpkeep>>) -> bool {
     let (mut total, mut healthy, mut moved) = (0, 0, false);
     for shard in upkeep.into_iter().flat_map(Sharded::shards) {

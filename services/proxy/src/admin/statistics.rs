@@ -138,7 +138,7 @@ pub(crate) fn refresh(registry: &Registry, lifecycle: &Lifecycle, clusters: &Clu
     stats.memory_allocated.set(memory.resident_bytes);
     stats.memory_heap_size.set(memory.virtual_bytes);
     let mut tracked = BTreeMap::new();
-    clusters.each(|cluster| {
+    clusters.each_telling(|cluster| {
         let tells = |priority: &Priority| cluster.breaker(*priority).thresholds().track_remaining;
         let told = [Priority::Default, Priority::High].into_iter().filter(tells);
         let gauges: Vec<_> = told.flat_map(|priority| remaining(cluster, priority)).collect();
