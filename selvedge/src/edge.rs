@@ -243,9 +243,11 @@ fn serve(loaded: Loaded, file: &std::path::Path, idle: Option<u64>, args: &Args)
         },
     };
     let in_force = way.as_ref().map(|way| -> selvedge_edge::InForce { Box::new(way.teller()) });
+    let data_planes = way.as_ref().map(mesh::Way::data_planes);
     let mesh = selvedge_edge::Mesh { endpoint, egress };
     let options = selvedge_edge::Options {
         mesh: Some(mesh),
+        data_planes,
         workers: None,
         idle_seconds: idle,
         one: args.one,

@@ -1,9 +1,11 @@
 """An edge in the mesh: it publishes its routes, has a condition, and its requests go by weights, retries and time-outs of the mesh;
 and Debian's lighttpd beside a sidecar, by the same socket."""
 
+import concurrent.futures
 import http.client
 import json
 import os
+import queue
 import shutil
 import signal
 import socket
@@ -12,6 +14,7 @@ import time
 
 import boto3
 import botocore.config
+import grpc
 
 import _server
 from _edge import ROOT, Backend, ask, atexit, await_port, end, folder, free_ports
@@ -34,6 +37,10 @@ def until(found, seconds=30):
     while not (answer := found()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return answer
+
+
+def raise_(problem):
+    raise SystemExit(problem)
 
 
 # === the mesh: orders has two nodes behind a router, and stock one of its own ===
@@ -93,8 +100,29 @@ for name, backend in apps.items():
         own["SELVEDGE_EGRESS_SOCKET"] = str(home / "egress.sock")
     sidecar("virtualNode", name, **own)
 
+# A service of gRPC, with a call that goes both ways.
+class Chat(grpc.GenericRpcHandler):
+    def service(self, call):
+        def talk(words, context):
+            for word in words:
+                if word == b"leave":
+                    context.set_trailing_metadata((("x-last", "word"),))
+                    context.abort(grpc.StatusCode.NOT_FOUND, "gone")
+                yield b"heard " + word
+            context.set_trailing_metadata((("x-last", "end"),))
+        return grpc.stream_stream_rpc_method_handler(talk) if call.method == "/shop.Chat/Talk" else None
+
+
+chat = grpc.server(concurrent.futures.ThreadPoolExecutor(4), handlers=[Chat()])
+chat_port = chat.add_insecure_port(f"{HERE}:0")
+chat.start()
+atexit.register(chat.stop, None)
+mesh.create_virtual_node(meshName=MESH, virtualNodeName="chat", spec={"listeners": [{"portMapping": {"port": 8080, "protocol": "grpc"}}]})
+mesh.create_virtual_service(meshName=MESH, virtualServiceName="chat.shop.local", spec={"provider": {"virtualNode": {"virtualNodeName": "chat"}}})
+sidecar("virtualNode", "chat", SELVEDGE_APP_PORT_8080=str(chat_port))
+
 # === the edge ===
-port, conf_port = free_ports(2)
+port, conf_port, grpc_port = free_ports(3)
 site = f"http://{HERE}:{port}"
 
 
@@ -105,6 +133,9 @@ name = "shop-edge"
 gateway = "shop-gw"
 [[listen]]
 address = "{HERE}:{port}"
+[[listen]]
+address = "{HERE}:{grpc_port}"
+protocols = ["h2"]
 [trust]
 forwarded_from = ["{HERE}"]
 [[site]]
@@ -118,6 +149,9 @@ service = "stock.shop.local"
 [[site.route]]
 path = "/here"
 respond = "here"
+[[site.route]]
+path = "/shop.Chat/*"
+service = "chat.shop.local"
 {extra}"""
 
 
@@ -159,7 +193,7 @@ routes = published()
 spec = routes.get("shop-edge-1", {})
 report.equal(spec.get("httpRoute", {}).get("action", {}).get("rewrite"),
              {"hostname": {"defaultTargetHostname": "DISABLED"}, "prefix": {"defaultPrefix": "DISABLED"}}, "a gateway route is published, rewrites off")
-report.equal(sorted(routes), ["shop-edge-1", "shop-gw-name-1"], "and what has no equal is published by its name alone")
+report.equal(sorted(routes), ["shop-edge-1", "shop-edge-4", "shop-gw-name-1"], "and what has no equal is published by its name alone")
 report.equal(ask(f"{site}/stock/1").status, 404, "a rule of the edge alone leads nobody else into the mesh")
 # The gateway hears of each route by itself: this one may come after the first.
 report.check(until(lambda: ask(f"{site}/stock/1", headers=[("x-forwarded-for", "10.1.2.3")]).status == 200), "and who it is for gets there")
@@ -214,6 +248,44 @@ with socket.create_connection((HERE, port)) as upload:
     upload.sendall(b"0\r\n\r\n")
     report.check(upload.recv(1000).startswith(b"HTTP/1.1 200"), "and answers when it has")
 
+# === a gRPC call that goes both ways ===
+with grpc.insecure_channel(f"{HERE}:{grpc_port}") as channel:
+    def talk():
+        said = queue.SimpleQueue()
+        call = channel.stream_stream("/shop.Chat/Talk")(iter(said.get, None), timeout=20)
+        return said, call
+
+    def first_word():
+        said, call = talk()
+        said.put(b"hello")
+        try:
+            return next(call) == b"heard hello" and (said, call)
+        except grpc.RpcError:
+            return None
+
+    said, call = until(first_word) or raise_(f"nobody hears a gRPC call: {log('edge.toml')[-800:]}")
+    heard = []
+    for word in (b"one", b"two", b"three"):
+        said.put(word)
+        heard.append(next(call))
+    report.equal(heard, [b"heard one", b"heard two", b"heard three"], "each word is answered before the next one is said")
+    said.put(None)
+    report.equal((list(call), call.code(), dict(call.trailing_metadata()).get("x-last")), ([], grpc.StatusCode.OK, "end"), "the end has its status and its trailers")
+    said, call = talk()
+    said.put(b"leave")
+    try:
+        next(call)
+    except grpc.RpcError:
+        pass
+    said.put(None)
+    report.equal((call.code(), call.details(), dict(call.trailing_metadata()).get("x-last")), (grpc.StatusCode.NOT_FOUND, "gone", "word"), "and so has a failure")
+
+# === and nothing of all this went by a socket between edge and data plane ===
+inodes = {os.readlink(f"/proc/{edge.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{edge.pid}/fd") if os.path.islink(f"/proc/{edge.pid}/fd/{fd}")}
+sockets = [line.split() for line in open("/proc/net/unix").read().splitlines()[1:]]
+own = [line for line in sockets if f"socket:[{line[6]}]" in inodes and line[-1].endswith("/egress.sock")]
+report.check(own and all(int(line[3], 16) & 0x10000 for line in own), lambda: f"the egress socket listens, and nobody is connected by it: {own}")
+
 # === a service behind TLS of both sides, for the edge alone ===
 def openssl(*words):
     subprocess.run(["openssl", *words], cwd=home, check=True, capture_output=True)
@@ -240,7 +312,7 @@ sidecar("virtualNode", "vault", SELVEDGE_APP_PORT_8080=str(apps["vault"].port))
 VAULT = '[[site.route]]\npath = "/vault/*"\nservice = "vault.shop.local"\n'
 (home / "edge.toml").write_text(form(VAULT))
 edge.send_signal(signal.SIGUSR1)
-until(lambda: "shop-edge-4" in published())
+until(lambda: "shop-edge-5" in published())
 report.check(until(lambda: ask(f"{site}/vault/1").status == 503), "a service that wants a certificate is closed to an edge that has none")
 spec = mesh.describe_virtual_gateway(meshName=MESH, virtualGatewayName="shop-gw")["virtualGateway"]["spec"]
 spec["backendDefaults"] = {"clientPolicy": {"tls": {"enforce": True, "ports": [8080], "certificate": pair("shop-gw"), "validation": trust}}}
@@ -267,7 +339,7 @@ mesh.create_gateway_route(meshName=MESH, virtualGatewayName="shop-gw", gatewayRo
     "priority": 9, "httpRoute": {"match": {"prefix": "/by-hand/"}, "action": {"target": {"virtualService": {"virtualServiceName": "stock.shop.local"}}}}})
 (home / "edge.toml").write_text(form('[[site.route]]\npath = "/more/*"\nservice = "stock.shop.local"\n'))
 edge.send_signal(signal.SIGUSR1)
-wanted = ["by-hand", "shop-edge-1", "shop-edge-4"]
+wanted = ["by-hand", "shop-edge-1", "shop-edge-4", "shop-edge-5"]
 report.check(until(lambda: sorted(published()) == wanted), lambda: f"a reload publishes, takes away what is gone, and leaves what others made: {sorted(published())}")
 report.check(until(lambda: ask(f"{site}/more/1").status == 200), "and the new route leads somewhere")
 (home / "edge.toml").write_text(form("nonsense = 1\n"))

@@ -13,6 +13,7 @@ use selvedge_http::head::ResponseHead;
 
 use crate::h1::{Http1, ReadError};
 use crate::h2::Http2Stream;
+use crate::inner::Callee;
 
 /// What a wait for body bytes brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,8 @@ impl From<ReadError<ChunkError>> for ChannelError {
 pub enum Channel {
     Http1(Box<Http1>),
     Http2(Box<Http2Stream>),
+    /// Another room of this process asks; it is spoken to as by HTTP/2.
+    Inner(Box<Callee>),
     /// The connection was given back; nothing more can be read or sent.
     Over,
 }
@@ -77,6 +80,7 @@ impl Channel {
         match self {
             Self::Http1(one) => one.poll_content(cx).map_err(ChannelError::from),
             Self::Http2(two) => two.poll_content(cx),
+            Self::Inner(inner) => inner.poll_content(cx),
             Self::Over => Poll::Ready(Err(ChannelError::Closed)),
         }
     }
@@ -86,6 +90,7 @@ impl Channel {
         match self {
             Self::Http1(one) => one.content(),
             Self::Http2(two) => two.content(),
+            Self::Inner(inner) => inner.content(),
             Self::Over => &[],
         }
     }
@@ -95,6 +100,7 @@ impl Channel {
         match self {
             Self::Http1(one) => one.consume(len),
             Self::Http2(two) => two.consume(len),
+            Self::Inner(inner) => inner.consume(len),
             Self::Over => {}
         }
     }
@@ -104,6 +110,7 @@ impl Channel {
         match self {
             Self::Http1(one) => one.is_last(),
             Self::Http2(two) => two.is_last(),
+            Self::Inner(inner) => inner.is_last(),
             Self::Over => false,
         }
     }
@@ -113,6 +120,7 @@ impl Channel {
         match self {
             Self::Http1(one) => one.is_read(),
             Self::Http2(two) => two.is_read(),
+            Self::Inner(inner) => inner.is_read(),
             Self::Over => true,
         }
     }
@@ -122,6 +130,7 @@ impl Channel {
         match self {
             Self::Http1(_) | Self::Over => None,
             Self::Http2(two) => two.trailers(),
+            Self::Inner(inner) => inner.trailers(),
         }
     }
 
@@ -139,6 +148,7 @@ impl Channel {
         match self {
             Self::Http1(one) => one.poll_send(cx, content).map_err(ChannelError::from),
             Self::Http2(two) => two.poll_send(cx, content, last),
+            Self::Inner(inner) => inner.poll_send(cx, content, last),
             Self::Over => Poll::Ready(Err(ChannelError::Closed)),
         }
     }
@@ -172,6 +182,10 @@ impl Channel {
             }
             Self::Over => Err(ChannelError::Closed),
             Self::Http2(two) => two.end(trailers),
+            Self::Inner(inner) => {
+                inner.end(trailers);
+                Ok(())
+            }
         }
     }
 
@@ -186,6 +200,8 @@ impl Channel {
                 Ok(())
             }
             Self::Http2(two) => two.inform(head),
+            // Whoever asks has its own way with its client.
+            Self::Inner(_) => Ok(()),
             Self::Over => Err(ChannelError::Closed),
         }
     }
@@ -197,7 +213,7 @@ impl Channel {
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ChannelError>> {
         match self {
             Self::Http1(one) => one.poll_flush(cx).map_err(ChannelError::from),
-            Self::Http2(_) | Self::Over => Poll::Ready(Ok(())),
+            Self::Http2(_) | Self::Inner(_) | Self::Over => Poll::Ready(Ok(())),
         }
     }
 
@@ -215,14 +231,17 @@ impl Channel {
                 },
             },
             Self::Http2(two) => two.poll_gone(cx),
+            Self::Inner(inner) => inner.poll_gone(cx),
             Self::Over => Poll::Ready(()),
         }
     }
 
     /// Gives the exchange up: HTTP/2 resets the stream; an HTTP/1 connection must be dropped by its owner.
     pub fn reset(&mut self, reason: h2::Reason) {
-        if let Self::Http2(two) = self {
-            two.reset(reason);
+        match self {
+            Self::Http2(two) => two.reset(reason),
+            Self::Inner(inner) => inner.reset(reason),
+            Self::Http1(_) | Self::Over => {}
         }
     }
 }

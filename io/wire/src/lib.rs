@@ -12,6 +12,7 @@ pub mod drain;
 pub mod h1;
 pub mod h2;
 pub mod handover;
+pub mod inner;
 pub mod io;
 pub mod listen;
 pub mod original_dst;

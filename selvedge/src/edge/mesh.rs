@@ -1,7 +1,8 @@
 //! The edge as a virtual gateway: it publishes its routes, and has the mesh's data plane in its own process.
 //!
 //! ```text
-//! the edge's workers ── unix socket ──▶ the data plane's workers ── mTLS, weights, retries ──▶ the mesh
+//! the edge's workers, each with a worker of the data plane on its thread ── mTLS, weights, retries ──▶ the mesh
+//!                   └─ tunnels: unix socket ─▶ ┘
 //! this thread: publishes at the start and whenever a configuration is put in force
 //! ```
 
@@ -14,9 +15,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use selvedge_client::{Client, Endpoint};
+use selvedge_edge::{DataPlane, DataPlanes, Make, Work};
+use selvedge_http::head::RequestHead;
+use selvedge_http::parse::RequestFacts;
 use selvedge_proxy::Bootstrap;
+use selvedge_proxy::inner::Door;
 use selvedge_site::gateway::{Published, published};
 use selvedge_site::{ListenAddress, Program};
+use selvedge_wire::inner::Callee;
+use tokio::sync::oneshot;
 
 use super::publish::{self, Place};
 
@@ -35,6 +42,20 @@ struct Wanted {
 pub(super) struct Way {
     folder: PathBuf,
     told: Sender<Wanted>,
+    seated: Sender<Seated>,
+}
+
+/// One of the edge's workers each, in their order.
+type Seated = Vec<oneshot::Sender<Make>>;
+
+/// The data plane on one of the edge's threads.
+struct Inside(Door);
+
+impl DataPlane for Inside {
+    fn serve(&self, head: &mut RequestHead, facts: RequestFacts, callee: Callee) -> Option<Work> {
+        let work = self.0.serve(head, facts, callee)?;
+        Some(Box::pin(work))
+    }
 }
 
 impl Way {
@@ -43,13 +64,24 @@ impl Way {
         let name = format!("selvedge-edge-{}", uuid::Uuid::new_v4().simple());
         let folder = std::env::temp_dir().join(name);
         let (told, wanted) = channel();
+        let (seated, to_seat) = channel();
         let socket = socket(&folder);
         let thread = std::thread::Builder::new().name("mesh".into());
-        let spawned = thread.spawn(move || stand(&endpoint, mesh.as_deref(), &socket, &wanted));
+        let spawned = thread.spawn(move || stand(&endpoint, mesh.as_deref(), &socket, &wanted, &to_seat));
         if let Err(error) = spawned {
             tracing::error!(%error, "the mesh cannot be joined");
         }
-        Self { folder, told }
+        Self { folder, told, seated }
+    }
+
+    /// What the edge's workers are given once the gateway is there. To be asked before anything is told.
+    pub(super) fn data_planes(&self) -> DataPlanes {
+        let seated = self.seated.clone();
+        Box::new(move |workers| {
+            let (givers, takers) = (0..workers).map(|_| oneshot::channel()).unzip();
+            let _ = seated.send(givers);
+            takers
+        })
     }
 
     /// Where the data plane is reached.
@@ -87,7 +119,13 @@ fn socket(folder: &Path) -> PathBuf {
 }
 
 /// Publishes what it is told, and starts the data plane once the gateway is there.
-fn stand(endpoint: &Endpoint, mesh: Option<&str>, socket: &Path, told: &Receiver<Wanted>) {
+fn stand(
+    endpoint: &Endpoint,
+    mesh: Option<&str>,
+    socket: &Path,
+    told: &Receiver<Wanted>,
+    to_seat: &Receiver<Seated>,
+) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "the mesh cannot be joined"),
@@ -117,7 +155,7 @@ fn stand(endpoint: &Endpoint, mesh: Option<&str>, socket: &Path, told: &Receiver
                     "the routes are published"
                 );
                 if !std::mem::replace(&mut started, true) {
-                    start(endpoint, &place, socket);
+                    start(endpoint, &place, socket, to_seat.try_recv().unwrap_or_default());
                 }
                 told.recv().map_err(|_| RecvTimeoutError::Disconnected)
             }
@@ -138,11 +176,12 @@ fn stand(endpoint: &Endpoint, mesh: Option<&str>, socket: &Path, told: &Receiver
     }
 }
 
-/// The data plane as a thread of this process; it ends with it.
-fn start(endpoint: &Endpoint, place: &Place, socket: &Path) {
+/// The data plane: a thread of its own for what it is told, and the edge's threads for requests. It ends with the process.
+fn start(endpoint: &Endpoint, place: &Place, socket: &Path, seated: Seated) {
+    let (seats, given) = channel();
     let run = {
-        let bootstrap = bootstrap(endpoint, place, socket);
-        move || -> anyhow::Result<()> { Ok(selvedge_proxy::run(bootstrap?, None)?) }
+        let bootstrap = bootstrap(endpoint, place, socket, seated.len());
+        move || -> anyhow::Result<()> { Ok(selvedge_proxy::run_within(bootstrap?, None, Some(seats))?) }
     };
     let spawned = std::thread::Builder::new().name("data-plane".into()).spawn(move || {
         if let Err(error) = run() {
@@ -152,10 +191,17 @@ fn start(endpoint: &Endpoint, place: &Place, socket: &Path) {
     if let Err(error) = spawned {
         tracing::error!(%error, "the data plane of the mesh cannot be started");
     }
+    // Ends when all are given, or when there is no data plane to give them.
+    for (seat, giver) in given.iter().zip(seated) {
+        let make: Make = Box::new(move || Box::new(Inside(seat.take())));
+        if giver.send(make).is_err() {
+            tracing::warn!("a worker is gone before it has joined the mesh");
+        }
+    }
 }
 
 /// What the environment says of a sidecar, and what is ours to say.
-fn bootstrap(endpoint: &Endpoint, place: &Place, socket: &Path) -> anyhow::Result<Bootstrap> {
+fn bootstrap(endpoint: &Endpoint, place: &Place, socket: &Path, workers: usize) -> anyhow::Result<Bootstrap> {
     if let Some(folder) = socket.parent() {
         // Nobody else has this folder: what passes the socket is believed to be the edge.
         std::fs::DirBuilder::new()
@@ -171,6 +217,8 @@ fn bootstrap(endpoint: &Endpoint, place: &Place, socket: &Path) -> anyhow::Resul
     let ours = [
         ("APPMESH_RESOURCE_ARN", resource),
         ("SELVEDGE_INTERCEPTION", "none".to_owned()),
+        // On the edge's own threads.
+        ("ENVOY_CONCURRENCY", workers.max(1).to_string()),
         ("SELVEDGE_BIND", "127.0.0.1".to_owned()),
         ("SELVEDGE_INGRESS_PORT", ingress.to_string()),
         ("SELVEDGE_EGRESS_PORT", egress.to_string()),

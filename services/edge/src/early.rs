@@ -30,7 +30,7 @@ pub(crate) async fn hint(x: &mut Exchange<'_>) {
             true
         }
         Channel::Http2(stream) => stream.inform(&head).is_ok(),
-        Channel::Over => false,
+        Channel::Inner(_) | Channel::Over => false,
     };
     if sent {
         let channel = &mut *x.channel;

@@ -12,6 +12,7 @@ mod cache;
 mod clients;
 mod connection;
 mod control;
+mod data_plane;
 mod dress;
 mod early;
 mod http1;
@@ -32,6 +33,7 @@ mod upgrade;
 mod who;
 mod worker;
 
+pub use data_plane::{DataPlane, DataPlanes, Make, Work};
 pub use run::{Error, InForce, Options, Reload, Watch, run};
 pub use selvedge_wire::stream::Address;
 pub use worker::Mesh;

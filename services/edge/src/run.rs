@@ -32,6 +32,7 @@ use crate::cache::Cache;
 use crate::clients::Clients;
 use crate::connection::{self, Door};
 use crate::control::{self, Asked};
+use crate::data_plane::DataPlanes;
 use crate::rate::Rates;
 use crate::record::log::Logs;
 use crate::site::{Site, SiteInvalid};
@@ -79,6 +80,8 @@ pub struct Options {
     pub control: Option<PathBuf>,
     /// Where the mesh is; on this machine unless it says otherwise.
     pub mesh: Option<Mesh>,
+    /// The mesh's data plane, where this process has it in itself; else, and until it is there, it is reached by [`Mesh::egress`].
+    pub data_planes: Option<DataPlanes>,
 }
 
 /// What keeps the server from starting.
@@ -162,7 +165,7 @@ struct Beginning {
     error_log: Option<String>,
 }
 
-async fn serve(program: Program, options: Options, beginning: Beginning) -> Result<(), Error> {
+async fn serve(program: Program, mut options: Options, beginning: Beginning) -> Result<(), Error> {
     let Beginning { workers, descriptors, listening, inheritance, control, error_log } = beginning;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -208,16 +211,17 @@ async fn serve(program: Program, options: Options, beginning: Beginning) -> Resu
     care.follow(&shared)?;
     let asking = tokio::spawn(ask_issuers(Arc::clone(&shared)));
     let exporting = tokio::spawn(trace::export(Arc::clone(&shared), recorded));
+    // Before anything is told of the mesh: it then begins with as many seats as there are workers.
+    let mut planes = options.data_planes.take().map(|planes| planes(workers)).unwrap_or_default().into_iter();
     if let Some(in_force) = &options.in_force {
         in_force(&shared.site.load().program);
     }
     let (told, orders) = watch::channel(Orders { listening: Arc::new(listening), stop: None });
     let mut threads = Vec::new();
     for index in 0..workers {
-        let (shared, orders) = (Arc::clone(&shared), orders.clone());
-        let name = format!("worker-{index}");
-        threads
-            .push(std::thread::Builder::new().name(name).spawn(move || accept::work(shared, orders, index))?);
+        let (shared, orders, plane) = (Arc::clone(&shared), orders.clone(), planes.next());
+        let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+        threads.push(thread.spawn(move || accept::work(shared, orders, index, plane))?);
     }
     drop(orders);
     if let Some(inheritance) = inheritance {

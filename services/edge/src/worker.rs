@@ -23,6 +23,7 @@ use crate::acme::Acme;
 use crate::answer::file::MediaTypes;
 use crate::cache::Cache;
 use crate::clients::Clients;
+use crate::data_plane::DataPlane;
 use crate::rate::Rates;
 use crate::ready::Shelf;
 use crate::record::log::Logs;
@@ -96,6 +97,7 @@ pub(crate) struct Worker {
     random: Cell<u64>,
     machines: RefCell<HashMap<String, String>>,
     pub(crate) shelf: RefCell<Shelf>,
+    plane: RefCell<Option<Rc<dyn DataPlane>>>,
     parking: Parking,
     #[expect(clippy::vec_box, reason = "what is lent is the box")]
     heads: RefCell<Vec<Box<RequestHead>>>,
@@ -118,6 +120,7 @@ impl Worker {
             random: Cell::default(),
             machines: RefCell::default(),
             shelf: RefCell::default(),
+            plane: RefCell::default(),
             parking: Parking::default(),
             heads: RefCell::default(),
             fields: RefCell::default(),
@@ -270,6 +273,18 @@ impl Worker {
     pub(crate) fn remember_machine(&self, name: &str, arn: &str) {
         // Names come from the configuration: there are no more than routes.
         self.machines.borrow_mut().insert(name.to_owned(), arn.to_owned());
+    }
+
+    // === the mesh ===
+
+    /// Requests to the mesh are served on this thread from here on.
+    pub(crate) fn join_mesh(&self, plane: Box<dyn DataPlane>) {
+        *self.plane.borrow_mut() = Some(plane.into());
+    }
+
+    /// The mesh's data plane, where this thread has it.
+    pub(crate) fn data_plane(&self) -> Option<Rc<dyn DataPlane>> {
+        self.plane.borrow().clone()
     }
 
     // === heads ===

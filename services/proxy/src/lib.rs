@@ -7,6 +7,7 @@ pub mod discovery;
 mod handover;
 mod http1;
 mod http2;
+pub mod inner;
 pub mod lifecycle;
 mod listener;
 pub mod log_service;
@@ -28,5 +29,5 @@ pub use bootstrap::{
     Bootstrap, BootstrapError, Drain, ResourceKind, ResourceName, ResourceNameInvalid, SinkTarget,
     StateFolder, StatsSink, XdsEndpoint, envoy_bootstrap,
 };
-pub use run::{Error, run};
+pub use run::{Error, run, run_within};
 pub use snapshot::{ActiveListener, ConfigSnapshot};

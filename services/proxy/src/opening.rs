@@ -12,7 +12,7 @@ use selvedge_traffic::listener::DetectedTransport;
 use selvedge_wire::io::Io;
 use selvedge_wire::original_dst;
 use selvedge_wire::tls::hello::{self, Hello, Inspected};
-use selvedge_wire::tls::{self, Failure, HANDSHAKE_TIMEOUT, ServerTls};
+use selvedge_wire::tls::{self, Facts, Failure, HANDSHAKE_TIMEOUT, ServerTls};
 
 use tokio::net::TcpStream;
 
@@ -65,7 +65,7 @@ impl Client {
         self,
         worker: &Worker,
         chain: &Chain,
-        io: &Io,
+        tls: Option<&Rc<Facts>>,
         server_name: Option<Box<str>>,
     ) -> Rc<Peer> {
         Rc::new(Peer {
@@ -76,7 +76,7 @@ impl Client {
             by_socket: self.by_socket,
             connection_id: worker.connection_id(),
             chain: chain.name.as_str().into(),
-            tls: io.tls().cloned(),
+            tls: tls.cloned(),
             server_name,
             kept: RefCell::default(),
         })
@@ -92,7 +92,7 @@ pub(crate) fn at_once(
 ) -> Option<Opened> {
     let chain = choose(listener, &client, None)?;
     let io = Io::new(stream, worker.buffers.clone());
-    let peer = client.peer(worker, &chain, &io, None);
+    let peer = client.peer(worker, &chain, io.tls(), None);
     Some(Opened { chain, peer, io })
 }
 
@@ -119,14 +119,14 @@ pub(crate) async fn open(
             handshake(&worker, &place, &listener, tls, chain.handshake_timeout, &mut io).await
     {
         let reason = failure?.reason();
-        let peer = client.peer(&worker, &chain, &io, server_name);
+        let peer = client.peer(&worker, &chain, io.tls(), server_name);
         listener::record(&listener, &peer, start, since, Some(&reason));
         return None;
     }
     if server_name.is_none() {
         server_name = io.tls().and_then(|facts| facts.server_name.clone());
     }
-    let peer = client.peer(&worker, &chain, &io, server_name);
+    let peer = client.peer(&worker, &chain, io.tls(), server_name);
     Some(Box::new(Opened { chain, peer, io }))
 }
 

@@ -34,7 +34,7 @@ use crate::handover::{self, Estate, Inheritance};
 use crate::lifecycle::Lifecycle;
 use crate::log_service::LogServices;
 use crate::persist::{self, Store};
-use crate::serve::{ListenerStatus, Serve, Serving, Sockets};
+use crate::serve::{ListenerStatus, Seat, Serve, Serving, Sockets};
 use crate::sinks;
 use crate::tracing::Tracers;
 
@@ -71,11 +71,23 @@ pub enum Error {
 /// # Errors
 /// It could not be started; once it runs, nothing ends it but being asked to.
 pub fn run(bootstrap: Bootstrap, set_log_level: Option<SetLogLevel>) -> Result<(), Error> {
+    run_within(bootstrap, set_log_level, None)
+}
+
+/// Likewise, with workers that are given seats on threads of somebody else's, who asks them there ([`crate::inner`]).
+///
+/// # Errors
+/// As [`run`].
+pub fn run_within(
+    bootstrap: Bootstrap,
+    set_log_level: Option<SetLogLevel>,
+    seats: Option<std::sync::mpsc::Sender<Seat>>,
+) -> Result<(), Error> {
     let descriptors = raise_descriptor_limit();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
     runtime.block_on(async {
-        let mut proxy = Proxy::start(bootstrap, set_log_level, descriptors)?;
+        let mut proxy = Proxy::start(bootstrap, set_log_level, descriptors, seats)?;
         proxy.until_told().await;
         proxy.leave().await;
         Ok(())
@@ -115,6 +127,7 @@ impl Proxy {
         bootstrap: Bootstrap,
         set_log_level: Option<SetLogLevel>,
         descriptors: u64,
+        seats: Option<std::sync::mpsc::Sender<Seat>>,
     ) -> Result<Self, Error> {
         let started = Instant::now();
         let control = Handle::current();
@@ -178,6 +191,7 @@ impl Proxy {
             patience: bootstrap.patience.within(descriptors),
             drain_time: bootstrap.drain.deadline,
             node_cluster: bootstrap.cluster.as_str().into(),
+            seats,
         };
         let serving = serve.start(&control).map_err(Error::Thread)?;
         registry.server().workers_started.set(1);

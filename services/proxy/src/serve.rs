@@ -70,6 +70,47 @@ pub struct Serve {
     pub drain_time: Duration,
     /// The cluster that this node belongs to, for rate limits by it.
     pub node_cluster: Arc<str>,
+    /// Takes the workers onto threads of its own; `None`: they get threads here.
+    pub seats: Option<std::sync::mpsc::Sender<Seat>>,
+}
+
+/// A worker that has no thread yet.
+#[derive(Debug)]
+pub struct Seat {
+    index: usize,
+    clusters: Arc<Clusters>,
+    node_address: Option<IpAddr>,
+    patience: Patience,
+    places: Places,
+    to_fetch: Option<mpsc::UnboundedReceiver<Ahead>>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    drain: watch::Receiver<Drains>,
+    sockets: Arc<Sockets>,
+    local: Option<std::os::unix::net::UnixListener>,
+    alive: mpsc::Sender<()>,
+}
+
+/// The listener that takes what goes out, once there is one.
+pub(crate) type Outbound = Rc<RefCell<Option<Current>>>;
+
+impl Seat {
+    /// Makes the worker on this thread; the future is its life.
+    pub(crate) fn sit(self, outbound: Outbound) -> (Rc<Worker>, impl Future<Output = ()>) {
+        selvedge_telemetry::enter_worker(self.index);
+        let worker = Worker::new(self.index, self.clusters, self.node_address, self.patience, self.places);
+        let own = Rc::clone(&worker);
+        let life = async move {
+            let fetching = self
+                .to_fetch
+                .map(|to_fetch| tokio::task::spawn_local(fetch_ahead(Rc::clone(&own), to_fetch)));
+            run(own, self.commands, self.drain, self.sockets, self.local, outbound).await;
+            if let Some(fetching) = fetching {
+                fetching.abort();
+            }
+            drop(self.alive);
+        };
+        (worker, life)
+    }
 }
 
 /// The data plane at work.
@@ -96,22 +137,29 @@ impl Serve {
         for index in 0..self.workers.max(1) {
             let (sender, receiver) = mpsc::unbounded_channel();
             commands.push(sender);
+            let seat = Seat {
+                index,
+                clusters: Arc::clone(&self.clusters),
+                node_address: self.node_address,
+                patience: self.patience,
+                places: places.clone(),
+                // The first worker fetches for all.
+                to_fetch: to_fetch.take(),
+                commands: receiver,
+                drain: self.drain.clone(),
+                sockets: Arc::clone(&self.sockets),
+                local: self.local.as_ref().map(std::os::unix::net::UnixListener::try_clone).transpose()?,
+                alive: alive.clone(),
+            };
+            if let Some(seats) = &self.seats {
+                // Whoever takes them may be gone already: then the process is on its way out.
+                let _ = seats.send(seat);
+                continue;
+            }
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let (clusters, drain, alive) = (Arc::clone(&self.clusters), self.drain.clone(), alive.clone());
-            let sockets = Arc::clone(&self.sockets);
-            let local = self.local.as_ref().map(std::os::unix::net::UnixListener::try_clone).transpose()?;
-            let (node_address, patience, places) = (self.node_address, self.patience, places.clone());
-            // The first worker fetches for all.
-            let to_fetch = to_fetch.take();
             std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                selvedge_telemetry::enter_worker(index);
-                let worker = Worker::new(index, clusters, node_address, patience, places);
                 let tasks = LocalSet::new();
-                if let Some(to_fetch) = to_fetch {
-                    tasks.spawn_local(fetch_ahead(Rc::clone(&worker), to_fetch));
-                }
-                tasks.block_on(&runtime, run(worker, receiver, drain, sockets, local));
-                drop(alive);
+                tasks.block_on(&runtime, async move { seat.sit(Outbound::default()).1.await });
             })?;
         }
         let telemetry = Telemetry {
@@ -161,8 +209,8 @@ async fn run(
     mut drain: watch::Receiver<Drains>,
     sockets: Arc<Sockets>,
     local: Option<std::os::unix::net::UnixListener>,
+    outbound: Outbound,
 ) {
-    let outbound: Rc<RefCell<Option<Current>>> = Rc::default();
     let local = local.map(UnixListener::from_std).transpose().unwrap_or_else(|error| {
         tracing::error!(%error, "the socket in the file system cannot be used");
         None
@@ -199,6 +247,7 @@ async fn run(
     if let Some(local) = local {
         local.abort();
     }
+    outbound.borrow_mut().take();
     listening.values_mut().for_each(Listening::close);
 }
 

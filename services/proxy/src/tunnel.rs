@@ -152,7 +152,8 @@ impl Way {
                         let closed = match to {
                             Channel::Http1(http) => http.io.poll_shutdown(cx).map_err(|_| ()),
                             Channel::Http2(stream) => Poll::Ready(stream.end(None).map_err(|_| ())),
-                            Channel::Over => Poll::Ready(Err(())),
+                            // No tunnel is asked for within the process.
+                            Channel::Inner(_) | Channel::Over => Poll::Ready(Err(())),
                         };
                         match closed {
                             Poll::Ready(closed) => (self.done, self.failed) = (true, closed.is_err()),

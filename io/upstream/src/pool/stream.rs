@@ -112,7 +112,7 @@ impl UpstreamStream {
     pub fn protocol(&self) -> Protocol {
         match self.channel {
             Channel::Http1(_) => Protocol::Http1,
-            Channel::Http2(_) | Channel::Over => Protocol::Http2,
+            Channel::Http2(_) | Channel::Inner(_) | Channel::Over => Protocol::Http2,
         }
     }
 
@@ -125,7 +125,7 @@ impl UpstreamStream {
     pub fn has_sent(&self) -> bool {
         match &self.channel {
             Channel::Http1(http) => http.io.bytes_written > self.written_before,
-            Channel::Http2(_) | Channel::Over => true,
+            Channel::Http2(_) | Channel::Inner(_) | Channel::Over => true,
         }
     }
 

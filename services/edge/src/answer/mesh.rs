@@ -1,7 +1,10 @@
 //! Virtual services: requests go to the data plane of the mesh, which is told the service's name. The mesh decides the rest.
 //!
-//! By a socket in the file system the name is a header, and the host stays as the client sent it; by an address and a port,
-//! where anybody may listen, the name is the authority.
+//! Where the data plane is in this process, it is asked on this thread (`inner`); else by a socket. By one in the file system
+//! the name is a header, and the host stays as the client sent it; by an address and a port, where anybody may listen, the name
+//! is the authority.
+
+mod inner;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -23,9 +26,17 @@ pub(crate) async fn service(x: &mut Exchange<'_>) -> Flow {
     let Some(name) = x.conf.mesh.service.clone().filter(|name| !name.is_empty()) else {
         return ControlFlow::Continue(());
     };
+    let upgrade = proxy::wants_upgrade(x);
+    // Tunnels go by the socket: what follows them is bytes.
+    if !upgrade
+        && let Some(plane) = x.worker.data_plane()
+        && let Some(response) = inner::ask(x, &*plane, Service::InHeader(&name)).await
+    {
+        return ControlFlow::Break(response);
+    }
     // The data plane has its own patience with those who send slowly, and streams that have no end go both ways.
     let streamed = upload::is_due(x, false);
-    if !proxy::wants_upgrade(x)
+    if !upgrade
         && !streamed
         && let Err(response) = body::gather(x).await
     {

@@ -3,6 +3,9 @@
 mod onward;
 mod remap;
 
+pub(super) use onward::head;
+pub(super) use remap::remap_response;
+
 use std::io;
 use std::time::Duration;
 
@@ -100,7 +103,7 @@ pub(crate) async fn respond(
     {
         return response;
     }
-    remap::remap_response(x, &mut head);
+    remap_response(x, &mut head);
     let length = match facts.framing {
         Framing::Length(length) => Some(length),
         Framing::None => Some(0),

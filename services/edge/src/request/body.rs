@@ -93,7 +93,7 @@ pub(crate) fn say_continue(x: &mut Exchange<'_>) {
 }
 
 /// The most that a body may be, in bytes.
-fn limit(x: &Exchange<'_>) -> u64 {
+pub(crate) fn limit(x: &Exchange<'_>) -> u64 {
     match u64::from(x.conf.server.max_request_size) * 1024 {
         0 => u64::MAX,
         limit => limit,

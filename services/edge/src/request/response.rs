@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use selvedge_http::fields::Fields;
 use selvedge_http::head::ResponseHead;
 use selvedge_http::known::HeaderId;
 use selvedge_wire::channel::Channel;
@@ -50,6 +51,11 @@ pub(crate) enum Body {
 pub(crate) trait Source {
     /// The next bytes, never empty; `None` at the end.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>>;
+
+    /// What follows the body; asked for once it is over.
+    fn trailers(&mut self) -> Option<Fields> {
+        None
+    }
 
     /// Whether the request's body goes on beside the answer.
     fn feeds(&self) -> bool {

@@ -44,6 +44,7 @@ pub(super) async fn send(x: &mut Exchange<'_>, mut response: Response) -> After 
     if let Err(error) = announced {
         return cut(x, &error);
     }
+    let mut trailers = None;
     let sent = match body {
         Body::Tunnel(mut tunnel) => {
             let done = tunnel::run(x.channel, x.deadline, &mut tunnel).await;
@@ -53,14 +54,21 @@ pub(super) async fn send(x: &mut Exchange<'_>, mut response: Response) -> After 
         Body::None => Ok(()),
         Body::Bytes(bytes) => bytes_out(x, &bytes, true).await,
         Body::File(file) => file_out(x, file).await,
-        Body::Stream(source, length) => stream_out(x, source, length).await,
-        Body::Backend(reader, length) if reader.feeds() => both_ways(x, reader, length).await,
+        Body::Stream(mut source, length) => {
+            let sent = match source.feeds() {
+                true => both_ways(x, &mut *source, length).await,
+                false => stream_out(x, &mut *source, length).await,
+            };
+            trailers = source.trailers();
+            sent
+        }
+        Body::Backend(mut reader, length) if reader.feeds() => both_ways(x, &mut *reader, length).await,
         Body::Backend(mut reader, length) => backend_out(x, &mut reader, length).await,
     };
     if let Err(error) = sent {
         return cut(x, &error);
     }
-    if !bodiless && let Err(error) = x.channel.end(None).map_err(into_io) {
+    if !bodiless && let Err(error) = x.channel.end(trailers.as_ref()).map_err(into_io) {
         return cut(x, &error);
     }
     if let Err(error) = flush(x).await {
@@ -97,7 +105,7 @@ pub(super) async fn ready(x: &mut Exchange<'_>, ready: &Ready) -> After {
                 return cut(x, &error);
             }
         }
-        Channel::Over => return After::Cut,
+        Channel::Inner(_) | Channel::Over => return After::Cut,
     }
     let sent = match &ready.content {
         Content::Memory(bytes) => bytes_out(x, bytes, true).await,
@@ -140,6 +148,8 @@ fn frame(x: &mut Exchange<'_>, response: &mut Response) -> Framing {
     let mut framing = Framing::None;
     if status >= 200 && !matches!(status, 204 | 304) {
         match response.body.length() {
+            // The status of a call alone: it has no body, not an empty one.
+            Some(0) if version == Version::Http2 && fields.contains(HeaderId::GrpcStatus) => {}
             Some(length) => {
                 fields.set_id(HeaderId::ContentLength, itoa::Buffer::new().format(length).as_bytes());
                 framing = if length > 0 { Framing::Length(length) } else { Framing::None };
@@ -189,7 +199,7 @@ fn head(x: &mut Exchange<'_>, response: &Response, framing: Framing, ends: bool)
             Ok(())
         }
         Channel::Http2(stream) => stream.respond(&response.head, ends).map_err(into_io),
-        Channel::Over => Err(io::ErrorKind::NotConnected.into()),
+        Channel::Inner(_) | Channel::Over => Err(io::ErrorKind::NotConnected.into()),
     }
 }
 
@@ -316,14 +326,7 @@ async fn range_out(
     Ok(())
 }
 
-async fn stream_out(
-    x: &mut Exchange<'_>,
-    mut source: Box<dyn Source>,
-    length: Option<u64>,
-) -> io::Result<()> {
-    if source.feeds() {
-        return both_ways(x, source, length).await;
-    }
+async fn stream_out(x: &mut Exchange<'_>, source: &mut dyn Source, length: Option<u64>) -> io::Result<()> {
     let mut left = length;
     loop {
         // While the program thinks, what it said already is on its way.
@@ -350,7 +353,7 @@ async fn stream_out(
 }
 
 /// Sends an answer while what the client still sends goes on to whoever answers. Neither waits for the other.
-async fn both_ways(x: &mut Exchange<'_>, mut source: Box<dyn Source>, length: Option<u64>) -> io::Result<()> {
+async fn both_ways(x: &mut Exchange<'_>, source: &mut dyn Source, length: Option<u64>) -> io::Result<()> {
     let mut left = length;
     let mut held = Bytes::new();
     let patience = patience(x);

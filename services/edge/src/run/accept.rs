@@ -7,22 +7,38 @@ use std::time::{Duration, Instant};
 
 use selvedge_wire::listen;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 
 use super::Orders;
 use crate::connection::{self, Door};
+use crate::data_plane::Make;
 use crate::http3;
 use crate::sockets::{self, WorkerSocket};
 use crate::worker::{Shared, Worker};
 
-pub(super) fn work(shared: Arc<Shared>, orders: watch::Receiver<Orders>, index: usize) {
+pub(super) fn work(
+    shared: Arc<Shared>,
+    orders: watch::Receiver<Orders>,
+    index: usize,
+    plane: Option<oneshot::Receiver<Make>>,
+) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "a worker cannot be started"),
     };
     let local = LocalSet::new();
-    local.block_on(&runtime, worker_loop(Worker::new(shared, index), orders));
+    let worker = Worker::new(shared, index);
+    if let Some(plane) = plane {
+        let worker = Rc::clone(&worker);
+        local.spawn_local(async move {
+            // Never, if the mesh is never joined.
+            if let Ok(make) = plane.await {
+                worker.join_mesh(make());
+            }
+        });
+    }
+    local.block_on(&runtime, worker_loop(worker, orders));
 }
 
 async fn worker_loop(worker: Rc<Worker>, mut orders: watch::Receiver<Orders>) {

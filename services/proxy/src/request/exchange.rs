@@ -227,7 +227,7 @@ impl<'a> Exchange<'a> {
         stats.downstream_rq_total.inc();
         match self.channel {
             Channel::Http1(_) => stats.downstream_rq_http1_total.inc(),
-            Channel::Http2(_) | Channel::Over => stats.downstream_rq_http2_total.inc(),
+            Channel::Http2(_) | Channel::Inner(_) | Channel::Over => stats.downstream_rq_http2_total.inc(),
         }
         let patience = self.worker.patience;
         if patience.body_rate.is_some() || patience.write_stall.is_some() {

@@ -180,7 +180,7 @@ impl Exchange<'_> {
         };
         let wire = match &*self.channel {
             Channel::Http1(http) => (http.io.bytes_read, http.io.bytes_written),
-            Channel::Http2(_) | Channel::Over => (0, 0),
+            Channel::Http2(_) | Channel::Inner(_) | Channel::Over => (0, 0),
         };
         let record = Record {
             kind: RecordKind::Http,

@@ -287,6 +287,9 @@ pub(crate) fn send_head(x: &mut Exchange<'_>, framing: Framing, close: bool) -> 
         Channel::Http2(stream) => {
             stream.respond(&x.heads.response, !framing.has_body() && !x.channel_stays_open)
         }
+        Channel::Inner(inner) => {
+            inner.respond(&x.heads.response, !framing.has_body() && !x.channel_stays_open)
+        }
         Channel::Over => Err(ChannelError::Closed),
     }
 }

@@ -197,6 +197,7 @@ impl Mesh {
             patience,
             drain_time: Duration::from_secs(20),
             node_cluster: "here".into(),
+            seats: None,
         };
         let mut serving = serve.start(runtime.handle()).unwrap();
         let address = runtime.block_on(async {

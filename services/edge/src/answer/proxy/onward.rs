@@ -23,6 +23,24 @@ pub(super) fn request(
     service: Option<Service<'_>>,
     out: &mut Vec<u8>,
 ) {
+    let head = head(x, &host.label, framing, upgrade, service);
+    encode::request(&head, framing, out);
+    x.worker.give_back_head(head);
+    if x.conf.proxy.header.force_http10
+        && let Some(at) = memchr::memmem::find(out, b" HTTP/1.1\r\n")
+    {
+        out[at + 8] = b'0';
+    }
+}
+
+/// The request's head, as it goes on; to be given back to the worker. `label` is the backend's name in the configuration.
+pub(in crate::answer) fn head(
+    x: &Exchange<'_>,
+    label: &str,
+    framing: Framing,
+    upgrade: bool,
+    service: Option<Service<'_>>,
+) -> Box<RequestHead> {
     let conf = &x.conf.proxy;
     let mut head = x.worker.lease_head();
     head.copy_from(x.head);
@@ -38,8 +56,8 @@ pub(super) fn request(
         }
         head.fields.remove(HeaderId::XForwardedFor);
         head.fields.remove_named("forwarded");
-    } else if conf.replace_http_host && !host.label.is_empty() {
-        head.set_authority(&host.label);
+    } else if conf.replace_http_host && !label.is_empty() {
+        head.set_authority(label);
     } else if !conf.header.map_host_request.is_empty() || x.head.authority_bytes().is_none() {
         let authority =
             remapped_host(x.head.authority().unwrap_or_default(), &conf.header.map_host_request, x);
@@ -58,13 +76,7 @@ pub(super) fn request(
     if let Framing::Length(length) = framing {
         head.fields.append_id(HeaderId::ContentLength, itoa::Buffer::new().format(length).as_bytes());
     }
-    encode::request(&head, framing, out);
-    x.worker.give_back_head(head);
-    if conf.header.force_http10
-        && let Some(at) = memchr::memmem::find(out, b" HTTP/1.1\r\n")
-    {
-        out[at + 8] = b'0';
-    }
+    head
 }
 
 /// What tells the backend who asks.

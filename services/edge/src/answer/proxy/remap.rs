@@ -35,7 +35,7 @@ pub(super) fn remapped_host<'a>(host: &'a str, map: &'a Named<Text>, x: &'a Exch
 }
 
 /// Places that the answer names are named as the client knows them.
-pub(super) fn remap_response(x: &Exchange<'_>, head: &mut ResponseHead) {
+pub(in crate::answer) fn remap_response(x: &Exchange<'_>, head: &mut ResponseHead) {
     let header = &x.conf.proxy.header;
     let hosts = if header.map_host_response.is_empty() { None } else { Some(&header.map_host_response) };
     if header.map_urlpath.is_empty() && hosts.is_none() && !header.https_remap {
