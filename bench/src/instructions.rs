@@ -5,6 +5,8 @@
 //! for each work and asked [`FEW`] times, and once more and asked [`MANY`] times: the difference is what requests cost, without
 //! the start. Of the threads the one whose count grows most is the worker; what others do – names looked up again, files written –
 //! depends on how long a run takes and is left out. Only what the processor does outside the kernel is counted.
+//!
+//! A scrape is counted in the same way, of a mesh of [`SERVICES_SCRAPED`] services that nobody calls.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,17 +15,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
-use selvedge_differential::place;
 use selvedge_differential::sidecar::Plane;
+use selvedge_differential::{place, stats};
 
-use crate::peer::{Kind, Setup, Upstreams};
+use crate::peer::{Kind, Peer, Setup, Upstreams};
 use crate::work::{Job, Speaks, Upstream, WORKS, Work};
 use crate::{load, mesh, peer, report};
 
 #[derive(Clone, Debug, Parser)]
 #[command(name = "instructions", about = "Counts the instructions of a request and holds them to a budget")]
 pub(crate) struct Arguments {
-    /// Only these works, by name; may be given several times
+    /// Only these works, by name; may be given several times; a scrape is `scrape`
     #[arg(long)]
     work: Vec<String>,
     /// Count this proxy, which has no budget: `envoy` or `haproxy`
@@ -49,6 +51,18 @@ const BUDGET: &str = "bench/instructions.json";
 
 type Counts = BTreeMap<String, u64>;
 
+/// What a scrape is called among the works, how many services it has to leave out, and how many are counted.
+const SCRAPE: &str = "scrape";
+const SERVICES_SCRAPED: usize = 1000;
+const SCRAPES: [usize; 2] = [5, 25];
+
+/// What is done to a sidecar whose instructions are counted.
+#[derive(Clone, Copy, Debug)]
+enum Counted {
+    Work(&'static Work),
+    Scrape,
+}
+
 /// Counts each work and compares.
 ///
 /// # Errors
@@ -60,25 +74,28 @@ pub(crate) async fn run(arguments: &Arguments, upstreams: Upstreams) -> Result<(
         Err(error) if arguments.bless && error.kind() == std::io::ErrorKind::NotFound => Counts::new(),
         Err(error) => return Err(error).with_context(|| format!("failed to read {BUDGET}")),
     };
-    let named =
-        |work: &&Work| arguments.work.is_empty() || arguments.work.iter().any(|name| name == work.name);
     // What has no budget is counted by who asks for it.
-    let held = |work: &&Work| arguments.bless || !arguments.work.is_empty() || budget.contains_key(work.name);
-    let countable = |work: &&Work| is_counted(work) && held(work);
+    let wanted = |counted: &Counted| match arguments.work.is_empty() {
+        true => arguments.bless || budget.contains_key(counted.name()),
+        false => arguments.work.iter().any(|name| name == counted.name()),
+    };
+    let works = WORKS.iter().filter(|work| is_counted(work)).map(Counted::Work);
+    let scrape = (arguments.peer == report::OURS).then_some(Counted::Scrape);
     let mut counted = budget.clone();
     let mut beyond = Vec::new();
     println!("{:<10}{:>14}{:>10}{:>9}", "work", "instructions", "budget", "");
-    for work in WORKS.iter().filter(countable).filter(named) {
-        let count = count(work, &arguments.peer, upstreams, arguments.keep.as_deref()).await;
-        let count = count.with_context(|| format!("counting {}", work.name))?;
-        let change = budget.get(work.name).map(|budget| count as f64 / *budget as f64 - 1.0);
-        let known = budget.get(work.name).map(u64::to_string).unwrap_or_default();
+    for what in works.chain(scrape).filter(wanted) {
+        let name = what.name();
+        let count = count(what, &arguments.peer, upstreams, arguments.keep.as_deref()).await;
+        let count = count.with_context(|| format!("counting {name}"))?;
+        let change = budget.get(name).map(|budget| count as f64 / *budget as f64 - 1.0);
+        let known = budget.get(name).map(u64::to_string).unwrap_or_default();
         let shown = change.map_or_else(String::new, |change| format!("{:+.1} %", change * 100.0));
-        println!("{:<10}{count:>14}{known:>10}{shown:>9}", work.name);
+        println!("{name:<10}{count:>14}{known:>10}{shown:>9}");
         if arguments.peer == report::OURS && change.is_none_or(|change| change > TOLERANCE) {
-            beyond.push(work.name);
+            beyond.push(name);
         }
-        counted.insert(work.name.to_owned(), count);
+        counted.insert(name.to_owned(), count);
     }
     if arguments.bless {
         let text = serde_json::to_string_pretty(&counted)?;
@@ -93,18 +110,67 @@ pub(crate) async fn run(arguments: &Arguments, upstreams: Upstreams) -> Result<(
     Ok(())
 }
 
+impl Counted {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Work(work) => work.name,
+            Self::Scrape => SCRAPE,
+        }
+    }
+
+    fn kind(self) -> Kind {
+        match self {
+            Self::Work(work) => Kind::of(work),
+            Self::Scrape => Kind::Http,
+        }
+    }
+
+    fn services(self) -> usize {
+        match self {
+            Self::Work(_) => mesh::SERVICES,
+            Self::Scrape => SERVICES_SCRAPED,
+        }
+    }
+
+    /// How often it is done in the shorter and in the longer run. A megabyte is a large request, and so is a handshake.
+    fn times(self) -> [usize; 2] {
+        match self {
+            Self::Work(Work { speaks: Speaks::Tcp | Speaks::Handshakes, .. }) => [FEW / 10, MANY / 10],
+            Self::Work(_) => [FEW, MANY],
+            Self::Scrape => SCRAPES,
+        }
+    }
+
+    async fn perform(self, proxy: &Peer, count: usize) -> Result<()> {
+        match self {
+            Self::Work(work) => {
+                let job = Job { work: *work, target: proxy.address(work), connections: 1 };
+                load::repeat(&job, count).await
+            }
+            Self::Scrape => {
+                let admin = proxy.admin.context("a sidecar has statistics")?;
+                for _ in 0..count {
+                    let (status, _) = stats::get(admin, "/stats/prometheus").await?;
+                    ensure!(status == 200, "a scrape is answered {status}");
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
 /// Instructions of one request.
-async fn count(work: &Work, peer: &str, upstreams: Upstreams, keep: Option<&Path>) -> Result<u64> {
-    let folder = place::repository_root().join("target/bench/instructions").join(peer).join(work.name);
+async fn count(what: Counted, peer: &str, upstreams: Upstreams, keep: Option<&Path>) -> Result<u64> {
+    let folder = place::repository_root().join("target/bench/instructions").join(peer).join(what.name());
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
     }
     std::fs::create_dir_all(&folder)?;
-    let setup =
-        Setup { folder: &folder, kind: Kind::of(work), upstreams, services: mesh::SERVICES, traced: false };
-    let [few_times, many_times] = times(work);
-    let few = threads(work, few_times, peer, setup).await?;
-    let many = threads(work, many_times, peer, setup).await?;
+    let (kind, services) = (what.kind(), what.services());
+    let setup = Setup { folder: &folder, kind, upstreams, services, traced: false };
+    let [few_times, many_times] = what.times();
+    let few = threads(what, few_times, peer, setup).await?;
+    let many = threads(what, many_times, peer, setup).await?;
     let grown = many.iter().map(|(thread, many)| {
         let few = few.get(thread).copied().unwrap_or_default();
         (many.saturating_sub(few), *thread)
@@ -112,7 +178,8 @@ async fn count(work: &Work, peer: &str, upstreams: Upstreams, keep: Option<&Path
     let (more, worker) = grown.max().context("callgrind saw no thread")?;
     if let Some(keep) = keep {
         std::fs::create_dir_all(keep)?;
-        let name = if peer == report::OURS { work.name.to_owned() } else { format!("{peer}.{}", work.name) };
+        let name =
+            if peer == report::OURS { what.name().to_owned() } else { format!("{peer}.{}", what.name()) };
         std::fs::copy(out(&folder, many_times, worker), keep.join(format!("callgrind.{name}")))?;
     }
     Ok(more / (many_times - few_times) as u64)
@@ -121,14 +188,6 @@ async fn count(work: &Work, peer: &str, upstreams: Upstreams, keep: Option<&Path
 /// Whether a work is counted: one request at a time of one proxy, whose bytes are the same in each run.
 fn is_counted(work: &Work) -> bool {
     work.upstream != Upstream::BehindMutualTls && work.rate.is_none()
-}
-
-/// Requests of the shorter and of the longer run. A megabyte is a large request, and so is a handshake.
-fn times(work: &Work) -> [usize; 2] {
-    match work.speaks {
-        Speaks::Tcp | Speaks::Handshakes => [FEW / 10, MANY / 10],
-        Speaks::Http1 | Speaks::Http2 | Speaks::Tls | Speaks::Http2Tls => [FEW, MANY],
-    }
 }
 
 /// Where callgrind writes what a thread did, in a run of so many requests.
@@ -140,7 +199,7 @@ fn out(folder: &Path, requests: usize, thread: u32) -> PathBuf {
 const THREADS_MAX: u32 = 32;
 
 /// The instructions of each thread of a proxy that lives for `requests` requests.
-async fn threads(work: &Work, requests: usize, peer: &str, setup: Setup<'_>) -> Result<BTreeMap<u32, u64>> {
+async fn threads(what: Counted, requests: usize, peer: &str, setup: Setup<'_>) -> Result<BTreeMap<u32, u64>> {
     let runner: Vec<OsString> = vec![
         "valgrind".into(),
         "--quiet".into(),
@@ -156,8 +215,7 @@ async fn threads(work: &Work, requests: usize, peer: &str, setup: Setup<'_>) -> 
         report::HAPROXY => peer::haproxy_under(&runner, &inside, setup).await?,
         _ => bail!("no peer that can be counted is called {peer:?}"),
     };
-    let job = Job { work: *work, target: proxy.address(work), connections: 1 };
-    load::repeat(&job, requests).await?;
+    what.perform(&proxy, requests).await?;
     proxy.terminate(Duration::from_secs(30)).await?;
     let mut counts = BTreeMap::new();
     for thread in 1..=THREADS_MAX {
@@ -202,7 +260,7 @@ mod tests {
         let budget: Counts = serde_json::from_str(&text).unwrap();
         for name in budget.keys() {
             let work = WORKS.iter().find(|work| work.name == name);
-            assert!(work.is_some_and(is_counted), "{name}");
+            assert!(name == SCRAPE || work.is_some_and(is_counted), "{name}");
         }
         assert!(budget.contains_key("get"));
     }
