@@ -5,7 +5,8 @@ use std::fmt;
 /// A point in the store's history: the number of transactions that wrote something up to and including it.
 ///
 /// Revisions start at [`Revision::ZERO`] (an empty store) and grow by exactly one for each transaction that
-/// writes. They fit an `i64`, the widest integer of every SQL backend.
+/// writes; only a store without a feed may pass some over when its process was killed. They fit an `i64`, the widest
+/// integer of every SQL backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(u64);
 

@@ -391,16 +391,31 @@ impl Engine {
         }
     }
 
-    /// Reads an execution that has ended back, and goes on with it if `f` says so; `deed` is written with it.
+    /// Reads an execution that has ended back, and goes on with it if `f` says so; `deed` is written with it. False where it does
+    /// not, or where another has been quicker.
     pub(crate) fn take_up(
         &self,
         key: &LiveKey,
         deed: Option<Deed>,
         f: impl FnOnce(&mut Execution, &mut ExecutionRecord, &Definition) -> bool,
     ) -> Result<bool, StoreError> {
-        if self.live.contains(key) {
+        // Two who read it back at a time would both go on from the same event.
+        if !self.live.claim(key) {
             return Ok(false);
         }
+        let taken = self.take_up_claimed(key, deed, f);
+        if !matches!(taken, Ok(true) | Err(StoreError::Uncertain(_))) {
+            self.live.remove(key);
+        }
+        taken
+    }
+
+    fn take_up_claimed(
+        &self,
+        key: &LiveKey,
+        deed: Option<Deed>,
+        f: impl FnOnce(&mut Execution, &mut ExecutionRecord, &Definition) -> bool,
+    ) -> Result<bool, StoreError> {
         let Some(mut live) = self.read_live(key)? else { return Ok(false) };
         let definition = Arc::clone(&live.definition);
         if !f(&mut live.execution, &mut live.record, &definition) {
@@ -408,12 +423,12 @@ impl Engine {
         }
         match self.commit(&mut live, deed) {
             Ok(commands) => self.keep(live, commands),
-            Err((error @ StoreError::Uncertain(_), commands)) => {
-                self.live.insert_lost(key.clone());
-                self.read_back_later(key, live.execution.last_event(), commands);
+            Err((error, commands)) => {
+                if matches!(error, StoreError::Uncertain(_)) {
+                    self.read_back_later(key, live.execution.last_event(), commands);
+                }
                 return Err(error);
             }
-            Err((error, _)) => return Err(error),
         }
         Ok(true)
     }

@@ -18,7 +18,7 @@
 //! | `redrive-run/R` | [`Run`](crate::redrive::Run): many executions, driven on at a rate |
 //! | `live/N/E` | nothing: this execution has to be taken up after a restart |
 //! | `checkpoint/N/E/00…0` | a part of the execution itself |
-//! | `history/N/E/00…1` | events, from the one of that id on |
+//! | `history/N/E/00…1` | events, from the one of that id on; those of the first step are in the record, where they are few |
 //! | `late/N/E/00…7` | the ids of tasks that ended unanswered in the step with that last event |
 
 pub(crate) mod history;
@@ -130,6 +130,9 @@ pub(crate) struct ExecutionRecord {
     /// How many executions wait for it, one for the other.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) depth: u64,
+    /// The events of its first step, where they are few: a document less to be written.
+    #[serde(default, skip_serializing_if = "history::First::is_empty")]
+    pub(crate) first_events: history::First,
 }
 
 /// A redrive from a chosen state with an input that somebody wrote.
@@ -277,6 +280,7 @@ impl ExecutionRecord {
             child: start.child,
             failed_state: None,
             depth: start.depth,
+            first_events: history::First::default(),
         }
     }
 

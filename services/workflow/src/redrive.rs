@@ -5,7 +5,7 @@
 
 mod run;
 
-use selvedge_asl::{At, Detail, Status};
+use selvedge_asl::{At, Detail, Event, Status};
 use selvedge_store::{Error as StoreError, PAGE_MAX};
 use serde_json::{Value, json};
 
@@ -168,17 +168,24 @@ impl Engine {
     /// What a state was entered with last.
     fn last_input(&self, key: &LiveKey, state: &str) -> Result<Option<Value>, StoreError> {
         let (mut last, mut after) = (None, None);
+        let mut look = |events: Vec<Event>| {
+            for event in events {
+                if let Detail::StateEntered { name, input, .. } = event.detail
+                    && &*name == state
+                {
+                    last = Some(input);
+                }
+            }
+        };
+        let found = self.store.snapshot()?.get(&key::execution(&key.machine, &key.name))?;
+        if let Some(record) = found.as_ref().map(record::decode::<ExecutionRecord>).transpose()? {
+            look(record.first_events.events()?);
+        }
         let prefix = key::histories(&key.machine, &key.name);
         loop {
             let page = self.store.snapshot()?.scan(&prefix, after.as_deref(), PAGE_MAX)?;
             for found in &page {
-                for event in history::decode(found)? {
-                    if let Detail::StateEntered { name, input, .. } = event.detail
-                        && &*name == state
-                    {
-                        last = Some(input);
-                    }
-                }
+                look(history::decode(found)?);
             }
             if page.len() < PAGE_MAX {
                 return Ok(last.and_then(|text| serde_json::from_str(&text).ok()));

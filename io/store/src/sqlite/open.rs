@@ -1,6 +1,7 @@
 //! Opening a store: the folder, its lock, the file's identity and version.
 
-use super::{Sqlite, reader::Readers, schema, sql, writer::Writer};
+use super::reader::{self, Readers};
+use super::{Sqlite, schema, sql, writer::Writer};
 use crate::RETAINED_REVISIONS;
 use crate::subscription::Subscribers;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -8,6 +9,8 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 const LOCK_FILE: &str = "store.lock";
 const DATA_FILE: &str = "store.sqlite3";
@@ -93,7 +96,7 @@ pub enum Workload {
     #[default]
     Followed,
     /// Documents that are written all the time and that nobody follows: there is no feed, which halves what a write costs,
-    /// and the log is folded into the file more seldom.
+    /// and the log is folded into the file more seldom. After a kill the revisions may go on some thousands further.
     Log,
 }
 
@@ -125,9 +128,17 @@ impl Options {
         prepared.map_err(|error| explain(&file, error))?;
         check(&connection, &file)?;
         mark(&mut lock).map_err(|source| OpenError::Folder { dir: dir.to_owned(), source })?;
+        let log = match self.workload {
+            Workload::Followed => None,
+            Workload::Log => {
+                let revision = reader::counter(&connection, "revision");
+                let revision = revision.map_err(|error| corrupt(&file, error.to_string()))?;
+                Some(Arc::new(AtomicU64::new(revision.number())))
+            }
+        };
         Ok(Sqlite {
-            writer: Writer::new(connection, self.retained_revisions.max(1), self.workload),
-            readers: Readers::new(file),
+            writer: Writer::new(connection, self.retained_revisions.max(1), log.clone()),
+            readers: Readers::new(file, log),
             subscribers: Subscribers::default(),
             _lock: lock,
         })
@@ -205,7 +216,7 @@ fn identify(connection: &Connection, file: &Path) -> Result<(), OpenError> {
 
 /// Reads every page of a file of moderate size, and what the store cannot do without of any.
 fn check(connection: &Connection, file: &Path) -> Result<(), OpenError> {
-    let corrupt = |detail| OpenError::Corrupt { file: file.to_owned(), detail };
+    let corrupt = |detail| corrupt(file, detail);
     let size = fs::metadata(file).map_or(0, |metadata| metadata.len());
     if size <= CHECKED_BYTES_MAX {
         let verdict: String =
@@ -220,6 +231,10 @@ fn check(connection: &Connection, file: &Path) -> Result<(), OpenError> {
             .map_err(|error| corrupt(error.to_string()))?;
     }
     Ok(())
+}
+
+fn corrupt(file: &Path, detail: String) -> OpenError {
+    OpenError::Corrupt { file: file.to_owned(), detail }
 }
 
 fn explain(file: &Path, error: rusqlite::Error) -> OpenError {

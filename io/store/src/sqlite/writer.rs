@@ -6,10 +6,14 @@
 //! acknowledges as many transactions as piled up during the last one, and a lone writer never waits for company.
 //!
 //! A transaction in a batch sees the writes of those before it, and therefore shares their fate: when the
-//! commit fails they all fail, refused and read-only ones included.
+//! commit fails they all fail, refused and read-only ones included. The first of a batch has nobody before it: it runs
+//! without a savepoint, and takes the batch with it when it is refused.
+//!
+//! A log's revision is in memory. Its file has one that is [`RESERVED`] ahead at the most, so that most commits need not write
+//! it; a store that was killed goes on from there, and the revisions between were never taken.
 
 use super::reader::{as_sql, counter, get, scan};
-use super::{Workload, failure, sql};
+use super::{failure, sql};
 use crate::limit::Allowance;
 use crate::subscription::Subscribers;
 use crate::{Abort, Document, Error, Operation, Read, Revision, Transaction};
@@ -17,11 +21,13 @@ use bytes::Bytes;
 use rusqlite::{Connection, params};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// The most transactions that one commit acknowledges; bounds the wait of the first under a steady stream.
 const BATCH_MAX: usize = 256;
+/// How far the revision in a log's file may be ahead of the last one taken.
+const RESERVED: u64 = 4096;
 
 pub(super) struct Writer {
     session: Mutex<Session>,
@@ -33,8 +39,17 @@ pub(super) struct Writer {
 struct Session {
     connection: Connection,
     retained: u64,
-    workload: Workload,
+    /// Of a log only.
+    log: Option<Log>,
     batch: Option<Open>,
+}
+
+/// What a log has in memory.
+struct Log {
+    /// The last durable revision, for readers.
+    revision: Arc<AtomicU64>,
+    /// The one in the file, which is never behind it.
+    reserved: Revision,
 }
 
 struct Open {
@@ -60,7 +75,7 @@ struct SqliteTransaction<'a> {
     connection: &'a Connection,
     /// The revision this transaction takes if it writes.
     revision: Revision,
-    workload: Workload,
+    is_log: bool,
     allowance: Allowance,
     doom: Option<Error>,
 }
@@ -68,9 +83,18 @@ struct SqliteTransaction<'a> {
 // === impl Writer ===
 
 impl Writer {
-    pub(super) fn new(connection: Connection, retained: u64, workload: Workload) -> Self {
+    /// Writes over `connection`; a log's revision is shared with its readers.
+    pub(super) fn new(
+        connection: Connection,
+        retained: u64,
+        log: Option<Arc<AtomicU64>>,
+    ) -> Self {
+        let log = log.map(|revision| {
+            let reserved = Revision::new(revision.load(Ordering::Acquire));
+            Log { revision, reserved }
+        });
         Self {
-            session: Mutex::new(Session { connection, retained, workload, batch: None }),
+            session: Mutex::new(Session { connection, retained, log, batch: None }),
             waiting: AtomicUsize::new(0),
         }
     }
@@ -114,10 +138,13 @@ impl Session {
             empty => {
                 let begun = run(&self.connection, sql::BEGIN_WRITE);
                 begun.map_err(|error| failure::definite(&error))?;
-                let durable = counter(&self.connection, "revision").inspect_err(|_| {
-                    // Nothing was written; should even this fail, the next BEGIN tells.
-                    drop(self.connection.execute_batch(sql::ROLLBACK));
-                })?;
+                let durable = match &self.log {
+                    Some(log) => Revision::new(log.revision.load(Ordering::Acquire)),
+                    None => counter(&self.connection, "revision").inspect_err(|_| {
+                        // Nothing was written; should even this fail, the next BEGIN tells.
+                        drop(self.connection.execute_batch(sql::ROLLBACK));
+                    })?,
+                };
                 let verdict = Arc::default();
                 empty.insert(Open { verdict, revision: durable, durable, transactions: 0 })
             }
@@ -130,16 +157,17 @@ impl Session {
         self.batch.as_ref().is_none_or(|batch| batch.transactions >= BATCH_MAX)
     }
 
-    /// Runs one transaction in a savepoint of the open batch.
+    /// Runs one transaction in the open batch, in a savepoint if there were others before it.
     fn run(&mut self, f: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Abort>) -> Outcome {
         let batch = self.batch.as_mut().expect("join comes before run");
-        if let Err(error) = run(&self.connection, sql::SAVEPOINT) {
+        let is_first = batch.transactions == 1;
+        if !is_first && let Err(error) = run(&self.connection, sql::SAVEPOINT) {
             return Ok(Err(failure::definite(&error)));
         }
         let mut transaction = SqliteTransaction {
             connection: &self.connection,
             revision: batch.revision.next(),
-            workload: self.workload,
+            is_log: self.log.is_some(),
             allowance: Allowance::default(),
             doom: None,
         };
@@ -162,10 +190,16 @@ impl Session {
             return outcome;
         }
         let is_kept = matches!(outcome, Ok(Ok(_)));
-        let ended = if is_kept {
-            run(&self.connection, sql::RELEASE)
-        } else {
-            self.connection.execute_batch(sql::ROLLBACK_TO)
+        let ended = match (is_first, is_kept) {
+            (true, true) => Ok(()),
+            (true, false) => {
+                // Nobody else is in the batch. Should this fail, the next BEGIN does as well.
+                drop(self.connection.execute_batch(sql::ROLLBACK));
+                self.decide(Ok(()));
+                return outcome;
+            }
+            (false, true) => run(&self.connection, sql::RELEASE),
+            (false, false) => self.connection.execute_batch(sql::ROLLBACK_TO),
         };
         match ended {
             Ok(()) if is_kept => batch.revision = if has_written { revision } else { batch.revision },
@@ -179,11 +213,14 @@ impl Session {
     fn commit(&mut self) -> Option<Revision> {
         let batch = self.batch.as_ref()?;
         let (revision, durable) = (batch.revision, batch.durable);
+        let reserved = match &self.log {
+            Some(log) if revision > log.reserved => Some(Revision::new(revision.number() + RESERVED)),
+            _ => None,
+        };
         let seal = || {
-            if revision > durable && self.workload == Workload::Log {
-                // No feed: whoever asks for one is told that it starts here.
-                self.connection.prepare_cached(sql::SET_COUNTERS)?.execute([as_sql(revision)])?;
-            } else if revision > durable {
+            if let Some(reserved) = reserved {
+                set_counters(&self.connection, reserved)?;
+            } else if revision > durable && self.log.is_none() {
                 set_counter(&self.connection, "revision", revision)?;
                 self.compact(revision)?;
             }
@@ -191,6 +228,10 @@ impl Session {
         };
         match seal() {
             Ok(()) => {
+                if let Some(log) = &mut self.log {
+                    log.reserved = reserved.unwrap_or(log.reserved);
+                    log.revision.store(revision.number(), Ordering::Release);
+                }
                 self.decide(Ok(()));
                 (revision > durable).then_some(revision)
             }
@@ -227,6 +268,15 @@ impl Session {
     }
 }
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        // A log that is closed in peace skips no revision; should this fail, it skips some.
+        if let Some(log) = &self.log {
+            drop(set_counters(&self.connection, Revision::new(log.revision.load(Ordering::Acquire))));
+        }
+    }
+}
+
 /// Runs a statement that is parsed once.
 fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(statement)?.execute([]).map(drop)
@@ -234,6 +284,11 @@ fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
 
 fn set_counter(connection: &Connection, name: &str, value: Revision) -> rusqlite::Result<()> {
     connection.prepare_cached(sql::SET_COUNTER)?.execute(params![name, as_sql(value)]).map(drop)
+}
+
+/// Sets all of a log's counters. It has no feed: whoever asks for one is told that it starts here.
+fn set_counters(connection: &Connection, value: Revision) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql::SET_COUNTERS)?.execute([as_sql(value)]).map(drop)
 }
 
 // === impl Verdict ===
@@ -266,7 +321,7 @@ impl SqliteTransaction<'_> {
                 }
                 Operation::Delete => self.connection.prepare_cached(sql::DELETE)?.execute([key])?,
             };
-            if self.workload == Workload::Log {
+            if self.is_log {
                 return Ok(());
             }
             let is_put = operation == Operation::Put;

@@ -174,7 +174,11 @@ impl Engine {
                 .map(|event| spilled.event(&*self.store, event))
                 .collect::<Result<_, _>>()?;
         }
-        history_of(writes, &machine, &name, &events);
+        let first = if is_new { history::First::of(&events, live.record.status != Status::Running) } else { None };
+        match first {
+            Some(first) => live.record.first_events = first,
+            None => history_of(writes, &machine, &name, &events),
+        }
         if let Some(plan) = &live.plan {
             let lines = plan.lines(&live.record.arn, live.record.redrive_count, &events);
             writes.lines = Some((Arc::clone(plan), lines));
@@ -258,6 +262,8 @@ impl Engine {
                 self.timer.set(due_ms, key.clone());
             }
         } else {
+            // One that was driven on, and came to its end at once, has had a place.
+            self.live.remove(&key);
             self.child_ended(&live.record);
         }
         self.carry_out(&key, commands);

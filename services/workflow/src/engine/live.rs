@@ -142,6 +142,16 @@ impl Table {
         self.slots().put(key, Slot::Asleep);
     }
 
+    /// Takes the place of an execution that is not under way, for whoever wants to go on with it; false where it is taken.
+    pub(super) fn claim(&self, key: &LiveKey) -> bool {
+        let mut table = self.slots();
+        let is_free = !table.slots.contains_key(key);
+        if is_free {
+            table.put(key.clone(), Slot::Lost);
+        }
+        is_free
+    }
+
     /// Keeps an execution's place until it is read back.
     pub(super) fn insert_lost(&self, key: LiveKey) {
         self.slots().put(key, Slot::Lost);

@@ -55,9 +55,17 @@ pub(super) fn get(scope: &Scope<'_>) -> Result<Value, Failed> {
     let mut page = Page { events: VecDeque::new(), bytes: 0, is_reverse, is_cut: false };
     let prefix = key::histories(&record.machine, &record.name);
     let mut last_key: Option<String> = None;
+    let is_wanted = |event: &Event| (from..=to).contains(&event.id);
+    let mut is_full = from > to;
+    for event in record.first_events.events()?.iter().filter(|event| is_wanted(event)) {
+        if is_full {
+            break;
+        }
+        is_full = !page.take(show(event, with_data), event.id);
+    }
     // A few documents at a time: a history may be larger than memory.
     'chunks: loop {
-        if from > to {
+        if is_full {
             break;
         }
         let chunks = view.scan(&prefix, last_key.as_deref(), CHUNKS_AT_A_TIME)?;
@@ -72,7 +80,7 @@ pub(super) fn get(scope: &Scope<'_>) -> Result<Value, Failed> {
                 continue;
             }
             let found: Vec<Event> = record::history::decode(chunk)?;
-            for event in found.into_iter().filter(|event| (from..=to).contains(&event.id)) {
+            for event in found.into_iter().filter(&is_wanted) {
                 if !page.take(show(&event, with_data), event.id) {
                     break 'chunks;
                 }
