@@ -7,16 +7,17 @@
 //!
 //! `SEED=n cargo test -p selvedge-sim --test workflows` tells the story of one.
 
+mod clock;
 mod fate;
 mod ledger;
 mod line;
 mod machines;
 mod outside;
+mod people;
 mod scene;
 mod worker;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use line::Planted;
 
@@ -59,6 +60,6 @@ fn live(world: &mut World, chance: &mut Chance) -> Result<(), String> {
     for _ in 0..acts {
         world.act();
     }
-    world.settle(Duration::from_secs(30 * 24 * 60 * 60))?;
+    world.settle()?;
     world.audit()
 }

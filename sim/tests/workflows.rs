@@ -40,7 +40,15 @@ fn no_seed_loses_doubles_or_hurries_an_execution() {
 
 #[test]
 fn a_defect_that_is_planted_is_found() {
-    for planted in [Planted::NoFence, Planted::Forgets, Planted::TearsHistories, Planted::CallsDoubtUndone] {
+    for planted in [
+        Planted::NoFence,
+        Planted::Forgets,
+        Planted::TearsHistories,
+        Planted::CallsDoubtUndone,
+        Planted::TearsAudit,
+        Planted::TearsApprovals,
+        Planted::SpoilsBlobs,
+    ] {
         let found = (0..FOUND_WITHIN).find_map(|seed| {
             // What is broken may break what finds it.
             match thread::spawn(move || workflow::run(seed, planted, None)).join() {

@@ -94,29 +94,39 @@ pub(crate) struct Activity {
     pub(crate) encryption: Value,
 }
 
-/// An execution as `DescribeExecution` tells of it.
+/// An execution as `DescribeExecution` tells of it. What is absent takes no room: one is written with each start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ExecutionRecord {
     pub(crate) arn: String,
     pub(crate) name: String,
     pub(crate) machine: String,
     pub(crate) machine_arn: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) version_arn: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) alias_arn: Option<String>,
     pub(crate) revision: String,
     pub(crate) status: Status,
     pub(crate) started_ms: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ended_ms: Option<i64>,
     pub(crate) input: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) output: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cause: Option<String>,
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) redrive_count: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) redriven_ms: Option<i64>,
     /// The id of the last event.
     pub(crate) last_event: u64,
     /// Client tokens of redrives, and when they came.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) redrive_tokens: Vec<(String, i64)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) trace_header: Option<String>,
     /// Redrives from a chosen state: what somebody changed, and when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -204,13 +214,19 @@ pub(crate) struct Summary {
     pub(crate) arn: String,
     pub(crate) name: String,
     pub(crate) machine_arn: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) version_arn: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) alias_arn: Option<String>,
     pub(crate) status: Status,
     pub(crate) started_ms: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ended_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) redrive_count: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) redriven_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
     /// The machine in its keys, where it is a map run's child.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,6 +14,9 @@ use crate::chance::Chance;
 
 /// The most that a worker's clock is off.
 const SKEW_MAX_MS: usize = 3_600_000;
+/// Seconds in which everything comes to its end where nothing fails, and those of a step of them.
+const PEACE: u64 = 24 * 3600;
+const PEACE_STEP: u64 = 1800;
 
 pub(super) struct World {
     scene: Arc<Scene>,
@@ -66,8 +69,11 @@ impl World {
             24..36 => scene.work(worker),
             36..46 => scene.use_token(worker),
             46..56 => scene.answer_function(),
-            56..60 => scene.look(worker),
-            60 => scene.stop(worker),
+            56..59 => scene.look(worker),
+            59 => scene.stop(worker),
+            60..63 => scene.decide(worker),
+            63..67 => scene.redrive(worker),
+            67..69 => scene.start_express(worker),
             _ => {}
         }
         let turns = self.chance.below(40);
@@ -200,30 +206,25 @@ impl World {
         }
     }
 
-    /// Everything comes to its end, without failures.
-    pub(super) fn settle(&mut self, patience: Duration) -> Result<(), String> {
+    /// Everything comes to its end, without failures; and without another worker, where one serves.
+    pub(super) fn settle(&mut self) -> Result<(), String> {
         self.storm(0);
-        (self.current, self.paused) = (None, None);
+        self.paused = None;
         self.scene.arrivals().clear();
-        self.scene.store.recover();
-        let step = Duration::from_secs(1800);
-        let mut passed = Duration::ZERO;
-        loop {
-            let worker =
-                Worker::start(&self.scene, 0).ok_or("nothing fails any more, and no worker starts")?;
-            self.current = Some(worker);
-            // Fate is calm, but workers are replaced still.
-            for _ in 0..24 {
-                if self.settle_some()? {
-                    return Ok(());
-                }
-                self.advance(step);
-                passed += step;
-                if passed > patience {
-                    return Err(format!("these never end: {:?}", self.scene.ledger().under_way()));
-                }
-            }
+        if let Some(worker) = &self.current {
+            worker.line.disarm();
         }
+        if self.worker().is_none() {
+            return Err("nothing fails any more, and no worker starts".to_owned());
+        }
+        for _ in 0..PEACE / PEACE_STEP {
+            if self.settle_some()? {
+                return Ok(());
+            }
+            self.advance(Duration::from_secs(PEACE_STEP));
+        }
+        let Some(worker) = &self.current else { return Err("nobody serves".to_owned()) };
+        Err(format!("these stand still: {}", self.scene.ledger().standing(worker)))
     }
 
     /// True when nothing is under way.
@@ -234,8 +235,12 @@ impl World {
             self.scene.work(worker);
             self.scene.use_token(worker);
             self.scene.answer_function();
+            self.scene.decide(worker);
         }
         worker.turn(100);
+        if self.scene.may_tick() || self.scene.is_driving(worker)? {
+            return Ok(false);
+        }
         let open = self.scene.ledger().under_way();
         for arn in open {
             let found = worker.call("DescribeExecution", json!({ "executionArn": arn }));
@@ -251,8 +256,10 @@ impl World {
 
     pub(super) fn audit(&mut self) -> Result<(), String> {
         let Some(worker) = &self.current else { return Err("nobody serves".to_owned()) };
-        self.scene.ledger().audit(worker)?;
-        self.scene.outside.audit(|number| ledger::Ledger::kind(number).tries_max())
+        let histories = self.scene.ledger().audit(worker)?;
+        self.scene.people().audit(worker, &histories)?;
+        self.scene.audit_clock(worker)?;
+        self.scene.outside.audit(|number| self.scene.tries_max(number))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::machines::{ITEMS, KINDS, Kind};
+use super::machines::{ITEMS, KINDS, Kind, large_output};
 use super::worker::Worker;
 use crate::chance::Chance;
 
@@ -17,6 +17,9 @@ pub(super) struct Ledger {
     /// How they ended, as somebody was told.
     ended: BTreeMap<String, Value>,
     stopped: BTreeSet<String>,
+    /// Executions that somebody wanted driven on: their end may not have been the last. All that failed, after a run.
+    may_go_on: BTreeSet<String>,
+    may_all_go_on: bool,
     /// Tokens that an activity's worker was given.
     handed_out: BTreeSet<String>,
     /// What was sent with a token, acknowledged or not.
@@ -31,10 +34,6 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn kind(number: u64) -> Kind {
-        KINDS[usize::try_from(number).unwrap_or(0) % KINDS.len()]
-    }
-
     pub(super) fn broke(&mut self, what: String) {
         self.broken.get_or_insert(what);
     }
@@ -72,11 +71,41 @@ impl Ledger {
 
     pub(super) fn saw_end(&mut self, arn: &str, found: &Value) {
         let shown = json!({ "status": found["status"], "output": found["output"] });
+        if self.goes_on(arn) {
+            self.ended.insert(arn.to_owned(), shown);
+            return;
+        }
         let known = self.ended.entry(arn.to_owned()).or_insert_with(|| shown.clone());
         if *known != shown {
             let broken = format!("{arn} had ended as {known}, and ended as {shown} later");
             self.broke(broken);
         }
+    }
+
+    /// One of a kind, and its number.
+    pub(super) fn any_of(&self, kind: Kind, chance: &mut Chance) -> Option<(String, u64)> {
+        let of_kind: Vec<_> =
+            self.acknowledged.iter().filter(|(_, number)| Kind::of(**number) == kind).collect();
+        if of_kind.is_empty() {
+            return None;
+        }
+        let (arn, number) = of_kind[chance.below(of_kind.len())];
+        Some((arn.clone(), *number))
+    }
+
+    /// Somebody wants an execution driven on, or all of those that failed.
+    pub(super) fn may_go_on(&mut self, arn: Option<&str>) {
+        match arn {
+            Some(arn) => drop(self.may_go_on.insert(arn.to_owned())),
+            None => self.may_all_go_on = true,
+        }
+        let gone_on: Vec<String> = self.ended.keys().filter(|arn| self.goes_on(arn)).cloned().collect();
+        gone_on.iter().for_each(|arn| drop(self.ended.remove(arn)));
+    }
+
+    fn goes_on(&self, arn: &str) -> bool {
+        let is_of_kind = || self.acknowledged.get(arn).is_some_and(|number| Kind::of(*number) == Kind::Fails);
+        self.may_go_on.contains(arn) || (self.may_all_go_on && is_of_kind())
     }
 
     pub(super) fn stopped(&mut self, arn: &str) {
@@ -87,6 +116,16 @@ impl Ledger {
         if !self.handed_out.insert(token.to_owned()) {
             self.broke(format!("a task was handed out twice: {token}"));
         }
+    }
+
+    /// Those that are under way, with what happened in them last.
+    pub(super) fn standing(&self, worker: &Worker) -> String {
+        let last = |arn: &String| {
+            let events = history(worker, arn).unwrap_or_default();
+            let last: Vec<_> = events.iter().rev().take(3).map(kind_of).collect();
+            format!("{arn} after {}", last.join(" after "))
+        };
+        self.under_way().iter().map(last).collect::<Vec<_>>().join("; ")
     }
 
     /// A text that no other answer has.
@@ -117,7 +156,9 @@ impl Ledger {
     }
 
     /// Reads everything that there is, and compares it with what was promised.
-    pub(super) fn audit(&mut self, worker: &Worker) -> Result<(), String> {
+    ///
+    /// Gives back the histories of those that people had to do with.
+    pub(super) fn audit(&self, worker: &Worker) -> Result<BTreeMap<String, Vec<Value>>, String> {
         if let Some(broken) = &self.broken {
             return Err(broken.clone());
         }
@@ -125,6 +166,7 @@ impl Ledger {
         let mut results = BTreeSet::new();
         let mut parents = 0;
         let mut children = 0;
+        let mut of_people = BTreeMap::new();
         for kind in KINDS {
             for summary in
                 all(worker, "ListExecutions", json!({ "stateMachineArn": kind.arn() }), "executions")?
@@ -138,7 +180,7 @@ impl Ledger {
                         return Err(format!("{arn}: the answer {output} counts twice"));
                     }
                 }
-                self.check_end(kind, &arn, worker)?;
+                self.check_end(kind, &arn, worker, &events)?;
                 let is_ours =
                     summary["name"].as_str().is_some_and(|name| name.starts_with('e') && !name.contains('-'));
                 parents += usize::from(
@@ -147,6 +189,9 @@ impl Ledger {
                 children += usize::from(kind == Kind::Waits && !is_ours);
                 if kind == Kind::Maps {
                     self.check_run(&arn, worker)?;
+                }
+                if matches!(kind, Kind::Fails | Kind::Approves) {
+                    of_people.insert(arn, events);
                 }
             }
         }
@@ -173,12 +218,22 @@ impl Ledger {
                 return Err(format!("{count} answers of the token {token} count"));
             }
         }
-        Ok(())
+        Ok(of_people)
     }
 
-    fn check_end(&self, kind: Kind, arn: &str, worker: &Worker) -> Result<(), String> {
+    fn check_end(&self, kind: Kind, arn: &str, worker: &Worker, events: &[Value]) -> Result<(), String> {
         let found = told(worker, "DescribeExecution", json!({ "executionArn": arn }))?;
-        if let Some(known) = self.ended.get(arn) {
+        let driven = events.iter().filter(|event| kind_of(event) == "ExecutionRedriven").count();
+        if found["redriveCount"] != driven {
+            return Err(format!("{arn} was driven on {driven} times, and says {}", found["redriveCount"]));
+        }
+        if kind == Kind::Large && found["status"] == "SUCCEEDED" {
+            let output = found["output"].as_str().and_then(|text| serde_json::from_str(text).ok());
+            if output != Some(large_output()) {
+                return Err(format!("{arn} has lost its large value: {}", found["output"]));
+            }
+        }
+        if let Some(known) = self.ended.get(arn).filter(|_| !self.goes_on(arn)) {
             let shown = json!({ "status": found["status"], "output": found["output"] });
             if *known != shown {
                 return Err(format!("{arn} had ended as {known}, and is {shown}"));
@@ -188,7 +243,7 @@ impl Ledger {
             "SUCCEEDED" => true,
             "ABORTED" => self.stopped.contains(arn),
             // Its child was stopped.
-            "FAILED" => kind == Kind::Parent && !self.stopped.is_empty(),
+            "FAILED" => kind == Kind::Fails || (kind == Kind::Parent && !self.stopped.is_empty()),
             _ => false,
         };
         let status = found["status"].as_str().unwrap_or_default();
@@ -207,7 +262,8 @@ impl Ledger {
             }
             for child in &children {
                 let arn = child["executionArn"].as_str().unwrap_or_default();
-                check_history(arn, &history(worker, arn)?)?;
+                let checked = check_history(arn, &history(worker, arn)?);
+                checked.map_err(|problem| format!("{problem}; its map run is {}", described(run, worker)))?;
             }
         }
         Ok(())
@@ -225,6 +281,11 @@ pub(super) fn is_any_running(worker: &Worker) -> Result<bool, String> {
     Ok(false)
 }
 
+fn described(run: &Value, worker: &Worker) -> String {
+    let found = told(worker, "DescribeMapRun", json!({ "mapRunArn": run }));
+    found.map_or_else(|problem| problem, |run| run.to_string())
+}
+
 fn told(worker: &Worker, operation: &str, input: Value) -> Result<Value, String> {
     match worker.call(operation, input.clone()) {
         Some(Ok(output)) => Ok(output),
@@ -233,7 +294,12 @@ fn told(worker: &Worker, operation: &str, input: Value) -> Result<Value, String>
 }
 
 /// All pages of a list.
-fn all(worker: &Worker, operation: &str, input: Value, member: &str) -> Result<Vec<Value>, String> {
+pub(super) fn all(
+    worker: &Worker,
+    operation: &str,
+    input: Value,
+    member: &str,
+) -> Result<Vec<Value>, String> {
     let mut input = input;
     let mut found = Vec::new();
     loop {
@@ -269,7 +335,9 @@ fn check_history(arn: &str, events: &[Value]) -> Result<(), String> {
             kind,
             "ExecutionSucceeded" | "ExecutionFailed" | "ExecutionTimedOut" | "ExecutionAborted"
         );
-        if is_end != (index + 1 == events.len()) {
+        // What ended is gone on with only where somebody drove it on.
+        let is_last = events.get(index + 1).is_none_or(|next| kind_of(next) == "ExecutionRedriven");
+        if is_end != is_last {
             return Err(format!("{arn}: {kind} is event {} of {}", index + 1, events.len()));
         }
         let at = event["timestamp"].as_f64().unwrap_or_default();
@@ -294,8 +362,14 @@ fn check_history(arn: &str, events: &[Value]) -> Result<(), String> {
 /// A task is scheduled, started, ended; and again as often as it is retried, not before its pause is over.
 fn check_tries(kind: Kind, arn: &str, events: &[Value]) -> Result<(), String> {
     let (mut tries, mut is_open, mut failed_at) = (0, false, None::<f64>);
+    let mut tries_max = kind.tries_max();
     for event in events {
         let at = event["timestamp"].as_f64().unwrap_or_default();
+        if kind_of(event) == "ExecutionRedriven" {
+            // It may have been stopped while its task was under way.
+            (is_open, failed_at) = (false, None);
+            tries_max += kind.tries_max();
+        }
         match kind_of(event)
             .trim_start_matches("Activity")
             .trim_start_matches("LambdaFunction")
@@ -320,8 +394,8 @@ fn check_tries(kind: Kind, arn: &str, events: &[Value]) -> Result<(), String> {
             _ => {}
         }
     }
-    if tries > kind.tries_max() {
-        return Err(format!("{arn}: its task was scheduled {tries} times, and may be {}", kind.tries_max()));
+    if tries > tries_max {
+        return Err(format!("{arn}: its task was scheduled {tries} times, and may be {tries_max}"));
     }
     Ok(())
 }

@@ -30,6 +30,25 @@ pub enum Planted {
     TearsHistories,
     /// A transaction whose outcome is unknown is called undone.
     CallsDoubtUndone,
+    /// A transaction's entry in the audit trail is lost.
+    TearsAudit,
+    /// What is decided about an approval is lost, and the rest of its transaction is written.
+    TearsApprovals,
+    /// Parts of large values are written as something else.
+    SpoilsBlobs,
+}
+
+impl Planted {
+    /// The keys below which writes are lost, or spoilt.
+    fn torn(self) -> Option<&'static str> {
+        match self {
+            Self::TearsHistories => Some("history/"),
+            Self::TearsAudit => Some("audit/"),
+            Self::TearsApprovals => Some("approval/"),
+            Self::SpoilsBlobs => Some("blob-part/"),
+            Self::Nothing | Self::NoFence | Self::Forgets | Self::CallsDoubtUndone => None,
+        }
+    }
 }
 
 /// Before a durable step, or after it.
@@ -84,6 +103,11 @@ impl Line {
         lock(&self.armed).take();
     }
 
+    /// Has nothing happen any more.
+    pub(super) fn disarm(&self) {
+        lock(&self.armed).take();
+    }
+
     pub(super) fn is_cut(&self) -> bool {
         self.is_cut.load(Ordering::SeqCst)
     }
@@ -121,12 +145,12 @@ impl Line {
         f: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Abort>,
     ) -> Result<Committed, Error> {
         let planted = self.planted;
-        let tears = planted == Planted::TearsHistories && self.lies();
+        let torn = planted.torn().filter(|_| self.lies());
         let forgets = planted == Planted::Forgets && self.lies();
         let mut is_whole = false;
         let done = self.store.transact(&mut |tx| {
             is_whole = false;
-            f(&mut Seen { tx, line: self, tears })?;
+            f(&mut Seen { tx, line: self, torn })?;
             is_whole = true;
             if forgets { Err(Abort::Refused) } else { Ok(()) }
         });
@@ -189,7 +213,7 @@ impl Store for Line {
 struct Seen<'a> {
     tx: &'a mut dyn Transaction,
     line: &'a Line,
-    tears: bool,
+    torn: Option<&'static str>,
 }
 
 impl Read for Seen<'_> {
@@ -218,10 +242,11 @@ impl Transaction for Seen<'_> {
         if key == EPOCH {
             *lock(&self.line.epoch) = Some(value.clone());
         }
-        if self.tears && key.starts_with("history/") {
-            return Ok(());
+        match self.torn.filter(|torn| key.starts_with(torn)) {
+            None => self.tx.put(key, value),
+            Some(_) if self.line.planted == Planted::SpoilsBlobs => self.tx.put(key, "\"spoilt\"".into()),
+            Some(_) => Ok(()),
         }
-        self.tx.put(key, value)
     }
 
     fn delete(&mut self, key: &str) -> Result<bool, Error> {

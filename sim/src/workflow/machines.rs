@@ -24,10 +24,38 @@ pub(super) enum Kind {
     Parent,
     /// Children of a distributed Map state.
     Maps,
+    /// A function whose failure ends it, until somebody drives it on.
+    Fails,
+    /// People decide.
+    Approves,
+    /// A value that is kept as a blob while it waits.
+    Large,
+    /// Nothing but transitions, and nothing is kept of it.
+    Quick,
 }
 
-pub(super) const KINDS: [Kind; 7] =
-    [Kind::Pure, Kind::Waits, Kind::Works, Kind::Calls, Kind::Tokens, Kind::Parent, Kind::Maps];
+/// What is stored.
+pub(super) const KINDS: [Kind; 10] = [
+    Kind::Pure,
+    Kind::Waits,
+    Kind::Works,
+    Kind::Calls,
+    Kind::Tokens,
+    Kind::Parent,
+    Kind::Maps,
+    Kind::Fails,
+    Kind::Approves,
+    Kind::Large,
+];
+/// What is not.
+pub(super) const QUICK: Kind = Kind::Quick;
+/// What `pure` takes from a schedule.
+pub(super) const SMALL_INPUT: &str = r#"{"items":[1],"n":0}"#;
+/// Items of `large`'s value, which has more bytes than a payload of the original may have.
+const LARGE_ITEMS: usize = 600;
+const LARGE_ITEM_BYTES: usize = 450;
+/// One in so many of those that would be large is, because that costs what hundreds of others do.
+const LARGE_ONE_IN: u64 = 3;
 
 impl Kind {
     pub(super) fn name(self) -> &'static str {
@@ -39,6 +67,19 @@ impl Kind {
             Self::Tokens => "tokens",
             Self::Parent => "parent",
             Self::Maps => "maps",
+            Self::Fails => "fails",
+            Self::Approves => "approves",
+            Self::Large => "large",
+            Self::Quick => "quick",
+        }
+    }
+
+    /// What the execution of that number is of.
+    pub(super) fn of(number: u64) -> Self {
+        let count = KINDS.len() as u64;
+        match KINDS[usize::try_from(number % count).unwrap_or(0)] {
+            Self::Large if !(number / count).is_multiple_of(LARGE_ONE_IN) => Self::Waits,
+            kind => kind,
         }
     }
 
@@ -51,8 +92,9 @@ impl Kind {
         match self {
             Self::Works | Self::Calls => 3,
             Self::Tokens => 2,
-            Self::Parent => 1,
-            Self::Pure | Self::Waits | Self::Maps => 0,
+            // And once more whenever it is driven on.
+            Self::Parent | Self::Fails | Self::Approves => 1,
+            Self::Pure | Self::Waits | Self::Maps | Self::Large | Self::Quick => 0,
         }
     }
 
@@ -71,6 +113,26 @@ impl Kind {
             json!({ "StartAt": "T", "States": { "T": task, "GivenUp": pass() } })
         };
         match self {
+            Self::Fails => {
+                json!({ "StartAt": "T", "States": { "T": { "Type": "Task", "End": true, "TimeoutSeconds": 300,
+                "Resource": "arn:aws:lambda:us-east-1:123456789012:function:f" } } })
+            }
+            Self::Approves => task(
+                "arn:selvedge:states:::approval:request",
+                7200,
+                0,
+                json!({ "Title": "May it?", "Groups": ["deciders"] }),
+            ),
+            Self::Large => json!({ "StartAt": "L", "States": {
+                "L": { "Type": "Pass", "Next": "A",
+                    "Result": (0..LARGE_ITEMS).map(large_item).collect::<Vec<_>>() },
+                "A": { "Type": "Wait", "Seconds": 5, "Next": "S" },
+                "S": { "Type": "Pass", "End": true, "Parameters": {
+                    "count.$": "States.ArrayLength($)", "last.$": format!("$[{}]", LARGE_ITEMS - 1) } } } }),
+            Self::Quick => {
+                json!({ "StartAt": "M", "States": { "M": { "Type": "Map", "ItemsPath": "$.items", "ResultPath": "$.done",
+                "End": true, "ItemProcessor": { "StartAt": "I", "States": { "I": pass() } } } } })
+            }
             Self::Pure => {
                 json!({ "StartAt": "M", "States": { "M": { "Type": "Map", "ItemsPath": "$.items", "End": true,
                 "ItemProcessor": { "StartAt": "I", "States": { "I": pass() } } } } })
@@ -99,4 +161,13 @@ impl Kind {
             }
         }
     }
+}
+
+fn large_item(index: usize) -> String {
+    format!("{index:0LARGE_ITEM_BYTES$}")
+}
+
+/// What `large` makes of its value.
+pub(super) fn large_output() -> Value {
+    json!({ "count": LARGE_ITEMS, "last": large_item(LARGE_ITEMS - 1) })
 }

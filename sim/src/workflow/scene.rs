@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 use super::ledger::Ledger;
 use super::line::Planted;
-use super::machines::{ACTIVITY, ITEMS, KINDS};
+use super::machines::{ACTIVITY, ITEMS, KINDS, Kind, QUICK};
 use super::outside::Outside;
+use super::people::People;
 use super::worker::Worker;
 use crate::chance::Chance;
 use crate::moment::Moment;
@@ -20,7 +21,7 @@ use crate::storm::Storm;
 use crate::trace::Trace;
 
 /// When a run begins: milliseconds since 1970.
-const START_MS: i64 = 1_700_000_000_000;
+pub(super) const START_MS: i64 = 1_700_000_000_000;
 
 pub(super) struct Scene {
     pub(super) store: Arc<Memory>,
@@ -35,6 +36,7 @@ pub(super) struct Scene {
     trace: Mutex<Trace>,
     listener: Option<fn(&str)>,
     ledger: Mutex<Ledger>,
+    people: Mutex<People>,
     workers: AtomicU32,
 }
 
@@ -57,6 +59,7 @@ impl Scene {
             trace: Mutex::default(),
             listener,
             ledger: Mutex::default(),
+            people: Mutex::default(),
             workers: AtomicU32::new(0),
         }
     }
@@ -67,6 +70,14 @@ impl Scene {
 
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         lock(&self.ledger)
+    }
+
+    pub(super) fn people(&self) -> MutexGuard<'_, People> {
+        lock(&self.people)
+    }
+
+    pub(super) fn now_ms(&self) -> i64 {
+        self.now_ms.load(Ordering::SeqCst)
     }
 
     pub(super) fn arrivals(&self) -> MutexGuard<'_, Vec<Worker>> {
@@ -100,7 +111,12 @@ impl Scene {
     }
 
     /// Calls a worker, and notes what came of it.
-    fn ask(&self, worker: &Worker, operation: &str, input: Value) -> Option<Result<Value, String>> {
+    pub(super) fn ask(
+        &self,
+        worker: &Worker,
+        operation: &str,
+        input: Value,
+    ) -> Option<Result<Value, String>> {
         let answer = worker.call(operation, input.clone());
         let told = match &answer {
             None => "nothing yet".to_owned(),
@@ -118,14 +134,19 @@ impl Scene {
     pub(super) fn prepare(&self, worker: &Worker) {
         let created = worker.call("CreateActivity", json!({ "name": "work" }));
         assert!(matches!(created, Some(Ok(_))), "nothing fails yet: {created:?}");
-        for kind in KINDS {
+        for kind in KINDS.into_iter().chain([QUICK]) {
             let machine = json!({
                 "name": kind.name(), "roleArn": "arn:aws:iam::123456789012:role/r",
                 "definition": kind.definition().to_string(),
+                "type": if kind == QUICK { "EXPRESS" } else { "STANDARD" },
             });
             let created = worker.call("CreateStateMachine", machine);
             assert!(matches!(created, Some(Ok(_))), "nothing fails yet: {created:?}");
         }
+        let path = format!("machines/{}/extension", Kind::Large.name());
+        let extended = worker.own("PUT", &path, "", &json!({ "mode": "EXTENDED" }));
+        assert!(extended.is_ok(), "nothing fails yet: {extended:?}");
+        self.prepare_schedule(worker);
     }
 
     /// A client starts an execution, or tries again what it has heard nothing good of.
@@ -140,7 +161,7 @@ impl Scene {
 
     /// True where it was acknowledged.
     pub(super) fn start_numbered(&self, worker: &Worker, number: u64) -> bool {
-        let kind = Ledger::kind(number);
+        let kind = Kind::of(number);
         let items: Vec<u64> = (0..ITEMS).collect();
         let input = json!({
             "stateMachineArn": kind.arn(), "name": format!("e{number}"),

@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use selvedge_aws::operations::{find_in, stepfunctions};
+use selvedge_aws::operations::{find_in, scheduler, stepfunctions};
 use selvedge_aws::{Call, Protocol};
-use selvedge_workflow::{Calls, Context, Drive, Engine, Performed, Settings, Surroundings, operations};
+use selvedge_workflow::{
+    Calls, Context, Drive, Engine, Performed, Settings, Surroundings, api, operations, schedule,
+};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
@@ -123,5 +125,45 @@ impl Worker {
             })?,
         };
         Some(outcome.map_err(|refused| refused.error.shape.code.to_owned()))
+    }
+
+    /// Makes a schedule.
+    pub(super) fn schedule(&self, input: Value) -> Result<Value, String> {
+        let operation = find_in(&scheduler::SERVICE, "CreateSchedule").expect("an operation");
+        let Value::Object(input) = input else { panic!("an input is an object") };
+        let call = Call { service: &scheduler::SERVICE, operation, input, protocol: Protocol::RestJson1 };
+        let outcome = schedule::perform(&self.engine, &Context::default(), &call);
+        outcome.map_err(|refused| refused.error.message)
+    }
+
+    /// Calls our own API: what it says, or the error's code.
+    pub(super) fn own(&self, method: &str, path: &str, query: &str, body: &Value) -> Result<Value, String> {
+        let text = self.reply(method, path, query, body)?;
+        serde_json::from_str(&text).map_err(|error| error.to_string())
+    }
+
+    /// The same, where it says lines.
+    pub(super) fn lines(&self, path: &str, query: &str) -> Result<Vec<String>, String> {
+        let text = self.reply("GET", path, query, &Value::Null)?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    fn reply(&self, method: &str, path: &str, query: &str, body: &Value) -> Result<String, String> {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let request = api::Request {
+            method,
+            path,
+            query,
+            content_type: "application/json",
+            body: body.as_bytes(),
+            actor: "ada",
+        };
+        let reply = api::handle(&self.engine, &request);
+        let text = String::from_utf8_lossy(&reply.body).into_owned();
+        if reply.status < 300 {
+            return Ok(text);
+        }
+        let told: Value = serde_json::from_str(&text).unwrap_or_default();
+        Err(told["__type"].as_str().unwrap_or("an error without a code").to_owned())
     }
 }

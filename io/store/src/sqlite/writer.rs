@@ -84,11 +84,7 @@ struct SqliteTransaction<'a> {
 
 impl Writer {
     /// Writes over `connection`; a log's revision is shared with its readers.
-    pub(super) fn new(
-        connection: Connection,
-        retained: u64,
-        log: Option<Arc<AtomicU64>>,
-    ) -> Self {
+    pub(super) fn new(connection: Connection, retained: u64, log: Option<Arc<AtomicU64>>) -> Self {
         let log = log.map(|revision| {
             let reserved = Revision::new(revision.load(Ordering::Acquire));
             Log { revision, reserved }

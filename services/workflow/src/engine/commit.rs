@@ -174,7 +174,8 @@ impl Engine {
                 .map(|event| spilled.event(&*self.store, event))
                 .collect::<Result<_, _>>()?;
         }
-        let first = if is_new { history::First::of(&events, live.record.status != Status::Running) } else { None };
+        let first =
+            if is_new { history::First::of(&events, live.record.status != Status::Running) } else { None };
         match first {
             Some(first) => live.record.first_events = first,
             None => history_of(writes, &machine, &name, &events),

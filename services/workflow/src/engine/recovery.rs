@@ -3,10 +3,14 @@
 use selvedge_asl::Status;
 use selvedge_store::Error as StoreError;
 
+use super::live::Live;
 use super::{Engine, LiveKey};
 
 impl Engine {
     /// Reads what is alive. Its cost is that of what is alive, not of what has ever been.
+    ///
+    /// # Errors
+    /// When the store fails: nothing is under way then, and it is to be tried again as a whole.
     pub(super) fn recover(&self) -> Result<(), StoreError> {
         let (mut taken_up, mut asleep) = (Vec::new(), 0);
         {
@@ -33,32 +37,55 @@ impl Engine {
                     }
                     Ok(_) => {}
                     // One that is damaged must not keep the others from going on.
-                    Err(error) => {
+                    Err(error @ StoreError::Corrupt(_)) => {
                         tracing::error!(execution = %key, %error, "the execution cannot be taken up")
                     }
+                    // One that cannot be read at the moment would stand still until the next start.
+                    Err(error) => return Err(error),
                 }
             }
         }
         let count = taken_up.len() + asleep;
-        for (key, mut live) in taken_up {
-            let pending: Vec<_> = live
-                .execution
-                .pending_tasks()
-                .map(|(request, is_handed_over)| (request.clone(), is_handed_over))
-                .collect();
-            let map_runs = live.execution.pending_map_runs(&live.definition);
-            self.arm(&key, &mut live);
-            self.live.insert(key.clone(), live);
-            for (request, is_handed_over) in pending {
-                self.resume(&key, request, is_handed_over);
-            }
-            for request in map_runs {
-                self.map(&key, request);
-            }
+        for (key, live) in taken_up {
+            self.go_on_with(&key, live);
         }
         if count > 0 {
             tracing::info!(count, "executions go on after the restart");
         }
         Ok(())
+    }
+
+    /// Goes on with an execution that is in the store, and that nobody has in memory. False where somebody has, or it has ended.
+    pub(crate) fn take_up_again(&self, key: &LiveKey) -> Result<bool, StoreError> {
+        if !self.live.claim(key) {
+            return Ok(false);
+        }
+        match self.read_live(key) {
+            Ok(Some(live)) if live.execution.status() == Status::Running => {
+                self.go_on_with(key, live);
+                Ok(true)
+            }
+            found => {
+                self.live.remove(key);
+                found.map(|_| false)
+            }
+        }
+    }
+
+    fn go_on_with(&self, key: &LiveKey, mut live: Live) {
+        let pending: Vec<_> = live
+            .execution
+            .pending_tasks()
+            .map(|(request, is_handed_over)| (request.clone(), is_handed_over))
+            .collect();
+        let map_runs = live.execution.pending_map_runs(&live.definition);
+        self.arm(key, &mut live);
+        self.live.insert(key.clone(), live);
+        for (request, is_handed_over) in pending {
+            self.resume(key, request, is_handed_over);
+        }
+        for request in map_runs {
+            self.map(key, request);
+        }
     }
 }

@@ -94,12 +94,11 @@ impl Run {
         }
         let started = engine.start_children(starts);
         if started.is_err() {
-            let mut progress = self.progress();
             for child in feed.pending() {
-                progress.in_flight.remove(&child.index);
-                progress.record.items.running -= child.items;
-                progress.record.executions.running -= 1;
+                self.progress().not_started(child.index, child.items);
             }
+            // Some of them may be there all the same.
+            feed.is_resumed = true;
         } else {
             while feed.take().is_some() {}
         }
@@ -112,11 +111,16 @@ impl Run {
         loop {
             let Some(child) = feed.pending().next() else { return Ok(()) };
             let (index, items) = (child.index, child.items);
+            // Looked at first: one that leaves meanwhile has ended by what is read.
+            let is_in_flight = self.progress().in_flight.contains_key(&index);
             let found = engine.store.snapshot()?.get(&key::child(&self.id, index))?;
             let Some(found) = found else { return Ok(()) };
             let summary: Summary = record::decode(&found)?;
             let is_bad = !matches!(summary.status, Status::Running | Status::Succeeded);
             let last_round = summary.child.as_ref().map_or(0, |child| child.round).max(summary.redrive_count);
+            if summary.status == Status::Running && !is_in_flight {
+                self.find_child(engine, index, items)?;
+            }
             if !is_bad || last_round >= round {
                 feed.take();
                 continue;
@@ -139,6 +143,25 @@ impl Run {
             }
             feed.take();
         }
+    }
+
+    /// A child that is under way by what is stored: it may have been started without anybody knowing whether it was.
+    fn find_child(&self, engine: &Engine, index: u64, items: u64) -> Result<(), StoreError> {
+        self.progress().started(index, items, None);
+        let key = self.child_key(index);
+        let found = match engine.take_up_again(&key) {
+            Ok(false) if !engine.is_live(&key) => engine.status_of(&key),
+            Ok(_) => return Ok(()),
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(status) => self.progress().ended(index, items, status.unwrap_or(Status::Aborted)),
+            Err(error) => {
+                self.progress().not_started(index, items);
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     fn start_express(self: &Arc<Self>, engine: &Arc<Engine>, child: Child) {

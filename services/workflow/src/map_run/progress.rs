@@ -102,6 +102,14 @@ impl Progress {
         }
     }
 
+    /// A child that was to be started has not been, as far as anybody knows.
+    pub(super) fn not_started(&mut self, index: u64, items: u64) {
+        if self.in_flight.remove(&index).is_some() {
+            self.record.items.running = self.record.items.running.saturating_sub(items);
+            self.record.executions.running = self.record.executions.running.saturating_sub(1);
+        }
+    }
+
     /// A child that had ended badly runs once more.
     pub(super) fn redriven(&mut self, status: Status, items: u64) {
         for (counts, count) in [(&mut self.record.items, items), (&mut self.record.executions, 1)] {

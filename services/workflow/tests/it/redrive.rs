@@ -63,3 +63,41 @@ fn a_run_that_is_cut_off_goes_on_after_a_restart_and_drives_nothing_on_twice() {
         assert_eq!(redriven, 1, "{arn}: what failed anew is not driven on anew");
     }
 }
+
+#[test]
+fn of_many_who_drive_an_execution_on_at_a_time_one_does() {
+    let (store, around) = (Arc::new(Memory::new()), Around::new(6));
+    let server = Server::start(&store, &around).unwrap();
+    let definition = json!({ "StartAt": "F", "States": { "F": { "Type": "Fail", "Error": "Bad" } } });
+    let machine = json!({ "name": "fails", "roleArn": "arn:aws:iam::123456789012:role/r", "definition": definition.to_string() });
+    let machine = server.call("CreateStateMachine", machine).unwrap()["stateMachineArn"].clone();
+    let started = server.call("StartExecution", json!({ "stateMachineArn": machine, "name": "e" })).unwrap();
+    let arn = started["executionArn"].as_str().unwrap();
+    let mut redriven = 0;
+    for _ in 0..50 {
+        let gate = std::sync::Barrier::new(4);
+        redriven += std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        gate.wait();
+                        server.call("RedriveExecution", json!({ "executionArn": arn })).is_ok()
+                    })
+                })
+                .collect();
+            clients.into_iter().map(|client| usize::from(client.join().unwrap())).sum::<usize>()
+        });
+    }
+    // Whoever was told so has driven it on, and each time is in the history and in the trail once.
+    let events = history(&server, arn);
+    let ids: Vec<u64> = events.iter().map(|event| event["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids, (1..=events.len() as u64).collect::<Vec<_>>());
+    let count = events.iter().filter(|event| event["type"] == "ExecutionRedriven").count();
+    let found = server.call("DescribeExecution", json!({ "executionArn": arn })).unwrap();
+    assert_eq!((count, &found["redriveCount"]), (redriven, &json!(redriven)));
+    let request =
+        api::Request { method: "GET", path: "audit", query: "", content_type: "", body: b"", actor: "ada" };
+    let trail = String::from_utf8(api::handle(&server.engine, &request).body).unwrap();
+    assert_eq!(trail.lines().filter(|line| line.contains("\"RedriveExecution\"")).count(), redriven);
+    assert!(redriven >= 50, "{redriven}");
+}
