@@ -48,6 +48,8 @@ codes! {
     BackendMissing "BACKEND_MISSING",
     /// A certificate or an authority cannot be had; what needs it is closed.
     CertificateUnavailable "CERTIFICATE_UNAVAILABLE",
+    /// Proxies are to ask the control plane, and it does not know under which address they reach it.
+    ControlPlaneAddressUnknown "CONTROL_PLANE_ADDRESS_UNKNOWN",
     /// A port or a kind of backend cannot be reached without interception.
     DirectUnserved "DIRECT_UNSERVED",
     /// Instances of Cloud Map are found by their sidecars.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::Request;
 use selvedge_control::api::{Api, Hosts, Readiness, System};
 use selvedge_control::operations::Settings;
+use selvedge_control::policies::PoliciesRoute;
 use selvedge_control::publish::{self, End, Feed, Output, Publisher, StreamId, registry};
 use selvedge_store::Store;
 use selvedge_store::memory::Memory;
@@ -20,6 +21,8 @@ use serde_json::{Value, json};
 const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 /// A store, its API, one replica of the publisher at a time, and proxies.
+const ARN: &str = "arn:aws:appmesh:us-east-1:123456789012";
+
 struct World {
     store: Arc<dyn Store>,
     api: Api,
@@ -222,6 +225,11 @@ impl World {
 
     /// The ports of the endpoints that a proxy knows for a node.
     fn endpoints(&self, id: StreamId, node: &str) -> BTreeSet<u16> {
+        self.places(id, node).into_iter().map(|(_, _, port)| port).collect()
+    }
+
+    /// Region, zone and port of each.
+    fn places(&self, id: StreamId, node: &str) -> BTreeSet<(String, String, u16)> {
         let resources = self.proxies[&id].resources.values();
         let assignments = resources.filter_map(|resource| match resource {
             Resource::Endpoints(assignment) if assignment.cluster.contains(&format!("_{node}_")) => {
@@ -229,14 +237,16 @@ impl World {
             }
             _ => None,
         });
-        let endpoints =
-            assignments.flat_map(|assignment| &assignment.localities).flat_map(|group| &group.endpoints);
-        endpoints
-            .filter_map(|endpoint| match endpoint.address {
-                Address::Socket(address) => Some(address.port()),
+        let groups = assignments.flat_map(|assignment| &assignment.localities);
+        let places = groups.flat_map(|group| {
+            group.endpoints.iter().filter_map(|endpoint| match endpoint.address {
+                Address::Socket(address) => {
+                    Some((group.locality.region.clone(), group.locality.zone.clone(), address.port()))
+                }
                 _ => None,
             })
-            .collect()
+        });
+        places.collect()
     }
 }
 
@@ -507,6 +517,22 @@ fn registered_instances_are_the_endpoints_of_nodes_that_cloud_map_discovers() {
     register(&world, "b", "82", "live");
     world.publish();
     assert_eq!(world.endpoints(again, "one"), BTreeSet::from([82]), "registrations outlive a control plane");
+
+    // Where an instance stands is what is registered of it; a region alone is no place.
+    for (id, port, zone) in [("d", "84", Some("eu-west-1a")), ("e", "85", None)] {
+        let mut attributes = json!({
+            "AWS_INSTANCE_IPV4": "10.0.0.1", "AWS_INSTANCE_PORT": port, "stage": "live", "REGION": "eu-west-1",
+        });
+        if let Some(zone) = zone {
+            attributes["AVAILABILITY_ZONE"] = zone.into();
+        }
+        let input = json!({ "ServiceId": service, "InstanceId": id, "Attributes": attributes });
+        registry_call(&world, "RegisterInstance", &input);
+    }
+    world.publish();
+    let place = |region: &str, zone: &str, port| (region.to_owned(), zone.to_owned(), port);
+    let expected = [place("", "", 82), place("", "", 85), place("eu-west-1", "eu-west-1a", 84)];
+    assert_eq!(world.places(again, "one"), BTreeSet::from(expected));
 }
 
 #[test]
@@ -538,4 +564,34 @@ fn a_replica_that_stood_still_does_not_bring_back_what_has_left() {
     second.pass(Duration::from_secs(3));
     assert_eq!(first.endpoints(caller, "one"), BTreeSet::from([9001]));
     assert_eq!(second.endpoints(other_caller, "one"), BTreeSet::from([9001]));
+}
+
+#[test]
+fn a_limit_that_nobody_can_ask_for_is_reported_on_its_policy() {
+    for (address, reported) in [(None, true), (Some(([10, 0, 0, 1], 7070).into()), false)] {
+        let mut world = World::new();
+        world.publisher = Publisher::new(publish::Settings { address, ..publish::Settings::new("r") });
+        world.node("n", &[]);
+        let entries = json!([{ "fixed": { "key": "all", "value": "of them" } }]);
+        let spec = json!({ "domain": "d", "descriptors": [{ "entries": entries }] });
+        let policy =
+            json!({ "target": format!("{ARN}:mesh/m/virtualNode/n"), "kind": "globalRateLimit", "spec": spec }).to_string();
+        let policies = PoliciesRoute::new(world.store.clone(), Settings::default(), Arc::new(System));
+        let (readiness, hosts) = (Readiness::default(), Hosts::default());
+        let api = Api::new(world.store.clone(), Settings::default(), Arc::new(System), readiness, hosts)
+            .with_extension(policies);
+        let request = Request::put("/selvedge/v1/policies/all").header("host", "localhost");
+        let response = api.handle(&request.body(Bytes::from(policy)).expect("a request"));
+        assert_eq!(response.status(), 201, "{:?}", response.body());
+        world.publish();
+        world.connect("n", 9001);
+        world.settle();
+        let report = world.publisher.report(world.now, "m");
+        let unknown = |one: &&selvedge_translate::Diagnostic| {
+            one.code == selvedge_translate::Code::ControlPlaneAddressUnknown
+        };
+        let found: Vec<&str> =
+            report.diagnostics.iter().filter(unknown).map(|one| one.subject.as_str()).collect();
+        assert_eq!(found, if reported { vec!["mesh/m/policy/all"] } else { Vec::new() });
+    }
 }

@@ -1,9 +1,10 @@
 //! What is known of the proxies: for `/selvedge/v1/status`.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use selvedge_model::Key;
-use selvedge_translate::{Diagnostic, Translation};
+use selvedge_model::{Key, Policy};
+use selvedge_translate::{Code, Diagnostic, Found, Governed, Severity, Translation};
 
 use super::mesh::Mesh;
 use super::stream::Stream;
@@ -28,6 +29,9 @@ impl Publisher {
         let Some(mesh) = self.meshes.get(mesh) else { return report };
         for (proxy, target) in &mesh.targets {
             report.diagnostics.extend(target.translation.diagnostics.iter().cloned());
+            if self.settings.address.is_none() {
+                report.diagnostics.extend(unreachable(mesh, &target.translation));
+            }
             for id in &target.streams {
                 let Some(stream) = self.streams.get(id) else { continue };
                 let key = proxy.key(mesh.snapshot.name());
@@ -51,6 +55,25 @@ impl Publisher {
         report.diagnostics.dedup();
         report
     }
+}
+
+/// The policies that have proxies ask a control plane whose address nobody knows.
+fn unreachable(mesh: &Mesh, translation: &Translation) -> Vec<Diagnostic> {
+    let asked = translation.endpoints.iter().filter(|(_, source)| source.found == Found::ControlPlane);
+    let governed =
+        asked.filter_map(|(name, _)| translation.origins.policies.get(&Governed::Cluster(name.clone())));
+    let policies = governed.flatten().filter_map(|name| mesh.snapshot.policies.get(name));
+    let one = |policy: &Arc<Policy>| {
+        Diagnostic {
+        severity: Severity::Error,
+        code: Code::ControlPlaneAddressUnknown,
+        subject: policy.path(),
+        path: "spec.service".to_owned(),
+        text: "nobody is counted: the control plane listens on all addresses and was started without --advertise"
+            .to_owned(),
+    }
+    };
+    policies.map(one).collect()
 }
 
 /// Replicas share their node's id, so a proxy is told by where it is.
