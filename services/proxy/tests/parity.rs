@@ -22,6 +22,8 @@ mod interim;
 mod keepalive;
 #[path = "parity/log_services.rs"]
 mod log_services;
+#[path = "parity/names.rs"]
+mod names;
 #[path = "parity/network.rs"]
 mod network;
 #[path = "parity/planes.rs"]
