@@ -5,6 +5,7 @@ mod fair;
 mod faults;
 mod full;
 mod limits;
+mod order;
 mod redrive;
 mod retention;
 mod schedules;
