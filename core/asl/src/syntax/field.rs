@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use selvedge_query::{Expression, Path};
 use serde_json::{Map, Value};
 
-use super::{Number, QueryLanguage};
+use super::{Number, QueryLanguage, ScopeId};
 use crate::Payload;
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::json::{Places, escape, line_and_column};
@@ -16,6 +16,10 @@ pub(super) struct Findings<'t> {
     pub(super) text: &'t str,
     pub(super) places: Places,
     pub(super) diagnostics: Vec<Diagnostic>,
+    /// Where states are being read.
+    pub(super) scope: Option<ScopeId>,
+    /// Variables that are assigned: where, and the place.
+    pub(super) assigned: Vec<(ScopeId, Box<str>, String)>,
 }
 
 /// The most findings that one definition is told.

@@ -20,7 +20,13 @@ const TIMEOUT_SECONDS_MAX: u64 = 99_999_999;
 /// Reads a definition. Everything that is wrong with it is told at once; there is a definition only where nothing is an
 /// error.
 pub fn parse(text: &str) -> (Option<Definition>, Vec<Diagnostic>) {
-    let mut findings = Findings { text, places: Places::default(), diagnostics: Vec::new() };
+    let mut findings = Findings {
+        text,
+        places: Places::default(),
+        diagnostics: Vec::new(),
+        scope: None,
+        assigned: Vec::new(),
+    };
     if text.len() > DEFINITION_BYTES_MAX {
         findings.schema("", format!("the definition has more than {DEFINITION_BYTES_MAX} bytes"));
         return (None, findings.diagnostics);
@@ -50,9 +56,13 @@ pub fn parse(text: &str) -> (Option<Definition>, Vec<Diagnostic>) {
         scopes: Vec::new(),
         names: BTreeSet::new(),
         references: BTreeMap::new(),
+        around: Vec::new(),
+        apart: BTreeSet::new(),
+        language: QueryLanguage::JsonPath,
         depth: 0,
     };
     let definition = machine.definition(&value);
+    machine.shadows();
     let is_sound = machine.findings.diagnostics.iter().all(|found| found.severity < Severity::Error);
     (definition.filter(|_| is_sound), machine.findings.diagnostics)
 }
@@ -63,6 +73,12 @@ pub(super) struct Machine<'t> {
     scopes: Vec<Branch>,
     names: BTreeSet<Box<str>>,
     references: BTreeMap<Box<str>, Vec<Box<str>>>,
+    /// The scope around each.
+    around: Vec<Option<ScopeId>>,
+    /// Scopes that are executions of their own, and see nothing of what is around them.
+    pub(super) apart: BTreeSet<ScopeId>,
+    /// The machine's own.
+    pub(super) language: QueryLanguage,
     depth: usize,
 }
 
@@ -79,6 +95,7 @@ impl Machine<'_> {
             let _ = fields.has(name).then(|| fields.take(name));
         }
         fields.finish();
+        self.language = language;
         let top = self.scope(value, "", language)?;
         debug_assert_eq!(top, ScopeId::TOP);
         Some(Definition {
@@ -100,6 +117,8 @@ impl Machine<'_> {
         }
         let id = ScopeId(u32::try_from(self.scopes.len()).expect("a definition has fewer scopes than bytes"));
         self.scopes.push(Branch { start_at: "".into(), states: BTreeMap::new() });
+        let around = self.findings.scope.replace(id);
+        self.around.push(around);
         let start_at = value.get("StartAt").and_then(Value::as_str).map(Box::<str>::from);
         let states = value.get("States").and_then(Value::as_object);
         let missing: Vec<&str> =
@@ -137,7 +156,30 @@ impl Machine<'_> {
             self.transitions(id, pointer, states);
         }
         self.depth -= 1;
+        self.findings.scope = around;
         Some(id)
+    }
+
+    /// A variable belongs to one scope: what is within reads it, and assigns no other of its name.
+    fn shadows(&mut self) {
+        let assigned = std::mem::take(&mut self.findings.assigned);
+        let names: BTreeSet<(ScopeId, &str)> =
+            assigned.iter().map(|(scope, name, _)| (*scope, &**name)).collect();
+        for (scope, name, at) in &assigned {
+            let mut inner = *scope;
+            let is_outer = std::iter::from_fn(|| {
+                let outer = self.around[inner.0 as usize].filter(|_| !self.apart.contains(&inner))?;
+                inner = outer;
+                Some(outer)
+            })
+            .any(|outer| names.contains(&(outer, name)));
+            if is_outer {
+                let message = format!(
+                    "the variable '{name}' is assigned in an outer scope, and cannot be assigned in an inner one"
+                );
+                self.findings.schema(at, message);
+            }
+        }
     }
 
     fn name(&mut self, name: &str, at: &str) {

@@ -249,14 +249,14 @@ fn nested(machine: &mut Machine<'_>, value: &Value, at: &str, nested: Nested, st
             for index in 0..count {
                 let pointer = format!("{at}/Branches/{index}");
                 let branch = &value["Branches"][index];
-                if let Some(mut fields) =
-                    Fields::new(branch, pointer.clone(), &mut machine.findings, state.language)
+                let around = machine.language;
+                if let Some(mut fields) = Fields::new(branch, pointer.clone(), &mut machine.findings, around)
                 {
                     for name in ["StartAt", "States", "Comment"] {
                         fields.take(name);
                     }
                     fields.finish();
-                    branches.extend(machine.scope(branch, &pointer, state.language));
+                    branches.extend(machine.scope(branch, &pointer, around));
                 }
             }
             state.kind = Kind::Parallel { branches };
@@ -264,16 +264,19 @@ fn nested(machine: &mut Machine<'_>, value: &Value, at: &str, nested: Nested, st
         Nested::Processor(name, own) => {
             let pointer = format!("{at}/{name}");
             let processor = &value[name];
-            if let Some(mut fields) =
-                Fields::new(processor, pointer.clone(), &mut machine.findings, state.language)
-            {
+            let around = machine.language;
+            if let Some(mut fields) = Fields::new(processor, pointer.clone(), &mut machine.findings, around) {
                 for name in ["StartAt", "States", "Comment", "ProcessorConfig"] {
                     fields.take(name);
                 }
-                // A Map in JSONata may hold states in JSONPath when its processor says so.
-                let inner = language(&mut fields, state.language);
+                // What is within a state speaks the machine's language, and not the state's, unless it says so.
+                let inner = language(&mut fields, around);
                 fields.finish();
+                let is_apart = own.is_distributed();
                 if let Some(id) = machine.scope(processor, &pointer, inner) {
+                    if is_apart {
+                        machine.apart.insert(id);
+                    }
                     state.kind = Kind::Map(Box::new(own.with_processor(id, inner)));
                 }
             }

@@ -167,6 +167,53 @@ fn variables_are_visible_from_the_next_state_on() {
 }
 
 #[test]
+fn variables_have_bounds_and_a_scope_and_a_catcher_assigns_instead_of_its_state() {
+    let kept = |bytes: usize| json!({"S": {"Type": "Pass", "Assign": {"x": "x".repeat(bytes)}, "Next": "T"}, "T": {"Type": "Pass", "Result": 1, "End": true}});
+    let run = |states: Value| World::new(&machine(states), &json!({})).run();
+    // Two bytes are quotes.
+    assert_eq!(run(kept(selvedge_asl::VARIABLE_BYTES_MAX - 2)).output(), json!(1));
+    assert_eq!(run(kept(selvedge_asl::VARIABLE_BYTES_MAX - 1)).failure().0, "States.DataLimitExceeded");
+    // Many of a quarter of a mebibyte: all together have a bound as well.
+    let all = |count: usize| {
+        let mut states = serde_json::Map::new();
+        for index in 0..count {
+            let name = if index == 0 { "S".to_owned() } else { format!("S{index}") };
+            let mut assign = serde_json::Map::new();
+            assign.insert(format!("x{index}"), "y".repeat(selvedge_asl::VARIABLE_BYTES_MAX - 2).into());
+            let mut state = json!({"Type": "Pass", "Assign": assign});
+            match index + 1 == count {
+                true => state["End"] = true.into(),
+                false => state["Next"] = format!("S{}", index + 1).into(),
+            }
+            states.insert(name, state);
+        }
+        Value::Object(states)
+    };
+    // A definition has a mebibyte, so that what is kept is computed.
+    let most = selvedge_asl::VARIABLES_BYTES_MAX / selvedge_asl::VARIABLE_BYTES_MAX;
+    let computed = |count: usize| {
+        let mut states = all(count);
+        for state in states.as_object_mut().unwrap().values_mut() {
+            let name = state["Assign"].as_object().unwrap().keys().next().unwrap().clone();
+            state["Assign"] = json!({ format!("{name}.$"): "$.text" });
+            state["ResultPath"] = Value::Null;
+        }
+        let input = json!({"text": "y".repeat(selvedge_asl::VARIABLE_BYTES_MAX - 20)});
+        World::new(&machine(states), &input).run()
+    };
+    assert_eq!(computed(most).execution.status(), selvedge_asl::Status::Succeeded);
+    assert_eq!(computed(most + 1).failure().0, "States.DataLimitExceeded");
+    // Where a catcher takes an error, the state's own Assign is not computed.
+    let caught = json!({
+        "S": {"Type": "Task", "Resource": TASK, "Assign": {"own.$": "$.nothing"}, "End": true,
+            "Catch": [{"ErrorEquals": ["E"], "Assign": {"why.$": "$.Error"}, "ResultPath": null, "Next": "C"}]},
+        "C": {"Type": "Pass", "Parameters": {"why.$": "$why"}, "End": true},
+    });
+    let world = World::new(&machine(caught), &json!({})).answer("S", Answer::Error("E", "c")).run();
+    assert_eq!(world.output(), json!({"why": "E"}));
+}
+
+#[test]
 fn json_ata_states() {
     let states = json!({
         "S": {"QueryLanguage": "JSONata", "Type": "Task", "Resource": TASK,

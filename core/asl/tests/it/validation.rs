@@ -105,9 +105,108 @@ fn each_fault_has_its_place() {
             json!({"S": {"Type": "Fail", "Error": "a", "ErrorPath": "$.a"}}),
             "SCHEMA_VALIDATION_FAILED /States/S/ErrorPath",
         ),
+        (
+            json!({"S": {"Type": "Fail", "Cause": "a", "CausePath": "$.a"}}),
+            "SCHEMA_VALIDATION_FAILED /States/S/CausePath",
+        ),
+        (json!({"S": {"Type": "Succeed", "Assign": {"a": 1}}}), "SCHEMA_VALIDATION_FAILED /States/S/Assign"),
+        (json!({"S": {"Type": "Fail", "InputPath": "$"}}), "SCHEMA_VALIDATION_FAILED /States/S/InputPath"),
+        (
+            json!({"S": {"Type": "Pass", "Assign": {"a.b": 1}, "End": true}}),
+            "SCHEMA_VALIDATION_FAILED /States/S/Assign/a.b",
+        ),
+        (
+            json!({"S": {"Type": "Pass", "Parameters": {"a": 1, "a.$": "$.x"}, "End": true}}),
+            "INVALID_JSON_PATH /States/S/Parameters/a.$",
+        ),
+        (
+            json!({"S": {"Type": "Task", "Resource": "arn:aws:states:::a:b", "End": true,
+                "Retry": [{"ErrorEquals": ["E"], "IntervalSeconds": 5, "MaxDelaySeconds": 5}]}}),
+            "SCHEMA_VALIDATION_FAILED /States/S/Retry/0/MaxDelaySeconds",
+        ),
+        (
+            json!({"S": {"Type": "Task", "Resource": "arn:aws:states:::a:b", "End": true,
+                "Retry": [{"ErrorEquals": ["E"], "JitterStrategy": "HALF"}]}}),
+            "SCHEMA_VALIDATION_FAILED /States/S/Retry/0/JitterStrategy",
+        ),
+        (
+            json!({"S": {"Type": "Task", "Resource": "arn:aws:states:::a:b", "End": true,
+                "Retry": [{"ErrorEquals": ["States.ALL"]}, {"ErrorEquals": ["E"]}]}}),
+            "SCHEMA_VALIDATION_FAILED /States/S/Retry/0/ErrorEquals",
+        ),
+        (
+            json!({"S": {"Type": "Choice", "Default": "S", "Choices": [{"And": [{"Variable": "$.a", "IsNull": true, "Next": "S"}], "Next": "S"}]}}),
+            "SCHEMA_VALIDATION_FAILED /States/S/Choices/0/And/0/Next",
+        ),
+        (
+            json!({"S": {"Type": "Map", "Label": "a:b", "End": true, "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"},
+                "StartAt": "I", "States": {"I": {"Type": "Succeed"}}}}}),
+            "SCHEMA_VALIDATION_FAILED /States/S/Label",
+        ),
     ] {
         assert_eq!(findings(&machine(states.clone())), [expected], "{states}");
     }
+    let long = "n".repeat(81);
+    let named = json!({"StartAt": long, "States": {long.clone(): {"Type": "Succeed"}}});
+    assert_eq!(findings(&named), [format!("SCHEMA_VALIDATION_FAILED /States/{long}")]);
+}
+
+#[test]
+fn a_machine_in_json_ata_has_no_state_in_json_path_and_one_in_json_path_has_both_at_any_depth() {
+    let within = |inner: Value| json!({"S": {"Type": "Map", "QueryLanguage": "JSONata", "Items": [1], "End": true, "ItemProcessor": {"StartAt": "I", "States": {"I": inner}}}});
+    let of = |language: Option<&str>, states: Value| {
+        let mut definition = machine(states);
+        if let Some(language) = language {
+            definition["QueryLanguage"] = language.into();
+        }
+        findings(&definition)
+    };
+    let json_path = json!({"Type": "Pass", "QueryLanguage": "JSONPath", "InputPath": "$", "End": true});
+    for top in [None, Some("JSONPath")] {
+        assert!(of(top, within(json_path.clone())).is_empty(), "{top:?}");
+        // The machine's language is what is spoken where nothing is said.
+        assert!(
+            of(top, within(json!({"Type": "Pass", "InputPath": "$", "End": true}))).is_empty(),
+            "{top:?}"
+        );
+        assert_eq!(
+            of(top, within(json!({"Type": "Pass", "Output": 1, "End": true}))),
+            ["SCHEMA_VALIDATION_FAILED /States/S/ItemProcessor/States/I/Output"]
+        );
+    }
+    for states in [json!({"S": json_path}), within(json_path)] {
+        let found = of(Some("JSONata"), states);
+        assert!(found.iter().any(|found| found.ends_with("/QueryLanguage")), "{found:?}");
+    }
+    assert!(of(Some("JSONata"), within(json!({"Type": "Pass", "Output": 1, "End": true}))).is_empty());
+}
+
+#[test]
+fn an_inner_scope_assigns_no_variable_of_an_outer_one() {
+    let assigns = json!({"Type": "Pass", "Assign": {"x": 1}, "End": true});
+    let branch = json!({"StartAt": "I", "States": {"I": assigns}});
+    let states = |kind: Value| {
+        let mut within = kind;
+        within["Next"] = "E".into();
+        json!({"S": {"Type": "Pass", "Assign": {"x": 0}, "Next": "W"}, "W": within, "E": {"Type": "Succeed"}})
+    };
+    assert_eq!(
+        findings(&machine(states(json!({"Type": "Parallel", "Branches": [branch]})))),
+        ["SCHEMA_VALIDATION_FAILED /States/W/Branches/0/States/I/Assign/x"]
+    );
+    assert_eq!(
+        findings(&machine(states(json!({"Type": "Map", "ItemProcessor": branch})))),
+        ["SCHEMA_VALIDATION_FAILED /States/W/ItemProcessor/States/I/Assign/x"]
+    );
+    // Siblings do not see each other, and an execution of its own sees nothing.
+    let other = json!({"StartAt": "J", "States": {"J": assigns}});
+    assert!(
+        findings(&machine(json!({"S": {"Type": "Parallel", "Branches": [branch, other], "End": true}})))
+            .is_empty()
+    );
+    let mut apart = branch;
+    apart["ProcessorConfig"] = json!({"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"});
+    assert!(findings(&machine(states(json!({"Type": "Map", "ItemProcessor": apart})))).is_empty());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::{Catcher, Jitter, Payload, Retrier};
 
 /// A year and a day, in seconds.
 const DELAY_SECONDS_MAX: u64 = 31_622_399;
+const INTERVAL_SECONDS_MAX: u64 = 99_999_999;
 const ATTEMPTS_MAX: u64 = 99_999_999;
 /// The longest name of a variable.
 const VARIABLE_CHARACTERS_MAX: usize = 80;
@@ -21,7 +22,7 @@ pub(super) fn retriers(fields: &mut Fields<'_, '_, '_>) -> Vec<Retrier> {
         let Some(mut inner) = within(fields, entry, "Retry", index) else { continue };
         let error_equals = names(&mut inner, index + 1 == count);
         inner.text("Comment");
-        let interval_seconds = inner.number("IntervalSeconds", 1..=DELAY_SECONDS_MAX).unwrap_or(1);
+        let interval_seconds = inner.number("IntervalSeconds", 1..=INTERVAL_SECONDS_MAX).unwrap_or(1);
         let max_attempts = inner.number("MaxAttempts", 0..=ATTEMPTS_MAX).unwrap_or(3);
         let max_delay_seconds = inner.number("MaxDelaySeconds", 1..=DELAY_SECONDS_MAX);
         if max_delay_seconds.is_some_and(|most| most <= interval_seconds) {
@@ -134,8 +135,11 @@ pub(super) fn assign(fields: &mut Fields<'_, '_, '_>) -> Option<Payload> {
         let bare = if fields.is_json_ata() { name } else { name.strip_suffix(".$").unwrap_or(name) };
         let is_name = bare.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_')
             && bare.chars().all(|c| c.is_alphanumeric() || c == '_');
+        let at = format!("{}/{}", fields.at("Assign"), crate::json::escape(name));
+        if let Some(scope) = fields.findings.scope {
+            fields.findings.assigned.push((scope, bare.into(), at.clone()));
+        }
         if !is_name || bare == "states" || bare.chars().count() > VARIABLE_CHARACTERS_MAX {
-            let at = format!("{}/{}", fields.at("Assign"), crate::json::escape(name));
             let message = format!(
                 "'{bare}' is no name of a variable: letters, digits and '_', at most {VARIABLE_CHARACTERS_MAX}, and not 'states'"
             );

@@ -24,6 +24,11 @@ pub(super) struct Own {
 }
 
 impl Own {
+    /// Its items are executions of their own.
+    pub(super) fn is_distributed(&self) -> bool {
+        self.distributed.is_some()
+    }
+
     pub(super) fn with_processor(self, processor: ScopeId, language: QueryLanguage) -> MapState {
         let distributed = self.distributed.map(|distributed| DistributedMap { language, ..distributed });
         MapState {
