@@ -99,7 +99,7 @@ impl Allowance<'_> {
 }
 
 /// About how many bytes a value's JSON has – escapes are not counted – unless that is more than `most`.
-pub(crate) fn bytes_within(value: &Value, most: usize) -> Option<usize> {
+pub fn bytes_within(value: &Value, most: usize) -> Option<usize> {
     let mut sum = 0;
     // A stack of its own: a value may be nested deeper than ours allows.
     let mut pending = vec![value];

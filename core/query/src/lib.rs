@@ -19,7 +19,7 @@ mod path;
 mod scope;
 mod template;
 
-pub use budget::{Budget, Overspent, STATE_TIME_MAX, Stopwatch, nests_within};
+pub use budget::{Budget, Overspent, STATE_TIME_MAX, Stopwatch, bytes_within, nests_within};
 pub use entropy::Entropy;
 pub use failure::Failure;
 pub use intrinsic::{INTRINSIC_NESTING_MAX, Intrinsic, IntrinsicError};

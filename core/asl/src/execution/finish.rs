@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use selvedge_query::nests_within;
+use selvedge_query::{bytes_within, nests_within};
 use serde_json::{Map, Value};
 
 use super::branch::{BranchId, Phase};
@@ -200,8 +200,9 @@ impl Execution {
     }
 }
 
+/// Without escapes, so that a long text costs a look and not a walk: this is done at each `Assign`.
 fn variables_bytes(variables: &Map<String, Value>) -> usize {
-    variables.values().map(json_bytes).sum()
+    variables.values().map(|value| bytes_within(value, usize::MAX).unwrap_or(usize::MAX)).sum()
 }
 
 impl super::evaluate::Evaluation<'_> {
