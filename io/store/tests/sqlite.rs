@@ -184,3 +184,36 @@ fn a_log_has_no_feed_and_says_so() {
     assert_eq!(followed.changes(Revision::ZERO, 10), Err(compacted));
     assert_eq!(followed.changes(last, 10).unwrap().len(), 1);
 }
+
+#[test]
+fn a_log_that_was_killed_takes_no_revision_twice() {
+    let (dir, killed) = (folder(), folder());
+    let open = |dir: &Path| Options { workload: Workload::Log, ..Options::default() }.open(dir).unwrap();
+    let put = |store: &Sqlite, key: &str| {
+        let put = &mut |tx: &mut dyn selvedge_store::Transaction| Ok::<_, Abort>(tx.put(key, Bytes::new())?);
+        store.transact(put).unwrap().revision
+    };
+    let log = open(dir.path());
+    let refused = log.transact(&mut |tx| {
+        tx.put("refused", Bytes::new())?;
+        Err(Abort::Refused)
+    });
+    assert_eq!(refused, Err(Error::Refused));
+    let last = [put(&log, "a"), put(&log, "b")][1];
+    assert_eq!((last, log.snapshot().unwrap().revision()), (Revision::new(2), last));
+    // As a kill leaves it: nothing has been closed.
+    for file in ["store.sqlite3", "store.sqlite3-wal"] {
+        fs::copy(dir.path().join(file), killed.path().join(file)).unwrap();
+    }
+    let again = open(killed.path());
+    let view = again.snapshot().unwrap();
+    assert_eq!(view.get("b").unwrap().unwrap().modified, last);
+    assert!(view.get("refused").unwrap().is_none());
+    drop(view);
+    let next = put(&again, "c");
+    assert!(next > last, "{next} after {last}");
+    assert_eq!(again.snapshot().unwrap().get("c").unwrap().unwrap().created, next);
+    // Closed in peace, it passes none over.
+    drop(log);
+    assert_eq!(put(&open(dir.path()), "c"), last.next());
+}
