@@ -35,7 +35,7 @@ pub(crate) struct Powers<'a> {
 /// Reads a gateway program's head and makes a response of it.
 pub(crate) async fn gateway_response(
     x: &mut Exchange<'_>,
-    mut reader: Reader,
+    mut reader: Box<Reader>,
     powers: Powers<'_>,
 ) -> Response {
     let mut head = ResponseHead::default();
@@ -71,7 +71,7 @@ pub(crate) async fn gateway_response(
 pub(crate) async fn finish(
     x: &Exchange<'_>,
     head: ResponseHead,
-    mut reader: Reader,
+    mut reader: Box<Reader>,
     length: Option<u64>,
 ) -> Response {
     let mut response = Response { head, from_backend: true, ..Response::default() };
@@ -82,7 +82,7 @@ pub(crate) async fn finish(
     }
     if let Some(length) = length {
         reader.end = End::Length(length);
-        response.body = Body::Backend(Box::new(reader), Some(length));
+        response.body = Body::Backend(reader, Some(length));
         return response;
     }
     // What a backend says before it has heard everything may be what the client waits for.
@@ -92,7 +92,7 @@ pub(crate) async fn finish(
             kind.starts_with("text/event-stream") || kind.starts_with("application/grpc")
         });
     if streams {
-        response.body = Body::Backend(Box::new(reader), None);
+        response.body = Body::Backend(reader, None);
         return response;
     }
     // A short answer is waited for, so that its length can be said.
@@ -117,7 +117,7 @@ pub(crate) async fn finish(
     };
     response.body = match whole {
         // How long it would have been is not known where a program leaves it out.
-        true if held.is_empty() && x.head.method() == "HEAD" => Body::Backend(Box::new(reader), None),
+        true if held.is_empty() && x.head.method() == "HEAD" => Body::Backend(reader, None),
         true => Body::Bytes(held.freeze()),
         false => Body::Stream(Box::new(Joined { first: Some(held.freeze()), rest: reader }), None),
     };
@@ -127,7 +127,7 @@ pub(crate) async fn finish(
 /// What was held back, and what follows.
 struct Joined {
     first: Option<Bytes>,
-    rest: Reader,
+    rest: Box<Reader>,
 }
 
 impl Source for Joined {

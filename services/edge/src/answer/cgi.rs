@@ -59,7 +59,7 @@ fn start(
     variables: &[(String, Vec<u8>)],
     input: Gathered,
     patience: u32,
-) -> std::io::Result<Reader> {
+) -> std::io::Result<Box<Reader>> {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt as _;
     let mut command = match interpreter {

@@ -21,7 +21,7 @@ pub(crate) async fn send(
     input: Gathered,
     patience: u32,
     held: Held,
-) -> io::Result<Reader> {
+) -> io::Result<Box<Reader>> {
     let mut out = Vec::with_capacity(4096);
     let list = variables.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
     fastcgi::begin(role, list, &mut out);
@@ -64,7 +64,7 @@ pub(crate) async fn stream(
     variables: &[(String, Vec<u8>)],
     patience: u32,
     held: Held,
-) -> Result<Reader, Broken> {
+) -> Result<Box<Reader>, Broken> {
     let mut out = Vec::with_capacity(4096);
     let list = variables.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
     fastcgi::begin(Role::Responder, list, &mut out);

@@ -116,7 +116,7 @@ pub(crate) async fn respond(
     if length == Some(0) {
         reader.end = End::Length(0);
         let mut response = Response { head, from_backend: true, close: upgrade, ..Response::default() };
-        response.body = Body::Backend(Box::new(reader), Some(0));
+        response.body = Body::Backend(reader, Some(0));
         return response;
     }
     let mut response = backend::finish(x, head, reader, length).await;
@@ -126,7 +126,7 @@ pub(crate) async fn respond(
 }
 
 /// An answer's head, what follows of it, and where it came from.
-type Answered = (Reader, ResponseHead, parse::ResponseFacts, Address);
+type Answered = (Box<Reader>, ResponseHead, parse::ResponseFacts, Address);
 
 /// Tries, and tries again where that cannot do anything twice.
 async fn answered(
@@ -215,7 +215,7 @@ async fn attempt(
     out: &[u8],
     input: &Input,
     held: Held,
-) -> Result<(Reader, ResponseHead, parse::ResponseFacts), Failed> {
+) -> Result<(Box<Reader>, ResponseHead, parse::ResponseFacts), Failed> {
     let failed = |error, reached, held| Failed { error, reached, held, refused: None };
     let first = match stream.write(out).await {
         Ok(written) => written,

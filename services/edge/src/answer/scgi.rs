@@ -22,7 +22,7 @@ pub(crate) async fn send(
     input: Gathered,
     patience: u32,
     held: Held,
-) -> io::Result<Reader> {
+) -> io::Result<Box<Reader>> {
     let list = variables.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
     let mut out = match uwsgi {
         false => scgi::encode(input.length(), list),
@@ -49,7 +49,7 @@ pub(crate) async fn stream(
     variables: &[(String, Vec<u8>)],
     patience: u32,
     held: Held,
-) -> Result<Reader, Broken> {
+) -> Result<Box<Reader>, Broken> {
     let list = variables.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
     let out = match (uwsgi, x.facts.framing) {
         (true, _) => uwsgi_head(list).map_err(Broken::Backend)?,

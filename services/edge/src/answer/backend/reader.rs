@@ -90,9 +90,15 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Reads from `pipe` into what `buffers` lend.
-    pub(crate) fn new(buffers: &Buffers, pipe: Pipe, wrap: Wrap, patience_seconds: u32, held: Held) -> Self {
-        Self {
+    /// Reads from `pipe` into what `buffers` lend. Boxed, for it goes through many hands.
+    pub(crate) fn new(
+        buffers: &Buffers,
+        pipe: Pipe,
+        wrap: Wrap,
+        patience_seconds: u32,
+        held: Held,
+    ) -> Box<Self> {
+        Box::new(Self {
             pipe: Some(pipe),
             wrap,
             buffers: buffers.clone(),
@@ -106,11 +112,11 @@ impl Reader {
             timer: None,
             feed: None,
             held,
-        }
+        })
     }
 
     /// With what has come of the answer while the request's body was passed on, and what is left of that.
-    pub(crate) fn after(mut self, uploaded: Uploaded) -> Self {
+    pub(crate) fn after(mut self: Box<Self>, uploaded: Uploaded) -> Box<Self> {
         let mut rest = uploaded.early.as_slice();
         while !rest.is_empty() {
             let lease = self.input.get_or_insert_with(|| self.buffers.lease(Size::Small));
