@@ -248,7 +248,7 @@ mod tests {
     }
 
     /// It is moved onto the heap once for each request.
-    const STATE_BYTES_MAX: usize = 2560;
+    const STATE_BYTES_MAX: usize = 3072;
 
     fn state_bytes<'a, F>(_: impl FnOnce(&'a mut Exchange<'a>) -> F) -> usize {
         size_of::<F>()
