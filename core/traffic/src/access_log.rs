@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::tracing::CustomTag;
+pub use crate::tracing::TAGS_MAX;
 pub use filter::{Comparison, LogFilter, LogFilterInvalid};
 
 /// A log: where it is written, and of what.
@@ -45,6 +47,12 @@ pub struct GrpcLog {
     /// Its authority; empty is the cluster's name.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub authority: String,
+    /// Headers of the call to it; lower case.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metadata: Vec<(String, String)>,
+    /// What it is told of each record besides, at most [`TAGS_MAX`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<CustomTag>,
     /// What has been buffered for so long is sent …
     pub flush_interval: Duration,
     /// … or once it is so many bytes.

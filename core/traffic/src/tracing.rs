@@ -34,14 +34,14 @@ pub struct Tracing {
 }
 
 /// A tag besides those that every span has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct CustomTag {
     pub name: String,
     pub value: TagValue,
 }
 
 /// Where a tag's value comes from; an empty default is none.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum TagValue {
     Literal(String),
     Environment {

@@ -19,6 +19,7 @@ use selvedge_xds::rpc::access_log::{self, Kind};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
+use entry::Tag;
 use stream::Stream;
 
 /// A worker's buffer for one service holds at most this many bytes; what comes while it is full is dropped and counted.
@@ -44,6 +45,8 @@ pub struct LogServices {
 #[derive(Debug)]
 struct LogService {
     config: GrpcLog,
+    /// What each record is told with besides.
+    tags: Vec<Tag>,
     /// One for each worker, and one for everybody else.
     buffers: Box<[Mutex<Buffer>]>,
     registry: Registry,
@@ -81,6 +84,7 @@ impl LogServices {
         open.retain(|_, service| service.strong_count() > 0);
         let service = Arc::new(LogService {
             config: config.clone(),
+            tags: Tag::all(&config.tags),
             buffers: (0..=self.workers).map(|_| Mutex::default()).collect(),
             registry: self.registry.clone(),
             wake: Notify::new(),
@@ -123,7 +127,7 @@ impl RecordSink for LogService {
             return;
         }
         let before = buffer.bytes.len();
-        entry::append(&self.config.records, record, &mut buffer.bytes);
+        entry::append(&self.config.records, &self.tags, record, &mut buffer.bytes);
         buffer.count += 1;
         let enough = self.config.buffer_bytes as usize;
         if buffer.bytes.len() >= enough && (before < enough || enough == 0) {
@@ -203,7 +207,7 @@ impl Writer {
             let (mut stream, identity) = match open {
                 Some(stream) => (stream, None),
                 None => {
-                    let stream = Stream::open(&self.clusters, &config.cluster, &config.authority).await?;
+                    let stream = Stream::open(&self.clusters, config).await?;
                     (stream, Some((&self.node, config.name.as_str())))
                 }
             };
@@ -231,10 +235,13 @@ mod tests {
                 name: "l".to_owned(),
                 cluster: "c".to_owned(),
                 authority: String::new(),
+                metadata: Vec::new(),
+                tags: Vec::new(),
                 flush_interval: Duration::from_secs(3600),
                 buffer_bytes,
                 records: GrpcRecords::Tcp,
             },
+            tags: Vec::new(),
             buffers: Box::new([Mutex::default()]),
             registry: Registry::new(0),
             wake: Notify::new(),

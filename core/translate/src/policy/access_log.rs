@@ -38,6 +38,8 @@ fn streamed(context: &mut Context<'_>, policy: &Policy, spec: &LogService) -> Ac
         name,
         cluster,
         authority: String::new(),
+        metadata: Vec::new(),
+        tags: Vec::new(),
         flush_interval: spec.flush_interval.map_or(GrpcLog::FLUSH_INTERVAL_DEFAULT, |span| span.0),
         buffer_bytes: GrpcLog::BUFFER_BYTES_DEFAULT,
         records: GrpcRecords::Http {

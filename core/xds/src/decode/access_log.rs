@@ -3,7 +3,7 @@
 use prost_types::Value;
 use prost_types::value::Kind;
 use selvedge_traffic::access_log::filter::Operator;
-use selvedge_traffic::access_log::{Comparison, LogFilter};
+use selvedge_traffic::access_log::{Comparison, LogFilter, TAGS_MAX};
 use selvedge_traffic::{AccessLog, AccessLogFormat, FileLog, GrpcLog, GrpcRecords, JsonTemplate, LogSink};
 use selvedge_xds_proto::envoy::config::accesslog::v3 as proto;
 use selvedge_xds_proto::envoy::config::accesslog::v3::access_log_filter::FilterSpecifier;
@@ -19,9 +19,9 @@ use selvedge_xds_proto::envoy::extensions::access_loggers::stream::v3::{
 use selvedge_xds_proto::envoy::r#type::v3::fractional_percent::DenominatorType;
 
 use super::bounds::{known, not_empty, unknown, unpack};
-use super::filter::{grpc_service, transport_version};
+use super::filter::{grpc_service_with_metadata, transport_version};
 use super::route::inline_text;
-use super::{Reason, duration, matching};
+use super::{Reason, duration, matching, tracing};
 use crate::any::holds;
 
 /// Objects and lists within a JSON format, at most.
@@ -76,7 +76,12 @@ fn file_sink(path: String, substitution: Option<SubstitutionFormatString>) -> Re
 fn grpc(config: Option<CommonGrpcAccessLogConfig>, records: GrpcRecords) -> Result<LogSink, Reason> {
     let config = config.ok_or(Reason::Missing("common_config"))?;
     transport_version("common_config.transport_api_version", config.transport_api_version)?;
-    let (cluster, authority, _) = grpc_service("common_config.grpc_service", config.grpc_service)?;
+    let (cluster, authority, metadata) =
+        grpc_service_with_metadata("common_config.grpc_service", config.grpc_service)?;
+    if config.custom_tags.len() > TAGS_MAX {
+        let value = config.custom_tags.len().to_string();
+        return Err(Reason::Invalid { field: "common_config.custom_tags", value, expected: "are too many" });
+    }
     let field = "common_config.buffer_flush_interval";
     let flush_interval = duration::or(field, config.buffer_flush_interval, GrpcLog::FLUSH_INTERVAL_DEFAULT)?;
     if flush_interval.is_zero() {
@@ -86,6 +91,8 @@ fn grpc(config: Option<CommonGrpcAccessLogConfig>, records: GrpcRecords) -> Resu
         name: not_empty("common_config.log_name", config.log_name)?,
         cluster,
         authority,
+        metadata,
+        tags: config.custom_tags.into_iter().map(tracing::tag).collect::<Result<_, _>>()?,
         flush_interval,
         buffer_bytes: config.buffer_size_bytes.unwrap_or(GrpcLog::BUFFER_BYTES_DEFAULT),
         records,

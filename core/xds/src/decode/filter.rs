@@ -17,7 +17,7 @@ use std::time::Duration;
 use prost_types::Any;
 use selvedge_traffic::{FilterOverride, FilterSetting, HttpFilter, RouteFilter};
 use selvedge_xds_proto::envoy::config::core::v3::grpc_service::TargetSpecifier;
-use selvedge_xds_proto::envoy::config::core::v3::{ApiVersion, GrpcService};
+use selvedge_xds_proto::envoy::config::core::v3::{ApiVersion, GrpcService, HeaderValue};
 use selvedge_xds_proto::envoy::config::route::v3::FilterConfig;
 use selvedge_xds_proto::envoy::extensions::filters::http;
 use selvedge_xds_proto::envoy::r#type::v3::HttpStatus;
@@ -147,6 +147,38 @@ pub(super) fn grpc_service(
     if !message.initial_metadata.is_empty() {
         return Err(Reason::Unsupported { field, value: "initial_metadata".to_owned() });
     }
+    called(field, message)
+}
+
+/// As [`grpc_service`], with headers of the call besides.
+pub(super) fn grpc_service_with_metadata(
+    field: &'static str,
+    message: Option<GrpcService>,
+) -> Result<(String, String, Vec<(String, String)>), Reason> {
+    let mut message = message.ok_or(Reason::Missing(field))?;
+    let metadata = std::mem::take(&mut message.initial_metadata);
+    if metadata.len() > METADATA_MAX {
+        return Err(Reason::Unsupported { field, value: "so much initial_metadata".to_owned() });
+    }
+    let one = |header: HeaderValue| {
+        if header.value.contains('%') {
+            return Err(Reason::Unsupported { field, value: "operators in initial_metadata".to_owned() });
+        }
+        let key = bounds::not_empty("initial_metadata.key", header.key)?;
+        if !key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+            return Err(Reason::Invalid { field, value: key, expected: "is no name of a header" });
+        }
+        Ok((key.to_ascii_lowercase(), header.value))
+    };
+    let metadata = metadata.into_iter().map(one).collect::<Result<_, _>>()?;
+    let (cluster, authority, _) = called(field, message)?;
+    Ok((cluster, authority, metadata))
+}
+
+/// Headers of a call to a service, at most.
+const METADATA_MAX: usize = 64;
+
+fn called(field: &'static str, message: GrpcService) -> Result<(String, String, Option<Duration>), Reason> {
     let timeout = duration::optional(field, message.timeout)?;
     match message.target_specifier {
         Some(TargetSpecifier::EnvoyGrpc(envoy)) => {

@@ -41,7 +41,7 @@ fn percent(field: &'static str, percent: Option<Percent>) -> Result<f64, Reason>
     }
 }
 
-fn tag(message: CustomTagMessage) -> Result<CustomTag, Reason> {
+pub(super) fn tag(message: CustomTagMessage) -> Result<CustomTag, Reason> {
     let value = match message.r#type {
         None => return Err(Reason::Missing("tracing.custom_tags.type")),
         Some(Type::Literal(literal)) => TagValue::Literal(literal.value),

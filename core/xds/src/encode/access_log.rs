@@ -8,7 +8,8 @@ use selvedge_xds_proto::envoy::config::accesslog::v3 as proto;
 use selvedge_xds_proto::envoy::config::accesslog::v3::access_log_filter::FilterSpecifier;
 use selvedge_xds_proto::envoy::config::accesslog::v3::comparison_filter::Op;
 use selvedge_xds_proto::envoy::config::core::v3::{
-    ApiVersion, DataSource, RuntimeUInt32, SubstitutionFormatString, data_source, substitution_format_string,
+    ApiVersion, DataSource, GrpcService, HeaderValue, RuntimeUInt32, SubstitutionFormatString, data_source,
+    substitution_format_string,
 };
 use selvedge_xds_proto::envoy::extensions::access_loggers::file::v3::{FileAccessLog, file_access_log};
 use selvedge_xds_proto::envoy::extensions::access_loggers::grpc::v3::{
@@ -18,7 +19,7 @@ use selvedge_xds_proto::envoy::r#type::v3::FractionalPercent;
 use selvedge_xds_proto::envoy::r#type::v3::fractional_percent::DenominatorType;
 
 use super::filter::grpc_service;
-use super::{duration, matching};
+use super::{duration, matching, tracing};
 use crate::any::pack;
 
 /// A file logger for `/dev/stdout` too, as App Mesh sent it.
@@ -59,9 +60,15 @@ pub(super) fn all(logs: &[AccessLog]) -> Vec<proto::AccessLog> {
 }
 
 fn common(log: &GrpcLog) -> CommonGrpcAccessLogConfig {
+    let header = |(key, value): &(String, String)| HeaderValue { key: key.clone(), value: value.clone() };
+    let service = GrpcService {
+        initial_metadata: log.metadata.iter().map(header).collect(),
+        ..grpc_service(&log.cluster, &log.authority, None)
+    };
     CommonGrpcAccessLogConfig {
         log_name: log.name.clone(),
-        grpc_service: Some(grpc_service(&log.cluster, &log.authority, None)),
+        grpc_service: Some(service),
+        custom_tags: log.tags.iter().map(tracing::tag).collect(),
         buffer_flush_interval: Some(duration::encode(log.flush_interval)),
         buffer_size_bytes: Some(log.buffer_bytes),
         transport_api_version: ApiVersion::V3.into(),

@@ -41,7 +41,7 @@ fn percent(value: f64) -> Option<Percent> {
     (value < 100.0).then_some(Percent { value })
 }
 
-fn tag(tag: &CustomTag) -> CustomTagMessage {
+pub(super) fn tag(tag: &CustomTag) -> CustomTagMessage {
     let value = match &tag.value {
         TagValue::Literal(value) => Type::Literal(Literal { value: value.clone() }),
         TagValue::Environment { name, default } => {

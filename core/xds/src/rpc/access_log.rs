@@ -50,6 +50,8 @@ pub struct Common<'a> {
     pub downstream_failure: &'a str,
     pub termination_details: &'a str,
     pub attempts: u32,
+    /// What the log's configuration adds.
+    pub tags: Vec<(&'a str, String)>,
     pub stream_id: &'a str,
     pub downstream_wire_sent: u64,
     pub downstream_wire_received: u64,
@@ -218,6 +220,7 @@ fn properties(common: &Common<'_>, kind: data::AccessLogType) -> data::AccessLog
         downstream_direct_remote_address: common.downstream_direct_remote.map(address),
         duration: common.duration.map(duration),
         upstream_request_attempt_count: common.attempts,
+        custom_tags: common.tags.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
         connection_termination_details: common.termination_details.to_owned(),
         stream_id: common.stream_id.to_owned(),
         downstream_transport_failure_reason: common.downstream_failure.to_owned(),
@@ -435,6 +438,7 @@ fn told_common(common: &data::AccessLogCommon) -> Members {
     tell("duration", micros(&common.duration));
     tell("upstream_cluster", common.upstream_cluster.clone());
     tell("route_name", common.route_name.clone());
+    common.custom_tags.iter().for_each(|(name, value)| tell(&format!("custom_tags.{name}"), value.clone()));
     tell("upstream_request_attempt_count", common.upstream_request_attempt_count.to_string());
     tell("upstream_transport_failure_reason", common.upstream_transport_failure_reason.clone());
     tell("downstream_transport_failure_reason", common.downstream_transport_failure_reason.clone());

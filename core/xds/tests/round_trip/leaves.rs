@@ -158,9 +158,20 @@ pub(crate) fn access_logs() -> BoxedStrategy<Vec<AccessLog>> {
             }
         ),
     ];
-    let grpc = (some_text(), word(), text(), positive(), any::<u32>(), records).prop_map(
-        |(name, cluster, authority, flush_interval, buffer_bytes, records)| {
-            LogSink::Grpc(GrpcLog { name, cluster, authority, flush_interval, buffer_bytes, records })
+    let metadata = vec((word(), "[ -$&-~]{0,12}"), 0..2);
+    let tags = vec(crate::tracing::custom_tag(), 0..2);
+    let grpc = (some_text(), word(), text(), positive(), any::<u32>(), records, metadata, tags).prop_map(
+        |(name, cluster, authority, flush_interval, buffer_bytes, records, metadata, tags)| {
+            LogSink::Grpc(GrpcLog {
+                name,
+                cluster,
+                authority,
+                metadata,
+                tags,
+                flush_interval,
+                buffer_bytes,
+                records,
+            })
         },
     );
     let log = (prop_oneof![file, grpc], option::of(log_filter()));

@@ -43,16 +43,19 @@ fn provider() -> BoxedStrategy<Provider> {
     .boxed()
 }
 
-pub(crate) fn tracing() -> BoxedStrategy<Tracing> {
-    let percent = || (0..=10_000u32).prop_map(|hundredths| f64::from(hundredths) / 100.0);
+pub(crate) fn custom_tag() -> BoxedStrategy<CustomTag> {
     let value = prop_oneof![
         some_text().prop_map(TagValue::Literal),
         (word(), text()).prop_map(|(name, default)| TagValue::Environment { name, default }),
         (word(), text()).prop_map(|(name, default)| TagValue::RequestHeader { name, default }),
     ];
-    let tag = (word(), value).prop_map(|(name, value)| CustomTag { name, value });
+    (word(), value).prop_map(|(name, value)| CustomTag { name, value }).boxed()
+}
+
+pub(crate) fn tracing() -> BoxedStrategy<Tracing> {
+    let percent = || (0..=10_000u32).prop_map(|hundredths| f64::from(hundredths) / 100.0);
     let sampling = (percent(), percent(), percent());
-    (sampling, any::<bool>(), option::of(any::<u32>()), vec(tag, 0..3), option::of(provider()))
+    (sampling, any::<bool>(), option::of(any::<u32>()), vec(custom_tag(), 0..3), option::of(provider()))
         .prop_map(|(sampling, spawn_upstream_span, path_length_max, tags, provider)| Tracing {
             client_sampling: sampling.0,
             random_sampling: sampling.1,

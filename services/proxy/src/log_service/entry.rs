@@ -2,11 +2,47 @@
 
 use selvedge_telemetry::{CertificateFact, Flag, HeaderSource, Record, RecordKind, TlsSource, Whose};
 use selvedge_traffic::GrpcRecords;
+use selvedge_traffic::tracing::{CustomTag, TagValue};
 use selvedge_xds::rpc::access_log::{Certificate, Common, Http, Tcp, Tls, append_http, append_tcp};
 
+/// What a log's configuration adds to each record.
+#[derive(Debug)]
+pub(super) struct Tag {
+    name: String,
+    /// A header whose value it is; without one, or without a value, the default is.
+    header: Option<String>,
+    default: String,
+}
+
+impl Tag {
+    /// What does not depend on the request is found out once.
+    pub(super) fn all(tags: &[CustomTag]) -> Vec<Self> {
+        let one = |tag: &CustomTag| {
+            let (header, default) = match &tag.value {
+                TagValue::Literal(value) => (None, value.clone()),
+                TagValue::Environment { name, default } => {
+                    (None, std::env::var(name).unwrap_or_else(|_| default.clone()))
+                }
+                TagValue::RequestHeader { name, default } => (Some(name.clone()), default.clone()),
+            };
+            Self { name: tag.name.clone(), header, default }
+        };
+        tags.iter().map(one).collect()
+    }
+
+    /// A tag without a value is none.
+    fn of<'a>(&'a self, record: &Record<'_>) -> Option<(&'a str, String)> {
+        let value = self.header.as_deref().and_then(|name| record.request?.header(name));
+        let value =
+            value.map_or_else(|| self.default.clone(), |value| String::from_utf8_lossy(value).into_owned());
+        (!value.is_empty()).then_some((&*self.name, value))
+    }
+}
+
 /// Appends `record` to what will be sent; one of the other kind is told as far as it goes.
-pub(super) fn append(records: &GrpcRecords, record: &Record<'_>, out: &mut Vec<u8>) {
-    let common = common(record);
+pub(super) fn append(records: &GrpcRecords, tags: &[Tag], record: &Record<'_>, out: &mut Vec<u8>) {
+    let tags = tags.iter().filter_map(|tag| tag.of(record)).collect();
+    let common = Common { tags, ..common(record) };
     match records {
         GrpcRecords::Tcp => {
             let tcp = Tcp { received_bytes: record.bytes_received, sent_bytes: record.bytes_sent };
@@ -66,6 +102,7 @@ fn common<'a>(record: &Record<'a>) -> Common<'a> {
         downstream_failure: record.downstream_failure.unwrap_or_default(),
         termination_details: record.termination_details.unwrap_or_default(),
         attempts: record.attempts,
+        tags: Vec::new(),
         stream_id: record.stream_id.and_then(|id| std::str::from_utf8(id).ok()).unwrap_or_default(),
         downstream_wire_sent: record.downstream_wire_sent,
         downstream_wire_received: record.downstream_wire_received,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::SendStream;
 use http::{Request, header};
+use selvedge_traffic::GrpcLog;
 use selvedge_traffic::balance::HostHealth;
 use selvedge_upstream::{Cluster, Clusters};
 use selvedge_xds::rpc::access_log::PATH;
@@ -48,31 +49,34 @@ pub(super) enum Error {
 
 impl Stream {
     /// Connects to a host of the cluster, by TLS where the cluster says so.
-    pub(super) async fn open(clusters: &Clusters, cluster: &str, authority: &str) -> Result<Self, Error> {
-        let authority = if authority.is_empty() { cluster } else { authority };
-        let cluster = clusters.get(cluster).ok_or(Error::NoCluster)?;
+    pub(super) async fn open(clusters: &Clusters, log: &GrpcLog) -> Result<Self, Error> {
+        let cluster = clusters.get(&log.cluster).ok_or(Error::NoCluster)?;
         let address = address(&cluster).ok_or(Error::NoHost)?;
         let stream = TcpStream::connect(address).await.map_err(Error::Connect)?;
         let _ = stream.set_nodelay(true);
         match &cluster.tls {
-            None => Self::over(stream, authority).await,
+            None => Self::over(stream, log).await,
             Some(tls) => {
                 let context = tls.current().ok_or(Error::NoSecret)?;
                 let stream = context.probe(stream, address.ip()).await.map_err(Error::Connect)?;
-                Self::over(stream, authority).await
+                Self::over(stream, log).await
             }
         }
     }
 
     async fn over(
         io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        authority: &str,
+        log: &GrpcLog,
     ) -> Result<Self, Error> {
-        let request = Request::post(format!("http://{authority}{PATH}"))
+        let authority = if log.authority.is_empty() { &log.cluster } else { &log.authority };
+        let mut request = Request::post(format!("http://{authority}{PATH}"))
             .header(header::CONTENT_TYPE, "application/grpc")
             .header(header::TE, "trailers")
-            .header(header::USER_AGENT, concat!("selvedge/", env!("CARGO_PKG_VERSION")))
-            .body(())?;
+            .header(header::USER_AGENT, concat!("selvedge/", env!("CARGO_PKG_VERSION")));
+        for (name, value) in &log.metadata {
+            request = request.header(name, value);
+        }
+        let request = request.body(())?;
         let (client, connection) = h2::client::handshake(io).await?;
         let over = Arc::new(AtomicBool::new(false));
         let broken = Arc::clone(&over);

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use bytes::{Buf, Bytes, BytesMut};
+use selvedge_traffic::tracing::{CustomTag, TagValue};
 use selvedge_traffic::*;
 use selvedge_xds::rpc::access_log::{self, Told};
 
@@ -64,6 +65,7 @@ async fn hear(
     heard: Arc<Mutex<Vec<Told>>>,
 ) {
     assert_eq!(request.uri().path(), access_log::PATH);
+    assert_eq!(request.headers()["x-token"], "secret");
     let head =
         ::http::Response::builder().header("content-type", "application/grpc").body(()).expect("a head");
     let Ok(_stream) = respond.send_response(head, false) else { return };
@@ -91,11 +93,28 @@ async fn hear(
     }
 }
 
+fn tags() -> Vec<CustomTag> {
+    let tag = |name: &str, value| CustomTag { name: name.to_owned(), value };
+    let header = |name: &str, default: &str| TagValue::RequestHeader {
+        name: name.to_owned(),
+        default: default.to_owned(),
+    };
+    let unset = TagValue::Environment { name: "NOBODY_SETS_THIS".to_owned(), default: "unset".to_owned() };
+    vec![
+        tag("literal", TagValue::Literal("l".to_owned())),
+        tag("wanted", header("x-wanted", "")),
+        tag("wanted-or", header("x-wanted", "nobody")),
+        tag("environment", unset),
+    ]
+}
+
 fn log(name: &str, records: GrpcRecords) -> AccessLog {
     let grpc = GrpcLog {
         name: name.to_owned(),
         cluster: "collector".to_owned(),
         authority: String::new(),
+        metadata: vec![("x-token".to_owned(), "secret".to_owned())],
+        tags: tags(),
         flush_interval: ms(50),
         buffer_bytes: GrpcLog::BUFFER_BYTES_DEFAULT,
         records,
@@ -201,6 +220,8 @@ fn a_service_is_told_of_requests_and_connections() {
     assert_eq!(ours.2, envoy.2);
     assert_eq!(ours.0[0]["request_headers.x-wanted"], "yes");
     assert_eq!(ours.0[0]["response_code"], "200");
+    assert_eq!(ours.0[0]["custom_tags.wanted"], "yes");
+    assert_eq!(ours.0[1]["custom_tags.wanted-or"], "nobody");
     assert_eq!(ours.1[0]["response_flags"], "no_healthy_upstream");
 }
 

@@ -152,6 +152,11 @@ pub struct AccessLogCommon {
     pub downstream_direct_remote_address: ::core::option::Option<
         super::super::super::config::core::v3::Address,
     >,
+    #[prost(btree_map = "string, string", tag = "22")]
+    pub custom_tags: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
     #[prost(message, optional, tag = "23")]
     pub duration: ::core::option::Option<::prost_types::Duration>,
     #[prost(uint32, tag = "24")]

@@ -60,6 +60,10 @@ pub struct CommonGrpcAccessLogConfig {
         tag = "6"
     )]
     pub transport_api_version: i32,
+    #[prost(message, repeated, tag = "8")]
+    pub custom_tags: ::prost::alloc::vec::Vec<
+        super::super::super::super::r#type::tracing::v3::CustomTag,
+    >,
 }
 impl ::prost::Name for CommonGrpcAccessLogConfig {
     const NAME: &'static str = "CommonGrpcAccessLogConfig";
