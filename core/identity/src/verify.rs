@@ -251,26 +251,41 @@ impl Verifier {
         }
         let end_entity = EndEntityCert::try_from(leaf).map_err(distrust)?;
         let anchors = authorities.valid_at(seconds(now));
-        let lists: Vec<&CertRevocationList<'_>> = self.crls.iter().collect();
+        let mut lists: Vec<&CertRevocationList<'_>> = self.crls.iter().collect();
         let depth = match self.rules.crl_of_leaf_only {
             true => RevocationCheckDepth::EndEntity,
             false => RevocationCheckDepth::Chain,
         };
-        let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
-            options
-                .with_depth(depth)
-                .with_status_policy(UnknownStatusPolicy::Deny)
-                .with_expiration_policy(ExpirationPolicy::Enforce)
-                .build()
-        });
-        let usage = match side {
-            Side::Client => KeyUsage::client_auth(),
-            Side::Server => KeyUsage::server_auth(),
+        let verify = |lists: &[&CertRevocationList<'_>]| {
+            let revocation = RevocationOptionsBuilder::new(lists).ok().map(|options| {
+                options
+                    .with_depth(depth)
+                    .with_status_policy(UnknownStatusPolicy::Deny)
+                    .with_expiration_policy(ExpirationPolicy::Enforce)
+                    .build()
+            });
+            let usage = match side {
+                Side::Client => KeyUsage::client_auth(),
+                Side::Server => KeyUsage::server_auth(),
+            };
+            end_entity
+                .verify_for_usage(ALGORITHMS, &anchors, intermediates, now, usage, revocation, None)
+                .map(|_| ())
         };
-        end_entity
-            .verify_for_usage(ALGORITHMS, &anchors, intermediates, now, usage, revocation, None)
-            .map(|_| ())
-            .map_err(distrust)
+        let mut verified = verify(&lists);
+        // The library asks the first list under the issuer's name. An authority that has changed its key has two.
+        for _ in 1..lists.len() {
+            let is_others = matches!(
+                verified,
+                Err(Error::InvalidCrlSignatureForPublicKey | Error::InvalidSignatureForPublicKey)
+            );
+            if !is_others {
+                break;
+            }
+            lists.rotate_left(1);
+            verified = verify(&lists);
+        }
+        verified.map_err(distrust)
     }
 
     fn keep_rules(&self, facts: &Certificate) -> Result<(), Distrust> {

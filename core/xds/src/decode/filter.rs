@@ -150,11 +150,14 @@ pub(super) fn grpc_service(
     called(field, message)
 }
 
+/// Headers of a call: name, value.
+pub(super) type Metadata = Vec<(String, String)>;
+
 /// As [`grpc_service`], with headers of the call besides.
 pub(super) fn grpc_service_with_metadata(
     field: &'static str,
     message: Option<GrpcService>,
-) -> Result<(String, String, Vec<(String, String)>), Reason> {
+) -> Result<(String, String, Metadata), Reason> {
     let mut message = message.ok_or(Reason::Missing(field))?;
     let metadata = std::mem::take(&mut message.initial_metadata);
     if metadata.len() > METADATA_MAX {

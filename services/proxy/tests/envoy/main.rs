@@ -18,6 +18,7 @@ mod limits;
 #[path = "../path/mesh.rs"]
 mod mesh;
 mod planes;
+mod revocation;
 mod secrets;
 mod service;
 mod side;
