@@ -248,6 +248,7 @@ fn serve(loaded: Loaded, file: &std::path::Path, idle: Option<u64>, args: &Args)
     let options = selvedge_edge::Options {
         mesh: Some(mesh),
         data_planes,
+        standing: way.as_ref().map(mesh::Way::standing),
         workers: None,
         idle_seconds: idle,
         one: args.one,

@@ -9,7 +9,9 @@ import queue
 import shutil
 import signal
 import socket
+import socketserver
 import subprocess
+import threading
 import time
 
 import boto3
@@ -155,12 +157,20 @@ service = "chat.shop.local"
 {extra}"""
 
 
-def start(file, text):
+def start(file, text, api=None):
     (home / file).write_text(text)
     log = open(home / f"{file}.log", "w+b")
-    process = subprocess.Popen([BINARY, "edge", "-D", "-f", str(home / file), "--endpoint-url", endpoint, "--mesh", MESH], stderr=log)
+    process = subprocess.Popen([BINARY, "edge", "-D", "-f", str(home / file), "--endpoint-url", api or endpoint, "--mesh", MESH,
+                                "--control", str(home / f"{file}.sock")], stderr=log)
     atexit.register(end, process)
     return process
+
+
+def stands(file):
+    """What an edge's control socket says of the mesh."""
+    done = subprocess.run(["curl", "-sS", "--max-time", "10", "--unix-socket", str(home / f"{file}.sock"), "-w", " %{http_code}", "http://edge/mesh"],
+                          capture_output=True, text=True)
+    return done.stdout
 
 
 def log(file):
@@ -359,6 +369,42 @@ await_port(conf_port)
 answer = until(lambda: (found := ask(f"http://{HERE}:{conf_port}/orders/1")).status == 200 and found)
 report.check(answer and json.loads(answer.body)["node"] == "orders-b", lambda: f"mesh.gateway and mesh.service in lighttpd.conf: {log('lighttpd.conf')}")
 end(conf)
+
+said = stands("edge.toml")
+report.check("gateway routes of shop-gw" in said and said.endswith(" 200"), lambda: f"who asks is told that they are published: {said}")
+
+
+# === an API that is away for long ===
+class Relay(socketserver.BaseRequestHandler):
+    def handle(self):
+        with socket.create_connection(tuple(control.rsplit(":", 1))) as there:
+            def pass_on(source, sink):
+                while data := source.recv(65536):
+                    sink.sendall(data)
+                sink.shutdown(socket.SHUT_WR)
+            back = threading.Thread(target=pass_on, args=(there, self.request), daemon=True)
+            back.start()
+            pass_on(self.request, there)
+            back.join()
+
+
+class Relays(socketserver.ThreadingTCPServer):
+    daemon_threads, allow_reuse_address = True, True
+
+    def handle_error(self, *_):
+        pass
+
+
+late, lost_port, lost_grpc = free_ports(3)
+own = form().replace('"shop-gw"', '"lost-gw"').replace(f":{port}\"", f":{lost_port}\"").replace(f":{grpc_port}\"", f":{lost_grpc}\"")
+lost = start("lost.toml", own, f"http://{HERE}:{late}")
+said = until(lambda: (told := stands("lost.toml")).endswith(" 503") and "tried again" in told and told)
+report.check(said and str(late) in said, lambda: f"an edge whose API is away says so: {stands('lost.toml')} {log('lost.toml')}")
+relays = Relays((HERE, late), Relay)
+threading.Thread(target=relays.serve_forever, daemon=True).start()
+report.check(until(lambda: stands("lost.toml").endswith(" 200")), lambda: f"and publishes once it is back: {stands('lost.toml')}")
+report.check(until(lambda: ask(f"http://{HERE}:{lost_port}/orders/1").status == 200), "and leads into the mesh")
+end(lost)
 
 # === leaving ===
 end(edge)

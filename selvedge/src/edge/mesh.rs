@@ -10,12 +10,13 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use selvedge_client::{Client, Endpoint};
-use selvedge_edge::{DataPlane, DataPlanes, Make, Work};
+use selvedge_edge::{DataPlane, DataPlanes, Make, Standing, Work};
 use selvedge_http::head::RequestHead;
 use selvedge_http::parse::RequestFacts;
 use selvedge_proxy::Bootstrap;
@@ -27,8 +28,9 @@ use tokio::sync::oneshot;
 
 use super::publish::{self, Place};
 
-/// After a failure; it doubles up to the second number.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// The pause after a failure to publish; it doubles up to [`AGAIN_MAX`].
+const AGAIN: Duration = Duration::from_millis(500);
+const AGAIN_MAX: Duration = Duration::from_secs(30);
 
 /// What a configuration has to say to the mesh.
 #[derive(Debug)]
@@ -43,6 +45,7 @@ pub(super) struct Way {
     folder: PathBuf,
     told: Sender<Wanted>,
     seated: Sender<Seated>,
+    standing: Arc<Standing>,
 }
 
 /// One of the edge's workers each, in their order.
@@ -66,12 +69,20 @@ impl Way {
         let (told, wanted) = channel();
         let (seated, to_seat) = channel();
         let socket = socket(&folder);
+        let standing = Arc::<Standing>::default();
+        let noted = Arc::clone(&standing);
         let thread = std::thread::Builder::new().name("mesh".into());
-        let spawned = thread.spawn(move || stand(&endpoint, mesh.as_deref(), &socket, &wanted, &to_seat));
+        let spawned =
+            thread.spawn(move || stand(&endpoint, mesh.as_deref(), &socket, &wanted, &to_seat, &noted));
         if let Err(error) = spawned {
             tracing::error!(%error, "the mesh cannot be joined");
         }
-        Self { folder, told, seated }
+        Self { folder, told, seated, standing }
+    }
+
+    /// What has been heard of the mesh.
+    pub(super) fn standing(&self) -> Arc<Standing> {
+        Arc::clone(&self.standing)
     }
 
     /// What the edge's workers are given once the gateway is there. To be asked before anything is told.
@@ -125,6 +136,7 @@ fn stand(
     socket: &Path,
     told: &Receiver<Wanted>,
     to_seat: &Receiver<Seated>,
+    standing: &Standing,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -132,7 +144,7 @@ fn stand(
     };
     let client = Client::new(endpoint.clone());
     let mut started = false;
-    let (mut wait, most) = AGAIN;
+    let mut wait = AGAIN;
     let Ok(mut wanted) = told.recv() else { return };
     loop {
         let outcome = runtime.block_on(async {
@@ -144,7 +156,8 @@ fn stand(
         });
         let next = match outcome {
             Ok((place, done)) => {
-                wait = AGAIN.0;
+                wait = AGAIN;
+                standing.published(&place.mesh, &place.gateway, wanted.published.routes.len());
                 tracing::info!(
                     mesh = place.mesh,
                     gateway = place.gateway,
@@ -162,8 +175,9 @@ fn stand(
             Err(problem) => {
                 let problem = anyhow::Error::new(problem);
                 tracing::error!("the routes cannot be published, and will be tried again: {problem:#}");
+                standing.failed(&format!("{problem:#}"));
                 let pause = wait;
-                wait = (wait * 2).min(most);
+                wait = (wait * 2).min(AGAIN_MAX);
                 told.recv_timeout(pause)
             }
         };

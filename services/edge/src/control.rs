@@ -4,6 +4,7 @@
 //! ```text
 //! curl --unix-socket /run/selvedge/edge.sock -X POST http://edge/reload      200, or 422 and what is wrong at which place
 //! curl --unix-socket /run/selvedge/edge.sock http://edge/healthz             200
+//! curl --unix-socket /run/selvedge/edge.sock http://edge/mesh                200, or 503: whether the mesh knows its routes, and why not
 //! ```
 
 use std::io;
@@ -14,6 +15,8 @@ use std::time::Duration;
 use selvedge_wire::handover;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
+
+use crate::standing::Standing;
 
 /// The longest head of a question.
 pub(crate) const HEAD_BYTES_MAX: usize = 4096;
@@ -41,7 +44,7 @@ pub(crate) fn bind(path: &Path) -> io::Result<std::os::unix::net::UnixListener> 
 }
 
 /// Waits for a question that is not answered at once.
-pub(crate) async fn next(listener: Option<&UnixListener>) -> Asked {
+pub(crate) async fn next(listener: Option<&UnixListener>, standing: Option<&Standing>) -> Asked {
     let Some(listener) = listener else { return std::future::pending().await };
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -49,13 +52,13 @@ pub(crate) async fn next(listener: Option<&UnixListener>) -> Asked {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        if let Ok(Ok(Some(asked))) = tokio::time::timeout(PATIENCE, hear(stream)).await {
+        if let Ok(Ok(Some(asked))) = tokio::time::timeout(PATIENCE, hear(stream, standing)).await {
             return asked;
         }
     }
 }
 
-async fn hear(mut stream: UnixStream) -> io::Result<Option<Asked>> {
+async fn hear(mut stream: UnixStream, standing: Option<&Standing>) -> io::Result<Option<Asked>> {
     let mut head = Vec::with_capacity(512);
     let line = loop {
         if head.len() > HEAD_BYTES_MAX {
@@ -82,12 +85,20 @@ async fn hear(mut stream: UnixStream) -> io::Result<Option<Asked>> {
             answer(stream, "200 OK", "ok\n").await;
             Ok(None)
         }
-        [_, "/reload" | "/healthz", ..] => {
-            answer(stream, "405 Method Not Allowed", "POST /reload, GET /healthz\n").await;
+        ["GET", "/mesh", ..] => {
+            match standing.map(Standing::told) {
+                Some((true, text)) => answer(stream, "200 OK", &text).await,
+                Some((false, text)) => answer(stream, "503 Service Unavailable", &text).await,
+                None => answer(stream, "404 Not Found", "this edge is no gateway of a mesh\n").await,
+            }
+            Ok(None)
+        }
+        [_, "/reload" | "/healthz" | "/mesh", ..] => {
+            answer(stream, "405 Method Not Allowed", "POST /reload, GET /healthz, GET /mesh\n").await;
             Ok(None)
         }
         _ => {
-            answer(stream, "404 Not Found", "known here: POST /reload, GET /healthz\n").await;
+            answer(stream, "404 Not Found", "known here: POST /reload, GET /healthz, GET /mesh\n").await;
             Ok(None)
         }
     }

@@ -37,6 +37,7 @@ use crate::rate::Rates;
 use crate::record::log::Logs;
 use crate::site::{Site, SiteInvalid};
 use crate::sockets::{self, ListenError, Listening};
+use crate::standing::Standing;
 use crate::stats::Stats;
 use crate::trace::{self, Spans};
 use crate::upgrade::{self, Inheritance};
@@ -82,6 +83,8 @@ pub struct Options {
     pub mesh: Option<Mesh>,
     /// The mesh's data plane, where this process has it in itself; else, and until it is there, it is reached by [`Mesh::egress`].
     pub data_planes: Option<DataPlanes>,
+    /// How it stands in the mesh, where it is a gateway.
+    pub standing: Option<Arc<Standing>>,
 }
 
 /// What keeps the server from starting.
@@ -201,6 +204,7 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
         connections_max,
         draining: AtomicBool::new(false),
         mesh: options.mesh.clone().unwrap_or_else(near),
+        standing: options.standing.clone(),
     });
     if options.one {
         one(&shared).await?;
@@ -252,7 +256,7 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
                     let _ = reload::reload_site(&shared, &options, &told, workers, &mut care).await;
                 }
             }
-            asked = control::next(control.as_ref()) => match asked {
+            asked = control::next(control.as_ref(), shared.standing.as_deref()) => match asked {
                 Asked::Reload(stream) => {
                     let outcome = reload::reload_site(&shared, &options, &told, workers, &mut care).await;
                     tokio::spawn(async move {

@@ -57,11 +57,12 @@ impl Site {
         let guards = Guards::new(&program, before.map(|site| &site.guards))?;
         let backends = program.backends();
         let most = backends.iter().map(|host| host.id.0 as usize + 1).max().unwrap_or(0);
-        let programs = Programs::start(&backends, before.map(|site| &site.programs)).await;
+        let hosts = Hosts::new(most);
+        let programs = Programs::start(&backends, &hosts, before.map(|site| &site.programs)).await;
         let routes = RouteStats::new(&program, before.map(|site| &site.routes));
         let target = target_options(&program.global().http_parseopts);
         let keeps_files = ready::may_keep(&program);
-        let (hosts, paces) = (Hosts::new(most), Mutex::default());
+        let paces = Mutex::default();
         Ok(Self {
             program,
             hosts,

@@ -28,6 +28,7 @@ use crate::rate::Rates;
 use crate::ready::Shelf;
 use crate::record::log::Logs;
 use crate::site::Site;
+use crate::standing::Standing;
 use crate::stats::Stats;
 use crate::trace::Spans;
 
@@ -67,6 +68,7 @@ pub(crate) struct Shared {
     pub(crate) connections_max: u64,
     pub(crate) draining: AtomicBool,
     pub(crate) mesh: Mesh,
+    pub(crate) standing: Option<Arc<Standing>>,
 }
 
 /// Where the mesh is.

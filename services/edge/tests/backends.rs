@@ -566,3 +566,72 @@ fn a_body_of_unknown_length_is_gathered_for_programs_that_need_one() {
     let found = get(address, &format!("{head}{}0\r\n\r\n", part.repeat(6)));
     assert_eq!(found.code(), 413);
 }
+
+/// Answers once a file is there; notes that it has started in another.
+const CREW: &str = r#"#!/usr/bin/python3
+import os, socket, sys, threading, time
+home = os.path.dirname(os.path.abspath(sys.argv[0]))
+with open(home + "/started", "a") as started:
+    started.write("%d\n" % os.getpid())
+def answer(one):
+    one.recv(65536)
+    while not os.path.exists(home + "/go"):
+        time.sleep(0.01)
+    one.sendall(b"Status: 200 OK\r\nContent-Type: text/plain\r\n\r\n%d" % os.getpid())
+    one.close()
+# It ends with whoever started it, however that ended.
+parent = os.getppid()
+def watch():
+    while os.getppid() == parent:
+        time.sleep(0.05)
+    os._exit(0)
+threading.Thread(target=watch, daemon=True).start()
+listener = socket.socket(fileno=0)
+while True:
+    threading.Thread(target=answer, args=listener.accept()[:1]).start()
+"#;
+
+/// As many processes as there is work for, between `min-procs` and `max-procs`; with lighttpd no fewer are there at the start.
+#[test]
+fn more_processes_of_a_program_are_started_while_there_is_more_to_do() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let begin = |name: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("app.py");
+        std::fs::write(&program, CREW).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let conf = format!(
+            "server.document-root = \"/nonexistent\"\nserver.modules = ( \"mod_scgi\" )\n\
+             scgi.server = ( \"/\" => (( \"socket\" => \"{0}/{name}\", \"bin-path\" => \"{0}/app.py\",\n\
+             \"check-local\" => \"disable\", \"min-procs\" => 1, \"max-procs\" => 3 )) )\n",
+            folder.path().display()
+        );
+        (folder, conf)
+    };
+    let started = |folder: &tempfile::TempDir| {
+        std::fs::read_to_string(folder.path().join("started")).unwrap_or_default().lines().count()
+    };
+    let until = |folder: &tempfile::TempDir, count: usize| {
+        let late = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while started(folder) < count {
+            assert!(std::time::Instant::now() < late, "{} of {count} have started", started(folder));
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    };
+    let (folder, conf) = begin("ours");
+    let address = edge(&conf);
+    until(&folder, 1);
+    let ask = move || get(address, "GET /a HTTP/1.0\r\n\r\n");
+    let asked: Vec<_> = (0..8).map(|_| std::thread::spawn(ask)).collect();
+    until(&folder, 3);
+    std::fs::write(folder.path().join("go"), "").unwrap();
+    for one in asked {
+        assert_eq!(one.join().unwrap().code(), 200);
+    }
+    assert_eq!(started(&folder), 3, "and no more than may be");
+    if std::path::Path::new(server::LIGHTTPD).exists() {
+        let (folder, conf) = begin("theirs");
+        let _theirs = server::Lighttpd::start(folder.path(), &conf);
+        until(&folder, 1);
+    }
+}

@@ -205,7 +205,7 @@ fn options(host: &Host) -> environment::Options<'_> {
 
 /// Opens a connection to a backend.
 async fn open(x: &Exchange<'_>, host: &Host) -> std::io::Result<(Stream, Address)> {
-    let number = programs::process_of(host, x.worker.next_turn());
+    let number = programs::process_of(host, x.site.hosts.running(host), x.worker.next_turn());
     let address = match x.worker.known_address(host.id, number) {
         Some(address) => address,
         None => {

@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use selvedge_site::directive::{BackendId, Balance, Host, HostMode};
 use selvedge_wire::stream::Address;
+use tokio::sync::Notify;
 
 /// What is known of one backend; shared by all workers.
 #[derive(Debug, Default)]
@@ -17,6 +18,28 @@ pub(crate) struct HostState {
     /// Milliseconds since the start until which it is spared.
     spared_until: AtomicU64,
     turn: AtomicU32,
+    /// Processes of it that run here.
+    running: AtomicU16,
+    /// There is more to do than they do at once.
+    pub(super) overloaded: Notify,
+}
+
+impl HostState {
+    pub(super) fn active(&self) -> u32 {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn running(&self) -> u16 {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_running(&self, count: u16) {
+        self.running.store(count, Ordering::Relaxed);
+    }
 }
 
 /// The backends of one configuration, by their numbers.
@@ -48,7 +71,7 @@ impl Hosts {
         Self { states: (0..count).map(|_| Arc::default()).collect(), began: Instant::now() }
     }
 
-    fn state(&self, id: BackendId) -> Option<&Arc<HostState>> {
+    pub(super) fn state(&self, id: BackendId) -> Option<&Arc<HostState>> {
         self.states.get(id.0 as usize)
     }
 
@@ -93,8 +116,12 @@ impl Hosts {
     /// Counts a request that begins.
     pub(crate) fn lease(&self, host: &Host) -> Option<Lease> {
         let state = self.state(host.id)?;
-        state.active.fetch_add(1, Ordering::Relaxed);
+        let before = state.active.fetch_add(1, Ordering::Relaxed);
         state.served.fetch_add(1, Ordering::Relaxed);
+        if host.bin_path.is_some() && before >= u32::from(state.running()) && state.running() < host.max_procs
+        {
+            state.overloaded.notify_one();
+        }
         Some(Lease(Arc::clone(state)))
     }
 
@@ -105,6 +132,11 @@ impl Hosts {
             let until = self.now() + u64::from(host.disable_time) * 1000;
             state.spared_until.store(until, Ordering::Relaxed);
         }
+    }
+
+    /// Processes of a backend that run here.
+    pub(crate) fn running(&self, host: &Host) -> u16 {
+        self.state(host.id).map_or(0, |state| state.running())
     }
 
     /// Requests under way, served and failed.

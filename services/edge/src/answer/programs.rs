@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -16,13 +16,15 @@ use selvedge_wire::stream::{self, Address};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-use super::hosts;
+use super::hosts::{self, HostState, Hosts};
 
 /// Processes of all backends together.
 pub(crate) const PROCESSES_MAX: usize = 1024;
 /// The wait before a server that ended at once is started again; it doubles up to [`RESTART_WAIT_MAX`].
 const RESTART_WAIT: Duration = Duration::from_millis(10);
 const RESTART_WAIT_MAX: Duration = Duration::from_secs(10);
+/// A process that is to leave is sent nothing for so long before.
+const LEAVING_PAUSE: Duration = Duration::from_secs(1);
 /// A server that ran for so long has not ended at once.
 const STEADY: Duration = Duration::from_secs(2);
 
@@ -57,8 +59,10 @@ impl Drop for Script {
 /// The servers of a configuration: they end with it.
 #[derive(Debug)]
 pub(crate) struct Programs {
-    processes: Mutex<HashMap<Address, Process>>,
+    processes: Arc<Processes>,
 }
+
+type Processes = Mutex<HashMap<Address, Process>>;
 
 #[derive(Debug)]
 struct Process {
@@ -79,45 +83,98 @@ struct Recipe {
 
 impl Programs {
     /// Starts what the backends ask for, on the current runtime; what `before` runs already in the same way is kept.
-    pub(crate) async fn start(backends: &[Host], before: Option<&Self>) -> Self {
-        let programs = Self { processes: Mutex::default() };
+    pub(crate) async fn start(backends: &[Host], hosts: &Hosts, before: Option<&Self>) -> Self {
+        let programs = Self { processes: Arc::default() };
         for host in backends.iter().filter(|host| host.bin_path.is_some()) {
-            for number in 0..host.max_procs.max(1) {
-                if let Err(error) = programs.one(host, number, before).await {
+            let least = host.min_procs.clamp(1, host.max_procs.max(1));
+            for number in 0..least {
+                if let Err(error) = one(&programs.processes, host, number, before).await {
                     tracing::error!(%error, program = host.bin_path.as_deref(), "a program cannot be started");
                 }
+            }
+            let Some(state) = hosts.state(host.id) else { continue };
+            state.set_running(least);
+            if least < host.max_procs {
+                let processes = Arc::downgrade(&programs.processes);
+                tokio::spawn(follow_load(host.clone(), least, Arc::clone(state), processes));
             }
         }
         programs
     }
 
-    async fn one(&self, host: &Host, number: u16, before: Option<&Self>) -> std::io::Result<()> {
-        let address = hosts::address(host, number).await?;
-        let recipe = Recipe::of(host);
-        let mut processes = lock(&self.processes);
-        // Several backends may name one address: the first one starts it.
-        if processes.contains_key(&address) || processes.len() >= PROCESSES_MAX {
-            return Ok(());
-        }
-        if let Some(before) = before
-            && let Some(running) = lock(&before.processes).get(&address)
-            && running.recipe == recipe
-        {
-            let kept = Process { recipe, _stop: Arc::clone(&running._stop) };
-            processes.insert(address, kept);
-            return Ok(());
-        }
-        let socket = stream::listen_for_program(&address, Some(recipe.backlog))?;
-        let (stop, stopped) = watch::channel(false);
-        let first = spawn(&recipe, &socket)?;
-        tokio::spawn(supervise(recipe.clone(), socket, first, stopped));
-        processes.insert(address, Process { recipe, _stop: Arc::new(stop) });
-        Ok(())
-    }
-
     /// Processes that are to run.
     pub(crate) fn count(&self) -> usize {
         lock(&self.processes).len()
+    }
+}
+
+/// Starts process `number` of a backend, unless it runs.
+async fn one(
+    processes: &Processes,
+    host: &Host,
+    number: u16,
+    before: Option<&Programs>,
+) -> std::io::Result<()> {
+    let address = hosts::address(host, number).await?;
+    let recipe = Recipe::of(host);
+    let mut processes = lock(processes);
+    // Several backends may name one address: the first one starts it.
+    if processes.contains_key(&address) || processes.len() >= PROCESSES_MAX {
+        return Ok(());
+    }
+    if let Some(before) = before
+        && let Some(running) = lock(&before.processes).get(&address)
+        && running.recipe == recipe
+    {
+        let kept = Process { recipe, _stop: Arc::clone(&running._stop) };
+        processes.insert(address, kept);
+        return Ok(());
+    }
+    let socket = stream::listen_for_program(&address, Some(recipe.backlog))?;
+    let (stop, stopped) = watch::channel(false);
+    let first = spawn(&recipe, &socket)?;
+    tokio::spawn(supervise(recipe.clone(), socket, first, stopped));
+    processes.insert(address, Process { recipe, _stop: Arc::new(stop) });
+    Ok(())
+}
+
+/// Starts another process, up to `max-procs`, while there are more requests than processes; ends one of those beyond
+/// `min-procs` when there was no request for `idle-timeout`. Over with the configuration.
+async fn follow_load(host: Host, least: u16, state: Arc<HostState>, processes: Weak<Processes>) {
+    let patience = Duration::from_secs(u64::from(host.idle_timeout.max(1)));
+    loop {
+        let served = state.served();
+        tokio::select! {
+            () = state.overloaded.notified() => {
+                let Some(processes) = processes.upgrade() else { return };
+                let number = state.running();
+                if number >= host.max_procs || state.active() <= u32::from(number) {
+                    continue;
+                }
+                match one(&processes, &host, number, None).await {
+                    Ok(()) => state.set_running(number + 1),
+                    Err(error) => {
+                        tracing::error!(%error, program = host.bin_path.as_deref(), "a program cannot be started");
+                        tokio::time::sleep(RESTART_WAIT).await;
+                    }
+                }
+            }
+            () = tokio::time::sleep(patience) => {
+                let Some(processes) = processes.upgrade() else { return };
+                let number = state.running();
+                if number <= least || state.active() > 0 || state.served() != served {
+                    continue;
+                }
+                // Nobody is sent there any more; whoever was on the way has arrived within the pause.
+                state.set_running(number - 1);
+                tokio::time::sleep(LEAVING_PAUSE).await;
+                if state.active() > 0 || state.served() != served {
+                    state.set_running(number);
+                } else if let Ok(address) = hosts::address(&host, number - 1).await {
+                    lock(&processes).remove(&address);
+                }
+            }
+        }
     }
 }
 
@@ -217,9 +274,9 @@ async fn end(child: &mut Child, signal: i32) {
 }
 
 /// Which process of a backend a request goes to.
-pub(crate) fn process_of(host: &Host, turn: u32) -> u16 {
+pub(crate) fn process_of(host: &Host, running: u16, turn: u32) -> u16 {
     match host.bin_path.is_some() {
-        true => u16::try_from(turn % u32::from(host.max_procs.max(1))).unwrap_or(0),
+        true => u16::try_from(turn % u32::from(running.max(1))).unwrap_or(0),
         false => 0,
     }
 }

@@ -31,6 +31,9 @@ pub(crate) fn page(x: &mut Exchange<'_>) -> Flow {
 fn metrics(x: &Exchange<'_>) -> Response {
     let mut text = x.worker.shared.stats.prometheus();
     x.site.routes.prometheus(&mut text);
+    if let Some(standing) = &x.worker.shared.standing {
+        standing.prometheus(&mut text);
+    }
     let name = "selvedge_edge_clients";
     let clients = x.worker.shared.clients.count();
     let _ = write!(text, "# HELP {name} Clients with a connection.\n# TYPE {name} gauge\n{name} {clients}\n");
