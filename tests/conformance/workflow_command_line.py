@@ -57,6 +57,8 @@ def help_teaches():
         report.check(len(line) <= 100, lambda: f"longer than a terminal: {line}")
     for command in commands:
         text = states(command, "--help")
+        has(text, "Examples:")
+        has(text, f"\n  selvedge states {command}")
         has(text, "Usage: selvedge states " + command)
         inner = re.findall(r"^  ([a-z-]+)  +[A-Z]", text, re.M)
         for one in inner if "<COMMAND>" in text else []:

@@ -7,6 +7,10 @@ use crate::command::call::CallArgs;
 use crate::exit::Failure;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  selvedge states tasks                       what is open
+  selvedge states tasks ID                    its form, what it is about, who decided what
+  selvedge states tasks --all")]
 pub(super) struct TasksArgs {
     /// One task, with its form, what it is about and who decided what
     id: Option<String>,
@@ -18,6 +22,10 @@ pub(super) struct TasksArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  selvedge states approve ID --as ada --group finance
+  selvedge states approve ID --as ada --form '{\"reason\": \"lost in the post\"}'
+  selvedge states approve ID --as ada --reject --comment 'no receipt'")]
 pub(super) struct ApproveArgs {
     /// The task's id, from `selvedge states tasks`
     id: String,

@@ -8,6 +8,10 @@ use crate::command::call::CallArgs;
 use crate::exit::Failure;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  selvedge states dead-letters --machine order
+  selvedge states dead-letters ID             all that is known of it
+  selvedge states dead-letters ID --replay --from Check --input '{\"total\": 2}'")]
 pub(super) struct DeadLettersArgs {
     /// One letter, with all that is known of it
     id: Option<String>,

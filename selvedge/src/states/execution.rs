@@ -13,6 +13,12 @@ use crate::exit::Failure;
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  selvedge states create order order.asl.json
+  selvedge states create fast fast.asl.json --express
+  cat order.asl.json | selvedge states create order -
+
+A machine that is there already is brought up to the file; what runs goes on as it began.")]
 pub(super) struct CreateArgs {
     /// The machine's name
     name: String,
@@ -29,6 +35,12 @@ pub(super) struct CreateArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  selvedge states run order --input '{\"total\": 5}'
+  selvedge states run order --input file://order.json --name nightly-7 --watch
+  selvedge states run order:live --detach -o json --query executionArn
+
+The same name with the same input again is the same execution, as long as it runs.")]
 pub(super) struct RunArgs {
     /// The machine, a version or an alias: its name or ARN
     machine: String,
@@ -49,6 +61,10 @@ pub(super) struct RunArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  selvedge states history order:nightly-7
+  selvedge states history order:nightly-7 --reverse
+  selvedge states history order:nightly-7 -o json --query 'events[].type'")]
 pub(super) struct HistoryArgs {
     /// MACHINE:NAME, or an ARN
     execution: String,
@@ -60,6 +76,10 @@ pub(super) struct HistoryArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  selvedge states list                        the machines
+  selvedge states list order                  its executions, the newest first
+  selvedge states list order --status FAILED --max 10")]
 pub(super) struct ListArgs {
     /// The machine: its name or ARN; the machines themselves when left out
     machine: Option<String>,
@@ -74,6 +94,8 @@ pub(super) struct ListArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  selvedge states stop order:nightly-7")]
 pub(super) struct StopArgs {
     /// MACHINE:NAME, or an ARN
     execution: String,

@@ -9,6 +9,11 @@ use crate::command::call::CallArgs;
 use crate::exit::Failure;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  selvedge states extend order --extended --history-events 1000000
+  selvedge states extend order --input-schema order.schema.json
+  selvedge states extend order --show
+  selvedge states extend order                as it was before")]
 pub(super) struct ExtendArgs {
     /// The machine's name
     machine: String,

@@ -10,6 +10,9 @@ use crate::command::call::CallArgs;
 use crate::exit::Failure;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  selvedge states failures order              by error and state, with how many
+  selvedge states failures order -o json --query 'failures[].executions[]'")]
 pub(super) struct FailuresArgs {
     /// The machine: its name or ARN
     machine: String,

@@ -7,6 +7,10 @@ use crate::command::call::CallArgs;
 use crate::exit::Failure;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  selvedge states redrive order:nightly-7     on from the state that failed
+  selvedge states redrive order:nightly-7 --from Bill --input '{\"total\": 5}'
+  selvedge states redrive order --failed --error Bank.Down --rate 5     five a second")]
 pub(super) struct RedriveArgs {
     /// An execution (MACHINE:NAME or ARN), or a machine with --failed
     what: String,
@@ -42,6 +46,9 @@ pub(super) struct RedriveArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  selvedge states redrives                    how far they are
+  selvedge states redrives ID --pause")]
 pub(super) struct RedrivesArgs {
     /// One run
     id: Option<String>,

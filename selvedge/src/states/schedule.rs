@@ -10,6 +10,11 @@ use crate::command::call::CallArgs;
 use crate::exit::Failure;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  selvedge states schedule put nightly 'cron(0 3 * * ? *)' order --timezone Europe/Berlin
+  selvedge states schedule put often 'rate(5 minutes)' order --catch-up none
+  selvedge states schedule list
+  selvedge states schedule disable often")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: ScheduleCommand,

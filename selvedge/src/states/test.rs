@@ -9,6 +9,11 @@ use crate::command::call::CallArgs;
 use crate::exit::Failure;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  selvedge states test order.asl.json --state Check --input '{\"total\": 5}'
+  selvedge states test order.asl.json --state Send --result '{\"MessageId\": \"m-1\"}'
+  selvedge states test order.asl.json --state Send --error SQS.Throttled
+  selvedge states test order.asl.json --state Send --call               calls what the task calls")]
 pub(super) struct TestArgs {
     /// The file with the definition of a machine or of one state; - is standard input
     file: PathBuf,

@@ -10,6 +10,11 @@ use crate::exit::Failure;
 use crate::output::{self, Format};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  selvedge states validate order.asl.json
+  selvedge states validate - -o json < order.asl.json
+
+It needs no server. Exit codes: 0 nothing is wrong, 1 something is.")]
 pub(super) struct ValidateArgs {
     /// The file with the definition; - is standard input
     file: PathBuf,

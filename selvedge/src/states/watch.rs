@@ -11,6 +11,9 @@ use crate::exit::Failure;
 use crate::output::Color;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  selvedge states watch order:nightly-7
+  selvedge states watch order:nightly-7 --color off | cat     as lines, for a log")]
 pub(super) struct WatchArgs {
     /// MACHINE:NAME, or an ARN
     execution: String,
