@@ -1,6 +1,7 @@
 """Limits, the cache, early hints and forward-auth at an edge."""
 
 import socket
+import subprocess
 import threading
 import time
 
@@ -38,6 +39,7 @@ behind = f'proxy.server = ( "" => (( "host" => "127.0.0.1", "port" => {backend.p
 edge = Edge(
     port,
     f"""
+server.feature-flags = ( "server.h2c" => "enable" )
 $HTTP["url"] =^ "/limited/" {{ mesh.per-client = ( "rate" => "3/m", "key" => "header:x-key" )  {behind} }}
 $HTTP["url"] =^ "/cached/" {{ mesh.cache = "enable"  {behind} }}
 $HTTP["url"] =^ "/hinted/" {{ mesh.early-hints = ( "</a.css>; rel=preload; as=style" )  {behind} }}
@@ -71,6 +73,9 @@ report.equal(ask(f"{site}/cached/a", headers=[("if-none-match", '"1"')]).status,
 part = ask(f"{site}/cached/a", headers=[("range", "bytes=0-3")])
 report.equal((part.status, part.body), (206, first.body[:4]), "a part of what is kept")
 report.equal(ask(f"{site}/cached/a", "HEAD").headers["cache-status"], "selvedge; hit", "HEAD of what is kept")
+with_h2 = subprocess.run(["curl", "-sS", "--max-time", "10", "--http2-prior-knowledge", "-D", "-", f"{site}/cached/a"], capture_output=True, text=True).stdout
+report.check(with_h2.startswith("HTTP/2 200") and "cache-status: selvedge; hit" in with_h2 and with_h2.endswith(first.body.decode()),
+             lambda: f"what is kept is sent by HTTP/2 as well: {with_h2}")
 report.equal(hits() - before, 1, "all of it without the backend")
 other = ask(f"{site}/cached/a", headers=[("host", "other.example")])
 report.check(other.body != first.body and hits() - before == 2, "another host is another answer")
