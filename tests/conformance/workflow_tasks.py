@@ -93,7 +93,7 @@ class World(http.server.BaseHTTPRequestHandler):
             with World.lock:
                 World.issued += 1
                 token = f"token-{World.issued}"
-            self.answer(200, as_json({"access_token": token, "token_type": "Bearer", "expires_in": 3600}), content_type="application/json")
+            self.answer(200, as_json({"access_token": token, "token_type": "Bearer", "expires_in": 2 if "short" in self.path else 3600}), content_type="application/json")
         elif path == "/refused-token":
             # The first token that was issued is not taken.
             fine = self.headers.get("authorization") != "Bearer token-1"
@@ -402,13 +402,20 @@ def connections():
     report.equal(base64.b64decode(asked["headers"]["authorization"].split()[1]).decode(), "me:client-hush", "as whom")
     done = call("/refused-token", oauth)
     report.equal((done["ResponseBody"], count("/token")), ({"fine": True}, 2), "one that is refused is fetched anew")
+    # One that is about to end is fetched anew: after half of so short a life, and not before.
+    short = connection("by-short-token", "OAUTH_CLIENT_CREDENTIALS", {"OAuthParameters": {
+        "AuthorizationEndpoint": f"{world}/token?short", "HttpMethod": "POST", "ClientParameters": {"ClientID": "me", "ClientSecret": "client-hush"}}})
+    before = count("/token")
+    call("/bearer", short)
+    report.equal(count("/token"), before + 1, "a token of two seconds")
+    report.check(until(lambda: call("/bearer", short) and count("/token") == before + 2), lambda: "it is never fetched anew")
     # Many at once wait for one fetch.
     server.json("PUT", "connections/by-token", {"AuthorizationType": "OAUTH_CLIENT_CREDENTIALS", "AuthParameters": {"OAuthParameters": {
         "AuthorizationEndpoint": f"{world}/token", "ClientParameters": {"ClientID": "me", "ClientSecret": "client-hush"}}}})
     arn = server.machine({"M": {"Type": "Map", "ItemsPath": "$", "End": True, "ItemProcessor": {"StartAt": "T", "States": {"T": {
         "Type": "Task", "Resource": invoke, "End": True, "Parameters": {"ApiEndpoint": f"{world}/many", "Method": "GET", "Authentication": {"ConnectionArn": oauth}}}}}}})
     server.ended(server.states.start_execution(stateMachineArn=arn, input=json.dumps(list(range(20))))["executionArn"])
-    report.equal((count("/many"), count("/token")), (20, 3), "twenty calls, one token")
+    report.equal((count("/many"), count("/token")), (20, before + 3), "twenty calls, one token")
     # A redirect to another origin carries nothing of it.
     other = f"http://127.0.0.1:{second}/elsewhere"
     server.run(invoke, {"ApiEndpoint": f"{world}/redirect?{urllib.parse.quote(other, safe='')}", "Method": "GET", "Authentication": {"ConnectionArn": basic}})
