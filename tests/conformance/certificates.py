@@ -121,9 +121,9 @@ report.equal(ok("ImportCertificate", CertificateArn=imported, Certificate=shown[
 other = openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256").stdout
 refused("ValidationException", "ImportCertificate", Certificate=shown["Certificate"], PrivateKey=other)
 old = openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout").stdout
-made = openssl("req", "-x509", "-key", file("sec1.pem", old), "-subj", "/CN=own.shop.local", "-days", "2",
+self_signed = openssl("req", "-x509", "-key", file("sec1.pem", old), "-subj", "/CN=own.shop.local", "-days", "2",
                "-addext", "subjectAltName=DNS:own.shop.local").stdout
-own = ok("ImportCertificate", Certificate=made, PrivateKey=old)["CertificateArn"]
+own = ok("ImportCertificate", Certificate=self_signed, PrivateKey=old)["CertificateArn"]
 report.equal(ok("DescribeCertificate", CertificateArn=own)["Certificate"]["DomainName"], "own.shop.local", "SEC 1, no chain")
 refused("ValidationException", "RenewCertificate", CertificateArn=own)
 
@@ -166,6 +166,100 @@ for one in (arn, rsa, imported, own):
     ok("DeleteCertificate", CertificateArn=one)
 refused("ResourceNotFoundException", "DescribeCertificate", CertificateArn=arn)
 
+# Authorities: a root is active at once; AWS's own order leads to the same place.
+_, ok_pca, refused_pca = service("acm-pca")
+configuration = {"KeyAlgorithm": "EC_prime256v1", "SigningAlgorithm": "SHA256WITHECDSA",
+                 "Subject": {"Organization": "Shop", "CommonName": "Shop root"}}
+root = ok_pca("CreateCertificateAuthority", CertificateAuthorityType="ROOT", CertificateAuthorityConfiguration=configuration,
+              IdempotencyToken="t1", Tags=[{"Key": "team", "Value": "sec"}])["CertificateAuthorityArn"]
+report.equal(ok_pca("CreateCertificateAuthority", CertificateAuthorityType="ROOT", CertificateAuthorityConfiguration=configuration,
+                    IdempotencyToken="t1")["CertificateAuthorityArn"], root, "by its token")
+described = ok_pca("DescribeCertificateAuthority", CertificateAuthorityArn=root)["CertificateAuthority"]
+report.equal((described["Status"], described["Type"], described["OwnerAccount"]), ("ACTIVE", "ROOT", ACCOUNT), "a root")
+first = ok_pca("GetCertificateAuthorityCertificate", CertificateAuthorityArn=root)["Certificate"]
+csr = ok_pca("GetCertificateAuthorityCsr", CertificateAuthorityArn=root)["Csr"]
+asked = openssl("req", "-noout", "-verify", "-subject", text=csr)
+report.check("Shop root" in asked.stdout and "OK" in asked.stdout + asked.stderr, asked.stderr)
+own = ok_pca("IssueCertificate", CertificateAuthorityArn=root, Csr=csr, SigningAlgorithm="SHA256WITHECDSA",
+             TemplateArn="arn:aws:acm-pca:::template/RootCACertificate/V1", Validity={"Type": "YEARS", "Value": 5})["CertificateArn"]
+own = ok_pca("GetCertificate", CertificateAuthorityArn=root, CertificateArn=own)["Certificate"]
+ok_pca("ImportCertificateAuthorityCertificate", CertificateAuthorityArn=root, Certificate=own)
+second = ok_pca("GetCertificateAuthorityCertificate", CertificateAuthorityArn=root)["Certificate"]
+report.equal((second == own, second == first), (True, False), "imported")
+made = ok("RequestCertificate", DomainName="a.shop.local", CertificateAuthorityArn=root, KeyAlgorithm="EC_secp384r1")["CertificateArn"]
+leaf = ok("GetCertificate", CertificateArn=made)
+for authority in (first, second):
+    verified = openssl("verify", "-x509_strict", "-CAfile", file("ca.pem", authority), file("leaf.pem", leaf["Certificate"]))
+    report.check(verified.returncode == 0, verified.stderr)
+
+# A signing request of somebody's own.
+key = openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048").stdout
+csr = openssl("req", "-new", "-key", file("own.key", key), "-subj", "/CN=own.shop.local", "-addext",
+              "subjectAltName=DNS:own.shop.local,URI:spiffe://shop/own").stdout
+issued = ok_pca("IssueCertificate", CertificateAuthorityArn=root, Csr=csr, SigningAlgorithm="SHA256WITHECDSA",
+                Validity={"Type": "DAYS", "Value": 7})["CertificateArn"]
+came = ok_pca("GetCertificate", CertificateAuthorityArn=root, CertificateArn=issued)
+verified = openssl("verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", file("ca.pem", came["CertificateChain"]),
+                   file("leaf.pem", came["Certificate"]))
+report.check(verified.returncode == 0, verified.stderr)
+text = openssl("x509", "-noout", "-text", text=came["Certificate"]).stdout
+report.check("URI:spiffe://shop/own" in text and "CA:FALSE" in text, text)
+asks = openssl("req", "-new", "-key", file("own.key", key), "-subj", "/CN=evil", "-addext", "basicConstraints=critical,CA:TRUE").stdout
+for csr_given, code in ((asks, "MalformedCSRException"), ("nothing", "MalformedCSRException")):
+    refused_pca(code, "IssueCertificate", CertificateAuthorityArn=root, Csr=csr_given, SigningAlgorithm="SHA256WITHECDSA",
+                Validity={"Type": "DAYS", "Value": 7})
+refused_pca("InvalidArgsException", "IssueCertificate", CertificateAuthorityArn=root, Csr=csr, SigningAlgorithm="SHA256WITHECDSA",
+            Validity={"Type": "YEARS", "Value": 50})
+refused_pca("InvalidArgsException", "IssueCertificate", CertificateAuthorityArn=root, Csr=csr, SigningAlgorithm="SHA256WITHRSA",
+            Validity={"Type": "DAYS", "Value": 7})
+refused_pca("InvalidStateException", "RevokeCertificate", CertificateAuthorityArn=root, CertificateSerial="aa:bb",
+            RevocationReason="UNSPECIFIED")
+refused_pca("InvalidArgsException", "CreateCertificateAuthority", CertificateAuthorityType="ROOT",
+            CertificateAuthorityConfiguration={**configuration, "KeyAlgorithm": "SM2", "SigningAlgorithm": "SM3WITHSM2"})
+
+# A subordinate one, signed by OpenSSL's hand.
+below = ok_pca("CreateCertificateAuthority", CertificateAuthorityType="SUBORDINATE",
+               CertificateAuthorityConfiguration={**configuration, "Subject": {"CommonName": "Below"}})["CertificateAuthorityArn"]
+refused("InvalidParameterException", "RequestCertificate", DomainName="b.shop.local", CertificateAuthorityArn=below)
+above_key = openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout").stdout
+above = openssl("req", "-x509", "-key", file("above.key", above_key), "-subj", "/CN=Above", "-days", "30").stdout
+csr = ok_pca("GetCertificateAuthorityCsr", CertificateAuthorityArn=below)["Csr"]
+signed = openssl("x509", "-req", "-in", file("below.csr", csr), "-CA", file("above.pem", above), "-CAkey", file("above.key", above_key),
+                 "-days", "20", "-extfile", file("ca.cnf", "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\n")).stdout
+refused_pca("MalformedCertificateException", "ImportCertificateAuthorityCertificate", CertificateAuthorityArn=below, Certificate=signed,
+            CertificateChain=first)
+refused_pca("CertificateMismatchException", "ImportCertificateAuthorityCertificate", CertificateAuthorityArn=below, Certificate=above,
+            CertificateChain=above)
+ok_pca("ImportCertificateAuthorityCertificate", CertificateAuthorityArn=below, Certificate=signed, CertificateChain=above)
+arn = ok("RequestCertificate", DomainName="b.shop.local", CertificateAuthorityArn=below)["CertificateArn"]
+came = ok("GetCertificate", CertificateArn=arn)
+verified = openssl("verify", "-CAfile", file("above.pem", above), "-untrusted", file("chain.pem", came["CertificateChain"]),
+                   file("leaf.pem", came["Certificate"]))
+report.check(verified.returncode == 0, verified.stderr)
+life = ok("DescribeCertificate", CertificateArn=arn)["Certificate"]
+until = ok_pca("DescribeCertificateAuthority", CertificateAuthorityArn=below)["CertificateAuthority"]["NotAfter"]
+report.equal(life["NotAfter"], until, "it does not outlive its authority")
+
+# Lists, tags, and the end.
+pages = [ok_pca("ListCertificateAuthorities", MaxResults=1)]
+while "NextToken" in pages[-1]:
+    pages.append(ok_pca("ListCertificateAuthorities", MaxResults=1, NextToken=pages[-1]["NextToken"]))
+listed = [one["Arn"] for page in pages for one in page["CertificateAuthorities"]]
+report.check({root, below} <= set(listed) and len(listed) == 3, listed)
+ok_pca("TagCertificateAuthority", CertificateAuthorityArn=root, Tags=[{"Key": "stage", "Value": "live"}])
+ok_pca("UntagCertificateAuthority", CertificateAuthorityArn=root, Tags=[{"Key": "team"}])
+report.equal(ok_pca("ListTags", CertificateAuthorityArn=root)["Tags"], [{"Key": "stage", "Value": "live"}], "tags of an authority")
+refused_pca("InvalidStateException", "DeleteCertificateAuthority", CertificateAuthorityArn=root)
+ok_pca("UpdateCertificateAuthority", CertificateAuthorityArn=root, Status="DISABLED")
+refused("InvalidParameterException", "RequestCertificate", DomainName="c.shop.local", CertificateAuthorityArn=root)
+ok_pca("DeleteCertificateAuthority", CertificateAuthorityArn=root, PermanentDeletionTimeInDays=7)
+report.equal(ok_pca("DescribeCertificateAuthority", CertificateAuthorityArn=root)["CertificateAuthority"]["Status"], "DELETED", "deleted")
+ok_pca("RestoreCertificateAuthority", CertificateAuthorityArn=root)
+report.equal(ok_pca("DescribeCertificateAuthority", CertificateAuthorityArn=root)["CertificateAuthority"]["Status"], "DISABLED", "restored")
+refused_pca("ResourceNotFoundException", "DescribeCertificateAuthority", CertificateAuthorityArn=root[:-1] + "x")
+for one in (made, arn):
+    ok("DeleteCertificate", CertificateArn=one)
+
 # The real command line.
 environment = {**os.environ, "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret",
                "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": endpoint}
@@ -183,10 +277,14 @@ report.equal(len(aws("acm", "list-certificates")["CertificateSummaryList"]), 1, 
 passphrase = file("passphrase", "correct horse battery")
 came = aws("acm", "export-certificate", "--certificate-arn", arn, "--passphrase", f"fileb://{passphrase}")
 report.check("ENCRYPTED PRIVATE KEY" in came["PrivateKey"], "exported by the command line")
-came = aws("acm", "import-certificate", "--certificate", "fileb://" + file("own.pem", made),
+came = aws("acm", "import-certificate", "--certificate", "fileb://" + file("own.pem", self_signed),
            "--private-key", "fileb://" + file("own.key", old))
 aws("acm", "delete-certificate", "--certificate-arn", came["CertificateArn"])
 aws("acm", "delete-certificate", "--certificate-arn", arn)
+made = aws("acm-pca", "create-certificate-authority", "--certificate-authority-type", "ROOT", "--certificate-authority-configuration",
+           json.dumps(configuration))["CertificateAuthorityArn"]
+shown = aws("acm-pca", "describe-certificate-authority", "--certificate-authority-arn", made)["CertificateAuthority"]
+report.equal(shown["Status"], "ACTIVE", "an authority by the command line")
 
 folder.cleanup()
 report.end()

@@ -10,6 +10,7 @@ use rcgen::{
     PublicKeyData, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::time::ASN1Time;
 
 use crate::certificate::{CertificateInvalid, NAMES_MAX};
@@ -333,6 +334,14 @@ fn is_uri(name: &str) -> bool {
     name.len() <= BYTES_MAX && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
+/// Whether the holder of `issuer` signed `certificate`; both DER. Dates and purposes are not looked at.
+pub fn is_signed_by(certificate: &[u8], issuer: &[u8]) -> bool {
+    let read = |der| X509Certificate::from_der(der).map(|(_, parsed)| parsed);
+    let (Ok(certificate), Ok(issuer)) = (read(certificate), read(issuer)) else { return false };
+    certificate.issuer().as_raw() == issuer.subject().as_raw()
+        && certificate.verify_signature(Some(issuer.public_key())).is_ok()
+}
+
 /// The name of a certificate that nothing else has: the first 16 bytes of its SHA-256 as hexadecimal digits.
 pub fn name_of(certificate: &[u8]) -> String {
     crate::certificate::hex(&digest(&SHA256, certificate).as_ref()[..16])
@@ -386,6 +395,8 @@ mod tests {
         assert!(!read.is_authority && key.fits(&issued) && !self::key().fits(&issued));
         assert!(read.serial.starts_with("47"), "positive: {}", read.serial);
         assert!(Certificate::read(&root).expect("a certificate").is_authority);
+        assert!(is_signed_by(&issued, &root) && is_signed_by(&root, &root) && !is_signed_by(&root, &issued));
+        assert!(!is_signed_by(&issued, &self::authority().1), "another of the same name");
     }
 
     #[test]

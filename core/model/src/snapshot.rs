@@ -1,6 +1,6 @@
 //! A whole mesh at one revision.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub gateway_routes: BTreeMap<String, BTreeMap<String, Arc<GatewayRoute>>>,
     /// The policies that are attached to any of these, or to what does not exist.
     pub policies: Policies,
+    /// The ARNs of the certificates and authorities that can be had, of every mesh.
+    pub certificates: Arc<BTreeSet<String>>,
 }
 
 impl Snapshot {
@@ -47,6 +49,7 @@ impl Snapshot {
             virtual_gateways: BTreeMap::new(),
             gateway_routes: BTreeMap::new(),
             policies: Policies::default(),
+            certificates: Arc::default(),
         }
     }
 

@@ -177,7 +177,7 @@ fn transport(
     policy: Option<&ClientPolicyTls>,
 ) -> (UpstreamTransport, bool) {
     let port = listener.port_mapping.port;
-    match upstream(policy, node, listener) {
+    match upstream(policy, node, listener, &mut context.manager()) {
         Upstream::Plain => (UpstreamTransport::Plain, false),
         Upstream::Tls(tls) => {
             if listener.tls.as_ref().is_none_or(|tls| tls.mode == selvedge_model::ListenerTlsMode::Disabled) {

@@ -11,6 +11,7 @@ use selvedge_traffic::{Cluster, Listener, Resource, RouteTable, VirtualHost};
 
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::proxy::{Proxy, ProxyKind};
+use crate::secret::Manager;
 use crate::translation::Translation;
 
 /// Reads the snapshot, remembering what was read; takes what is made, and what there is to say.
@@ -84,6 +85,15 @@ impl<'a> Context<'a> {
     /// Which address family the mesh prefers.
     pub(crate) fn ip_preference(&self) -> Option<IpPreference> {
         self.snapshot.mesh.spec.service_discovery.as_ref()?.ip_preference
+    }
+
+    /// Where certificates and authorities are looked for.
+    pub(crate) fn manager(&mut self) -> Manager<'_> {
+        Manager {
+            known: &self.snapshot.certificates,
+            looked_for: &mut self.made.certificates,
+            secrets: &mut self.made.secrets,
+        }
     }
 
     // === making ===

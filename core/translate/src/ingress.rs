@@ -110,7 +110,7 @@ fn chains_of(
     access_logs: &[AccessLog],
 ) -> Vec<FilterChain> {
     let (port, protocol) = (listener.port_mapping.port, listener.port_mapping.protocol);
-    let secured = tls::downstream(listener.tls.as_ref(), protocol);
+    let secured = tls::downstream(listener.tls.as_ref(), protocol, &mut context.manager());
     if let Some(certificate) = &secured.unavailable {
         let what = if secured.plain { "takes plain connections only" } else { "is closed" };
         let text = format!("port {port} {what}: the certificate {certificate} is not available here");

@@ -22,6 +22,7 @@ pub mod policy;
 pub mod proxy;
 mod retry;
 mod route;
+pub mod secret;
 mod service;
 mod timeout;
 mod tls;

@@ -7,9 +7,10 @@ use selvedge_model::{
 };
 use selvedge_traffic::matching::TextMatch;
 use selvedge_traffic::tls::{
-    Certificate, DownstreamTls, NameKind, NameMatch, SecretRef, Suites, Trust, UpstreamTls, Validation,
-    Versions,
+    Certificate, DownstreamTls, NameKind, NameMatch, Suites, Trust, UpstreamTls, Validation, Versions,
 };
+
+use crate::secret::Manager;
 
 /// What a listener does with connections.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,27 +48,36 @@ pub(crate) enum Missing {
     OfListener(String),
 }
 
-/// A listener's side. A certificate of a certificate manager cannot be had: what would need it is refused, and only
-/// what the mode allows without it remains.
-pub(crate) fn downstream(tls: Option<&ListenerTls>, protocol: PortProtocol) -> Downstream {
+/// A listener's side. Where a certificate cannot be had, what would need it is refused, and only what the mode allows
+/// without it remains.
+pub(crate) fn downstream(
+    tls: Option<&ListenerTls>,
+    protocol: PortProtocol,
+    manager: &mut Manager<'_>,
+) -> Downstream {
     let Some(tls) = tls.filter(|tls| tls.mode != ListenerTlsMode::Disabled) else {
         return Downstream { tls: None, plain: true, unavailable: None };
     };
     let plain = tls.mode == ListenerTlsMode::Permissive;
     let certificate = match &tls.certificate {
-        ListenerTlsCertificate::File(file) => of_file(file),
-        ListenerTlsCertificate::Sds(sds) => of_sds(sds),
-        ListenerTlsCertificate::Acm(acm) => {
-            return Downstream { tls: None, plain, unavailable: Some(acm.certificate_arn.clone()) };
+        ListenerTlsCertificate::File(file) => Ok(of_file(file)),
+        ListenerTlsCertificate::Sds(sds) => of_sds(sds, manager),
+        ListenerTlsCertificate::Acm(acm) => manager.certificate(&acm.certificate_arn).map(Certificate::Sds),
+    };
+    let validation = tls.validation.as_ref().map(|validation| {
+        let trust = match &validation.trust {
+            ListenerTlsValidationTrust::File(file) => Trust::File { chain: file.certificate_chain.clone() },
+            ListenerTlsValidationTrust::Sds(sds) => Trust::Sds(manager.named(&sds.secret_name)?),
+        };
+        let names = name_matches(&names(validation.subject_alternative_names.as_ref()));
+        Ok(Validation { names, ..Validation::new(trust) })
+    });
+    let (certificate, validation) = match (certificate, validation.transpose()) {
+        (Ok(certificate), Ok(validation)) => (certificate, validation),
+        (Err(missing), _) | (_, Err(missing)) => {
+            return Downstream { tls: None, plain, unavailable: Some(missing) };
         }
     };
-    let validation = tls.validation.as_ref().map(|validation| Validation {
-        names: name_matches(&names(validation.subject_alternative_names.as_ref())),
-        ..Validation::new(match &validation.trust {
-            ListenerTlsValidationTrust::File(file) => Trust::File { chain: file.certificate_chain.clone() },
-            ListenerTlsValidationTrust::Sds(sds) => Trust::Sds(SecretRef::of_socket(&sds.secret_name)),
-        })
-    });
     if is_nameless(Some(&certificate), validation.as_ref()) {
         return Downstream { tls: None, plain, unavailable: Some(NAMELESS.to_owned()) };
     }
@@ -90,36 +100,51 @@ pub(crate) fn upstream(
     policy: Option<&ClientPolicyTls>,
     node: &VirtualNode,
     listener: &selvedge_model::Listener,
+    manager: &mut Manager<'_>,
 ) -> Upstream {
     let port = listener.port_mapping.port;
     let offered = listener.tls.as_ref().filter(|tls| tls.mode != ListenerTlsMode::Disabled);
     let covers = |policy: &&ClientPolicyTls| policy.ports.is_empty() || policy.ports.contains(&port);
     match (policy.filter(covers), offered) {
         (Some(policy), offered) if policy.is_enforced() || offered.is_some() => {
-            demanded(policy, node, listener)
+            demanded(policy, node, listener, manager)
         }
         (_, None) => Upstream::Plain,
-        (_, Some(offered)) => followed(offered, node, listener),
+        (_, Some(offered)) => followed(offered, node, listener, manager),
     }
 }
 
 /// The policy speaks: encrypted and verified, or not at all.
-fn demanded(policy: &ClientPolicyTls, node: &VirtualNode, listener: &selvedge_model::Listener) -> Upstream {
+fn demanded(
+    policy: &ClientPolicyTls,
+    node: &VirtualNode,
+    listener: &selvedge_model::Listener,
+    manager: &mut Manager<'_>,
+) -> Upstream {
     let trust = match &policy.validation.trust {
-        TlsValidationTrust::File(file) => Trust::File { chain: file.certificate_chain.clone() },
-        TlsValidationTrust::Sds(sds) => Trust::Sds(SecretRef::of_socket(&sds.secret_name)),
+        TlsValidationTrust::File(file) => Ok(Trust::File { chain: file.certificate_chain.clone() }),
+        TlsValidationTrust::Sds(sds) => manager.named(&sds.secret_name).map(Trust::Sds),
         TlsValidationTrust::Acm(acm) => {
-            return Upstream::Closed(Missing::OfCaller(acm.certificate_authority_arns.join(", ")));
+            let arns = acm.certificate_authority_arns.iter().map(String::as_str);
+            manager.authorities(arns).map(Trust::Sds)
         }
+    };
+    let trust = match trust {
+        Ok(trust) => trust,
+        Err(missing) => return Upstream::Closed(Missing::OfCaller(missing)),
     };
     let mut accepted = names(policy.validation.subject_alternative_names.as_ref());
     if accepted.is_empty() {
         accepted.extend(discovered_name(node));
     }
     let certificate = policy.certificate.as_ref().map(|certificate| match certificate {
-        ClientTlsCertificate::File(file) => of_file(file),
-        ClientTlsCertificate::Sds(sds) => of_sds(sds),
+        ClientTlsCertificate::File(file) => Ok(of_file(file)),
+        ClientTlsCertificate::Sds(sds) => of_sds(sds, manager),
     });
+    let certificate = match certificate.transpose() {
+        Ok(certificate) => certificate,
+        Err(missing) => return Upstream::Closed(Missing::OfCaller(missing)),
+    };
     let validation = Some(Validation { names: name_matches(&accepted), ..Validation::new(trust) });
     if is_nameless(certificate.as_ref(), validation.as_ref()) {
         return Upstream::Closed(Missing::OfCaller(NAMELESS.to_owned()));
@@ -135,23 +160,28 @@ fn demanded(policy: &ClientPolicyTls, node: &VirtualNode, listener: &selvedge_mo
 }
 
 /// No policy: as the listener wishes, unverified unless its certificate comes from a certificate manager.
-fn followed(offered: &ListenerTls, node: &VirtualNode, listener: &selvedge_model::Listener) -> Upstream {
-    match &offered.certificate {
-        ListenerTlsCertificate::Acm(_) if offered.mode == ListenerTlsMode::Permissive => Upstream::Plain,
-        ListenerTlsCertificate::Acm(acm) => {
-            Upstream::Closed(Missing::OfListener(acm.certificate_arn.clone()))
-        }
-        ListenerTlsCertificate::File(_) | ListenerTlsCertificate::Sds(_) => {
-            Upstream::Tls(Box::new(UpstreamTls {
-                certificate: None,
-                validation: Some(Validation::new(Trust::AcceptAny)),
-                sni: server_name(node),
-                alpn: alpn(listener.port_mapping.protocol),
-                versions: Versions::default(),
-                suites: Suites::default(),
-            }))
-        }
-    }
+fn followed(
+    offered: &ListenerTls,
+    node: &VirtualNode,
+    listener: &selvedge_model::Listener,
+    manager: &mut Manager<'_>,
+) -> Upstream {
+    let trust = match &offered.certificate {
+        ListenerTlsCertificate::Acm(acm) => match manager.authority_of(&acm.certificate_arn) {
+            Ok(secret) => Trust::Sds(secret),
+            Err(_) if offered.mode == ListenerTlsMode::Permissive => return Upstream::Plain,
+            Err(missing) => return Upstream::Closed(Missing::OfListener(missing)),
+        },
+        ListenerTlsCertificate::File(_) | ListenerTlsCertificate::Sds(_) => Trust::AcceptAny,
+    };
+    Upstream::Tls(Box::new(UpstreamTls {
+        certificate: None,
+        validation: Some(Validation::new(trust)),
+        sni: server_name(node),
+        alpn: alpn(listener.port_mapping.protocol),
+        versions: Versions::default(),
+        suites: Suites::default(),
+    }))
 }
 
 /// What is said of a secret that cannot be asked for.
@@ -169,8 +199,8 @@ fn of_file(file: &FileCertificate) -> Certificate {
     Certificate::Files { chain: file.certificate_chain.clone(), key: file.private_key.clone() }
 }
 
-fn of_sds(sds: &SdsCertificate) -> Certificate {
-    Certificate::Sds(SecretRef::of_socket(&sds.secret_name))
+fn of_sds(sds: &SdsCertificate, manager: &mut Manager<'_>) -> Result<Certificate, String> {
+    manager.named(&sds.secret_name).map(Certificate::Sds)
 }
 
 fn names(names: Option<&SubjectAlternativeNames>) -> Vec<String> {

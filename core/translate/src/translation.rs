@@ -22,6 +22,10 @@ pub struct Translation {
     pub origins: Origins,
     /// Everything that was looked at, whether it existed or not. See [`Translation::depends_on`].
     pub dependencies: BTreeSet<Key>,
+    /// The ARNs of certificates and authorities that were looked for, whether they can be had or not.
+    pub certificates: BTreeSet<String>,
+    /// The names of the secrets that the proxy is to have from the control plane. See [`secret`](crate::secret).
+    pub secrets: BTreeSet<String>,
 }
 
 /// The instances behind a cluster.

@@ -14,6 +14,7 @@ mod delta;
 mod event;
 mod order;
 mod outstanding;
+mod secrets;
 mod sotw;
 mod subscription;
 mod view;
@@ -27,10 +28,12 @@ use bytes::Bytes;
 use prost::Message;
 use selvedge_traffic::ResourceKind;
 
-use crate::Node;
+use crate::{Node, type_url};
 use channel::{Channel, Gates};
 pub use event::{Event, Rejected};
 use order::{Order, Wait};
+use secrets::SecretChannel;
+pub use secrets::{Encoded as EncodedSecret, Secrets};
 pub use view::View;
 
 /// Most names that one stream may subscribe to in one type.
@@ -95,6 +98,8 @@ pub struct ServerSession {
     nonces: u64,
     events: VecDeque<Event>,
     settled: Option<u64>,
+    secrets: Arc<Secrets>,
+    secret_channel: SecretChannel,
 }
 
 impl ServerSession {
@@ -109,6 +114,8 @@ impl ServerSession {
             nonces: 0,
             events: VecDeque::new(),
             settled: None,
+            secrets: Arc::default(),
+            secret_channel: SecretChannel::default(),
         }
     }
 
@@ -127,6 +134,16 @@ impl ServerSession {
         self.channels.iter().flat_map(Channel::rejected)
     }
 
+    /// The secrets that the proxy has refused and not accepted since: the name, and its words.
+    pub fn rejected_secrets(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.secret_channel.rejected()
+    }
+
+    /// Whether the proxy asks for secrets.
+    pub fn wants_secrets(&self) -> bool {
+        self.secret_channel.is_introduced()
+    }
+
     /// A message came.
     ///
     /// # Errors
@@ -142,6 +159,14 @@ impl ServerSession {
                 return Err(Fault::NodeTooLong);
             }
             self.node = Some(Node::decode(node));
+        }
+        if self.scope == Scope::Aggregated && request.type_url == type_url::SECRET {
+            if let Some(answer) = &request.answer
+                && self.secret_channel.handle_answer(answer)
+            {
+                self.events.push_back(Event::SecretsRejected);
+            }
+            return self.secret_channel.subscribe(request.change);
         }
         let kind = match (self.scope, request.kind) {
             (Scope::Aggregated, Some(kind)) => kind,
@@ -162,9 +187,23 @@ impl ServerSession {
         self.view = Some(view);
     }
 
+    /// The secrets that the proxy may have from here on, if it asks for them.
+    pub fn set_secrets(&mut self, secrets: Arc<Secrets>) {
+        self.secrets = secrets;
+    }
+
     /// The next message to send.
     pub fn poll_response(&mut self, now: Instant) -> Option<Bytes> {
         let view = self.view.clone()?;
+        // Before the rest: whatever names a secret waits for it.
+        let nonces = &mut self.nonces;
+        let nonce = || {
+            *nonces += 1;
+            format!("{nonces:x}")
+        };
+        if let Some(message) = self.secret_channel.poll(&self.secrets, self.form, nonce) {
+            return Some(message);
+        }
         self.refresh_order(&view, now);
         for kind in ResourceKind::ALL {
             let gates = Gates {
@@ -289,12 +328,13 @@ impl ServerSession {
             }),
             Scope::Only(kind) => introduced(kind),
         };
-        let quiet = ResourceKind::ALL.into_iter().all(|kind| {
-            let channel = &self.channels[kind as usize];
-            !channel.awaits_answer()
-                && !channel.is_unsettled(view.of(kind))
-                && channel.rejected().next().is_none()
-        });
+        let quiet = self.secret_channel.is_quiet()
+            && ResourceKind::ALL.into_iter().all(|kind| {
+                let channel = &self.channels[kind as usize];
+                !channel.awaits_answer()
+                    && !channel.is_unsettled(view.of(kind))
+                    && channel.rejected().next().is_none()
+            });
         if complete && quiet && self.settled != Some(view.revision) {
             self.settled = Some(view.revision);
             self.events.push_back(Event::Settled { revision: view.revision });

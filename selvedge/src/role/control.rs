@@ -296,7 +296,9 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
     // Replicas over one store tell each other apart by a name that none has had before.
     let replica = uuid::Uuid::new_v4().to_string();
     let reached = settings.advertise.or_else(|| (!address.ip().is_unspecified()).then_some(address));
-    let publishing = publish::Settings { address: reached, ..publish::Settings::new(replica) };
+    let vault = workflow::vault(&settings.store, &settings.workflow)?;
+    let publishing =
+        publish::Settings { address: reached, vault: vault.clone(), ..publish::Settings::new(replica) };
     let publisher =
         publish::run::start(Arc::clone(&store), publishing).context("failed to start the publisher")?;
     let readiness = readiness(publisher.handle(), draining.clone());
@@ -306,13 +308,14 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
         Arc::clone(&store),
         settings.api.clone(),
         Arc::new(System),
-        workflow::vault(&settings.store, &settings.workflow)?,
+        vault,
         settings.certificate_life,
     );
     let mut api = Api::new(Arc::clone(&store), settings.api, Arc::new(System), readiness, hosts)
         .with_service(states.clone())
         .with_service(states.scheduler())
         .with_service(certificates.acm())
+        .with_service(certificates.pca())
         .with_extension(policies)
         .with_extension(PolicyKindsRoute)
         .with_extension(StatusRoute::new(Arc::clone(&store), Arc::new(publisher.handle())))

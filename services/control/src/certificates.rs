@@ -13,7 +13,9 @@ mod document;
 mod draw;
 mod failure;
 mod in_use;
+mod material;
 mod page;
+mod pca;
 mod renew;
 mod tags;
 
@@ -32,7 +34,9 @@ use crate::operations::{Settings, Unperformed};
 use failure::Failure;
 
 pub use authority::AUTHORITIES_MAX;
-pub use renew::{RENEWAL_RETRY, renew, run as run_renewals};
+pub use material::{Found, Material, PREFIXES, is_material, known};
+pub use pca::ISSUED_MAX;
+pub use renew::{RENEWAL_RETRY, forget, renew, run as run_renewals};
 
 /// Certificates that may be kept; AWS's quota.
 pub const CERTIFICATES_MAX: usize = 2500;
@@ -65,6 +69,9 @@ struct Scope<'a> {
 /// AWS Certificate Manager.
 struct Acm(Arc<Certificates>);
 
+/// AWS Private Certificate Authority.
+struct Pca(Arc<Certificates>);
+
 impl Certificates {
     /// The certificates in `store`, whose keys `vault` seals; new ones live for `life`.
     pub fn new(
@@ -80,6 +87,11 @@ impl Certificates {
     /// AWS Certificate Manager's operations.
     pub fn acm(self: &Arc<Self>) -> impl Service + use<> {
         Acm(Arc::clone(self))
+    }
+
+    /// AWS Private Certificate Authority's operations.
+    pub fn pca(self: &Arc<Self>) -> impl Service + use<> {
+        Pca(Arc::clone(self))
     }
 
     fn perform(
@@ -111,6 +123,17 @@ impl Service for Acm {
     fn perform(&self, caller: Caller, call: &Call) -> Answer<Result<Value, Unperformed>> {
         let invalid = selvedge_aws::operations::acm::VALIDATION_EXCEPTION;
         Answer::Now(self.0.perform(&caller, call, invalid, acm::perform))
+    }
+}
+
+impl Service for Pca {
+    fn name(&self) -> &str {
+        "acm-pca"
+    }
+
+    fn perform(&self, caller: Caller, call: &Call) -> Answer<Result<Value, Unperformed>> {
+        let invalid = selvedge_aws::operations::acm_pca::VALIDATION_EXCEPTION;
+        Answer::Now(self.0.perform(&caller, call, invalid, pca::perform))
     }
 }
 

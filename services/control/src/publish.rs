@@ -18,15 +18,18 @@ mod node_id;
 pub mod registry;
 mod report;
 pub mod run;
+mod secrets;
 mod stream;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use selvedge_model::{Key, Kind, Snapshot};
+use selvedge_store::Vault;
 use selvedge_translate::Proxy;
 use selvedge_xds::server::{Event, Form, Scope};
 
@@ -34,10 +37,12 @@ pub use feed::{Feed, FeedEvent};
 pub use registry::Write;
 pub use report::Report;
 
+use crate::certificates::Found;
 use endpoints::Sources;
 use intern::Intern;
 use mesh::Mesh;
 use registry::{Place, Registry};
+use secrets::Certificates;
 use stream::{Attachment, Stream};
 
 /// A stream's number, given by whoever accepts it; never used twice.
@@ -54,11 +59,19 @@ pub struct Settings {
     pub streams_per_node_max: usize,
     /// Where proxies reach this replica for what is not discovery: the rate-limit service. `None`: nobody knows.
     pub address: Option<SocketAddr>,
+    /// What the keys of certificates are sealed with.
+    pub vault: Vault,
 }
 
 impl Settings {
     pub fn new(replica: impl Into<String>) -> Self {
-        Self { replica: replica.into(), streams_max: 10_000, streams_per_node_max: 2_000, address: None }
+        Self {
+            replica: replica.into(),
+            streams_max: 10_000,
+            streams_per_node_max: 2_000,
+            address: None,
+            vault: Vault::default(),
+        }
     }
 }
 
@@ -87,6 +100,7 @@ pub struct Publisher {
     streams: BTreeMap<StreamId, Stream>,
     registry: Registry,
     registered: selvedge_registry::Snapshot,
+    certificates: Certificates,
     intern: Intern,
     timers: BTreeMap<StreamId, Instant>,
     /// Targets of which registered endpoints came, went or changed, each served before the output after it.
@@ -108,6 +122,7 @@ impl Publisher {
             streams: BTreeMap::new(),
             registry,
             registered: selvedge_registry::Snapshot::default(),
+            certificates: Certificates::default(),
             intern: Intern::default(),
             timers: BTreeMap::new(),
             moved: BTreeSet::new(),
@@ -147,6 +162,7 @@ impl Publisher {
                 }
                 self.moved_since = Some(now);
             }
+            FeedEvent::Certificate { key, found } => self.handle_certificate(now, key, found),
             FeedEvent::ReadUpTo(revision) => self.registry.handle_position(revision.number()),
             FeedEvent::Loaded => {
                 self.loaded = true;
@@ -168,6 +184,14 @@ impl Publisher {
             return;
         }
         self.streams.insert(id, Stream::new(now, peer, form, scope));
+    }
+
+    /// Nobody else can read a stream, or be at its other end: private keys may be sent on it. Without this word that is so
+    /// for peers on this machine alone.
+    pub fn handle_confided(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.is_private = true;
+        }
     }
 
     /// A message came on a stream.
@@ -249,6 +273,8 @@ impl Publisher {
     }
 
     fn handle_mesh(&mut self, now: Instant, name: &str, snapshot: Option<Snapshot>, changed: &[Key]) {
+        let snapshot =
+            snapshot.map(|snapshot| Snapshot { certificates: self.certificates.known(), ..snapshot });
         let Some(snapshot) = snapshot else {
             if let Some(mesh) = self.meshes.remove(name) {
                 for id in mesh.streams() {
@@ -268,6 +294,51 @@ impl Publisher {
         self.pending_since = Some(now);
     }
 
+    /// A certificate or an authority came, changed or went.
+    fn handle_certificate(&mut self, now: Instant, key: String, found: Option<Found>) {
+        let (arns, has_changed) = self.certificates.handle(key, found);
+        if arns.is_empty() {
+            return;
+        }
+        let mut holders = Vec::new();
+        for (name, mesh) in &mut self.meshes {
+            if has_changed {
+                mesh.snapshot.certificates = self.certificates.known();
+            }
+            for (proxy, target) in &mesh.targets {
+                let translation = &target.translation;
+                if has_changed && translation.certificates.iter().any(|arn| arns.contains(arn)) {
+                    self.pending.insert((name.clone(), proxy.clone()));
+                }
+                if translation.secrets.iter().any(|secret| secrets::concerns(secret, &arns)) {
+                    holders.push((name.clone(), proxy.clone()));
+                }
+            }
+        }
+        if has_changed {
+            self.pending_since = Some(now);
+        }
+        for (mesh, proxy) in holders {
+            for id in self.give_secrets(&mesh, &proxy) {
+                self.pump(now, id);
+            }
+        }
+    }
+
+    /// Gives a target's streams the secrets that its translation names, as they are: those streams that may have them.
+    fn give_secrets(&mut self, mesh: &str, proxy: &Proxy) -> Vec<StreamId> {
+        let target = self.meshes.get(mesh).and_then(|mesh| mesh.targets.get(proxy));
+        let Some(target) = target else { return Vec::new() };
+        let secrets = self.certificates.secrets(&target.translation.secrets);
+        let ids: Vec<StreamId> = target.streams.iter().copied().collect();
+        for id in &ids {
+            if let Some(stream) = self.streams.get_mut(id).filter(|stream| stream.is_private) {
+                stream.session.set_secrets(Arc::clone(&secrets));
+            }
+        }
+        ids
+    }
+
     /// Translates a target anew, and tells its streams if anything came of it.
     fn republish(&mut self, now: Instant, name: &str, proxy: &Proxy) {
         let Some(mesh) = self.meshes.get_mut(name) else { return };
@@ -282,6 +353,7 @@ impl Publisher {
         let sources =
             Sources { sidecars: &self.registry, registered: &self.registered, own: self.settings.address };
         if let Some((view, streams)) = mesh.retranslate(proxy, sources, &mut self.intern) {
+            self.give_secrets(name, proxy);
             self.show(now, &view, &streams);
         }
     }
@@ -309,7 +381,7 @@ impl Publisher {
         }
     }
 
-    fn show(&mut self, now: Instant, view: &std::sync::Arc<selvedge_xds::View>, streams: &[StreamId]) {
+    fn show(&mut self, now: Instant, view: &Arc<selvedge_xds::View>, streams: &[StreamId]) {
         for id in streams {
             if let Some(stream) = self.streams.get_mut(id) {
                 stream.session.set_view(view.clone());
@@ -356,6 +428,7 @@ impl Publisher {
         let sources =
             Sources { sidecars: &self.registry, registered: &self.registered, own: self.settings.address };
         let view = mesh.attach(&proxy, id, sources, &mut self.intern);
+        self.give_secrets(&key.mesh, &proxy);
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.attachment = Some(Attachment { mesh: key.mesh, proxy });
             stream.place = place;
@@ -378,6 +451,12 @@ impl Publisher {
         }
         while let Some(event) = stream.session.poll_event() {
             stream.handle_event(now, &event);
+            if event == Event::SecretsRejected {
+                let node = stream.session.node().map(|node| node.id.as_str()).unwrap_or_default();
+                for (secret, message) in stream.session.rejected_secrets() {
+                    tracing::warn!(node, secret, message, "a proxy rejected a secret");
+                }
+            }
             if let Event::Rejected { kind, revision } = event {
                 let node = stream.session.node().map(|node| node.id.as_str()).unwrap_or_default();
                 for rejected in stream.session.rejected().filter(|rejected| rejected.kind == kind) {

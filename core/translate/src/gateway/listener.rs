@@ -42,7 +42,7 @@ pub(super) fn ingress(
         let text = "it is run by nobody: no member of a mesh calls a gateway";
         context.report(Severity::Note, Code::HealthCheckInert, gateway, format!("{at}.healthCheck"), text);
     }
-    let secured = tls::downstream(listener.tls.as_ref(), protocol);
+    let secured = tls::downstream(listener.tls.as_ref(), protocol, &mut context.manager());
     if let Some(certificate) = &secured.unavailable {
         let what = if secured.plain { "takes plain connections only" } else { "is closed" };
         let text = format!("port {port} {what}: the certificate {certificate} is not available here");

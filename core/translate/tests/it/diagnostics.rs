@@ -26,3 +26,44 @@ fn what_a_callers_policy_lacks_is_told_of_the_caller() {
     assert!(one.text.contains("port 9080 of log") && one.text.contains("arn:ca"), "{one}");
     assert_eq!(translate(&snapshot, &Proxy::node("plain")).diagnostics, []);
 }
+
+/// What can be had is asked of the control plane, under its ARN; authorities under all of theirs.
+#[test]
+fn certificates_that_can_be_had_are_secrets_of_the_control_plane() {
+    let (certificate, one, other) = (
+        "arn:aws:acm:r:123456789012:certificate/a",
+        "arn:aws:acm-pca:r:123456789012:certificate-authority/a",
+        "arn:aws:acm-pca:r:123456789012:certificate-authority/b",
+    );
+    let policy = json!({"tls": {
+        "certificate": {"sds": {"secretName": certificate}},
+        "validation": {"trust": {"acm": {"certificateAuthorityArns": [one, other]}}},
+    }});
+    let tls = json!({"mode": "STRICT", "certificate": {"acm": {"certificateArn": certificate}}});
+    let mut snapshot = mesh::snapshot(&json!({
+        "virtualNode": {
+            "web": {
+                "backends": [{"virtualService": {"virtualServiceName": "log.local"}}],
+                "backendDefaults": {"clientPolicy": policy},
+            },
+            "plain": {"backends": [{"virtualService": {"virtualServiceName": "log.local"}}]},
+            "log": {"listeners": [{"portMapping": {"port": 9080, "protocol": "http"}, "tls": tls}]},
+        },
+        "virtualService": {"log.local": {"provider": {"virtualNode": {"virtualNodeName": "log"}}}},
+    }));
+    snapshot.certificates = std::sync::Arc::new([certificate, one, other].map(str::to_owned).into());
+    for (node, secrets) in [
+        ("web", vec![format!("{one},{other}"), certificate.to_owned()]),
+        // Whoever has no policy follows the listener, and believes whoever vouches for its certificate.
+        ("plain", vec![format!("{certificate}#authority")]),
+        ("log", vec![certificate.to_owned()]),
+    ] {
+        let made = translate(&snapshot, &Proxy::node(node));
+        assert_eq!(made.diagnostics, [], "{node}");
+        assert_eq!(made.secrets.into_iter().collect::<Vec<_>>(), secrets, "{node}");
+    }
+    snapshot.certificates = std::sync::Arc::new([certificate, one].map(str::to_owned).into());
+    let told = translate(&snapshot, &Proxy::node("web"));
+    assert!(told.diagnostics.iter().any(|one| one.text.contains(other)), "{:?}", told.diagnostics);
+    assert!(told.certificates.contains(other), "it is looked at again when it comes into being");
+}

@@ -12,6 +12,8 @@ pub enum Event {
     Acknowledged { kind: ResourceKind, revision: u64 },
     /// A response was rejected, in whole or in part: [`super::ServerSession::rejected`] has the present state.
     Rejected { kind: ResourceKind, revision: u64 },
+    /// A secret was rejected: [`super::ServerSession::rejected_secrets`] has the present state.
+    SecretsRejected,
     /// The proxy has all of a revision and rejects nothing of it.
     Settled { revision: u64 },
 }

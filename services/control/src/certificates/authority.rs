@@ -193,13 +193,20 @@ impl Certificates {
 
 /// An authority, ready to sign.
 pub(super) fn signer(vault: &Vault, authority: &Authority, invalid: ErrorShape) -> Result<Signer, Failure> {
-    let opened = zeroize::Zeroizing::new(vault.open(&authority_key(&authority.id), &authority.sealed)?);
-    let broken = |reason: &str| {
-        Failure::Store(selvedge_store::Error::Corrupt(format!("{}: {reason}", authority_key(&authority.id))))
-    };
-    let key = Key::of_der(&opened).map_err(|error| broken(&error.to_string()))?;
-    let der = pem::section("CERTIFICATE", &authority.certificate).ok_or_else(|| broken("no certificate"))?;
+    let key = signer_key(vault, authority)?;
+    let der = pem::section("CERTIFICATE", &authority.certificate)
+        .ok_or_else(|| broken(authority, "it has no certificate"))?;
     Signer::open(&der, key).map_err(|error| unsigned(&error, invalid))
+}
+
+/// An authority's key, opened.
+pub(super) fn signer_key(vault: &Vault, authority: &Authority) -> Result<Key, Failure> {
+    let opened = zeroize::Zeroizing::new(vault.open(&authority_key(&authority.id), &authority.sealed)?);
+    Key::of_der(&opened).map_err(|error| broken(authority, &error.to_string()))
+}
+
+fn broken(authority: &Authority, reason: &str) -> Failure {
+    Failure::Store(selvedge_store::Error::Corrupt(format!("{}: {reason}", authority_key(&authority.id))))
 }
 
 /// The subject of a configuration.

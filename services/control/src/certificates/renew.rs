@@ -5,18 +5,23 @@ use std::time::Duration;
 
 use selvedge_aws::operations::acm::{RESOURCE_NOT_FOUND_EXCEPTION, VALIDATION_EXCEPTION};
 use selvedge_identity::key::Algorithm;
-use selvedge_store::{Error as StoreError, WriteError};
+use selvedge_store::{Error as StoreError, Transaction, WriteError};
 use tokio::sync::watch;
 
 use super::authority::seconds;
-use super::document::{CERTIFICATES, Certificate, certificate_key};
+use super::document::{
+    AUTHORITIES, AUTHORITY_COUNT, Authority, CERTIFICATES, Certificate, authority_key, certificate_key,
+};
 use super::failure::Failure;
-use super::{Certificates, authority, draw, get, put, read};
+use super::{Certificates, authority, count, draw, get, put, read};
 
 /// How often [`run`] looks.
 const EVERY: Duration = Duration::from_secs(15);
 /// How long a certificate that could not be renewed is left alone.
 pub const RENEWAL_RETRY: Duration = Duration::from_secs(10 * 60);
+
+/// What one transaction takes away.
+const FORGOTTEN_AT_ONCE: usize = 1000;
 
 /// Which certificates are renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +37,8 @@ pub async fn run(office: Arc<Certificates>, mut drain: watch::Receiver<bool>) {
     loop {
         let working = Arc::clone(&office);
         let now = office.surroundings.now().0;
-        match tokio::task::spawn_blocking(move || renew(&working, now)).await {
+        let work = move || renew(&working, now).and_then(|_| forget(&working, now));
+        match tokio::task::spawn_blocking(work).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::warn!(%error, "certificates could not be looked at; tried again soon"),
             Err(error) => tracing::error!(%error, "renewing certificates failed"),
@@ -90,6 +96,52 @@ pub fn renew(office: &Certificates, now: u64) -> Result<usize, StoreError> {
     Ok(renewed)
 }
 
+/// Takes away authorities that nobody can bring back any more, with what they issued; how many.
+///
+/// # Errors
+/// The store's. What was not done is due the next time.
+pub fn forget(office: &Certificates, now: u64) -> Result<usize, StoreError> {
+    let mut gone = Vec::new();
+    for document in office.store.snapshot()?.scan_all(AUTHORITIES)? {
+        let one: Authority = read(&document.key, &document.value)?;
+        if one.restorable_until.is_some_and(|until| until <= now) {
+            gone.push(one);
+        }
+    }
+    for one in &gone {
+        let issued = format!("acm-pca/issued/{}/", one.id);
+        // In pieces: a transaction has its bounds.
+        while !office.store.snapshot()?.scan(&issued, None, 1)?.is_empty() {
+            in_one(office, |tx| {
+                for document in tx.scan(&issued, None, FORGOTTEN_AT_ONCE)? {
+                    tx.delete(&document.key)?;
+                }
+                Ok(())
+            })?;
+        }
+        in_one(office, |tx| {
+            if tx.delete(&authority_key(&one.id))? {
+                count(tx, AUTHORITY_COUNT, -1)?;
+            }
+            Ok(())
+        })?;
+        tracing::info!(authority = one.arn, "a deleted authority is gone for good");
+    }
+    Ok(gone.len())
+}
+
+/// Runs one transaction that refuses nothing.
+fn in_one(
+    office: &Certificates,
+    mut f: impl FnMut(&mut dyn Transaction) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let written: Result<_, WriteError<()>> = office.store.write(|tx| f(tx).map_err(WriteError::from));
+    match written {
+        Ok(_) | Err(WriteError::Refused(())) => Ok(()),
+        Err(WriteError::Store(error)) => Err(error),
+    }
+}
+
 fn is_due(one: &Certificate, now: u64) -> bool {
     one.renew_at.is_some_and(|at| at <= seconds(now))
 }
@@ -101,7 +153,7 @@ pub(super) fn renew_one(office: &Certificates, id: &str, now: u64, when: When) -
     let Some(before) = before else { return Ok(false) };
     let key = draw::key(Algorithm::named(&before.algorithm).unwrap_or(Algorithm::Rsa2048))?;
     let (renewed, _) = office.store.write(|tx| {
-        let in_transaction = |tx: &mut dyn selvedge_store::Transaction| -> Result<bool, Failure> {
+        let in_transaction = |tx: &mut dyn Transaction| -> Result<bool, Failure> {
             let Some(mut one) = get::<Certificate>(&*tx, &stored_key)? else { return Ok(false) };
             if when == When::Due && !is_due(&one, now) || one.serial != before.serial {
                 return Ok(false);
@@ -129,16 +181,11 @@ pub(super) fn renew_one(office: &Certificates, id: &str, now: u64, when: When) -
 /// Notes why it failed, and when to try again.
 fn postpone(office: &Certificates, id: &str, now: u64, reason: &str) -> Result<(), StoreError> {
     let key = certificate_key(id);
-    let written: Result<_, WriteError<()>> = office.store.write(|tx| {
+    in_one(office, |tx| {
         let Some(mut one) = get::<Certificate>(&*tx, &key)? else { return Ok(()) };
         let retry = i64::try_from(RENEWAL_RETRY.as_secs()).unwrap_or(i64::MAX);
         one.renew_at = Some(seconds(now).saturating_add(retry));
         one.failure = Some(reason.to_owned());
-        put(tx, &key, &one)?;
-        Ok(())
-    });
-    match written {
-        Ok(_) | Err(WriteError::Refused(())) => Ok(()),
-        Err(WriteError::Store(error)) => Err(error),
-    }
+        put(tx, &key, &one)
+    })
 }

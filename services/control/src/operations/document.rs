@@ -20,6 +20,8 @@ use bytes::Bytes;
 use selvedge_model::{Key, Kind, Policy, Rejected, Resource, Snapshot, Spec, Status, Value, json};
 use selvedge_store::{Document, Error as StoreError, PAGE_MAX, Read};
 
+use crate::certificates;
+
 /// What every key of a resource begins with. Watch the change feed for it.
 pub const PREFIX: &str = "appmesh/";
 
@@ -112,6 +114,7 @@ pub fn load_mesh(view: &dyn Read, mesh: &str) -> Result<Option<Snapshot>, StoreE
     for stored in view.scan_all(&policies_in_mesh(mesh))? {
         snapshot.policies.put(read_policy(&stored)?);
     }
+    snapshot.certificates = Arc::new(certificates::known(view)?);
     Ok(Some(snapshot))
 }
 

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use selvedge_model::{Key, Kind, Snapshot, json};
 use selvedge_registry::document as document_of;
-use selvedge_store::{Error, PAGE_MAX, Read, Revision, Store};
+use selvedge_store::{Error, PAGE_MAX, Read, Revision, Store, Vault};
 
 use super::registry::{self, ENDPOINTS_PREFIX, Held, Place, REPLICAS_PREFIX};
+use crate::certificates::{self, Found};
 use crate::operations::document;
 
 /// How long changes are gathered before they are acted upon: a script's writes come in a row.
@@ -33,6 +34,8 @@ pub enum FeedEvent {
     Registry(Box<selvedge_registry::Snapshot>),
     /// One document of that; no value when it is gone.
     Registered { key: document_of::Key, value: Option<Bytes>, revision: u64 },
+    /// The document of a certificate or an authority; `None` when it is gone, or of no use.
+    Certificate { key: String, found: Option<Found> },
     /// All that was there at the start has been told.
     Loaded,
     /// All that the store had at that revision has been told.
@@ -47,12 +50,20 @@ pub struct Feed {
     /// Meshes with a document that cannot be read. They stay as they were, and are read whole at their next change.
     damaged: BTreeSet<String>,
     places: BTreeSet<Place>,
+    /// The keys of the certificates and authorities that were told of.
+    certificates: BTreeSet<String>,
+    vault: Vault,
     due: Option<Instant>,
 }
 
 impl Feed {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A reader that opens the keys of certificates with that vault; another one finds none.
+    pub fn with_vault(vault: Vault) -> Self {
+        Self { vault, ..Self::default() }
     }
 
     /// The store hinted at a change.
@@ -120,6 +131,16 @@ impl Feed {
             let replica = stored.key[REPLICAS_PREFIX.len()..].to_owned();
             events.push(FeedEvent::Beat { replica });
         }
+        let mut certificates = BTreeSet::new();
+        for prefix in certificates::PREFIXES {
+            for stored in view.scan_all(prefix)? {
+                certificates.insert(stored.key.clone());
+                events.push(self.certificate(stored.key, Some(&stored.value)));
+            }
+        }
+        for gone in self.certificates.difference(&certificates) {
+            events.push(FeedEvent::Certificate { key: gone.clone(), found: None });
+        }
         let mut registered = selvedge_registry::Snapshot::at(view.revision().number());
         for stored in view.scan_all(document_of::PREFIX)? {
             if let Some(key) = discovered(&stored.key) {
@@ -133,7 +154,19 @@ impl Feed {
         self.meshes = meshes;
         self.damaged = damaged;
         self.places = places;
+        self.certificates = certificates;
         Ok(events)
+    }
+
+    /// What a document of a certificate or an authority is to proxies. One that cannot be read is as one that is gone: what needs
+    /// it says so.
+    fn certificate(&self, key: String, value: Option<&[u8]>) -> FeedEvent {
+        let found = value.map(|value| Found::read(&key, value, &self.vault)).transpose();
+        let found = found.unwrap_or_else(|error| {
+            tracing::error!(%error, "a certificate cannot be read; no proxy gets it");
+            None
+        });
+        FeedEvent::Certificate { found: found.flatten(), key }
     }
 
     fn follow(&mut self, store: &dyn Store, position: Revision) -> Result<Vec<FeedEvent>, Error> {
@@ -162,6 +195,13 @@ impl Feed {
             } else if let Some(key) = discovered(&stored_key) {
                 let value = view.get(&stored_key)?.map(|stored| stored.value);
                 events.push(FeedEvent::Registered { key, value, revision: revision.number() });
+            } else if certificates::is_material(&stored_key) {
+                let value = view.get(&stored_key)?.map(|stored| stored.value);
+                match value {
+                    Some(_) => drop(self.certificates.insert(stored_key.clone())),
+                    None => drop(self.certificates.remove(&stored_key)),
+                }
+                events.push(self.certificate(stored_key, value.as_deref()));
             } else if let Some(replica) = stored_key.strip_prefix(REPLICAS_PREFIX)
                 && view.get(&stored_key)?.is_some()
             {

@@ -14,6 +14,11 @@ use crate::status::{ConnectedProxy, Rejection};
 /// Most rejections that are reported of one proxy.
 const REJECTIONS_MAX: usize = 50;
 
+/// What is said where certificates are not handed out.
+const WITHHELD: &str = "its certificates are withheld, for others could read its connection: it has to connect over loopback, \
+                        a socket in the file system (--xds-unix), or TLS on a port that asks clients for a certificate \
+                        (--tls-client-ca)";
+
 /// A mesh's proxies, what they refused, and what their translations had to say.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -106,6 +111,16 @@ fn rejections(mesh: &Mesh, own: &Key, translation: &Translation, stream: &Stream
             proxy: stream.session.node().map(|node| node.id.clone()).unwrap_or_default(),
             message: format!("{}: {}", rejected.name, rejected.message),
         }));
+    }
+    let about_secrets = |message: String| Rejection {
+        subject: own.to_string(),
+        proxy: stream.session.node().map(|node| node.id.clone()).unwrap_or_default(),
+        message,
+    };
+    let refused = stream.session.rejected_secrets().take(REJECTIONS_MAX);
+    found.extend(refused.map(|(name, message)| about_secrets(format!("{name}: {message}"))));
+    if !stream.is_private && !translation.secrets.is_empty() {
+        found.push(about_secrets(WITHHELD.to_owned()));
     }
     found
 }

@@ -14,6 +14,7 @@ use selvedge_xds::server::{Form, Scope};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::{End, Feed, FeedEvent, Output, Publisher, Report, Settings, StreamId, registry};
+use crate::api::Channel;
 use crate::rate_limit::RateLimiter;
 use crate::status::{ConnectedProxy, Rejection, Sessions};
 
@@ -46,11 +47,28 @@ pub enum ToStream {
 }
 
 enum Input {
-    Connected { id: StreamId, peer: IpAddr, form: Form, scope: Scope, to: mpsc::Sender<ToStream> },
-    Message { id: StreamId, message: Bytes, room: OwnedSemaphorePermit },
-    Disconnected { id: StreamId, orderly: bool },
+    Connected {
+        id: StreamId,
+        peer: IpAddr,
+        channel: Channel,
+        form: Form,
+        scope: Scope,
+        to: mpsc::Sender<ToStream>,
+    },
+    Message {
+        id: StreamId,
+        message: Bytes,
+        room: OwnedSemaphorePermit,
+    },
+    Disconnected {
+        id: StreamId,
+        orderly: bool,
+    },
     Drain,
-    Report { mesh: String, answer: oneshot::Sender<Report> },
+    Report {
+        mesh: String,
+        answer: oneshot::Sender<Report>,
+    },
     Stop,
 }
 
@@ -72,7 +90,7 @@ pub fn start(store: Arc<dyn Store>, settings: Settings) -> std::io::Result<Runni
     let thread = std::thread::Builder::new().name("publisher".to_owned()).spawn(move || {
         let driver = Driver {
             store,
-            feed: Feed::new(),
+            feed: Feed::with_vault(settings.vault.clone()),
             publisher: Publisher::new(settings),
             senders: HashMap::new(),
             loaded,
@@ -133,12 +151,13 @@ impl Handle {
     pub async fn connect(
         &self,
         peer: IpAddr,
+        channel: Channel,
         form: Form,
         scope: Scope,
     ) -> Option<(StreamId, mpsc::Receiver<ToStream>)> {
         let id = self.streams.fetch_add(1, Ordering::Relaxed);
         let (to, messages) = mpsc::channel(OUTPUTS_MAX);
-        self.inputs.send(Input::Connected { id, peer, form, scope, to }).await.ok()?;
+        self.inputs.send(Input::Connected { id, peer, channel, form, scope, to }).await.ok()?;
         Some((id, messages))
     }
 
@@ -226,9 +245,12 @@ impl Driver {
     fn handle(&mut self, input: Input) {
         let now = Instant::now();
         match input {
-            Input::Connected { id, peer, form, scope, to } => {
+            Input::Connected { id, peer, channel, form, scope, to } => {
                 self.senders.insert(id, to);
                 self.publisher.handle_connected(now, id, peer, form, scope);
+                if channel == Channel::Private {
+                    self.publisher.handle_confided(id);
+                }
             }
             Input::Message { id, message, room } => {
                 self.publisher.handle_message(now, id, &message);

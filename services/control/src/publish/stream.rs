@@ -12,6 +12,8 @@ use super::registry::Place;
 pub(super) struct Stream {
     pub(super) session: ServerSession,
     pub(super) peer: IpAddr,
+    /// Private keys may be sent on it.
+    pub(super) is_private: bool,
     pub(super) connected_at: Instant,
     /// Known after the first message.
     pub(super) attachment: Option<Attachment>,
@@ -35,6 +37,7 @@ impl Stream {
     pub(super) fn new(now: Instant, peer: IpAddr, form: Form, scope: Scope) -> Self {
         Self {
             session: ServerSession::new(form, scope),
+            is_private: peer.is_loopback(),
             peer,
             connected_at: now,
             attachment: None,

@@ -12,6 +12,7 @@ use tonic::codegen::BoxFuture;
 use tonic::server::StreamingService;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::api::Channel;
 use crate::publish::run::{Handle, ToStream};
 use crate::publish::{End, StreamId};
 
@@ -35,7 +36,8 @@ impl StreamingService<Bytes> for Discovery {
             let peer = request
                 .remote_addr()
                 .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip().to_canonical());
-            let Some((id, messages)) = publisher.connect(peer, form, scope).await else {
+            let channel = request.extensions().get::<Channel>().copied().unwrap_or_default();
+            let Some((id, messages)) = publisher.connect(peer, channel, form, scope).await else {
                 return Err(Status::unavailable("the control plane is ending"));
             };
             let (open, closed) = oneshot::channel();
