@@ -647,6 +647,8 @@ directives! {
         oidc: Named<Arc<guard::Oidc>> = named_empty(), "mesh.oidc" Server guard::oidc;
         /// Issuers whose bearer tokens are taken, likewise.
         jwt: Named<Arc<guard::Jwt>> = named_empty(), "mesh.jwt" Server guard::jwt;
+        /// The certificate of the mesh's that is shown, by its ARN; it comes before files.
+        certificate: Option<Text> = None, "mesh.certificate" Connection edge::certificate;
         /// Certificates that an authority issues.
         acme: Option<Arc<guard::Acme>> = None, "mesh.acme" Server guard::acme;
         /// Where spans of requests are sent.

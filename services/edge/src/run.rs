@@ -35,7 +35,7 @@ use crate::control::{self, Asked};
 use crate::data_plane::DataPlanes;
 use crate::rate::Rates;
 use crate::record::log::Logs;
-use crate::site::{Site, SiteInvalid};
+use crate::site::{FETCH_PATIENCE, Site, SiteInvalid};
 use crate::sockets::{self, ListenError, Listening};
 use crate::standing::Standing;
 use crate::stats::Stats;
@@ -213,6 +213,11 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
     }
     let mut care = Care::default();
     care.follow(&shared)?;
+    let first = shared.site.load_full();
+    // Without the control plane the server starts all the same.
+    let _ = tokio::time::timeout(FETCH_PATIENCE, first.certificates.fetch(&shared.mesh.endpoint)).await;
+    drop(first);
+    let fetching = tokio::spawn(fetch_certificates(Arc::clone(&shared)));
     let asking = tokio::spawn(ask_issuers(Arc::clone(&shared)));
     let exporting = tokio::spawn(trace::export(Arc::clone(&shared), recorded));
     // Before anything is told of the mesh: it then begins with as many seats as there are workers.
@@ -308,6 +313,7 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
         orders.listening = Arc::default();
     });
     asking.abort();
+    fetching.abort();
     care.stop();
     let joined = tokio::task::spawn_blocking(move || {
         for thread in threads {
@@ -335,6 +341,16 @@ async fn ask_issuers(shared: Arc<Shared>) {
         tick.tick().await;
         let site = shared.site.load_full();
         site.certificates.ask().await;
+    }
+}
+
+/// Asks the control plane for the mesh's certificates, and again for those that were renewed.
+async fn fetch_certificates(shared: Arc<Shared>) {
+    let mut tick = tokio::time::interval(REFRESH_INTERVAL);
+    loop {
+        tick.tick().await;
+        let site = shared.site.load_full();
+        site.certificates.fetch(&shared.mesh.endpoint).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! A configuration in force.
 
 mod certificates;
+mod fetched;
 pub(crate) mod staples;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use crate::ready;
 use crate::stats::RouteStats;
 use crate::who::{GuardInvalid, Guards};
 pub(crate) use certificates::{Certificates, TlsError, asked_of_clients};
+pub(crate) use fetched::FETCH_PATIENCE;
 
 /// Everything that a configuration brings with it. Requests keep the one that they began with.
 #[derive(Debug)]

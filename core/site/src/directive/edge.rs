@@ -83,6 +83,29 @@ pub struct FixedAnswer {
 /// The longest that a request may wait for a workflow.
 pub const WORKFLOW_WAIT_MS_MAX: u64 = 60_000;
 
+/// The ARN of a certificate of the mesh's.
+pub(super) fn certificate(value: &Value, reading: &mut Reading<'_>) -> Result<Option<Text>, String> {
+    let arn = text(value, reading)?;
+    if arn.is_empty() {
+        return Ok(None);
+    }
+    if !is_certificate_arn(&arn) {
+        return Err(format!(
+            "mesh.certificate: \"{arn}\" is not the ARN of a certificate: arn:aws:acm:REGION:ACCOUNT:certificate/ID"
+        ));
+    }
+    Ok(Some(arn))
+}
+
+/// Whether a text names a certificate of AWS Certificate Manager.
+pub(crate) fn is_certificate_arn(text: &str) -> bool {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let ["arn", _, "acm", _, _, resource] = parts[..] else { return false };
+    resource.strip_prefix("certificate/").is_some_and(|id| {
+        (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    })
+}
+
 /// `"name"` or `( "machine" => "name", "wait" => 10, "else" => "202" )`; `wait` is in seconds.
 pub(super) fn workflow(value: &Value, reading: &mut Reading<'_>) -> Result<Option<WorkflowRoute>, String> {
     let mut route = WorkflowRoute {

@@ -63,6 +63,7 @@ const LISTEN: &[Field] = &[
 const TLS: &[Field] = &[
     key("certificate", "The chain, in PEM", Shape::Text),
     key("key", "The key, in PEM", Shape::Text),
+    key("arn", "The mesh's certificate of that ARN, fetched and renewed by itself", Shape::Text),
     key("acme", "Certificates that are fetched and renewed by themselves", Shape::Table(ACME)),
     key("min_version", "The oldest version", Shape::Word(&["1.2", "1.3"])),
     key("client_ca", "The authorities of clients' certificates", Shape::Text),

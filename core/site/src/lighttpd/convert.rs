@@ -151,10 +151,16 @@ impl Out {
                 let _ = writeln!(self.text, "tls = \"{name}\"");
                 let _ = writeln!(tls, "\n[tls.{name}]");
                 for (from, to) in [
+                    ("mesh.certificate", "arn"),
                     ("ssl.pemfile", "certificate"),
                     ("ssl.privkey", "key"),
                     ("ssl.verifyclient.ca-file", "client_ca"),
                 ] {
+                    // The mesh's comes before files, and there is one.
+                    let is_file = matches!(from, "ssl.pemfile" | "ssl.privkey");
+                    if is_file && value("mesh.certificate").is_some() {
+                        continue;
+                    }
                     if let Some(text) = value(from).and_then(Value::as_text) {
                         let _ = writeln!(tls, "{to} = {}", quoted(text));
                     }

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::{Options, Orders, Watch};
 use crate::acme::{self, Care};
-use crate::site::Site;
+use crate::site::{FETCH_PATIENCE, Site};
 use crate::sockets;
 use crate::worker::Shared;
 
@@ -37,6 +37,8 @@ pub(super) async fn reload_site(
             acme::prepare(configured).map_err(|error| error.to_string())?;
         }
         let site = Site::new(program, Some(&before)).await.map_err(|error| error.to_string())?;
+        let fetched = site.certificates.fetch(&shared.mesh.endpoint);
+        let _ = tokio::time::timeout(FETCH_PATIENCE, fetched).await;
         Ok::<_, String>((site, listening))
     };
     match outcome.await {

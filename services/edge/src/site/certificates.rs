@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use super::fetched::{self, Fetched};
 use super::staples::{Leaf, Staples, unix};
+use selvedge_client::Endpoint;
 use selvedge_identity::ocsp::Question;
 use selvedge_identity::{Authorities, BundleInvalid, Rules, Trust, Verifier};
 use selvedge_site::directive::Ssl;
@@ -18,7 +20,7 @@ pub(crate) const CONTEXTS_MAX: usize = 10_000;
 /// Why TLS cannot be spoken.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("ssl.engine is on for {0} and no ssl.pemfile is set")]
+    #[error("ssl.engine is on for {0} and neither ssl.pemfile nor mesh.certificate is set")]
     NoCertificate(String),
     #[error("{path} cannot be read")]
     Read { path: String, source: std::io::Error },
@@ -72,6 +74,7 @@ pub(crate) struct Certificates {
     /// Locked for a look-up once a handshake, or for the reading of files.
     loaded: Mutex<HashMap<Key, Loaded>>,
     staples: Arc<Staples>,
+    fetched: Arc<Fetched>,
 }
 
 impl Certificates {
@@ -81,7 +84,14 @@ impl Certificates {
     /// See [`TlsError`]: what cannot be used keeps the configuration from being put in force.
     pub(crate) fn new(program: &Program, before: Option<&Self>) -> Result<Self, TlsError> {
         let staples = before.map_or_else(Arc::default, |before| Arc::clone(&before.staples));
-        let certificates = Self { loaded: Mutex::default(), staples };
+        let fetched = before.map_or_else(Arc::default, |before| Arc::clone(&before.fetched));
+        // Those of names that clients ask for are fetched before the first of them does.
+        for (_, value, _) in program.assignments("mesh.certificate") {
+            if let Some(arn) = value.as_text().filter(|text| fetched::is_arn(text)) {
+                fetched.want(arn);
+            }
+        }
+        let certificates = Self { loaded: Mutex::default(), staples, fetched };
         for listener in &program.listeners {
             if listener.ssl.engine {
                 certificates.context(program, &listener.token, None)?;
@@ -110,7 +120,12 @@ impl Certificates {
         let spoken =
             program.listener(socket).map_or((true, false), |listener| (listener.http1, listener.http2));
         let issued = program.base().directives.mesh.acme.as_deref().map(crate::acme::files);
-        let key = Key::of(&resolved.directives.ssl, spoken, socket, issued.as_ref())?;
+        let directives = &resolved.directives;
+        let arn = directives.mesh.certificate.as_deref();
+        let key = Key::of(&directives.ssl, arn, spoken, socket, issued.as_ref())?;
+        if fetched::is_arn(&key.chain) {
+            self.fetched.want(&key.chain);
+        }
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = loaded.get(&key) {
             return Ok(Arc::clone(&known.context));
@@ -118,7 +133,7 @@ impl Certificates {
         if loaded.len() >= CONTEXTS_MAX {
             return Err(TlsError::TooMany);
         }
-        let fresh = key.load(&self.staples)?;
+        let fresh = key.load(&self.staples, &self.fetched)?;
         let context = Arc::clone(&fresh.context);
         loaded.insert(key, fresh);
         Ok(context)
@@ -136,13 +151,20 @@ impl Certificates {
         }
     }
 
+    /// Asks the control plane for the mesh's certificates, where any are named, and shows those that are new.
+    pub(crate) async fn fetch(&self, endpoint: &Endpoint) {
+        if self.fetched.fetch(endpoint).await {
+            self.refresh();
+        }
+    }
+
     /// Reads again what has changed on disk; what cannot be used any more leaves the last good one in force.
     pub(crate) fn refresh(&self) {
         let keys: Vec<Key> = {
             let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
             let now = unix();
             let stale = loaded.iter().filter(|(_, known)| {
-                known.changed.iter().any(|(path, at)| changed(path) != *at)
+                known.changed.iter().any(|(path, at)| changed(path, &self.fetched) != *at)
                     || known.stapled.question.as_ref().is_some_and(|(leaf, _)| {
                         self.staples.shown(leaf, now).map(|status| status.since) != known.stapled.since
                     })
@@ -150,7 +172,7 @@ impl Certificates {
             stale.map(|(key, _)| key.clone()).collect()
         };
         for key in keys {
-            match key.load(&self.staples) {
+            match key.load(&self.staples, &self.fetched) {
                 Ok(fresh) => {
                     tracing::info!(chain = key.chain, "a certificate was read again");
                     self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(key, fresh);
@@ -163,7 +185,10 @@ impl Certificates {
     }
 }
 
-fn changed(path: &str) -> Option<SystemTime> {
+fn changed(path: &str, fetched: &Fetched) -> Option<SystemTime> {
+    if fetched::is_arn(path) {
+        return fetched.since(path);
+    }
     std::fs::metadata(path).and_then(|facts| facts.modified()).ok()
 }
 
@@ -172,14 +197,17 @@ fn read(path: &str) -> Result<Vec<u8>, TlsError> {
 }
 
 impl Key {
+    /// `arn`: a certificate of the mesh's, which comes before files: a lighttpd that reads the same configuration has those.
     /// `issued`: chain and key of what an authority issues, for those who configure no other.
     fn of(
         ssl: &Ssl,
+        arn: Option<&str>,
         (http1, http2): (bool, bool),
         socket: &str,
         issued: Option<&(String, String)>,
     ) -> Result<Self, TlsError> {
-        let (chain, key) = match (ssl.pemfile.as_deref(), issued) {
+        let (chain, key) = match (arn.or(ssl.pemfile.as_deref()), issued) {
+            (Some(chain), _) if arn.is_some() => (chain, chain),
             (Some(chain), _) => (chain, ssl.privkey.as_deref().unwrap_or(chain)),
             (None, Some((chain, key))) => (chain.as_str(), key.as_str()),
             (None, None) => return Err(TlsError::NoCertificate(socket.to_owned())),
@@ -197,10 +225,16 @@ impl Key {
         Ok(Self { chain: chain.to_owned(), key: key.to_owned(), verify, staple, http1, http2, tls12, tls13 })
     }
 
-    fn load(&self, staples: &Staples) -> Result<Loaded, TlsError> {
+    fn load(&self, staples: &Staples, fetched: &Fetched) -> Result<Loaded, TlsError> {
+        let changed = |path: &str| changed(path, fetched);
         let mut changed_at =
             vec![(self.chain.clone(), changed(&self.chain)), (self.key.clone(), changed(&self.key))];
-        let material = Material::read(&read(&self.chain)?, &read(&self.key)?)
+        let (chain, key) = if fetched::is_arn(&self.chain) {
+            fetched.pair(&self.chain)
+        } else {
+            (read(&self.chain)?, zeroize::Zeroizing::new(read(&self.key)?))
+        };
+        let material = Material::read(&chain, &key)
             .map_err(|source| TlsError::Material { path: self.chain.clone(), source })?;
         let (material, stapled) = self.staple(material, staples);
         if let Some(path) = &self.staple {

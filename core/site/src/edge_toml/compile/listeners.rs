@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::super::node::Node;
 use super::Compiler;
 use super::values::unknown_name;
+use crate::directive::edge::is_certificate_arn;
 use crate::directive::{Directives, Setter};
 use crate::listener::{ListenAddress, Listener};
 use crate::place::Place;
@@ -134,8 +135,17 @@ impl Compiler<'_> {
         let oldest = text("min_version").unwrap_or_else(|| "1.2".into());
         directives.ssl.openssl_ssl_conf_cmd =
             Arc::from([("MinProtocol".into(), format!("TLSv{oldest}").into())]);
-        if tls.get("certificate").is_some() == tls.get("acme").is_some() {
-            self.wrong(tls.place, format!("tls.{wanted} needs either certificate or acme"));
+        if let Some(arn) = tls.get("arn") {
+            directives.mesh.certificate = text("arn");
+            if !arn.text().is_some_and(|arn| is_certificate_arn(arn)) {
+                let text = format!(
+                    "tls.{wanted}.arn is the ARN of a certificate: arn:aws:acm:REGION:ACCOUNT:certificate/ID"
+                );
+                self.wrong(arn.place, text);
+            }
+        }
+        if ["certificate", "arn", "acme"].iter().filter(|key| tls.get(key).is_some()).count() != 1 {
+            self.wrong(tls.place, format!("tls.{wanted} needs one of certificate, arn and acme"));
         }
     }
 }

@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""An edge shows a certificate of the mesh's by its ARN, in both forms of its configuration, and the renewed one without a reload."""
+
+import hashlib
+import os
+import socket
+import ssl
+import time
+
+import boto3
+
+import _server
+from _edge import Edge, end, free_ports
+from _report import Report
+
+report = Report()
+if not os.environ.get("SELVEDGE_BIN"):
+    print("skipped: it needs SELVEDGE_BIN")
+    report.end()
+endpoint = _server.endpoint()
+acm = boto3.client("acm", endpoint_url=endpoint, region_name="us-west-2", aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="secret")
+
+
+def requested(domain):
+    return acm.request_certificate(DomainName=domain, KeyAlgorithm="EC_prime256v1")["CertificateArn"]
+
+
+def in_force(arn):
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(acm.get_certificate(CertificateArn=arn)["Certificate"])).hexdigest()
+
+
+def shown(port, name, authority):
+    """A verified handshake, as a client has it that believes the mesh's authority and asks for a name."""
+    context = ssl.create_default_context(cadata=authority)
+    with socket.create_connection(("127.0.0.1", port), 10) as plain:
+        with context.wrap_socket(plain, server_hostname=name) as session:
+            session.sendall(f"GET /hello.txt HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\n\r\n".encode())
+            answer = b""
+            while part := session.recv(4096):
+                answer += part
+            return hashlib.sha256(session.getpeercert(binary_form=True)).hexdigest(), answer
+
+
+def until(what, is_so):
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if is_so():
+            return
+        time.sleep(0.05)
+    report.check(False, f"never: {what}")
+
+
+shop, other = requested("shop.mesh.local"), requested("other.mesh.local")
+authority = acm.get_certificate(CertificateArn=shop)["CertificateChain"]
+plain, tls = free_ports(2)
+os.environ["AWS_ENDPOINT_URL"] = endpoint
+edge = Edge(plain, f"""
+$SERVER["socket"] == "127.0.0.1:{tls}" {{ ssl.engine = "enable" mesh.certificate = "{shop}" }}
+$HTTP["host"] == "other.mesh.local" {{ mesh.certificate = "{other}" }}
+""")
+(edge.home / "www/hello.txt").write_text("hello\n")
+for name, arn in (("shop.mesh.local", shop), ("other.mesh.local", other)):
+    seen, answer = shown(tls, name, authority)
+    report.equal(seen, in_force(arn), f"{name}: the certificate in force, at the first handshake")
+    report.check(answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"hello\n"), lambda: f"{name}: {answer}")
+before = in_force(shop)
+acm.renew_certificate(CertificateArn=shop)
+report.check(in_force(shop) != before, "renewed")
+until("the renewed certificate is shown", lambda: shown(tls, "shop.mesh.local", authority)[0] == in_force(shop))
+report.equal(shown(tls, "other.mesh.local", authority)[0], in_force(other), "the other stays")
+report.check("PRIVATE KEY" not in edge.errors(), "no key in the log")
+end(edge.process)
+report.end()
