@@ -117,6 +117,30 @@ fn a_connection_is_held_to_its_listener() {
     assert_eq!(names, ["1"]);
 }
 
+/// One certificate, from one place: a file, the mesh, or an authority by ACME.
+#[test]
+fn a_listener_may_show_a_certificate_of_the_mesh_by_its_arn() {
+    let arn = "arn:aws:acm:eu-west-1:123456789012:certificate/6f0a-1";
+    let with = |keys: &str| {
+        compiled(&format!(
+            "[[listen]]\naddress = \":443\"\ntls = \"a\"\n[tls.a]\n{keys}\n[[site]]\n[[site.route]]\nrespond = \"x\"\n"
+        ))
+    };
+    let program = with(&format!("arn = \"{arn}\"")).expect("it is right");
+    let facts = RequestFacts { socket: Some("0.0.0.0:443"), host: Some("any"), ..RequestFacts::default() };
+    let resolved = program.resolve(&facts).expect("quick");
+    assert_eq!(resolved.directives.mesh.certificate.as_deref(), Some(arn));
+    for (keys, told) in [
+        (format!("arn = \"{arn}\"\ncertificate = \"/c.pem\""), "needs one of certificate, arn and acme"),
+        ("min_version = \"1.3\"".to_owned(), "needs one of certificate, arn and acme"),
+        ("arn = \"arn:aws:acm-pca:r:1:certificate-authority/a\"".to_owned(), "arn:aws:acm:REGION"),
+        ("arn = \"../certificate\"".to_owned(), "arn:aws:acm:REGION"),
+    ] {
+        let found = with(&keys).expect_err("refused");
+        assert!(found.contains(told), "{keys}: {found}");
+    }
+}
+
 #[test]
 fn what_is_wrong_is_told_with_its_place_and_a_hint() {
     let listen = "[[listen]]\naddress = \":80\"\n";
