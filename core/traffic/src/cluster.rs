@@ -117,7 +117,7 @@ pub enum Discovery {
 }
 
 /// When names are looked up again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct DnsRefresh {
     /// After this, or sooner when an answer lasts no longer; above zero.
     pub interval: Duration,

@@ -23,16 +23,16 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::breaker::Breaker;
+use crate::dns::Resolver;
 use crate::events::EventLogs;
 use crate::found::{Found, found};
 use crate::host::{HealthFlag, Host, HostOutlier};
 use crate::hosts::{HostSet, Member};
-use crate::lookups::Lookups;
 use crate::original_dst::OriginalDst;
 use crate::state_breaker::{Leave, Scope, StateBreaker};
 use crate::subsets::Chosen;
 use crate::zones::LocalZones;
-use crate::{ejection, probe, random};
+use crate::{ejection, probe, random, resolve};
 
 /// How often the choice is made anew during slow start.
 const WARMING_STEP_MIN: Duration = Duration::from_millis(100);
@@ -102,7 +102,7 @@ struct Control {
 #[derive(Clone, Copy)]
 pub(crate) struct Surroundings<'a> {
     pub(crate) registry: &'a Registry,
-    pub(crate) lookups: &'a Lookups,
+    pub(crate) resolver: &'a Resolver,
     /// The control thread's.
     pub(crate) runtime: &'a Handle,
     pub(crate) secrets: &'a Secrets,
@@ -154,7 +154,7 @@ impl Cluster {
         surroundings: &Surroundings<'_>,
         zones: watch::Receiver<Arc<LocalZones>>,
     ) -> Arc<Self> {
-        let Surroundings { registry, lookups, runtime, secrets, events } = *surroundings;
+        let Surroundings { registry, resolver, runtime, secrets, events } = *surroundings;
         let stats = registry.cluster(&config.name);
         let breaker = |thresholds, priority| Breaker::new(thresholds, priority, Arc::clone(&stats));
         let (detections, detected) = config.outlier_detection.map(|_| mpsc::channel(DETECTIONS_MAX)).unzip();
@@ -205,7 +205,10 @@ impl Cluster {
         }
         match &cluster.config.discovery {
             Discovery::Static(assignment) => cluster.update_endpoints(assignment),
-            Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => lookups.follow(&cluster),
+            Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => {
+                let config = Arc::clone(&cluster.config);
+                cluster.spawn(resolve::run(cluster.weak(), resolver.clone(), config));
+            }
             Discovery::Eds { .. } => {}
             Discovery::OriginalDst => {
                 cluster.spawn(crate::original_dst::run(cluster.weak()));

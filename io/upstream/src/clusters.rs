@@ -14,7 +14,6 @@ use tokio::sync::watch;
 use crate::cluster::{Cluster, Surroundings};
 use crate::dns::Resolver;
 use crate::events::EventLogs;
-use crate::lookups::Lookups;
 use crate::zones::{LocalCluster, LocalZones};
 
 /// The active clusters by name, swapped whole; workers look one up for each request.
@@ -24,7 +23,7 @@ pub struct Clusters {
     active: ArcSwap<Active>,
     generation: AtomicU64,
     registry: Registry,
-    lookups: Lookups,
+    resolver: Resolver,
     runtime: Handle,
     local: LocalCluster,
     zones: watch::Sender<Arc<LocalZones>>,
@@ -52,7 +51,7 @@ impl Clusters {
             active: ArcSwap::default(),
             generation: AtomicU64::new(0),
             registry,
-            lookups: Lookups::new(resolver, &runtime),
+            resolver,
             runtime,
             local,
             zones: watch::Sender::new(Arc::default()),
@@ -98,7 +97,7 @@ impl Clusters {
         let zones = self.zones.subscribe();
         let surroundings = Surroundings {
             registry: &self.registry,
-            lookups: &self.lookups,
+            resolver: &self.resolver,
             runtime: &self.runtime,
             secrets: &self.secrets,
             events: self.events.get(),

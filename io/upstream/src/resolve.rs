@@ -1,143 +1,96 @@
-//! From what is known about names to the hosts of a cluster.
+//! Keeping a cluster's names resolved.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use selvedge_traffic::{Address, Discovery, DnsLookupFamily, DnsRefresh, Endpoint, LoadAssignment};
+use selvedge_traffic::{Address, Discovery, Endpoint, LoadAssignment};
 
-use crate::dns::{Answer, DnsError};
+use crate::cluster::Cluster;
+use crate::dns::{DnsError, Resolver};
 use crate::found::{Found, HOSTS_MAX, Place, labels};
+use crate::random;
 
 /// A name must be denied so many times in a row before its hosts go: name servers have weak moments, too.
 const DENIALS_MIN: u32 = 3;
 
-/// What is asked, and how often: the same for all clusters that would ask it alike.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Question {
-    pub(crate) name: Arc<str>,
-    pub(crate) family: DnsLookupFamily,
-    pub(crate) refresh: DnsRefresh,
-}
-
 /// What is known about one name.
 #[derive(Debug, Default)]
-pub(crate) struct Known {
-    pub(crate) addresses: Box<[IpAddr]>,
+struct Known {
+    addresses: Vec<IpAddr>,
     denials: u32,
 }
 
-/// The part of a cluster's definition that is about names.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Named<'a> {
-    assignment: &'a LoadAssignment,
-    family: DnsLookupFamily,
-    refresh: DnsRefresh,
-    /// Of each answer only the first address counts.
-    logical: bool,
-}
+/// The names of an assignment, in their order, and what is known about each.
+#[derive(Debug)]
+struct Names(Box<[(Arc<str>, Known)]>);
 
-impl Known {
-    /// Takes an answer; tells whether there are other addresses than before.
-    pub(crate) fn answered(&mut self, answer: &Answer) -> bool {
-        self.denials = 0;
-        self.replace(&answer.addresses)
-    }
-
-    /// A failure changes nothing: the last good answer stays. Only repeated denials take it away. Tells whether they did.
-    pub(crate) fn denied(&mut self, error: &DnsError) -> bool {
-        match error {
-            DnsError::NotFound(_) => {
-                self.denials += 1;
-                self.denials >= DENIALS_MIN && self.replace(&[])
-            }
-            DnsError::Failed { .. } => {
-                self.denials = 0;
-                false
-            }
-        }
-    }
-
-    fn replace(&mut self, addresses: &[IpAddr]) -> bool {
-        let changed = *self.addresses != *addresses;
-        if changed {
-            self.addresses = addresses.into();
-        }
-        changed
-    }
-}
-
-impl<'a> Named<'a> {
-    /// Of a cluster whose hosts are named; `None` of any other.
-    pub(crate) fn of(config: &'a selvedge_traffic::Cluster) -> Option<Self> {
-        let (assignment, family, refresh, logical) = match &config.discovery {
-            Discovery::StrictDns { assignment, family, refresh } => (assignment, *family, *refresh, false),
-            Discovery::LogicalDns { assignment, family, refresh } => (assignment, *family, *refresh, true),
-            Discovery::Static(_) | Discovery::Eds { .. } | Discovery::OriginalDst => return None,
-        };
-        Some(Self { assignment, family, refresh, logical })
-    }
-
-    pub(crate) fn overprovisioning_percent(&self) -> Option<u32> {
-        self.assignment.overprovisioning_percent
-    }
-
-    /// What has to be asked: each name once.
-    pub(crate) fn questions(&self) -> Vec<Question> {
-        let endpoints = self.assignment.localities.iter().flat_map(|group| &group.endpoints);
-        let mut names: Vec<&str> = endpoints.filter_map(name).collect();
-        names.sort_unstable();
-        names.dedup();
-        names.into_iter().map(|name| self.question(name)).collect()
-    }
-
-    fn question(&self, name: &str) -> Question {
-        Question { name: name.into(), family: self.family, refresh: self.refresh }
-    }
-
-    /// All addresses of all endpoints, each once; `None` while `known` has not heard of one of the names.
-    pub(crate) fn found<'k>(
-        &self,
-        known: impl Fn(&Question) -> Option<(&'k Question, &'k Known)>,
-    ) -> Option<Vec<Found>> {
-        let mut found: Vec<Found> = Vec::new();
-        for group in &self.assignment.localities {
-            let place = Place::of(group);
-            for endpoint in &group.endpoints {
-                for (address, hostname) in self.addresses(endpoint, &known)? {
-                    let duplicate = found.iter().any(|other| other.address == address);
-                    if duplicate || found.len() >= HOSTS_MAX {
-                        continue;
-                    }
-                    found.push(Found {
-                        address,
-                        hostname,
-                        weight: endpoint.weight,
-                        priority: group.priority,
-                        health: endpoint.health,
-                        place: Arc::clone(&place),
-                        labels: labels(endpoint),
-                    });
+/// Looks all names of a cluster up, again and again, until it is gone. Every cluster with names has such a task: what it
+/// keeps is little.
+pub(crate) async fn run(cluster: Weak<Cluster>, resolver: Resolver, config: Arc<selvedge_traffic::Cluster>) {
+    // Of a logical host only the first address of each answer counts.
+    let (assignment, family, refresh, logical) = match &config.discovery {
+        Discovery::StrictDns { assignment, family, refresh } => (assignment, *family, *refresh, false),
+        Discovery::LogicalDns { assignment, family, refresh } => (assignment, *family, *refresh, true),
+        Discovery::Static(_) | Discovery::Eds { .. } | Discovery::OriginalDst => return,
+    };
+    let mut names = Names::of(assignment);
+    loop {
+        // The shortest life of all answers.
+        let mut ttl: Option<Duration> = None;
+        for (name, known) in &mut names.0 {
+            let Some(cluster) = cluster.upgrade() else { return };
+            cluster.upkeep.update_attempt.inc();
+            // On the heap for as long as it takes: a lookup's state is large, and every cluster has such a task.
+            let answer = Box::pin(resolver.lookup(name, family)).await;
+            match answer {
+                Ok(answer) => {
+                    cluster.upkeep.update_success.inc();
+                    ttl = Some(ttl.unwrap_or(answer.ttl).min(answer.ttl));
+                    let length = if logical { 1 } else { answer.addresses.len() };
+                    *known = Known { addresses: answer.addresses[..length].to_vec(), denials: 0 };
+                }
+                Err(error) => {
+                    cluster.upkeep.update_failure.inc();
+                    tracing::debug!(cluster = &*cluster.name, %error, "failed to resolve");
+                    known.denied(&error);
                 }
             }
         }
-        Some(found)
+        let Some(cluster) = cluster.upgrade() else { return };
+        cluster.update_members(found(assignment, &names), assignment.overprovisioning_percent);
+        drop(cluster);
+        tokio::time::sleep(jittered(refresh.wait(ttl))).await;
+    }
+}
+
+impl Known {
+    /// A failure changes nothing: the last good answer stays. Only repeated denials take it away.
+    fn denied(&mut self, error: &DnsError) {
+        match error {
+            DnsError::NotFound(_) => {
+                self.denials += 1;
+                if self.denials >= DENIALS_MIN {
+                    self.addresses.clear();
+                }
+            }
+            DnsError::Failed { .. } => self.denials = 0,
+        }
+    }
+}
+
+impl Names {
+    fn of(assignment: &LoadAssignment) -> Self {
+        let endpoints = assignment.localities.iter().flat_map(|group| &group.endpoints);
+        let mut names: Vec<&str> = endpoints.filter_map(name).collect();
+        names.sort_unstable();
+        names.dedup();
+        Self(names.into_iter().map(|name| (name.into(), Known::default())).collect())
     }
 
-    fn addresses<'k>(
-        &self,
-        endpoint: &Endpoint,
-        known: impl Fn(&Question) -> Option<(&'k Question, &'k Known)>,
-    ) -> Option<Vec<(SocketAddr, Option<Arc<str>>)>> {
-        match &endpoint.address {
-            Address::Socket(address) => Some(vec![(*address, None)]),
-            Address::Name(name, port) => {
-                let (question, known) = known(&self.question(name))?;
-                let count = if self.logical { 1 } else { known.addresses.len() };
-                let named = |ip: &IpAddr| (SocketAddr::new(*ip, *port), Some(Arc::clone(&question.name)));
-                Some(known.addresses.iter().take(count).map(named).collect())
-            }
-            Address::Pipe(_) => Some(Vec::new()),
-        }
+    fn find(&self, name: &str) -> Option<&(Arc<str>, Known)> {
+        let at = self.0.binary_search_by(|(other, _)| (**other).cmp(name)).ok()?;
+        Some(&self.0[at])
     }
 }
 
@@ -148,21 +101,57 @@ fn name(endpoint: &Endpoint) -> Option<&str> {
     }
 }
 
+/// All addresses of all endpoints; one address counts once.
+fn found(assignment: &LoadAssignment, names: &Names) -> Vec<Found> {
+    let mut found: Vec<Found> = Vec::new();
+    for group in &assignment.localities {
+        let place = Place::of(group);
+        for endpoint in &group.endpoints {
+            for (address, hostname) in addresses(endpoint, names) {
+                let duplicate = found.iter().any(|other| other.address == address);
+                if duplicate || found.len() >= HOSTS_MAX {
+                    continue;
+                }
+                found.push(Found {
+                    address,
+                    hostname,
+                    weight: endpoint.weight,
+                    priority: group.priority,
+                    health: endpoint.health,
+                    place: Arc::clone(&place),
+                    labels: labels(endpoint),
+                });
+            }
+        }
+    }
+    found
+}
+
+fn addresses(endpoint: &Endpoint, names: &Names) -> Vec<(SocketAddr, Option<Arc<str>>)> {
+    match &endpoint.address {
+        Address::Socket(address) => vec![(*address, None)],
+        Address::Name(name, port) => {
+            let Some((hostname, known)) = names.find(name) else { return Vec::new() };
+            let named = |ip: &IpAddr| (SocketAddr::new(*ip, *port), Some(Arc::clone(hostname)));
+            known.addresses.iter().map(named).collect()
+        }
+        Address::Pipe(_) => Vec::new(),
+    }
+}
+
+/// Up to a tenth sooner, so that clusters with the same name servers do not march in step.
+fn jittered(interval: Duration) -> Duration {
+    let tenth = u64::try_from(interval.as_millis() / 10).unwrap_or(u64::MAX);
+    interval - Duration::from_millis(random::below(tenth))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    fn answer(addresses: &[&str]) -> Answer {
-        let addresses = addresses.iter().map(|text| text.parse().expect("an address")).collect();
-        Answer { addresses, ttl: Duration::from_secs(1) }
-    }
-
     fn known(addresses: &[&str]) -> Known {
-        let mut known = Known::default();
-        known.answered(&answer(addresses));
-        known
+        let addresses = addresses.iter().map(|text| text.parse().expect("an address")).collect();
+        Known { addresses, denials: 0 }
     }
 
     #[test]
@@ -177,16 +166,9 @@ mod tests {
         ];
         for (errors, kept) in rows {
             let mut known = known(&["10.0.0.1"]);
-            let changed = errors.iter().any(|error| known.denied(error));
-            assert_eq!((changed, !known.addresses.is_empty()), (!kept, kept), "{errors:?}");
+            errors.iter().for_each(|error| known.denied(error));
+            assert_eq!(!known.addresses.is_empty(), kept, "{errors:?}");
         }
-    }
-
-    #[test]
-    fn only_other_addresses_are_a_change() {
-        let mut known = known(&["10.0.0.1"]);
-        assert!(!known.answered(&answer(&["10.0.0.1"])));
-        assert!(known.answered(&answer(&["10.0.0.1", "10.0.0.2"])));
     }
 
     #[test]
@@ -198,27 +180,13 @@ mod tests {
         };
         let assignment =
             LoadAssignment { cluster: "c".to_owned(), localities: vec![group], ..Default::default() };
-        let (family, refresh) = (DnsLookupFamily::All, DnsRefresh::default());
-        let mut named = Named { assignment: &assignment, family, refresh, logical: false };
-        let questions = named.questions();
-        let answers = [known(&["10.0.0.1", "10.0.0.2"]), known(&["10.0.0.2", "::1"]), known(&[])];
-        let table: Vec<(&Question, &Known)> = questions.iter().zip(&answers).collect();
-        let look = |count: usize| {
-            let table = &table[..count];
-            move |wanted: &Question| table.iter().copied().find(|(question, _)| *question == wanted)
-        };
-        assert!(named.found(look(2)).is_none(), "one name has no answer yet");
-        let show = |found: Vec<Found>| -> Vec<(String, Option<String>)> {
-            found
-                .iter()
-                .map(|host| (host.address.to_string(), host.hostname.as_deref().map(str::to_owned)))
-                .collect()
-        };
-        let host = |address: &str, name: &str| (address.to_owned(), Some(name.to_owned()));
-        let found = show(named.found(look(3)).expect("all are known"));
-        assert_eq!(found, [host("10.0.0.1:80", "a"), host("10.0.0.2:80", "a"), host("[::1]:80", "b")]);
-        named.logical = true;
-        let found = show(named.found(look(3)).expect("all are known"));
-        assert_eq!(found, [host("10.0.0.1:80", "a"), host("10.0.0.2:80", "b")]);
+        let mut names = Names::of(&assignment);
+        let answers = [known(&["10.0.0.1", "10.0.0.2"]), known(&["10.0.0.2", "::1"])];
+        names.0.iter_mut().zip(answers).for_each(|((_, known), answer)| *known = answer);
+        let found = found(&assignment, &names);
+        let found: Vec<_> =
+            found.iter().map(|host| (host.address.to_string(), host.hostname.as_deref())).collect();
+        let expected = [("10.0.0.1:80", Some("a")), ("10.0.0.2:80", Some("a")), ("[::1]:80", Some("b"))];
+        assert_eq!(found, expected.map(|(address, name)| (address.to_owned(), name)));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use selvedge_telemetry::Registry;
@@ -287,19 +286,13 @@ async fn a_host_that_fails_in_a_row_is_ejected_and_comes_back() {
     until("back in the rotation", || picked(&cluster) == Some(address(1))).await;
 }
 
-/// A name server that answers A queries with `addresses` and says that there are no AAAA records; with it the number of
-/// questions that have come.
-async fn name_server(
-    addresses: tokio::sync::watch::Receiver<Option<Vec<[u8; 4]>>>,
-) -> (SocketAddr, Arc<AtomicUsize>) {
+/// A name server that answers A queries with `addresses` and says that there are no AAAA records.
+async fn name_server(addresses: tokio::sync::watch::Receiver<Option<Vec<[u8; 4]>>>) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
     let address = socket.local_addr().expect("an address");
-    let asked = Arc::<AtomicUsize>::default();
-    let count = Arc::clone(&asked);
     tokio::spawn(async move {
         let mut query = [0; 512];
         while let Ok((length, peer)) = socket.recv_from(&mut query).await {
-            count.fetch_add(1, Ordering::Relaxed);
             let question = &query[12..length];
             // The question ends with the root's zero byte, type and class; additional records follow.
             let end = question.iter().position(|byte| *byte == 0).unwrap_or(0) + 5;
@@ -317,13 +310,13 @@ async fn name_server(
             let _ = socket.send_to(&reply, peer).await;
         }
     });
-    (address, asked)
+    address
 }
 
 #[tokio::test]
 async fn names_are_followed_and_a_broken_name_server_takes_no_host_away() {
     let (answer, watched) = tokio::sync::watch::channel(Some(vec![[10, 0, 0, 1], [10, 0, 0, 2]]));
-    let (server, _) = name_server(watched).await;
+    let server = name_server(watched).await;
     let resolver = Resolver::with_server(server.ip(), server.port()).expect("a resolver");
     let names = assignment([Address::Name("user.mesh.test.".to_owned(), 80)]);
     let discovery = Discovery::StrictDns {
@@ -344,36 +337,6 @@ async fn names_are_followed_and_a_broken_name_server_takes_no_host_away() {
 
     answer.send_replace(Some(vec![[10, 0, 0, 3]]));
     until("the next answer counts", || hosts() == [address(3)]).await;
-}
-
-#[tokio::test]
-async fn clusters_that_ask_for_the_same_name_share_its_answer() {
-    let (answer, watched) = tokio::sync::watch::channel(Some(vec![[10, 0, 0, 1]]));
-    let (server, asked) = name_server(watched).await;
-    let clusters = clusters(Resolver::with_server(server.ip(), server.port()).expect("a resolver"));
-    let named = |name: &str| {
-        let discovery = Discovery::StrictDns {
-            assignment: assignment([Address::Name(name.to_owned(), 80)]),
-            family: DnsLookupFamily::V4Only,
-            refresh: DnsRefresh::default(),
-        };
-        clusters.start(Arc::new(config(discovery)))
-    };
-    let many: Vec<_> = (0..100).map(|_| named("user.mesh.test.")).collect();
-    for cluster in &many {
-        tokio::time::timeout(PATIENCE, cluster.warmed()).await.expect("the answer warms all");
-    }
-    assert_eq!(asked.load(Ordering::Relaxed), 1);
-    let counts = [&many[0], &many[99]].map(|one| (one.upkeep.update_attempt.value(), picked(one)));
-    // All clusters of a test have one name, and so one group of statistics.
-    assert_eq!(counts, [(100, Some(address(1))); 2]);
-
-    answer.send_replace(None);
-    let late = named("user.mesh.test.");
-    assert!(late.is_warm(), "what is known needs no lookup");
-    assert_eq!(picked(&late), Some(address(1)));
-    let other = named("other.mesh.test.");
-    assert!(!other.is_warm(), "another name is another question");
 }
 
 /// An HTTP/2 server: 200 to GET, and to `grpc.health.v1.Health/Check` the one byte that is given as the status.
