@@ -211,6 +211,8 @@ impl World {
         self.storm(0);
         self.paused = None;
         self.scene.arrivals().clear();
+        // One that was superseded ends, as in an installation, also where its successor came to nothing.
+        self.current = self.current.take().filter(|worker| !worker.line.is_superseded());
         if let Some(worker) = &self.current {
             worker.line.disarm();
         }

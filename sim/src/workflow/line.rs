@@ -103,6 +103,12 @@ impl Line {
         lock(&self.armed).take();
     }
 
+    /// Whether another took over after this worker did, even one that did not come to serve.
+    pub(super) fn is_superseded(&self) -> bool {
+        let found = self.store.snapshot().and_then(|view| view.get(EPOCH));
+        found.is_ok_and(|found| found.map(|found| found.value) != *lock(&self.epoch))
+    }
+
     /// Has nothing happen any more.
     pub(super) fn disarm(&self) {
         lock(&self.armed).take();
