@@ -413,7 +413,7 @@ mod tests {
         asked.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let der = asked.serialize_request(key.pair()).expect("a request").der().to_vec();
         assert_eq!(authority.issue_requested(&der, validity, [1; 16]), Err(Refused::AsksToSign));
-        let mut forged = der.clone();
+        let mut forged = der;
         let last = forged.len() - 3;
         forged[last] ^= 1;
         assert!(matches!(authority.issue_requested(&forged, validity, [1; 16]), Err(Refused::Request(_))));
