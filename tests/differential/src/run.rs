@@ -224,7 +224,7 @@ impl Stage {
         let mut value = 0;
         for _ in 0..200 {
             value = stats::read(admin).await?.get(&name).copied().unwrap_or_default();
-            if value == wait.is {
+            if value == wait.is || (wait.or_more && value > wait.is) {
                 return Ok(());
             }
             sleep(Duration::from_millis(50)).await;

@@ -231,6 +231,9 @@ pub enum ClientSpeaks {
 pub struct Wait {
     pub stat: String,
     pub is: u64,
+    /// More will do as well: for what counts on while nobody looks.
+    #[serde(default)]
+    pub or_more: bool,
     /// The sidecar asked; the only one by default.
     pub at: Option<String>,
 }
