@@ -796,6 +796,7 @@ ELSEWHERE = {
     "site.route.workflow.resume": "edge_workflow.py", "site.route.workflow.headers": "edge_workflow.py",
     **{f"tls.*.acme{key}": "edge_certificates.py" for key in
        ("", ".directory", ".store", ".contact", ".names", ".challenge", ".profile", ".ca_file")},
+    "tls.*.arn": "edge_mesh_certificate.py",
     # A provider and an issuer behind TLS with authorities of their own: the fetcher's own tests.
     "oidc.*.ca_file": "edge_sign_in.py", "jwt.*.ca_file": "edge_sign_in.py",
 }

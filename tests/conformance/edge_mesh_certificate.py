@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """An edge shows a certificate of the mesh's by its ARN, in both forms of its configuration, and the renewed one without a reload."""
 
+import atexit
 import hashlib
 import os
 import socket
 import ssl
+import subprocess
 import time
 
 import boto3
 
 import _server
-from _edge import Edge, end, free_ports
+from _edge import Edge, await_port, end, folder, free_ports
 from _report import Report
 
 report = Report()
@@ -70,4 +72,28 @@ until("the renewed certificate is shown", lambda: shown(tls, "shop.mesh.local", 
 report.equal(shown(tls, "other.mesh.local", authority)[0], in_force(other), "the other stays")
 report.check("PRIVATE KEY" not in edge.errors(), "no key in the log")
 end(edge.process)
+
+# === the same, as edge.toml says it ===
+(tls,) = free_ports(1)
+form = folder()
+(form / "hello.txt").write_text("hello\n")
+(form / "edge.toml").write_text(f"""
+[[listen]]
+address = "127.0.0.1:{tls}"
+tls = "mesh"
+[tls.mesh]
+arn = "{shop}"
+[[site]]
+[[site.route]]
+files = "{form}"
+""")
+process = subprocess.Popen([os.environ["SELVEDGE_BIN"], "edge", "-D", "-f", str(form / "edge.toml")])
+atexit.register(end, process)
+await_port(tls)
+seen, answer = shown(tls, "shop.mesh.local", authority)
+report.equal(seen, in_force(shop), "edge.toml: the certificate in force, at the first handshake")
+report.check(answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"hello\n"), lambda: f"edge.toml: {answer}")
+acm.renew_certificate(CertificateArn=shop)
+until("edge.toml: the renewed certificate is shown", lambda: shown(tls, "shop.mesh.local", authority)[0] == in_force(shop))
+end(process)
 report.end()
