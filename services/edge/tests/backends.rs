@@ -567,6 +567,34 @@ fn a_body_of_unknown_length_is_gathered_for_programs_that_need_one() {
     assert_eq!(found.code(), 413);
 }
 
+#[test]
+fn an_answer_to_head_says_what_a_get_would_be_told() {
+    let port = backend(|_, mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        let known = line.starts_with("HEAD /known ");
+        while line != "\r\n" {
+            line.clear();
+            reader.read_line(&mut line).unwrap();
+        }
+        let length = if known { "Content-Length: 5\r\n" } else { "" };
+        write!(stream, "HTTP/1.1 200 OK\r\n{length}Connection: close\r\n\r\n").unwrap();
+    });
+    let address = edge(&format!(
+        "server.document-root = \"/nonexistent\"\nserver.modules = ( \"mod_proxy\" )\n\
+         proxy.server = ( \"/\" => (( \"host\" => \"127.0.0.1\", \"port\" => {port} )) )\n"
+    ));
+    for (path, length) in [("/known", Some("5")), ("/unknown", None)] {
+        let found = get(address, &format!("HEAD {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"));
+        assert_eq!(
+            (found.code(), found.header("content-length"), found.body.as_str()),
+            (200, length, ""),
+            "{path}"
+        );
+    }
+}
+
 /// Answers once a file is there; notes that it has started in another.
 const CREW: &str = r#"#!/usr/bin/python3
 import os, socket, sys, threading, time

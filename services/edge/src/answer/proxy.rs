@@ -97,6 +97,9 @@ pub(crate) async fn respond(
         reader.held.pool = Some((std::rc::Rc::clone(x.worker), address));
     }
     hop::strip_response(&mut head.fields, false);
+    // Of an answer that would have a body.
+    let of_get = (x.head.method() == "HEAD")
+        .then(|| head.fields.get_str(HeaderId::ContentLength).and_then(|n| n.parse().ok()));
     head.fields.remove(HeaderId::ContentLength);
     if let Some(folders) = host.x_sendfile.then_some(&*host.x_sendfile_docroot)
         && let Some(response) = super::sendfile::requested(x, &mut head, folders)
@@ -116,7 +119,7 @@ pub(crate) async fn respond(
     if length == Some(0) {
         reader.end = End::Length(0);
         let mut response = Response { head, from_backend: true, close: upgrade, ..Response::default() };
-        response.body = Body::Backend(reader, Some(0));
+        response.body = Body::Backend(reader, of_get.unwrap_or(Some(0)));
         return response;
     }
     let mut response = backend::finish(x, head, reader, length).await;
