@@ -97,7 +97,7 @@ pub(crate) async fn respond(
         reader.held.pool = Some((std::rc::Rc::clone(x.worker), address));
     }
     hop::strip_response(&mut head.fields, false);
-    // Of an answer that would have a body.
+    // HEAD's answer has no body, and says the length that GET's would have, if the backend knows it (RFC 9110 9.3.2).
     let of_get = (x.head.method() == "HEAD")
         .then(|| head.fields.get_str(HeaderId::ContentLength).and_then(|n| n.parse().ok()));
     head.fields.remove(HeaderId::ContentLength);
