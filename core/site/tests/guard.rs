@@ -54,7 +54,7 @@ fn a_whole_border_in_a_few_lines() {
     let acme = found.mesh.acme.expect("certificates");
     assert!(acme.directory.starts_with("https://acme-v02.") && !acme.http, "{acme:?}");
     assert_eq!(found.edge.sign_in, Some(SignIn::Oidc("staff".into())));
-    let rate = ClientRate { requests: 20, per_ms: 1000, burst: 40, key: ClientKey::Identity };
+    let rate = ClientRate { id: 1, requests: 20, per_ms: 1000, burst: 40, key: ClientKey::Identity };
     assert_eq!(found.edge.per_client, Some(rate));
     assert_eq!(found.edge.forward_auth.expect("a service").take, ["x-role"]);
     assert!(
@@ -104,4 +104,17 @@ fn what_is_wrong_is_said() {
         let found = directives(text).expect_err(text);
         assert!(found.contains(said), "{text}: {found}");
     }
+}
+
+#[test]
+fn limits_of_clients_have_a_bound() {
+    let lines = |count: u32| -> String {
+        (0..count)
+            .map(|n| format!("$HTTP[\"url\"] =^ \"/{n}/\" {{ mesh.per-client = \"{}/s\" }}\n", n + 1))
+            .collect()
+    };
+    let most = selvedge_site::directive::edge::CLIENT_RATES_MAX;
+    assert!(directives(&lines(most)).is_ok());
+    let found = directives(&lines(most + 1)).expect_err("one too many");
+    assert!(found.contains("more than 64 limits of clients"), "{found}");
 }

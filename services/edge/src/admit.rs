@@ -55,10 +55,9 @@ fn rate(x: &mut Exchange<'_>) -> Flow {
         ClientKey::Header(name) => x.head.fields.named(&name.to_ascii_lowercase()),
         ClientKey::Ip | ClientKey::Identity => None,
     };
-    let known = x.identity.as_ref().map(selvedge_guard::Identity::name);
-    let name = known.as_deref().or_else(|| x.user.as_ref().map(|user| user.name.as_str()));
-    let sender = crate::rate::sender(x.remote, header, name);
-    match x.worker.shared.rates.admit(x.conf.0.id, rate, &sender, x.begun.into_std()) {
+    let caller = x.caller();
+    let sender = crate::rate::sender(x.remote, header, caller.as_deref());
+    match x.worker.shared.rates.admit(rate, &sender, x.begun.into_std()) {
         Ok(()) => ControlFlow::Continue(()),
         Err(wait) => {
             x.worker.shared.stats.limited.add(1);

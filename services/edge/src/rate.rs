@@ -1,4 +1,4 @@
-//! How often one client may ask: a table for each rate, shared by all workers.
+//! How often one client may ask: a table for each limit of the configuration, shared by all workers.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,18 +7,24 @@ use std::time::{Duration, Instant};
 
 use selvedge_guard::client::{By, Key, Sender};
 use selvedge_guard::rate::{CLIENTS_DEFAULT, Rate, Table, Verdict};
-use selvedge_site::directive::edge::{ClientKey, ClientRate};
+use selvedge_site::directive::edge::{CLIENT_RATES_MAX, ClientKey, ClientRate};
 
-/// Different rates of one process; requests under further ones are not counted, and the log says so.
-pub(crate) const RATES_MAX: usize = 64;
+/// Tables at a time: a configuration cannot have more, and those of one before it make room.
+const TABLES_MAX: usize = CLIENT_RATES_MAX as usize;
 
-/// All rates with the clients that they count.
+/// All limits with the clients that they count.
 #[derive(Debug)]
 pub(crate) struct Rates {
-    /// Locked for a look-up and a number.
-    tables: Mutex<HashMap<(u32, Rate), Table>>,
+    /// By the limit's number and rate. Locked for a look-up and a number.
+    tables: Mutex<HashMap<(u32, Rate), Counted>>,
     began: Instant,
     seed: u64,
+}
+
+#[derive(Debug)]
+struct Counted {
+    table: Table,
+    asked_at: Instant,
 }
 
 impl Rates {
@@ -27,13 +33,12 @@ impl Rates {
         Self { tables: Mutex::default(), began: Instant::now(), seed }
     }
 
-    /// Counts a request. `rule` tells one place of the configuration from another.
+    /// Counts a request. Which other rules hold for it is of no consequence: a client could choose that.
     ///
     /// # Errors
     /// How long to wait.
     pub(crate) fn admit(
         &self,
-        rule: u32,
         limit: &ClientRate,
         sender: &Sender<'_>,
         now: Instant,
@@ -44,12 +49,17 @@ impl Rates {
         };
         let key = self.key(&limit.key, sender);
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        if tables.len() >= RATES_MAX && !tables.contains_key(&(rule, rate)) {
-            tracing::warn!("more different rates than can be counted");
-            return Ok(());
+        if tables.len() >= TABLES_MAX
+            && !tables.contains_key(&(limit.id, rate))
+            && let Some(eldest) = tables.iter().min_by_key(|(_, one)| one.asked_at).map(|(id, _)| *id)
+        {
+            tables.remove(&eldest);
         }
-        let table = tables.entry((rule, rate)).or_insert_with(|| Table::new(rate, CLIENTS_DEFAULT));
-        match table.ask(key, now.saturating_duration_since(self.began)) {
+        let counted = tables
+            .entry((limit.id, rate))
+            .or_insert_with(|| Counted { table: Table::new(rate, CLIENTS_DEFAULT), asked_at: now });
+        counted.asked_at = now;
+        match counted.table.ask(key, now.saturating_duration_since(self.began)) {
             Verdict::Pass => Ok(()),
             Verdict::Refuse(wait) => Err(wait),
         }
@@ -76,11 +86,11 @@ mod tests {
     #[test]
     fn each_client_has_its_own_rate() {
         let rates = Rates::new(7);
-        let limit = ClientRate { requests: 10, per_ms: 1000, burst: 3, key: ClientKey::Ip };
+        let limit = ClientRate { id: 1, requests: 10, per_ms: 1000, burst: 3, key: ClientKey::Ip };
         let begin = rates.began;
         let ask = |address: &str| {
             rates
-                .admit(1, &limit, &sender(address.parse().unwrap(), None, None), begin)
+                .admit(&limit, &sender(address.parse().unwrap(), None, None), begin)
                 .map_err(|wait| wait.as_millis())
         };
         assert_eq!([ask("10.0.0.1"), ask("10.0.0.1"), ask("10.0.0.1")], [Ok(()), Ok(()), Ok(())]);
@@ -90,5 +100,22 @@ mod tests {
             assert_eq!(ask("2001:db8::1"), Ok(()));
         }
         assert!(ask("2001:db8::ffff").is_err(), "the same network");
+    }
+    #[test]
+    fn limits_that_are_gone_make_room_and_those_that_hold_go_on() {
+        let rates = Rates::new(7);
+        let limit = |id| ClientRate { id, requests: 1, per_ms: 3_600_000, burst: 1, key: ClientKey::Ip };
+        let one = sender("10.0.0.1".parse().unwrap(), None, None);
+        let at = |seconds| rates.began + Duration::from_secs(seconds);
+        assert_eq!(rates.admit(&limit(1), &one, at(0)), Ok(()));
+        for id in 2..=3 * CLIENT_RATES_MAX {
+            let now = at(u64::from(id));
+            assert_eq!(rates.admit(&limit(id), &one, now), Ok(()), "{id}");
+            assert!(
+                rates.admit(&limit(id), &one, now).is_err(),
+                "{id}: there is no limit that is not counted"
+            );
+            assert!(rates.admit(&limit(1), &one, now).is_err(), "{id}: one that is in use is not forgotten");
+        }
     }
 }

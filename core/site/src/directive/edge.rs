@@ -45,9 +45,14 @@ pub enum SignIn {
     Certificate,
 }
 
+/// Lines of one configuration that may limit clients: each has its own table of clients.
+pub const CLIENT_RATES_MAX: u32 = 64;
+
 /// The rate of each client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientRate {
+    /// What tells this limit from others: all requests that it holds for count together, whatever else holds for them.
+    pub id: u32,
     /// Requests in `per_ms`.
     pub requests: u32,
     /// Milliseconds.

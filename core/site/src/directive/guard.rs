@@ -11,7 +11,7 @@ use selvedge_guard::rate::BURST_MAX;
 use selvedge_guard::reach::Target;
 use selvedge_guard::sign_in::Settings;
 
-use super::edge::{ClientKey, ClientRate, SignIn};
+use super::edge::{CLIENT_RATES_MAX, ClientKey, ClientRate, SignIn};
 use super::reading::{Reading, int, key_lists, keyed, named_texts, text, texts};
 use super::{Named, Text, Texts};
 use crate::value::{List, Value};
@@ -302,7 +302,12 @@ pub(super) fn per_client(value: &Value, reading: &mut Reading<'_>) -> Result<Opt
             None => return Err(wrong(&"\"key\" is \"ip\", \"identity\" or \"header:NAME\"")),
         },
     };
-    Ok(Some(ClientRate { requests, per_ms, burst, key }))
+    reading.ids.client_rates += 1;
+    let id = reading.ids.client_rates;
+    if id > CLIENT_RATES_MAX {
+        return Err(wrong(&format_args!("there are more than {CLIENT_RATES_MAX} limits of clients")));
+    }
+    Ok(Some(ClientRate { id, requests, per_ms, burst, key }))
 }
 
 /// Requests and the milliseconds in which they may come, of `20/s`.

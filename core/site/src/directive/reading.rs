@@ -27,6 +27,7 @@ pub(crate) struct Reading<'a> {
 pub(crate) struct Ids {
     pub(crate) backends: u32,
     pub(crate) rates: u32,
+    pub(crate) client_rates: u32,
 }
 
 impl Reading<'_> {

@@ -103,7 +103,7 @@ pub(crate) struct Exchange<'a> {
     /// The request asks how an execution is, and is held to the rules of the one that started it.
     pub(crate) ticket: Option<Box<Ticket>>,
     /// The path is another than it was.
-    turned: bool,
+    pub(super) turned: bool,
     // identify
     pub(crate) remote: IpAddr,
     pub(crate) remote_port: u16,
@@ -314,6 +314,20 @@ impl<'a> Exchange<'a> {
         if self.head.method() != "HEAD" {
             self.head.set_method(method);
         }
+    }
+
+    /// Who asks, in one text by which callers can be told apart, whoever vouches for them.
+    pub(crate) fn caller(&self) -> Option<String> {
+        let known = self.identity.as_ref().map(Identity::name);
+        known.or_else(|| self.user.as_ref().map(|user| user.name.clone()))
+    }
+
+    /// Whether the answer may be meant for one caller: somebody was recognised, or somebody else vouched for the request.
+    pub(crate) fn is_somebodys(&self) -> bool {
+        self.identity.is_some()
+            || self.user.is_some()
+            || self.authorized
+            || self.conf.edge.forward_auth.is_some()
     }
 
     /// A field of the request as text.
