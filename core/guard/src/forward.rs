@@ -30,7 +30,8 @@ pub struct Asked<'a> {
     pub method: &'a str,
     pub scheme: &'a str,
     pub host: &'a str,
-    /// Path and query as the client sent them.
+    /// Path and query in the form in which rules were applied and services see them: a decision about another spelling would
+    /// be one about another request.
     pub target: &'a str,
     /// The client's address.
     pub address: &'a str,
@@ -52,8 +53,8 @@ const PASSED_ON: &[&str] =
     &["location", "www-authenticate", "content-type", "set-cookie", "cache-control", "retry-after"];
 
 impl Settings {
-    /// The question; `header` finds a header of the request.
-    pub fn call<'a>(&self, asked: &Asked<'_>, header: impl Fn(&str) -> Option<&'a [u8]>) -> Call {
+    /// The question; `header` finds a header of the request, all of its lines as one.
+    pub fn call(&self, asked: &Asked<'_>, header: impl Fn(&str) -> Option<Vec<u8>>) -> Call {
         let mut call = Call { method: "GET", url: self.url.clone(), headers: Vec::new(), body: Vec::new() };
         for (name, value) in [
             ("x-forwarded-method", asked.method),
@@ -65,8 +66,8 @@ impl Settings {
             call.headers.push((name.to_owned(), value.to_owned()));
         }
         for name in &self.send {
-            if let Some(value) = header(name).and_then(|value| std::str::from_utf8(value).ok()) {
-                call.headers.push((name.clone(), value.to_owned()));
+            if let Some(value) = header(name).and_then(|value| String::from_utf8(value).ok()) {
+                call.headers.push((name.clone(), value));
             }
         }
         call
@@ -138,7 +139,7 @@ mod tests {
             target: "/x?y",
             address: "192.0.2.1",
         };
-        let call = settings().call(&asked, |name| (name == "cookie").then_some(&b"s=1"[..]));
+        let call = settings().call(&asked, |name| (name == "cookie").then(|| b"s=1".to_vec()));
         assert!(call.body.is_empty() && call.method == "GET");
         assert!(call.headers.contains(&("cookie".into(), "s=1".into())));
         assert!(call.headers.contains(&("x-forwarded-uri".into(), "/x?y".into())));

@@ -205,12 +205,12 @@ async fn bring(x: &mut Exchange<'_>, fetch: Fetch, kept: Option<Arc<Stored>>) ->
     if response.head.status == 304
         && let Some(stored) = &kept
     {
-        return match stored.freshened(x.head, &response.head, times) {
+        return match stored.freshened(x.is_somebodys(), x.head, &response.head, times) {
             Ok(stored) => Brought::Kept(fetch.put(x.head, stored)),
             Err(_) => Brought::Stale(Arc::clone(stored)),
         };
     }
-    let worth = Stored::of_somebody(x.identity.is_some(), x.head, &response.head, times);
+    let worth = Stored::of_somebody(x.is_somebodys(), x.head, &response.head, times);
     let worth = worth.and_then(|stored| {
         let fits = response.body.length().is_none_or(|length| length <= BODY_BYTES_MAX as u64);
         let whole = match &response.body {
@@ -267,8 +267,8 @@ fn renew(x: &Exchange<'_>, fetch: Fetch, stored: &Arc<Stored>) {
     };
     let mut head = x.head.clone();
     head.set_method("GET");
-    let (facts, target, identity, stored) =
-        (x.facts, x.target.clone(), x.identity.clone(), Arc::clone(stored));
+    let (facts, target, stored) = (x.facts, x.target.clone(), Arc::clone(stored));
+    let (identity, user, authorized) = (x.identity.clone(), x.user.clone(), x.authorized);
     let (remote, https) = (x.remote, x.https);
     tokio::task::spawn_local(async move {
         let (mut channel, mut deadline) = (Channel::Over, Deadline::default());
@@ -276,7 +276,7 @@ fn renew(x: &Exchange<'_>, fetch: Fetch, stored: &Arc<Stored>) {
         own.target_original.clone_from(&target.text);
         own.target = target;
         own.conf = conf;
-        own.identity = identity;
+        (own.identity, own.user, own.authorized) = (identity, user, authorized);
         (own.remote, own.https) = (remote, https);
         // What came of it stands in the table; a failure leaves the old answer until it is too old.
         let _ = bring(&mut own, fetch, Some(stored)).await;

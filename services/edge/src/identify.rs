@@ -33,6 +33,7 @@ pub(crate) async fn authenticate(x: &mut Exchange<'_>) -> Flow {
     else {
         return ControlFlow::Continue(());
     };
+    once(x)?;
     let method = match requirement.method {
         AuthMethod::Extern => {
             let known = x.user.as_ref().map(|user| user.name.clone());
@@ -57,6 +58,14 @@ pub(crate) async fn authenticate(x: &mut Exchange<'_>) -> Flow {
             x.user = Some(crate::request::User { name, method });
             ControlFlow::Continue(())
         }
+    }
+}
+
+/// Credentials come once: of two, we would judge one and whoever is behind could believe the other.
+pub(crate) fn once(x: &Exchange<'_>) -> Flow {
+    match x.head.fields.all_named("authorization").nth(1) {
+        Some(_) => ControlFlow::Break(Response::status(400).closing()),
+        None => ControlFlow::Continue(()),
     }
 }
 

@@ -168,6 +168,10 @@ async fn once(x: &mut Exchange<'_>) -> Flow {
     crate::acme::answer(x).await?;
     if x.ticket.is_none() {
         reshape::rewrite(x)?;
+        // Other rules hold for another path, and other headers are ours alone by them.
+        if x.turned {
+            who::strip(x);
+        }
     }
     dress::request_headers(x);
     reshape::redirect(x)?;

@@ -45,6 +45,9 @@ pub(crate) async fn identify(x: &mut Exchange<'_>) -> Flow {
     if x.in_error_handler {
         return ControlFlow::Continue(());
     }
+    if edge.sign_in.is_some() || edge.forward_auth.is_some() {
+        crate::identify::once(x)?;
+    }
     // Boxed: whoever need not say who it is does not carry the room of the asking.
     let mut identity = match &edge.sign_in {
         None => None,

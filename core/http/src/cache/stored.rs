@@ -199,12 +199,14 @@ impl Stored {
         }
     }
 
-    /// The origin said 304: what it says anew counts, and the body stays (RFC 9111 §3.2, §4.3.4).
+    /// The origin said 304: what it says anew counts, and the body stays (RFC 9111 §3.2, §4.3.4). `is_somebody` as for
+    /// [`Stored::of_somebody`].
     ///
     /// # Errors
     /// When the answer may not be kept any longer.
     pub fn freshened(
         &self,
+        is_somebody: bool,
         request: &RequestHead,
         answer: &ResponseHead,
         times: Times,
@@ -221,7 +223,7 @@ impl Stored {
         for (name, value) in answer.fields.iter().filter(|(name, _)| renews(name)) {
             head.fields.append(name.as_bytes(), value);
         }
-        let mut stored = Self::new(request, &head, times)?;
+        let mut stored = Self::of_somebody(is_somebody, request, &head, times)?;
         stored.body = self.body.clone();
         Ok(stored)
     }
@@ -379,14 +381,20 @@ mod tests {
             304,
             &[("cache-control", "max-age=10"), ("x", "2"), ("content-type", "evil"), ("content-length", "9")],
         );
-        let renewed = stored.freshened(&request("GET", &[]), &said, later).expect("it may be kept");
+        let renewed = stored.freshened(false, &request("GET", &[]), &said, later).expect("it may be kept");
         assert_eq!((renewed.status, &renewed.body[..]), (200, &b"body"[..]));
         assert_eq!(renewed.standing(later.answered + 9), Standing::Fresh);
         assert_eq!(renewed.standing(later.answered + 10), Standing::Stale);
         assert_eq!(renewed.fields.all_named("x").collect::<Vec<_>>(), [b"2"]);
         assert_eq!(renewed.fields.named("content-type"), Some(&b"t"[..]));
+        // What was for everybody and is not any longer is nobody's who is known.
+        let own = stored.freshened(true, &request("GET", &[]), &said, later);
+        assert_eq!(own.err(), Some(NotStored::Authorization));
         let no_more = answer(304, &[("cache-control", "no-store")]);
-        assert_eq!(stored.freshened(&request("GET", &[]), &no_more, later).err(), Some(NotStored::NoStore));
+        assert_eq!(
+            stored.freshened(false, &request("GET", &[]), &no_more, later).err(),
+            Some(NotStored::NoStore)
+        );
     }
 
     #[test]

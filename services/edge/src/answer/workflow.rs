@@ -147,7 +147,7 @@ async fn start(x: &mut Exchange<'_>, route: &WorkflowRoute) -> Result<Response, 
     let document = input::of(x, route);
     let mut input = json!({ "stateMachineArn": arn, "input": document.to_string() });
     if let Some(key) = x.header("idempotency-key") {
-        input["name"] = json!(input::name(key, x.user.as_ref().map(|user| user.name.as_str()))?);
+        input["name"] = json!(input::name(key, x.caller().as_deref())?);
     }
     if route.wait_ms > 0 {
         let patience = until.saturating_duration_since(Instant::now());

@@ -38,7 +38,16 @@ impl Store {
                 secret_of(file.as_deref(), &[name]).is_some_and(|secret| same(&secret, password))
             }
             Self::Htpasswd(file) => {
-                secret_of(file.as_deref(), &[name]).is_some_and(|stored| password::matches(&stored, password))
+                let text = file.as_deref().and_then(read).unwrap_or_default();
+                match secret_in(&text, &[name]).filter(|_| is_field(name)) {
+                    Some(stored) => password::matches(&stored, password),
+                    // An unknown user takes as long as a known one: how long it takes tells nobody who is there.
+                    None => {
+                        let of_somebody = text.lines().find_map(|line| line.split(':').nth(1));
+                        let _ = of_somebody.is_some_and(|stored| password::matches(stored.trim(), password));
+                        false
+                    }
+                }
             }
             Self::Htdigest(file) => secret_of(file.as_deref(), &[name, realm]).is_some_and(|stored| {
                 use md5::Digest as _;
@@ -86,10 +95,15 @@ fn read(file: &str) -> Option<String> {
 
 /// What follows the given fields on their line.
 fn secret_of(file: Option<&str>, fields: &[&str]) -> Option<String> {
-    if fields.iter().any(|field| field.contains([':', '\n', '\r'])) {
+    if !fields.iter().all(|field| is_field(field)) {
         return None;
     }
     secret_in(&read(file?)?, fields)
+}
+
+/// Whether a text can stand between two colons of a line.
+fn is_field(text: &str) -> bool {
+    !text.contains([':', '\n', '\r'])
 }
 
 fn secret_in(text: &str, fields: &[&str]) -> Option<String> {

@@ -4,7 +4,9 @@ use std::ops::ControlFlow;
 
 use selvedge_guard::Identity;
 use selvedge_guard::forward::{Asked, Settings, Verdict};
+use selvedge_http::fields::Fields;
 use selvedge_http::head::ResponseHead;
+use selvedge_http::target;
 
 use super::page;
 use crate::request::{Body, Exchange, Response};
@@ -18,14 +20,18 @@ pub(super) async fn ask(
     let answer = match x.site.guards.asker(&settings.url) {
         Ok(fetcher) => {
             let (host, address) = (x.host(), x.remote.to_string());
+            // What was asked for before any rewrite, in the one form that rules and services see: `/open/%2e%2e/closed` is
+            // decided over as `/closed`.
+            let asked_for = target::normalize(&x.target_original, x.site.target);
+            let asked_for = asked_for.map_or_else(|_| x.target.text.clone(), |target| target.text);
             let asked = Asked {
                 method: x.head.method(),
                 scheme: x.scheme(),
                 host: &host,
-                target: x.head.path(),
+                target: &asked_for,
                 address: &address,
             };
-            let mut call = settings.call(&asked, |name| x.head.fields.named(name));
+            let mut call = settings.call(&asked, |name| whole(&x.head.fields, name));
             // Whom another way has recognised, the service is told as every service is.
             call.headers
                 .extend(known.map(|known| x.conf.edge.identity_headers.of(known)).unwrap_or_default());
@@ -54,4 +60,11 @@ pub(super) async fn ask(
         }
         Verdict::Fail => ControlFlow::Break(page(503, "whoever decides over this request cannot be asked")),
     }
+}
+
+/// All lines of a field as one: whoever decides sees no less than whoever is behind.
+fn whole(fields: &Fields, name: &str) -> Option<Vec<u8>> {
+    let values: Vec<&[u8]> = fields.all_named(name).collect();
+    let between: &[u8] = if name == "cookie" { b"; " } else { b", " };
+    (!values.is_empty()).then(|| values.join(between))
 }

@@ -41,7 +41,7 @@ impl Ticket {
             execution: execution.to_owned(),
             path: x.path().to_owned(),
             method: x.method_original.as_deref().unwrap_or_else(|| x.head.method()).to_owned(),
-            user: x.user.as_ref().map(|user| user.name.clone()),
+            user: x.caller(),
         }
     }
 
@@ -69,8 +69,8 @@ pub(super) async fn status(x: &mut Exchange<'_>) -> Response {
     if !matches!(x.head.method(), "GET" | "HEAD") {
         return Response::status(405).field("allow", "GET, HEAD");
     }
-    let user = x.user.as_ref().map(|user| user.name.as_str());
-    let Some(ticket) = x.ticket.clone().filter(|ticket| ticket.user.as_deref() == user) else {
+    let caller = x.caller();
+    let Some(ticket) = x.ticket.clone().filter(|ticket| ticket.user == caller) else {
         return Response::status(404);
     };
     let execution = ticket.execution;

@@ -1,0 +1,154 @@
+//! Who asks, and how often: what a caller cannot say of itself, and whom a limit, a decision or an answer is for.
+
+mod server;
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+
+use server::{edge, get};
+
+/// A service that answers every request with `say` of its head, and tells what it was asked.
+fn service(say: impl Fn(&str) -> String + Send + Sync + 'static) -> (u16, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, told) = channel();
+    let say = std::sync::Arc::new(say);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let (tell, say) = (tell.clone(), std::sync::Arc::clone(&say));
+            std::thread::spawn(move || {
+                while let Some(head) = head(&stream) {
+                    let _ = tell.send(head.clone());
+                    let Ok(()) = (&stream).write_all(say(&head).as_bytes()) else { return };
+                }
+            });
+        }
+    });
+    (port, told)
+}
+
+fn head(stream: &TcpStream) -> Option<String> {
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+    }
+    Some(head)
+}
+
+fn ok(more: &str, body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{more}\r\n{body}", body.len())
+}
+
+fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let prefix = format!("{name}: ");
+    head.lines().find(|line| line.to_ascii_lowercase().starts_with(&prefix)).map(|line| &line[prefix.len()..])
+}
+
+fn proxied(backend: u16, more: &str) -> String {
+    format!(
+        "server.document-root = \"/nonexistent\"\nserver.modules = ( \"mod_proxy\", \"mod_rewrite\", \"mod_auth\", \"mod_authn_file\" )\n\
+         proxy.server = ( \"\" => (( \"host\" => \"127.0.0.1\", \"port\" => {backend} )) )\n{more}"
+    )
+}
+
+/// A client chooses which conditions hold for it; it does not choose how often it may ask.
+#[test]
+fn a_rate_holds_whatever_else_holds() {
+    let (backend, _) = service(|_| ok("", "in"));
+    let conditions: String =
+        (0..8).map(|n| format!("$HTTP[\"querystring\"] =~ \"b{n}\" {{ server.tag = \"t{n}\" }}\n")).collect();
+    let limit = "mesh.per-client = ( \"rate\" => \"3/h\", \"burst\" => 3 )\n";
+    let address = edge(&proxied(backend, &format!("{limit}{conditions}")));
+    let mut let_in = 0;
+    for mask in 0..200_u32 {
+        let query: String = (0..8).filter(|n| mask >> n & 1 == 1).map(|n| format!("b{n}")).collect();
+        let found = get(address, &format!("GET /?{query} HTTP/1.0\r\n\r\n"));
+        assert!(matches!(found.code(), 200 | 429), "{}", found.status);
+        let_in += u32::from(found.code() == 200);
+    }
+    assert_eq!(let_in, 3);
+}
+
+/// Whoever decides over a path decides over the one that is passed on (threats row 43), with every line of the credentials.
+#[test]
+fn a_service_decides_over_the_request_that_is_passed_on() {
+    let (decider, asked) = service(|head| {
+        let open = field(head, "x-forwarded-uri").is_some_and(|uri| uri.starts_with("/open/"));
+        if open { ok("", "") } else { "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".to_owned() }
+    });
+    let (backend, passed) = service(|_| ok("", "in"));
+    let address = edge(&proxied(
+        backend,
+        &format!("mesh.forward-auth = ( \"url\" => \"http://127.0.0.1:{decider}/check\" )\n"),
+    ));
+    for path in [
+        "/open/../closed/x",
+        "/open/%2e%2e/closed/x",
+        "/open/..%2fclosed/x",
+        "//closed/x",
+        "/open/%2E./closed/x",
+    ] {
+        let found = get(address, &format!("GET {path} HTTP/1.0\r\n\r\n"));
+        assert_eq!(found.code(), 403, "{path}");
+        assert_eq!(field(&asked.recv().unwrap(), "x-forwarded-uri"), Some("/closed/x"), "{path}");
+    }
+    assert!(passed.try_recv().is_err(), "nothing got through");
+    let found = get(address, "GET /open/%61?q HTTP/1.0\r\nCookie: a=1\r\nCookie: b=2\r\n\r\n");
+    assert_eq!(found.code(), 200);
+    let question = asked.recv().unwrap();
+    assert_eq!(field(&question, "x-forwarded-uri"), Some("/open/a?q"));
+    assert_eq!(field(&question, "cookie"), Some("a=1; b=2"));
+    let request = passed.recv().unwrap();
+    assert!(request.starts_with("GET /open/a?q HTTP/1.1\r\n"), "{request}");
+    // Of two credentials one would be judged and the other one believed.
+    let two = "GET /open/a HTTP/1.0\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n";
+    assert_eq!(get(address, two).code(), 400);
+    assert!(asked.try_recv().is_err() && passed.try_recv().is_err());
+}
+
+/// Headers that are ours by the rules of the path that a request is rewritten to.
+#[test]
+fn a_rewrite_brings_no_header_of_somebody_else_along() {
+    let (decider, _) = service(|_| ok("", ""));
+    let (backend, passed) = service(|_| ok("", "in"));
+    let address = edge(&proxied(
+        backend,
+        &format!(
+            "url.rewrite-once = ( \"^/old/(.*)\" => \"/new/$1\" )\n$HTTP[\"url\"] =^ \"/new/\" {{\n\
+             mesh.forward-auth = ( \"url\" => \"http://127.0.0.1:{decider}/\", \"take\" => ( \"x-role\" ) )\n}}\n"
+        ),
+    ));
+    for path in ["/new/a", "/old/a"] {
+        let lie = format!("GET {path} HTTP/1.0\r\nX-Role: emperor\r\nX_Role: emperor\r\nX-Own: 1\r\n\r\n");
+        assert_eq!(get(address, &lie).code(), 200);
+        let request = passed.recv().unwrap();
+        assert!(request.starts_with("GET /new/a ") && !request.contains("emperor"), "{request}");
+        assert_eq!(field(&request, "x-own"), Some("1"), "{request}");
+    }
+}
+
+/// What somebody was shown whom another service vouches for is kept for nobody else, unless it is for everybody.
+#[test]
+fn what_one_caller_was_shown_is_kept_for_no_other() {
+    let (decider, _) =
+        service(|head| ok(&format!("X-User: {}\r\n", field(head, "cookie").unwrap_or("nobody")), ""));
+    let (backend, _) = service(|head| {
+        let public = if head.contains("/all") { ", public" } else { "" };
+        ok(&format!("Cache-Control: max-age=60{public}\r\n"), field(head, "x-user").unwrap_or("nobody"))
+    });
+    let address = edge(&proxied(
+        backend,
+        &format!(
+            "mesh.cache = \"enable\"\n\
+             mesh.forward-auth = ( \"url\" => \"http://127.0.0.1:{decider}/\", \"take\" => ( \"x-user\" ) )\n"
+        ),
+    ));
+    let shown =
+        |path: &str, user: &str| get(address, &format!("GET {path} HTTP/1.0\r\nCookie: {user}\r\n\r\n")).body;
+    assert_eq!((shown("/own", "ann"), shown("/own", "bob")), ("ann".to_owned(), "bob".to_owned()));
+    assert_eq!((shown("/all", "ann"), shown("/all", "bob")), ("ann".to_owned(), "ann".to_owned()));
+}
