@@ -149,9 +149,9 @@ pub struct TaskState {
 
 /// A number that is written down, or found in the input.
 #[derive(Clone, Debug)]
-pub enum Number {
+pub enum Number<T = u64> {
     /// Written down.
-    Constant(u64),
+    Constant(T),
     /// `…Path`
     Path(Path),
     /// `{% … %}`
@@ -224,7 +224,7 @@ pub struct MapState {
     /// How many items may fail.
     pub tolerated_count: Option<Number>,
     /// How many of a hundred may fail.
-    pub tolerated_percentage: Option<Number>,
+    pub tolerated_percentage: Option<Number<f64>>,
     /// `"Mode": "DISTRIBUTED"`
     pub distributed: Option<DistributedMap>,
 }

@@ -211,7 +211,7 @@ mod tests {
     fn run(text: &str) -> Result<Value, Failure> {
         let input = json!({
             "name": "Foo", "list": [1, 2, 3, 4, 5], "o1": {"a": {"x": 1}, "b": 1}, "o2": {"a": {"y": 2}, "c": 3},
-            "text": "{\"k\": [1, 2]}", "null": null, "big": "x".repeat(10_001),
+            "text": "{\"k\": [1, 2]}", "null": null, "stray": r"a\b", "big": "x".repeat(10_001),
         });
         let scope = Scope { input: &input, context: &Value::Null, variables: &() };
         Intrinsic::parse(text).map_err(Failure::from)?.evaluate(&scope, &mut || 7, &Budget::start(1 << 20))
@@ -276,6 +276,8 @@ mod tests {
             "States.JsonMerge($.o1, 1, false)",
             "States.StringToJson('{')",
             "States.Format('{} {}', 1)",
+            // A backslash that takes no meaning away, in a template that is no literal.
+            "States.Format($.stray)",
             "States.Format('{}', 1, 2)",
             "States.MathRandom(5, 5)",
             "States.StringSplit(1, 2)",

@@ -196,7 +196,7 @@ pub(crate) struct MapRunRecord {
     pub(crate) ended_ms: Option<i64>,
     pub(crate) max_concurrency: u64,
     pub(crate) tolerated_count: Option<u64>,
-    pub(crate) tolerated_percentage: Option<u64>,
+    pub(crate) tolerated_percentage: Option<f64>,
     pub(crate) express: bool,
     pub(crate) redrive_count: u64,
     pub(crate) redriven_ms: Option<i64>,

@@ -71,9 +71,9 @@ pub(super) fn no_seconds(path: &Path, value: &Value, most: u64) -> String {
 }
 
 /// What another path selects is no number that its field can have.
-pub(super) fn no_number(field: &str, path: &Path, value: &Value, most: u64) -> String {
+pub(super) fn no_number(field: &str, path: &Path, value: &Value, wanted: &str) -> String {
     let found = quoted(&value.to_string());
-    format!("The field '{field}Path' needs an integer from 0 to {most}, and the value of {path} is {found}.")
+    format!("The field '{field}Path' needs {wanted}, and the value of {path} is {found}.")
 }
 
 /// What `Timestamp` or `TimestampPath` has is no time.

@@ -172,7 +172,7 @@ impl Execution {
             };
             let until_ms = match until {
                 Until::Seconds(seconds) => {
-                    later(now_ms, evaluation.number("Seconds", seconds, &input, WAIT_SECONDS_MAX)?)
+                    later(now_ms, evaluation.number("Seconds", seconds, &input, 0..=WAIT_SECONDS_MAX)?)
                 }
                 Until::Timestamp(text) => {
                     timestamp(&Value::from(&**text), None).map_err(|detail| evaluation.runtime(detail))?

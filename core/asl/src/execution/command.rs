@@ -121,7 +121,7 @@ pub struct MapRunRequest {
     /// How many may fail.
     pub tolerated_count: Option<u64>,
     /// How many of a hundred may fail.
-    pub tolerated_percentage: Option<u64>,
+    pub tolerated_percentage: Option<f64>,
     /// Under which ARN it began, once it has.
     pub arn: Option<Box<str>>,
     /// How often it has been driven on after a failure.

@@ -1,5 +1,7 @@
 //! Computing a state's fields, in either language.
 
+use std::ops::RangeInclusive;
+
 use selvedge_query::{
     Bounds, Budget, Entropy, Expression, Names, Overspent, Path, Scope, Variables, nests_within,
 };
@@ -147,32 +149,62 @@ impl Evaluation<'_> {
         Unevaluated { failure, location: Some(field.into()) }
     }
 
-    /// A number of at most `most`.
+    /// A number within `range`.
     pub(super) fn number(
         &mut self,
         field: &str,
         number: &Number,
         subject: &Value,
-        most: u64,
+        range: RangeInclusive<u64>,
     ) -> Result<u64, Unevaluated> {
         let value = match number {
             Number::Constant(number) => return Ok(*number),
             Number::Path(path) => self.path(&format!("{field}Path"), path, subject)?,
             Number::Expression(expression) => self.expression(field, expression)?,
         };
-        if let Some(number) = value.as_u64().filter(|number| *number <= most) {
+        let whole = if let Number::Path(_) = number { value.as_u64() } else { whole(&value) };
+        if let Some(number) = whole.filter(|number| range.contains(number)) {
             return Ok(number);
         }
         match number {
             Number::Path(path) if field == "Seconds" => {
-                Err(self.runtime(absent::no_seconds(path, &value, most)).into())
+                Err(self.runtime(absent::no_seconds(path, &value, *range.end())).into())
             }
-            Number::Path(path) => Err(self.runtime(absent::no_number(field, path, &value, most)).into()),
+            Number::Path(path) => {
+                let wanted = format!("an integer from {} to {}", range.start(), range.end());
+                Err(self.runtime(absent::no_number(field, path, &value, &wanted)).into())
+            }
             _ => {
+                let (least, most) = range.into_inner();
                 let detail = format!(
-                    "The field '{field}' needs an integer from 0 to {most}, and its value is {value}."
+                    "The field '{field}' needs an integer from {least} to {most}, and its value is {value}."
                 );
                 Err(self.query(field, &detail))
+            }
+        }
+    }
+
+    /// A share of a hundred.
+    pub(super) fn percentage(
+        &mut self,
+        field: &str,
+        number: &Number<f64>,
+        subject: &Value,
+    ) -> Result<f64, Unevaluated> {
+        let value = match number {
+            Number::Constant(share) => return Ok(*share),
+            Number::Path(path) => self.path(&format!("{field}Path"), path, subject)?,
+            Number::Expression(expression) => self.expression(field, expression)?,
+        };
+        if let Some(share) = value.as_f64().filter(|share| (0.0..=100.0).contains(share)) {
+            return Ok(share);
+        }
+        const WANTED: &str = "a number from 0 to 100";
+        match number {
+            Number::Path(path) => Err(self.runtime(absent::no_number(field, path, &value, WANTED)).into()),
+            _ => {
+                Err(self
+                    .query(field, &format!("The field '{field}' needs {WANTED}, and its value is {value}.")))
             }
         }
     }
@@ -208,6 +240,13 @@ impl Evaluation<'_> {
             }
         }
     }
+}
+
+/// An integer that is not negative: JSONata's numbers are doubles.
+fn whole(value: &Value) -> Option<u64> {
+    const EXACT_MAX: f64 = (1u64 << 53) as f64;
+    let exact = |number: &f64| number.fract() == 0.0 && (0.0..=EXACT_MAX).contains(number);
+    value.as_u64().or_else(|| value.as_f64().filter(exact).map(|number| number as u64))
 }
 
 /// How every error of the machine's own begins.

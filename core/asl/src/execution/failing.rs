@@ -13,6 +13,12 @@ use crate::{Catcher, Flow, Kind, QueryLanguage};
 impl Execution {
     /// A field of a branch's state could not be computed.
     pub(super) fn fail_evaluating(&mut self, id: BranchId, unevaluated: Unevaluated, at: &mut At<'_>) {
+        let failure = self.unevaluated(id, unevaluated, at);
+        self.fail(id, failure, at);
+    }
+
+    /// An expression that failed is an event of its own.
+    fn unevaluated(&mut self, id: BranchId, unevaluated: Unevaluated, at: &At<'_>) -> Failure {
         let Unevaluated { failure, location } = unevaluated;
         if let Some(location) = location {
             let state = self.branches[&id].state.clone();
@@ -22,7 +28,7 @@ impl Execution {
                 Detail::EvaluationFailed { state, location, failure: failure.clone() },
             );
         }
-        self.fail(id, failure, at);
+        failure
     }
 
     /// A branch's state has failed: the first handler from there to the top that takes the error has it.
@@ -94,7 +100,10 @@ impl Execution {
         let language = state.language;
         let caught =
             self.evaluate(id, seen, at, |evaluation| caught(evaluation, catcher, language, &error_output));
-        let (output, assigned) = caught.map_err(|unevaluated| unevaluated.failure)?;
+        let (output, assigned) = match caught {
+            Ok(caught) => caught,
+            Err(unevaluated) => return Err(self.unevaluated(id, unevaluated, at)),
+        };
         self.exit(id, output, assigned, &Flow::Next(catcher.next.clone()), at);
         Ok(true)
     }

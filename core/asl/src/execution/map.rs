@@ -29,10 +29,11 @@ impl Execution {
         let (items, most_running, tolerated) = self.evaluate(id, Seen::default(), at, |evaluation| {
             let input = evaluation.effective_input()?;
             let items = evaluation.items(map, &input)?;
-            let most = evaluation.number("MaxConcurrency", &map.max_concurrency, &input, CONCURRENCY_MAX)?;
+            let most =
+                evaluation.number("MaxConcurrency", &map.max_concurrency, &input, 0..=CONCURRENCY_MAX)?;
             let most = if most == 0 { INLINE_CONCURRENCY_MAX } else { most.min(INLINE_CONCURRENCY_MAX) };
             let (count, percentage) = evaluation.tolerance(map, &input)?;
-            let share = percentage.map(|percentage| items.len() as u64 * percentage / 100);
+            let share = percentage.map(|percentage| (items.len() as f64 * percentage / 100.0) as u64);
             let tolerated = match (count, share) {
                 (Some(count), Some(share)) => Some(count.min(share)),
                 (count, share) => count.or(share),
@@ -217,14 +218,14 @@ impl Evaluation<'_> {
         &mut self,
         map: &MapState,
         input: &Value,
-    ) -> Result<(Option<u64>, Option<u64>), Unevaluated> {
+    ) -> Result<(Option<u64>, Option<f64>), Unevaluated> {
         let count = map.tolerated_count.as_ref();
         let count = count
-            .map(|number| self.number("ToleratedFailureCount", number, input, u64::MAX >> 1))
+            .map(|number| self.number("ToleratedFailureCount", number, input, 0..=u64::MAX >> 1))
             .transpose()?;
         let percentage = map.tolerated_percentage.as_ref();
         let percentage = percentage
-            .map(|number| self.number("ToleratedFailurePercentage", number, input, 100))
+            .map(|number| self.percentage("ToleratedFailurePercentage", number, input))
             .transpose()?;
         Ok((count, percentage))
     }

@@ -52,7 +52,7 @@ impl Execution {
             };
             let (tolerated_count, tolerated_percentage) = evaluation.tolerance(map, &input)?;
             let max_concurrency =
-                evaluation.number("MaxConcurrency", &map.max_concurrency, &input, CONCURRENCY_MAX)?;
+                evaluation.number("MaxConcurrency", &map.max_concurrency, &input, 0..=CONCURRENCY_MAX)?;
             Ok::<_, Unevaluated>(MapRunRequest {
                 id: TaskId(0),
                 state: evaluation.state.name.clone(),

@@ -37,7 +37,7 @@ impl Execution {
             let mut seconds = |field, number: &Option<_>| {
                 number
                     .as_ref()
-                    .map(|number| evaluation.number(field, number, &input, SECONDS_MAX))
+                    .map(|number| evaluation.number(field, number, &input, 1..=SECONDS_MAX))
                     .transpose()
             };
             let patience = Patience {

@@ -212,7 +212,7 @@ impl Execution {
             (None, None) => failed > 0,
             (count, percentage) => {
                 count.is_some_and(|count| failed > count)
-                    || percentage.is_some_and(|share| failed * 100 > share * items)
+                    || percentage.is_some_and(|share| failed as f64 * 100.0 > share * items as f64)
             }
         };
         is_over.then(|| {
@@ -361,7 +361,8 @@ impl Evaluation<'_> {
         if let Some(percentage) = percentage {
             inspection.insert("toleratedFailurePercentage".into(), percentage.into());
         }
-        let most = self.number("MaxConcurrency", &map.max_concurrency, input, super::map::CONCURRENCY_MAX)?;
+        let most =
+            self.number("MaxConcurrency", &map.max_concurrency, input, 0..=super::map::CONCURRENCY_MAX)?;
         if most > 0 {
             inspection.insert("maxConcurrency".into(), most.into());
         }

@@ -110,6 +110,12 @@ impl<'v, 'f, 't> Fields<'v, 'f, 't> {
         value
     }
 
+    /// A text that has to be there.
+    pub(super) fn need_text(&mut self, name: &'static str) -> Option<&'v str> {
+        self.need(name)?;
+        self.text(name)
+    }
+
     pub(super) fn text(&mut self, name: &'static str) -> Option<&'v str> {
         let value = self.take(name)?;
         if !value.is_string() {
@@ -147,6 +153,15 @@ impl<'v, 'f, 't> Fields<'v, 'f, 't> {
             }
         };
         self.parse_path(name, text, is_reference).map(Some)
+    }
+
+    /// A path that finds something: null is none.
+    pub(super) fn locator(&mut self, name: &'static str) -> Option<Path> {
+        let path = self.path(name, false)?;
+        if path.is_none() {
+            self.fault(name, "a path is expected");
+        }
+        path
     }
 
     pub(super) fn parse_path(&mut self, name: &str, text: &str, is_reference: bool) -> Option<Path> {
@@ -258,20 +273,44 @@ impl<'v, 'f, 't> Fields<'v, 'f, 't> {
         path_name: &'static str,
         range: std::ops::RangeInclusive<u64>,
     ) -> Option<Number> {
+        match self.computed(name, path_name) {
+            Some(computed) => computed,
+            None => self.number(name, range).map(Number::Constant),
+        }
+    }
+
+    /// The same for a share of a hundred, which need not be whole.
+    pub(super) fn percentage_or_path(
+        &mut self,
+        name: &'static str,
+        path_name: &'static str,
+    ) -> Option<Number<f64>> {
+        if let Some(computed) = self.computed(name, path_name) {
+            return computed;
+        }
+        let share = self.take(name)?.as_f64().filter(|share| (0.0..=100.0).contains(share));
+        if share.is_none() {
+            self.fault(name, "a number from 0 to 100 is expected");
+        }
+        share.map(Number::Constant)
+    }
+
+    /// A number that is found when the state runs; none where it is written down, or not given at all.
+    fn computed<T>(&mut self, name: &'static str, path_name: &'static str) -> Option<Option<Number<T>>> {
         if self.has(path_name) && !self.is_json_ata() {
             if self.has(name) {
                 self.fault(path_name, format!("only one of {name} and {path_name} can be given"));
             }
             self.take(name);
-            return self.path(path_name, false).flatten().map(Number::Path);
+            return Some(self.locator(path_name).map(Number::Path));
         }
         if self.is_json_ata()
             && let Some(text) = self.members.get(name).and_then(Value::as_str).and_then(inside)
         {
             self.take(name);
-            return self.expression(name, text).map(Number::Expression);
+            return Some(self.expression(name, text).map(Number::Expression));
         }
-        self.number(name, range).map(Number::Constant)
+        None
     }
 
     /// Refuses fields of the other language.

@@ -146,3 +146,40 @@ fn stopping_ends_everything_and_nothing_follows() {
     world.settle();
     assert_eq!(world.types().last().unwrap(), "ExecutionAborted");
 }
+
+#[test]
+fn a_handler_that_cannot_be_computed_is_an_event_too() {
+    let definition = machine(json!({
+        "S": {"Type": "Task", "QueryLanguage": "JSONata", "Resource": TASK, "End": true,
+            "Catch": [{"ErrorEquals": ["States.ALL"], "Output": "{% $states.errorOutput.nothing %}", "Next": "C"}]},
+        "C": {"Type": "Succeed"},
+    }));
+    let world = World::new(&definition, &json!({})).answer("S", Answer::Error("E", "c")).run();
+    assert_eq!(world.failure().0, "States.QueryEvaluationError");
+    assert_eq!(
+        world.types().iter().rev().take(3).rev().collect::<Vec<_>>(),
+        ["TaskFailed", "EvaluationFailed", "ExecutionFailed"]
+    );
+}
+
+#[test]
+fn a_time_out_that_is_found_is_one_that_could_be_written() {
+    for (field, found) in [("TimeoutSecondsPath", json!(0)), ("HeartbeatSecondsPath", json!(-1))] {
+        let definition = machine(json!({"S": {"Type": "Task", "Resource": TASK, field: "$.s", "End": true}}));
+        let (error, cause) = World::new(&definition, &json!({"s": found})).run().failure();
+        assert_eq!(error, "States.Runtime");
+        assert!(cause.contains(&format!("'{field}' needs an integer from 1 to 99999999")), "{cause}");
+    }
+    let computed = |seconds: &str| {
+        machine(
+            json!({"S": {"Type": "Task", "QueryLanguage": "JSONata", "Resource": TASK, "TimeoutSeconds": seconds, "End": true}}),
+        )
+    };
+    let (error, cause) = World::new(&computed("{% 0 %}"), &json!({})).run().failure();
+    assert_eq!(error, "States.QueryEvaluationError");
+    assert!(cause.contains("'TimeoutSeconds' needs an integer from 1"), "{cause}");
+    // A double without a fraction is a whole number.
+    let world =
+        World::new(&computed("{% $states.input.s %}"), &json!({"s": 5.0})).answer("S", Answer::Started).run();
+    assert_eq!(world.now_ms - START_MS, 5_000);
+}

@@ -2,6 +2,7 @@
 
 mod absent;
 mod bounds;
+mod fields;
 mod handlers;
 mod histories;
 mod parallel_and_map;

@@ -111,6 +111,39 @@ fn failures_are_tolerated_up_to_their_number() {
 }
 
 #[test]
+fn a_share_of_a_hundred_need_not_be_whole() {
+    let run = |language: &str, field: &str, value: Value, failing: usize| {
+        let definition = machine(
+            json!({"S": {"Type": "Map", "QueryLanguage": language, "End": true, "MaxConcurrency": 1, field: value,
+            "ItemProcessor": branch("I", json!({"Type": "Task", "Resource": TASK, "End": true}))}}),
+        );
+        let mut definition = definition;
+        if language == "JSONata" {
+            definition["States"]["S"]["Items"] = "{% $states.input.items %}".into();
+        } else {
+            definition["States"]["S"]["ItemsPath"] = "$.items".into();
+        }
+        let input = json!({"items": vec![1; 1000], "share": 0.25});
+        let mut world = World::new(&definition, &input);
+        for _ in 0..failing {
+            world = world.answer("I", Answer::Error("E", "c"));
+        }
+        world.run().execution.failure().and_then(|failure| failure.error.clone())
+    };
+    let exceeded = Some("States.ExceedToleratedFailureThreshold".to_owned());
+    for (language, field, value) in [
+        ("JSONPath", "ToleratedFailurePercentage", json!(0.25)),
+        ("JSONPath", "ToleratedFailurePercentagePath", json!("$.share")),
+        ("JSONata", "ToleratedFailurePercentage", json!("{% $states.input.share %}")),
+    ] {
+        assert_eq!(run(language, field, value.clone(), 2), None, "{field} {value}");
+        assert_eq!(run(language, field, value, 3), exceeded, "{field}");
+    }
+    let wrong = run("JSONPath", "ToleratedFailurePercentagePath", json!("$.items"), 0);
+    assert_eq!(wrong.as_deref(), Some("States.Runtime"));
+}
+
+#[test]
 fn branches_read_outer_variables_and_keep_their_own() {
     let definition = machine(json!({
         "S": {"Type": "Pass", "Assign": {"outer": 1}, "Next": "P"},

@@ -16,7 +16,11 @@ pub(super) fn format(arguments: Vec<Value>, _: &mut dyn Entropy) -> Result<Value
     let mut characters = template.chars().peekable();
     while let Some(c) = characters.next() {
         match c {
-            '\\' => text.extend(characters.next()),
+            // A template that is no literal comes here as it is.
+            '\\' => match characters.next() {
+                Some(escaped @ ('\'' | '\\' | '{' | '}')) => text.push(escaped),
+                _ => return Err(r"a backslash in the template stands before none of ' \ { }".into()),
+            },
             '{' if characters.peek() == Some(&'}') => {
                 characters.next();
                 let value = arguments.next().ok_or("there are more {} than arguments")?;

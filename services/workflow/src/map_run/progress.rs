@@ -151,13 +151,11 @@ impl Progress {
         let (count, percentage) = (self.record.tolerated_count, self.record.tolerated_percentage);
         let is_over_count = match (count, percentage) {
             (Some(count), _) => lost > count,
-            (None, None | Some(0)) => lost > 0,
-            (None, Some(_)) => false,
+            (None, Some(percentage)) if percentage > 0.0 => false,
+            (None, _) => lost > 0,
         };
         let is_over_percentage = match (percentage, self.known_items) {
-            (Some(percentage), Some(items)) => {
-                u128::from(lost) * 100 > u128::from(percentage) * u128::from(items)
-            }
+            (Some(percentage), Some(items)) => lost as f64 * 100.0 > percentage * items as f64,
             _ => false,
         };
         if is_over_count || is_over_percentage {

@@ -121,7 +121,7 @@ pub(super) fn update(scope: &Scope<'_>) -> Result<Value, Failed> {
     let change = |record: &mut MapRunRecord| {
         record.max_concurrency = most.unwrap_or(record.max_concurrency);
         record.tolerated_count = count.or(record.tolerated_count);
-        record.tolerated_percentage = percentage.map(|share| share as u64).or(record.tolerated_percentage);
+        record.tolerated_percentage = percentage.or(record.tolerated_percentage);
     };
     // Durable first, so that a restart does not take it back.
     let written = scope.engine.store.write::<(), ApiError>(|tx| {

@@ -22,7 +22,7 @@ pub(super) fn read(fields: &mut Fields<'_, '_, '_>) -> Kind {
             continue;
         };
         inner.text("Comment");
-        let next = inner.need("Next").and_then(Value::as_str).map(Box::<str>::from);
+        let next = inner.need_text("Next").map(Box::<str>::from);
         let assign = handler::assign(&mut inner);
         let output = if inner.is_json_ata() { inner.payload("Output") } else { None };
         let test = if inner.is_json_ata() {
@@ -136,10 +136,7 @@ const OPERATORS: &[&str] = &[
 ];
 
 fn test(fields: &mut Fields<'_, '_, '_>) -> Option<Condition> {
-    let variable = fields
-        .need("Variable")
-        .and_then(Value::as_str)
-        .and_then(|text| fields.parse_path("Variable", text, false));
+    let variable = fields.need_text("Variable").and_then(|text| fields.parse_path("Variable", text, false));
     let given: Vec<&'static str> = OPERATORS.iter().copied().filter(|name| fields.has(name)).collect();
     let [name] = given[..] else {
         let pointer = fields.pointer.clone();

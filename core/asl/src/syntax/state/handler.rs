@@ -65,7 +65,7 @@ pub(super) fn catchers(fields: &mut Fields<'_, '_, '_>) -> Vec<Catcher> {
         let Some(mut inner) = within(fields, entry, "Catch", index) else { continue };
         let error_equals = names(&mut inner, index + 1 == count);
         inner.text("Comment");
-        let next = inner.need("Next").and_then(Value::as_str).unwrap_or_default().into();
+        let next = inner.need_text("Next").map(Box::<str>::from);
         let mut result_path = Some(Path::parse("$").expect("it is a path"));
         let mut output = None;
         if inner.is_json_ata() {
@@ -81,6 +81,7 @@ pub(super) fn catchers(fields: &mut Fields<'_, '_, '_>) -> Vec<Catcher> {
         let (read, context) = inner.finish();
         variables.extend(read);
         uses_context |= context;
+        let Some(next) = next else { continue };
         found.push(Catcher { error_equals, next, result_path, output, assign, written: (*entry).clone() });
     }
     fields.variables.extend(variables);

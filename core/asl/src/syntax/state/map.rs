@@ -1,9 +1,18 @@
 //! Map, inline and distributed.
 
+mod batcher;
+mod processor;
+mod reader;
+mod writer;
+
+use std::collections::BTreeSet;
+
 use selvedge_query::Path;
 use serde_json::Value;
 
+use self::processor::Mode;
 use crate::Payload;
+use crate::payload::inside;
 use crate::syntax::field::Fields;
 use crate::syntax::{DistributedMap, MapState, Number, QueryLanguage, ScopeId};
 
@@ -19,7 +28,7 @@ pub(super) struct Own {
     item_selector: Option<Payload>,
     max_concurrency: Number,
     tolerated_count: Option<Number>,
-    tolerated_percentage: Option<Number>,
+    tolerated_percentage: Option<Number<f64>>,
     distributed: Option<DistributedMap>,
 }
 
@@ -58,7 +67,7 @@ pub(super) fn read(fields: &mut Fields<'_, '_, '_>) -> Option<(&'static str, Own
         items = fields.payload("Items");
     } else {
         fields.refuse(&["Items"], "JSONPath");
-        items_path = fields.path("ItemsPath", false).flatten();
+        items_path = fields.locator("ItemsPath");
     }
     let selector = if !json_ata && fields.has("Parameters") && !fields.has("ItemSelector") {
         "Parameters"
@@ -70,12 +79,12 @@ pub(super) fn read(fields: &mut Fields<'_, '_, '_>) -> Option<(&'static str, Own
     let tolerated_count =
         fields.number_or_path("ToleratedFailureCount", "ToleratedFailureCountPath", 0..=u64::MAX >> 1);
     let tolerated_percentage =
-        fields.number_or_path("ToleratedFailurePercentage", "ToleratedFailurePercentagePath", 0..=100);
-    let mode = processor.pointer("/ProcessorConfig/Mode").map(|mode| mode.as_str().unwrap_or_default());
-    if !matches!(mode, None | Some("INLINE" | "DISTRIBUTED")) {
-        fields.fault(processor_name, "ProcessorConfig.Mode is INLINE or DISTRIBUTED");
-    }
-    let distributed = (mode == Some("DISTRIBUTED")).then(|| distributed(fields, processor));
+        fields.percentage_or_path("ToleratedFailurePercentage", "ToleratedFailurePercentagePath");
+    let mode = processor::read(fields, processor_name, processor);
+    let distributed = match mode {
+        Mode::Inline => None,
+        Mode::Distributed { express } => Some(distributed(fields, processor, express)),
+    };
     Some((
         processor_name,
         Own {
@@ -90,15 +99,7 @@ pub(super) fn read(fields: &mut Fields<'_, '_, '_>) -> Option<(&'static str, Own
     ))
 }
 
-fn distributed(fields: &mut Fields<'_, '_, '_>, processor: &Value) -> DistributedMap {
-    let express = match processor.pointer("/ProcessorConfig/ExecutionType").and_then(Value::as_str) {
-        Some("EXPRESS") => true,
-        Some("STANDARD") => false,
-        _ => {
-            fields.fault("ItemProcessor", "ProcessorConfig.ExecutionType is STANDARD or EXPRESS");
-            false
-        }
-    };
+fn distributed(fields: &mut Fields<'_, '_, '_>, processor: &Value, express: bool) -> DistributedMap {
     let label = fields.text("Label").map(Box::<str>::from);
     if label.as_ref().is_some_and(|label| {
         label.chars().count() > LABEL_CHARACTERS_MAX
@@ -109,28 +110,9 @@ fn distributed(fields: &mut Fields<'_, '_, '_>, processor: &Value) -> Distribute
             format!("at most {LABEL_CHARACTERS_MAX} characters, without blanks and {LABEL_REFUSED}"),
         );
     }
-    let arguments = if fields.is_json_ata() { "Arguments" } else { "Parameters" };
-    let (mut reader, mut reader_arguments, mut reader_config) = (None, None, None);
-    if let Some(value) = fields.take("ItemReader") {
-        let pointer = fields.at("ItemReader");
-        if let Some(mut inner) = Fields::new(value, pointer, fields.findings, fields.language) {
-            reader = inner.need("Resource").and_then(Value::as_str).map(Box::from);
-            reader_arguments = inner.payload(arguments);
-            reader_config = inner.payload("ReaderConfig");
-            inner.finish();
-        }
-    }
-    let (mut writer, mut writer_arguments, mut writer_config) = (None, None, None);
-    if let Some(value) = fields.take("ResultWriter") {
-        let pointer = fields.at("ResultWriter");
-        if let Some(mut inner) = Fields::new(value, pointer, fields.findings, fields.language) {
-            writer = inner.text("Resource").map(Box::from);
-            writer_arguments = inner.payload(arguments);
-            writer_config = inner.take("WriterConfig").cloned();
-            inner.finish();
-        }
-    }
-    let batcher = fields.payload("ItemBatcher");
+    let (reader, reader_arguments, reader_config) = reader::read(fields);
+    let (writer, writer_arguments, writer_config) = writer::read(fields);
+    let batcher = batcher::read(fields);
     DistributedMap {
         express,
         label,
@@ -144,4 +126,31 @@ fn distributed(fields: &mut Fields<'_, '_, '_>, processor: &Value) -> Distribute
         processor: processor.clone(),
         language: fields.language,
     }
+}
+
+/// `ItemReader`, `ItemBatcher` or `ResultWriter`, and what is within.
+fn within<'v, 'f, 't>(fields: &'f mut Fields<'v, '_, 't>, name: &'static str) -> Option<Fields<'v, 'f, 't>> {
+    let value = fields.take(name)?;
+    let pointer = fields.at(name);
+    Fields::new(value, pointer, fields.findings, fields.language)
+}
+
+/// What a word of a configuration may be; an expression is looked at when it is computed.
+fn word(fields: &mut Fields<'_, '_, '_>, name: &'static str, words: &[&str]) {
+    let Some(text) = fields.text(name) else { return };
+    let is_computed = fields.is_json_ata() && inside(text).is_some();
+    if !is_computed && !words.contains(&text) {
+        fields.fault(name, format!("one of {} is expected", words.join(", ")));
+    }
+}
+
+/// A bound of a configuration: a number from 1 to `most`, an expression, or in JSONPath mode a path in its `…Path` sibling.
+fn bound(fields: &mut Fields<'_, '_, '_>, name: &'static str, path_name: &'static str, most: u64) {
+    let _ = fields.number_or_path(name, path_name, 1..=most);
+}
+
+/// Notes what a nested object names.
+fn note(fields: &mut Fields<'_, '_, '_>, (variables, uses_context): (BTreeSet<Box<str>>, bool)) {
+    fields.variables.extend(variables);
+    fields.uses_context |= uses_context;
 }

@@ -29,7 +29,7 @@ pub(super) fn read(fields: &mut Fields<'_, '_, '_>) -> Option<Until> {
             fields.refuse(&["TimestampPath"], "JSONata");
             return None;
         }
-        return fields.path("TimestampPath", false).flatten().map(Until::TimestampPath);
+        return fields.locator("TimestampPath").map(Until::TimestampPath);
     }
     let text = fields.take("Timestamp").and_then(Value::as_str).unwrap_or_default();
     if fields.is_json_ata()
