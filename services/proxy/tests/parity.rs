@@ -28,6 +28,8 @@ mod names;
 mod network;
 #[path = "parity/planes.rs"]
 mod planes;
+#[path = "run/ports.rs"]
+mod ports;
 #[path = "parity/proxy_protocol.rs"]
 mod proxy_protocol;
 #[path = "parity/settings.rs"]

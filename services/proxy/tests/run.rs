@@ -3,6 +3,8 @@
 #[allow(dead_code, reason = "shared with the tests of secrets")]
 #[path = "run/control_plane.rs"]
 mod control_plane;
+#[path = "run/ports.rs"]
+mod ports;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -12,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use control_plane::ControlPlane;
+use ports::free;
 use selvedge_proxy::Bootstrap;
 use selvedge_proxy::persist::Store;
 use selvedge_traffic::matching::{PathMatch, RouteMatch};
@@ -20,12 +23,6 @@ use selvedge_traffic::*;
 /// Nothing here takes longer unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 const RESOURCE: &str = "mesh/m/virtualNode/n";
-
-/// An address that was free a moment ago.
-fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address")
-}
 
 /// One request on a connection of its own; status and the whole answer.
 fn ask(address: SocketAddr, request: &str) -> Option<(u16, String)> {

@@ -1,6 +1,6 @@
 //! A real Envoy, fed by our own control plane's session.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::control_plane::ControlPlane;
 use crate::mesh::{Client, listener};
 use crate::planes::LOG;
+use crate::ports::free;
 
 pub(crate) struct Envoy {
     address: SocketAddr,
@@ -29,10 +30,6 @@ pub(crate) fn find() -> Option<PathBuf> {
     let library = std::fs::read_dir(root.join("target/venv/lib")).ok()?;
     let inside = |python: std::fs::DirEntry| python.path().join("site-packages/envoy/_bin/envoy");
     library.flatten().map(inside).find(|path| path.is_file())
-}
-
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 impl Envoy {

@@ -18,6 +18,8 @@ mod limits;
 #[path = "../path/mesh.rs"]
 mod mesh;
 mod planes;
+#[path = "../run/ports.rs"]
+mod ports;
 mod revocation;
 mod secrets;
 mod service;

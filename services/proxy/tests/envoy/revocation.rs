@@ -66,7 +66,7 @@ fn whose_certificate_was_taken_back_is_refused_as_by_envoy() {
                 versions: Versions { min: None, max: Some(Version::Tls12) },
                 ..DownstreamTls::new(authority.certificate("b"))
             };
-            let address = crate::side::free();
+            let address = crate::ports::free();
             let mut inbound = Listener {
                 name: format!("inbound{at}"),
                 address,

@@ -1,7 +1,7 @@
 //! A whole data plane – ours or a real Envoy – with a control plane of its own and, if asked for, an agent for secrets.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
@@ -14,6 +14,7 @@ use selvedge_traffic::Resource;
 use crate::control_plane::ControlPlane;
 use crate::envoy::find;
 use crate::mesh::{Answer, Client};
+use crate::ports::free;
 
 /// Nothing here takes longer unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,11 +32,6 @@ pub(crate) struct Side {
 enum Process {
     Ours(Option<JoinHandle<Result<(), selvedge_proxy::Error>>>),
     Envoy(Child),
-}
-
-/// An address that was free a moment ago.
-pub(crate) fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// Where a side listens.

@@ -156,9 +156,8 @@ fn comparable(entry: &BTreeMap<String, String>) -> BTreeMap<String, String> {
 
 #[test]
 fn a_service_is_told_of_requests_and_connections() {
-    let (app, closed) = (App::start(), TcpListener::bind("127.0.0.1:0").expect("a port"));
-    let absent = Endpoint::new(Address::Socket(closed.local_addr().expect("an address")));
-    drop(closed);
+    let app = App::start();
+    let absent = Endpoint::new(Address::Socket(crate::ports::free()));
     let collectors = [Collector::start(), Collector::start()];
     let planes: Vec<Plane> = {
         let mut planes = Vec::new();

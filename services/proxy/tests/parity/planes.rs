@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
@@ -12,6 +12,7 @@ use selvedge_proxy::Bootstrap;
 use selvedge_traffic::*;
 
 use crate::control_plane::ControlPlane;
+use crate::ports::free;
 
 /// Nothing here takes longer unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,10 +36,6 @@ fn envoy() -> Option<PathBuf> {
     let pythons = std::fs::read_dir(libraries).ok()?;
     let inside = |python: std::fs::DirEntry| python.path().join("site-packages/envoy/_bin/envoy");
     pythons.flatten().map(inside).find(|path| path.is_file())
-}
-
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address")
 }
 
 pub(crate) fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
