@@ -1,8 +1,10 @@
 //! `cargo xtask test`: sets up everything that the tests need on a Debian machine with Rust, and runs them all.
 //!
 //! A step is one way of testing; each is a function that says what it does, and tells how many tests it ran. All run
-//! even when one fails, so that one run shows everything; the last line is `N passed, N failed`.
+//! even when one fails, so that one run shows everything; the last line is `N passed, N failed`. What passed only at
+//! another attempt is named under its step: see [`attempts`].
 
+mod attempts;
 mod command;
 mod fuzz;
 mod image;
@@ -18,10 +20,12 @@ use anyhow::{Result, ensure};
 use steps::STEPS;
 
 /// How many tests a step ran. A step that does not count its tests is one test.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Count {
     passed: u64,
     failed: u64,
+    /// The names of those that failed and passed at another attempt; they are among the passed ones.
+    flaky: Vec<String>,
 }
 
 /// What became of a step.
@@ -95,17 +99,18 @@ impl Outcome {
     fn of(name: &'static str, result: Result<steps::Report>, took: Duration) -> Self {
         match result {
             Ok(steps::Report::Ran(count)) => {
-                let count = if count == Count::default() { Count { passed: 1, failed: 0 } } else { count };
+                let count = if (count.passed, count.failed) == (0, 0) {
+                    Count { passed: 1, ..count }
+                } else {
+                    count
+                };
                 Self { name, verdict: Verdict::Passed, count, took }
             }
             Ok(steps::Report::Skipped(why)) => {
                 Self { name, verdict: Verdict::Skipped(why), count: Count::default(), took }
             }
             Err(error) => {
-                let count = error
-                    .downcast_ref::<command::Failure>()
-                    .map_or_else(Count::default, |failure| failure.count);
-                let count = Count { failed: count.failed.max(1), ..count };
+                let count = attempts::count_of(&error);
                 Self { name, verdict: Verdict::Failed(causes(&error)), count, took }
             }
         }
@@ -113,14 +118,18 @@ impl Outcome {
 
     fn line(&self) -> String {
         let seconds = self.took.as_secs_f32();
-        let Count { passed, failed } = self.count;
-        match &self.verdict {
+        let Count { passed, failed, flaky } = &self.count;
+        let mut line = match &self.verdict {
             Verdict::Passed => format!("{:<14}{seconds:>7.1} s  ok       {passed} passed", self.name),
             Verdict::Skipped(why) => format!("{:<14}{seconds:>7.1} s  skipped  {why}", self.name),
             Verdict::Failed(why) => {
                 format!("{:<14}{seconds:>7.1} s  FAILED   {passed} passed, {failed} failed: {why}", self.name)
             }
+        };
+        for name in flaky {
+            line.push_str(&format!("\n{:<25}FLAKY    {name}", ""));
         }
+        line
     }
 }
 
@@ -131,11 +140,19 @@ mod tests {
     #[test]
     fn a_step_that_counts_nothing_is_one_test() {
         let outcome = Outcome::of("fmt", Ok(steps::Report::Ran(Count::default())), Duration::ZERO);
-        assert_eq!(outcome.count, Count { passed: 1, failed: 0 });
+        assert_eq!(outcome.count, Count::of(1, 0));
         let outcome = Outcome::of("fmt", Err(anyhow::anyhow!("why")), Duration::ZERO);
-        assert_eq!(outcome.count, Count { passed: 0, failed: 1 });
+        assert_eq!(outcome.count, Count::of(0, 1));
         let outcome = Outcome::of("fmt", Ok(steps::Report::Skipped("why".into())), Duration::ZERO);
         assert_eq!(outcome.count, Count::default());
+    }
+
+    #[test]
+    fn who_passed_at_another_attempt_is_named_and_fails_nothing() {
+        let count = Count { passed: 7, failed: 0, flaky: vec!["dns.py".into()] };
+        let outcome = Outcome::of("conformance", Ok(steps::Report::Ran(count)), Duration::ZERO);
+        assert_eq!(outcome.verdict, Verdict::Passed);
+        assert!(outcome.line().ends_with("FLAKY    dns.py"), "{}", outcome.line());
     }
 
     #[test]

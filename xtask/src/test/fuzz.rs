@@ -50,7 +50,7 @@ pub(super) fn run(root: &Path) -> Result<Count> {
         })?;
         passed += pair.len() as u64;
     }
-    Ok(Count { passed, failed: 0 })
+    Ok(Count::of(passed, 0))
 }
 
 fn one(root: &Path, binary: &Path, target: &str, seconds: u64) -> Result<()> {

@@ -77,7 +77,7 @@ pub(super) fn run(root: &Path) -> Result<Report> {
     let program = files.join(entry.trim_start_matches('/'));
     let bytes = std::fs::read(&program).with_context(|| format!("failed to read {}", program.display()))?;
     ensure!(is_static(&bytes)?, "{entry} asks for a loader, which an empty image has not");
-    let mut count = Count { passed: 2, failed: 0 };
+    let mut count = Count::of(2, 0);
     let files = match Buildah::new(&folder) {
         Ok(buildah) => {
             count.passed += 1;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::Count;
 use super::command::Program;
-use super::{fuzz, image, lighttpd, setup};
+use super::{attempts, fuzz, image, lighttpd, setup};
 use crate::tidy;
 
 /// One way of testing.
@@ -117,12 +117,11 @@ fn conformance(root: &Path) -> Result<Report> {
         return Ok(Report::Skipped("no script under tests/conformance".into()));
     }
     let python = setup::environment_folder(root).join("bin/python");
-    let mut sum = Count::default();
-    for script in scripts {
-        let count = with_tools(root, Program::new(&python, root, 15 * MINUTE).args([&script]))?.run()?;
-        sum = sum.plus(count);
-    }
-    Ok(Report::Ran(sum))
+    let name = |script: &PathBuf| script.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    attempts::run_all(&scripts, name, |script| {
+        with_tools(root, Program::new(&python, root, 15 * MINUTE).args([script]))?.run()
+    })
+    .map(Report::Ran)
 }
 
 fn differential(root: &Path) -> Result<Report> {
@@ -165,7 +164,7 @@ fn demo(root: &Path) -> Result<Report> {
             Program::new(selvedge(root)?, root, 5 * MINUTE).args(["demo", "--check", "--sidecar", sidecar]);
         with_tools(root, program)?.run()?;
     }
-    Ok(Report::Ran(Count { passed: 2, failed: 0 }))
+    Ok(Report::Ran(Count::of(2, 0)))
 }
 
 fn cargo(root: &Path, minutes: u32) -> Program {
