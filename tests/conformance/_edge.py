@@ -5,7 +5,6 @@ import http.client
 import http.server
 import os
 import pathlib
-import random
 import shutil
 import signal
 import socket
@@ -15,30 +14,16 @@ import threading
 import time
 import urllib.parse
 
+from _ports import free_ports
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-READY_SECONDS = 30
+READY_SECONDS = 60
 
 
 def folder():
     path = pathlib.Path(tempfile.mkdtemp(prefix="selvedge-edge-"))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
-
-
-def free_ports(count):
-    """Ports that nobody listens on, below those that the kernel gives to whoever connects somewhere."""
-    sockets = []
-    while len(sockets) < count:
-        one = socket.socket()
-        try:
-            one.bind(("127.0.0.1", random.randrange(12_000, 32_000)))
-            sockets.append(one)
-        except OSError:
-            one.close()
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def end(process):
@@ -59,6 +44,57 @@ def await_port(port):
             if time.monotonic() > deadline:
                 raise SystemExit(f"nobody listens on port {port}")
             time.sleep(0.02)
+
+
+def until(found, seconds=60):
+    """What `found` says as soon as it says something, or what it said last."""
+    deadline = time.monotonic() + seconds
+    while not (answer := found()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return answer
+
+
+def let_in(port, request=b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", wanted=b"HTTP/1.1 200"):
+    """A connection that has its answer, and so is counted, and the answer's first bytes.
+
+    Where connections are limited, those that left may be counted for a while longer: who is turned away for them comes again.
+    """
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        connection = socket.create_connection(("127.0.0.1", port), READY_SECONDS)
+        try:
+            connection.sendall(request)
+            heard = connection.recv(65536)
+        except ConnectionError:
+            heard = b""
+        if heard.startswith(wanted) or time.monotonic() > deadline:
+            return connection, heard
+        connection.close()
+        time.sleep(0.02)
+
+
+def turned_away(port, request=b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"):
+    """What a connection hears that is one too many: nothing, when it is turned away."""
+    with socket.create_connection(("127.0.0.1", port), READY_SECONDS) as connection:
+        try:
+            connection.sendall(request)
+            return connection.recv(65536)
+        except ConnectionError:
+            return b""
+
+
+def within(took, least, most, attempts=5):
+    """Whether what `took` tells, in seconds, is never under `least` and at least once under `most`.
+
+    A busy machine makes everything late, and nothing early: what is late once may be in time at the next attempt.
+    """
+    for _ in range(attempts):
+        seconds = took()
+        if seconds < least:
+            return False
+        if seconds < most:
+            return True
+    return False
 
 
 class Edge:
