@@ -12,6 +12,9 @@ pub const UPSTREAM_PER_TRY_TIMEOUT: &str = "upstream_per_try_timeout";
 pub const UPSTREAM_PER_TRY_IDLE_TIMEOUT: &str = "upstream_per_try_idle_timeout";
 pub const UPSTREAM_MAX_STREAM_DURATION_REACHED: &str = "upstream_max_stream_duration_reached";
 pub const DOWNSTREAM_REMOTE_DISCONNECT: &str = "downstream_remote_disconnect";
+/// What Envoy says of a connection that it cuts off because its filter chain was removed, though it has progressed.
+pub const CONFIGURATION_GONE: &str =
+    "downstream_local_disconnect(purging_socket_that_have_not_progressed_to_connections)";
 pub const STREAM_IDLE_TIMEOUT: &str = "stream_idle_timeout";
 /// Ours: a breaker with states stands before every host that was drawn.
 pub const BREAKER_OPEN_ENDPOINT: &str = "breaker_open{endpoint}";

@@ -14,24 +14,40 @@ use selvedge_wire::io::Io;
 use crate::serve::compile::HttpManager;
 use crate::serve::worker::{Place, Worker};
 
-/// Waits for what a client says first. `None` if it says nothing for as long as a connection may be idle, or until a
-/// drain has no more time for newcomers: who has asked for nothing loses nothing.
+/// Who waits for a client's first words.
+#[derive(Clone, Copy)]
+pub(crate) enum Asked<'a> {
+    /// What comes before there is a manager.
+    Opening {
+        inbound: bool,
+        limit: Option<Duration>,
+    },
+    Manager(&'a HttpManager),
+}
+
+/// Waits for what a client says first. `None` if it says nothing for as long as a connection may be idle, or until its
+/// manager's configuration has gone for long enough or a drain has no more time for newcomers: who has asked for nothing
+/// loses nothing.
 pub(crate) async fn first_words<F: Future>(
     worker: &Worker,
     place: &Place,
-    inbound: bool,
-    idle: Option<Duration>,
+    asked: Asked<'_>,
     words: F,
 ) -> Option<F::Output> {
     let mut words = pin!(words);
     let mut deadline = Deadline::default();
+    let (inbound, idle) = match asked {
+        Asked::Opening { inbound, limit } => (inbound, limit),
+        Asked::Manager(manager) => (manager.inbound, manager.idle_timeout),
+    };
     deadline.set(idle.map(|idle| tokio::time::Instant::now() + idle));
     poll_fn(|cx| {
         if let Poll::Ready(said) = words.as_mut().poll(cx) {
             return Poll::Ready(Some(said));
         }
         place.park(cx);
-        if worker.drain_state(inbound).is_closed(Instant::now()) {
+        let cut = matches!(asked, Asked::Manager(manager) if manager.is_cut());
+        if cut || worker.drain_state(inbound).is_closed(Instant::now()) {
             return Poll::Ready(None);
         }
         deadline.poll(cx).map(|()| None)

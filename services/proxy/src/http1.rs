@@ -1,6 +1,6 @@
 //! A client's HTTP/1 connection: request after request, until one side has had enough.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -107,10 +107,12 @@ impl Connection {
                     deadline.set(over_at);
                 }
             }
-            if !self.closing && manager.is_retired() {
+            if !self.closing
+                && let Some(cut_at) = manager.cut_at()
+            {
                 // Another configuration took this one's place: its connections move over.
                 self.closing = true;
-                over_at = Some(Instant::now() + manager.drain_timeout);
+                over_at = Some((Instant::now() + manager.drain_timeout).min(cut_at.into()));
                 deadline.set(over_at);
             }
             while deadline.poll(cx).is_ready() {
@@ -146,7 +148,7 @@ impl Connection {
         facts.close |= self.closing || self.is_spent();
         let routes = self.manager.routes.load_full();
         // Boxed for as long as the request lasts, so that an idle connection does not carry its room.
-        Box::pin(async {
+        let mut served = Box::pin(async {
             let exchange = Exchange::new(
                 &self.worker,
                 &self.manager,
@@ -158,6 +160,15 @@ impl Connection {
                 facts,
             );
             request::serve(exchange, refused).await
+        });
+        let place = &self.place;
+        poll_fn(|cx| {
+            let polled = served.as_mut().poll(cx);
+            if polled.is_pending() {
+                // To look whether there is still time, when the configuration has gone.
+                place.park(cx);
+            }
+            polled
         })
         .await
     }
@@ -181,9 +192,12 @@ impl Connection {
         let Channel::Http1(http) = &mut self.channel else { return Ok(None) };
         let (deadline, timeout) = (&mut self.deadline, self.manager.headers_timeout);
         let mut armed = false;
+        let (place, manager) = (&self.place, &self.manager);
         let read = poll_fn(|cx| match http.poll_request(cx, &mut heads.request) {
             Poll::Ready(read) => Poll::Ready(Some(read)),
+            Poll::Pending if manager.is_cut() => Poll::Ready(Some(Ok(None))),
             Poll::Pending => {
+                place.park(cx);
                 if !armed {
                     armed = true;
                     deadline.set(timeout.map(|timeout| Instant::now() + timeout));

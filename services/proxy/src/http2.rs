@@ -22,7 +22,7 @@ use selvedge_wire::h2::{self, Accepted};
 use selvedge_wire::io::Io;
 use tokio::time::Instant;
 
-use crate::connection::{HttpConnectionStats, first_words, linger};
+use crate::connection::{Asked, HttpConnectionStats, first_words, linger};
 use crate::request::{self, After, Exchange, Peer, Reply};
 use crate::serve::compile::HttpManager;
 use crate::serve::worker::{Heads, Place, Worker};
@@ -45,7 +45,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: R
     let _stats = HttpConnectionStats::http2(&manager);
     let place = worker.place();
     let opening = h2::serve(io, manager.config.extended_connect, manager.config.http2);
-    let server = match first_words(&worker, &place, manager.inbound, manager.idle_timeout, opening).await {
+    let server = match first_words(&worker, &place, Asked::Manager(&manager), opening).await {
         Some(Ok(server)) => server,
         Some(Err(_)) => return manager.stats.downstream_cx_protocol_error.inc(),
         None => return,
@@ -138,6 +138,9 @@ impl Connection {
         }
         if self.streams.panicked.get() {
             return Poll::Ready(Next::Panicked);
+        }
+        if self.manager.is_cut() {
+            return Poll::Ready(Next::Over);
         }
         if self.worker.is_draining(self.manager.inbound) || self.manager.is_retired() || self.is_spent(cx) {
             self.announce();

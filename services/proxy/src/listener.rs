@@ -14,7 +14,7 @@ use selvedge_wire::io::Io;
 use selvedge_wire::listen;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
-use crate::connection::first_words;
+use crate::connection::{Asked, first_words};
 use crate::opening::{self, Client, Opened};
 use crate::patience::Places;
 use crate::request::Peer;
@@ -209,8 +209,7 @@ async fn serve(worker: Rc<Worker>, chain: &Chain, peer: Rc<Peer>, mut io: Box<Io
         }
         Codec::Auto => {
             let place = worker.place();
-            let detected =
-                first_words(&worker, &place, manager.inbound, manager.idle_timeout, detect::http(&mut io));
+            let detected = first_words(&worker, &place, Asked::Manager(&manager), detect::http(&mut io));
             let detected = Box::pin(detected).await;
             drop(place);
             match detected {

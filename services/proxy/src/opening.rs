@@ -16,7 +16,7 @@ use selvedge_wire::tls::{self, Facts, Failure, HANDSHAKE_TIMEOUT, ServerTls};
 
 use tokio::net::TcpStream;
 
-use crate::connection::first_words;
+use crate::connection::{Asked, first_words};
 use crate::listener;
 use crate::request::Peer;
 use crate::serve::compile::{Chain, CompiledListener};
@@ -161,7 +161,13 @@ async fn inspect(
     let inspection = &listener.config.inspection;
     let timeout = Some(inspection.timeout.unwrap_or(INSPECTION_TIMEOUT_DEFAULT)).filter(|t| !t.is_zero());
     listener.stats.downstream_pre_cx_active.inc();
-    let inspected = first_words(worker, place, listener.inbound, timeout, hello::read(io)).await;
+    let inspected = first_words(
+        worker,
+        place,
+        Asked::Opening { inbound: listener.inbound, limit: timeout },
+        hello::read(io),
+    )
+    .await;
     listener.stats.downstream_pre_cx_active.dec();
     match inspected {
         Some(Ok(Some(Inspected::Tls(hello)))) => Some(Some(hello)),
@@ -204,7 +210,14 @@ async fn handshake(
     };
     let timeout = timeout.unwrap_or(HANDSHAKE_TIMEOUT);
     let limit = Some(timeout).filter(|timeout| !timeout.is_zero());
-    match first_words(worker, place, listener.inbound, limit, tls::accept(io, &context)).await {
+    match first_words(
+        worker,
+        place,
+        Asked::Opening { inbound: listener.inbound, limit },
+        tls::accept(io, &context),
+    )
+    .await
+    {
         Some(Ok(())) => {
             if let (Some(ssl), Some(facts)) = (&listener.ssl, io.tls()) {
                 ssl.made(&facts.handshake());

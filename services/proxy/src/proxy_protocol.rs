@@ -5,7 +5,7 @@ use selvedge_traffic::{ProxyProtocol, ProxyProtocolVersion};
 use selvedge_wire::io::Io;
 use selvedge_wire::proxy_protocol::{self, Parsed, Version};
 
-use crate::connection::first_words;
+use crate::connection::{Asked, first_words};
 use crate::opening::{Client, INSPECTION_TIMEOUT_DEFAULT};
 use crate::serve::compile::CompiledListener;
 use crate::serve::worker::{Place, Worker};
@@ -57,7 +57,13 @@ impl Words {
         let timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
         let stats = &listener.stats;
         stats.downstream_pre_cx_active.inc();
-        let said = first_words(worker, place, listener.inbound, timeout, proxy_protocol::read(io)).await;
+        let said = first_words(
+            worker,
+            place,
+            Asked::Opening { inbound: listener.inbound, limit: timeout },
+            proxy_protocol::read(io),
+        )
+        .await;
         stats.downstream_pre_cx_active.dec();
         match said {
             Some(Ok(Some(parsed))) => self.take(parsed, client, io),

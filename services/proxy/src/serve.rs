@@ -8,6 +8,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod compile;
+mod cuts;
 mod sockets;
 pub(crate) mod worker;
 
@@ -38,6 +39,7 @@ use crate::snapshot::ConfigSnapshot;
 use crate::tracing::Tracers;
 use apply::{Apply, Command};
 use compile::Telemetry;
+use cuts::Cuts;
 use worker::Worker;
 
 /// How often idle connections are looked through.
@@ -222,10 +224,12 @@ async fn run(
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut drains = Drains::default();
+    let mut cuts = Cuts::default();
     while !is_over(&worker, drains, &listening) {
-        let wake_at = next_look(drains, &listening);
+        let wake_at = next_look(drains, &listening).into_iter().chain(cuts.next()).min();
         tokio::select! {
             command = commands.recv() => match command {
+                Some(Command::CutAt(at)) => cuts.add(at),
                 Some(command) => obey(&worker, &mut listening, command),
                 None => return,
             },
@@ -238,7 +242,8 @@ async fn run(
                 worker.pools.sweep(Instant::now());
             }
         }
-        if close_sides(drains, &mut listening, &sockets) {
+        let due = cuts.take_due(Instant::now());
+        if close_sides(drains, &mut listening, &sockets) || due {
             worker.wake_all();
         }
         let open = listening.iter().filter(|(_, one)| !one.is_inbound() && !one.accepting.is_empty());
@@ -315,6 +320,8 @@ fn obey(worker: &Rc<Worker>, listening: &mut HashMap<String, Listening>, command
                 worker.wake_all();
             }
         }
+        // The worker's own clock.
+        Command::CutAt(_) => {}
         Command::Remove { name } => {
             if let Some(mut removed) = listening.remove(&name) {
                 removed.close();

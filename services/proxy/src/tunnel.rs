@@ -81,7 +81,7 @@ pub(crate) async fn splice<E>(x: &mut Exchange<'_>, upstream: &mut Channel) -> R
     let (mut up, mut down) = (Way::default(), Way::default());
     x.limits.moved(Instant::now());
     x.deadline.set(x.limits.next());
-    let mut left = false;
+    let (mut left, mut cut) = (false, false);
     poll_fn(|cx| {
         let before = up.moved + down.moved;
         let sent = up.poll(cx, x.channel, upstream, halves);
@@ -99,6 +99,10 @@ pub(crate) async fn splice<E>(x: &mut Exchange<'_>, upstream: &mut Channel) -> R
             left = sent.is_ready() && received.is_pending();
             return Poll::Ready(());
         }
+        cut = x.is_cut();
+        if cut {
+            return Poll::Ready(());
+        }
         while x.deadline.poll(cx).is_ready() {
             if x.limits.expired(Instant::now()).is_some() {
                 x.log.flags.set(Flag::StreamIdleTimeout);
@@ -110,16 +114,15 @@ pub(crate) async fn splice<E>(x: &mut Exchange<'_>, upstream: &mut Channel) -> R
     })
     .await;
     (x.log.bytes_received, x.log.bytes_sent) = (up.moved, down.moved);
-    if left {
-        x.log.flags.set(Flag::DownstreamConnectionTermination);
-        x.log.details = details::DOWNSTREAM_REMOTE_DISCONNECT.into();
+    if left || cut {
+        x.note_gone();
     }
     if !down.failed {
         // A stream by HTTP/2 ends in order where the other side has.
         let _ = x.channel.end(None);
     }
     x.manager.stats.downstream_cx_upgrades_active.dec();
-    Ok(After::Close)
+    Ok(if cut { After::Cut } else { After::Close })
 }
 
 /// One direction.

@@ -32,6 +32,8 @@ mod planes;
 mod ports;
 #[path = "parity/proxy_protocol.rs"]
 mod proxy_protocol;
+#[path = "parity/retired.rs"]
+mod retired;
 #[path = "parity/settings.rs"]
 mod settings;
 #[path = "parity/spans.rs"]

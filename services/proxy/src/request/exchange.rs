@@ -436,6 +436,9 @@ impl<'a> Exchange<'a> {
 
     /// Ready when a time-out has passed, or when the client is gone.
     pub(super) fn poll_interrupt(&mut self, cx: &mut Context<'_>) -> Poll<Interrupt> {
+        if self.is_cut() {
+            return Poll::Ready(Interrupt::Gone);
+        }
         let listens = self.channel.is_read() || self.facts.upgrade.is_tunnel();
         if listens && self.channel.poll_gone(cx).is_ready() {
             return Poll::Ready(Interrupt::Gone);
@@ -487,10 +490,22 @@ impl<'a> Exchange<'a> {
         })
     }
 
+    /// Whether the connection's time is over, because its configuration has gone. Who asks within the process has none.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.manager.is_cut() && !matches!(self.channel, Channel::Inner(_))
+    }
+
+    /// The client went away, or is sent away.
+    pub(crate) fn note_gone(&mut self) {
+        self.log.flags.set(Flag::DownstreamConnectionTermination);
+        self.log.details =
+            if self.is_cut() { details::CONFIGURATION_GONE } else { details::DOWNSTREAM_REMOTE_DISCONNECT }
+                .into();
+    }
+
     /// The client went away.
     pub(super) fn gone(&mut self) -> After {
-        self.log.flags.set(Flag::DownstreamConnectionTermination);
-        self.log.details = details::DOWNSTREAM_REMOTE_DISCONNECT.into();
+        self.note_gone();
         self.manager.stats.downstream_rq_rx_reset.inc();
         After::Cut
     }

@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Remove {
         name: String,
     },
+    /// What is left of a configuration that has gone has until then.
+    CutAt(Instant),
 }
 
 /// How a listener fares.
@@ -56,7 +58,7 @@ pub(crate) struct Apply {
     workers: Vec<mpsc::UnboundedSender<Command>>,
     telemetry: Telemetry,
     sockets: Arc<Sockets>,
-    /// Connections that nobody can ask to leave are cut so long after their configuration has gone.
+    /// Connections are cut so long after their configuration has gone.
     drain_time: Duration,
     serving: HashMap<String, Served>,
     status: watch::Sender<Vec<ListenerStatus>>,
@@ -99,9 +101,11 @@ impl Apply {
             .collect();
         for name in gone {
             if let Some(served) = self.serving.remove(&name) {
-                served.compiled.retire(None, self.cut_at());
+                let cut_at = self.cut_at();
+                let goes = served.compiled.retire(None, cut_at);
                 self.sockets.close(&served.active.config);
                 self.tell(|| Command::Remove { name: name.clone() });
+                self.cut(goes, cut_at);
             }
         }
         let mut status = Vec::new();
@@ -139,11 +143,12 @@ impl Apply {
         let address = match self.serving.get(name) {
             Some(served) if same_socket => {
                 let address = served.address;
-                served.compiled.retire(Some(&compiled), cut_at);
+                let goes = served.compiled.retire(Some(&compiled), cut_at);
                 if served.active.config.differs_in_chains_alone(&active.config) {
                     self.telemetry.registry.server().listener_in_place_updated.inc();
                 }
                 self.tell(|| Command::Replace { listener: Arc::clone(&compiled) });
+                self.cut(goes, cut_at);
                 address
             }
             _ => {
@@ -151,8 +156,9 @@ impl Apply {
                     .sockets
                     .bind(&active.config, self.workers.len())
                     .map_err(|(address, source)| ApplyError::Bind { address, source })?;
+                let mut goes = false;
                 if let Some(served) = self.serving.get(name) {
-                    served.compiled.retire(Some(&compiled), cut_at);
+                    goes = served.compiled.retire(Some(&compiled), cut_at);
                     if served.active.config.address != active.config.address {
                         self.sockets.close(&served.active.config);
                     }
@@ -161,6 +167,7 @@ impl Apply {
                     // Fails only when the worker has ended, and with it everything.
                     let _ = worker.send(Command::Listen { listener: Arc::clone(&compiled), sockets });
                 }
+                self.cut(goes, cut_at);
                 address
             }
         };
@@ -170,6 +177,13 @@ impl Apply {
 
     fn cut_at(&self) -> Instant {
         Instant::now() + self.drain_time
+    }
+
+    /// Has the workers look at that moment for what is left of a configuration, if anything goes.
+    fn cut(&self, goes: bool, at: Instant) {
+        if goes {
+            self.tell(|| Command::CutAt(at));
+        }
     }
 
     fn tell(&self, command: impl Fn() -> Command) {

@@ -1,7 +1,6 @@
 //! Listeners made ready to serve: chains indexed, routes compiled, statistics and logs at hand. Made once by the control
 //! thread, shared by all workers.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -110,7 +109,8 @@ pub(crate) struct HttpManager {
     /// App Mesh's metrics are counted.
     pub(crate) extension: Option<Arc<Extension>>,
     pub(crate) tracing: Option<ManagerTracing>,
-    retired: AtomicBool,
+    /// As that of a [`TcpManager`].
+    cut_at: OnceLock<Instant>,
 }
 
 /// A route table with the filters that its routes have under one connection manager.
@@ -222,19 +222,21 @@ impl CompiledListener {
         self.all_chains().try_for_each(|chain| chain.update_routes(active, telemetry))
     }
 
-    /// Another configuration took this one's place: an HTTP connection closes after its next response, and one whose
-    /// bytes nobody interprets at `cut_at`, but for those of the chains that `after` has kept.
-    pub(crate) fn retire(&self, after: Option<&Self>, cut_at: Instant) {
+    /// Another configuration took this one's place: an HTTP connection closes after its next response, and what is left
+    /// at `cut_at` is cut off, but for the connections of chains that `after` has kept. Whether there are others.
+    pub(crate) fn retire(&self, after: Option<&Self>, cut_at: Instant) -> bool {
         let is_kept = |chain: &Arc<Chain>| {
             after.is_some_and(|after| after.all_chains().any(|kept| Arc::ptr_eq(kept, chain)))
         };
-        for chain in self.all_chains().filter(|chain| !is_kept(chain)) {
-            match &chain.network {
-                Serving::Http(manager) => manager.retired.store(true, Ordering::Relaxed),
-                // Whoever was retired before stays so.
-                Serving::Tcp(manager) => drop(manager.cut_at.set(cut_at)),
-            }
-        }
+        let gone = self.all_chains().filter(|chain| !is_kept(chain)).map(|chain| {
+            let of_chain = match &chain.network {
+                Serving::Http(manager) => &manager.cut_at,
+                Serving::Tcp(manager) => &manager.cut_at,
+            };
+            // Whoever was retired before stays so.
+            let _ = of_chain.set(cut_at);
+        });
+        gone.count() > 0
     }
 
     fn all_chains(&self) -> impl Iterator<Item = &Arc<Chain>> {
@@ -277,7 +279,17 @@ impl HttpManager {
 
     /// Whether the listener's configuration has been replaced.
     pub(crate) fn is_retired(&self) -> bool {
-        self.retired.load(Ordering::Relaxed)
+        self.cut_at.get().is_some()
+    }
+
+    /// When nobody waits any more for what is under way; `None` while the configuration is in force.
+    pub(crate) fn cut_at(&self) -> Option<Instant> {
+        self.cut_at.get().copied()
+    }
+
+    /// Whether that is so long ago that nobody waits any more for what is under way.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut_at.get().is_some_and(|at| *at <= Instant::now())
     }
 }
 
@@ -352,7 +364,7 @@ fn http_manager(
         inbound: is_inbound(&active.config),
         extension: telemetry.registry.extension().map(Arc::clone),
         tracing: telemetry.tracing(http),
-        retired: AtomicBool::new(false),
+        cut_at: OnceLock::new(),
         config: http.clone(),
     })
 }
