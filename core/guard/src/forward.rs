@@ -6,7 +6,7 @@
 
 use crate::Identity;
 use crate::call::{Answer, Call};
-use crate::identity::Means;
+use crate::identity::{Means, is_alike};
 
 /// Headers that the service's word may bring.
 pub const HEADERS_MAX: usize = 32;
@@ -73,13 +73,9 @@ impl Settings {
         call
     }
 
-    /// Whether a header of the request is one that only the service may set; `_` and `-` are the same.
+    /// Whether a header of the request is one that only the service may set, in any spelling that a program takes for it.
     pub fn is_taken(&self, name: &str) -> bool {
-        let alike = |own: &String| {
-            let same = |(a, b): (u8, u8)| a.to_ascii_lowercase() == b || a == b'_' && b == b'-';
-            own.len() == name.len() && name.bytes().zip(own.bytes()).all(same)
-        };
-        self.take.iter().any(alike) || self.subject.as_ref().is_some_and(alike)
+        self.take.iter().chain(&self.subject).any(|own| is_alike(name, own))
     }
 
     /// What the answer means; `None` when there is none.
@@ -176,7 +172,7 @@ mod tests {
 
     #[test]
     fn an_alias_of_a_header_that_the_service_sets_is_taken_off() {
-        for name in ["x-user", "X-User", "x_user", "X_ROLE"] {
+        for name in ["x-user", "X-User", "x_user", "X_ROLE", "x.user", "X~Role"] {
             assert!(settings().is_taken(name), "{name}");
         }
         assert!(!settings().is_taken("x-users"));

@@ -124,10 +124,9 @@ impl Headers {
     }
 
     /// Whether a header that came from outside is taken off: ours by name, or by what a program makes of the name that reads
-    /// `_` and `-`, and upper and lower case, as the same (CGI does).
+    /// whatever is neither letter nor digit, and upper and lower case, as the same (CGI does).
     pub fn is_ours(&self, name: &str) -> bool {
-        let same = |own: &str| own.len() == name.len() && begins_alike(name, own);
-        begins_alike(name, PREFIX) || self.of_claims.iter().any(|(own, _)| same(own))
+        begins_alike(name, PREFIX) || self.of_claims.iter().any(|(own, _)| is_alike(name, own))
     }
 
     /// The headers that tell services who asks.
@@ -146,8 +145,15 @@ impl Headers {
     }
 }
 
-fn begins_alike(name: &str, own: &str) -> bool {
-    let alike = |(a, b): (u8, u8)| a.to_ascii_lowercase() == b || a == b'_' && b == b'-';
+/// Whether a header's name is `own` (lower case, with hyphens) for whoever reads all that is neither letter nor digit as one:
+/// CGI makes `HTTP_X_USER` of `x-user`, `x_user` and `x.user`.
+pub fn is_alike(name: &str, own: &str) -> bool {
+    name.len() == own.len() && begins_alike(name, own)
+}
+
+/// Whether a header's name begins so, for the same readers.
+pub fn begins_alike(name: &str, own: &str) -> bool {
+    let alike = |(a, b): (u8, u8)| a.to_ascii_lowercase() == b || b == b'-' && !a.is_ascii_alphanumeric();
     name.len() >= own.len() && name.bytes().zip(own.bytes()).all(alike)
 }
 
@@ -201,6 +207,8 @@ mod tests {
             "X_SELVEDGE-issuer",
             "x-user",
             "X_User",
+            "x.user",
+            "X.Selvedge!Subject",
             "x_groups",
         ] {
             assert!(headers.is_ours(name), "{name}");

@@ -162,12 +162,12 @@ pub fn variable(name: &str) -> String {
     name.bytes().map(upper).collect()
 }
 
-/// The request's fields as variables. Two names that would be one variable (`x-forwarded-for` and `x_forwarded_for`) are told
-/// apart by leaving out the one with the underscores: a client must not speak for a trusted hop.
+/// The request's fields as variables. Two names that would be one variable (`x-forwarded-for`, `x_forwarded_for` and
+/// `x.forwarded.for`) are told apart by leaving out those without the hyphens: a client must not speak for a trusted hop.
 pub fn header_variables(fields: &Fields) -> Vec<(String, Vec<u8>)> {
     let mut out: Vec<(String, Vec<u8>)> = Vec::with_capacity(fields.len());
     for (name, value) in fields.iter() {
-        if value.is_empty() || name.contains('_') && has_twin(fields, name) {
+        if value.is_empty() || has_twin(fields, name) {
             continue;
         }
         let Some(variable) = variable_of_header(name) else { continue };
@@ -182,9 +182,14 @@ pub fn header_variables(fields: &Fields) -> Vec<(String, Vec<u8>)> {
     out
 }
 
+/// Whether another field has the plain spelling of a name.
 fn has_twin(fields: &Fields, name: &str) -> bool {
-    let hyphened = name.replace('_', "-");
-    fields.iter().any(|(other, _)| other == hyphened)
+    let is_plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if is_plain(name) {
+        return false;
+    }
+    let of_name = variable(name);
+    fields.iter().any(|(other, _)| is_plain(other) && variable(other) == of_name)
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ impl Version {
 pub struct RequestHead {
     pub fields: Fields,
     pub version: Version,
+    /// Bytes of the names and values that came, before compression; of HTTP/2 alone, whose heads have no bytes of their own.
+    pub list_bytes: usize,
     pub(crate) method: Span,
     pub(crate) path: Span,
     pub(crate) authority: Option<Span>,
@@ -40,6 +42,7 @@ impl RequestHead {
     pub fn clear(&mut self) {
         self.fields.clear();
         self.version = Version::default();
+        self.list_bytes = 0;
         self.method = Span::default();
         self.path = Span::default();
         self.authority = None;
@@ -121,6 +124,7 @@ impl RequestHead {
     pub fn copy_from(&mut self, other: &Self) {
         self.fields.clone_from(&other.fields);
         self.version = other.version;
+        self.list_bytes = other.list_bytes;
         self.method = other.method;
         self.path = other.path;
         self.authority = other.authority;

@@ -240,6 +240,11 @@ fn request_head(
     dialect: Dialect,
 ) -> Result<RequestFacts, RequestError> {
     head.clear();
+    if dialect.one_authority && extent.folded && has_folded_framing(&bytes[extent.start..extent.end]) {
+        return Err(RequestError::Malformed(
+            "a folded line that says where the request ends or whom it is for",
+        ));
+    }
     copy_head(bytes, extent, &mut head.fields);
     if dialect.utf8_target {
         escape_target(head.fields.arena_mut());
@@ -264,7 +269,15 @@ fn request_head(
     if method::known(name.as_bytes()).is_none() {
         return Err(RequestError::UnknownMethod);
     }
+    let whole = target;
     let target = Target::of(name, target)?;
+    // Who sends user information means to show another host than the one that is asked (RFC 9110 §4.2.4).
+    if dialect.one_authority
+        && let Some(authority) = target.authority.filter(|_| target.scheme.is_some())
+        && whole.split_once("://").is_some_and(|(_, rest)| !rest.starts_with(authority))
+    {
+        return Err(RequestError::InvalidAuthority);
+    }
     let place = |text: &str| place_of(arena, text.as_bytes());
     let (method, path) = (place(name), place(target.path));
     let absolute = target.authority.map(place);
@@ -302,6 +315,21 @@ fn request_head(
         head.set_scheme(scheme);
     }
     request_facts(head)
+}
+
+/// Whether a line goes on on the next one that another reader, who ends it there, would read in another way.
+fn has_folded_framing(head: &[u8]) -> bool {
+    const NAMES: [&[u8]; 4] = [b"host:", b"content-length:", b"transfer-encoding:", b"connection:"];
+    let mut matters = false;
+    head.split(|byte| *byte == b'\n').any(|line| {
+        if matches!(line.first(), Some(b' ' | b'\t')) {
+            return matters;
+        }
+        matters = NAMES
+            .iter()
+            .any(|name| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)));
+        false
+    })
 }
 
 /// Escapes the bytes of the request line that are not ASCII.

@@ -248,13 +248,14 @@ impl Program {
             && routes.iter().all(Route::is_settled_by_target)
     }
 
-    /// The names of our own form's routes, in order: the first is that of [`Resolved::id`] 1.
-    pub fn route_names(&self) -> impl Iterator<Item = &Text> {
+    /// Our own form's routes by the names of their sites and their own, in order: the first is that of [`Resolved::id`] 1.
+    /// A site is called by the first of its hosts, `*` if it is for all.
+    pub fn route_names(&self) -> impl Iterator<Item = (&Text, &Text)> {
         let routes: &[Route] = match &self.rules {
             RuleSet::Patches(_) => &[],
             RuleSet::Routes(table) => &table.routes,
         };
-        routes.iter().map(|route| &route.name)
+        routes.iter().map(|route| (&route.site, &route.name))
     }
 
     /// The listener that a connection came in by.

@@ -11,6 +11,8 @@ use crate::program::{Assignment, Resolved};
 /// A route.
 #[derive(Debug)]
 pub(crate) struct Route {
+    /// The first host of its site, as it is written; `*` for a site of all hosts.
+    pub(crate) site: Text,
     pub(crate) name: Text,
     pub(crate) hosts: Vec<HostMatch>,
     pub(crate) path: PathMatch,

@@ -113,7 +113,7 @@ fn a_connection_is_held_to_its_listener() {
     assert_eq!(at("0.0.0.0:80"), (None, false, true, false));
     assert_eq!(at("0.0.0.0:443"), (Some("/c.pem".into()), false, true, true));
     assert_eq!(at("0.0.0.0:444"), (Some("/c.pem".into()), true, true, false));
-    let names: Vec<&str> = program.route_names().map(|name| &**name).collect();
+    let names: Vec<&str> = program.route_names().map(|(_, name)| &**name).collect();
     assert_eq!(names, ["1"]);
 }
 

@@ -39,10 +39,12 @@ enum Read {
 pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, place: Place) {
     let mut http = Http1::new(io);
     http.dialect = Dialect { head_bytes_max: worker.site().head_bytes_max(), ..Dialect::WEB };
+    let used = request::used(&http);
     let mut connection = Connection {
         channel: Channel::Http1(Box::new(http)),
         deadline: Deadline::default(),
         requests: 0,
+        used,
         idle: None,
         worker,
         peer,
@@ -61,6 +63,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, place: Pla
             None => Box::pin(connection.one(read, &mut head, site)).await,
         };
         connection.worker.give_back_head(head);
+        connection.count();
         match after {
             After::Keep => {}
             After::Close => {
@@ -79,6 +82,8 @@ struct Connection {
     deadline: Deadline,
     /// Requests that were read.
     requests: u32,
+    /// Bytes that were used up to the last request's end.
+    used: u64,
     /// How long the client may say nothing after a request.
     idle: Option<Duration>,
     worker: Rc<Worker>,
@@ -111,6 +116,15 @@ impl Connection {
             deadline.poll(cx).map(|()| false)
         })
         .await
+    }
+
+    /// Counts what has come with a request, whatever became of it.
+    fn count(&mut self) {
+        if let Channel::Http1(http) = &self.channel {
+            let used = request::used(http);
+            self.worker.shared.stats.received.add(used.saturating_sub(self.used));
+            self.used = used;
+        }
     }
 
     /// Reads one request.
@@ -184,8 +198,9 @@ impl Connection {
         });
         let outcome: io::Result<()> = outcome.await;
         http.end();
-        stats.request(200, sent as u64, begun.elapsed());
-        site.routes.request(ready.conf.0.id, 200);
+        let took = begun.elapsed();
+        stats.request(200, sent as u64, took);
+        site.routes.request(ready.conf.0.id, 200, sent as u64, took);
         match outcome {
             Ok(()) if keep => After::Keep,
             Ok(()) => After::Close,
@@ -208,7 +223,7 @@ impl Connection {
             Read::Late | Read::Over => return After::Cut,
         };
         let Channel::Http1(http) = &self.channel else { return After::Cut };
-        let bytes = (http.io.bytes_read, http.io.bytes_written);
+        let bytes = (self.used, http.io.bytes_written);
         let requests = self.requests;
         let mut exchange =
             Exchange::new(&self.worker, &self.peer, &mut self.channel, &mut self.deadline, head, facts, site);

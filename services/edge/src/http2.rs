@@ -33,6 +33,7 @@ const UNSERVED_MAX: u64 = 100;
 /// How long the announcement of an end may take to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made, and never kept")]
 enum Next {
     Stream(Accepted),
     Abuse,
@@ -49,6 +50,8 @@ struct Connection {
     streams: Rc<Streams>,
     idle: Deadline,
     announced: bool,
+    /// Bytes that have come and are counted.
+    counted: u64,
     worker: Rc<Worker>,
     place: Place,
 }
@@ -77,6 +80,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, place: Pla
         streams: Rc::default(),
         idle: Deadline::default(),
         announced: false,
+        counted: 0,
         worker,
         place,
     };
@@ -119,6 +123,8 @@ impl Connection {
                 Poll::Ready(None) => return Poll::Ready(Next::Over),
                 Poll::Pending => {}
             }
+            let come = self.server.bytes_read();
+            self.worker.shared.stats.received.add(come - std::mem::replace(&mut self.counted, come));
             let unserved =
                 self.server.opened().wrapping_sub(self.accepted).cast_signed().max(0).cast_unsigned();
             if self.server.flood().is_some()

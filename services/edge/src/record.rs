@@ -11,10 +11,7 @@ pub(crate) fn record(x: &mut Exchange<'_>, after: After) {
     let stats = &x.worker.shared.stats;
     stats.request(x.status, x.sent, took);
     crate::trace::end(x, took);
-    x.site.routes.request(x.conf.0.id, x.status);
-    if let selvedge_wire::channel::Channel::Http1(http) = &*x.channel {
-        stats.received.add(http.io.bytes_read.saturating_sub(x.bytes_before.0));
-    }
+    x.site.routes.request(x.conf.0.id, x.status, x.sent, took);
     let conf = &x.conf.accesslog;
     let Some(path) = conf.filename.as_deref().filter(|path| !path.is_empty()) else { return };
     let escaping = conf.escaping;

@@ -25,7 +25,7 @@ pub(crate) mod send;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
-pub(crate) use exchange::{Exchange, Peer, User};
+pub(crate) use exchange::{Exchange, Peer, User, used};
 pub(crate) use physical::{join, to_folder};
 pub(crate) use response::{Body, Response};
 use selvedge_http::parse::RequestError;

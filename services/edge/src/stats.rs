@@ -1,8 +1,10 @@
 //! What the server counts of itself.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use selvedge_site::Program;
 use selvedge_site::directive::Text;
@@ -62,49 +64,104 @@ pub(crate) struct Stats {
     time_sum_us: Counter,
 }
 
-/// Requests of each route of our own form, by class of status. A route that a configuration keeps goes on counting.
+/// Requests of each route of our own form. A route that a configuration keeps goes on counting, and routes of one site with
+/// one name count together.
 #[derive(Debug, Default)]
-pub(crate) struct RouteStats(Box<[(Text, Arc<[Counter; 5]>)]>);
+pub(crate) struct RouteStats(Box<[Arc<OfRoute>]>);
+
+/// What is counted of a route.
+#[derive(Debug)]
+struct OfRoute {
+    site: Text,
+    name: Text,
+    by_class: [Counter; 5],
+    sent: Counter,
+    time_sum_us: Counter,
+}
 
 impl RouteStats {
     /// For the routes of a program.
     pub(crate) fn new(program: &Program, before: Option<&Self>) -> Self {
         let before = before.map_or(&[][..], |stats| &stats.0);
-        let counters = |name: &Text| {
-            before
-                .iter()
-                .find(|(known, _)| known == name)
-                .map_or_else(Arc::default, |(_, one)| Arc::clone(one))
+        let mut known: HashMap<(Text, Text), Arc<OfRoute>> =
+            before.iter().map(|one| ((one.site.clone(), one.name.clone()), Arc::clone(one))).collect();
+        let counters = |(site, name): (&Text, &Text)| {
+            let fresh = || Arc::new(OfRoute::new(site.clone(), name.clone()));
+            Arc::clone(known.entry((site.clone(), name.clone())).or_insert_with(fresh))
         };
-        Self(program.route_names().map(|name| (name.clone(), counters(name))).collect())
+        Self(program.route_names().map(counters).collect())
     }
 
     /// Counts a request; `id` is that of what held for it.
-    pub(crate) fn request(&self, id: u32, status: u16) {
-        let route = usize::try_from(id).ok().and_then(|id| self.0.get(id.wrapping_sub(1)));
-        if let Some((_, by_class)) = route
-            && let Some(class) = by_class.get(usize::from(status / 100).wrapping_sub(1))
-        {
+    pub(crate) fn request(&self, id: u32, status: u16, sent: u64, took: Duration) {
+        let Some(route) = usize::try_from(id).ok().and_then(|id| self.0.get(id.wrapping_sub(1))) else {
+            return;
+        };
+        if let Some(class) = route.by_class.get(usize::from(status / 100).wrapping_sub(1)) {
             class.add(1);
         }
+        route.sent.add(sent);
+        route.time_sum_us.add(u64::try_from(took.as_micros()).unwrap_or(0));
     }
 
     /// In Prometheus' text format.
     pub(crate) fn prometheus(&self, out: &mut String) {
-        if self.0.is_empty() {
+        let mut routes: Vec<&OfRoute> = self.0.iter().map(|one| &**one).collect();
+        if routes.is_empty() {
             return;
         }
-        out.push_str("# HELP selvedge_edge_route_requests_total Requests by route and class of status.\n# TYPE selvedge_edge_route_requests_total counter\n");
-        for (name, by_class) in &self.0 {
-            let name = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            for (class, count) in by_class.iter().enumerate().filter(|(_, count)| count.get() > 0) {
-                let (class, count) = (class + 1, count.get());
-                let _ = writeln!(
-                    out,
-                    "selvedge_edge_route_requests_total{{route=\"{name}\",class=\"{class}xx\"}} {count}"
-                );
+        routes.sort_by(|a, b| (&a.site, &a.name).cmp(&(&b.site, &b.name)));
+        routes.dedup_by(|a, b| std::ptr::eq(*a, *b));
+        let name = "selvedge_edge_route_requests_total";
+        let _ = write!(
+            out,
+            "# HELP {name} Requests by site, route and class of status.\n# TYPE {name} counter\n"
+        );
+        for route in &routes {
+            for (class, count) in route.by_class.iter().enumerate().filter(|(_, count)| count.get() > 0) {
+                let _ =
+                    writeln!(out, "{name}{{{},class=\"{}xx\"}} {}", route.labels(), class + 1, count.get());
             }
         }
+        let name = "selvedge_edge_route_sent_bytes_total";
+        let _ = write!(
+            out,
+            "# HELP {name} Bytes of bodies to clients by site and route.\n# TYPE {name} counter\n"
+        );
+        for route in routes.iter().filter(|route| route.requests() > 0) {
+            let _ = writeln!(out, "{name}{{{}}} {}", route.labels(), route.sent.get());
+        }
+        let name = "selvedge_edge_route_request_seconds";
+        let _ = write!(
+            out,
+            "# HELP {name} Time from head to last byte by site and route.\n# TYPE {name} summary\n"
+        );
+        for route in routes.iter().filter(|route| route.requests() > 0) {
+            let (labels, sum) = (route.labels(), route.time_sum_us.get() as f64 / 1e6);
+            let _ =
+                write!(out, "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {}\n", route.requests());
+        }
+    }
+}
+
+impl OfRoute {
+    fn new(site: Text, name: Text) -> Self {
+        Self {
+            site,
+            name,
+            by_class: Default::default(),
+            sent: Counter::default(),
+            time_sum_us: Counter::default(),
+        }
+    }
+
+    fn requests(&self) -> u64 {
+        self.by_class.iter().map(Counter::get).sum()
+    }
+
+    fn labels(&self) -> String {
+        let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        format!("site=\"{}\",route=\"{}\"", escaped(&self.site), escaped(&self.name))
     }
 }
 
@@ -119,7 +176,7 @@ pub(crate) struct Snapshot {
 
 impl Stats {
     /// Counts a request that is over.
-    pub(crate) fn request(&self, status: u16, sent: u64, took: std::time::Duration) {
+    pub(crate) fn request(&self, status: u16, sent: u64, took: Duration) {
         self.requests.add(1);
         self.sent.add(sent);
         if let Some(class) = self.by_class.get(usize::from(status / 100).wrapping_sub(1)) {
@@ -240,9 +297,55 @@ impl Stats {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn routes_are_counted_by_their_names_across_configurations() {
+        let program = |text: &str| {
+            let text = format!("[[listen]]\naddress = \"127.0.0.1:1\"\n{text}");
+            let document = selvedge_site::edge_toml::parse("edge.toml", &text)
+                .unwrap_or_else(|(found, _)| panic!("{found:?}"));
+            selvedge_site::edge_toml::compile(&document).unwrap_or_else(|found| panic!("{found:?}")).0
+        };
+        let site = |host: &str, route: &str| {
+            format!("[[site]]\n{host}[[site.route]]\nname = \"{route}\"\nrespond = \"\"\n")
+        };
+        let first = program(&format!(
+            "{}{}{}",
+            site("host = [\"A.example\", \"b.example\"]\n", "app"),
+            site("", "app"),
+            site("", "app")
+        ));
+        let stats = RouteStats::new(&first, None);
+        for id in [0, 1, 2, 3, 99] {
+            stats.request(id, 200, 10, Duration::from_millis(500));
+        }
+        // Another order, and another route before them.
+        let second = program(&format!("{}{}", site("", "new \\\"one"), site("", "app")));
+        let stats = RouteStats::new(&second, Some(&stats));
+        stats.request(1, 404, 0, Duration::ZERO);
+        let mut text = String::new();
+        stats.prometheus(&mut text);
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            lines,
+            [
+                r#"selvedge_edge_route_requests_total{site="*",route="app",class="2xx"} 2"#,
+                r#"selvedge_edge_route_requests_total{site="*",route="new \"one",class="4xx"} 1"#,
+                r#"selvedge_edge_route_sent_bytes_total{site="*",route="app"} 20"#,
+                r#"selvedge_edge_route_sent_bytes_total{site="*",route="new \"one"} 0"#,
+                r#"selvedge_edge_route_request_seconds_sum{site="*",route="app"} 1"#,
+                r#"selvedge_edge_route_request_seconds_count{site="*",route="app"} 2"#,
+                r#"selvedge_edge_route_request_seconds_sum{site="*",route="new \"one"} 0"#,
+                r#"selvedge_edge_route_request_seconds_count{site="*",route="new \"one"} 1"#,
+            ]
+        );
+        let mut text = String::new();
+        let stats = RouteStats::new(&first, None);
+        stats.request(1, 200, 1, Duration::ZERO);
+        stats.prometheus(&mut text);
+        assert!(text.contains(r#"_total{site="a.example",route="app",class="2xx"} 1"#), "{text}");
+    }
 
     #[test]
     fn requests_are_counted_by_class_and_time() {

@@ -12,7 +12,7 @@ use std::time::UNIX_EPOCH;
 
 pub(crate) use guards::{GuardInvalid, Guards};
 use selvedge_guard::Identity;
-use selvedge_guard::identity::{Means, PREFIX};
+use selvedge_guard::identity::{Means, PREFIX, begins_alike};
 use selvedge_site::directive::SignIn;
 
 use crate::request::{Exchange, Flow, Response, User};
@@ -25,16 +25,11 @@ pub(crate) fn strip(x: &mut Exchange<'_>) {
     let first = !std::mem::replace(&mut x.stripped, true);
     x.head.fields.retain(|_, name, _| {
         let name = String::from_utf8_lossy(name);
-        let of_prefix = headers.is_ours(&name) && begins_with_prefix(&name);
-        let of_names = headers.is_ours(&name) && !begins_with_prefix(&name);
+        let of_prefix = begins_alike(&name, PREFIX);
+        let of_names = !of_prefix && headers.is_ours(&name);
         let taken = asks.is_some_and(|asks| asks.is_taken(&name));
         !(first && of_prefix || of_names || taken)
     });
-}
-
-fn begins_with_prefix(name: &str) -> bool {
-    let same = |(a, b): (u8, u8)| a.to_ascii_lowercase() == b || a == b'_' && b == b'-';
-    name.len() >= PREFIX.len() && name.bytes().zip(PREFIX.bytes()).all(same)
 }
 
 /// Recognises the caller where that is configured, lets in whom the rules let in, and tells services who it is.

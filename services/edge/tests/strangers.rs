@@ -94,7 +94,8 @@ fn a_client_does_not_say_who_it_is() {
     let answer = get(
         address,
         "GET /env.sh HTTP/1.0\r\nX-Forwarded-For: 9.9.9.9\r\nX_Forwarded_For: 8.8.8.8\r\nForwarded: for=7.7.7.7\r\n\
-         X-Forwarded-Client-Cert: By=x\r\nX-Selvedge-Identity: emperor\r\nX_Selvedge_Identity: emperor\r\nProxy: http://evil\r\n\r\n",
+         X-Forwarded-Client-Cert: By=x\r\nX-Selvedge-Identity: emperor\r\nX_Selvedge_Identity: emperor\r\nX.Selvedge.Subject: emperor\r\n\
+         X!Forwarded!Client!Cert: By=x\r\nX.Forwarded.For: 9.9.9.9\r\nProxy: http://evil\r\n\r\n",
     );
     assert_eq!(answer.code(), 200);
     assert!(answer.body.contains("REMOTE_ADDR=127.0.0.1\n"), "{}", answer.body);
@@ -156,6 +157,8 @@ fn no_request_hides_in_another() {
         "Content-Length: 5\r\nX: a\x00b\r\n",
         "X: a\rContent-Length: 5\r\n",
         "X: a\nContent-Length: 5\r\n",
+        "Transfer-Encoding:\r\n chunked\r\n",
+        "Content-Length:\r\n\t5\r\n",
     ] {
         let request = format!("POST /env.sh HTTP/1.1\r\nHost: h\r\n{head}\r\n0\r\n\r\n{hidden}");
         let bytes = exchange(address, request.as_bytes());
@@ -168,6 +171,30 @@ fn no_request_hides_in_another() {
         );
         assert_eq!(text.matches("HTTP/1.").count(), 1, "{head:?}: {text}");
         assert!(!text.contains("12345"), "{head:?}");
+    }
+}
+
+/// A request is for one host, in every reading of it.
+#[test]
+fn a_request_names_one_host() {
+    let (_folder, conf) = site();
+    let address = edge(&conf);
+    for (line, host, expected) in [
+        ("/a.txt", "Host: h\r\n", 200),
+        ("http://h/a.txt", "Host: h\r\n", 200),
+        ("http://other/a.txt", "Host: h\r\n", 400),
+        ("http://evil@h/a.txt", "Host: h\r\n", 400),
+        ("http://@h/a.txt", "Host: h\r\n", 400),
+        ("/a.txt", "", 400),
+        ("/a.txt", "Host: h\r\nHost: h\r\n", 400),
+        ("/a.txt", "Host:\r\n h\r\n", 400),
+        ("/a.txt", "Host: h:65536\r\n", 400),
+        ("/a.txt", "Host: h@evil\r\n", 400),
+        ("/a.txt", "Host: h/evil\r\n", 400),
+        ("/a.txt", "X: a\r\n b\r\nHost: h\r\n", 200),
+    ] {
+        let found = get(address, &format!("GET {line} HTTP/1.1\r\n{host}Connection: close\r\n\r\n"));
+        assert_eq!(found.code(), expected, "{line} {host:?}");
     }
 }
 

@@ -232,7 +232,18 @@ fn access_logs_in_json_are_json_whatever_a_client_sends() {
         ("route", "app"),
         ("host", "h"),
         ("bytes", "2"),
+        ("received", "55"),
     ] {
         assert_eq!(plain[key], value, "{key} of {plain}");
     }
+    // The guide has a row for each field, and for nothing else.
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guide/edge-serving.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let table = guide.split("| field of a JSON line |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let rows = table.lines().skip(2).map(|row| row.split('|').nth(1).unwrap());
+    let mut told: Vec<&str> = rows.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let mut there: Vec<&str> = plain.as_object().unwrap().keys().map(String::as_str).collect();
+    told.sort_unstable();
+    there.sort_unstable();
+    assert_eq!(told, there);
 }

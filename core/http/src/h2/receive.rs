@@ -37,6 +37,7 @@ struct Pseudo {
 struct Rules {
     bytes: usize,
     bytes_max: usize,
+    lines: usize,
     regular: bool,
     crumbs: u32,
     fault: Option<Fault>,
@@ -44,7 +45,7 @@ struct Rules {
 
 impl Rules {
     fn new(bytes_max: usize) -> Self {
-        Self { bytes: 0, bytes_max, regular: false, crumbs: 0, fault: None }
+        Self { bytes: 0, bytes_max, lines: 0, regular: false, crumbs: 0, fault: None }
     }
 
     fn refuse(&mut self, why: &'static str) {
@@ -54,6 +55,7 @@ impl Rules {
     /// Whether there is room for a line, and no fault so far.
     fn admit(&mut self, name: &[u8], value: &[u8]) -> bool {
         self.bytes += name.len() + value.len() + ENTRY_BYTES;
+        self.lines += 1;
         if self.bytes > self.bytes_max {
             // A malformed list that is too long as well is too long.
             let is_bomb = self.bytes / BOMB_TIMES > self.bytes_max;
@@ -171,6 +173,7 @@ impl<'a> Request<'a> {
     pub fn finish(self, extended_connect: bool) -> Result<Upgrade, Fault> {
         let Self { head, rules, seen, websocket } = self;
         rules.finish(&mut head.fields)?;
+        head.list_bytes = rules.bytes - rules.lines * ENTRY_BYTES;
         let connect = head.method() == "CONNECT";
         let lacks = match (connect, seen.protocol) {
             _ if !seen.method => Some("no method"),

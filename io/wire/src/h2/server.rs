@@ -106,6 +106,11 @@ impl Server {
         self.connection.borrow().meter().opened()
     }
 
+    /// Bytes that have come on the connection.
+    pub fn bytes_read(&self) -> u64 {
+        self.io.as_ref().map_or(0, |io| io.bytes_read)
+    }
+
     /// The type of the frame that came last.
     pub fn last_kind(&self) -> u8 {
         self.connection.borrow().meter().last_kind()

@@ -24,6 +24,8 @@ pub struct Http2Stream {
     /// Bytes of the incoming body, from `at` on.
     current: Vec<u8>,
     at: usize,
+    /// Bytes of the incoming body that were used.
+    used: u64,
     ended: bool,
     trailers: Option<Fields>,
     send: Send,
@@ -50,7 +52,7 @@ impl Http2Stream {
     }
 
     fn new(connection: Shared, key: Key, send: Send) -> Self {
-        Self { connection, key, current: Vec::new(), at: 0, ended: false, trailers: None, send }
+        Self { connection, key, current: Vec::new(), at: 0, used: 0, ended: false, trailers: None, send }
     }
 
     pub(super) fn give_back(&self, head: RequestHead) {
@@ -149,7 +151,13 @@ impl Http2Stream {
     pub fn consume(&mut self, len: usize) {
         let len = len.min(self.current.len() - self.at);
         self.at += len;
+        self.used += len as u64;
         self.connection.borrow_mut().release(self.key, len);
+    }
+
+    /// Bytes of the body that have come as far as they were wanted.
+    pub fn received(&self) -> u64 {
+        self.used + (self.current.len() - self.at) as u64
     }
 
     /// Whether the bytes at hand are the last ones, and nothing follows them.

@@ -60,9 +60,11 @@ pub(crate) fn forwarded(x: &mut Exchange<'_>) {
 
 /// Takes away what only a trusted hop may say, and names that programs could not tell from those of trusted hops.
 fn cleanse(x: &mut Exchange<'_>, trusted: bool, configured: bool) {
+    // A program reads whatever is neither letter nor digit as an underscore.
+    let odd = |char: char| !char.is_ascii_alphanumeric() && char != '-';
     let is_twin = |name: &str| {
-        name.contains('_') && {
-            let name = name.replace('_', "-");
+        name.contains(odd) && {
+            let name = name.replace(odd, "-");
             IDENTITIES.contains(&&*name)
                 || name.starts_with("x-forwarded-")
                 || name.starts_with("x-selvedge-")

@@ -124,9 +124,8 @@ fn field(
             let _ = write!(out, "{}", x.connection_requests.saturating_sub(1));
         }
         'I' | 'O' | 'S' => {
-            let (mut read, mut written) = (0, x.sent);
+            let (read, mut written) = (x.received(), x.sent);
             if let Channel::Http1(http) = &*x.channel {
-                read = http.io.bytes_read.saturating_sub(x.bytes_before.0);
                 written = http.io.bytes_written.saturating_sub(x.bytes_before.1);
             }
             let count = match letter {

@@ -15,6 +15,7 @@ use selvedge_http::target::{self, Target};
 use selvedge_site::{Directives, Headers, Program, Resolved};
 use selvedge_wire::channel::Channel;
 use selvedge_wire::deadline::Deadline;
+use selvedge_wire::h1::Http1;
 use selvedge_wire::tls;
 use tokio::time::Instant;
 
@@ -93,7 +94,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) begun: Instant,
     pub(crate) begun_at: SystemTime,
     pub(crate) connection_requests: u32,
-    /// Bytes that the connection had read and written before.
+    /// Bytes that the connection had used, up to the request's first, and written before.
     pub(crate) bytes_before: (u64, u64),
     // normalise
     /// As it came: `REQUEST_URI`.
@@ -195,6 +196,16 @@ impl<'a> Exchange<'a> {
             sent: 0,
             response_fields: Fields::default(),
             keep: true,
+        }
+    }
+
+    /// Bytes of the request that have come: its head, and what was wanted of its body. Of HTTP/2 they are counted before their
+    /// compression and without their frames.
+    pub(crate) fn received(&self) -> u64 {
+        match &*self.channel {
+            Channel::Http1(http) => used(http).saturating_sub(self.bytes_before.0),
+            Channel::Http2(stream) => self.head.list_bytes as u64 + stream.received(),
+            Channel::Inner(_) | Channel::Over => 0,
         }
     }
 
@@ -334,6 +345,11 @@ impl<'a> Exchange<'a> {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.fields.named(name).and_then(|value| std::str::from_utf8(value).ok())
     }
+}
+
+/// Bytes that have come on a connection and are used.
+pub(crate) fn used(http: &Http1) -> u64 {
+    http.io.bytes_read.saturating_sub(http.io.unread().len() as u64)
 }
 
 /// A request's fields as conditions look at them.

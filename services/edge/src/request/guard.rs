@@ -117,7 +117,7 @@ fn is_strict_host(authority: &str) -> bool {
         && !host.contains("..")
         && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
     let port_fine = port.is_none_or(|port| {
-        port.is_empty() || port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())
+        port.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
     });
     host_fine && port_fine
 }
@@ -148,6 +148,9 @@ mod tests {
             ("[::1]x", false),
             ("[g]", false),
             ("a:123456", false),
+            ("a:65535", true),
+            ("a:65536", false),
+            ("[::1]:99999", false),
         ] {
             assert_eq!(is_strict_host(host), expected, "{host}");
         }

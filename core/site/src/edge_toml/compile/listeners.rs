@@ -95,6 +95,7 @@ impl Compiler<'_> {
         let assignment =
             Assignment { key: "redirect".into(), value: "https".into(), place, setter: Some(setter) };
         let mut route = Route {
+            site: "*".into(),
             name: format!("https {token}").into(),
             hosts: Vec::new(),
             path: PathMatch::Any,

@@ -28,6 +28,8 @@ impl Compiler<'_> {
                     None => self.wrong(host.place, "a host is a name, or *. and a name; ports do not count"),
                 }
             }
+            let name = site.get("host").map(Node::items).unwrap_or_default().first().and_then(Node::text);
+            let name = name.map_or_else(|| Text::from("*"), |name| name.to_ascii_lowercase().into());
             let mut sockets = Vec::new();
             for address in site.get("listen").map(Node::items).unwrap_or_default() {
                 let text = address.text().cloned().unwrap_or_default();
@@ -43,7 +45,7 @@ impl Compiler<'_> {
                     return;
                 }
                 let number = self.routes.len() + 1;
-                self.route(route, base, &hosts, &sockets, number);
+                self.route(route, base, (&name, &hosts), &sockets, number);
             }
         }
     }
@@ -52,7 +54,7 @@ impl Compiler<'_> {
         &mut self,
         node: &Node,
         base: &Directives,
-        hosts: &[HostMatch],
+        (site, hosts): (&Text, &[HostMatch]),
         sockets: &[Box<str>],
         number: usize,
     ) {
@@ -107,6 +109,7 @@ impl Compiler<'_> {
         }
         let header_matches = node.get("header").map(Node::entries).unwrap_or_default();
         let mut route = Route {
+            site: site.clone(),
             name: route_name,
             hosts: hosts.to_vec(),
             path,

@@ -1,0 +1,103 @@
+//! What is written down of requests: bytes that came, fields of JSON lines.
+
+mod server;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use server::{Lighttpd, edge, exchange, get};
+
+/// The log's lines, once there are so many.
+fn lines(log: &Path, count: usize) -> Vec<String> {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        if text.ends_with('\n') && text.lines().count() >= count {
+            return text.lines().map(str::to_owned).collect();
+        }
+        assert!(Instant::now() < until, "{text}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn site(folder: &Path, log: &Path, format: &str) -> String {
+    std::fs::write(folder.join("a.txt"), "12345\n").unwrap();
+    std::fs::write(
+        folder.join("eat.sh"),
+        "cat > /dev/null; printf 'Content-Type: text/plain\\r\\n\\r\\nok'\n",
+    )
+    .unwrap();
+    format!(
+        "server.document-root = \"{}\"\nserver.modules = ( \"mod_accesslog\", \"mod_cgi\", \"mod_status\" )\n\
+         cgi.assign = ( \".sh\" => \"/bin/sh\" )\nmimetype.assign = ( \".txt\" => \"text/plain\" )\n\
+         accesslog.filename = \"{}\"\naccesslog.format = \"{format}\"\nstatus.status-url = \"/status\"\n",
+        folder.display(),
+        log.display()
+    )
+}
+
+fn counted(page: &str, name: &str) -> u64 {
+    let found = page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    found.unwrap_or_else(|| panic!("no {name} in {page}"))
+}
+
+/// Every byte of a request, and none of the next one's, as lighttpd counts where it has one request on a connection.
+#[test]
+fn bytes_that_came_are_those_of_the_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, theirs) = (folder.path().join("log"), folder.path().join("theirs"));
+    let address = edge(&site(folder.path(), &log, "%m %U %I"));
+    let get_one = "GET /a.txt HTTP/1.1\r\nHost: h\r\nX: 1\r\n\r\n";
+    let post = "POST /eat.sh HTTP/1.1\r\nHost: h\r\nContent-Length: 7\r\n\r\n1234567";
+    let chunks = "POST /eat.sh HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let together = format!("{get_one}{post}{chunks}");
+    exchange(address, together.as_bytes());
+    let expected = [
+        format!("GET /a.txt {}", get_one.len()),
+        format!("POST /eat.sh {}", post.len()),
+        format!("POST /eat.sh {}", chunks.len()),
+    ];
+    assert_eq!(lines(&log, 3), expected);
+    let asks = "GET /status?prometheus HTTP/1.0\r\n\r\n";
+    let before = counted(&get(address, asks).body, "selvedge_edge_received_bytes_total ");
+    assert_eq!(before, together.len() as u64, "the one under way is counted when it is over");
+    let lighttpd = Lighttpd::start(folder.path(), &site(folder.path(), &theirs, "%m %U %I"));
+    for request in [get_one, post, chunks] {
+        exchange(lighttpd.address, request.as_bytes());
+    }
+    // It writes every few seconds.
+    assert_eq!(lines(&theirs, 3), expected);
+}
+
+/// By HTTP/2 a head has no bytes of its own: its names and values count, and the body.
+#[test]
+fn bytes_that_came_by_http2_are_head_and_body() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let conf = site(folder.path(), &log, "%m %U %I");
+    let address = edge(&format!("{conf}server.feature-flags = ( \"server.h2c\" => \"enable\" )\n"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        let driven = tokio::spawn(connection);
+        let request = http::Request::post("http://h/eat.sh").header("x", "1").body(()).unwrap();
+        let mut client = client.ready().await.unwrap();
+        let (response, mut body) = client.send_request(request, false).unwrap();
+        body.send_data(vec![b'x'; 10_000].into(), true).unwrap();
+        let response = response.await.unwrap();
+        assert_eq!(response.status(), 200);
+        let mut body = response.into_body();
+        while let Some(part) = body.data().await {
+            part.unwrap();
+        }
+        drop((client, body));
+        driven.abort();
+    });
+    let head =
+        [(":method", "POST"), (":scheme", "http"), (":authority", "h"), (":path", "/eat.sh"), ("x", "1")];
+    let bytes: usize = head.iter().map(|(name, value)| name.len() + value.len()).sum();
+    assert_eq!(lines(&log, 1), [format!("POST /eat.sh {}", bytes + 10_000)]);
+    let page = get(address, "GET /status?prometheus HTTP/1.0\r\n\r\n").body;
+    assert!(counted(&page, "selvedge_edge_received_bytes_total ") > 10_000, "{page}");
+}
