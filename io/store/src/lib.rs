@@ -17,6 +17,7 @@
 
 mod change;
 mod document;
+mod lease;
 mod limit;
 pub mod memory;
 mod read;
@@ -29,6 +30,7 @@ mod vault;
 
 pub use change::{Change, Operation};
 pub use document::Document;
+pub use lease::{Lease, LeaseError};
 pub use limit::{
     KEY_BYTES_MAX, LimitExceeded, PAGE_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_WRITES_MAX, VALUE_BYTES_MAX,
 };
