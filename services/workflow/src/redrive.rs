@@ -14,7 +14,7 @@ pub use run::{RUNS_AT_ONCE_MAX, RUNS_MAX};
 
 use crate::Engine;
 use crate::audit::Deed;
-use crate::engine::LiveKey;
+use crate::engine::{LiveKey, TakenUp};
 use crate::record::{self, Edit, ExecutionRecord, Revision, history, key, status_name};
 
 /// The most redrives from a chosen state of one execution.
@@ -59,9 +59,22 @@ pub enum RedriveError {
     /// It has no checkpoint to go on from.
     #[error("Execution has nothing to go on from")]
     Nothing,
+    /// Somebody else was quicker.
+    #[error(
+        "Execution is being redriven by another call, or has been a moment ago; describe it, and redrive it again if it still failed"
+    )]
+    Raced,
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
+}
+
+fn driven(taken: TakenUp) -> Result<(), RedriveError> {
+    match taken {
+        TakenUp::GoesOn => Ok(()),
+        TakenUp::Nothing => Err(RedriveError::Nothing),
+        TakenUp::Busy => Err(RedriveError::Raced),
+    }
 }
 
 impl Engine {
@@ -114,7 +127,7 @@ impl Engine {
             subject: record.arn,
             details: json!({ "from": state, "inputSha256": crate::audit::hash(&text), "revision": record.edits.len() + 1 }),
         };
-        let is_driven = self.take_up(key, Some(deed), |execution, record, definition| {
+        let taken = self.take_up(key, Some(deed), |execution, record, definition| {
             let mut draw = || self.surroundings.draw();
             let mut at = At { definition, now_ms, entropy: &mut draw };
             let is_driven = execution.handle_redrive_from(state, input.clone(), &mut at);
@@ -126,7 +139,7 @@ impl Engine {
             }
             is_driven
         })?;
-        if is_driven { Ok(()) } else { Err(RedriveError::Nothing) }
+        driven(taken)
     }
 
     /// Goes on from the states that failed.
@@ -138,18 +151,17 @@ impl Engine {
         deed: Deed,
     ) -> Result<(), RedriveError> {
         self.over(key)?;
-        let is_driven = self.go_on(key, token, now_ms, Some(deed))?;
-        if is_driven { Ok(()) } else { Err(RedriveError::Nothing) }
+        driven(self.go_on(key, token, now_ms, Some(deed))?)
     }
 
-    /// The same for whoever knows that it may; false where it may not.
+    /// The same for whoever knows that it may.
     pub(crate) fn go_on(
         &self,
         key: &LiveKey,
         token: Option<&str>,
         now_ms: i64,
         deed: Option<Deed>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<TakenUp, StoreError> {
         self.take_up(key, deed, |execution, record, definition| {
             let mut draw = || self.surroundings.draw();
             let is_redriven = execution.handle_redrive(&mut At { definition, now_ms, entropy: &mut draw });

@@ -53,7 +53,7 @@ impl From<RedriveError> for Reply {
             | RedriveError::NoInput(_)
             | RedriveError::TooLarge { .. }
             | RedriveError::TooDeep => (400, "BadRequestException"),
-            RedriveError::Standing(_) | RedriveError::Child | RedriveError::Nothing => {
+            RedriveError::Standing(_) | RedriveError::Child | RedriveError::Nothing | RedriveError::Raced => {
                 (409, "ConflictException")
             }
             RedriveError::TooManyEdits => (400, "LimitExceededException"),

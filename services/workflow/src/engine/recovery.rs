@@ -60,14 +60,19 @@ impl Engine {
         if !self.live.claim(key) {
             return Ok(false);
         }
-        match self.read_live(key) {
-            Ok(Some(live)) if live.execution.status() == Status::Running => {
+        self.take_up_held(key).inspect_err(|_| self.live.remove(key))
+    }
+
+    /// The same by whoever holds its place already, and goes on to do so if the store fails.
+    pub(super) fn take_up_held(&self, key: &LiveKey) -> Result<bool, StoreError> {
+        match self.read_live(key)? {
+            Some(live) if live.execution.status() == Status::Running => {
                 self.go_on_with(key, live);
                 Ok(true)
             }
-            found => {
+            _ => {
                 self.live.remove(key);
-                found.map(|_| false)
+                Ok(false)
             }
         }
     }

@@ -31,6 +31,9 @@ pub(super) fn start(engine: &Arc<Engine>) {
                 Ok(Err(error)) => {
                     tracing::error!(%error, "old executions could not be removed; it is tried again")
                 }
+                Err(error) if error.is_panic() => {
+                    tracing::error!("the removal of old executions panicked; it is tried again")
+                }
                 Err(_) => return,
             }
         }

@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -13,11 +15,15 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 
 /// What could not be stored is tried again so much later.
 pub(super) const TRY_AGAIN_MS: i64 = 1000;
+/// The same of what panicked.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub(super) struct Timer {
     due: Mutex<BinaryHeap<Reverse<(i64, LiveKey)>>>,
     earlier: Condvar,
+    /// How many time-outs panicked.
+    panics: AtomicU64,
 }
 
 impl Timer {
@@ -81,13 +87,46 @@ fn run(engine: &Weak<Engine>) {
         if engine.lease.is_lost() {
             return;
         }
-        if let Some((due_ms, key)) = engine.timer.wait(engine.now_ms()) {
-            engine.time_out(due_ms, key);
+        let Some((due_ms, key)) = engine.timer.wait(engine.now_ms()) else { continue };
+        // Nobody would start this thread again: one execution that makes it panic must not keep the others from their time-outs.
+        if catch_unwind(AssertUnwindSafe(|| engine.time_out(due_ms, key.clone()))).is_err() {
+            engine.isolate(&key);
         }
     }
 }
 
 impl Engine {
+    /// Forgets what is in memory of an execution whose time-out panicked: it may be half of a step. It is read back after a while,
+    /// as after a restart.
+    fn isolate(&self, key: &LiveKey) {
+        let panics = self.timer.panics.fetch_add(1, Ordering::Relaxed) + 1;
+        tracing::error!(execution = %key, panics, "a time-out panicked; the execution is read back and goes on in a moment");
+        if let Found::Awake(cell) = self.live.find(key) {
+            cell.lock().unwrap_or_else(PoisonError::into_inner).is_asleep = true;
+        }
+        self.live.lose(key);
+        let Some(engine) = self.own.upgrade() else { return };
+        let key = key.clone();
+        self.runtime.spawn(async move {
+            loop {
+                engine.pause(TRY_AGAIN).await;
+                let (own, there) = (Arc::clone(&engine), key.clone());
+                match engine.aside(move || own.take_up_held(&there)).await {
+                    Ok(Ok(_)) => return,
+                    Ok(Err(error)) => {
+                        tracing::error!(execution = %key, %error, "the execution cannot be read back; it is tried again")
+                    }
+                    Err(_) => return,
+                }
+            }
+        });
+    }
+
+    /// How many time-outs panicked since the start.
+    pub fn timer_panics(&self) -> u64 {
+        self.timer.panics.load(Ordering::Relaxed)
+    }
+
     /// Does what is due in an execution since that time. One entry of the timer an execution: each look leaves as many as it found.
     pub(super) fn time_out(&self, due_ms: i64, key: LiveKey) {
         let handled = self.step(&key, |execution, at| {

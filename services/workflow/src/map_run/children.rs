@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::{Counts, Run};
 use crate::Engine;
 use crate::arn::Resource;
-use crate::engine::{LiveKey, Start};
+use crate::engine::{LiveKey, Start, TakenUp};
 use crate::extension::spill::{self, Spilled};
 use crate::record::{self, ChildOf, ExecutionRecord, Summary, key};
 
@@ -137,7 +137,7 @@ impl Run {
                 progress.redriven(summary.status, items);
                 progress.started(index, items, None);
             }
-            if !engine.go_on(&self.child_key(index), None, engine.now_ms(), None)? {
+            if engine.go_on(&self.child_key(index), None, engine.now_ms(), None)? != TakenUp::GoesOn {
                 // It cannot be driven on: it stays what it was.
                 self.progress().ended(index, items, summary.status);
             }

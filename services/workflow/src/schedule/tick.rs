@@ -48,6 +48,9 @@ pub(crate) fn start(engine: &Arc<Engine>) {
                     Ok(Err(error)) => {
                         tracing::error!(%error, "what a schedule is due for could not be stored; it is tried again");
                     }
+                    Err(error) if error.is_panic() => {
+                        tracing::error!("what a schedule is due for panicked; it is tried again");
+                    }
                     Err(_) => return,
                 }
                 tokio::time::sleep(SLEEP_MAX).await;

@@ -6,6 +6,7 @@ mod faults;
 mod full;
 mod limits;
 mod order;
+mod panics;
 mod redrive;
 mod retention;
 mod schedules;

@@ -1,10 +1,13 @@
 //! Many redrives, over a restart in their midst.
 
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use selvedge_store::memory::Memory;
-use selvedge_workflow::api;
+use selvedge_store::{
+    Abort, Change, Committed, Error, Read, Revision, Store, Subscription, Transaction, Wake,
+};
+use selvedge_workflow::{Settings, api};
 use serde_json::{Value, json};
 
 use crate::world::{Around, PREFIX, Server, history};
@@ -75,7 +78,7 @@ fn of_many_who_drive_an_execution_on_at_a_time_one_does() {
     let arn = started["executionArn"].as_str().unwrap();
     let mut redriven = 0;
     for _ in 0..50 {
-        let gate = std::sync::Barrier::new(4);
+        let gate = Barrier::new(4);
         redriven += std::thread::scope(|scope| {
             let clients: Vec<_> = (0..4)
                 .map(|_| {
@@ -100,4 +103,63 @@ fn of_many_who_drive_an_execution_on_at_a_time_one_does() {
     let trail = String::from_utf8(api::handle(&server.engine, &request).body).unwrap();
     assert_eq!(trail.lines().filter(|line| line.contains("\"RedriveExecution\"")).count(), redriven);
     assert!(redriven >= 50, "{redriven}");
+}
+
+/// A store whose transactions of the thread `first` wait until they are let go.
+struct Gate {
+    store: Memory,
+    arrived: Barrier,
+    go: Barrier,
+}
+
+impl Store for Gate {
+    fn transact(
+        &self,
+        f: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Abort>,
+    ) -> Result<Committed, Error> {
+        if std::thread::current().name() == Some("first") {
+            self.arrived.wait();
+            self.go.wait();
+        }
+        self.store.transact(f)
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Read + '_>, Error> {
+        self.store.snapshot()
+    }
+
+    fn changes(&self, after: Revision, limit: usize) -> Result<Vec<Change>, Error> {
+        self.store.changes(after, limit)
+    }
+
+    fn subscribe(&self, wake: Wake) -> Subscription {
+        self.store.subscribe(wake)
+    }
+}
+
+#[test]
+fn of_two_redrives_at_a_time_one_happens_and_the_other_is_told_of_it() {
+    let store = Arc::new(Gate { store: Memory::new(), arrived: Barrier::new(2), go: Barrier::new(2) });
+    let around = Around::new(7);
+    let server = Server::over(Arc::<Gate>::clone(&store), &around, Settings::default()).unwrap();
+    let definition = json!({ "StartAt": "F", "States": { "F": { "Type": "Fail", "Error": "Bad" } } });
+    let machine = json!({ "name": "fails", "roleArn": "arn:aws:iam::123456789012:role/r", "definition": definition.to_string() });
+    let machine = server.call("CreateStateMachine", machine).unwrap()["stateMachineArn"].clone();
+    let arn = server.call("StartExecution", json!({ "stateMachineArn": machine, "name": "e" })).unwrap()
+        ["executionArn"]
+        .clone();
+    std::thread::scope(|scope| {
+        let first = std::thread::Builder::new().name("first".into());
+        let redrive = || server.told("RedriveExecution", json!({ "executionArn": arn }));
+        let first = first.spawn_scoped(scope, redrive).unwrap();
+        store.arrived.wait();
+        let (code, message) = redrive().expect_err("the first is under way");
+        assert_eq!(code, "ExecutionNotRedrivable");
+        assert!(message.contains("is being redriven by another call"), "{message}");
+        store.go.wait();
+        first.join().unwrap().unwrap();
+    });
+    let redriven = history(&server, arn.as_str().unwrap());
+    let redriven = redriven.iter().filter(|event| event["type"] == "ExecutionRedriven").count();
+    assert_eq!(redriven, 1);
 }
