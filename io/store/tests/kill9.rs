@@ -6,7 +6,7 @@
 //! many there are.
 
 use bytes::Bytes;
-use selvedge_store::sqlite::Sqlite;
+use selvedge_store::sqlite::{OpenError, Options, Sqlite, Workload};
 use selvedge_store::{Abort, Operation, PAGE_MAX, Read, Revision, Store};
 use std::collections::BTreeMap;
 use std::env;
@@ -18,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const TEST: &str = "no_acknowledged_write_is_lost_to_kill_9";
+const TEST_OF_LOG: &str = "no_acknowledged_write_of_a_log_is_lost_to_kill_9";
 /// Names the store's folder to the writing process.
 const DIR: &str = "SELVEDGE_KILL9_DIR";
 const KILLS: u64 = 100;
@@ -29,9 +30,49 @@ const RESTART_MAX: Duration = Duration::from_secs(1);
 const LIFE_MAX_MS: u64 = 80;
 
 #[test]
+fn no_acknowledged_write_of_a_log_is_lost_to_kill_9() {
+    if let Some(dir) = env::var_os(DIR) {
+        return write_until_killed(&open_log(Path::new(&dir)).expect("the store opens"));
+    }
+    let seed = from_env("SEED").unwrap_or_else(clock_seed);
+    let kills = from_env("KILLS").unwrap_or(KILLS);
+    report(&format!("SEED={seed} KILLS={kills}"));
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (mut chance, mut turns, mut count) = (Chance(seed), BTreeMap::<u64, u64>::new(), 0);
+    for kill in 0..kills {
+        let acknowledged = one_life(dir.path(), &mut chance, TEST_OF_LOG);
+        count += acknowledged.len() as u64;
+        let last = acknowledged.iter().map(|ack| ack.revision).max().unwrap_or(Revision::ZERO);
+        for Ack { writer, turn, .. } in acknowledged {
+            let known = turns.entry(writer).or_default();
+            *known = turn.max(*known);
+        }
+        let store = open_log(dir.path()).unwrap_or_else(|error| panic!("kill {kill}: {error}"));
+        let view = store.snapshot().expect("the store reads");
+        assert!(view.revision() >= last, "kill {kill}: revision {last} was acknowledged");
+        let mut all = 0;
+        for writer in 0..WRITERS {
+            // What was under way when the kill came may be there as a whole, or not at all.
+            let turn = number(view.as_ref(), &format!("{writer}/count")).expect("the store reads");
+            let known = turns.insert(writer, turn).unwrap_or_default();
+            assert!(turn == known || turn == known + 1, "kill {kill}: {writer} is at {turn} after {known}");
+            check_writer(view.as_ref(), writer, turn, kill);
+            all += turn;
+        }
+        assert_eq!(view.revision().number(), all, "kill {kill}: each turn took one revision");
+    }
+    report(&format!("{kills} kills, {count} acknowledged"));
+    assert!(count > kills, "the load was too light to prove anything");
+}
+
+fn open_log(dir: &Path) -> Result<Sqlite, OpenError> {
+    Options { workload: Workload::Log, ..Options::default() }.open(dir)
+}
+
+#[test]
 fn no_acknowledged_write_is_lost_to_kill_9() {
     if let Some(dir) = env::var_os(DIR) {
-        return write_until_killed(Path::new(&dir));
+        return write_until_killed(&Sqlite::open(Path::new(&dir)).expect("the store opens"));
     }
     let seed = from_env("SEED").unwrap_or_else(clock_seed);
     let kills = from_env("KILLS").unwrap_or(KILLS);
@@ -41,7 +82,7 @@ fn no_acknowledged_write_is_lost_to_kill_9() {
     let mut witness = Witness::default();
     let mut slowest = Duration::ZERO;
     for kill in 0..kills {
-        let acknowledged = one_life(dir.path(), &mut chance);
+        let acknowledged = one_life(dir.path(), &mut chance, TEST);
         let begun = Instant::now();
         let store = Sqlite::open(dir.path()).unwrap_or_else(|error| panic!("kill {kill}: {error}"));
         slowest = slowest.max(begun.elapsed());
@@ -58,12 +99,10 @@ fn no_acknowledged_write_is_lost_to_kill_9() {
 
 // === the writing process ===
 
-fn write_until_killed(dir: &Path) {
-    let store = Sqlite::open(dir).expect("the store opens");
+fn write_until_killed(store: &Sqlite) {
     say("ready");
     thread::scope(|scope| {
         for writer in 0..WRITERS {
-            let store = &store;
             scope.spawn(move || {
                 loop {
                     let (turn, revision) = take_turn(store, writer);
@@ -107,8 +146,8 @@ struct Ack {
 }
 
 /// Lets a writing process live for a while, and returns what it acknowledged.
-fn one_life(dir: &Path, chance: &mut Chance) -> Vec<Ack> {
-    let (mut child, lines) = start(dir);
+fn one_life(dir: &Path, chance: &mut Chance, test: &str) -> Vec<Ack> {
+    let (mut child, lines) = start(dir, test);
     // Now and then the kill hits the opening of the store.
     if chance.below(5) > 0 {
         lines.recv().expect("the writer starts");
@@ -119,10 +158,10 @@ fn one_life(dir: &Path, chance: &mut Chance) -> Vec<Ack> {
     lines.iter().filter_map(|line| parse(&line)).collect()
 }
 
-fn start(dir: &Path) -> (Child, Receiver<String>) {
+fn start(dir: &Path, test: &str) -> (Child, Receiver<String>) {
     let this: PathBuf = env::current_exe().expect("this test is a file");
     let mut child = Command::new(this)
-        .args(["--exact", TEST, "--nocapture"])
+        .args(["--exact", test, "--nocapture"])
         .env(DIR, dir)
         .stdout(Stdio::piped())
         .spawn()

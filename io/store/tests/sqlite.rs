@@ -202,7 +202,7 @@ fn a_log_that_was_killed_takes_no_revision_twice() {
     let last = [put(&log, "a"), put(&log, "b")][1];
     assert_eq!((last, log.snapshot().unwrap().revision()), (Revision::new(2), last));
     // As a kill leaves it: nothing has been closed.
-    for file in ["store.sqlite3", "store.sqlite3-wal"] {
+    for file in ["store.sqlite3", "store.sqlite3-wal", "store.log"] {
         fs::copy(dir.path().join(file), killed.path().join(file)).unwrap();
     }
     let again = open(killed.path());
@@ -213,7 +213,7 @@ fn a_log_that_was_killed_takes_no_revision_twice() {
     let next = put(&again, "c");
     assert!(next > last, "{next} after {last}");
     assert_eq!(again.snapshot().unwrap().get("c").unwrap().unwrap().created, next);
-    // Closed in peace, it passes none over.
+    // Closed in peace, it is the same.
     drop(log);
     assert_eq!(put(&open(dir.path()), "c"), last.next());
 }

@@ -1,7 +1,9 @@
 //! Opening a store: the folder, its lock, the file's identity and version.
 
+use super::log::{self, Log};
 use super::reader::{self, Readers};
-use super::{Sqlite, schema, sql, writer::Writer};
+use super::writer::Writer;
+use super::{Sqlite, Writing, schema, sql};
 use crate::RETAINED_REVISIONS;
 use crate::subscription::Subscribers;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -9,11 +11,10 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 const LOCK_FILE: &str = "store.lock";
 const DATA_FILE: &str = "store.sqlite3";
+const LOG_FILE: &str = "store.log";
 
 /// Up to this size every page is checked at start-up (about 1 ms a megabyte); beyond it the check would eat the
 /// second that a restart may take, and damage shows when it is read.
@@ -79,6 +80,14 @@ pub enum OpenError {
         /// What SQLite found.
         detail: String,
     },
+    /// The log beside the file could not be read or made.
+    #[error("open the log {}", file.display())]
+    Log {
+        /// The log's file.
+        file: PathBuf,
+        /// What the operating system said, or the store.
+        source: io::Error,
+    },
     /// SQLite could not open or prepare the file.
     #[error("open {}", file.display())]
     Sqlite {
@@ -95,8 +104,8 @@ pub enum Workload {
     /// Documents that change now and then, and readers that follow the feed.
     #[default]
     Followed,
-    /// Documents that are written all the time and that nobody follows: there is no feed, which halves what a write costs,
-    /// and the log is folded into the file more seldom. After a kill the revisions may go on some thousands further.
+    /// Documents that are written all the time and that nobody follows: there is no feed, and a write is acknowledged by a log of
+    /// [`LOG_BYTES`](super::LOG_BYTES) beside the database, which gets it a moment later.
     Log,
 }
 
@@ -128,20 +137,40 @@ impl Options {
         prepared.map_err(|error| explain(&file, error))?;
         check(&connection, &file)?;
         mark(&mut lock).map_err(|source| OpenError::Folder { dir: dir.to_owned(), source })?;
-        let log = match self.workload {
-            Workload::Followed => None,
-            Workload::Log => {
-                let revision = reader::counter(&connection, "revision");
-                let revision = revision.map_err(|error| corrupt(&file, error.to_string()))?;
-                Some(Arc::new(AtomicU64::new(revision.number())))
-            }
-        };
         Ok(Sqlite {
-            writer: Writer::new(connection, self.retained_revisions.max(1), log.clone()),
-            readers: Readers::new(file, log),
+            writer: self.writer(connection, dir, &file)?,
+            readers: Readers::new(file),
             subscribers: Subscribers::default(),
             _lock: lock,
         })
+    }
+}
+
+impl Options {
+    /// The writer of this workload, with what a log's file has that the database does not.
+    fn writer(&self, connection: Connection, dir: &Path, file: &Path) -> Result<Writing, OpenError> {
+        let path = dir.join(LOG_FILE);
+        let of_log = |source| OpenError::Log { file: path.clone(), source };
+        let revision = reader::counter(&connection, "revision");
+        let revision = revision.map_err(|error| corrupt(file, error.to_string()))?;
+        let pending = log::pending(&path, revision).map_err(of_log)?;
+        let pending = pending.map_err(|detail| corrupt(&path, detail))?;
+        match self.workload {
+            Workload::Followed => {
+                let brought_in = pending.bring_in(&connection);
+                brought_in.map_err(|error| of_log(io::Error::other(error)))?;
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(of_log(error)),
+                    _ => {}
+                }
+                Ok(Writing::Followed(Writer::new(connection, self.retained_revisions.max(1))))
+            }
+            Workload::Log => {
+                let reading = connect(file).map_err(|error| explain(file, error))?;
+                let log = Log::open([connection, reading], &path, revision, pending).map_err(of_log)?;
+                Ok(Writing::Log(log))
+            }
+        }
     }
 }
 

@@ -5,8 +5,7 @@ use crate::{Change, Document, Error, Operation, PAGE_MAX, Read, Revision};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The most snapshots alive at once; one more waits.
@@ -19,8 +18,6 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 /// The connections of all readers.
 pub(super) struct Readers {
     file: PathBuf,
-    /// The last durable revision, of a log: it has no feed.
-    log: Option<Arc<AtomicU64>>,
     pool: Mutex<Pool>,
     returned: Condvar,
 }
@@ -42,20 +39,17 @@ pub(super) struct Snapshot<'a> {
 // === impl Readers ===
 
 impl Readers {
-    pub(super) fn new(file: PathBuf, log: Option<Arc<AtomicU64>>) -> Self {
-        Self { file, log, pool: Mutex::default(), returned: Condvar::new() }
+    pub(super) fn new(file: PathBuf) -> Self {
+        Self { file, pool: Mutex::default(), returned: Condvar::new() }
     }
 
     pub(super) fn snapshot(&self) -> Result<Snapshot<'_>, Error> {
         let mut snapshot =
             Snapshot { readers: self, connection: Some(self.borrow()?), revision: Revision::ZERO };
-        // Looked at first: the view has everything up to it, and maybe more.
-        let of_log = self.log.as_ref().map(|revision| Revision::new(revision.load(Ordering::Acquire)));
         let connection = snapshot.connection();
         connection.execute_batch(sql::BEGIN_READ).map_err(|error| failure::definite(&error))?;
         // Reading something is what makes the view stand still.
-        let stored = counter(connection, "revision")?;
-        snapshot.revision = of_log.unwrap_or(stored);
+        snapshot.revision = counter(connection, "revision")?;
         Ok(snapshot)
     }
 
@@ -99,10 +93,7 @@ impl Readers {
 impl Snapshot<'_> {
     /// The feed as of this snapshot; see [`Store::changes`](crate::Store::changes).
     pub(super) fn changes(&self, after: Revision, limit: usize) -> Result<Vec<Change>, Error> {
-        let oldest = match self.readers.log {
-            Some(_) => self.revision,
-            None => counter(self.connection(), "compacted")?,
-        };
+        let oldest = counter(self.connection(), "compacted")?;
         if after < oldest {
             return Err(Error::Compacted { after, oldest });
         }

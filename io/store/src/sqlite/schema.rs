@@ -4,13 +4,14 @@ use rusqlite::Connection;
 
 /// The version of the tables that this program writes. It opens older ones, bringing them up to date, and
 /// refuses newer ones.
-pub const SCHEMA_VERSION: i32 = 1;
+pub const SCHEMA_VERSION: i32 = 2;
 
 /// `SELV` in ASCII: tells our files from other programs' databases.
 pub(super) const APPLICATION_ID: i32 = 0x5345_4c56;
 
 /// `MIGRATIONS[n]` leads from version `n` to version `n + 1`. Released ones are never edited.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = ["CREATE TABLE document (
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
+    "CREATE TABLE document (
          key      TEXT   PRIMARY KEY NOT NULL,
          value    BLOB   NOT NULL,
          created  INTEGER NOT NULL,
@@ -28,7 +29,10 @@ const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = ["CREATE TABLE document (
          name  TEXT    PRIMARY KEY NOT NULL,
          value INTEGER NOT NULL
      ) STRICT, WITHOUT ROWID;
-     INSERT INTO counter (name, value) VALUES ('revision', 0), ('compacted', 0);"];
+     INSERT INTO counter (name, value) VALUES ('revision', 0), ('compacted', 0);",
+    // A log may stand beside the file: who does not know it must not open this one.
+    "",
+];
 
 /// Brings the tables from version `found` (0 is an empty file) to [`SCHEMA_VERSION`], all or nothing.
 pub(super) fn migrate(connection: &Connection, found: i32) -> rusqlite::Result<()> {

@@ -8,7 +8,7 @@ pub(super) const CONNECTION: &str = "PRAGMA busy_timeout = 5000; PRAGMA trusted_
 pub(super) const WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
      PRAGMA journal_size_limit = 67108864;";
 
-/// What the writer of a log adds: more pages in memory, and a longer log before it is folded into the file.
+/// What the writer of a log adds: more pages in memory, and a longer write-ahead log before it is folded into the file.
 pub(super) const LOG: &str = "PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 8192;";
 
 /// Looks at every page, up to the first fault → `ok`, or what is wrong
@@ -35,6 +35,11 @@ pub(super) const SCAN_AFTER: &str =
 
 /// key, value, revision
 pub(super) const PUT: &str = "INSERT INTO document (key, value, created, modified) VALUES (?1, ?2, ?3, ?3)
+     ON CONFLICT (key) DO UPDATE SET value = excluded.value, modified = excluded.modified";
+
+/// key, value, created, modified
+pub(super) const PUT_CREATED: &str =
+    "INSERT INTO document (key, value, created, modified) VALUES (?1, ?2, ?3, ?4)
      ON CONFLICT (key) DO UPDATE SET value = excluded.value, modified = excluded.modified";
 
 /// key

@@ -8,9 +8,6 @@
 //! A transaction in a batch sees the writes of those before it, and therefore shares their fate: when the
 //! commit fails they all fail, refused and read-only ones included. The first of a batch has nobody before it: it runs
 //! without a savepoint, and takes the batch with it when it is refused.
-//!
-//! A log's revision is in memory. Its file has one that is [`RESERVED`] ahead at the most, so that most commits need not write
-//! it; a store that was killed goes on from there, and the revisions between were never taken.
 
 use super::reader::{as_sql, counter, get, scan};
 use super::{failure, sql};
@@ -21,13 +18,11 @@ use bytes::Bytes;
 use rusqlite::{Connection, params};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// The most transactions that one commit acknowledges; bounds the wait of the first under a steady stream.
 const BATCH_MAX: usize = 256;
-/// How far the revision in a log's file may be ahead of the last one taken.
-const RESERVED: u64 = 4096;
 
 pub(super) struct Writer {
     session: Mutex<Session>,
@@ -39,17 +34,7 @@ pub(super) struct Writer {
 struct Session {
     connection: Connection,
     retained: u64,
-    /// Of a log only.
-    log: Option<Log>,
     batch: Option<Open>,
-}
-
-/// What a log has in memory.
-struct Log {
-    /// The last durable revision, for readers.
-    revision: Arc<AtomicU64>,
-    /// The one in the file, which is never behind it.
-    reserved: Revision,
 }
 
 struct Open {
@@ -63,7 +48,7 @@ struct Open {
 
 /// How a batch ended; everyone in it waits here.
 #[derive(Default)]
-struct Verdict {
+pub(super) struct Verdict {
     outcome: Mutex<Option<Result<(), Error>>>,
     decided: Condvar,
 }
@@ -75,7 +60,6 @@ struct SqliteTransaction<'a> {
     connection: &'a Connection,
     /// The revision this transaction takes if it writes.
     revision: Revision,
-    is_log: bool,
     allowance: Allowance,
     doom: Option<Error>,
 }
@@ -83,14 +67,10 @@ struct SqliteTransaction<'a> {
 // === impl Writer ===
 
 impl Writer {
-    /// Writes over `connection`; a log's revision is shared with its readers.
-    pub(super) fn new(connection: Connection, retained: u64, log: Option<Arc<AtomicU64>>) -> Self {
-        let log = log.map(|revision| {
-            let reserved = Revision::new(revision.load(Ordering::Acquire));
-            Log { revision, reserved }
-        });
+    /// Writes over `connection`; the feed keeps so many revisions.
+    pub(super) fn new(connection: Connection, retained: u64) -> Self {
         Self {
-            session: Mutex::new(Session { connection, retained, log, batch: None }),
+            session: Mutex::new(Session { connection, retained, batch: None }),
             waiting: AtomicUsize::new(0),
         }
     }
@@ -134,13 +114,10 @@ impl Session {
             empty => {
                 let begun = run(&self.connection, sql::BEGIN_WRITE);
                 begun.map_err(|error| failure::definite(&error))?;
-                let durable = match &self.log {
-                    Some(log) => Revision::new(log.revision.load(Ordering::Acquire)),
-                    None => counter(&self.connection, "revision").inspect_err(|_| {
-                        // Nothing was written; should even this fail, the next BEGIN tells.
-                        drop(self.connection.execute_batch(sql::ROLLBACK));
-                    })?,
-                };
+                let durable = counter(&self.connection, "revision").inspect_err(|_| {
+                    // Nothing was written; should even this fail, the next BEGIN tells.
+                    drop(self.connection.execute_batch(sql::ROLLBACK));
+                })?;
                 let verdict = Arc::default();
                 empty.insert(Open { verdict, revision: durable, durable, transactions: 0 })
             }
@@ -163,7 +140,6 @@ impl Session {
         let mut transaction = SqliteTransaction {
             connection: &self.connection,
             revision: batch.revision.next(),
-            is_log: self.log.is_some(),
             allowance: Allowance::default(),
             doom: None,
         };
@@ -209,14 +185,8 @@ impl Session {
     fn commit(&mut self) -> Option<Revision> {
         let batch = self.batch.as_ref()?;
         let (revision, durable) = (batch.revision, batch.durable);
-        let reserved = match &self.log {
-            Some(log) if revision > log.reserved => Some(Revision::new(revision.number() + RESERVED)),
-            _ => None,
-        };
         let seal = || {
-            if let Some(reserved) = reserved {
-                set_counters(&self.connection, reserved)?;
-            } else if revision > durable && self.log.is_none() {
+            if revision > durable {
                 set_counter(&self.connection, "revision", revision)?;
                 self.compact(revision)?;
             }
@@ -224,10 +194,6 @@ impl Session {
         };
         match seal() {
             Ok(()) => {
-                if let Some(log) = &mut self.log {
-                    log.reserved = reserved.unwrap_or(log.reserved);
-                    log.revision.store(revision.number(), Ordering::Release);
-                }
                 self.decide(Ok(()));
                 (revision > durable).then_some(revision)
             }
@@ -258,23 +224,13 @@ impl Session {
 
     fn decide(&mut self, outcome: Result<(), Error>) {
         if let Some(batch) = self.batch.take() {
-            *batch.verdict.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-            batch.verdict.decided.notify_all();
-        }
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        // A log that is closed in peace skips no revision; should this fail, it skips some.
-        if let Some(log) = &self.log {
-            drop(set_counters(&self.connection, Revision::new(log.revision.load(Ordering::Acquire))));
+            batch.verdict.decide(outcome);
         }
     }
 }
 
 /// Runs a statement that is parsed once.
-fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
+pub(super) fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(statement)?.execute([]).map(drop)
 }
 
@@ -282,15 +238,15 @@ fn set_counter(connection: &Connection, name: &str, value: Revision) -> rusqlite
     connection.prepare_cached(sql::SET_COUNTER)?.execute(params![name, as_sql(value)]).map(drop)
 }
 
-/// Sets all of a log's counters. It has no feed: whoever asks for one is told that it starts here.
-fn set_counters(connection: &Connection, value: Revision) -> rusqlite::Result<()> {
-    connection.prepare_cached(sql::SET_COUNTERS)?.execute([as_sql(value)]).map(drop)
-}
-
 // === impl Verdict ===
 
 impl Verdict {
-    fn wait(&self) -> Result<(), Error> {
+    pub(super) fn decide(&self, outcome: Result<(), Error>) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        self.decided.notify_all();
+    }
+
+    pub(super) fn wait(&self) -> Result<(), Error> {
         let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
         let decided = self.decided.wait_while(outcome, |outcome| outcome.is_none());
         decided.unwrap_or_else(PoisonError::into_inner).clone().expect("the wait ends with a verdict")
@@ -317,9 +273,6 @@ impl SqliteTransaction<'_> {
                 }
                 Operation::Delete => self.connection.prepare_cached(sql::DELETE)?.execute([key])?,
             };
-            if self.is_log {
-                return Ok(());
-            }
             let is_put = operation == Operation::Put;
             self.connection.prepare_cached(sql::RECORD)?.execute(params![revision, key, is_put])?;
             Ok(())
