@@ -3,11 +3,14 @@
 //!
 //! `cargo xtask test --only fuzz` runs each under libFuzzer for a minute; the corpus of each is also an ordinary test.
 
+mod asl;
+mod chance;
 mod frames;
 mod http1;
 mod http2;
 mod jwt;
 mod proxy_protocol;
+mod query;
 mod site;
 mod tls;
 mod xds;
@@ -21,6 +24,7 @@ pub struct Target {
 }
 
 pub const TARGETS: &[Target] = &[
+    Target { name: "asl-machine", run: asl::machine },
     Target { name: "http1-request", run: http1::request },
     Target { name: "http1-response", run: http1::response },
     Target { name: "http1-chunks", run: http1::chunks },
@@ -29,6 +33,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "http2-server", run: http2::server },
     Target { name: "jwt-token", run: jwt::token },
     Target { name: "proxy-protocol", run: proxy_protocol::word },
+    Target { name: "query-expression", run: query::expression },
+    Target { name: "query-path", run: query::path },
+    Target { name: "query-template", run: query::template },
     Target { name: "tls-hello", run: tls::hello },
     Target { name: "site-lighttpd", run: site::lighttpd },
     Target { name: "site-toml", run: site::toml },

@@ -116,8 +116,10 @@ const ROOMS: &[Room] = &[
     room(
         "selvedge-fuzz",
         &[
+            "selvedge-asl",
             "selvedge-http",
             "selvedge-jwt",
+            "selvedge-query",
             "selvedge-site",
             "selvedge-wire",
             "selvedge-xds",
