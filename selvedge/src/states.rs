@@ -172,6 +172,12 @@ fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 
+/// The same for what may have lines, such as a stack trace: each but the first is indented by `margin`.
+fn paragraph(text: &str, margin: usize) -> String {
+    let lines: Vec<String> = text.lines().map(|line| plain(&line.replace('\t', "    "))).collect();
+    lines.join(&format!("\n{}", " ".repeat(margin)))
+}
+
 /// A file's text; `-` is standard input.
 fn read_file(path: &Path) -> Result<String, Failure> {
     use std::io::Read as _;

@@ -47,6 +47,14 @@ impl CallArgs {
         Ok(output::print(&found, format, title, self.color)?)
     }
 
+    /// Says on standard error what to do next, where a picture was asked for and there is nothing to draw: what is read on stays
+    /// as it is.
+    pub(crate) fn hint(&self, text: &str) {
+        if self.output.is_none() && self.query.is_none() {
+            eprintln!("{text}");
+        }
+    }
+
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         Ok(Client::new(endpoint::resolve(self.endpoint_url.as_deref())?))
     }

@@ -67,6 +67,13 @@ pub(super) async fn tasks(args: &TasksArgs) -> Result<(), Failure> {
             None => break,
         }
     }
+    if tasks.is_empty() {
+        args.call.hint(if args.all {
+            "nobody was ever asked: a state with the resource arn:selvedge:states:::approval:request asks"
+        } else {
+            "nothing waits for people: `selvedge states tasks --all` shows what is closed"
+        });
+    }
     args.call.print(json!({ "tasks": tasks }), "Tasks", |found| {
         let tasks = found["tasks"].as_array().map_or(&[][..], Vec::as_slice);
         let mut out = format!("{:<36}  {:<8}  {:<9}  TITLE\n", "ID", "STATUS", "APPROVALS");

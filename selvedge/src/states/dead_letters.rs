@@ -63,6 +63,10 @@ pub(super) async fn dead_letters(args: &DeadLettersArgs) -> Result<(), Failure> 
     let client = client(&args.call)?;
     let Some(id) = &args.id else {
         let found = letters(&client, &args.wanted).await?;
+        if found.is_empty() {
+            args.call
+                .hint("there is no such letter: nothing failed for good, or it was driven on or discarded");
+        }
         return args.call.print(json!({ "deadLetters": found }), "DeadLetters", |found| {
             found["deadLetters"].as_array().into_iter().flatten().map(line).collect()
         });

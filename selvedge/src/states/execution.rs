@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{call, client, execution_arn, given, machine_arn, read_file, text, watch};
+use super::{call, client, execution_arn, given, machine_arn, paragraph, plain, read_file, text, watch};
 use crate::command::call::CallArgs;
 use crate::exit::Failure;
 
@@ -116,6 +116,15 @@ pub(super) async fn create(args: &CreateArgs) -> Result<(), Failure> {
     let found = match call(&client, "CreateStateMachine", &input).await {
         Err(Failure::Refused(message)) if message.contains("StateMachineAlreadyExists") => {
             let arn = machine_arn(&client, &args.name).await?;
+            let there = call(&client, "DescribeStateMachine", &json!({ "stateMachineArn": arn })).await?;
+            if there["type"] != input["type"] {
+                let problem = format!(
+                    "{} is there already, of the type {}, and a machine keeps its type: choose another name",
+                    args.name,
+                    text(&there, "type")
+                );
+                return Err(Failure::Refused(problem));
+            }
             let input = json!({ "stateMachineArn": arn, "definition": definition, "roleArn": args.role });
             let mut updated = call(&client, "UpdateStateMachine", &input).await?;
             updated["stateMachineArn"] = arn.into();
@@ -175,7 +184,7 @@ fn ended(found: &Value) -> String {
             let mut out = format!("{} {}\n", text(found, "status"), text(found, "executionArn"));
             for member in ["error", "cause"] {
                 if let Some(value) = found[member].as_str() {
-                    out.push_str(&format!("  {member:<6} {value}\n"));
+                    out.push_str(&format!("  {member:<6} {}\n", paragraph(value, 9)));
                 }
             }
             out
@@ -250,7 +259,7 @@ fn line(event: &Value, start: f64) -> String {
         let parts: Vec<&str> = shown.iter().filter_map(|member| details[member].as_str()).collect();
         parts.join("  ")
     });
-    let about: String = about.unwrap_or_default().chars().filter(|c| !c.is_control()).take(100).collect();
+    let about: String = plain(&about.unwrap_or_default()).chars().take(100).collect();
     format!(
         "{:>5}  {after:>9.3} s  {:<28}  {about}\n",
         event["id"].as_u64().unwrap_or_default(),
@@ -267,6 +276,10 @@ pub(super) async fn list(args: &ListArgs) -> Result<(), Failure> {
         input["statusFilter"] = status.to_ascii_uppercase().into();
     }
     let found = call(&client, "ListExecutions", &input).await?;
+    if found["executions"].as_array().is_none_or(Vec::is_empty) {
+        args.call
+            .hint(&format!("{machine} has no such execution: `selvedge states run {machine}` starts one"));
+    }
     args.call.print(found, "Executions", |found| {
         let executions = found["executions"].as_array().map_or(&[][..], Vec::as_slice);
         let width = executions.iter().map(|one| text(one, "name").chars().count()).max().unwrap_or(4).max(4);
@@ -288,6 +301,9 @@ async fn machines(client: &selvedge_client::Client, args: &ListArgs) -> Result<(
         return Err(Failure::Usage("--status: executions have one, so name their machine".into()));
     }
     let found = call(client, "ListStateMachines", &json!({ "maxResults": args.max })).await?;
+    if found["stateMachines"].as_array().is_none_or(Vec::is_empty) {
+        args.call.hint("there is no machine: `selvedge states create NAME FILE` makes one");
+    }
     args.call.print(found, "StateMachines", |found| {
         let machines = found["stateMachines"].as_array().map_or(&[][..], Vec::as_slice);
         let width = machines.iter().map(|one| text(one, "name").chars().count()).max().unwrap_or(4).max(4);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::dead_letters::{WantedArgs, letters};
-use super::{client, machine_arn, text};
+use super::{client, machine_arn, plain, text};
 use crate::command::call::CallArgs;
 use crate::exit::Failure;
 
@@ -56,6 +56,12 @@ pub(super) async fn failures(args: &FailuresArgs) -> Result<(), Failure> {
         .into_iter()
         .map(|((error, state), arns)| json!({ "error": error, "state": state, "count": arns.len(), "executions": arns }))
         .collect();
+    if failures.is_empty() {
+        args.call.hint(&format!(
+            "nothing of {} has failed for good: `selvedge states list {0}` shows its executions",
+            args.machine
+        ));
+    }
     args.call.print(json!({ "failures": failures }), "Failures", |found| {
         let groups = found["failures"].as_array().map_or(&[][..], Vec::as_slice);
         groups
@@ -65,9 +71,9 @@ pub(super) async fn failures(args: &FailuresArgs) -> Result<(), Failure> {
                 format!(
                     "{:>6}  {}  in {}  last {}\n",
                     group["count"],
-                    text(group, "error"),
-                    text(group, "state"),
-                    last.unwrap_or_default()
+                    plain(text(group, "error")),
+                    plain(text(group, "state")),
+                    plain(last.unwrap_or_default())
                 )
             })
             .collect()

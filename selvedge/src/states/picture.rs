@@ -13,6 +13,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::plain;
+
 /// How deep states nest in a picture.
 const DEPTH_MAX: usize = 40;
 
@@ -59,7 +61,7 @@ pub(super) fn rows(definition: &Value, events: &[Value]) -> Vec<Row> {
             Some(_) => ("✓", "32"),
         };
         let room = width - depth * 2;
-        let _ = write!(out, "{}{mark} {name:<room$}  {kind:<8}", "│ ".repeat(depth));
+        let _ = write!(out, "{}{mark} {:<room$}  {:<8}", "│ ".repeat(depth), plain(&name), plain(&kind));
         if let Some(visit) = visit {
             if let (Some(first), Some(last)) = (visit.first, visit.last) {
                 let _ = write!(out, "  {:>8.3} s", last - first);
@@ -115,7 +117,7 @@ fn visits(events: &[Value]) -> BTreeMap<String, Visit> {
             let details =
                 event.as_object().into_iter().flatten().find(|(name, _)| name.ends_with("EventDetails"));
             if let Some(error) = details.and_then(|(_, details)| details["error"].as_str()) {
-                visit.error = error.chars().filter(|c| !c.is_control()).take(60).collect();
+                visit.error = plain(error).chars().take(60).collect();
             }
         }
         owner.insert(id, name);
@@ -189,5 +191,13 @@ mod tests {
             ]
         );
         assert_eq!(rows.iter().filter(|row| row.is_active).count(), 2);
+    }
+
+    #[test]
+    fn a_name_steers_no_terminal() {
+        let definition =
+            json!({"StartAt": "A\u{1b}[2J", "States": {"A\u{1b}[2J": {"Type": "Pass", "End": true}}});
+        let rows = rows(&definition, &[]);
+        assert_eq!(rows[0].text.trim_end(), "○ A[2J      Pass");
     }
 }

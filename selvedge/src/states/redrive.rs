@@ -116,6 +116,9 @@ pub(super) async fn redrives(args: &RedrivesArgs) -> Result<(), Failure> {
     let client = client(&args.call)?;
     let Some(id) = &args.id else {
         let found = client.get("/selvedge/v1/redrives").await?;
+        if found["redrives"].as_array().is_none_or(Vec::is_empty) {
+            args.call.hint("there is no run: `selvedge states redrive MACHINE --failed` begins one");
+        }
         return args.call.print(found, "Redrives", |found| {
             found["redrives"].as_array().into_iter().flatten().map(line).collect()
         });

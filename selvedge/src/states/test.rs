@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{call, client, given, read_file, text};
+use super::redrive::value;
+use super::{call, client, given, paragraph, read_file, text};
 use crate::command::call::CallArgs;
 use crate::exit::Failure;
 
@@ -12,7 +13,8 @@ use crate::exit::Failure;
 #[command(after_help = "Examples:
   selvedge states test order.asl.json --state Check --input '{\"total\": 5}'
   selvedge states test order.asl.json --state Send --result '{\"MessageId\": \"m-1\"}'
-  selvedge states test order.asl.json --state Send --error SQS.Throttled
+  selvedge states test order.asl.json --state Send --error SQS.Throttled --cause 'too fast' --retries 2
+  selvedge states test order.asl.json --state Check --variables '{\"limit\": 3}' --steps
   selvedge states test order.asl.json --state Send --call               calls what the task calls")]
 pub(super) struct TestArgs {
     /// The file with the definition of a machine or of one state; - is standard input
@@ -29,6 +31,21 @@ pub(super) struct TestArgs {
     /// The name of the error that a task fails with
     #[arg(long, value_name = "NAME")]
     error: Option<String>,
+    /// What the error says of itself
+    #[arg(long, value_name = "TEXT", requires = "error")]
+    cause: Option<String>,
+    /// How often the state has been tried before
+    #[arg(long, value_name = "NUMBER", requires = "error")]
+    retries: Option<u64>,
+    /// The variables that it sees, as a JSON object or file://PATH
+    #[arg(long, value_name = "JSON")]
+    variables: Option<String>,
+    /// Members of its context object, as a JSON object or file://PATH
+    #[arg(long, value_name = "JSON")]
+    context: Option<String>,
+    /// Show what is computed on the way
+    #[arg(long)]
+    steps: bool,
     /// How a --result is held to its API: STRICT, PRESENT (nothing is required) or NONE
     #[arg(long, value_name = "MODE", requires = "result", value_parser = ["STRICT", "PRESENT", "NONE"])]
     mode: Option<String>,
@@ -55,25 +72,38 @@ pub(super) async fn run(args: &TestArgs) -> Result<(), Failure> {
         }
     }
     if let Some(error) = &args.error {
-        input["mock"] = json!({ "errorOutput": { "error": error, "cause": "" } });
+        let cause = args.cause.as_deref().unwrap_or_default();
+        input["mock"] = json!({ "errorOutput": { "error": error, "cause": cause } });
+    }
+    if let Some(retries) = args.retries {
+        input["stateConfiguration"] = json!({ "retrierRetryCount": retries });
+    }
+    for (member, given) in [("variables", &args.variables), ("context", &args.context)] {
+        if let Some(given) = value(given.as_ref())? {
+            input[member] = given.to_string().into();
+        }
     }
     if args.is_called {
         input["roleArn"] = "arn:aws:iam::123456789012:role/test".into();
     }
     let found = call(&client(&args.call)?, "TestState", &input).await?;
     let failed = text(&found, "status") == "FAILED";
-    args.call.print(found, "TestState", shown)?;
+    args.call.print(found, "TestState", |found| shown(found, args.steps))?;
     if failed { Err(Failure::Check("the state fails".into())) } else { Ok(()) }
 }
 
-fn shown(found: &Value) -> String {
+fn shown(found: &Value, with_steps: bool) -> String {
     let mut out = format!("{}\n", text(found, "status"));
     for (member, name) in
         [("output", "output"), ("nextState", "next"), ("error", "error"), ("cause", "cause")]
     {
         if let Some(value) = found[member].as_str() {
-            out.push_str(&format!("  {name:<7} {value}\n"));
+            out.push_str(&format!("  {name:<7} {}\n", paragraph(value, 10)));
         }
+    }
+    for (name, value) in found["inspectionData"].as_object().into_iter().flatten().filter(|_| with_steps) {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        out.push_str(&format!("  {name:<26} {}\n", paragraph(&value, 29)));
     }
     out
 }

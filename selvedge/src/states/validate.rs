@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use super::plain;
 use selvedge_asl::{Diagnostic, Severity};
 use serde_json::{Value, json};
 
@@ -54,16 +55,32 @@ fn shown(name: &str, text: &str, found: &[Diagnostic]) -> String {
     for one in found {
         let (line, column) = one.place;
         let kind = one.severity.name().to_ascii_lowercase();
-        let _ = writeln!(out, "{kind}: {}\n  --> {name}:{line}:{column}  {}", one.message, one.location);
+        let (message, location) = (plain(&one.message), plain(&one.location));
+        let _ = writeln!(out, "{kind}: {message}\n  --> {name}:{line}:{column}  {location}");
         if let Some(source) = lines.get(line - 1) {
             let number = line.to_string();
             let margin = " ".repeat(number.len());
-            let caret = " ".repeat(column.saturating_sub(1));
+            let (source, before) = excerpt(source, column - 1);
+            let caret = " ".repeat(before);
             let _ =
                 writeln!(out, "{margin} |\n{number} | {source}\n{margin} | {caret}^ {}\n", one.code.name());
         }
     }
     out
+}
+
+/// The characters of a line that are shown around the one at `column`, and how many of them stand before it: a definition may be one
+/// line of a megabyte.
+fn excerpt(line: &str, column: usize) -> (String, usize) {
+    const BEFORE: usize = 60;
+    const SHOWN: usize = 100;
+    let skipped = column.saturating_sub(BEFORE);
+    let start = if skipped > 0 { "…" } else { "" };
+    let mut rest = line.chars().skip(skipped);
+    // One cell each, so that the caret stands below its character.
+    let shown: String = rest.by_ref().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let end = if rest.next().is_some() { "…" } else { "" };
+    (format!("{start}{shown}{end}"), column - skipped + start.chars().count())
 }
 
 #[cfg(test)]
@@ -81,5 +98,30 @@ mod tests {
              3 |   \"States\": {\"S\": {\"Type\": \"Pass\", \"Next\": \"X\"}}\n  |                                            ^ MISSING_TRANSITION_TARGET\n\n"
         );
         assert_eq!(shown("f", "", &[]), "f: nothing is wrong with it\n");
+    }
+
+    #[test]
+    fn a_caret_stands_below_its_place_in_lines_of_any_length() {
+        assert_eq!(excerpt("\t\"a\": 1", 1), (" \"a\": 1".to_owned(), 1));
+        let long = format!("{}X{}", "a".repeat(500), "b".repeat(500));
+        let (text, before) = excerpt(&long, 500);
+        assert_eq!(text.chars().nth(before), Some('X'));
+        assert!(text.starts_with('…') && text.ends_with('…') && text.chars().count() == 102, "{text}");
+        let (text, before) = excerpt("", 0);
+        assert_eq!((&*text, before), ("", 0));
+        // A thousand findings in one line of a megabyte.
+        let states: Vec<String> = (0..1000).map(|n| format!(r#""S{n}": {{"Type": "X"}}"#)).collect();
+        let text = format!(r#"{{"StartAt": "S0", "States": {{{}}}}}"#, states.join(","));
+        let (_, found) = selvedge_asl::parse(&text);
+        assert!(found.len() >= 1000);
+        assert!(shown("f", &text, &found).len() < found.len() * 400);
+    }
+
+    #[test]
+    fn what_a_definition_says_steers_no_terminal() {
+        let text = "{\"StartAt\": \"S\u{1b}[2J\", \"States\": {\"S\": {\"Type\": \"Succeed\"}}}";
+        let (_, found) = selvedge_asl::parse(&text.replace('\u{1b}', "\\u001b"));
+        assert!(found.iter().any(|one| one.message.contains('\u{1b}')), "{found:?}");
+        assert!(!shown("f", text, &found).contains('\u{1b}'));
     }
 }
