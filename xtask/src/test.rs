@@ -99,11 +99,8 @@ impl Outcome {
     fn of(name: &'static str, result: Result<steps::Report>, took: Duration) -> Self {
         match result {
             Ok(steps::Report::Ran(count)) => {
-                let count = if (count.passed, count.failed) == (0, 0) {
-                    Count { passed: 1, ..count }
-                } else {
-                    count
-                };
+                let count =
+                    if (count.passed, count.failed) == (0, 0) { Count { passed: 1, ..count } } else { count };
                 Self { name, verdict: Verdict::Passed, count, took }
             }
             Ok(steps::Report::Skipped(why)) => {

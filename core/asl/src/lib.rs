@@ -35,6 +35,7 @@ pub use retry::{Catcher, Jitter, Retrier};
 pub use selvedge_query::Entropy;
 pub use syntax::{
     Branch, ChoiceRule, ChoiceTest, DEFINITION_BYTES_MAX, Definition, DistributedMap, FailText, Flow, Kind,
-    MapState, NAME_CHARACTERS_MAX, Number, QueryLanguage, ScopeId, State, TaskState, Until, parse,
+    MachineType, MapState, NAME_CHARACTERS_MAX, Number, QueryLanguage, ScopeId, State, TaskState, Until,
+    parse, parse_as,
 };
 pub use time::{Timestamp, format_timestamp, parse_timestamp};

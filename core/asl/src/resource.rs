@@ -104,6 +104,19 @@ impl Resource {
         matches!(self, Self::Activity(_) | Self::Service { pattern: Pattern::TaskToken, .. })
     }
 
+    /// What it waits for after its call was answered, where it does: no express execution can.
+    pub fn waits_for(&self) -> Option<&'static str> {
+        match self {
+            Self::Lambda(_) => None,
+            Self::Activity(_) => Some("activity"),
+            Self::Service { pattern, .. } => match pattern {
+                Pattern::Response => None,
+                Pattern::Sync | Pattern::Sync2 => Some(".sync"),
+                Pattern::TaskToken => Some(".waitForTaskToken"),
+            },
+        }
+    }
+
     /// Whether a worker may send heartbeats.
     pub fn has_heartbeat(&self) -> bool {
         match self {

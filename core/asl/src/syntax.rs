@@ -4,7 +4,7 @@ mod field;
 mod machine;
 mod state;
 
-pub use machine::parse;
+pub use machine::{parse, parse_as};
 
 use std::collections::BTreeMap;
 
@@ -29,6 +29,15 @@ pub struct Definition {
     pub scopes: Vec<Branch>,
     /// Per state, the variables that it reads: for `DescribeStateMachine`.
     pub variable_references: BTreeMap<Box<str>, Vec<Box<str>>>,
+}
+
+/// How a machine's executions run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MachineType {
+    /// Durably.
+    Standard,
+    /// In memory, for five minutes at most.
+    Express,
 }
 
 /// Which states a branch may run.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::plain;
-use selvedge_asl::{Diagnostic, Severity};
+use selvedge_asl::{Diagnostic, MachineType, Severity};
 use serde_json::{Value, json};
 
 use crate::exit::Failure;
@@ -13,12 +13,16 @@ use crate::output::{self, Format};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   selvedge states validate order.asl.json
+  selvedge states validate fast.asl.json --express
   selvedge states validate - -o json < order.asl.json
 
 It needs no server. Exit codes: 0 nothing is wrong, 1 something is.")]
 pub(super) struct ValidateArgs {
     /// The file with the definition; - is standard input
     file: PathBuf,
+    /// It is for an express machine, which waits for nobody
+    #[arg(long)]
+    express: bool,
     /// Print the findings as a document
     #[arg(short, long, value_enum)]
     output: Option<Format>,
@@ -26,13 +30,18 @@ pub(super) struct ValidateArgs {
 
 pub(super) fn run(args: &ValidateArgs) -> Result<(), Failure> {
     let text = super::read_file(&args.file)?;
-    let (_, found) = selvedge_asl::parse(&text);
+    let kind = if args.express { MachineType::Express } else { MachineType::Standard };
+    let (_, found) = selvedge_asl::parse_as(kind, &text);
     let errors = found.iter().filter(|one| one.severity == Severity::Error).count();
     match args.output {
         Some(format) => output::print(&document(&found), format, "Diagnostics", output::Color::Auto)?,
         None => output::emit(&shown(&args.file.display().to_string(), &text, &found))?,
     }
-    if errors > 0 { Err(Failure::Check(format!("{errors} errors"))) } else { Ok(()) }
+    if errors > 0 {
+        Err(Failure::Check(format!("{errors} error{}", if errors == 1 { "" } else { "s" })))
+    } else {
+        Ok(())
+    }
 }
 
 fn document(found: &[Diagnostic]) -> Value {

@@ -18,6 +18,8 @@ pub(super) struct Findings<'t> {
     pub(super) diagnostics: Vec<Diagnostic>,
     /// Where states are being read.
     pub(super) scope: Option<ScopeId>,
+    /// What is being read runs as an express execution.
+    pub(super) is_express: bool,
     /// Variables that are assigned: where, and the place.
     pub(super) assigned: Vec<(ScopeId, Box<str>, String)>,
 }

@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::field::{Fields, Findings};
 use super::state;
 use super::{
-    Branch, DEFINITION_BYTES_MAX, Definition, Flow, Kind, NAME_CHARACTERS_MAX, QueryLanguage, ScopeId, State,
+    Branch, DEFINITION_BYTES_MAX, Definition, Flow, Kind, MachineType, NAME_CHARACTERS_MAX, QueryLanguage,
+    ScopeId, State,
 };
 use crate::diagnostic::{Code, Diagnostic, Severity};
 use crate::json::{self, Places};
@@ -17,14 +18,20 @@ const SCOPE_DEPTH_MAX: usize = 40;
 /// The longest time that a machine gives its executions, in seconds.
 const TIMEOUT_SECONDS_MAX: u64 = 99_999_999;
 
-/// Reads a definition. Everything that is wrong with it is told at once; there is a definition only where nothing is an
-/// error.
+/// Reads the definition of a standard machine. Everything that is wrong with it is told at once; there is a definition only where
+/// nothing is an error.
 pub fn parse(text: &str) -> (Option<Definition>, Vec<Diagnostic>) {
+    parse_as(MachineType::Standard, text)
+}
+
+/// [`parse`] for a machine of that type: an express one waits for nobody, and has no children.
+pub fn parse_as(kind: MachineType, text: &str) -> (Option<Definition>, Vec<Diagnostic>) {
     let mut findings = Findings {
         text,
         places: Places::default(),
         diagnostics: Vec::new(),
         scope: None,
+        is_express: kind == MachineType::Express,
         assigned: Vec::new(),
     };
     if text.len() > DEFINITION_BYTES_MAX {

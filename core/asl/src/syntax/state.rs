@@ -273,7 +273,11 @@ fn nested(machine: &mut Machine<'_>, value: &Value, at: &str, nested: Nested, st
                 let inner = language(&mut fields, around);
                 fields.finish();
                 let is_apart = own.is_distributed();
-                if let Some(id) = machine.scope(processor, &pointer, inner) {
+                let is_express = machine.findings.is_express;
+                machine.findings.is_express = own.runs_express().unwrap_or(is_express);
+                let scope = machine.scope(processor, &pointer, inner);
+                machine.findings.is_express = is_express;
+                if let Some(id) = scope {
                     if is_apart {
                         machine.apart.insert(id);
                     }

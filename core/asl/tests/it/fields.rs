@@ -1,6 +1,6 @@
 //! What is written in a field and is no value of it: each is told, with its place, and none is taken for nothing.
 
-use selvedge_asl::parse;
+use selvedge_asl::{MachineType, parse, parse_as};
 use serde_json::{Value, json};
 
 use crate::world::machine;
@@ -210,4 +210,44 @@ fn where_items_run_is_looked_at() {
         state[field] = json!("x");
         check(&state, &[&format!("/{field}")]);
     }
+}
+
+#[test]
+fn an_express_execution_waits_for_nobody_and_has_no_children() {
+    let task = |resource: &str| json!({ "StartAt": "T", "States": { "T": { "Type": "Task", "Resource": resource, "End": true } } });
+    let check = |kind: MachineType, definition: &Value, expected: &[(&str, &str)]| {
+        let (_, diagnostics) = parse_as(kind, &definition.to_string());
+        let found: Vec<(&str, bool)> = diagnostics
+            .iter()
+            .zip(expected)
+            .map(|(found, (_, message))| (&*found.location, found.message.contains(message)))
+            .collect();
+        let wanted: Vec<(&str, bool)> = expected.iter().map(|(location, _)| (*location, true)).collect();
+        assert_eq!((found, diagnostics.len()), (wanted, expected.len()), "{definition} {diagnostics:#?}");
+    };
+    let waiting = [
+        ("arn:aws:states:::states:startExecution.sync", "does not support '.sync' service integration"),
+        ("arn:aws:states:::states:startExecution.sync:2", "does not support '.sync' service integration"),
+        ("arn:aws:states:::sqs:sendMessage.waitForTaskToken", "does not support '.waitForTaskToken' service"),
+        ("arn:aws:states:us-east-1:123456789012:activity:a", "does not support 'activity' service"),
+    ];
+    for (resource, message) in waiting {
+        check(MachineType::Standard, &task(resource), &[]);
+        check(MachineType::Express, &task(resource), &[("/States/T/Resource", message)]);
+        // Within its branches as well, at their place; and in children that are express executions of a standard machine.
+        let parallel =
+            machine(json!({ "S": { "Type": "Parallel", "Branches": [task(resource)], "End": true } }));
+        check(MachineType::Express, &parallel, &[("/States/S/Branches/0/States/T/Resource", message)]);
+        for (kind, is_refused) in [("STANDARD", false), ("EXPRESS", true)] {
+            let mut processor = task(resource);
+            processor["ProcessorConfig"] = json!({ "Mode": "DISTRIBUTED", "ExecutionType": kind });
+            let map = machine(json!({ "S": { "Type": "Map", "ItemProcessor": processor, "End": true } }));
+            let place = [("/States/S/ItemProcessor/States/T/Resource", message)];
+            check(MachineType::Standard, &map, if is_refused { &place } else { &[] });
+        }
+    }
+    check(MachineType::Express, &task("arn:aws:states:::sqs:sendMessage"), &[]);
+    let apart = machine(json!({ "S": map(json!({})) }));
+    let place = "/States/S/ItemProcessor/ProcessorConfig/Mode";
+    check(MachineType::Express, &apart, &[(place, "does not support the mode 'DISTRIBUTED'")]);
 }

@@ -181,6 +181,11 @@ pub(super) async fn outcome(engine: &Arc<Engine>, key: LiveKey, call: Call) -> T
     }
 }
 
+/// Each hundred milliseconds that has begun, and one at least.
+fn billed_ms(took_ms: i64) -> i64 {
+    took_ms.max(1).saturating_add(99) / 100 * 100
+}
+
 fn shown(start: &Start, execution: &Execution, with_data: bool) -> Value {
     let ended_ms = execution.ended_ms().unwrap_or_else(|| execution.started_ms());
     let took_ms = ended_ms - execution.started_ms();
@@ -196,7 +201,7 @@ fn shown(start: &Start, execution: &Execution, with_data: bool) -> Value {
         "startDate": seconds(execution.started_ms()),
         "stopDate": seconds(ended_ms),
         "status": status,
-        "billingDetails": { "billedMemoryUsedInMB": 64, "billedDurationInMilliseconds": (took_ms / 100 + 1) * 100 },
+        "billingDetails": { "billedMemoryUsedInMB": 64, "billedDurationInMilliseconds": billed_ms(took_ms) },
     });
     if let Some(failure) = execution.failure() {
         for (member, text) in [("error", &failure.error), ("cause", &failure.cause)] {
@@ -214,4 +219,16 @@ fn shown(start: &Start, execution: &Execution, with_data: bool) -> Value {
         }
     }
     output
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_hundred_milliseconds_that_has_begun_is_told() {
+        for (took, billed) in [(0, 100), (1, 100), (100, 100), (101, 200), (1999, 2000)] {
+            assert_eq!(billed_ms(took), billed, "{took}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `ValidateStateMachineDefinition`, and what creating a machine refuses.
 
-use selvedge_asl::{Definition, Diagnostic, Kind, Pattern, Resource, Severity};
+use selvedge_asl::{Definition, Diagnostic, MachineType, Severity};
 use selvedge_aws::operations::stepfunctions::INVALID_DEFINITION;
 use selvedge_model::Value;
 use serde_json::json;
@@ -12,10 +12,7 @@ const RESULTS_MAX: u64 = 100;
 
 pub(super) fn validate(scope: &Scope<'_>) -> Result<Value, Failed> {
     let definition = scope.text("definition");
-    let (parsed, mut found) = selvedge_asl::parse(definition);
-    if let Some(parsed) = parsed.filter(|_| scope.text("type") == "EXPRESS") {
-        found.extend(unfit_for_express(&parsed));
-    }
+    let (_, mut found) = selvedge_asl::parse_as(machine_type(scope.text("type") == "EXPRESS"), definition);
     let with_warnings = scope.text("severity") == "WARNING";
     found.retain(|diagnostic| with_warnings || diagnostic.severity == Severity::Error);
     let is_ok = found.iter().all(|diagnostic| diagnostic.severity == Severity::Warning);
@@ -32,6 +29,10 @@ pub(super) fn validate(scope: &Scope<'_>) -> Result<Value, Failed> {
     }))
 }
 
+fn machine_type(express: bool) -> MachineType {
+    if express { MachineType::Express } else { MachineType::Standard }
+}
+
 fn show(diagnostic: &Diagnostic) -> Value {
     json!({
         "severity": diagnostic.severity.name(),
@@ -43,10 +44,7 @@ fn show(diagnostic: &Diagnostic) -> Value {
 
 /// A definition that can be run as this type of machine.
 pub(super) fn accept(definition: &str, express: bool) -> Result<Definition, Failed> {
-    let (parsed, mut found) = selvedge_asl::parse(definition);
-    if let Some(parsed) = parsed.as_ref().filter(|_| express) {
-        found.extend(unfit_for_express(parsed));
-    }
+    let (parsed, mut found) = selvedge_asl::parse_as(machine_type(express), definition);
     found.retain(|diagnostic| diagnostic.severity == Severity::Error);
     match (parsed, found.is_empty()) {
         (Some(parsed), true) => Ok(parsed),
@@ -57,26 +55,4 @@ pub(super) fn accept(definition: &str, express: bool) -> Result<Definition, Fail
             Err(INVALID_DEFINITION.because(message).into())
         }
     }
-}
-
-/// What an express machine cannot have.
-fn unfit_for_express(definition: &Definition) -> Vec<Diagnostic> {
-    let states = definition.scopes.iter().flat_map(|scope| scope.states.values());
-    let unfit = states.filter_map(|state| {
-        let Kind::Task(task) = &state.kind else { return None };
-        let what = match &task.resource {
-            Resource::Service { pattern: Pattern::Sync | Pattern::Sync2, .. } => ".sync",
-            Resource::Service { pattern: Pattern::TaskToken, .. } => ".waitForTaskToken",
-            Resource::Activity(_) => "activity",
-            _ => return None,
-        };
-        Some(Diagnostic {
-            severity: Severity::Error,
-            code: selvedge_asl::Code::Schema,
-            message: format!("Express state machine does not support '{what}' service integration"),
-            location: format!("/States/{}/Resource", state.name),
-            place: (1, 1),
-        })
-    });
-    unfit.collect()
 }

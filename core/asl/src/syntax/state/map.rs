@@ -38,6 +38,11 @@ impl Own {
         self.distributed.is_some()
     }
 
+    /// Its items are express executions; none where they are part of their own execution.
+    pub(super) fn runs_express(&self) -> Option<bool> {
+        self.distributed.as_ref().map(|distributed| distributed.express)
+    }
+
     pub(super) fn with_processor(self, processor: ScopeId, language: QueryLanguage) -> MapState {
         let distributed = self.distributed.map(|distributed| DistributedMap { language, ..distributed });
         MapState {

@@ -19,6 +19,14 @@ pub(super) fn read(fields: &mut Fields<'_, '_, '_>) -> Option<TaskState> {
         );
         fields.fault("Resource", message);
     }
+    if fields.findings.is_express
+        && let Some(what) = resource.as_ref().and_then(Resource::waits_for)
+    {
+        fields.fault(
+            "Resource",
+            format!("Express state machine does not support '{what}' service integration"),
+        );
+    }
     let timeout = fields.number_or_path("TimeoutSeconds", "TimeoutSecondsPath", 1..=SECONDS_MAX);
     let heartbeat = fields.number_or_path("HeartbeatSeconds", "HeartbeatSecondsPath", 1..=SECONDS_MAX);
     if let (Some(Number::Constant(timeout)), Some(Number::Constant(heartbeat))) = (&timeout, &heartbeat)

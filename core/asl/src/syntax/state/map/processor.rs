@@ -35,6 +35,9 @@ pub(super) fn read(fields: &mut Fields<'_, '_, '_>, name: &'static str, processo
     let mode = match config.text("Mode") {
         None | Some("INLINE") => Mode::Inline,
         Some("DISTRIBUTED") => {
+            if config.findings.is_express {
+                config.fault("Mode", "Express state machine does not support the mode 'DISTRIBUTED'");
+            }
             if !config.has("ExecutionType") {
                 let pointer = config.pointer.clone();
                 config.findings.schema(&pointer, "These fields are required: [ExecutionType]");
