@@ -19,6 +19,8 @@ mod live;
 mod machines;
 mod recovery;
 mod retention;
+mod shard;
+mod share;
 mod start;
 mod take_up;
 mod task;
@@ -45,10 +47,12 @@ pub use call::NESTED_MAX;
 pub(crate) use commit::StartError;
 pub use drive::Drive;
 pub(crate) use express::Express;
+pub use lease::Sharing;
 pub(crate) use live::LiveKey;
 use live::{Found, Live};
 pub use live::{LIVE_MAX, LIVE_OF_MACHINE_MAX};
 pub(crate) use machines::Known;
+pub use shard::{SHARDS, Shard};
 pub(crate) use start::Start;
 pub(crate) use take_up::TakenUp;
 pub use task::CAUSE_CHARACTERS_MAX;
@@ -126,7 +130,7 @@ impl Engine {
         runtime: tokio::runtime::Handle,
         objects: Arc<dyn Objects>,
     ) -> Result<Arc<Self>, OpenError> {
-        let lease = Arc::new(lease::Fenced::take_over(store)?);
+        let lease = Arc::new(lease::Fenced::take_over(store, settings.sharing.clone())?);
         let store: Arc<dyn Store> = Arc::<lease::Fenced>::clone(&lease);
         let tokens = token::Tokens::of_store(&*store, || surroundings.draw())?;
         let logs = settings.logs.clone();

@@ -24,7 +24,10 @@ mod tasks;
 
 pub use dataset::{ITEM_BYTES_MAX, MANIFEST_FILES_MAX};
 pub use dead::{LETTERS_PAGE_MAX, LOOSE_MAX};
-pub use engine::{CAUSE_CHARACTERS_MAX, Drive, Engine, LIVE_MAX, LIVE_OF_MACHINE_MAX, NESTED_MAX, OpenError};
+pub use engine::{
+    CAUSE_CHARACTERS_MAX, Drive, Engine, LIVE_MAX, LIVE_OF_MACHINE_MAX, NESTED_MAX, OpenError, SHARDS, Shard,
+    Sharing,
+};
 pub use extension::{EXTENDED_HISTORY_EVENTS_MAX, EXTENDED_PAYLOAD_BYTES_MAX};
 pub use log::LOG_FILES_MAX;
 pub use map_run::{CHILDREN_AT_ONCE_MAX, MAP_RUNS_MAX};

@@ -2,7 +2,7 @@
 
 use selvedge_asl::Options;
 
-use crate::engine::Drive;
+use crate::engine::{Drive, Sharing};
 use crate::extension::Mode;
 use crate::tasks::Calls;
 
@@ -28,6 +28,8 @@ pub struct Settings {
     pub logs: Option<std::path::PathBuf>,
     /// Who does what is due.
     pub drive: Drive,
+    /// That several workers have executions of the store at a time; without it, this one takes all over.
+    pub sharing: Option<Sharing>,
 }
 
 impl Settings {
@@ -47,6 +49,7 @@ impl Default for Settings {
             is_extended: false,
             logs: None,
             drive: Drive::default(),
+            sharing: None,
         }
     }
 }

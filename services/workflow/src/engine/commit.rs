@@ -67,7 +67,7 @@ impl Engine {
         let (writes, commands, parts) =
             self.writes(live, true).map_err(|(error, commands)| (StartError::Store(error), commands))?;
         let name = key::execution(&live.record.machine, &live.record.name);
-        let written = self.store.write(|tx| {
+        let written = self.lease.write_of(&live.key(), |tx| {
             if let Some(found) = tx.get(&name)? {
                 let record: ExecutionRecord = record::decode(&found)?;
                 return Err(WriteError::Refused(Box::new(record)));
@@ -125,7 +125,7 @@ impl Engine {
         if writes.puts.is_empty() {
             return Ok(commands);
         }
-        match self.store.transact(&mut |tx| write(tx, &writes).map_err(Into::into)) {
+        match self.lease.transact_of(&live.key(), &mut |tx| write(tx, &writes).map_err(Into::into)) {
             Ok(_) => {
                 live.checkpoint_parts = parts;
                 self.log(&writes);

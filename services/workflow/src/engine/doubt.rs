@@ -45,6 +45,11 @@ impl Engine {
     /// Goes on with what was read back; the table holds it from here on, or does not know it any more.
     pub(super) fn adopt(&self, key: &LiveKey, durable: Durable, commands: Vec<Command>) {
         match durable.live {
+            Some(_) if !self.lease.holds_key(key) => {
+                // Its shard is another's by now, and so is what it asks for.
+                self.live.remove(key);
+                return;
+            }
             Some(mut live) => {
                 // What is due and could not be stored is tried again, and not at once: the store may be away for long.
                 let least_ms = if durable.has_happened { 0 } else { self.now_ms() + TRY_AGAIN_MS };

@@ -178,6 +178,13 @@ impl Table {
         }
     }
 
+    /// Forgets what is not wanted any more.
+    pub(super) fn retain(&self, is_wanted: impl Fn(&LiveKey) -> bool) {
+        let unwanted: Vec<LiveKey> =
+            self.slots().slots.keys().filter(|key| !is_wanted(key)).cloned().collect();
+        unwanted.iter().for_each(|key| self.remove(key));
+    }
+
     pub(super) fn remove(&self, key: &LiveKey) {
         let mut table = self.slots();
         if table.slots.remove(key).is_none() {

@@ -22,6 +22,10 @@ impl Engine {
                     continue;
                 };
                 let key = LiveKey::new(machine, name);
+                // Others' go on at others; what was claimed anew goes on as it is.
+                if !self.lease.holds_key(&key) || self.live.contains(&key) {
+                    continue;
+                }
                 if let Some(due_ms) =
                     std::str::from_utf8(&found.value).ok().and_then(|text| text.parse().ok())
                 {

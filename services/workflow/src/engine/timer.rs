@@ -129,6 +129,10 @@ impl Engine {
 
     /// Does what is due in an execution since that time. One entry of the timer an execution: each look leaves as many as it found.
     pub(super) fn time_out(&self, due_ms: i64, key: LiveKey) {
+        if !self.lease.holds_key(&key) {
+            self.live.remove(&key);
+            return;
+        }
         let handled = self.step(&key, |execution, at| {
             if execution.next_timeout().is_some_and(|next_ms| next_ms <= at.now_ms) {
                 execution.handle_timeout(at);

@@ -10,6 +10,7 @@ mod panics;
 mod redrive;
 mod retention;
 mod schedules;
+mod shards;
 mod strangers;
 mod takeover;
 mod tokens;
