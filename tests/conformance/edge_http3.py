@@ -3,14 +3,17 @@
 import asyncio
 import collections
 import pathlib
+import socket
 import ssl
 import subprocess
+import time
 import urllib.request
 
 from aioquic.asyncio import QuicConnectionProtocol, connect
 from aioquic.h3.connection import H3_ALPN, ErrorCode, H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionTerminated, StreamReset
 
 from _edge import Backend, Edge, end, folder, free_ports
@@ -74,9 +77,12 @@ class Client(QuicConnectionProtocol):
         return self._quic.tls._peer_certificate.subject.rfc4514_string()
 
 
+def configured(name):
+    return QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, server_name=name, verify_mode=ssl.CERT_NONE)
+
+
 def to(port, name="a.example"):
-    configuration = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, server_name=name, verify_mode=ssl.CERT_NONE)
-    return connect("127.0.0.1", port, configuration=configuration, create_protocol=Client, wait_connected=True)
+    return connect("127.0.0.1", port, configuration=configured(name), create_protocol=Client, wait_connected=True)
 
 
 echoed = []
@@ -84,7 +90,8 @@ echoed = []
 
 def echo(method, path, headers):
     echoed.append(headers)
-    return 200, [("x-path", path)], b"x" * int(path.rpartition("/")[2])
+    kept = [("cache-control", "max-age=600")] if "/kept/" in path else []
+    return 200, [("x-path", path), *kept], b"x" * int(path.rpartition("/")[2])
 
 
 backend = Backend(echo)
@@ -92,6 +99,7 @@ plain, tls, off, guarded = free_ports(4)
 edge = Edge(plain, f"""
 server.modules += ( "mod_accesslog" )
 accesslog.filename = "{home}/access"
+accesslog.format = "%h %V %u %t \\"%r\\" %>s %b %I"
 $SERVER["socket"] == "127.0.0.1:{tls}" {{
     ssl.engine = "enable" ssl.pemfile = "{home}/a.example.pem" ssl.privkey = "{home}/a.example.key" mesh.http3 = "enable"
 }}
@@ -101,6 +109,7 @@ $SERVER["socket"] == "127.0.0.1:{guarded}" {{
     ssl.verifyclient.activate = "enable" ssl.verifyclient.enforce = "enable" ssl.verifyclient.ca-file = "{home}/b.example.pem"
 }}
 $HTTP["host"] == "b.example" {{ ssl.pemfile = "{home}/b.example.pem" ssl.privkey = "{home}/b.example.key" }}
+$HTTP["url"] =^ "/back/kept/" {{ mesh.cache = "enable" }}
 $HTTP["url"] =^ "/back/" {{ proxy.server = ( "" => (( "host" => "127.0.0.1", "port" => {backend.port} )) ) }}
 """)
 (edge.home / "www" / "page.txt").write_text("a page\n" * 1000)
@@ -121,6 +130,8 @@ async def talk():
         report.check(seen["x-forwarded-for"] == "127.0.0.1" and seen["x-forwarded-proto"] == "https", "and for whom")
         await client.ask("/back/1")
         report.check("transfer-encoding" not in echoed[-1] and "content-length" not in echoed[-1], "a request without a body has none")
+        kept = [(await client.ask("/back/kept/7"))[1].get("cache-status") for _ in range(2)]
+        report.equal(kept, ["selvedge; fwd=miss; stored", "selvedge; hit"], "an answer is kept for HTTP/3 as well")
         answers = await asyncio.gather(*(client.ask(f"/back/{number}") for number in range(200)))
         report.check([len(body) for _, _, body in answers] == list(range(200)), "two hundred requests of one connection are kept apart")
         status, _, _ = await client.ask("/", "CONNECT")
@@ -134,6 +145,19 @@ async def talk():
     async with to(tls, "b.example") as client:
         report.check(client.certificate() == "CN=b.example", lambda: f"the certificate is that of the name: {client.certificate()}")
         report.check((await client.ask("/page.txt", host="b.example"))[0] == 200, "and served")
+    # One control stream and one pair of those for field compression (RFC 9114 6.2.1, RFC 9204 4.2; nginx's CVE-2026-42530).
+    for kind, what in ((0, "control"), (2, "encoder"), (3, "decoder")):
+        async with to(tls) as twice, to(tls) as honest:
+            report.check((await twice.ask("/page.txt"))[0] == 200, "with one of each it is served")
+            twice._quic.send_stream_data(twice._quic.get_next_available_stream_id(is_unidirectional=True), bytes([kind]))
+            twice.transmit()
+            for _ in range(100):
+                if twice.ended:
+                    break
+                twice.transmit()
+                await asyncio.sleep(0.05)
+            report.check(twice.ended is not None, f"a second {what} stream ends the connection")
+            report.check((await honest.ask("/page.txt"))[0] == 200, "and no other")
     # Rapid reset: requests that are taken back as soon as they are made. Others are served meanwhile.
     async with to(tls) as flood, to(tls) as honest:
         for _ in range(40):
@@ -163,6 +187,22 @@ async def talk():
 
 
 asyncio.run(talk())
+
+# What is sent to an address that has not shown that it is the sender's (RFC 9000 8.1; nginx's CVE-2026-40460).
+stranger = QuicConnection(configuration=configured("a.example"))
+stranger.connect(("127.0.0.1", tls), now=time.time())
+asked = heard = 0
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+    for datagram, _ in stranger.datagrams_to_send(now=time.time()):
+        asked += datagrams.sendto(datagram, ("127.0.0.1", tls))
+    datagrams.settimeout(3)
+    try:
+        while True:
+            heard += len(datagrams.recv(65536))
+    except TimeoutError:
+        pass
+# quinn ends with the datagram that it has begun below the bound.
+report.check(0 < heard < 3 * asked + 1200, lambda: f"an address that was made up is sent three times what it said, and no more datagram: {heard} of {asked}")
 context = ssl._create_unverified_context()
 with urllib.request.urlopen(f"https://127.0.0.1:{tls}/page.txt", context=context) as answer:
     report.check(answer.headers["alt-svc"] == f'h3=":{tls}"; ma=86400', lambda: f"others are told of it: {answer.headers['alt-svc']}")
@@ -171,4 +211,6 @@ with urllib.request.urlopen(f"https://127.0.0.1:{off}/page.txt", context=context
 end(edge.process)
 log = pathlib.Path(f"{home}/access").read_text()
 report.check('"GET /page.txt HTTP/3.0" 200' in log, lambda: f"the access log says what was spoken: {log[:300]}")
+sizes = [int(line.rsplit(" ", 1)[1]) for line in log.splitlines() if '"POST /back/100000 HTTP/3.0"' in line]
+report.check(sizes and all(300_000 < size < 301_000 for size in sizes), lambda: f"and how much came: {sizes}")
 report.end()

@@ -30,6 +30,23 @@ use crate::worker::Shared;
 /// How long a request waits for another one's fetch; then it goes by itself.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// Headers by which frameworks take a request for another than the one it is asked and kept as: who sends them would choose
+/// what others are shown. `X-Forwarded-…` of proxies that are trusted stay.
+const STEERING: &[&str] = &[
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-host",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-forwarded-path",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
+];
+
 /// The answers that all workers share.
 #[derive(Debug)]
 pub(crate) struct Cache {
@@ -95,6 +112,11 @@ pub(crate) async fn answer(x: &mut Exchange<'_>) -> Flow {
     if x.facts.framing.has_body() || x.head.fields.named("upgrade").is_some() {
         return ControlFlow::Continue(());
     }
+    let trusted = x.conf.extforward.forwarder.trusts(x.peer.remote.ip().to_canonical());
+    x.head.fields.retain(|_, name, _| {
+        let name = std::str::from_utf8(name).unwrap_or_default();
+        !name.starts_with("x-") || !STEERING.contains(&name) || trusted && name.starts_with("x-forwarded-")
+    });
     let shared = Arc::clone(&x.worker.shared);
     let now = unix(x.begun_at);
     for _ in 0..2 {

@@ -22,6 +22,15 @@ pub(crate) struct Trace {
     parent: Option<u64>,
 }
 
+impl Trace {
+    /// As AWS's services name a place in a trace (`X-Amzn-Trace-Id`): the same digits, in their own order.
+    pub(crate) fn header(&self) -> String {
+        let TraceParent { trace, span, sampled } = self.own;
+        let (epoch, rest) = (trace >> 96, trace & (u128::MAX >> 32));
+        format!("Root=1-{epoch:08x}-{rest:024x};Parent={span:016x};Sampled={}", u8::from(sampled))
+    }
+}
+
 /// A request as a collector hears of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Span {
@@ -86,4 +95,16 @@ pub(crate) fn end(x: &Exchange<'_>, took: Duration) {
         attributes,
     });
     x.worker.shared.stats.spans_dropped.add(u64::from(!there_was_room));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_trace_by_aws() {
+        let own = TraceParent::parse(b"00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01").unwrap();
+        let header = Trace { own, parent: None }.header();
+        assert_eq!(header, "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1");
+    }
 }

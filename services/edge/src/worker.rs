@@ -18,6 +18,7 @@ use selvedge_site::{PatternExhausted, RequestFacts, Resolved, Resolver};
 use selvedge_wire::buffer::Buffers;
 use selvedge_wire::parking::{Parking, Place};
 use selvedge_wire::stream::{Address, Stream};
+use tokio::sync::Semaphore;
 
 use crate::acme::Acme;
 use crate::answer::file::MediaTypes;
@@ -83,6 +84,9 @@ pub struct Mesh {
 /// A connection that nobody uses, and since when.
 type Idle = (Stream, Instant);
 
+/// Passwords that a worker checks at a time: some hashes are slow on purpose, and whoever guesses shall not have all processors.
+pub(crate) const PASSWORDS_AT_ONCE_MAX: usize = 4;
+
 /// One worker's belongings.
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
@@ -101,6 +105,8 @@ pub(crate) struct Worker {
     pub(crate) shelf: RefCell<Shelf>,
     plane: RefCell<Option<Rc<dyn DataPlane>>>,
     parking: Parking,
+    /// Places for those whose passwords are checked.
+    pub(crate) checking: Semaphore,
     #[expect(clippy::vec_box, reason = "what is lent is the box")]
     heads: RefCell<Vec<Box<RequestHead>>>,
     fields: RefCell<Vec<Fields>>,
@@ -124,6 +130,7 @@ impl Worker {
             shelf: RefCell::default(),
             plane: RefCell::default(),
             parking: Parking::default(),
+            checking: Semaphore::new(PASSWORDS_AT_ONCE_MAX),
             heads: RefCell::default(),
             fields: RefCell::default(),
         })

@@ -2,51 +2,7 @@
 
 mod server;
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, channel};
-
-use server::{edge, get};
-
-/// A service that answers every request with `say` of its head, and tells what it was asked.
-fn service(say: impl Fn(&str) -> String + Send + Sync + 'static) -> (u16, Receiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let (tell, told) = channel();
-    let say = std::sync::Arc::new(say);
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let (tell, say) = (tell.clone(), std::sync::Arc::clone(&say));
-            std::thread::spawn(move || {
-                while let Some(head) = head(&stream) {
-                    let _ = tell.send(head.clone());
-                    let Ok(()) = (&stream).write_all(say(&head).as_bytes()) else { return };
-                }
-            });
-        }
-    });
-    (port, told)
-}
-
-fn head(stream: &TcpStream) -> Option<String> {
-    let mut reader = BufReader::new(stream);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if reader.read_line(&mut head).ok()? == 0 {
-            return None;
-        }
-    }
-    Some(head)
-}
-
-fn ok(more: &str, body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{more}\r\n{body}", body.len())
-}
-
-fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    let prefix = format!("{name}: ");
-    head.lines().find(|line| line.to_ascii_lowercase().starts_with(&prefix)).map(|line| &line[prefix.len()..])
-}
+use server::{edge, field, get, ok, service};
 
 fn proxied(backend: u16, more: &str) -> String {
     format!(
@@ -151,4 +107,47 @@ fn what_one_caller_was_shown_is_kept_for_no_other() {
         |path: &str, user: &str| get(address, &format!("GET {path} HTTP/1.0\r\nCookie: {user}\r\n\r\n")).body;
     assert_eq!((shown("/own", "ann"), shown("/own", "bob")), ("ann".to_owned(), "bob".to_owned()));
     assert_eq!((shown("/all", "ann"), shown("/all", "bob")), ("ann".to_owned(), "ann".to_owned()));
+}
+
+/// Whoever guesses passwords whose hashes are slow has a few threads busy, and everybody else is served.
+#[test]
+fn guessed_passwords_are_checked_a_few_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    // bcrypt, 2^7 rounds.
+    let hash = "$2b$07$LLq3gr.czFUu9LVjo9G6s.KviWR/76mRbghntPhFpdQuH.6WxLDx6";
+    std::fs::write(folder.path().join("users"), format!("ann:{hash}\n")).unwrap();
+    std::fs::write(folder.path().join("a.txt"), "12345\n").unwrap();
+    let address = edge(&format!(
+        "server.document-root = \"{0}\"\nserver.modules = ( \"mod_auth\", \"mod_authn_file\" )\n\
+         auth.backend = \"htpasswd\"\nauth.backend.htpasswd.userfile = \"{0}/users\"\n\
+         auth.require = ( \"/own\" => ( \"method\" => \"basic\", \"realm\" => \"r\", \"require\" => \"valid-user\" ) )\n",
+        folder.path().display()
+    ));
+    // Threads that have work, of which the test has one and the worker another.
+    let busy = || {
+        let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+        let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+        stats.filter(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" R"))).count()
+    };
+    let guess = || {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        // ann:wrong
+        let request = "GET /own HTTP/1.1\r\nHost: h\r\nAuthorization: Basic YW5uOndyb25n\r\n\r\n";
+        std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+        stream
+    };
+    let guessing: Vec<_> = (0..24).map(|_| guess()).collect();
+    let mut most = 0;
+    for mut stream in guessing {
+        // Asked for behind all guesses.
+        assert_eq!(get(address, "GET /a.txt HTTP/1.0\r\n\r\n").code(), 200);
+        most = most.max(busy());
+        let mut answer = Vec::new();
+        std::io::Read::read_to_end(&mut stream, &mut answer).unwrap();
+        assert_eq!(server::answer(&answer).code(), 401);
+    }
+    let right = "GET /own HTTP/1.0\r\nAuthorization: Basic YW5uOnJpZ2h0\r\n\r\n";
+    assert_eq!(get(address, right).code(), 404, "ann:right is let in");
+    // Four, the test, the worker, and whoever has just finished.
+    assert!(most <= 8, "{most} threads are busy");
 }

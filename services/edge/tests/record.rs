@@ -1,4 +1,4 @@
-//! What is written down of requests: bytes that came, fields of JSON lines.
+//! What is written down of requests: bytes that came, pages about the server.
 
 mod server;
 
@@ -100,4 +100,40 @@ fn bytes_that_came_by_http2_are_head_and_body() {
     assert_eq!(lines(&log, 1), [format!("POST /eat.sh {}", bytes + 10_000)]);
     let page = get(address, "GET /status?prometheus HTTP/1.0\r\n\r\n").body;
     assert!(counted(&page, "selvedge_edge_received_bytes_total ") > 10_000, "{page}");
+}
+
+/// What reads lighttpd's status reads ours.
+#[test]
+fn the_status_has_lighttpds_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let conf = site(folder.path(), &folder.path().join("log"), "%m");
+    let lighttpd = Lighttpd::start(folder.path(), &conf);
+    let ours = edge(&conf);
+    let page = |address, query: &str| get(address, &format!("GET /status?{query} HTTP/1.0\r\n\r\n"));
+    let words = |address| -> Vec<String> {
+        let text = page(address, "auto").body;
+        text.lines().map(|line| line.split(": ").next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(words(ours), words(lighttpd.address));
+    let board = page(ours, "auto").body;
+    let board = board.lines().find_map(|line| line.strip_prefix("Scoreboard: ")).unwrap();
+    assert!(
+        board.starts_with("h_") && board.bytes().all(|letter| letter == b'h' || letter == b'_'),
+        "{board:.80}"
+    );
+    let members = |text: &str| -> Vec<String> {
+        let members: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap();
+        members.into_iter().map(|(name, _)| name).collect()
+    };
+    // The last five seconds are left to those who draw rates from the totals.
+    let mut theirs = members(&page(lighttpd.address, "json").body);
+    theirs.retain(|name| !name.ends_with("Average5s"));
+    assert_eq!(members(&page(ours, "json").body), theirs);
+    for address in [ours, lighttpd.address] {
+        let found = page(address, "jsonp=show");
+        let json = found.body.strip_prefix("show(").and_then(|text| text.strip_suffix(");"));
+        members(json.unwrap_or_else(|| panic!("{found:?}")));
+        assert_eq!(found.header("content-type"), Some("application/javascript"));
+    }
+    assert!(!page(ours, "jsonp=alert(1)//").body.contains("alert"), "no script of a stranger's");
 }

@@ -6,6 +6,9 @@ use std::ops::ControlFlow;
 use super::directory::escape;
 use crate::request::{Exchange, Flow, Response};
 
+/// Places that a scoreboard shows.
+const SCOREBOARD_MAX: usize = 16_384;
+
 /// Answers with a page, where the path is that of one.
 pub(crate) fn page(x: &mut Exchange<'_>) -> Flow {
     let conf = &x.conf.status;
@@ -45,25 +48,32 @@ fn status(x: &Exchange<'_>) -> Response {
     let uptime = x.worker.shared.began.elapsed().as_secs();
     let query = x.target.query();
     let has = |word: &str| query.split('&').any(|part| part == word || part.starts_with(&format!("{word}=")));
+    // As lighttpd counts: a server is a place for a connection.
+    let free = x.worker.shared.connections_max.saturating_sub(stats.connections);
     if has("auto") {
         let text = format!(
-            "Total Accesses: {}\nTotal kBytes: {}\nUptime: {uptime}\nBusyServers: {}\nIdleServers: {}\n",
+            "Total Accesses: {}\nTotal kBytes: {}\nUptime: {uptime}\nBusyServers: {}\nIdleServers: {free}\nScoreboard: {}\n",
             stats.requests,
             stats.sent / 1024,
-            stats.active,
-            stats.connections.saturating_sub(stats.active),
+            stats.connections,
+            scoreboard(stats.active, stats.connections, free),
         );
         return Response::with(200, "text/plain", text);
     }
-    if has("json") {
+    let callback =
+        query.split('&').find_map(|part| part.strip_prefix("jsonp=")).filter(|name| is_function(name));
+    if has("json") || callback.is_some() {
         let json = serde_json::json!({
             "RequestsTotal": stats.requests,
             "TrafficTotal": stats.sent / 1024,
             "Uptime": uptime,
-            "BusyServers": stats.active,
-            "IdleServers": stats.connections.saturating_sub(stats.active),
+            "BusyServers": stats.connections,
+            "IdleServers": free,
         });
-        return Response::with(200, "application/json", json.to_string());
+        return match callback {
+            Some(name) => Response::with(200, "application/javascript", format!("{name}({json});")),
+            None => Response::with(200, "application/json", json.to_string()),
+        };
     }
     if has("prometheus") {
         return metrics(x);
@@ -83,6 +93,24 @@ fn status(x: &Exchange<'_>) -> Response {
     }
     out.push_str("</table>\n</body>\n</html>\n");
     Response::with(200, "text/html", out)
+}
+
+/// A letter for each place: `h` for one whose request is being handled, `k` for one that waits for the next, `_` for a free one.
+fn scoreboard(active: u64, connections: u64, free: u64) -> String {
+    let mut out = String::new();
+    for (letter, count) in
+        [('h', active.min(connections)), ('k', connections.saturating_sub(active)), ('_', free)]
+    {
+        let room = SCOREBOARD_MAX - out.len();
+        out.extend(std::iter::repeat_n(letter, usize::try_from(count).unwrap_or(room).min(room)));
+    }
+    out
+}
+
+/// Whether a text is the name of a function, and no more of a script.
+fn is_function(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'.');
+    (1..=64).contains(&name.len()) && name.bytes().all(fits)
 }
 
 fn config(x: &Exchange<'_>) -> Response {

@@ -146,6 +146,9 @@ async fn start(x: &mut Exchange<'_>, route: &WorkflowRoute) -> Result<Response, 
     let arn = machine(x.worker, &route.machine).await?;
     let document = input::of(x, route);
     let mut input = json!({ "stateMachineArn": arn, "input": document.to_string() });
+    if let Some(trace) = &x.trace {
+        input["traceHeader"] = json!(trace.header());
+    }
     if let Some(key) = x.header("idempotency-key") {
         input["name"] = json!(input::name(key, x.caller().as_deref())?);
     }

@@ -24,6 +24,9 @@ pub(super) async fn check(x: &mut Exchange<'_>, requirement: &AuthRequirement) -
     let store = files::Store::of(&x.conf.auth);
     let realm = requirement.realm.to_string();
     let asked = name.clone();
+    let Ok(_place) = x.worker.checking.acquire().await else {
+        return Checked::Refused(Response::status(500));
+    };
     // Hashes that are slow on purpose would hold up everybody else.
     match tokio::task::spawn_blocking(move || store.is_right(&asked, &password, &realm)).await {
         Ok(true) => Checked::User(name),

@@ -2,10 +2,11 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use selvedge_edge::{Options, run};
@@ -169,4 +170,50 @@ pub(crate) fn answer(bytes: &[u8]) -> Answer {
 
 pub(crate) fn get(address: SocketAddr, request: &str) -> Answer {
     answer(&exchange(address, request.as_bytes()))
+}
+
+/// A service that answers every request with `say` of its head, and tells what it was asked.
+pub(crate) fn service(say: impl Fn(&str) -> String + Send + Sync + 'static) -> (u16, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, told) = channel();
+    let say = std::sync::Arc::new(say);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let (tell, say) = (tell.clone(), std::sync::Arc::clone(&say));
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(&stream);
+                while let Some(head) = request_head(&mut reader) {
+                    let _ = tell.send(head.clone());
+                    let Ok(()) = (&stream).write_all(say(&head).as_bytes()) else { return };
+                }
+            });
+        }
+    });
+    (port, told)
+}
+
+/// The head of the next request, whose body is read too, if its length is said.
+fn request_head(reader: &mut BufReader<&TcpStream>) -> Option<String> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+    }
+    let mut body =
+        vec![0; field(&head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0)];
+    reader.read_exact(&mut body).ok()?;
+    Some(head)
+}
+
+/// An answer with more lines in its head.
+pub(crate) fn ok(more: &str, body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{more}\r\n{body}", body.len())
+}
+
+/// A field of a head.
+pub(crate) fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let prefix = format!("{name}: ");
+    head.lines().find(|line| line.to_ascii_lowercase().starts_with(&prefix)).map(|line| &line[prefix.len()..])
 }

@@ -1,7 +1,7 @@
 //! TLS on both sides: between two proxies, with curl and OpenSSL as peers, and with peers that should not be believed.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -242,6 +242,25 @@ fn who_cannot_be_believed_is_refused_and_counted() {
     }
     assert!(authority.curl_as(mesh.address, "a", &[]).status.success());
     assert_eq!(upstream.requests(), 1, "nothing of the others went on");
+}
+
+/// nginx's CVE-2026-1642: what is said before an upstream's handshake, by it or by whoever is between, is no answer.
+#[test]
+fn plain_words_before_an_upstreams_handshake_are_no_answer() {
+    let authority = Authority::new();
+    authority.issue("a", |_| {});
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+            // The proxy's hello is heard, and nothing said to it.
+            let _ = stream.read(&mut [0; 4096]);
+        }
+    });
+    let mesh = Mesh::http(http(vec![route("/", forward("b"))]), vec![calling(&authority, address)]);
+    let answer = mesh.get("/");
+    assert!(answer.status == 503 && !answer.body.contains("evil"), "{} {}", answer.head, answer.body);
 }
 
 #[test]

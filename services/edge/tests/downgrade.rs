@@ -1,0 +1,54 @@
+//! What HTTP/2 can carry and HTTP/1 would read as something else (nginx's CVE-2026-42926 and its kind): nothing of it reaches a
+//! backend behind an edge.
+
+mod server;
+
+#[path = "../../proxy/tests/path/downgrade/cases.rs"]
+mod cases;
+
+#[allow(dead_code, reason = "the proxy's tests use the rest")]
+#[path = "../../proxy/tests/path/frames.rs"]
+mod frames;
+
+use cases::Fate::{Harmless, Refused};
+use cases::{block, rows};
+use frames::{Connection, flag, frame, kind};
+use server::{edge, ok, service};
+
+#[test]
+fn what_http1_would_read_as_something_else_reaches_no_backend() {
+    let (port, requests) = service(|_| ok("", "fine"));
+    let address = edge(&format!(
+        "server.document-root = \"/nonexistent\"\nserver.modules = ( \"mod_proxy\" )\n\
+         server.feature-flags = ( \"server.h2c\" => \"enable\" )\n\
+         proxy.server = ( \"\" => (( \"host\" => \"127.0.0.1\", \"port\" => {port} )) )\n"
+    ));
+    let mut wrong = Vec::new();
+    for row in rows() {
+        let mut connection = Connection::open(address);
+        connection.send(&frame(kind::HEADERS, flag::END_HEADERS, 1, &block(&row.fields)));
+        let (ends, body) = (u8::from(row.trailers.is_empty()), row.body.unwrap_or_default());
+        connection.send(&frame(kind::DATA, ends, 1, body));
+        if !row.trailers.is_empty() {
+            connection.send(&frame(kind::HEADERS, 5, 1, &block(&row.trailers)));
+        }
+        let answered = loop {
+            match connection.next() {
+                Some(next) if matches!(next.kind, kind::RST_STREAM | kind::GOAWAY) => break false,
+                Some(next) if next.stream == 1 && next.flags & flag::END_STREAM != 0 => break true,
+                Some(_) => {}
+                None => break false,
+            }
+        };
+        // The edge has answered: what the backend was asked, it was asked before.
+        let asked: Vec<String> = requests.try_iter().collect();
+        let right = match row.fate {
+            Refused => asked.is_empty(),
+            Harmless => answered && asked.len() == 1 && !asked[0].contains("smuggled"),
+        };
+        if !right {
+            wrong.push(format!("{}: answered {answered}: {asked:?}", row.what));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
