@@ -11,6 +11,7 @@ import threading
 import urllib.parse
 
 import _server
+from _ports import free_port
 
 ADMIN_PORT = 9901
 # Brings up the loopback of a new network (SIOCSIFFLAGS, IFF_UP | IFF_RUNNING), and becomes the program given.
@@ -119,10 +120,3 @@ def _carry(source, sink):
         sink.shutdown(socket.SHUT_WR)
     except OSError:
         pass
-
-
-def free_port():
-    """A port that was free a moment ago."""
-    with socket.socket() as any_socket:
-        any_socket.bind(("127.0.0.1", 0))
-        return any_socket.getsockname()[1]

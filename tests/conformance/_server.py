@@ -12,7 +12,7 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ACCOUNT = "123456789012"
-READY_SECONDS = 20
+READY_SECONDS = 60
 
 
 def endpoint():

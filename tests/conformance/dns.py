@@ -24,7 +24,7 @@ from _proxies import has_networks
 from _report import Report
 
 report = Report()
-PATIENCE = 15
+PATIENCE = 60
 
 
 def dig_binary():
@@ -355,7 +355,7 @@ os.execvp("sh", ["sh", "-ec", sys.argv[1]])
 def in_a_network(script):
     """Runs a script where it is root of a network and of mounts of its own."""
     command = ["unshare", "-rnm", "--", sys.executable, "-c", IN_A_NETWORK, script]
-    return subprocess.run(command, capture_output=True, text=True, timeout=90)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 SERVER = """
@@ -363,7 +363,7 @@ export HOME=$PWD
 "$SELVEDGE_BIN" up --listen 127.0.0.1:7070 --data-dir "$FOLDER/data" --dns 127.0.0.1:53 --dns-upstream none >"$FOLDER/log" 2>&1 &
 SERVER=$!
 trap 'kill $SERVER $OTHERS 2>/dev/null; wait 2>/dev/null' EXIT
-for i in $(seq 100); do grep -q "DNS is answered" "$FOLDER/log" && break; sleep 0.1; done
+for i in $(seq 600); do grep -q "DNS is answered" "$FOLDER/log" && break; sleep 0.1; done
 eval "$("$SELVEDGE_BIN" env)"
 "$SELVEDGE_BIN" appmesh create-mesh --mesh-name m >/dev/null
 "$SELVEDGE_BIN" appmesh create-virtual-service --mesh-name m --virtual-service-name colors.mesh.example --spec '{}' >/dev/null
@@ -373,7 +373,10 @@ NS=$(call ListNamespaces '{}' | sed 's/.*"Id":"\\(ns-[^"]*\\)".*/\\1/')
 call CreateService "{\\"Name\\":\\"web\\",\\"NamespaceId\\":\\"$NS\\",\\"DnsConfig\\":{\\"DnsRecords\\":[{\\"Type\\":\\"A\\",\\"TTL\\":5}]}}" >"$FOLDER/service"
 SRV=$(sed 's/.*"Id":"\\(srv-[^"]*\\)".*/\\1/' "$FOLDER/service")
 call RegisterInstance "{\\"ServiceId\\":\\"$SRV\\",\\"InstanceId\\":\\"i\\",\\"Attributes\\":{\\"AWS_INSTANCE_IPV4\\":\\"10.9.8.7\\"}}" >/dev/null
-sleep 0.5
+for i in $(seq 300); do
+  [ "$(dig @127.0.0.1 +short web.shop.local A)" = 10.9.8.7 ] && [ -n "$(dig @127.0.0.1 +short colors.mesh.example A)" ] && break
+  sleep 0.1
+done
 """
 
 
@@ -432,14 +435,14 @@ chown systemd-resolve:systemd-resolve /run/systemd/resolve
 cp "$FOLDER/selvedge.conf" /run/systemd/resolved.conf.d/
 """ + SERVER + """
 LD_LIBRARY_PATH="$LIBRARIES" SYSTEMD_LOG_LEVEL=debug "$RESOLVED" >"$FOLDER/resolved.log" 2>&1 & OTHERS=$!
-for i in $(seq 50); do dig @127.0.0.53 +tries=1 +time=1 web.shop.local A >/dev/null 2>&1 && break; sleep 0.2; done
+for i in $(seq 150); do [ "$(dig @127.0.0.53 +tries=1 +time=1 +short web.shop.local A 2>&1)" = 10.9.8.7 ] && break; sleep 0.2; done
 dig @127.0.0.53 +short web.shop.local A
 dig @127.0.0.53 +short colors.mesh.example A
 grep ^Uid: "/proc/$OTHERS/status"
 tail -3 "$FOLDER/resolved.log" >&2
 """
         command = ["unshare", "-nm", "--", sys.executable, "-c", IN_A_NETWORK, script]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=90)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         report.check("10.9.8.7" in done.stdout and "240.240." in done.stdout, f"systemd-resolved: {done.stdout} {done.stderr[-800:]}")
         report.check("64998" in done.stdout, f"as a user of its own: {done.stdout}")
 

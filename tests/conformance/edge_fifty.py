@@ -302,7 +302,7 @@ def listed(body):
     return re.findall(rb'<meta charset="[^"]*">|<title>.*</title>|<tr.*</tr>', body)
 
 
-def until(found, seconds=10):
+def until(found, seconds=60):
     deadline = time.monotonic() + seconds
     while not (answer := found()) and time.monotonic() < deadline:
         time.sleep(0.05)

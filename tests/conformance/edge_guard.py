@@ -73,7 +73,7 @@ report.equal(ask(f"{site}/cached/a", headers=[("if-none-match", '"1"')]).status,
 part = ask(f"{site}/cached/a", headers=[("range", "bytes=0-3")])
 report.equal((part.status, part.body), (206, first.body[:4]), "a part of what is kept")
 report.equal(ask(f"{site}/cached/a", "HEAD").headers["cache-status"], "selvedge; hit", "HEAD of what is kept")
-with_h2 = subprocess.run(["curl", "-sS", "--max-time", "10", "--http2-prior-knowledge", "-D", "-", f"{site}/cached/a"], capture_output=True, text=True).stdout
+with_h2 = subprocess.run(["curl", "-sS", "--max-time", "60", "--http2-prior-knowledge", "-D", "-", f"{site}/cached/a"], capture_output=True, text=True).stdout
 report.check(with_h2.startswith("HTTP/2 200") and "cache-status: selvedge; hit" in with_h2 and with_h2.endswith(first.body.decode()),
              lambda: f"what is kept is sent by HTTP/2 as well: {with_h2}")
 report.equal(hits() - before, 1, "all of it without the backend")

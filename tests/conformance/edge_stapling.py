@@ -51,7 +51,7 @@ def seen(port, name):
     return subprocess.run(words, input="", capture_output=True, text=True, timeout=20).stdout
 
 
-def awaits(port, name, text, seconds=30):
+def awaits(port, name, text, seconds=60):
     deadline = time.monotonic() + seconds
     while text not in (shown := seen(port, name)) and time.monotonic() < deadline:
         time.sleep(0.2)

@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 """`selvedge register` with real processes: health by HTTP, gRPC and TCP, leases that end with their holder, and holders that follow one another."""
 
+import atexit
 import concurrent.futures
 import http.server
 import os
+import pathlib
+import shutil
 import signal
 import socketserver
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -28,7 +32,7 @@ endpoint = _server.endpoint()
 cloud = boto3.client("servicediscovery", endpoint_url=endpoint, region_name="us-west-2", aws_access_key_id="x",
                      aws_secret_access_key="x", config=botocore.config.Config(inject_host_prefix=False))
 SPACE = f"register-{os.getpid()}.local"
-PATIENCE = 30
+PATIENCE = 60
 
 
 class App:
@@ -93,8 +97,12 @@ def lives_and_is_well():
 def program():
     """A program beside it: its end is the registration's end, and its code is passed on."""
     app = App()
-    process = register("--instance", "program", "--port", str(app.port), "--health", "tcp", "--health-interval", "1", "--", "sh", "-c", "sleep 2; exit 7")
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="selvedge-register-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    over = folder / "over"
+    process = register("--instance", "program", "--port", str(app.port), "--health", "tcp", "--health-interval", "1", "--", "sh", "-c", f"while ! [ -e {over} ]; do sleep 0.1; done; exit 7")
     until("it is registered", lambda: "program" in found())
+    over.touch()
     ended(process, 7)
     until("and gone with it", lambda: not found("ALL"))
     script = "import signal,sys,time; signal.signal(15, lambda *_: sys.exit(0)); time.sleep(60)"
@@ -130,7 +138,7 @@ def by_grpc():
     unknown = register("--instance", "unknown", "--port", str(app.port), "--health", "grpc:shop.Nothing", "--health-interval", "1")
     until("the server is healthy", lambda: "whole" in found())
     until("the others are registered", lambda: set(found("ALL")) == {"whole", "one-service", "unknown"})
-    report.check(set(found()) == {"whole"}, f"a service that does not serve, and one that there is not, are ill: {set(found())}")
+    until("a service that does not serve, and one that there is not, are ill", lambda: set(found()) == {"whole"})
     app.say("shop.Api", "SERVING")
     until("the service is well", lambda: set(found()) == {"whole", "one-service"})
     app.say("", "NOT_SERVING")
@@ -145,9 +153,10 @@ def by_grpc():
 
 def without_goodbye():
     app = App()
-    process = register("--instance", "killed", "--port", str(app.port), "--ttl", "3")
+    process = register("--instance", "killed", "--port", str(app.port), "--ttl", "5")
     until("it is registered", lambda: "killed" in found())
-    time.sleep(4)
+    # The time passes in which it would have ended.
+    time.sleep(6)
     report.check("killed" in found(), "the lease is renewed")
     process.kill()
     process.wait()

@@ -22,7 +22,7 @@ from _clients import boto, try_boto
 from _report import Report
 
 report = Report()
-SYNC_SECONDS = 20
+SYNC_SECONDS = 60
 # By then the control plane has looked at every change; the store's revision also counts what is no mesh's, as a replica's sign of life.
 READ_SECONDS = 1
 PROTOCOLS = {"httpRoute": "http", "http2Route": "http2", "grpcRoute": "grpc", "tcpRoute": "tcp"}

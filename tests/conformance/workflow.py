@@ -84,7 +84,7 @@ def machine(name, states, **more):
     return ok("CreateStateMachine", name=name, definition=definition, roleArn=ROLE, **more).get("stateMachineArn", "")
 
 
-def settled(arn, patience=20):
+def settled(arn, patience=60):
     """Describes an execution as soon as it has ended."""
     deadline = time.monotonic() + patience
     while client.describe_execution(executionArn=arn)["status"] == "RUNNING" and time.monotonic() < deadline:

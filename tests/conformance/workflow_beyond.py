@@ -73,7 +73,7 @@ class Server:
         return until(look, f"the end of {arn}") or {}
 
 
-def until(look, what, patience=20):
+def until(look, what, patience=60):
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         found = look()
@@ -164,7 +164,7 @@ def one_time_over_a_kill():
     """A time at which no server was up is caught up with once; what cannot be started is a dead letter."""
     arn = server.machine("once", PASS)
     gone = server.machine("gone", PASS)
-    at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=2)
+    at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=6)
     expression = f"at({at.strftime('%Y-%m-%dT%H:%M:%S')})"
     for name, machine in [("one", arn), ("lost", gone)]:
         server.scheduler.create_schedule(

@@ -15,6 +15,7 @@ import boto3
 import botocore.config
 
 import _server
+from _ports import free_port
 from _report import Report
 
 report = Report()
@@ -27,7 +28,7 @@ PARQUET = base64.b64decode(
     "UEFSMRUAFSwVMCwVBBUAFQYVBhwAAAAWVAIAAAAEAQEAAAAAAAAAAgAAAAAAAAAVABUWFRosFQQVABUGFQYcAAAACygCAAAAAwEBAAAAeBUEGTw1ABgGc2NoZW1hFQQAFQQlAhgBbgAVDCUCGARuYW1lJQBMHAAAABYEGRwZLCYAHBUEGSUGABkYAW4VAhYEFlIWViYISRwVABUAFQIAPCkGGSYABAAAACYAHBUMGSUGABkYBG5hbWUVAhYEFjwWQCZeSRwVABUAFQIAPBYCGQYZJgICAAAAFo4BFgQmCBaWAQAoIHBhcnF1ZXQtY3BwLWFycm93IHZlcnNpb24gMjYuMC4xGSwcAAAcAAAAvwAAAFBBUjE=")
 
 
-def until(what, patience=30):
+def until(what, patience=60):
     deadline = time.monotonic() + patience
     while True:
         found = what()
@@ -42,9 +43,7 @@ def client_of(service, url):
 
 
 def start_moto():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL, env=dict(os.environ, MOTO_ACCOUNT_ID=ACCOUNT))
     report.check(until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, 60), lambda: "moto's server does not start")

