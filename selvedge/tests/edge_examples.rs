@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 const LIGHTTPD: &str = "/usr/sbin/lighttpd";
 const PHP: &str = "/usr/bin/php-cgi";
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What public configurations use, the most used first: a count over 122 public repositories.
 const MOST_USED: [&str; 55] = [

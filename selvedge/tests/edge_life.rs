@@ -10,7 +10,16 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 const LIGHTTPD: &str = "/usr/sbin/lighttpd";
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A port that nobody listens on, below those that the kernel gives to whoever connects somewhere: it is not taken between
+/// here and the moment when somebody listens on it.
+fn free_port() -> u16 {
+    let began = std::time::UNIX_EPOCH.elapsed().expect("after 1970").subsec_nanos();
+    let mut candidates =
+        (0..).map(|turn: u32| 12_000 + (began.wrapping_add(turn.wrapping_mul(7919)) % 20_000) as u16);
+    candidates.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a port")
+}
 
 /// A folder with a document root and a configuration.
 struct Site {
@@ -24,7 +33,7 @@ impl Site {
         fs::create_dir(folder.path().join("www")).unwrap();
         fs::write(folder.path().join("www/a.txt"), "12345\n").unwrap();
         fs::write(folder.path().join("www/large"), vec![b'x'; 8 << 20]).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let site = Self { folder, port };
         site.configure("1", "");
         site

@@ -20,9 +20,16 @@ struct Mesh {
     app: u16,
 }
 
+/// Ports that nobody listens on, below those that the kernel gives to whoever connects somewhere: none of them is taken
+/// between here and the moment when somebody listens on it.
 fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    listeners.map(|listener| listener.local_addr().expect("an address").port())
+    let began = std::time::UNIX_EPOCH.elapsed().expect("after 1970").subsec_nanos();
+    let mut candidates =
+        (0..).map(|turn: u32| 12_000 + (began.wrapping_add(turn.wrapping_mul(7919)) % 20_000) as u16);
+    let sockets: [TcpListener; N] = std::array::from_fn(|_| {
+        candidates.find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok()).expect("a port")
+    });
+    sockets.each_ref().map(|socket| socket.local_addr().expect("an address").port())
 }
 
 impl Mesh {

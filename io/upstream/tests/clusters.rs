@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::runtime::Handle;
 
 /// Nothing here takes longer unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn clusters(resolver: Resolver) -> Arc<Clusters> {
     Clusters::new(Registry::new(1), resolver, Handle::current())

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_selvedge");
 /// The longest wait for a process to do what it was asked.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running server; killed when dropped.
 pub(crate) struct Server {

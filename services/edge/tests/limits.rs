@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use server::{Lighttpd, answer, edge, exchange, get};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A site that believes the PROXY protocol from loopback.
 fn site(more: &str) -> (tempfile::TempDir, String) {

@@ -21,7 +21,7 @@ use selvedge_traffic::matching::{PathMatch, RouteMatch};
 use selvedge_traffic::*;
 
 /// Nothing here takes longer unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const RESOURCE: &str = "mesh/m/virtualNode/n";
 
 /// One request on a connection of its own; status and the whole answer.

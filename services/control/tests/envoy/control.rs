@@ -50,7 +50,7 @@ impl Control {
         let listener = loop {
             match TcpListener::bind(self.address).await {
                 Ok(listener) => break listener,
-                Err(error) => assert!(started.elapsed() < Duration::from_secs(10), "{error}"),
+                Err(error) => assert!(started.elapsed() < Duration::from_secs(60), "{error}"),
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         };

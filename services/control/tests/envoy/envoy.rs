@@ -45,10 +45,13 @@ pub(crate) fn find() -> Option<PathBuf> {
     candidates.into_iter().find(|path| path.is_file())
 }
 
-/// A port that was free a moment ago.
+/// A port that nobody listens on, below those that the kernel gives to whoever connects somewhere: it is not taken between
+/// here and the moment when somebody listens on it.
 pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+    let began = std::time::UNIX_EPOCH.elapsed().expect("after 1970").subsec_nanos();
+    let mut candidates =
+        (0..).map(|turn: u32| 12_000 + (began.wrapping_add(turn.wrapping_mul(7919)) % 20_000) as u16);
+    candidates.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a port")
 }
 
 /// How connections reach an Envoy.

@@ -15,7 +15,7 @@ use control::Control;
 use envoy::{Envoy, Form, Shape};
 
 /// How long a proxy may take to start and take its configuration, on a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs `test` with an Envoy's path in both forms; says so when there is none.
 fn with_envoy(test: impl AsyncFn(&std::path::Path, Form)) {

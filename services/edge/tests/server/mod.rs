@@ -15,7 +15,7 @@ use selvedge_site::{Compat, Program};
 
 /// Debian's lighttpd.
 pub(crate) const LIGHTTPD: &str = "/usr/sbin/lighttpd";
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Configurations of tests stand alone.
 struct OneFile(String);
@@ -61,8 +61,13 @@ pub(crate) fn compiled(text: &str) -> Result<Program, String> {
     compiled.program.ok_or_else(report)
 }
 
+/// A port that nobody listens on, below those that the kernel gives to whoever connects somewhere: it is not taken between
+/// here and the moment when somebody listens on it.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let began = std::time::UNIX_EPOCH.elapsed().expect("after 1970").subsec_nanos();
+    let mut candidates =
+        (0..).map(|turn: u32| 12_000 + (began.wrapping_add(turn.wrapping_mul(7919)) % 20_000) as u16);
+    candidates.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a port")
 }
 
 /// A configuration on a port of loopback.
@@ -125,7 +130,11 @@ impl Drop for Lighttpd {
 
 /// Sends bytes, closes its half, reads what comes until the end.
 pub(crate) fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
-    let mut stream = TcpStream::connect(address).unwrap();
+    exchange_over(TcpStream::connect(address).unwrap(), bytes)
+}
+
+/// The same over a connection that there is.
+pub(crate) fn exchange_over(mut stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     // A server may have answered and closed before the end of what it refuses.
     let _ = stream.write_all(bytes);

@@ -17,7 +17,7 @@ use crate::mesh::{Answer, Client};
 use crate::ports::free;
 
 /// Nothing here takes longer unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Side {
     pub(crate) name: &'static str,

@@ -15,7 +15,7 @@ use crate::control_plane::ControlPlane;
 use crate::ports::free;
 
 /// Nothing here takes longer unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const RESOURCE: &str = "mesh/m/virtualNode/n";
 /// Where both write of ejections.
 const EVENTS: &str = "outlier.log";

@@ -26,7 +26,7 @@ use crate::{cluster, endpoint, endpoint_at, group, http, ms, to};
 type Body = BoxBody<Bytes, Infallible>;
 
 /// Both send what they have every five seconds, or sooner.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a collector was told, a span each, before anything is made alike.
 type Heard = Arc<Mutex<Vec<Value>>>;

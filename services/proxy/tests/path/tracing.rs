@@ -19,7 +19,7 @@ use crate::mesh::{Mesh, cluster, forward, http, route};
 use crate::upstream::{Upstream, nobody};
 
 /// Spans are sent once a second.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One report that a collector got.
 struct Report {
