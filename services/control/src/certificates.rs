@@ -109,7 +109,7 @@ impl Certificates {
         dispatch(&scope).map_err(|failure| match failure {
             Failure::Api(error) => Unperformed { error, cause: None },
             Failure::Store(cause) => {
-                Unperformed { error: failure::describe(&cause, invalid), cause: Some(cause) }
+                Unperformed { error: failure::words(invalid).describe(&cause), cause: Some(cause) }
             }
         })
     }

@@ -4,6 +4,7 @@ pub mod api;
 pub mod certificates;
 pub mod dns;
 pub mod explain;
+mod failure;
 pub mod operations;
 pub mod policies;
 pub mod publish;

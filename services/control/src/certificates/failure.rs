@@ -1,60 +1,21 @@
 //! Why an operation on certificates did not happen.
 
-use selvedge_aws::ApiError;
 use selvedge_aws::error::ErrorShape;
 use selvedge_aws::operations::acm::{INTERNAL_FAILURE, SERVICE_UNAVAILABLE};
 use selvedge_identity::authority::Refused;
-use selvedge_store::{Error as StoreError, VaultError, WriteError};
+use selvedge_store::VaultError;
 
 use super::draw::NoKey;
+pub(super) use crate::failure::Failure;
+use crate::failure::Words;
 
-/// Something to tell the caller, or the store.
-#[derive(Debug)]
-pub(super) enum Failure {
-    Api(ApiError),
-    Store(StoreError),
-}
-
-/// What the caller is told about a failure of the store. The details are for the log.
-pub(super) fn describe(error: &StoreError, invalid: ErrorShape) -> ApiError {
-    match error {
-        StoreError::Unavailable(_) | StoreError::Full => {
-            SERVICE_UNAVAILABLE.because("the store cannot be written at the moment; nothing was changed")
-        }
-        StoreError::Uncertain(_) => INTERNAL_FAILURE
-            .because("the outcome of the write is unknown; repeat it with the same idempotency token"),
-        StoreError::Limit(limit) => invalid.because(limit.to_string()),
-        _ => INTERNAL_FAILURE.because("the store failed; nothing was changed"),
-    }
-}
-
-impl From<Failure> for WriteError<ApiError> {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Api(error) => Self::Refused(error),
-            Failure::Store(error) => Self::Store(error),
-        }
-    }
-}
-
-impl From<WriteError<ApiError>> for Failure {
-    fn from(error: WriteError<ApiError>) -> Self {
-        match error {
-            WriteError::Refused(error) => Self::Api(error),
-            WriteError::Store(error) => Self::Store(error),
-        }
-    }
-}
-
-impl From<ApiError> for Failure {
-    fn from(error: ApiError) -> Self {
-        Self::Api(error)
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
+/// Two services say it: what is too large to be kept is `invalid` in the words of the one that was asked.
+pub(super) fn words(invalid: ErrorShape) -> Words {
+    Words {
+        unavailable: SERVICE_UNAVAILABLE,
+        internal: INTERNAL_FAILURE,
+        invalid,
+        token: "idempotency token",
     }
 }
 

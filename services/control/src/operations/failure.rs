@@ -1,53 +1,21 @@
-//! Why an operation did not happen.
+//! Why an operation on a mesh did not happen.
 
-use selvedge_aws::ApiError;
 use selvedge_aws::operations::appmesh::{
     BAD_REQUEST, INTERNAL_SERVER_ERROR, NOT_FOUND, RESOURCE_IN_USE, SERVICE_UNAVAILABLE,
 };
 use selvedge_model::reference::{InUse, Misfit};
 use selvedge_model::{NameError, Rejected, Violations};
-use selvedge_store::{Error as StoreError, WriteError};
+use selvedge_store::Error as StoreError;
 
-/// Why an operation did not happen: something to tell the caller, or the store.
-#[derive(Debug)]
-pub(super) enum Failure {
-    Api(ApiError),
-    Store(StoreError),
-}
+pub(super) use crate::failure::Failure;
+use crate::failure::Words;
 
-/// What the caller of the API is told about a failure of the store. The details are for the log.
-pub(super) fn describe(error: &StoreError) -> ApiError {
-    match error {
-        StoreError::Unavailable(_) | StoreError::Full => {
-            SERVICE_UNAVAILABLE.because("the store cannot be written at the moment; nothing was changed")
-        }
-        StoreError::Uncertain(_) => INTERNAL_SERVER_ERROR
-            .because("the outcome of the write is unknown; repeat it with the same client token"),
-        StoreError::Limit(limit) => BAD_REQUEST.because(limit.to_string()),
-        _ => INTERNAL_SERVER_ERROR.because("the store failed; nothing was changed"),
-    }
-}
-
-impl From<Failure> for WriteError<ApiError> {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Api(error) => Self::Refused(error),
-            Failure::Store(error) => Self::Store(error),
-        }
-    }
-}
-
-impl From<ApiError> for Failure {
-    fn from(error: ApiError) -> Self {
-        Self::Api(error)
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
+pub(super) const WORDS: Words = Words {
+    unavailable: SERVICE_UNAVAILABLE,
+    internal: INTERNAL_SERVER_ERROR,
+    invalid: BAD_REQUEST,
+    token: "client token",
+};
 
 impl From<Violations> for Failure {
     fn from(found: Violations) -> Self {

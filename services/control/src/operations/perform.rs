@@ -69,7 +69,7 @@ pub fn perform(
     };
     output.map_err(|failure| match failure {
         Failure::Api(error) => Unperformed { error, cause: None },
-        Failure::Store(cause) => Unperformed { error: failure::describe(&cause), cause: Some(cause) },
+        Failure::Store(cause) => Unperformed { error: failure::WORDS.describe(&cause), cause: Some(cause) },
     })
 }
 

@@ -55,7 +55,7 @@ impl Extension for Leases {
             Err(Failure::Api(error)) => refusal(&error),
             Err(Failure::Store(error)) => {
                 tracing::error!(%error, "the store failed");
-                refusal(&failure::describe(&error))
+                refusal(&failure::WORDS.describe(&error))
             }
         }
     }

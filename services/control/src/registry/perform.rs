@@ -39,7 +39,7 @@ pub fn perform(
     let scope = Scope { api: settings, context, call, mirror };
     dispatch(store, &scope).map_err(|failure| match failure {
         Failure::Api(error) => Unperformed { error, cause: None },
-        Failure::Store(cause) => Unperformed { error: failure::describe(&cause), cause: Some(cause) },
+        Failure::Store(cause) => Unperformed { error: failure::WORDS.describe(&cause), cause: Some(cause) },
     })
 }
 
