@@ -212,8 +212,26 @@ refused_pca("InvalidArgsException", "IssueCertificate", CertificateAuthorityArn=
             Validity={"Type": "YEARS", "Value": 50})
 refused_pca("InvalidArgsException", "IssueCertificate", CertificateAuthorityArn=root, Csr=csr, SigningAlgorithm="SHA256WITHRSA",
             Validity={"Type": "DAYS", "Value": 7})
-refused_pca("InvalidStateException", "RevokeCertificate", CertificateAuthorityArn=root, CertificateSerial="aa:bb",
-            RevocationReason="UNSPECIFIED")
+
+# What is taken back: by the number that OpenSSL reads, with colons and without, and what ACM issued as well as what was asked for.
+serial = openssl("x509", "-noout", "-serial", text=came["Certificate"]).stdout.strip().partition("=")[2]
+acms = ok("DescribeCertificate", CertificateArn=made)["Certificate"]["Serial"]
+revoke = dict(CertificateAuthorityArn=root, RevocationReason="KEY_COMPROMISE")
+refused_pca("ResourceNotFoundException", "RevokeCertificate", **{**revoke, "CertificateSerial": "aa:bb"})
+refused_pca("InvalidArgsException", "RevokeCertificate", **{**revoke, "CertificateSerial": "nothing"})
+refused_pca("InvalidRequestException", "RevokeCertificate", **{**revoke, "CertificateSerial": openssl(
+    "x509", "-noout", "-serial", text=second).stdout.strip().partition("=")[2]})
+for one in (serial, acms):
+    ok_pca("RevokeCertificate", **{**revoke, "CertificateSerial": one})
+    refused_pca("RequestAlreadyProcessedException", "RevokeCertificate", **{**revoke, "CertificateSerial": one})
+lists = {"CrlConfiguration": {"Enabled": True, "ExpirationInDays": 7}}
+described = lambda: ok_pca("DescribeCertificateAuthority", CertificateAuthorityArn=root)["CertificateAuthority"]["RevocationConfiguration"]
+report.equal(described(), {"CrlConfiguration": {"Enabled": False}}, "no lists unless something was taken back")
+ok_pca("UpdateCertificateAuthority", CertificateAuthorityArn=root, RevocationConfiguration=lists)
+report.equal(described(), lists, "the configuration is echoed")
+for given in ({"OcspConfiguration": {"Enabled": True}}, {"CrlConfiguration": {"Enabled": True, "S3BucketName": "lists"}}):
+    refused_pca("InvalidArgsException", "UpdateCertificateAuthority", CertificateAuthorityArn=root, RevocationConfiguration=given)
+report.equal(described(), lists, "what is refused changes nothing")
 refused_pca("InvalidArgsException", "CreateCertificateAuthority", CertificateAuthorityType="ROOT",
             CertificateAuthorityConfiguration={**configuration, "KeyAlgorithm": "SM2", "SigningAlgorithm": "SM3WITHSM2"})
 

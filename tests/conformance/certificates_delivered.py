@@ -20,10 +20,11 @@ import urllib.request
 import boto3
 
 import _server
-from _proxies import envoy_binary, free_port
+from _ports import free_port
+from _proxies import envoy_binary
 from _report import Report
 
-MESH, PATIENCE = "certified", 40
+MESH, PATIENCE = "certified", 90
 report = Report()
 if not os.environ.get("SELVEDGE_BIN"):
     print("skipped: it needs SELVEDGE_BIN, for it starts proxies")
@@ -79,7 +80,7 @@ def requested(domain):
 processes = []
 
 
-def sidecar(node, kind):
+def sidecar(node, kind, first=""):
     """A node's sidecar, without interception; gives its admin port, the port that leads in and the one that leads out."""
     admin, ingress, egress = free_port(), free_port(), free_port()
     environment = {**os.environ, "APPMESH_RESOURCE_ARN": f"mesh/{MESH}/virtualNode/{node}",
@@ -88,17 +89,17 @@ def sidecar(node, kind):
     command = [os.environ["SELVEDGE_BIN"], "proxy"]
     if kind == "envoy":
         bootstrap = subprocess.run([*command, "--print-envoy-bootstrap"], env=environment, check=True, capture_output=True)
-        file = folder / f"{node}.yaml"
+        file = folder / f"{first}{node}.yaml"
         file.write_bytes(bootstrap.stdout)
         command = [envoy_binary(), "--config-path", str(file), "--concurrency", "1", "--disable-hot-restart"]
-    log = open(folder / f"{node}-{kind}.log", "wb")
+    log = open(folder / f"{first}{node}-{kind}.log", "wb")
     processes.append(subprocess.Popen(command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
     return admin, ingress, egress
 
 
 def ask(port, host, connection=None):
     """One request by a service's name; gives the status."""
-    own = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    own = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     own.request("GET", "/", headers={"host": host})
     response = own.getresponse()
     response.read()
@@ -126,7 +127,7 @@ def shown(port, with_certificate=None):
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if with_certificate:
         context.load_cert_chain(*with_certificate)
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as plain:
         with context.wrap_socket(plain, server_hostname="any") as secured:
             return hashlib.sha256(secured.getpeercert(binary_form=True)).hexdigest()
 
@@ -157,12 +158,12 @@ class Load(threading.Thread):
         connection = None
         while not self.is_over:
             if len(self.answers) % 10 == 0:
-                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
             try:
                 self.answers.append(ask(self.port, self.host, connection))
             except (OSError, http.client.HTTPException) as error:
                 self.broken.append(repr(error))
-                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
             time.sleep(0.005)
 
 
@@ -206,7 +207,7 @@ try:
     for kind, (_, ingress, _) in servers.items():
         report.equal(shown(ingress, exported(callers_own)), in_force(certificates[kind]), f"{kind} shows its certificate")
         try:
-            with socket.create_connection(("127.0.0.1", ingress), timeout=5) as plain:
+            with socket.create_connection(("127.0.0.1", ingress), timeout=60) as plain:
                 plain.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
                 report.equal(plain.recv(100)[:4] == b"HTTP", False, f"{kind} is strict")
         except ConnectionError:
@@ -246,16 +247,59 @@ try:
     for caller, (_, _, egress) in callers.items():
         until(f"{caller} believes either", lambda: ask(egress, names[0]) == 200)
 
+    # What is taken back is believed by nobody who begins to talk: neither a caller's, nor one that a service shows.
+    def answered(port, certificate):
+        """The status that a caller with this certificate gets of a service's sidecar; None when it is turned away."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.load_cert_chain(*certificate)
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as plain, context.wrap_socket(plain, server_hostname="any") as secured:
+            secured.sendall(b"GET / HTTP/1.1\r\nhost: any\r\nconnection: close\r\n\r\n")
+            return secured.recv(100)[9:12] or None
+
+    def turned_away(port, certificate):
+        try:
+            return answered(port, certificate) is None
+        except OSError:
+            return True
+
+    def take_back(arn):
+        serial = acm.describe_certificate(CertificateArn=arn)["Certificate"]["Serial"]
+        pca.revoke_certificate(CertificateAuthorityArn=authority, CertificateSerial=serial, RevocationReason="KEY_COMPROMISE")
+
+    mine = exported(callers_own)
+    for kind, (_, ingress, _) in servers.items():
+        until(f"{kind} answers before", lambda: answered(ingress, mine) is not None)
+    take_back(callers_own)
+    for kind, (_, ingress, _) in servers.items():
+        until(f"{kind} turns away whose certificate was taken back", lambda: turned_away(ingress, mine))
+    acm.renew_certificate(CertificateArn=callers_own)
+    mine = exported(callers_own)
+    for kind, (_, ingress, _) in servers.items():
+        until(f"{kind} answers the next certificate", lambda: answered(ingress, mine) is not None)
+    if len(KINDS) == 2:
+        # Whoever talks already may go on; so these callers are fresh.
+        take_back(certificates["envoy"])
+        for kind in KINDS:
+            callers[f"fresh {kind}"] = sidecar("caller", kind, "fresh-")
+            _, _, egress = callers[f"fresh {kind}"]
+            until(f"{kind} calls a service whose certificate is good", lambda: ask(egress, "selvedge.shop.local") == 200)
+            report.equal(ask(egress, "envoy.shop.local"), 503, f"{kind} does not believe one that was taken back")
+        acm.renew_certificate(CertificateArn=certificates["envoy"])
+        for kind in KINDS:
+            _, _, egress = callers[f"fresh {kind}"]
+            until(f"{kind} calls it again once it has the next", lambda: ask(egress, "envoy.shop.local") == 200)
+
     # No dump has a key, and no log.
     for kind, (admin, _, _) in [*servers.items(), *callers.items()]:
-        dump = urllib.request.urlopen(f"http://127.0.0.1:{admin}/config_dump", timeout=10).read()
+        dump = urllib.request.urlopen(f"http://127.0.0.1:{admin}/config_dump", timeout=60).read()
         report.check(b"PRIVATE KEY" not in dump, f"{kind}: a key in its dump")
     for log in folder.glob("*.log"):
         report.check(b"PRIVATE KEY" not in log.read_bytes(), f"{log.name}: a key in it")
 
     # Nothing is reported as missing, until something is.
     def told():
-        with urllib.request.urlopen(f"{endpoint}/selvedge/v1/status?mesh={MESH}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{endpoint}/selvedge/v1/status?mesh={MESH}", timeout=60) as answer:
             return json.dumps(json.load(answer))
 
     report.check("CERTIFICATE_UNAVAILABLE" not in told(), told)

@@ -10,7 +10,7 @@ use rcgen::{
     PublicKeyData, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 use x509_parser::time::ASN1Time;
 
 use crate::certificate::{CertificateInvalid, NAMES_MAX};
@@ -66,6 +66,8 @@ pub struct Revoked {
 pub struct Authority {
     certificate: Certificate,
     issuer: Issuer<'static, KeyPair>,
+    /// By which name lists say whose they are: that of the certificate, however it was come by.
+    key_id: KeyIdMethod,
 }
 
 /// A certificate that is not issued.
@@ -154,8 +156,9 @@ impl Authority {
             return Err(Refused::KeyMismatch);
         }
         let der = CertificateDer::from_slice(certificate);
+        let key_id = key_id(certificate);
         let issuer = Issuer::from_ca_cert_der(&der, key.into_pair()).map_err(unsigned)?;
-        Ok(Self { certificate: read, issuer })
+        Ok(Self { certificate: read, issuer, key_id })
     }
 
     pub fn certificate(&self) -> &Certificate {
@@ -230,7 +233,7 @@ impl Authority {
             crl_number: SerialNumber::from_slice(&number.to_be_bytes()),
             issuing_distribution_point: None,
             revoked_certs: revoked.iter().map(entry).collect::<Result<_, Refused>>()?,
-            key_identifier_method: KeyIdMethod::Sha256,
+            key_identifier_method: self.key_id.clone(),
         };
         Ok(list.signed_by(&self.issuer).map_err(unsigned)?.der().to_vec())
     }
@@ -251,6 +254,16 @@ impl Authority {
         let certificate = params.signed_by(key, &self.issuer).map_err(unsigned)?;
         Ok(certificate.der().to_vec())
     }
+}
+
+/// The subject key identifier of a certificate (RFC 5280 §4.2.1.2); for one that has none, what one made here would have.
+fn key_id(certificate: &[u8]) -> KeyIdMethod {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return KeyIdMethod::Sha256 };
+    let found = parsed.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+        _ => None,
+    });
+    found.map_or(KeyIdMethod::Sha256, KeyIdMethod::PreSpecified)
 }
 
 fn unsigned(error: rcgen::Error) -> Refused {

@@ -32,7 +32,7 @@ pub struct Snapshot {
     pub gateway_routes: BTreeMap<String, BTreeMap<String, Arc<GatewayRoute>>>,
     /// The policies that are attached to any of these, or to what does not exist.
     pub policies: Policies,
-    /// The ARNs of the certificates and authorities that can be had, of every mesh.
+    /// The ARNs of certificates and authorities that can be had: at least of those that a specification names.
     pub certificates: Arc<BTreeSet<String>>,
 }
 

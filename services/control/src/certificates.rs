@@ -34,9 +34,9 @@ use crate::operations::{Settings, Unperformed};
 use failure::Failure;
 
 pub use authority::AUTHORITIES_MAX;
-pub use material::{Found, Material, PREFIXES, is_material, known};
-pub use pca::ISSUED_MAX;
-pub use renew::{RENEWAL_RETRY, forget, renew, run as run_renewals};
+pub use material::{Found, Material, PREFIXES, is_material, known, named_in};
+pub use pca::{ISSUED_MAX, REVOKED_MAX};
+pub use renew::{RENEWAL_RETRY, forget, renew, renew_lists, run as run_renewals};
 
 /// Certificates that may be kept; AWS's quota.
 pub const CERTIFICATES_MAX: usize = 2500;

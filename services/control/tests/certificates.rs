@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::Request;
 use selvedge_control::api::{Api, Channel, Hosts, Readiness, Surroundings};
-use selvedge_control::certificates::{Certificates, renew};
+use selvedge_control::certificates::{Certificates, REVOKED_MAX, forget, renew, renew_lists};
 use selvedge_control::operations::Settings;
 use selvedge_identity::{Certificate, Key, pem};
 use selvedge_model::Timestamp;
@@ -50,7 +50,8 @@ impl World {
         let life = Duration::from_secs(90 * 24 * 60 * 60);
         let office = Certificates::new(shared.clone(), Settings::default(), time.clone(), vault, life);
         let api = Api::new(shared, Settings::default(), time.clone(), Readiness::default(), Hosts::default())
-            .with_service(office.acm());
+            .with_service(office.acm())
+            .with_service(office.pca());
         Self { api, store, time, office }
     }
 
@@ -76,6 +77,51 @@ impl World {
         assert_eq!(status, 400, "{operation}: {answer}");
         let text = |member: &str| answer[member].as_str().unwrap_or_default().to_owned();
         (text("__type"), text("message"))
+    }
+
+    /// A call of AWS Private CA: its answer, or its error's code and message.
+    fn pca(&self, operation: &str, body: Value) -> Result<Value, (String, String)> {
+        let (status, answer) = self.send(&format!("ACMPrivateCA.{operation}"), &body, Channel::Private);
+        let text = |member: &str| answer[member].as_str().unwrap_or_default().to_owned();
+        if status == 200 { Ok(answer) } else { Err((text("__type"), text("message"))) }
+    }
+
+    fn authority(&self) -> String {
+        let configuration = json!({ "KeyAlgorithm": "EC_prime256v1", "SigningAlgorithm": "SHA256WITHECDSA",
+            "Subject": { "CommonName": "a root" } });
+        let asked =
+            json!({ "CertificateAuthorityType": "ROOT", "CertificateAuthorityConfiguration": configuration });
+        let made = self.pca("CreateCertificateAuthority", asked).expect("made");
+        made["CertificateAuthorityArn"].as_str().expect("an ARN").to_owned()
+    }
+
+    fn requested_of(&self, authority: &str) -> String {
+        let asked = json!({ "DomainName": "web.shop.local", "KeyAlgorithm": "EC_prime256v1", "CertificateAuthorityArn": authority });
+        self.ok("RequestCertificate", asked)["CertificateArn"].as_str().expect("an ARN").to_owned()
+    }
+
+    fn serial(&self, arn: &str) -> String {
+        let shown = self.ok("DescribeCertificate", json!({ "CertificateArn": arn }));
+        shown["Certificate"]["Serial"].as_str().expect("a number").to_owned()
+    }
+
+    fn revoke(&self, authority: &str, serial: &str) -> Result<Value, (String, String)> {
+        let asked = json!({ "CertificateAuthorityArn": authority, "CertificateSerial": serial,
+            "RevocationReason": "KEY_COMPROMISE" });
+        self.pca("RevokeCertificate", asked)
+    }
+
+    /// The document of what the only authority took back.
+    fn revocations(&self) -> Value {
+        let view = self.store.snapshot().expect("a view");
+        let [document] = &*view.scan("acm-pca/revocations/", None, 2).expect("a page") else {
+            panic!("one list")
+        };
+        serde_json::from_slice(&document.value).expect("JSON")
+    }
+
+    fn documents(&self, prefix: &str) -> usize {
+        self.store.snapshot().expect("a view").scan(prefix, None, 100).expect("a page").len()
     }
 
     fn request(&self, domain: &str) -> String {
@@ -299,4 +345,139 @@ fn an_imported_certificate_has_to_fit_its_key_and_its_chain() {
     world.pass(3 * DAY);
     let described = world.ok("DescribeCertificate", json!({ "CertificateArn": imported }));
     assert_eq!(described["Certificate"]["Status"], "EXPIRED");
+}
+
+#[test]
+fn what_a_certificate_was_before_its_renewal_can_be_taken_back_once_and_nothing_else() {
+    let world = World::new(vault());
+    let authority = world.authority();
+    assert_eq!(
+        (world.revocations()["number"].as_u64(), &world.revocations()["is_in_force"]),
+        (Some(1), &json!(false))
+    );
+    let arn = world.requested_of(&authority);
+    let former = world.serial(&arn);
+    world.ok("RenewCertificate", json!({ "CertificateArn": arn }));
+    assert_ne!(world.serial(&arn), former);
+    let code =
+        |result: Result<Value, (String, String)>| result.map_err(|(code, _)| code).err().unwrap_or_default();
+    assert_eq!(code(world.revoke(&authority, "0a:1b")), "ResourceNotFoundException");
+    assert_eq!(code(world.revoke(&authority, "0a:1")), "InvalidArgsException");
+    assert_eq!(world.revocations()["number"], 1, "what is refused signs nothing");
+    world.revoke(&authority, &former).expect("taken back");
+    assert_eq!(code(world.revoke(&authority, &former.to_uppercase())), "RequestAlreadyProcessedException");
+    let after = world.revocations();
+    assert_eq!((after["number"].as_u64(), &after["is_in_force"]), (Some(2), &json!(true)));
+    assert_eq!(after["revoked"][0]["serial"], former.replace(':', ""));
+    // Another authority did not sign it.
+    let other = world.authority();
+    assert_eq!(code(world.revoke(&other, &world.serial(&arn))), "ResourceNotFoundException");
+}
+
+#[test]
+fn an_authority_does_not_take_itself_back() {
+    let world = World::new(vault());
+    let authority = world.authority();
+    let shown = world
+        .pca("DescribeCertificateAuthority", json!({ "CertificateAuthorityArn": authority }))
+        .expect("shown");
+    let own = shown["CertificateAuthority"]["Serial"].as_str().expect("a number");
+    assert_eq!(world.revoke(&authority, own).expect_err("refused").0, "InvalidRequestException");
+}
+
+#[test]
+fn a_list_has_a_bound_and_what_has_ended_makes_room() {
+    let world = World::new(vault());
+    let authority = world.authority();
+    let arn = world.requested_of(&authority);
+    world.revoke(&authority, &world.serial(&arn)).expect("taken back");
+    let mut full = world.revocations();
+    let one = full["revoked"][0].clone();
+    full["revoked"] = (0..REVOKED_MAX)
+        .map(|number| {
+            let mut one = one.clone();
+            one["serial"] = format!("{number:08x}").into();
+            one
+        })
+        .collect();
+    let key = world.store.snapshot().expect("a view").scan("acm-pca/revocations/", None, 1).expect("a page")
+        [0]
+    .key
+    .clone();
+    let store: &dyn Store = &*world.store;
+    let write = |value: &Value| {
+        let text = Bytes::from(value.to_string());
+        let written: Result<_, selvedge_store::WriteError<()>> =
+            store.write(|tx| Ok(tx.put(&key, text.clone())?));
+        written.expect("written");
+    };
+    write(&full);
+    let next = world.requested_of(&authority);
+    assert_eq!(
+        world.revoke(&authority, &world.serial(&next)).expect_err("refused").0,
+        "LimitExceededException"
+    );
+    full["revoked"][0]["not_after"] = 0.into();
+    write(&full);
+    world.revoke(&authority, &world.serial(&next)).expect("taken back");
+    assert_eq!(world.revocations()["revoked"].as_array().expect("a list").len(), REVOKED_MAX);
+}
+
+#[test]
+fn a_list_that_ends_is_signed_anew_at_half_of_its_life() {
+    let world = World::new(vault());
+    let authority = world.authority();
+    let lists = json!({ "CrlConfiguration": { "Enabled": true, "ExpirationInDays": 10 } });
+    let asked = json!({ "CertificateAuthorityArn": authority, "RevocationConfiguration": lists });
+    world.pca("UpdateCertificateAuthority", asked).expect("taken");
+    let before = world.revocations();
+    assert_eq!((before["number"].as_u64(), &before["is_in_force"]), (Some(2), &json!(true)));
+    assert_eq!(renew_lists(&world.office, world.pass(4 * DAY)).expect("looked"), 0);
+    assert_eq!(renew_lists(&world.office, world.pass(DAY)).expect("looked"), 1);
+    let after = world.revocations();
+    assert_eq!(after["number"], 3);
+    assert_ne!(before["list"], after["list"]);
+    assert!(
+        after["list"].as_str().is_some_and(|text| text.starts_with("-----BEGIN X509 CRL-----")),
+        "{after}"
+    );
+}
+
+#[test]
+fn what_an_authority_issued_and_took_back_goes_with_it_when_nobody_can_restore_it() {
+    let world = World::new(vault());
+    let authority = world.authority();
+    let arn = json!({ "CertificateAuthorityArn": authority });
+    let csr = world.pca("GetCertificateAuthorityCsr", arn.clone()).expect("a request")["Csr"].clone();
+    let csr = BASE64_STANDARD.encode(csr.as_str().expect("PEM"));
+    let asked = json!({ "CertificateAuthorityArn": authority, "Csr": csr, "SigningAlgorithm": "SHA256WITHECDSA",
+        "Validity": { "Type": "DAYS", "Value": 7 } });
+    world.pca("IssueCertificate", asked).expect("issued");
+    world
+        .pca(
+            "UpdateCertificateAuthority",
+            json!({ "CertificateAuthorityArn": authority, "Status": "DISABLED" }),
+        )
+        .expect("off");
+    let asked = json!({ "CertificateAuthorityArn": authority, "PermanentDeletionTimeInDays": 7 });
+    world.pca("DeleteCertificateAuthority", asked).expect("deleted");
+    let all = || {
+        (
+            world.documents("acm-pca/authority/"),
+            world.documents("acm-pca/issued/"),
+            world.documents("acm-pca/revocations/"),
+        )
+    };
+    assert_eq!(forget(&world.office, world.pass(7 * DAY - 1)).expect("looked"), 0);
+    assert_eq!(all(), (1, 1, 1), "it can be restored still");
+    assert_eq!(forget(&world.office, world.pass(1)).expect("looked"), 1);
+    assert_eq!(all(), (0, 0, 0));
+    assert_eq!(
+        world.pca("RestoreCertificateAuthority", arn).expect_err("gone").0,
+        "ResourceNotFoundException"
+    );
+    assert_eq!(
+        world.pca("ListCertificateAuthorities", json!({})).expect("a list")["CertificateAuthorities"],
+        json!([])
+    );
 }

@@ -13,6 +13,7 @@ use selvedge_control::operations::Settings;
 use selvedge_control::publish::{self, Feed, Output, Publisher, StreamId};
 use selvedge_store::memory::Memory;
 use selvedge_store::{Store, Vault};
+use selvedge_traffic::tls::Pem;
 use selvedge_xds::secret::Content;
 use selvedge_xds::server::{Form, Scope};
 use selvedge_xds::{ClientSession, Node};
@@ -36,6 +37,8 @@ struct Proxy {
     /// Chains by the name of their secret, and the number of secrets that came.
     chains: BTreeMap<String, Vec<u8>>,
     names: BTreeSet<String>,
+    /// The revocation lists of the last secret that says whom to trust.
+    lists: Option<String>,
 }
 
 impl World {
@@ -47,7 +50,8 @@ impl World {
             Certificates::new(store.clone(), Settings::default(), Arc::new(System), vault.clone(), life);
         let (readiness, hosts) = (Readiness::default(), Hosts::default());
         let api = Api::new(store.clone(), Settings::default(), Arc::new(System), readiness, hosts)
-            .with_service(office.acm());
+            .with_service(office.acm())
+            .with_service(office.pca());
         let mut world = Self {
             store,
             api,
@@ -69,6 +73,22 @@ impl World {
         let target = format!("CertificateManager.{operation}");
         let request = Request::builder().method("POST").uri("/").header("x-amz-target", target);
         self.send(request.header("host", "localhost"), body)
+    }
+
+    fn pca(&mut self, operation: &str, body: Value) -> Value {
+        let target = format!("ACMPrivateCA.{operation}");
+        let request = Request::builder().method("POST").uri("/").header("x-amz-target", target);
+        self.send(request.header("host", "localhost"), body)
+    }
+
+    fn authority(&mut self, name: &str) -> String {
+        let configuration = json!({ "KeyAlgorithm": "EC_prime256v1", "SigningAlgorithm": "SHA256WITHECDSA",
+            "Subject": { "CommonName": name } });
+        let made = self.pca(
+            "CreateCertificateAuthority",
+            json!({ "CertificateAuthorityType": "ROOT", "CertificateAuthorityConfiguration": configuration }),
+        );
+        made["CertificateAuthorityArn"].as_str().expect("an ARN").to_owned()
     }
 
     fn send(&mut self, request: http::request::Builder, body: Value) -> Value {
@@ -99,7 +119,8 @@ impl World {
         session.want_secrets(names.iter().map(|name| (*name).to_owned()).collect());
         session.handle_connected();
         self.publisher.handle_connected(self.now, id, peer, Form::Delta, Scope::Aggregated);
-        self.proxies.insert(id, Proxy { session, chains: BTreeMap::new(), names: BTreeSet::new() });
+        self.proxies
+            .insert(id, Proxy { session, chains: BTreeMap::new(), names: BTreeSet::new(), lists: None });
         self.settle();
     }
 
@@ -142,6 +163,13 @@ impl Proxy {
                 self.names.insert(received.secret.name.clone());
                 if let Content::Certificate { chain, .. } = &received.secret.content {
                     self.chains.insert(received.secret.name.clone(), chain.clone());
+                }
+                if let Content::Validation(validation) = &received.secret.content {
+                    assert_eq!(validation.crl.is_some(), validation.crl_of_leaf_only);
+                    self.lists = validation.crl.as_ref().map(|crl| match crl {
+                        Pem::Inline(text) => text.clone(),
+                        Pem::File(path) => panic!("a file: {path}"),
+                    });
                 }
             }
             self.session.handle_secrets_applied(&update, &[]);
@@ -194,4 +222,41 @@ fn a_listener_opens_when_its_certificate_comes_into_being_and_closes_when_nobody
     world.settle();
     let told = world.publisher.report(world.now, "m").diagnostics;
     assert!(told.iter().any(|one| one.text.contains(&own)), "{told:?}");
+}
+
+#[test]
+fn whoever_believes_an_authority_gets_its_list_and_those_of_the_others_beside_it_once_it_takes_something_back()
+ {
+    let mut world = World::new();
+    let (one, other) = (world.authority("one"), world.authority("other"));
+    let asked = json!({ "DomainName": "web.local.test", "KeyAlgorithm": "EC_prime256v1", "CertificateAuthorityArn": one });
+    let own = world.acm("RequestCertificate", asked)["CertificateArn"].as_str().expect("an ARN").to_owned();
+    world.node("web", &own);
+    let provider = json!({ "provider": { "virtualNode": { "virtualNodeName": "web" } } });
+    world
+        .put("meshes/m/virtualServices", json!({ "virtualServiceName": "web.local.test", "spec": provider }));
+    let policy = json!({ "tls": { "validation": { "trust": { "acm": { "certificateAuthorityArns": [one, other] } } } } });
+    let spec = json!({ "backends": [{ "virtualService": { "virtualServiceName": "web.local.test" } }],
+        "backendDefaults": { "clientPolicy": policy } });
+    world.put("meshes/m/virtualNodes", json!({ "virtualNodeName": "front", "spec": spec }));
+    world.connect(1, "front", HERE, &[&format!("{one},{other}")]);
+    assert_eq!(
+        (world.proxies[&1].names.len(), &world.proxies[&1].lists),
+        (1, &None),
+        "nothing was taken back"
+    );
+    let shown = world.acm("DescribeCertificate", json!({ "CertificateArn": own }));
+    let serial = &shown["Certificate"]["Serial"];
+    world.pca(
+        "RevokeCertificate",
+        json!({ "CertificateAuthorityArn": one, "CertificateSerial": serial,
+        "RevocationReason": "SUPERSEDED" }),
+    );
+    world.settle();
+    let lists = world.proxies[&1].lists.as_ref().expect("lists");
+    assert_eq!(
+        lists.matches("-----BEGIN X509 CRL-----").count(),
+        2,
+        "a proxy with lists asks every authority for one: {lists}"
+    );
 }

@@ -69,6 +69,7 @@ impl Certificates {
         let limit = selvedge_aws::operations::acm::LIMIT_EXCEEDED_EXCEPTION;
         let made = self.make_root(tx, &configuration, region, now, limit)?;
         put(tx, DEFAULT, &made.id)?;
+        self.list(tx, &made, now)?;
         tracing::info!(authority = made.arn, "made an authority for certificates that name none");
         Ok(made)
     }
@@ -116,6 +117,7 @@ impl Certificates {
             tags: document::Tags::new(),
             token: None,
             issued: 0,
+            revocation: None,
             id,
         };
         put(tx, &authority_key(&made.id), &made)?;

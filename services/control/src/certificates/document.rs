@@ -4,6 +4,7 @@
 //! acm/certificate/ID             a certificate, its key sealed
 //! acm-pca/authority/ID           an authority, its key sealed
 //! acm-pca/issued/ID/SERIAL       what an authority issued for a signing request, PEM
+//! acm-pca/revocations/ID         what an authority took back, and the list that says so
 //! acm-pca-default                the identifier of the authority that signs when none is named
 //! acm-count/…                    how many there are
 //! ```
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) const CERTIFICATES: &str = "acm/certificate/";
 /// What the keys of authorities begin with. Watch the change feed for it.
 pub(crate) const AUTHORITIES: &str = "acm-pca/authority/";
+/// What the keys of revocations begin with. Watch the change feed for it.
+pub(crate) const REVOCATIONS: &str = "acm-pca/revocations/";
 pub(crate) const DEFAULT: &str = "acm-pca-default";
 pub(crate) const CERTIFICATE_COUNT: &str = "acm-count/certificate";
 pub(crate) const AUTHORITY_COUNT: &str = "acm-count/authority";
@@ -29,6 +32,11 @@ pub(crate) fn certificate_key(id: &str) -> String {
 /// The key of an authority's document; what its key is sealed for, too.
 pub(crate) fn authority_key(id: &str) -> String {
     format!("{AUTHORITIES}{id}")
+}
+
+/// The key of what an authority took back.
+pub(crate) fn revocations_key(id: &str) -> String {
+    format!("{REVOCATIONS}{id}")
 }
 
 pub(crate) type Tags = BTreeMap<String, String>;
@@ -78,11 +86,21 @@ pub(crate) struct Certificate {
     pub(crate) failure: Option<String>,
     #[serde(default)]
     pub(crate) exported: bool,
+    /// The certificates that it replaced and that have not ended, the newest last.
+    #[serde(default)]
+    pub(crate) former: Vec<Former>,
     #[serde(default)]
     pub(crate) tags: Tags,
     /// With which token it was asked for, and so is not made twice.
     #[serde(default)]
     pub(crate) token: Option<String>,
+}
+
+/// A certificate that was replaced, by its serial number, and when it ends in seconds since the Unix epoch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Former {
+    pub(crate) serial: String,
+    pub(crate) not_after: i64,
 }
 
 impl Certificate {
@@ -125,6 +143,37 @@ pub(crate) struct Authority {
     pub(crate) token: Option<String>,
     #[serde(default)]
     pub(crate) issued: usize,
+    /// `RevocationConfiguration` as it was sent.
+    #[serde(default)]
+    pub(crate) revocation: Option<Value>,
+}
+
+/// What an authority took back, and the list that says so. Moments are in seconds since the Unix epoch.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Revocations {
+    /// The authority's ARN.
+    pub(crate) authority: String,
+    pub(crate) revoked: Vec<Revoked>,
+    /// That of the list; it grows with each.
+    pub(crate) number: u64,
+    /// PEM.
+    pub(crate) list: String,
+    /// When the next list is due.
+    pub(crate) renew_at: i64,
+    /// Whether proxies are told.
+    pub(crate) is_in_force: bool,
+}
+
+/// A certificate that was taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Revoked {
+    /// Hexadecimal digits.
+    pub(crate) serial: String,
+    pub(crate) at: i64,
+    /// When it would have ended by itself, and need not be listed any more.
+    pub(crate) not_after: i64,
+    /// As it was sent.
+    pub(crate) reason: String,
 }
 
 impl Authority {

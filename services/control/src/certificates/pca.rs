@@ -5,8 +5,10 @@
 
 mod issue;
 mod lifecycle;
+mod revoke;
 
 pub use issue::ISSUED_MAX;
+pub use revoke::REVOKED_MAX;
 
 use selvedge_aws::error::{ErrorShape, UNKNOWN_OPERATION};
 use selvedge_aws::operations::acm_pca::{
@@ -40,10 +42,7 @@ pub(super) fn perform(scope: &Scope<'_>) -> Result<Value, Failure> {
         "RestoreCertificateAuthority" => lifecycle::restore(scope),
         "IssueCertificate" => issue::issue(scope),
         "GetCertificate" => issue::show(scope),
-        "RevokeCertificate" => Err(refusal(
-            "RevokeCertificate: nothing is taken back here: no proxy is told of revocations. Delete the certificate that names \
-             should no longer have, and have short lives (--certificate-days)",
-        )),
+        "RevokeCertificate" => revoke::revoke(scope),
         "TagCertificateAuthority" => {
             change_tags(scope, |found, added| tags::add(&mut found.tags, added, TOO_MANY_TAGS_EXCEPTION))
         }
@@ -78,11 +77,8 @@ fn create(scope: &Scope<'_>) -> Result<Value, Failure> {
     let configuration =
         scope.call.input.get("CertificateAuthorityConfiguration").cloned().unwrap_or_default();
     check(&configuration)?;
-    if scope.call.input.get("RevocationConfiguration").is_some_and(is_enabled) {
-        return Err(invalid(
-            "RevocationConfiguration: lists and answers about revocations are not published",
-        ));
-    }
+    let revocation = scope.call.input.get("RevocationConfiguration").cloned();
+    revocation.as_ref().map_or(Ok(()), revoke::check)?;
     let mut first = Tags::new();
     tags::add(&mut first, &tags::given(scope, INVALID_TAG_EXCEPTION)?, TOO_MANY_TAGS_EXCEPTION)?;
     let is_root = scope.text("CertificateAuthorityType") == "ROOT";
@@ -99,7 +95,8 @@ fn create(scope: &Scope<'_>) -> Result<Value, Failure> {
         }
         let made =
             scope.office.make_root(tx, &configuration, &scope.region, scope.now, LIMIT_EXCEEDED_EXCEPTION)?;
-        let mut made = Authority { tags: first.clone(), token: token.clone(), ..made };
+        let mut made =
+            Authority { tags: first.clone(), token: token.clone(), revocation: revocation.clone(), ..made };
         if let Some(usage) = scope.call.text("UsageMode") {
             usage.clone_into(&mut made.usage);
         }
@@ -110,15 +107,12 @@ fn create(scope: &Scope<'_>) -> Result<Value, Failure> {
             made.certificate.clear();
         }
         put(tx, &authority_key(&made.id), &made)?;
+        if is_root {
+            scope.office.list(tx, &made, scope.now)?;
+        }
         Ok(made.arn)
     })?;
     Ok(json!({ "CertificateAuthorityArn": arn }))
-}
-
-fn is_enabled(configuration: &Value) -> bool {
-    ["CrlConfiguration", "OcspConfiguration"]
-        .iter()
-        .any(|sort| configuration.get(sort).and_then(|one| one.get("Enabled")) == Some(&Value::Bool(true)))
 }
 
 /// What of a configuration can be had.
@@ -205,7 +199,7 @@ fn detail(scope: &Scope<'_>, one: &Authority) -> Value {
         "Type": one.sort,
         "Status": one.status(scope.seconds()),
         "CertificateAuthorityConfiguration": one.configuration,
-        "RevocationConfiguration": { "CrlConfiguration": { "Enabled": false } },
+        "RevocationConfiguration": one.revocation.clone().unwrap_or_else(|| json!({ "CrlConfiguration": { "Enabled": false } })),
         "KeyStorageSecurityStandard": "CCPC_LEVEL_1_OR_HIGHER",
         "UsageMode": one.usage,
     });

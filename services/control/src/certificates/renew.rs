@@ -10,7 +10,8 @@ use tokio::sync::watch;
 
 use super::authority::seconds;
 use super::document::{
-    AUTHORITIES, AUTHORITY_COUNT, Authority, CERTIFICATES, Certificate, authority_key, certificate_key,
+    AUTHORITIES, AUTHORITY_COUNT, Authority, CERTIFICATES, Certificate, Former, Revocations, authority_key,
+    certificate_key, revocations_key,
 };
 use super::failure::Failure;
 use super::{Certificates, authority, count, draw, get, put, read};
@@ -19,6 +20,9 @@ use super::{Certificates, authority, count, draw, get, put, read};
 const EVERY: Duration = Duration::from_secs(15);
 /// How long a certificate that could not be renewed is left alone.
 pub const RENEWAL_RETRY: Duration = Duration::from_secs(10 * 60);
+
+/// How many of the certificates that one replaced can still be taken back: the newest.
+pub(super) const FORMER_MAX: usize = 16;
 
 /// What one transaction takes away.
 const FORGOTTEN_AT_ONCE: usize = 1000;
@@ -37,7 +41,11 @@ pub async fn run(office: Arc<Certificates>, mut drain: watch::Receiver<bool>) {
     loop {
         let working = Arc::clone(&office);
         let now = office.surroundings.now().0;
-        let work = move || renew(&working, now).and_then(|_| forget(&working, now));
+        let work = move || {
+            renew(&working, now)?;
+            renew_lists(&working, now)?;
+            forget(&working, now)
+        };
         match tokio::task::spawn_blocking(work).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::warn!(%error, "certificates could not be looked at; tried again soon"),
@@ -96,6 +104,42 @@ pub fn renew(office: &Certificates, now: u64) -> Result<usize, StoreError> {
     Ok(renewed)
 }
 
+/// Signs the lists anew that are due, and those that are missing; how many.
+///
+/// # Errors
+/// The store's. What cannot be signed is told of, and keeps nothing else from being signed.
+pub fn renew_lists(office: &Certificates, now: u64) -> Result<usize, StoreError> {
+    let mut due = Vec::new();
+    {
+        let view = office.store.snapshot()?;
+        for document in view.scan_all(AUTHORITIES)? {
+            let one: Authority = read(&document.key, &document.value)?;
+            let list: Option<Revocations> = get(&*view, &revocations_key(&one.id))?;
+            let is_due = list.is_none_or(|list| list.renew_at <= seconds(now));
+            if is_due && matches!(one.status(seconds(now)), "ACTIVE" | "DISABLED") {
+                due.push(one);
+            }
+        }
+    }
+    let mut signed = 0;
+    for one in due {
+        let written = office.store.write(|tx| office.list(tx, &one, now).map_err(WriteError::from));
+        match written.map_err(Failure::from) {
+            Ok(_) => signed += 1,
+            Err(Failure::Store(error)) => return Err(error),
+            Err(Failure::Api(error)) => {
+                let reason = error.message;
+                tracing::debug!(
+                    authority = one.arn,
+                    reason,
+                    "the list of what it took back cannot be signed"
+                );
+            }
+        }
+    }
+    Ok(signed)
+}
+
 /// Takes away authorities that nobody can bring back any more, with what they issued; how many.
 ///
 /// # Errors
@@ -120,6 +164,7 @@ pub fn forget(office: &Certificates, now: u64) -> Result<usize, StoreError> {
             })?;
         }
         in_one(office, |tx| {
+            tx.delete(&revocations_key(&one.id))?;
             if tx.delete(&authority_key(&one.id))? {
                 count(tx, AUTHORITY_COUNT, -1)?;
             }
@@ -163,6 +208,11 @@ pub(super) fn renew_one(office: &Certificates, id: &str, now: u64, when: When) -
             let issued = office.issue(&signer, &one.names, &key, now, VALIDATION_EXCEPTION)?;
             let facts = &issued.facts;
             one.sealed = office.vault.seal(&stored_key, key.pkcs8())?;
+            // It is good until its end, unless somebody takes it back by its number.
+            one.former.push(Former { serial: one.serial.clone(), not_after: one.not_after });
+            one.former.retain(|former| former.not_after > seconds(now));
+            let many = one.former.len().saturating_sub(FORMER_MAX);
+            one.former.drain(..many);
             (one.not_before, one.not_after) = (facts.not_before, facts.not_after);
             one.serial = authority::colons(&facts.serial);
             one.issuer.clone_from(&facts.issuer);

@@ -14,6 +14,7 @@
 //! The kind comes first, so that a list is one scan. The name of a virtual service may contain a slash; it is stored as the
 //! control character U+0001, which no name may contain.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -104,17 +105,19 @@ pub fn load<S: Spec>(view: &dyn Read, key: &Key) -> Result<Option<Resource<S>>, 
 pub fn load_mesh(view: &dyn Read, mesh: &str) -> Result<Option<Snapshot>, StoreError> {
     let Some(resource) = load(view, &Key::mesh(mesh))? else { return Ok(None) };
     let mut snapshot = Snapshot::new(view.revision().number(), resource);
+    let mut named = BTreeSet::new();
     for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Mesh) {
         for document in view.scan_all(&prefix_in_mesh(kind, mesh))? {
             let unreadable = |rejected: Rejected| corrupt(&document.key, &rejected);
             let value = parse(kind, &document.value).map_err(unreadable)?;
             snapshot.put(kind, &value).map_err(unreadable)?;
+            certificates::named_in(&value["spec"], &mut named);
         }
     }
     for stored in view.scan_all(&policies_in_mesh(mesh))? {
         snapshot.policies.put(read_policy(&stored)?);
     }
-    snapshot.certificates = Arc::new(certificates::known(view)?);
+    snapshot.certificates = Arc::new(certificates::known(view, named)?);
     Ok(Some(snapshot))
 }
 

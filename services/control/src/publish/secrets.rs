@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use selvedge_traffic::tls::{Trust, Validation};
+use selvedge_traffic::tls::{Pem, Trust, Validation};
 use selvedge_translate::secret::{Meaning, meaning};
 use selvedge_xds::secret::{Content, Secret};
 use selvedge_xds::server::{EncodedSecret, Secrets};
@@ -17,8 +17,17 @@ pub(super) struct Certificates {
     /// By the key of their document.
     documents: BTreeMap<String, Found>,
     by_arn: BTreeMap<String, Material>,
+    /// What each authority took back, by its ARN.
+    lists: BTreeMap<String, List>,
     /// The ARNs that can be had.
     known: Arc<BTreeSet<String>>,
+}
+
+/// A revocation list in PEM, and whether it is a reason to give lists out.
+#[derive(Debug)]
+struct List {
+    pem: String,
+    is_in_force: bool,
 }
 
 impl Certificates {
@@ -31,12 +40,21 @@ impl Certificates {
         }
         let mut touched = BTreeSet::new();
         if let Some(before) = before {
-            self.by_arn.remove(&before.arn);
-            touched.insert(before.arn);
+            match before.material {
+                Material::Revocations { .. } => drop(self.lists.remove(&before.arn)),
+                _ => drop(self.by_arn.remove(&before.arn)),
+            }
+            touched.extend(self.concerned(&before.arn));
         }
         if let Some(found) = found {
-            self.by_arn.insert(found.arn.clone(), found.material.clone());
-            touched.insert(found.arn.clone());
+            match &found.material {
+                Material::Revocations { list, is_in_force } => {
+                    let list = List { pem: list.clone(), is_in_force: *is_in_force };
+                    self.lists.insert(found.arn.clone(), list);
+                }
+                material => drop(self.by_arn.insert(found.arn.clone(), material.clone())),
+            }
+            touched.extend(self.concerned(&found.arn));
             self.documents.insert(key, found);
         }
         let known: BTreeSet<String> = self.by_arn.keys().cloned().collect();
@@ -45,6 +63,20 @@ impl Certificates {
             self.known = Arc::new(known);
         }
         (touched, has_changed)
+    }
+
+    /// What a document about that ARN concerns: it, and what is judged by its authority.
+    fn concerned(&self, arn: &str) -> Vec<String> {
+        let signed = |material: &Material| matches!(material, Material::Certificate { signer: Some(signer), .. } if signer == arn);
+        let signed = self.by_arn.iter().filter(|(_, material)| signed(material)).map(|(arn, _)| arn.clone());
+        std::iter::once(arn.to_owned()).chain(signed).collect()
+    }
+
+    /// The lists of these authorities, if there is a reason to give them out. Whoever is given one asks for each of them.
+    fn lists<'a>(&self, authorities: impl Iterator<Item = &'a str>) -> Option<Pem> {
+        let lists: Vec<&List> = authorities.filter_map(|arn| self.lists.get(arn)).collect();
+        let text: String = lists.iter().map(|list| list.pem.as_str()).collect();
+        lists.iter().any(|list| list.is_in_force).then_some(Pem::Inline(text))
     }
 
     /// The ARNs that can be had.
@@ -59,28 +91,38 @@ impl Certificates {
     }
 
     fn secret(&self, name: &str) -> Option<Secret> {
-        let trust = |bundle: String| Content::Validation(Box::new(Validation::new(Trust::Inline(bundle))));
+        // Each authority is trusted itself, whoever stands above it.
+        let trust = |bundle: String, crl: Option<Pem>| {
+            let crl_of_leaf_only = crl.is_some();
+            Content::Validation(Box::new(Validation {
+                crl,
+                crl_of_leaf_only,
+                ..Validation::new(Trust::Inline(bundle))
+            }))
+        };
         let content = match meaning(name)? {
             Meaning::Certificate(arn) => match self.by_arn.get(arn)? {
                 Material::Certificate { chain, key, .. } => Content::Certificate {
                     chain: chain.clone().into_bytes(),
                     key: Zeroizing::new(key.as_bytes().to_vec()),
                 },
-                Material::Authority { .. } => return None,
+                _ => return None,
             },
             Meaning::AuthorityOf(arn) => match self.by_arn.get(arn)? {
-                Material::Certificate { authority, .. } => trust(authority.clone()),
-                Material::Authority { .. } => return None,
+                Material::Certificate { authority, signer, .. } => {
+                    trust(authority.clone(), self.lists(signer.as_deref().into_iter()))
+                }
+                _ => return None,
             },
             Meaning::Authorities(arns) => {
                 let mut bundle = String::new();
-                for arn in arns {
-                    match self.by_arn.get(arn)? {
+                for arn in &arns {
+                    match self.by_arn.get(*arn)? {
                         Material::Authority { certificate } => bundle.push_str(certificate),
-                        Material::Certificate { .. } => return None,
+                        _ => return None,
                     }
                 }
-                trust(bundle)
+                trust(bundle, self.lists(arns.into_iter()))
             }
         };
         Some(Secret { name: name.to_owned(), content })

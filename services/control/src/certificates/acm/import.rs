@@ -81,6 +81,7 @@ pub(super) fn import(scope: &Scope<'_>) -> Result<Value, Failure> {
             renewed_at: before.as_ref().map(|_| scope.now),
             failure: None,
             exported: false,
+            former: Vec::new(),
             tags: before.as_ref().map_or_else(|| first.clone(), |before| before.tags.clone()),
             token: None,
             id,

@@ -93,6 +93,7 @@ pub(super) fn request(scope: &Scope<'_>) -> Result<Value, Failure> {
             renewed_at: None,
             failure: None,
             exported: false,
+            former: Vec::new(),
             tags: given.clone(),
             token: token.clone(),
             certificate: issued.certificate,

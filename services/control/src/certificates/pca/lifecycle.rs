@@ -8,7 +8,7 @@ use selvedge_identity::{Certificate as Facts, pem};
 use selvedge_model::Value;
 use serde_json::Map;
 
-use super::{demand, find, invalid, refusal};
+use super::{demand, find, invalid, refusal, revoke};
 use crate::certificates::authority::signer_key;
 use crate::certificates::document::authority_key;
 use crate::certificates::failure::Failure;
@@ -65,27 +65,39 @@ pub(super) fn import(scope: &Scope<'_>) -> Result<Value, Failure> {
         found.serial.clone_from(&facts.serial);
         "ACTIVE".clone_into(&mut found.status);
         found.changed_at = scope.now;
-        Ok(put(tx, &authority_key(&found.id), &found)?)
+        put(tx, &authority_key(&found.id), &found)?;
+        // A certificate that another made may be one that signs no lists; then nothing can be taken back.
+        match scope.office.list(tx, &found, scope.now) {
+            Err(Failure::Api(error)) => {
+                let reason = error.message;
+                tracing::warn!(authority = found.arn, reason, "it can take nothing back");
+                Ok(())
+            }
+            signed => signed,
+        }
     })?;
     Ok(Value::Object(Map::new()))
 }
 
-/// Switches an authority on or off. What it signed is believed either way.
+/// Switches an authority on or off, and its lists. What it signed is believed either way.
 pub(super) fn update(scope: &Scope<'_>) -> Result<Value, Failure> {
-    if scope.call.input.get("RevocationConfiguration").is_some_and(super::is_enabled) {
-        return Err(invalid(
-            "RevocationConfiguration: lists and answers about revocations are not published",
-        ));
-    }
-    let Some(status) = scope.call.text("Status") else { return Ok(Value::Object(Map::new())) };
-    if !matches!(status, "ACTIVE" | "DISABLED") {
+    let revocation = scope.call.input.get("RevocationConfiguration");
+    revocation.map_or(Ok(()), revoke::check)?;
+    let status = scope.call.text("Status");
+    if status.is_some_and(|status| !matches!(status, "ACTIVE" | "DISABLED")) {
         return Err(invalid("Status: it can be set to ACTIVE or DISABLED"));
     }
     scope.write(|tx| {
         let mut found = find(scope, &*tx)?;
         demand(&found, scope.seconds(), &["ACTIVE", "DISABLED"], INVALID_STATE_EXCEPTION)?;
-        status.clone_into(&mut found.status);
-        found.changed_at = scope.now;
+        if let Some(status) = status {
+            status.clone_into(&mut found.status);
+            found.changed_at = scope.now;
+        }
+        if let Some(revocation) = revocation {
+            found.revocation = Some(revocation.clone());
+            scope.office.list(tx, &found, scope.now)?;
+        }
         Ok(put(tx, &authority_key(&found.id), &found)?)
     })?;
     Ok(Value::Object(Map::new()))
