@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::{ArgMatches, Args as _, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::appmesh;
+use crate::certificates;
 use crate::command::{
     completions, env, explain, help, policy, proxy, redirect, register, run, serve, status, up, version,
 };
@@ -31,6 +32,7 @@ use crate::states;
   selvedge explain --mesh my-mesh --from frontend GET http://colors.local/
   selvedge policy kinds                           what to attach to a resource beyond its spec
   selvedge states validate order.asl.json         workflows: every error at its place
+  selvedge certificates request orders.local      a certificate that renews itself
   selvedge edge -D -f lighttpd.conf               a web server at the border, as lighttpd reads its file
 
 Every command takes --help. `selvedge help exit-codes` explains how commands end."
@@ -55,6 +57,7 @@ enum Command {
     Explain(explain::Args),
     Policy(policy::Args),
     States(states::Args),
+    Certificates(certificates::Args),
     Env(env::Args),
     Completions(completions::Args),
     Version(version::Args),
@@ -119,6 +122,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), Failure> {
         Command::Explain(args) => block_on(explain::run(&args)),
         Command::Policy(args) => block_on(policy::run(&args)),
         Command::States(args) => block_on(states::run(&args)),
+        Command::Certificates(args) => block_on(certificates::run(&args)),
         Command::Env(args) => env::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Version(args) => version::run(&args),

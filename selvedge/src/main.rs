@@ -1,6 +1,7 @@
 //! `selvedge`: every role and the command line, in one binary.
 
 mod appmesh;
+mod certificates;
 mod cli;
 mod command;
 mod demo;

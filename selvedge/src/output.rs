@@ -3,6 +3,7 @@
 //! JSON, text and table are laid out exactly as the AWS command line lays them out, because scripts parse them;
 //! YAML is block style, as its second version prints it.
 
+mod columns;
 pub(crate) mod query;
 mod table;
 mod text;
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 use crate::exit::Failure;
 
+pub(crate) use columns::columns;
 pub(crate) use query::Query;
 
 /// `-o`, `--output`.

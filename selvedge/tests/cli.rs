@@ -14,7 +14,9 @@ fn prints(arguments: &[&str]) -> String {
 
 #[test]
 fn every_command_teaches_with_examples() {
-    for command in ["demo", "up", "serve", "proxy", "status", "explain", "env", "completions", "appmesh"] {
+    for command in
+        ["demo", "up", "serve", "proxy", "status", "explain", "env", "completions", "appmesh", "certificates"]
+    {
         let help = prints(&[command, "--help"]);
         assert!(help.contains("Examples:"), "{command}: {help}");
         assert_eq!(prints(&["help", command]).lines().next(), help.lines().next(), "{command}");

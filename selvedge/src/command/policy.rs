@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::call::{CallArgs, encoded};
 use crate::exit::Failure;
-use crate::output::yaml;
+use crate::output::{columns, yaml};
 
 /// Bytes of a policy file; the server takes fewer.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -332,18 +332,6 @@ fn spoken(shape: &Value) -> String {
     }
 }
 
-/// Rows under headers, each column as wide as its widest cell.
-fn columns(headers: &[&str], mut rows: Vec<Vec<String>>) -> String {
-    rows.insert(0, headers.iter().map(|header| (*header).to_owned()).collect());
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..headers.len()).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
-}
-
 fn text<'a>(document: &'a Value, member: &str) -> &'a str {
     document[member].as_str().unwrap_or_default()
 }
@@ -365,11 +353,5 @@ mod tests {
             assert_eq!(read(text).ok(), Some(expected.clone()), "{text}");
         }
         assert!(read("{\"kind\": ").is_err());
-    }
-
-    #[test]
-    fn columns_are_as_wide_as_they_must() {
-        let rows = vec![vec!["a".to_owned(), "bb".to_owned()], vec!["ccc".to_owned(), "d".to_owned()]];
-        assert_eq!(columns(&["X", "Y"], rows), "X    Y\na    bb\nccc  d\n");
     }
 }
