@@ -59,7 +59,10 @@ pub(super) fn revoke(scope: &Scope<'_>) -> Result<Value, Failure> {
 /// A serial number as hexadecimal digits alone, two a byte.
 fn serial(given: &str) -> Result<String, Failure> {
     let digits: String = given.chars().filter(|c| *c != ':').map(|c| c.to_ascii_lowercase()).collect();
-    if digits.is_empty() || digits.len() % 2 != 0 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if digits.is_empty()
+        || !digits.len().is_multiple_of(2)
+        || !digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    {
         return Err(invalid(
             "CertificateSerial: it is written in hexadecimal digits, two a byte, as 0a:1b or 0a1b",
         ));
