@@ -7,7 +7,7 @@
 mod inner;
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use selvedge_site::directive::{BackendId, Host, HostMode};
@@ -20,6 +20,38 @@ use crate::request::{Exchange, Flow, Response, body};
 
 /// How long the sidecar may take to accept.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a sidecar's egress is as a backend, but for its name. Time-outs and retries are the mesh's.
+static EGRESS: LazyLock<Host> = LazyLock::new(|| Host {
+    id: BackendId(u32::MAX),
+    label: Arc::from(""),
+    host: None,
+    port: 0,
+    socket: None,
+    listen_backlog: 0,
+    bin_path: None,
+    kill_signal: 0,
+    check_local: false,
+    mode: HostMode::Responder,
+    docroot: None,
+    min_procs: 0,
+    max_procs: 0,
+    max_load_per_proc: 0,
+    idle_timeout: 0,
+    disable_time: 0,
+    bin_environment: Arc::from([]),
+    bin_copy_environment: None,
+    broken_scriptfilename: false,
+    strip_request_uri: None,
+    fix_root_scriptname: false,
+    x_sendfile: false,
+    x_sendfile_docroot: Arc::from([]),
+    tcp_fin_propagate: false,
+    connect_timeout: 0,
+    write_timeout: 0,
+    read_timeout: 0,
+    upgrade: true,
+});
 
 /// Hands a request to the virtual service that is configured for it.
 pub(crate) async fn service(x: &mut Exchange<'_>) -> Flow {
@@ -56,37 +88,7 @@ pub(crate) async fn service(x: &mut Exchange<'_>) -> Flow {
             return ControlFlow::Break(Response::status(503));
         }
     };
-    // Time-outs and retries are the mesh's.
-    let host = Host {
-        id: BackendId(u32::MAX),
-        label: Arc::clone(&name),
-        host: None,
-        port: 0,
-        socket: None,
-        listen_backlog: 0,
-        bin_path: None,
-        kill_signal: 0,
-        check_local: false,
-        mode: HostMode::Responder,
-        docroot: None,
-        min_procs: 0,
-        max_procs: 0,
-        max_load_per_proc: 0,
-        idle_timeout: 0,
-        disable_time: 0,
-        bin_environment: Arc::from([]),
-        bin_copy_environment: None,
-        broken_scriptfilename: false,
-        strip_request_uri: None,
-        fix_root_scriptname: false,
-        x_sendfile: false,
-        x_sendfile_docroot: Arc::from([]),
-        tcp_fin_propagate: false,
-        connect_timeout: 0,
-        write_timeout: 0,
-        read_timeout: 0,
-        upgrade: true,
-    };
+    let host = Host { label: Arc::clone(&name), ..EGRESS.clone() };
     let service = match &opened.address {
         Address::Unix(_) => Service::InHeader(&name),
         Address::Tcp(_) => Service::AsAuthority(&name),
