@@ -212,6 +212,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_conformance_script_is_in_the_readme() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/conformance");
+        let readme = std::fs::read_to_string(folder.join("README.md")).unwrap();
+        let scripts = files(&folder, "py").unwrap();
+        assert!(scripts.len() > 30, "{}", scripts.len());
+        for script in scripts {
+            let name = script.file_name().unwrap().to_string_lossy().into_owned();
+            assert!(readme.contains(&format!("| `{name}` |")), "{name}");
+        }
+    }
+
+    #[test]
     fn each_step_has_a_name_of_its_own() {
         let mut names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
         names.sort_unstable();
