@@ -6,11 +6,12 @@
 pub(crate) mod expression;
 mod goal;
 mod peer;
+mod start;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,15 @@ pub(crate) struct Arguments {
     /// Leave the peers out
     #[arg(long)]
     alone: bool,
+    /// Measure nothing but so many acknowledged starts of one client, a round and binary
+    #[arg(long, default_value_t = 0)]
+    starts: usize,
+    /// Rounds of them, the binaries in turns
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// A binary whose starts are measured; may be given several times
+    #[arg(long)]
+    binary: Vec<PathBuf>,
 }
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/bench";
@@ -71,9 +81,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let folder = place::repository_root().join("target/bench/workflow");
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    if arguments.starts > 0 {
+        return start::run(arguments, &folder);
+    }
+    let binary = std::env::var_os("SELVEDGE_BIN").context("SELVEDGE_BIN names the binary to measure")?;
+    let binary = Path::new(&binary);
     let mut measured = Measured { fsync: fsync(&folder)?, ..Measured::default() };
     let data = folder.join("data");
-    let (server, api) = start(&data)?;
+    let (server, api) = start(binary, &data)?;
     let standard = create(api, "ten", &ten_states(), "STANDARD")?;
     let express = create(api, "quick", &ten_states(), "EXPRESS")?;
     let until = Some(Duration::from_secs(arguments.seconds));
@@ -84,7 +99,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     measured.start = executions(api, "StartExecution, one state", 1, until, "StartExecution", &one)?;
     let what = "ten states, express, synchronous";
     measured.express = executions(api, what, SYNC_CLIENTS, until, "StartSyncExecution", &express)?;
-    waiting(arguments, server, api, &data, &mut measured)?;
+    waiting(arguments, (server, api), (binary, &data), &mut measured)?;
     measured.expression = Some(expression::run()?);
     if !arguments.alone {
         measured.moto = peer::moto(arguments, &folder);
@@ -124,16 +139,35 @@ fn fsync(folder: &Path) -> Result<Figures> {
     Ok(told("the disk: 512 bytes and fdatasync", (taken, elapsed)))
 }
 
+/// What so many writes of 512 bytes take, each with its fdatasync: one after the other at the file's end, or over what is there.
+fn fsync_of(folder: &Path, count: usize, is_over: bool) -> Result<Vec<Duration>> {
+    let path = folder.join("fsync");
+    let file = std::fs::File::create(&path)?;
+    let bytes = [7; 512];
+    if is_over {
+        file.write_all_at(&vec![0; count * bytes.len()], 0)?;
+        file.sync_all()?;
+    }
+    let mut taken = Vec::with_capacity(count);
+    for number in 0..count {
+        let at = Instant::now();
+        file.write_all_at(&bytes, (number * bytes.len()) as u64)?;
+        file.sync_data()?;
+        taken.push(at.elapsed());
+    }
+    std::fs::remove_file(&path)?;
+    Ok(taken)
+}
+
 /// A server over `data`; ready once it answers.
-fn start(data: &Path) -> Result<(Server, SocketAddr)> {
-    let binary = std::env::var("SELVEDGE_BIN").context("SELVEDGE_BIN names the binary to measure")?;
-    let mut child = Command::new(&binary)
+fn start(binary: &Path, data: &Path) -> Result<(Server, SocketAddr)> {
+    let mut child = Command::new(binary)
         .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
         .arg(data)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .with_context(|| format!("failed to start {binary}"))?;
+        .with_context(|| format!("failed to start {}", binary.display()))?;
     let mut said = BufReader::new(child.stdout.take().context("its output")?).lines();
     let server = Server(child);
     let line = said.next().context("it ended")??;
@@ -179,9 +213,8 @@ fn executions(
 /// Memory with many executions that wait, and the time of a restart after a kill.
 fn waiting(
     arguments: &Arguments,
-    server: Server,
-    api: SocketAddr,
-    data: &Path,
+    (server, api): (Server, SocketAddr),
+    (binary, data): (&Path, &Path),
     measured: &mut Measured,
 ) -> Result<()> {
     let definition =
@@ -207,7 +240,7 @@ fn waiting(
     // Killed, not ended.
     drop(server);
     let begun = Instant::now();
-    let (server, api) = start(data)?;
+    let (server, api) = start(binary, data)?;
     let mut stream = connect(api)?;
     write!(stream, "GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
     let mut answer = [0; 256];

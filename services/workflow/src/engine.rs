@@ -19,6 +19,7 @@ mod live;
 mod machines;
 mod recovery;
 mod retention;
+mod revisions;
 mod shard;
 mod share;
 mod start;
@@ -52,6 +53,7 @@ pub(crate) use live::LiveKey;
 use live::{Found, Live};
 pub use live::{LIVE_MAX, LIVE_OF_MACHINE_MAX};
 pub(crate) use machines::Known;
+pub use revisions::REVISIONS_SPARE_MAX;
 pub use shard::{SHARDS, Shard};
 pub(crate) use start::Start;
 pub(crate) use take_up::TakenUp;
@@ -81,6 +83,8 @@ pub struct Engine {
     activities: activity::Queues,
     timer: timer::Timer,
     ended: ended::Ended,
+    /// Revisions that nobody refers to.
+    spare: revisions::Spare,
     /// By the id of their revision.
     definitions: Mutex<HashMap<String, Arc<Definition>>>,
     machines: machines::Machines,
@@ -149,6 +153,7 @@ impl Engine {
             activities: activity::Queues::default(),
             timer: timer::Timer::default(),
             ended: ended::Ended::default(),
+            spare: revisions::Spare::default(),
             definitions: Mutex::default(),
             machines: machines::Machines::default(),
             logs: Logs::new(logs),

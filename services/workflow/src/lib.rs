@@ -25,8 +25,8 @@ mod tasks;
 pub use dataset::{ITEM_BYTES_MAX, MANIFEST_FILES_MAX};
 pub use dead::{LETTERS_PAGE_MAX, LOOSE_MAX};
 pub use engine::{
-    CAUSE_CHARACTERS_MAX, Drive, Engine, LIVE_MAX, LIVE_OF_MACHINE_MAX, NESTED_MAX, OpenError, SHARDS, Shard,
-    Sharing,
+    CAUSE_CHARACTERS_MAX, Drive, Engine, LIVE_MAX, LIVE_OF_MACHINE_MAX, NESTED_MAX, OpenError,
+    REVISIONS_SPARE_MAX, SHARDS, Shard, Sharing,
 };
 pub use extension::{EXTENDED_HISTORY_EVENTS_MAX, EXTENDED_PAYLOAD_BYTES_MAX};
 pub use log::LOG_FILES_MAX;

@@ -1,4 +1,4 @@
-//! Executions that ended long ago leave, with their histories and the children of their map runs.
+//! Executions that ended long ago leave, with their histories and the children of their map runs; then revisions that nobody refers to.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -17,9 +17,6 @@ const TOGETHER: usize = 512;
 
 /// Looks for them now and then, as long as the engine is there.
 pub(super) fn start(engine: &Arc<Engine>) {
-    if engine.settings.retention.is_none() {
-        return;
-    }
     let weak: Weak<Engine> = Arc::downgrade(engine);
     engine.runtime.spawn(async move {
         loop {
@@ -46,6 +43,15 @@ impl Engine {
     /// # Errors
     /// When the store fails; what has been removed by then is gone.
     pub fn sweep(&self) -> Result<u64, StoreError> {
+        let count = self.sweep_executions()?;
+        let revisions = self.sweep_revisions()?;
+        if revisions > 0 {
+            tracing::info!(revisions, "revisions of machines that nobody refers to have left");
+        }
+        Ok(count)
+    }
+
+    fn sweep_executions(&self) -> Result<u64, StoreError> {
         let Some(retention) = self.settings.retention else { return Ok(0) };
         let before_ms = self.now_ms() - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
         let (mut after, mut count): (Option<String>, u64) = (None, 0);

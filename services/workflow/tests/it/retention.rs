@@ -67,3 +67,57 @@ fn executions_leave_with_everything_below_them() {
         .collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[test]
+fn revisions_leave_that_no_machine_no_version_and_no_execution_refers_to() {
+    let (store, around) = (Arc::new(Memory::new()), Around::new(4));
+    let server = Server::start(&store, &around).unwrap();
+    let definition = |seconds: usize| {
+        json!({ "StartAt": "W", "States": { "W": { "Type": "Wait", "Seconds": seconds, "End": true } } })
+            .to_string()
+    };
+    let role = "arn:aws:iam::123456789012:role/r";
+    let created = json!({ "name": "waits", "roleArn": role, "definition": definition(100_000) });
+    let machine = server.call("CreateStateMachine", created).unwrap()["stateMachineArn"].clone();
+    let update = |seconds: usize, publish: bool| {
+        let input =
+            json!({ "stateMachineArn": machine, "definition": definition(seconds), "publish": publish });
+        server.call("UpdateStateMachine", input).unwrap();
+    };
+    let revisions = || store.snapshot().unwrap().scan_all("revision/waits/").unwrap().len();
+    let first = start(&server, "waits", "first", &json!({}));
+    update(100_001, true);
+    for number in 2..=selvedge_workflow::REVISIONS_SPARE_MAX {
+        update(100_000 + number, false);
+    }
+    let sweep_twice = || (server.engine.sweep().unwrap(), server.engine.sweep().unwrap());
+    sweep_twice();
+    let many = selvedge_workflow::REVISIONS_SPARE_MAX + 1;
+    assert_eq!(revisions(), many, "as many as may be there are");
+    update(200_000, false);
+    update(200_001, false);
+    server.engine.sweep().unwrap();
+    assert_eq!(revisions(), many + 2, "one look is not enough");
+    // One is in force once more before the second look.
+    update(100_050, false);
+    update(200_001, false);
+    server.engine.sweep().unwrap();
+    assert_eq!(
+        revisions(),
+        4,
+        "the first execution's, the version's, the current one, and the one that was written again"
+    );
+    for kept in [&first, &start(&server, "waits", "second", &json!({}))] {
+        let found = server.call("DescribeStateMachineForExecution", kept.clone()).unwrap();
+        assert!(found["definition"].as_str().unwrap().contains("Wait"));
+    }
+    let version = json!({ "stateMachineArn": format!("{}:1", machine.as_str().unwrap()) });
+    let found = server.call("DescribeStateMachine", version).unwrap();
+    assert!(found["definition"].as_str().unwrap().contains("100001"));
+    // The execution goes on by its own after a restart.
+    drop(server);
+    let server = Server::start(&store, &around).unwrap();
+    let stopped = server.call("StopExecution", first.clone());
+    assert!(stopped.is_ok(), "{stopped:?}");
+    assert_eq!(server.call("DescribeExecution", first).unwrap()["status"], "ABORTED");
+}
