@@ -5,8 +5,9 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
+use crate::congestion;
 use crate::io::Io;
 use crate::proxy_protocol::{self, Ends, Version};
 use crate::tls::{self, ClientTls, Failure};
@@ -44,12 +45,19 @@ impl ConnectError {
     }
 }
 
+/// Opens a connection, not paced if it stays within the machine.
+pub(crate) async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    congestion::settle(&socket, address);
+    socket.connect(address).await
+}
+
 /// Opens a connection with `TCP_NODELAY`.
 ///
 /// # Errors
 /// See [`ConnectError`].
 pub async fn connect(address: SocketAddr, timeout: Duration) -> Result<TcpStream, ConnectError> {
-    let stream = tokio::time::timeout(timeout, TcpStream::connect(address))
+    let stream = tokio::time::timeout(timeout, open(address))
         .await
         .map_err(|_| ConnectError::Timeout(timeout))?
         .map_err(|error| match error.raw_os_error() {

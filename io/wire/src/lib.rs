@@ -5,6 +5,7 @@
 
 pub mod buffer;
 pub mod channel;
+mod congestion;
 pub mod connect;
 pub mod deadline;
 pub mod detect;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::congestion;
+
 /// Connections that the kernel completes before they are accepted; the kernel lowers it to `net.core.somaxconn`.
 pub const BACKLOG: i32 = 4096;
 /// The wait after an accept that failed for lack of descriptors or memory.
@@ -26,6 +28,7 @@ pub fn bind(address: SocketAddr, ipv4_compat: bool) -> io::Result<std::net::TcpL
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    congestion::settle(&socket, address);
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }

@@ -12,6 +12,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::connect;
 use crate::listen::BACKLOG;
 
 /// Where a program listens.
@@ -45,7 +46,7 @@ pub async fn connect(address: &Address, timeout: Duration) -> io::Result<Stream>
     let connecting = async {
         Ok(match address {
             Address::Tcp(address) => {
-                let stream = TcpStream::connect(address).await?;
+                let stream = connect::open(*address).await?;
                 let _ = stream.set_nodelay(true);
                 Stream::Tcp(stream)
             }
