@@ -4,6 +4,7 @@
 //! requests on; none writes an access log. What survives a noisy machine is CPU time per request of the server's own process.
 //! A server that is not installed is said to be absent, and one that cannot do a part is left out of it.
 
+mod gateway;
 mod life;
 mod peer;
 
@@ -57,8 +58,10 @@ struct Part {
 
 const OURS: &str = "selvedge";
 const SMALL: usize = 1024;
+/// The part in which ours is a gateway of a mesh.
+const MESH: &str = "mesh";
 
-fn parts() -> [Part; 5] {
+fn parts() -> [Part; 6] {
     let small = &[("lighttpd", 0.9)];
     let part = |work, port| Part { work, port, connections: None, goals: small };
     let file = |name, about, path, len| part(Work::file(name, about, path, len, Speaks::Http1), Port::Plain);
@@ -80,6 +83,19 @@ fn parts() -> [Part; 5] {
                 Port::Proxy,
             )
         },
+        Part {
+            goals: &[("lighttpd", 0.4), ("nginx", 1.0)],
+            ..part(
+                Work::file(
+                    MESH,
+                    "passed on into the mesh, 1 KiB, HTTP/1.1; the others pass it on to the service itself",
+                    "/p/1k",
+                    SMALL,
+                    Speaks::Http1,
+                ),
+                Port::Proxy,
+            )
+        },
     ]
 }
 
@@ -93,6 +109,7 @@ pub(crate) async fn run(arguments: &Arguments, upstreams: Upstreams) -> Result<(
     peer::lay_out(&folder)?;
     let names = peer::installed(|name| arguments.peer.is_empty() || arguments.peer.iter().any(|p| p == name));
     ensure!(!names.is_empty(), "no server is called {:?}", arguments.peer);
+    println!("the machine's TCP congestion control is {}", measure::congestion_control());
     let wanted = |part: &str| arguments.only.is_empty() || arguments.only.iter().any(|name| name == part);
     let rounds = if arguments.quick { 1 } else { arguments.rounds };
     if wanted("start") {
@@ -107,8 +124,22 @@ pub(crate) async fn run(arguments: &Arguments, upstreams: Upstreams) -> Result<(
         for name in &names {
             peers.push(Peer::start(name, &folder, upstreams).await?);
         }
-        for part in &running {
+        for part in running.iter().filter(|part| part.work.name != MESH) {
             work(part, &peers, rounds, arguments).await?;
+        }
+        if let Some(part) = running.iter().find(|part| part.work.name == MESH) {
+            let mut control = None;
+            if let Some(ours) = peers.iter_mut().find(|peer| peer.name == OURS) {
+                let (peer, started) = gateway::start(&[], &folder, upstreams).await?;
+                pin(peer.process_id())?;
+                *ours = peer;
+                control = Some(started);
+            }
+            work(part, &peers, rounds, arguments).await?;
+            if let Some(ours) = peers.iter().find(|peer| peer.name == OURS) {
+                gateway::ensure_within_threads(ours.process_id())?;
+            }
+            drop(control);
         }
     }
     if wanted("reload") {
@@ -217,25 +248,37 @@ const INSTRUCTIONS_MAX: &[(&str, f64)] = &[("file-1k", 1.1), ("file-100k", 1.1)]
 
 /// Instructions outside of the kernel that a request costs ours and lighttpd.
 async fn count(names: &[&'static str], folder: &Path, upstreams: Upstreams) -> Result<()> {
-    println!("\ninstructions per request outside of the kernel, all threads");
+    println!("\ninstructions per request outside of the kernel, of the thread that serves them");
     let mut beyond = Vec::new();
     for part in
         parts().into_iter().filter(|part| part.work.speaks == Speaks::Http1 && part.connections.is_none())
     {
         let mut found = [None; 2];
-        for name in names.iter().filter(|name| [OURS, "lighttpd"].contains(name)) {
-            let mut counts = Vec::new();
+        let is_wanted = |name: &&&str| {
+            [OURS, "lighttpd"].contains(*name) || **name == "nginx" && part.port == Port::Proxy
+        };
+        for name in names.iter().filter(is_wanted) {
+            let out =
+                |requests: usize| folder.join(format!("callgrind.{name}.{}.{requests}", part.work.name));
             for requests in [FEW, MANY] {
-                let out = folder.join(format!("callgrind.{name}.{}.{requests}", part.work.name));
-                let peer = Peer::counted(name, folder, upstreams, &out).await?;
+                let (peer, control) = match *name == OURS && part.work.name == MESH {
+                    true => {
+                        let runner = peer::callgrind(&out(requests));
+                        let (peer, control) = gateway::start(&runner, folder, upstreams).await?;
+                        (peer, Some(control))
+                    }
+                    false => (Peer::counted(name, folder, upstreams, &out(requests)).await?, None),
+                };
                 let job = Job { work: part.work, target: peer.address(part.port), connections: 1 };
                 load::repeat(&job, requests).await?;
                 peer.terminate().await?;
-                counts.push(instructions::total(&out)?);
+                drop(control);
             }
-            let each = counts[1].saturating_sub(counts[0]) / (MANY - FEW) as u64;
+            let each = instructions::grown(&out(FEW), &out(MANY))? / (MANY - FEW) as u64;
             println!("  {:<10}{name:<10}{each:>8}", part.work.name);
-            found[usize::from(*name != OURS)] = Some(each);
+            if *name != "nginx" {
+                found[usize::from(*name != OURS)] = Some(each);
+            }
         }
         let most = INSTRUCTIONS_MAX.iter().find(|(name, _)| *name == part.work.name);
         if let ([Some(ours), Some(theirs)], Some((name, most))) = (found, most)
@@ -261,8 +304,9 @@ pub(crate) async fn exercise(
 ) -> Result<()> {
     peer::lay_out(folder)?;
     let peer = Peer::start_under(runner, OURS, folder, upstreams).await?;
-    // Ten megabytes run nothing that a hundred kilobytes do not.
-    for part in parts().iter().filter(|part| requests > 0 && part.connections.is_none()) {
+    // Ten megabytes run nothing that a hundred kilobytes do not, and a gateway's requests are a sidecar's.
+    let told_apart = |part: &&Part| part.connections.is_none() && part.work.name != MESH;
+    for part in parts().iter().filter(|part| requests > 0 && told_apart(part)) {
         let job = Job { work: part.work, target: peer.address(part.port), connections: 1 };
         load::repeat(&job, requests).await.with_context(|| part.work.name.to_owned())?;
     }

@@ -217,21 +217,31 @@ async fn threads(what: Counted, requests: usize, peer: &str, setup: Setup<'_>) -
     };
     what.perform(&proxy, requests).await?;
     proxy.terminate(Duration::from_secs(30)).await?;
+    by_thread(|thread| out(setup.folder, requests, thread))
+}
+
+/// What each thread did of a run that was counted with `--separate-threads=yes`, by the files that callgrind wrote.
+fn by_thread(out: impl Fn(u32) -> PathBuf) -> Result<BTreeMap<u32, u64>> {
     let mut counts = BTreeMap::new();
     for thread in 1..=THREADS_MAX {
-        if let Ok(text) = std::fs::read_to_string(out(setup.folder, requests, thread)) {
+        if let Ok(text) = std::fs::read_to_string(out(thread)) {
             counts.insert(thread, summary(&text)?);
         }
     }
     Ok(counts)
 }
 
-/// What a run cost in all.
+/// What the worker did more in the second of two runs with threads apart: the thread whose count grew most. What others do –
+/// names looked up again, what the control plane says – depends on how long a run takes.
 ///
 /// # Errors
 /// When callgrind has not written there.
-pub(crate) fn total(path: &Path) -> Result<u64> {
-    summary(&std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?)
+pub(crate) fn grown(few: &Path, many: &Path) -> Result<u64> {
+    let of = |path: &Path, thread: u32| PathBuf::from(format!("{}-{thread:02}", path.display()));
+    let (few, many) = (by_thread(|thread| of(few, thread))?, by_thread(|thread| of(many, thread))?);
+    let more =
+        |(thread, count): (&u32, &u64)| count.saturating_sub(few.get(thread).copied().unwrap_or_default());
+    many.iter().map(more).max().context("callgrind saw no thread")
 }
 
 /// The sum that a file of callgrind's ends with: `totals: N`.

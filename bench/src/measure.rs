@@ -82,6 +82,13 @@ pub(crate) fn memory(process: u32) -> Result<Memory> {
     Ok(Memory { rss_kib: field("Rss:").context("no Rss")?, pss_kib: field("Pss:").context("no Pss")? })
 }
 
+/// What the system's connections use unless they are told otherwise: on loopback, where all of this is measured, pacing by BBR
+/// costs more than anything else does.
+pub(crate) fn congestion_control() -> String {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
+    text.map_or_else(|_| "not known".to_owned(), |text| text.trim().to_owned())
+}
+
 /// Lets every thread of a process run on one core only.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::Arguments;
-use crate::measure::{Memory, Sample};
+use crate::measure::{self, Memory, Sample};
 use crate::mesh::SERVICES;
 
 /// Medians of one peer over the rounds of one work.
@@ -141,11 +141,12 @@ pub(crate) fn page(goals: &str, sections: &[(String, String)], arguments: &Argum
          {SERVICES} services with {} routes\nfrom our control plane, write a JSON access log, count, and trace one request in \
          a hundred to an X-Ray daemon; haproxy\nand nginx have one route and their own log, and trace nothing. The figure that \
          survives a noisy machine is CPU µs per\nrequest of the proxy's own process; differences under 25 % are not established \
-         there. A line is met if each of its ratios is.\n\n## Goals\n\n{goals}",
+         there. A line is met if each of its ratios is. The machine's TCP congestion control is {}.\n\n## Goals\n\n{goals}",
         arguments.rounds(),
         arguments.seconds(),
         arguments.connections,
         2 * SERVICES,
+        measure::congestion_control(),
     );
     for (title, table) in sections {
         let _ = write!(text, "\n## {title}\n\n{table}");

@@ -76,10 +76,7 @@ impl Peer {
         upstreams: Upstreams,
         out: &Path,
     ) -> Result<Self> {
-        let mut file = OsString::from("--callgrind-out-file=");
-        file.push(out);
-        let runner: [OsString; 4] = ["valgrind".into(), "--quiet".into(), "--tool=callgrind".into(), file];
-        Self::start_under(&runner, name, folder, upstreams).await
+        Self::start_under(&callgrind(out), name, folder, upstreams).await
     }
 
     /// The same as an argument of `runner`, a program and its arguments that watch another one.
@@ -111,12 +108,22 @@ impl Peer {
             _ => caddy(folder, &own, ports, upstreams)?,
         };
         let words: Vec<OsString> = runner.iter().cloned().chain(words).collect();
+        Self::of_words(name, &own, ports, &words)
+    }
+
+    /// A program and its arguments, with a folder of its own.
+    pub(super) fn of_words(
+        name: &'static str,
+        own: &Path,
+        ports: [u16; 3],
+        words: &[OsString],
+    ) -> Result<Self> {
         let log = std::fs::File::create(own.join("log"))?;
         let process = Command::new(&words[0])
             .args(&words[1..])
             .env("GOMAXPROCS", "1")
-            .env("XDG_DATA_HOME", &own)
-            .env("XDG_CONFIG_HOME", &own)
+            .env("XDG_DATA_HOME", own)
+            .env("XDG_CONFIG_HOME", own)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -176,6 +183,13 @@ impl Drop for Peer {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// What counts a program's instructions, and writes those of each thread to `out` with its number behind.
+pub(super) fn callgrind(out: &Path) -> [OsString; 5] {
+    let mut file = OsString::from("--callgrind-out-file=");
+    file.push(out);
+    ["valgrind".into(), "--quiet".into(), "--tool=callgrind".into(), "--separate-threads=yes".into(), file]
 }
 
 /// One file for two: lighttpd, and ours, which reads it as it is. Ours is told to have one worker, as the others have.
