@@ -20,14 +20,12 @@ pub fn request(head: &RequestHead, framing: Framing, out: &mut Vec<u8>) {
     if let Some(authority) = head.authority_bytes() {
         field(b"host", authority, out);
     }
-    let mut length = false;
-    for (id, name, value) in head.fields.iter_ids() {
-        length |= id == HeaderId::ContentLength;
-        field(name, value, out);
-    }
+    head.fields.write(out);
     match framing {
         Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-        Framing::None if !length && !may_lack_length(head.method()) => {
+        Framing::None
+            if !head.fields.contains(HeaderId::ContentLength) && !may_lack_length(head.method()) =>
+        {
             out.extend_from_slice(b"content-length: 0\r\n");
         }
         _ => {}
@@ -46,19 +44,16 @@ fn may_lack_length(method: &str) -> bool {
 /// status and the method of the request leave room for doubt.
 pub fn response(head: &ResponseHead, framing: Framing, method: &str, close: bool, out: &mut Vec<u8>) {
     status_line(head.status, out);
-    let mut length = false;
-    for (id, name, value) in head.fields.iter_ids() {
-        length |= id == HeaderId::ContentLength;
-        field(name, value, out);
-    }
+    head.fields.write(out);
     if close && head.status != 101 {
         out.extend_from_slice(b"connection: close\r\n");
     }
     let tunnel = method == "CONNECT" && head.status / 100 == 2;
     let bodiless = head.status < 200 || head.status == 204 || head.status == 304 || tunnel;
+    let length = || head.fields.contains(HeaderId::ContentLength);
     match framing {
         Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-        Framing::None if !length && !bodiless && method != "HEAD" => {
+        Framing::None if !length() && !bodiless && method != "HEAD" => {
             out.extend_from_slice(b"content-length: 0\r\n");
         }
         _ => {}
@@ -69,9 +64,7 @@ pub fn response(head: &ResponseHead, framing: Framing, method: &str, close: bool
 /// Writes an interim response.
 pub fn interim(head: &ResponseHead, out: &mut Vec<u8>) {
     status_line(head.status, out);
-    for (name, value) in head.fields.iter() {
-        field(name.as_bytes(), value, out);
-    }
+    head.fields.write(out);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -97,13 +90,20 @@ fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
 /// Writes a response head as web servers do: names in capitals, the version that the client speaks, and exactly the fields
 /// that stand there; whoever calls has framed the body already.
 pub fn web_response(head: &ResponseHead, out: &mut Vec<u8>) {
-    out.extend_from_slice(if head.version == Version::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-    out.extend_from_slice(itoa::Buffer::new().format(head.status).as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(reason::phrase(head.status).as_bytes());
-    out.extend_from_slice(b"\r\n");
-    for (_, name, value) in head.fields.iter_ids() {
-        capitalised(name, out);
+    if head.version == Version::Http11 && head.status == 200 {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    } else {
+        out.extend_from_slice(if head.version == Version::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+        out.extend_from_slice(itoa::Buffer::new().format(head.status).as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(reason::phrase(head.status).as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    for (id, name, value) in head.fields.iter_ids() {
+        match id {
+            HeaderId::Other => capitalised(name, out),
+            known => out.extend_from_slice(known.capitalised()),
+        }
         out.extend_from_slice(b": ");
         out.extend_from_slice(value);
         out.extend_from_slice(b"\r\n");

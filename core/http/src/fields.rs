@@ -28,6 +28,10 @@ impl Span {
     }
 }
 
+/// A field that may come once came several times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Repeated;
+
 /// One header: its name (lower case) and its value, both in the arena.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
@@ -38,10 +42,33 @@ pub struct Field {
 }
 
 /// Header fields in the order in which they came, names in lower case as Envoy passes them on.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Fields {
     arena: Vec<u8>,
     list: Vec<Field>,
+}
+
+/// Takes down fields of a head while the parser that finds them still borrows the arena.
+#[derive(Debug)]
+pub(crate) struct Noting<'a>(&'a mut Vec<Field>);
+
+impl Noting<'_> {
+    /// Notes a field, which is one as soon as [`Fields::settle`] has looked at its name.
+    pub(crate) fn push(&mut self, name: Span, value: Span) {
+        self.0.push(Field { id: HeaderId::Other, name, value });
+    }
+}
+
+impl Clone for Fields {
+    fn clone(&self) -> Self {
+        Self { arena: self.arena.clone(), list: self.list.clone() }
+    }
+
+    /// Into the memory that is there: a head is copied for each attempt.
+    fn clone_from(&mut self, source: &Self) {
+        self.arena.clone_from(&source.arena);
+        self.list.clone_from(&source.list);
+    }
 }
 
 impl Fields {
@@ -107,9 +134,8 @@ impl Fields {
 
     /// The first value of any name (lower case).
     pub fn named(&self, name: &str) -> Option<&[u8]> {
-        let id = HeaderId::of(name.as_bytes());
-        let is_it =
-            |f: &&Field| f.id == id && (id != HeaderId::Other || self.bytes(f.name) == name.as_bytes());
+        // Lengths differ as a rule: nothing is hashed to find out.
+        let is_it = |f: &&Field| f.name.len as usize == name.len() && self.bytes(f.name) == name.as_bytes();
         self.list.iter().find(is_it).map(|f| self.bytes(f.value))
     }
 
@@ -161,7 +187,9 @@ impl Fields {
     pub fn set(&mut self, name: &str, value: &[u8]) {
         match HeaderId::of(name.as_bytes()) {
             HeaderId::Other => {
-                self.remove_named(name);
+                if self.named(name).is_some() {
+                    self.remove_named(name);
+                }
                 self.append(name.as_bytes(), value);
             }
             id => self.set_id(id, value),
@@ -204,21 +232,58 @@ impl Fields {
         &mut self.arena
     }
 
-    /// Adds a field whose bytes already stand in the arena; lowers the name in place.
-    pub(crate) fn push_spans(&mut self, name: Span, value: Span) {
-        self.arena[name.range()].make_ascii_lowercase();
-        let id = HeaderId::of(&self.arena[name.range()]);
-        self.list.push(Field { id, name, value });
+    /// The arena, and where fields are noted whose bytes stand in it.
+    pub(crate) fn noting(&mut self) -> (&[u8], Noting<'_>) {
+        (&self.arena, Noting(&mut self.list))
     }
 
-    /// The id of the field added last.
-    pub(crate) fn last_id(&self) -> Option<HeaderId> {
-        self.list.last().map(|f| f.id)
+    /// Lowers the names of the fields that were noted, in place, and finds their ids.
+    pub(crate) fn settle(&mut self) {
+        for field in &mut self.list {
+            let name = &mut self.arena[field.name.range()];
+            name.make_ascii_lowercase();
+            field.id = HeaderId::of(name);
+        }
     }
 
-    /// Takes the field added last off again.
-    pub(crate) fn pop(&mut self) {
-        self.list.pop();
+    /// Takes the only field of a known name off the list: its value. `Err` if there are several.
+    pub(crate) fn take(&mut self, id: HeaderId) -> Result<Option<Span>, Repeated> {
+        let Some(first) = self.list.iter().position(|f| f.id == id) else { return Ok(None) };
+        if self.list[first + 1..].iter().any(|f| f.id == id) {
+            return Err(Repeated);
+        }
+        Ok(Some(self.list.remove(first).value))
+    }
+
+    /// Writes all fields as lines. What still stands as it came is copied in one go.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let mut index = 0;
+        while let Some(field) = self.list.get(index) {
+            index += 1;
+            let Some(mut end) = self.line_end(field) else {
+                for part in [self.bytes(field.name), b": ", self.bytes(field.value), b"\r\n"] {
+                    out.extend_from_slice(part);
+                }
+                continue;
+            };
+            while let Some(next) = self.list.get(index)
+                && next.name.start as usize == end
+                && let Some(after) = self.line_end(next)
+            {
+                end = after;
+                index += 1;
+            }
+            out.extend_from_slice(&self.arena[field.name.start as usize..end]);
+        }
+    }
+
+    /// Where the line of a field ends, if it stands in the arena as one: `name: value`, CR, LF.
+    fn line_end(&self, field: &Field) -> Option<usize> {
+        let (name_end, value) = (field.name.range().end, field.value.range());
+        let as_line = name_end + 2 == value.start
+            && self.arena[name_end..value.start] == *b": "
+            && self.arena.get(value.end..value.end + 2) == Some(b"\r\n");
+        as_line.then_some(value.end + 2)
     }
 
     fn name_of(&self, field: &Field) -> &str {
@@ -265,6 +330,9 @@ mod tests {
             listed(&fields),
             [("date", "3"), ("a", "c"), ("server", "s")].map(|(a, b)| (a.to_owned(), b.to_owned()))
         );
+        let mut copy = of(&[("of", "before")]);
+        copy.clone_from(&fields);
+        assert_eq!(listed(&copy), listed(&fields));
         assert!(fields.remove(HeaderId::Date));
         assert!(!fields.remove(HeaderId::Date));
         fields.remove_named("a");

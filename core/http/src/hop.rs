@@ -7,6 +7,9 @@ use crate::known::HeaderId;
 /// With `keep_upgrade`, `Upgrade` and `Connection` stay as they came.
 pub fn strip_request(fields: &mut Fields, keep_upgrade: bool) {
     strip(fields, keep_upgrade);
+    if !fields.iter_ids().any(|(id, _, _)| matches!(id, HeaderId::Te | HeaderId::Expect)) {
+        return;
+    }
     let te_trailers = fields.all(HeaderId::Te).any(|value| crate::parse::has_token(value, b"trailers"));
     if te_trailers {
         fields.set_id(HeaderId::Te, b"trailers");
@@ -22,6 +25,9 @@ pub fn strip_response(fields: &mut Fields, keep_upgrade: bool) {
 }
 
 fn strip(fields: &mut Fields, keep_upgrade: bool) {
+    if fields.iter_ids().all(|(id, _, _)| !is_hop(id, keep_upgrade)) {
+        return;
+    }
     let mut named: Vec<Vec<u8>> = Vec::new();
     for value in fields.all(HeaderId::Connection) {
         for token in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
@@ -29,9 +35,6 @@ fn strip(fields: &mut Fields, keep_upgrade: bool) {
                 named.push(token.to_ascii_lowercase());
             }
         }
-    }
-    if fields.iter_ids().all(|(id, _, _)| !is_hop(id, keep_upgrade)) {
-        return;
     }
     fields.retain(|id, name, _| {
         !is_hop(id, keep_upgrade)

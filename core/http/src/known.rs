@@ -27,6 +27,14 @@ macro_rules! known {
                     Self::Other => "",
                 }
             }
+
+            /// The name with a capital after each hyphen, as web servers write it; empty for [`HeaderId::Other`].
+            pub const fn capitalised(self) -> &'static [u8] {
+                match self {
+                    $(Self::$variant => const { &capitals::<{ $name.len() }>($name) },)+
+                    Self::Other => b"",
+                }
+            }
         }
 
         /// All of them, behind the one that stands for none.
@@ -35,6 +43,17 @@ macro_rules! known {
         #[cfg(test)]
         pub(crate) const ALL: &[HeaderId] = &[$(HeaderId::$variant,)+];
     };
+}
+
+const fn capitals<const LEN: usize>(name: &str) -> [u8; LEN] {
+    let (mut capitalised, mut index) = ([0; LEN], 0);
+    while index < LEN {
+        let byte = name.as_bytes()[index];
+        let begins = index == 0 || name.as_bytes()[index - 1] == b'-';
+        capitalised[index] = if begins { byte.to_ascii_uppercase() } else { byte };
+        index += 1;
+    }
+    capitalised
 }
 
 /// How many places the names are spread over; a power of two.
@@ -142,7 +161,9 @@ mod tests {
         for &id in ALL {
             assert_eq!(HeaderId::of(id.name().as_bytes()), id);
             assert_eq!(id.name(), id.name().to_ascii_lowercase());
+            assert_eq!(id.capitalised().to_ascii_lowercase(), id.name().as_bytes());
         }
+        assert_eq!(HeaderId::XForwardedFor.capitalised(), b"X-Forwarded-For");
         for other in ["x-anything", "", "d", "date ", "datf", "Date", "x-request-ie", "\u{fc}ber"] {
             assert_eq!(HeaderId::of(other.as_bytes()), HeaderId::Other, "{other}");
         }

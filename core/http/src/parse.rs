@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 
 use crate::authority;
 use crate::chunked::ChunkError;
-use crate::fields::{Fields, Span};
+use crate::fields::{Fields, Repeated, Span};
 use crate::framing::{self, Framing, FramingError};
 use crate::head::{RequestHead, ResponseHead, Version};
 use crate::known::HeaderId;
@@ -221,13 +221,6 @@ fn copy_head(bytes: &[u8], extent: Extent, fields: &mut Fields) {
     }
 }
 
-/// A field's place in the arena, noted while the parser still borrows it.
-#[derive(Clone, Copy, Default)]
-struct Place {
-    name: Span,
-    value: Span,
-}
-
 fn place_of(arena: &[u8], part: &[u8]) -> Span {
     // Both are slices of one allocation: the parser only ever returns parts of what it was given.
     Span::new(part.as_ptr() as usize - arena.as_ptr() as usize, part.len())
@@ -249,8 +242,7 @@ fn request_head(
     if dialect.utf8_target {
         escape_target(head.fields.arena_mut());
     }
-    let mut places = [Place::default(); HEADERS_MAX];
-    let arena = head.fields.arena_mut();
+    let (arena, mut noting) = head.fields.noting();
     let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut []);
     match parsed.parse_with_uninit_headers(arena, &mut slots) {
@@ -282,25 +274,16 @@ fn request_head(
     let (method, path) = (place(name), place(target.path));
     let absolute = target.authority.map(place);
     let scheme = target.scheme;
-    let count = parsed.headers.len();
-    for (slot, header) in places.iter_mut().zip(parsed.headers.iter()) {
-        *slot = Place { name: place_of(arena, header.name.as_bytes()), value: place_of(arena, header.value) };
+    for header in parsed.headers.iter() {
+        noting.push(place_of(arena, header.name.as_bytes()), place_of(arena, header.value));
     }
+    head.fields.settle();
     head.version = version;
     (head.method, head.path) = (method, path);
     if path.is_empty() && scheme.is_some() {
         head.set_path("/");
     }
-    let mut host = None;
-    for &Place { name, value } in &places[..count] {
-        head.fields.push_spans(name, value);
-        if head.fields.last_id() == Some(HeaderId::Host) {
-            head.fields.pop();
-            if host.replace(value).is_some() {
-                return Err(RequestError::DuplicateHost);
-            }
-        }
-    }
+    let host = head.fields.take(HeaderId::Host).map_err(|Repeated| RequestError::DuplicateHost)?;
     head.authority = absolute.or(host);
     if dialect.one_authority
         && let (Some(absolute), Some(host)) = (absolute, host)
@@ -454,8 +437,7 @@ fn response_head(
 ) -> Result<ResponseFacts, ResponseError> {
     head.clear();
     copy_head(bytes, extent, &mut head.fields);
-    let mut places = [Place::default(); HEADERS_MAX];
-    let arena = head.fields.arena_mut();
+    let (arena, mut noting) = head.fields.noting();
     let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
@@ -467,18 +449,15 @@ fn response_head(
     }
     let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
     let status = parsed.code.filter(|code| *code >= 100).ok_or(ResponseError::Malformed("status"))?;
-    let count = parsed.headers.len();
-    for (slot, header) in places.iter_mut().zip(parsed.headers.iter()) {
-        *slot = Place { name: place_of(arena, header.name.as_bytes()), value: place_of(arena, header.value) };
+    for header in parsed.headers.iter() {
+        noting.push(place_of(arena, header.name.as_bytes()), place_of(arena, header.value));
     }
+    head.fields.settle();
     (head.version, head.status) = (version, status);
     let (mut close, mut keep) = (false, false);
-    for &Place { name, value } in &places[..count] {
-        head.fields.push_spans(name, value);
-        if head.fields.last_id() == Some(HeaderId::Connection) {
-            close |= has_token(head.fields.bytes(value), b"close");
-            keep |= has_token(head.fields.bytes(value), b"keep-alive");
-        }
+    for value in head.fields.all(HeaderId::Connection) {
+        close |= has_token(value, b"close");
+        keep |= has_token(value, b"keep-alive");
     }
     let framing = framing::of_response(&head.fields, status, method, version)?;
     close |= framing == Framing::UntilClose || method == "CONNECT" || (version == Version::Http10 && !keep);
