@@ -17,6 +17,14 @@ pub(crate) fn request_headers(x: &mut Exchange<'_>) {
     if std::mem::replace(&mut x.dressed, true) {
         return;
     }
+    let setenv = &x.conf.setenv;
+    let nothing = setenv.add_request_header.is_empty()
+        && setenv.set_request_header.is_empty()
+        && setenv.add_environment.is_empty()
+        && setenv.set_environment.is_empty();
+    if nothing {
+        return;
+    }
     let conf = Arc::clone(&x.conf.0);
     let setenv = &conf.directives.setenv;
     for (name, value) in setenv.add_request_header.iter() {

@@ -46,6 +46,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, place: Pla
         requests: 0,
         used,
         idle: None,
+        answered: None,
         worker,
         peer,
         place,
@@ -59,7 +60,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, place: Pla
         let read = connection.read(&mut head, &site).await;
         // Whoever waits between two requests holds no more than it needs: what a whole request takes is on the heap.
         let after = match connection.ready(&read, &head, &site) {
-            Some((ready, keep)) => connection.send_ready(&ready, keep, &site).await,
+            Some(found) => connection.send_ready(found, &site).await,
             None => Box::pin(connection.one(read, &mut head, site)).await,
         };
         connection.worker.give_back_head(head);
@@ -77,6 +78,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, place: Pla
     }
 }
 
+/// What an answer that is ready is sent by.
+struct Found {
+    ready: Rc<Ready>,
+    /// Whether the connection goes on after it.
+    keep: bool,
+    /// When it was found, which is when the request was there.
+    begun: Instant,
+}
+
 struct Connection {
     channel: Channel,
     deadline: Deadline,
@@ -86,6 +96,8 @@ struct Connection {
     used: u64,
     /// How long the client may say nothing after a request.
     idle: Option<Duration>,
+    /// When the last answer was out, where that is known: the next wait begins then.
+    answered: Option<Instant>,
     worker: Rc<Worker>,
     peer: Rc<Peer>,
     place: Place,
@@ -94,6 +106,7 @@ struct Connection {
 impl Connection {
     /// Waits for the first byte of a request; `false` when there will be none.
     async fn begun(&mut self) -> bool {
+        let answered = self.answered.take();
         let Channel::Http1(http) = &mut self.channel else { return false };
         if http.has_begun() {
             return true;
@@ -101,7 +114,8 @@ impl Connection {
         let idle = self.idle.unwrap_or(HEAD_TIMEOUT);
         let (worker, place, deadline) = (&self.worker, &self.place, &mut self.deadline);
         let fresh = self.requests == 0;
-        deadline.set(Some(Instant::now() + idle));
+        let since = answered.unwrap_or_else(Instant::now);
+        deadline.set(Some(since + idle));
         poll_fn(|cx| {
             match http.io.poll_fill(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(false),
@@ -146,20 +160,21 @@ impl Connection {
         read
     }
 
-    /// The answer that is ready, where nothing else is to be done; whether the connection goes on after it.
-    fn ready(&self, read: &Read, head: &RequestHead, site: &Site) -> Option<(Rc<Ready>, bool)> {
+    /// The answer that is ready, where nothing else is to be done.
+    fn ready(&self, read: &Read, head: &RequestHead, site: &Site) -> Option<Found> {
         let (Read::Head(facts), Channel::Http1(http)) = (read, &self.channel) else { return None };
-        let now = Instant::now();
-        let ready = self.worker.shelf.borrow_mut().find(site, &self.peer, head, facts, now)?;
+        let begun = Instant::now();
+        let ready = self.worker.shelf.borrow_mut().find(site, &self.peer, head, facts, begun)?;
         // Of a long file the kernel sends what it need not encrypt.
         let sent_as_it_is = http.io.is_plain() || matches!(ready.content, Content::Memory(_));
-        (ready.alone && sent_as_it_is).then(|| (ready, !facts.close && !self.worker.is_draining()))
+        let keep = !facts.close && !self.worker.is_draining();
+        (ready.alone && sent_as_it_is).then_some(Found { ready, keep, begun })
     }
 
     /// Sends it.
-    async fn send_ready(&mut self, ready: &Ready, keep: bool, site: &Site) -> After {
+    async fn send_ready(&mut self, Found { ready, keep, begun }: Found, site: &Site) -> After {
         let Channel::Http1(http) = &mut self.channel else { return After::Cut };
-        let (worker, deadline, begun) = (&self.worker, &mut self.deadline, Instant::now());
+        let (worker, deadline) = (&self.worker, &mut self.deadline);
         let stats = &worker.shared.stats;
         let _active = Active::begin(stats);
         let date = worker.date_at(begun.into_std());
@@ -198,7 +213,9 @@ impl Connection {
         });
         let outcome: io::Result<()> = outcome.await;
         http.end();
-        let took = begun.elapsed();
+        let now = Instant::now();
+        self.answered = Some(now);
+        let took = now - begun;
         stats.request(200, sent as u64, took);
         site.routes.request(ready.conf.0.id, 200, sent as u64, took);
         match outcome {

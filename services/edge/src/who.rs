@@ -19,8 +19,8 @@ use crate::request::{Exchange, Flow, Response, User};
 
 /// Takes off what only we may say, whoever sent it, before anything looks at it.
 pub(crate) fn strip(x: &mut Exchange<'_>) {
-    let conf = x.conf.clone();
-    let (headers, asks) = (&conf.edge.identity_headers, conf.edge.forward_auth.as_deref());
+    let edge = &x.conf.edge;
+    let (headers, asks) = (&edge.identity_headers, edge.forward_auth.as_deref());
     // What we set ourselves in an earlier turn of the same request stays.
     let first = !std::mem::replace(&mut x.stripped, true);
     x.head.fields.retain(|_, name, _| {
@@ -35,11 +35,13 @@ pub(crate) fn strip(x: &mut Exchange<'_>) {
 /// Recognises the caller where that is configured, lets in whom the rules let in, and tells services who it is.
 pub(crate) async fn identify(x: &mut Exchange<'_>) -> Flow {
     sign_in::own_paths(x).await?;
-    let conf = x.conf.clone();
-    let edge = &conf.edge;
-    if x.in_error_handler {
+    let edge = &x.conf.edge;
+    let asks_nobody = edge.sign_in.is_none() && edge.forward_auth.is_none() && edge.claims.is_empty();
+    if asks_nobody || x.in_error_handler {
         return ControlFlow::Continue(());
     }
+    let conf = x.conf.clone();
+    let edge = &conf.edge;
     if edge.sign_in.is_some() || edge.forward_auth.is_some() {
         crate::identify::once(x)?;
     }

@@ -246,12 +246,12 @@ async fn respond(x: &mut Exchange<'_>, kind: &Kind<'_>, hosts: &[Host]) -> Respo
             // A program of our own that is being started again is not gone: it is waited for where it listens.
             return Response::status(503);
         };
-        tried.push(host.id);
         let opened = match pooled_or_open(x, kind, host, streamed).await {
             Ok(opened) => opened,
             Err(error) => {
                 tracing::warn!(%error, host = programs::label(host), "a backend cannot be reached");
                 site.hosts.fail(host);
+                tried.push(host.id);
                 if tried.len() < hosts.len() {
                     continue;
                 }

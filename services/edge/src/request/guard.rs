@@ -56,8 +56,8 @@ pub(super) fn check(x: &mut Exchange<'_>) -> Flow {
     let bad = |status: u16| ControlFlow::Break(Response::status(status).closing());
     let head = &x.head;
     let method = head.method();
-    let authority = head.authority();
-    if head.version == Version::Http11 && authority.is_none_or(str::is_empty) {
+    let authority = head.authority_bytes();
+    if head.version == Version::Http11 && authority.is_none_or(<[u8]>::is_empty) {
         return bad(400);
     }
     if authority.is_some_and(|authority| !is_strict_host(authority)) {
@@ -91,35 +91,42 @@ pub(super) fn check(x: &mut Exchange<'_>) -> Flow {
 
 /// A name, an IPv4 address or a bracketed IPv6 address, perhaps with a port; nothing that could be read as a path or as user
 /// information.
-fn is_strict_host(authority: &str) -> bool {
+fn is_strict_host(authority: &[u8]) -> bool {
     if authority.is_empty() {
         return true;
     }
-    let (host, port) = match authority.strip_prefix('[') {
+    let (host_fine, rest) = match authority.strip_prefix(b"[") {
         Some(rest) => {
-            let Some((inside, rest)) = rest.split_once(']') else { return false };
-            if !inside.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')) {
-                return false;
-            }
-            match rest.strip_prefix(':') {
-                Some(port) => ("v6", Some(port)),
-                None if rest.is_empty() => ("v6", None),
-                None => return false,
-            }
+            let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
+            let (inside, rest) = (&rest[..end], &rest[end + 1..]);
+            (inside.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')), rest)
         }
-        None => match authority.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
+        None => {
+            let end = authority.iter().position(|byte| *byte == b':').unwrap_or(authority.len());
+            (is_strict_name(&authority[..end]), &authority[end..])
+        }
     };
-    let host_fine = !host.is_empty()
-        && !host.starts_with('.')
-        && !host.contains("..")
-        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
-    let port_fine = port.is_none_or(|port| {
-        port.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
-    });
+    let port_fine = match rest {
+        [] => true,
+        [b':', port @ ..] => port.is_empty() || is_port(port),
+        _ => false,
+    };
     host_fine && port_fine
+}
+
+fn is_port(digits: &[u8]) -> bool {
+    digits.iter().all(u8::is_ascii_digit)
+        && std::str::from_utf8(digits).is_ok_and(|digits| digits.parse::<u16>().is_ok())
+}
+
+/// Letters, digits, hyphens and underscores, and dots that stand behind one of those.
+fn is_strict_name(name: &[u8]) -> bool {
+    let mut previous = b'.';
+    !name.is_empty()
+        && name.iter().all(|byte| {
+            let before = std::mem::replace(&mut previous, *byte);
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || *byte == b'.' && before != b'.'
+        })
 }
 
 #[cfg(test)]
@@ -151,8 +158,12 @@ mod tests {
             ("a:65535", true),
             ("a:65536", false),
             ("[::1]:99999", false),
+            ("a:", true),
+            ("[::1]:", true),
+            ("a..b", false),
+            ("a.b..", false),
         ] {
-            assert_eq!(is_strict_host(host), expected, "{host}");
+            assert_eq!(is_strict_host(host.as_bytes()), expected, "{host}");
         }
     }
 }

@@ -66,8 +66,11 @@ pub(in crate::answer) fn head(
     let keeps = upgrade.then(|| x.header("upgrade").unwrap_or("websocket").to_owned());
     // The client has been told to send its body, or is: `Expect` goes with what concerns its connection alone.
     hop::strip_request(&mut head.fields, false);
-    head.fields
-        .retain(|id, name, _| id != HeaderId::ContentLength && name != b"proxy" && name != b"set-cookie");
+    head.fields.retain(|id, name, _| match id {
+        HeaderId::ContentLength => false,
+        HeaderId::Other => name != b"proxy" && name != b"set-cookie",
+        _ => true,
+    });
     if let Some(protocol) = keeps {
         head.fields.append_id(HeaderId::Connection, b"upgrade");
         head.fields.append_id(HeaderId::Upgrade, protocol.as_bytes());
