@@ -18,7 +18,7 @@ use crate::peer::Upstreams;
 /// The gateway that the edge makes of itself.
 const GATEWAY: &str = "edge-gw";
 /// Until the mesh knows the gateway, and the gateway the mesh. Under callgrind both take their time.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Starts a control plane with the full mesh, and an edge that leads every request to one of its services, as an argument of
 /// `runner` if there is one; waits until a request has come through.

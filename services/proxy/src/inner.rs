@@ -73,7 +73,8 @@ impl Door {
                 &mut deadline,
                 facts,
             );
-            if request::serve(exchange, None).await == After::Cut {
+            // Boxed where it begins: whoever asked moves what is returned here, and not the whole life of a request.
+            if Box::pin(request::serve(exchange, None)).await == After::Cut {
                 channel.reset(h2::Reason::INTERNAL_ERROR);
             }
             worker.give_back_heads(heads);
