@@ -54,6 +54,8 @@ pub struct Drains {
     pub outbound: DrainState,
     /// The process ends once there are no connections.
     pub leaving: bool,
+    /// Whoever is answered is asked to come back by another connection, to where another proxy may be; nothing ends.
+    pub failing: bool,
 }
 
 impl Drains {
@@ -66,7 +68,7 @@ impl Drains {
 impl From<DrainState> for Drains {
     /// Both sides at once, and then the end.
     fn from(state: DrainState) -> Self {
-        Self { inbound: state, outbound: state, leaving: state.is_draining() }
+        Self { inbound: state, outbound: state, leaving: state.is_draining(), failing: false }
     }
 }
 

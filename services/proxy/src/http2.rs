@@ -64,7 +64,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, manager: Arc<HttpManager>, peer: R
     };
     loop {
         match poll_fn(|cx| connection.poll_next(cx)).await {
-            Next::Stream(accepted) => connection.spawn(&peer, accepted),
+            Next::Stream(accepted) => {
+                connection.spawn(&peer, accepted);
+                if connection.worker.sends_away(connection.manager.inbound) {
+                    connection.announce();
+                }
+            }
             Next::Abuse => {
                 connection.manager.stats.downstream_rq_too_many_premature_resets.inc();
                 return connection.send_away().await;

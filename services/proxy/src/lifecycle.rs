@@ -63,7 +63,6 @@ pub struct Lifecycle {
     /// A successor has this process's sockets.
     handed_over: AtomicBool,
     quit: watch::Sender<bool>,
-    failed: AtomicBool,
     /// The listeners that discovery published have been bound, or cannot be.
     applied: AtomicBool,
     settings: Drain,
@@ -77,7 +76,6 @@ impl Lifecycle {
             drain: watch::Sender::default(),
             handed_over: AtomicBool::new(false),
             quit: watch::Sender::default(),
-            failed: AtomicBool::new(false),
             applied: AtomicBool::new(false),
             settings,
             started,
@@ -90,7 +88,8 @@ impl Lifecycle {
     }
 
     pub fn state(&self) -> ServerState {
-        if self.drain.borrow().inbound.is_draining() || self.failed.load(Ordering::Relaxed) {
+        let drains = *self.drain.borrow();
+        if drains.failing || drains.inbound.is_draining() {
             return ServerState::Draining;
         }
         match *self.phase.borrow() {
@@ -112,9 +111,9 @@ impl Lifecycle {
         self.state() == ServerState::Live
     }
 
-    /// `/healthcheck/fail` and `/healthcheck/ok`: readiness alone; traffic goes on.
-    pub fn fail(&self, failed: bool) {
-        self.failed.store(failed, Ordering::Relaxed);
+    /// `/healthcheck/fail` and `/healthcheck/ok`: readiness, and what clients are told with each response; traffic goes on.
+    pub fn fail(&self, failing: bool) {
+        self.drain.send_modify(|drains| drains.failing = failing);
     }
 
     /// Takes leave of those who call the application: unready and announced at once, connections still accepted for a
@@ -158,12 +157,12 @@ impl Lifecycle {
     }
 
     /// `/drain_listeners`: as [`Lifecycle::begin_drain`], but the process stays. Not `graceful`: no connection is
-    /// accepted from this moment on.
+    /// accepted from this moment on, and those that are idle stay until they are told.
     pub fn drain_listeners(&self, drain: ListenerDrain, now: Instant) {
         let (listen, accept) = match drain {
             ListenerDrain { skip_exit: true, .. } => (WITHOUT_END, self.settings.accept),
             ListenerDrain { graceful: true, .. } => (self.settings.accept, self.settings.accept),
-            ListenerDrain { .. } => (Duration::ZERO, Duration::ZERO),
+            ListenerDrain { .. } => (Duration::ZERO, WITHOUT_END),
         };
         let state = DrainState::Draining {
             listen_until: now + listen,

@@ -5,6 +5,9 @@
 mod admin;
 #[path = "parity/apps.rs"]
 mod apps;
+#[allow(dead_code, reason = "shared with the tests of the request path")]
+#[path = "path/authority.rs"]
+mod authority;
 #[path = "parity/bodies.rs"]
 mod bodies;
 #[path = "parity/clients.rs"]
@@ -20,14 +23,20 @@ mod h2_app;
 mod interim;
 #[path = "parity/keepalive.rs"]
 mod keepalive;
+#[path = "parity/life.rs"]
+mod life;
 #[path = "parity/log_services.rs"]
 mod log_services;
+#[path = "path/mutual.rs"]
+mod mutual;
 #[path = "parity/names.rs"]
 mod names;
 #[path = "parity/network.rs"]
 mod network;
 #[path = "parity/planes.rs"]
 mod planes;
+#[path = "parity/pools.rs"]
+mod pools;
 #[path = "run/ports.rs"]
 mod ports;
 #[path = "parity/proxy_protocol.rs"]
@@ -44,6 +53,8 @@ mod splits;
 mod time_and_share;
 #[path = "parity/tunnels.rs"]
 mod tunnels;
+#[path = "parity/waits.rs"]
+mod waits;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -75,6 +86,18 @@ fn group(endpoints: Vec<Endpoint>) -> LocalityEndpoints {
 fn cluster(name: &str, localities: Vec<LocalityEndpoints>) -> Cluster {
     let assignment = LoadAssignment { cluster: name.to_owned(), localities, ..LoadAssignment::default() };
     Cluster::new(name, Discovery::Static(assignment))
+}
+
+/// Calls a service of that name as `proxy`.
+fn by_tls(authority: &authority::Authority, name: &str, alpn: &str) -> UpstreamTransport {
+    UpstreamTransport::Tls(Box::new(tls::UpstreamTls {
+        certificate: Some(authority.certificate("proxy")),
+        validation: Some(authority.trust(tls::NameKind::Dns, &format!("{name}.local"))),
+        sni: format!("{name}.local"),
+        alpn: vec![alpn.to_owned()],
+        versions: tls::Versions::default(),
+        suites: tls::Suites::default(),
+    }))
 }
 
 fn to(cluster: &str) -> Forward {

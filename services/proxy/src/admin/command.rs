@@ -104,7 +104,7 @@ pub(super) fn run(subject: &Subject, method: &Method, path: &str, query: &Query)
         let required = if command.mutates { "POST" } else { "GET" };
         return Reply::status(
             StatusCode::METHOD_NOT_ALLOWED,
-            format!("Method {method} not allowed, {required} required.\n"),
+            format!("Method {method} not allowed, {required} required."),
         );
     }
     (command.run)(subject, query)

@@ -410,7 +410,7 @@ impl<'a> Exchange<'a> {
     pub(super) fn closes(&self) -> bool {
         self.facts.close
             || self.facts.upgrade.is_tunnel()
-            || self.worker.is_draining(self.manager.inbound)
+            || self.worker.sends_away(self.manager.inbound)
             || self.manager.is_retired()
             || !self.channel.is_read()
     }

@@ -46,7 +46,7 @@ pub(crate) struct Plan<'a> {
     pub(super) leave: Leave,
     pub(super) include_attempt_count: bool,
     pub(super) retrier: Option<Retrier<'a>>,
-    /// A place among the cluster's retries, while a retry is under way.
+    /// A place among the cluster's retries, while a retry is under way; given back with its outcome.
     retry: Option<Guard>,
     /// Earlier tries that go on beside the one under way.
     pub(super) slow: Vec<Slow>,
@@ -351,6 +351,8 @@ pub(super) fn set_millis(fields: &mut selvedge_http::fields::Fields, id: HeaderI
 /// Whether there is another try, and the wait before it; its place among the retries is taken.
 fn judge(x: &mut Exchange<'_>, plan: &mut Plan<'_>, body: &RequestBody, tried: &Attempt) -> Option<Duration> {
     let retrier = plan.retrier.as_mut()?;
+    // Whatever comes of it, the retry under way is over: the next one needs no place beside it.
+    plan.retry = None;
     let stats = &plan.cluster.stats;
     let breaker = plan.cluster.breaker(plan.forward.priority);
     let room = || breaker.try_retry();

@@ -273,7 +273,7 @@ pub(crate) fn stamp(x: &mut Exchange<'_>) {
 
 /// Sends the head, or queues it so that it leaves with the first body bytes.
 pub(crate) fn send_head(x: &mut Exchange<'_>, framing: Framing, close: bool) -> Result<(), ChannelError> {
-    if close && x.worker.is_draining(x.manager.inbound) {
+    if close && x.worker.sends_away(x.manager.inbound) {
         x.manager.stats.downstream_cx_drain_close.inc();
     }
     x.log.status = x.heads.response.status;

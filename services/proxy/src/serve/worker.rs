@@ -135,6 +135,12 @@ impl Worker {
         self.drain_state(inbound).is_draining()
     }
 
+    /// Whether who is answered is asked to leave.
+    pub(crate) fn sends_away(&self, inbound: bool) -> bool {
+        let drains = self.drain.get();
+        drains.failing || drains.side(inbound).is_draining()
+    }
+
     /// Notes a new state and wakes every connection to look at it.
     pub(crate) fn set_drains(&self, drains: Drains) {
         self.drain.set(drains);

@@ -18,6 +18,7 @@ use selvedge_traffic::tracing::Span;
 use selvedge_upstream::Clusters;
 use selvedge_xds::otlp;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UdpSocket, lookup_host};
 use tokio::sync::mpsc;
 
@@ -68,6 +69,8 @@ enum ExportError {
     NoAddress,
     #[error("the collector cannot be reached")]
     Connect(#[source] io::Error),
+    #[error("the collector's cluster waits for its certificates")]
+    NoSecret,
     #[error("the request cannot be written")]
     Request(#[from] http::Error),
     #[error("the request failed")]
@@ -79,6 +82,11 @@ enum ExportError {
     #[error("no answer within {SEND_MAX:?}")]
     Timeout,
 }
+
+/// Bytes both ways, encrypted or not.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// One collector's exporter; it ends with its tracer.
 pub(super) struct Exporter {
@@ -192,12 +200,26 @@ impl Exporter {
         }
     }
 
+    /// A connection for one batch, by TLS where the collector's cluster says so.
+    async fn connect(&self, address: SocketAddr) -> Result<Box<dyn Stream>, ExportError> {
+        let stream = TcpStream::connect(address).await.map_err(ExportError::Connect)?;
+        let cluster = match &self.collector {
+            Collector::Cluster(name) => self.clusters.get(name),
+            Collector::Host { .. } => None,
+        };
+        let Some(tls) = cluster.as_ref().and_then(|cluster| cluster.tls.as_ref()) else {
+            return Ok(Box::new(stream));
+        };
+        let context = tls.current().ok_or(ExportError::NoSecret)?;
+        Ok(Box::new(context.probe(stream, address.ip()).await.map_err(ExportError::Connect)?))
+    }
+
     async fn post_http1(
         &self,
         address: SocketAddr,
         request: Request<Full<Bytes>>,
     ) -> Result<(), ExportError> {
-        let stream = TcpStream::connect(address).await.map_err(ExportError::Connect)?;
+        let stream = self.connect(address).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
         let answered = sender.send_request(request).await;
@@ -219,7 +241,7 @@ impl Exporter {
             .header(header::TE, "trailers")
             .header(header::USER_AGENT, concat!("selvedge/", env!("CARGO_PKG_VERSION")))
             .body(Full::<Bytes>::from(body))?;
-        let stream = TcpStream::connect(address).await.map_err(ExportError::Connect)?;
+        let stream = self.connect(address).await?;
         let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
         let answered = async {

@@ -17,6 +17,8 @@ mod limits;
 #[allow(dead_code, reason = "shared with the tests of the request path")]
 #[path = "../path/mesh.rs"]
 mod mesh;
+#[path = "../path/mutual.rs"]
+mod mutual;
 mod planes;
 #[path = "../run/ports.rs"]
 mod ports;

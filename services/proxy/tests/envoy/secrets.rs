@@ -375,24 +375,6 @@ fn an_agent_that_sends_differences_alone_is_followed_and_answered() {
     }
 }
 
-/// A server that shows `agent` and wants to see a certificate.
-fn mutual(authority: &Authority) -> Arc<rustls::ServerConfig> {
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(authority.path("ca.pem")).unwrap()).unwrap();
-    let clients =
-        rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-    let chain = vec![CertificateDer::from_pem_file(authority.path("agent.pem")).unwrap()];
-    let key = PrivateKeyDer::from_pem_file(authority.path("agent.key")).unwrap();
-    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let verified = builder.unwrap().with_client_cert_verifier(clients.build().unwrap());
-    let mut config = verified.with_single_cert(chain, key).unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Arc::new(config)
-}
-
 #[test]
 fn an_agent_on_another_machine_is_called_by_tls_and_sees_who_calls() {
     for plane in planes() {
@@ -401,7 +383,7 @@ fn an_agent_on_another_machine_is_called_by_tls_and_sees_who_calls() {
             params.subject_alt_names.push(rcgen::SanType::IpAddress([127, 0, 0, 1].into()));
         });
         authority.issue("proxy", |_| ());
-        let agent = Agent::start_with(Some(mutual(&authority)));
+        let agent = Agent::start_with(Some(crate::mutual::server(&authority, "agent")));
         for name in ["a", "b"] {
             agent.put(certificate(&authority, name, 1));
         }

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use bytes::{Buf, Bytes, BytesMut};
 use selvedge_traffic::tracing::{CustomTag, TagValue};
 use selvedge_traffic::*;
 use selvedge_xds::rpc::access_log::{self, Told};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::apps::App;
+use crate::authority::Authority;
 use crate::planes::{Plane, both_listening, listener, until};
 use crate::{cluster, endpoint, group, http, ms, to};
 
@@ -23,10 +25,11 @@ struct Collector {
 
 impl Collector {
     fn start() -> Self {
-        Self::start_at("127.0.0.1:0".parse().expect("an address"))
+        Self::start_at("127.0.0.1:0".parse().expect("an address"), None)
     }
 
-    fn start_at(address: SocketAddr) -> Self {
+    fn start_at(address: SocketAddr, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let acceptor = tls.map(tokio_rustls::TlsAcceptor::from);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).expect("a port");
@@ -35,11 +38,14 @@ impl Collector {
         let heard = Arc::clone(&told);
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let heard = Arc::clone(&heard);
+                let (heard, acceptor) = (Arc::clone(&heard), acceptor.clone());
                 tokio::spawn(async move {
-                    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
-                    while let Some(Ok((request, respond))) = connection.accept().await {
-                        tokio::spawn(hear(request, respond, Arc::clone(&heard)));
+                    match acceptor {
+                        None => listen(stream, heard).await,
+                        Some(acceptor) => {
+                            let Ok(stream) = acceptor.accept(stream).await else { return };
+                            listen(stream, heard).await;
+                        }
                     }
                 });
             }
@@ -56,6 +62,13 @@ impl Collector {
             let found: Vec<_> = of_log.flat_map(|told| told.entries.clone()).collect();
             (found.len() >= entries).then_some(found)
         })
+    }
+}
+
+async fn listen(io: impl AsyncRead + AsyncWrite + Unpin, heard: Arc<Mutex<Vec<Told>>>) {
+    let Ok(mut connection) = h2::server::handshake(io).await else { return };
+    while let Some(Ok((request, respond))) = connection.accept().await {
+        tokio::spawn(hear(request, respond, Arc::clone(&heard)));
     }
 }
 
@@ -225,9 +238,29 @@ fn a_service_is_told_of_requests_and_connections() {
 }
 
 #[test]
+fn a_service_is_told_by_tls_and_sees_who_tells() {
+    let (app, authority) = (App::start(), Authority::new());
+    authority.issue("collector", |_| ());
+    authority.issue("proxy", |_| ());
+    let server = crate::mutual::server(&authority, "collector");
+    let collector = Collector::start_at("127.0.0.1:0".parse().expect("an address"), Some(server));
+    let mut http = http(vec![("/up", to("up"))]);
+    http.access_logs.push(requests("requests"));
+    let by_tls =
+        Cluster { transport: crate::by_tls(&authority, "collector", "h2"), ..collecting(collector.address) };
+    let clusters = [cluster("up", vec![group(vec![endpoint(&app)])]), by_tls];
+    let Some(planes) = both_listening(&[listener(Network::Http(Box::new(http)))], &clusters) else { return };
+    for (told, plane) in planes.iter().enumerate() {
+        let path = format!("/up/{}", plane.name);
+        assert_eq!(plane.get(&path, &[]).status, 200);
+        assert_eq!(collector.told("requests", told + 1)[told]["path"], path);
+    }
+}
+
+#[test]
 fn a_service_that_is_away_costs_entries_and_nobody_waits() {
     let app = App::start();
-    let place = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let place = crate::ports::free();
     let mut http = http(vec![("/", to("up"))]);
     http.access_logs.push(requests("requests"));
     let clusters = [cluster("up", vec![group(vec![endpoint(&app)])]), collecting(place)];
@@ -240,7 +273,7 @@ fn a_service_that_is_away_costs_entries_and_nobody_waits() {
     until("what found no collector is counted", || {
         (ours.stat("access_logs.grpc_access_log.logs_dropped") == 3).then_some(())
     });
-    let collector = Collector::start_at(place);
+    let collector = Collector::start_at(place, None);
     assert_eq!(ours.get("/later", &[]).status, 200);
     assert_eq!(collector.told("requests", 1)[0]["path"], "/later");
     // A proxy that ends tells what it has.

@@ -249,6 +249,15 @@ impl Plane {
         ask(self.admin, &request).expect("the admin endpoint answers")
     }
 
+    /// Has the admin endpoint do something: the status, and what it says.
+    pub(crate) fn post(&self, path: &str) -> (u16, String) {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
+        let answer = ask(self.admin, &request).expect("the admin endpoint answers");
+        (answer.status, answer.body)
+    }
+
     /// The lines of a file of its own, once there are so many.
     pub(crate) fn lines(&self, file: &str, lines: usize) -> Vec<String> {
         until(&format!("{} writes {file}", self.name), || {

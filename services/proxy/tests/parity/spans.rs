@@ -20,6 +20,7 @@ use selvedge_xds::otlp;
 use serde_json::{Map, Value, json};
 
 use crate::apps::App;
+use crate::authority::Authority;
 use crate::planes::{Plane, both_listening, listener};
 use crate::{cluster, endpoint, endpoint_at, group, http, ms, to};
 
@@ -41,7 +42,8 @@ struct Collector {
 }
 
 impl Collector {
-    fn by_http() -> Self {
+    fn by_http(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let acceptor = tls.map(tokio_rustls::TlsAcceptor::from);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
@@ -51,13 +53,19 @@ impl Collector {
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (heard, requests) = (Arc::clone(&hearing), Arc::clone(&taking));
+                let acceptor = acceptor.clone();
                 tokio::spawn(async move {
                     let service = hyper::service::service_fn(|request| {
                         take(request, Arc::clone(&heard), Arc::clone(&requests))
                     });
-                    let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
+                    let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                    let _ = match acceptor {
+                        None => server.serve_connection(TokioIo::new(stream), service).await,
+                        Some(acceptor) => {
+                            let Ok(stream) = acceptor.accept(stream).await else { return };
+                            server.serve_connection(TokioIo::new(stream), service).await
+                        }
+                    };
                 });
             }
         });
@@ -264,10 +272,16 @@ fn datadog(cluster: &str, _: SocketAddr) -> Provider {
     Provider::Datadog { cluster: cluster.to_owned(), service_name: "svc".to_owned(), host: String::new() }
 }
 
-fn cases() -> Vec<Case> {
+fn cases(authority: &Authority) -> Vec<Case> {
     let case = |name, provider, direction, tries_have_spans, parent, members: [&'static str; 4]| Case {
         name,
-        collector: if members == XRAY { Collector::by_udp() } else { Collector::by_http() },
+        collector: match name {
+            "xray" | "xray-tries" => Collector::by_udp(),
+            _ if is_encrypted(name) => {
+                Collector::by_http(Some(crate::mutual::server(authority, "collector")))
+            }
+            _ => Collector::by_http(None),
+        },
         provider,
         direction,
         tries_have_spans,
@@ -278,14 +292,21 @@ fn cases() -> Vec<Case> {
     vec![
         case("otlp-grpc", otlp_grpc, Inbound, false, W3C_PARENT, OTLP),
         case("otlp-grpc-tries", otlp_grpc, Outbound, true, W3C_PARENT, OTLP),
+        case("otlp-grpc-tls", otlp_grpc, Inbound, false, W3C_PARENT, OTLP),
         case("otlp-http", otlp_http, Outbound, false, W3C_PARENT, OTLP),
         case("zipkin", zipkin, Inbound, false, B3_PARENT, ZIPKIN),
+        case("zipkin-tls", zipkin, Inbound, false, B3_PARENT, ZIPKIN),
         case("zipkin-tries", zipkin, Outbound, true, B3_PARENT, ZIPKIN),
         case("xray", xray, Inbound, false, XRAY_PARENT, XRAY),
         case("xray-tries", xray, Outbound, true, XRAY_PARENT, XRAY),
         case("datadog", datadog, Inbound, false, DATADOG_PARENT, DATADOG),
         case("datadog-tries", datadog, Outbound, true, DATADOG_PARENT, DATADOG),
     ]
+}
+
+/// Whether a case's collector is called by TLS.
+fn is_encrypted(case: &str) -> bool {
+    case.ends_with("-tls")
 }
 
 /// What the client asks: a request line's path, and further lines.
@@ -423,7 +444,10 @@ fn part(path: &str, envoy: &Value, ours: &Value, found: &mut Vec<(String, String
 #[test]
 fn collectors_get_the_same_spans() {
     let (app, absent) = (App::start(), crate::ports::free());
-    let cases = cases();
+    let authority = Authority::new();
+    authority.issue("collector", |_| ());
+    authority.issue("proxy", |_| ());
+    let cases = cases(&authority);
     let mut clusters = vec![
         cluster("up", vec![group(vec![endpoint(&app)])]),
         cluster("absent", vec![group(vec![endpoint_at(absent)])]),
@@ -439,10 +463,17 @@ fn collectors_get_the_same_spans() {
     for case in &cases {
         let name = format!("collector-{}", case.name);
         if case.members != XRAY {
-            let protocol =
-                if case.name.contains("grpc") { HttpProtocol::Http2 } else { HttpProtocol::default() };
+            let (protocol, alpn) = match case.name.contains("grpc") {
+                true => (HttpProtocol::Http2, "h2"),
+                false => (HttpProtocol::default(), "http/1.1"),
+            };
             let endpoints = vec![group(vec![endpoint_at(case.collector.address)])];
-            clusters.push(Cluster { protocol, ..cluster(&name, endpoints) });
+            let plain = cluster(&name, endpoints);
+            let transport = match is_encrypted(case.name) {
+                true => crate::by_tls(&authority, "collector", alpn),
+                false => plain.transport.clone(),
+            };
+            clusters.push(Cluster { protocol, transport, ..plain });
         }
         let tag = |name: &str, value| CustomTag { name: name.to_owned(), value };
         let of_header =
