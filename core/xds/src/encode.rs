@@ -58,16 +58,25 @@ pub fn encode(resource: &Resource) -> Encoded {
 
 /// Encodes a resource that somebody else has.
 pub fn encode_ref(resource: ResourceRef<'_>) -> Encoded {
-    let value = match resource {
-        ResourceRef::Cluster(cluster) => cluster::encode(cluster).encode_to_vec(),
-        ResourceRef::Endpoints(assignment) => endpoint::assignment(assignment).encode_to_vec(),
-        ResourceRef::Listener(listener) => listener::encode(listener).encode_to_vec(),
-        ResourceRef::Routes(table) => route::table(table).encode_to_vec(),
-    };
+    let value = value(resource);
     let version = format!("{:016x}", xxh3_64(&value));
     Encoded {
         endpoints: endpoints(resource),
         ..Encoded::received(resource.kind(), resource.name(), &version, value.into())
+    }
+}
+
+/// Encodes a resource that has come with this version.
+pub fn encode_received(resource: ResourceRef<'_>, version: &str) -> Encoded {
+    Encoded::received(resource.kind(), resource.name(), version, value(resource).into())
+}
+
+fn value(resource: ResourceRef<'_>) -> Vec<u8> {
+    match resource {
+        ResourceRef::Cluster(cluster) => cluster::encode(cluster).encode_to_vec(),
+        ResourceRef::Endpoints(assignment) => endpoint::assignment(assignment).encode_to_vec(),
+        ResourceRef::Listener(listener) => listener::encode(listener).encode_to_vec(),
+        ResourceRef::Routes(table) => route::table(table).encode_to_vec(),
     }
 }
 

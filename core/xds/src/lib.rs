@@ -20,6 +20,6 @@ mod wire;
 
 pub use client::ClientSession;
 pub use decode::{Reason, Rejection, decode};
-pub use encode::{Encoded, encode, encode_ref};
+pub use encode::{Encoded, encode, encode_received, encode_ref};
 pub use node::Node;
 pub use server::{ServerSession, View};

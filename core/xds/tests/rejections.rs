@@ -219,6 +219,7 @@ fn a_cluster_that_cannot_be_honoured_is_refused() {
     let named = |cluster: Cluster| Cluster { name: "cds".to_owned(), ..cluster };
     let typed = |kind| Some(cluster::ClusterDiscoveryType::Type(kind));
     let negative = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+    let endless = Some(prost_types::Duration { seconds: i64::MAX, nanos: 0 });
     let options = [("odd".to_owned(), lua())].into_iter().collect();
     let rows = [
         (Cluster::default(), "load_assignment is missing"),
@@ -231,6 +232,10 @@ fn a_cluster_that_cannot_be_honoured_is_refused() {
         (
             Cluster { cluster_discovery_type: typed(4), connect_timeout: negative, ..Cluster::default() },
             "is negative",
+        ),
+        (
+            Cluster { cluster_discovery_type: typed(4), connect_timeout: endless, ..Cluster::default() },
+            "too long",
         ),
         (
             Cluster {

@@ -20,6 +20,7 @@ mod dump;
 mod failure;
 mod fetch;
 mod frames;
+mod keep;
 mod kept;
 mod listeners;
 mod references;

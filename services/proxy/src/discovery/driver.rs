@@ -11,13 +11,14 @@ use selvedge_traffic::{Discovery, Resource, ResourceKind, Transport, UpstreamTra
 use selvedge_upstream::{Cluster, Clusters};
 use selvedge_wire::drain::{self, Drains};
 use selvedge_wire::tls::{Material, Secret};
+use selvedge_xds::ClientSession;
 use selvedge_xds::client::{DELTA_METHOD, Received, Refused, Update};
 use selvedge_xds::secret::{Content, SecretUpdate};
-use selvedge_xds::{ClientSession, Encoded};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::fetch::Fetches;
+use super::keep::Keeper;
 use super::references::{cluster_secrets, listener_secrets};
 use super::secret_file;
 use super::stream::{Link, LinkEvent};
@@ -28,8 +29,6 @@ use crate::persist::Store;
 
 /// A control plane that takes a connection but says nothing for so long counts as unreachable at start.
 const FIRST_RESPONSE_MAX: Duration = Duration::from_secs(5);
-/// Changes are written to disk together, so long after the first of them.
-const SAVE_DELAY: Duration = Duration::from_secs(1);
 /// How long a task without a timer sleeps.
 const FOREVER: Duration = Duration::from_secs(3600);
 
@@ -45,8 +44,7 @@ pub struct Driver {
     phase: watch::Sender<Phase>,
     registry: Registry,
     endpoint: XdsEndpoint,
-    store: Option<Store>,
-    save_at: Option<Instant>,
+    keeper: Keeper,
     /// The first answer ever must have come by then.
     answer_by: Option<Instant>,
     /// The control plane has answered something, ever, or the disk has.
@@ -112,8 +110,7 @@ impl Driver {
             phase,
             registry,
             endpoint: bootstrap.xds.clone(),
-            store,
-            save_at: None,
+            keeper: Keeper::new(store),
             answer_by: None,
             informed: false,
             leaving: false,
@@ -149,11 +146,15 @@ impl Driver {
                     // A stream that ended meanwhile needs no answer.
                     let _ = fetched.applied.send((fetched.update, refused));
                 }
-                () = tokio::time::sleep_until(wake_at.into()) => self.handle_time(&mut link),
+                () = tokio::time::sleep_until(wake_at.into()) => {
+                    self.handle_time(&mut link);
+                    self.keep_if_due().await;
+                }
                 () = drain::begun(&mut drain), if !self.leaving => {
                     self.leaving = true;
                     link.finish();
-                    self.save();
+                    let kept = self.state().kept();
+                    self.keeper.finish(kept).await;
                 }
             }
             self.carry_out();
@@ -173,7 +174,7 @@ impl Driver {
     fn wake_at(&self, closed: bool) -> Instant {
         let now = Instant::now();
         let connect = self.session.next_timeout(now).filter(|_| closed && !self.leaving);
-        let timers = [connect, self.answer_by, self.state().next_timeout(now), self.save_at];
+        let timers = [connect, self.answer_by, self.state().next_timeout(now), self.keeper.due()];
         timers.into_iter().flatten().min().unwrap_or(now + FOREVER).min(now + FOREVER)
     }
 
@@ -188,8 +189,13 @@ impl Driver {
             self.disconnected("the control plane does not answer");
         }
         self.state().handle_timeout(now);
-        if self.save_at.is_some_and(|at| at <= now) {
-            self.save();
+    }
+
+    async fn keep_if_due(&mut self) {
+        let now = Instant::now();
+        if self.keeper.due().is_some_and(|at| at <= now) {
+            let state = Arc::clone(&self.state);
+            self.keeper.keep(now, || lock(&state).kept()).await;
         }
     }
 
@@ -241,8 +247,7 @@ impl Driver {
 
     /// Starts from the last good configuration; once, and only while the control plane has not said anything.
     fn restore(&mut self) {
-        let Some(store) = &self.store else { return };
-        let resources = match store.load() {
+        let resources = match self.keeper.load() {
             Ok(Some(resources)) => resources,
             Ok(None) => return,
             Err(error) => {
@@ -260,19 +265,6 @@ impl Driver {
         self.session.restore(resources);
         self.state().handle_restored(decoded, Instant::now());
         self.carry_out();
-    }
-
-    fn save(&mut self) {
-        self.save_at = None;
-        let Some(store) = &self.store else { return };
-        let kept = self.state().kept();
-        let encoded = kept.iter().map(|(kept, version)| {
-            let encoded = selvedge_xds::encode_ref(kept.as_ref());
-            Encoded::received(encoded.kind, &encoded.name, version, encoded.value)
-        });
-        if let Err(error) = store.save(encoded) {
-            tracing::warn!(%error, "failed to keep the last good configuration");
-        }
     }
 
     fn carry_out(&mut self) {
@@ -310,7 +302,7 @@ impl Driver {
         }
         self.clusters.activate(clusters);
         self.running.retain(|_, running| !running.cluster.is_removed());
-        self.save_soon();
+        self.keeper.note_change(Instant::now());
     }
 
     fn carry_out_one(&mut self, effect: Effect) {
@@ -346,13 +338,13 @@ impl Driver {
                     running.cluster.update_endpoints(&endpoints);
                 }
                 self.registry.server().cluster_updated.inc();
-                self.save_soon();
+                self.keeper.note_change(Instant::now());
             }
             Effect::ActivateCluster(token) => self.activate(vec![token]),
             Effect::RemoveCluster(name) => {
                 self.clusters.remove(&name);
                 self.running.retain(|_, running| !running.cluster.is_removed());
-                self.save_soon();
+                self.keeper.note_change(Instant::now());
             }
             Effect::Secrets(wanted) => {
                 let ads = wanted.iter().filter(|name| name.source == SecretSource::Ads);
@@ -373,7 +365,7 @@ impl Driver {
                 self.count_listeners(&snapshot);
                 // Nobody listening yet is no reason not to publish.
                 self.snapshot.send_replace(snapshot);
-                self.save_soon();
+                self.keeper.note_change(Instant::now());
             }
             Effect::Answer { nonce, refused } => {
                 for refused in &refused {
@@ -423,12 +415,6 @@ impl Driver {
             }
         }
         self.counted.retain(|address, _| snapshot.listeners.iter().any(|it| it.config.address == *address));
-    }
-
-    fn save_soon(&mut self) {
-        if self.store.is_some() && self.save_at.is_none() {
-            self.save_at = Some(Instant::now() + SAVE_DELAY);
-        }
     }
 
     /// Applies an update and counts it: rejected if any resource in it was, by decoding or by the state.
@@ -569,8 +555,12 @@ impl Driver {
     }
 
     fn state(&self) -> MutexGuard<'_, ProxyState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
+}
+
+fn lock(state: &Mutex<ProxyState>) -> MutexGuard<'_, ProxyState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An error with its causes, on one line; causes that are told already are not told again.

@@ -122,7 +122,9 @@ fn requests_queue_for_so_many_connections_and_no_more_queue_than_may() {
         for asked in first.into_iter().chain(queued) {
             assert_eq!(asked.join().expect("no panic"), 200, "{}", plane.name);
         }
-        let counted = ["upstream_cx_total", "upstream_cx_overflow", "upstream_rq_pending_total"];
+        // A real Envoy may count once more whenever a connection has room again and somebody waits.
+        assert!(plane.stat("cluster.few.upstream_cx_overflow") >= 2, "{}", plane.name);
+        let counted = ["upstream_cx_total", "upstream_rq_pending_total"];
         (
             open,
             (refused.status, refused.header("x-envoy-overloaded").map(str::to_owned)),
