@@ -329,6 +329,26 @@ def looking_at_definitions():
     report.equal(found["result"], "FAIL", "a bad one")
     places = {diagnostic["location"] for diagnostic in found["diagnostics"]}
     report.check({"/States/S/Next", "/States/S/Foo", "/States/T"} <= places, lambda: str(places))
+    # As many as are asked for, and that there are more; warnings only for whoever asks for them, and no reason to refuse.
+    wrong = json.dumps({"StartAt": "S", "States": {"S": {"Type": "Pass", "End": True, **{f"Foo{n}": n for n in range(5)}}}})
+    found = ok("ValidateStateMachineDefinition", definition=wrong, maxResults=2)
+    report.equal((len(found["diagnostics"]), found["truncated"], found["result"]), (2, True, "FAIL"), "two of five")
+    found = ok("ValidateStateMachineDefinition", definition=wrong, maxResults=0)
+    report.equal((len(found["diagnostics"]), found["truncated"]), (5, False), "all of them")
+    refused("ValidationException", "ValidateStateMachineDefinition", definition=wrong, maxResults=101)
+    doubtful = json.dumps({"StartAt": "S", "States": {"S": {"Type": "Pass", "Parameters": {"a": "$.a"}, "End": True}}})
+    found = ok("ValidateStateMachineDefinition", definition=doubtful)
+    report.equal((found["result"], found["diagnostics"]), ("OK", []), "no errors")
+    found = ok("ValidateStateMachineDefinition", definition=doubtful, severity="WARNING")
+    report.equal((found["result"], [(one["severity"], one["code"], one["location"]) for one in found["diagnostics"]]),
+                 ("OK", [("WARNING", "NO_DOLLAR", "/States/S/Parameters/a")]), "a warning")
+    ok("CreateStateMachine", name="doubtful", definition=doubtful, roleArn=ROLE)
+    # Each child of a run is a machine of its own: what an express one cannot have is told at its place.
+    waits = {"StartAt": "M", "States": {"M": {"Type": "Map", "End": True, "ItemProcessor": {
+        "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"}, "StartAt": "T",
+        "States": {"T": {"Type": "Task", "Resource": "arn:aws:states:::sqs:sendMessage.waitForTaskToken", "End": True}}}}}}
+    found = ok("ValidateStateMachineDefinition", definition=json.dumps(waits))
+    report.equal([one["location"] for one in found["diagnostics"]], ["/States/M/ItemProcessor/States/T/Resource"], "an express child that waits")
     test = lambda state, **more: ok("TestState", definition=json.dumps(state), roleArn=ROLE, **more)
     found = test({"Type": "Pass", "Parameters": {"x.$": "$.a"}, "Next": "N"}, input='{"a": 1}')
     report.equal((found["status"], json.loads(found["output"]), found["nextState"]), ("SUCCEEDED", {"x": 1}, "N"), "a Pass state")

@@ -22,6 +22,8 @@ if not BINARY:
     # There is nothing to try without the binary.
     report.end()
 endpoint = _server.endpoint()
+# What went to standard error.
+said = []
 folder = pathlib.Path(tempfile.mkdtemp(prefix="selvedge-states-"))
 
 
@@ -29,6 +31,7 @@ def states(*words, code=0, text=None):
     done = subprocess.run([BINARY, "states", *words], capture_output=True, text=True, timeout=60, cwd=folder,
                           env={**os.environ, "AWS_ENDPOINT_URL": endpoint}, input=text)
     report.equal(done.returncode, code, f"states {' '.join(words)}: {done.stdout}{done.stderr}")
+    said.append(done.stderr)
     return done.stdout if code == 0 else done.stdout + done.stderr
 
 
@@ -85,13 +88,35 @@ def a_first_hour():
     states("run", "waits", "--name", "w", "--detach")
     has(states("stop", "waits:w", "--cause", "no more"), "is stopped")
     states("create", "fast", "order.json", "--express")
+    has(states("create", "fast", "order.json", code=254), "fast is there already, of the type EXPRESS")
     has(states("run", "fast", "--input", '{"total": 1}'), '{"total":1}')
     has(states("run", "fast", "--input", '{"total": 0}', code=1), "Order.Empty")
     has(states("run", "fast", "--watch", code=2), "express")
     has(states("run", "order", "--input", "-", code=2), "no JSON")
     (folder / "input.json").write_text('{"total": 7}')
     has(states("run", "order", "--input", "file://input.json"), "7")
+    tried = states("test", "order.json", "--state", "Check", "--input", '{"total": 3}', "--steps")
+    has(tried, "SUCCEEDED", "next    Done", "afterInputPath")
+    write("call.json", {"Call": {"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "QueryLanguage": "JSONata", "End": True,
+                                 "Arguments": {"FunctionName": "f", "Payload": "{% $who & $states.context.Execution.Name %}"},
+                                 "Retry": [{"ErrorEquals": ["E"], "MaxAttempts": 2, "IntervalSeconds": 3}]}})
+    variables = ["--variables", '{"who": "ada"}', "--context", '{"Execution": {"Name": "!"}}']
+    has(states("test", "call.json", *variables, "--error", "E", "--cause", "too fast", "--retries", "1", "--steps"), "RETRIABLE", "too fast",
+        '"Payload":"ada!"', '"retryBackoffIntervalSeconds":6')
+    has(states("test", "call.json", *variables, "--error", "E", "--cause", "first\\nsecond", "--retries", "2", code=1), "FAILED", "first")
     has(states("create", "piped", "-", text=(folder / "order.json").read_text()), ":piped")
+
+
+def nothing_says_what_to_do_next():
+    """An empty answer is empty for whoever reads it on, and tells a person where to go."""
+    states("create", "order", write("order.json", ORDER))
+    for words, hint in [(["failures", "order"], "states list order"), (["tasks"], "tasks --all"), (["dead-letters"], "no such letter"),
+                        (["redrives"], "redrive MACHINE --failed"), (["list", "order", "--status", "ABORTED"], "states run order")]:
+        out = states(*words)
+        report.check(len(out.splitlines()) <= 1, lambda: f"{words}: {out}")
+        has(said[-1], hint)
+        states(*words, "-o", "json")
+        report.equal(said[-1], "", f"{words}: a document alone")
 
 
 def what_is_wrong_is_said():
@@ -118,6 +143,16 @@ def what_is_wrong_is_said():
     write("bad.json", {"A": {"Type": "Pass"}})
     has(states("validate", "bad.json", code=1), "bad.json:1:", "/States/A", "Next or End is required")
     has(states("create", "bad", "bad.json", code=254), "InvalidDefinition", "/States/A")
+    # A definition in one line of half a megabyte: the part that is wrong is shown, with the caret below it.
+    write("long.json", {f"S{n}": {"Type": "Pass", "Comment": "c" * 400, "Next": f"S{n + 1}"} for n in range(1000)})
+    shown = states("validate", "long.json", code=1).splitlines()
+    has(shown[0], "Missing 'Next' target: S1000")
+    report.check(max(map(len, shown)) < 160, lambda: f"{max(map(len, shown))} characters in a line")
+    [source, caret] = [line.split("| ", 1)[1] for line in shown[3:5]]
+    report.equal(source[caret.index("^"):][:7], '"S1000"', "what the caret points at")
+    waits = {"T": {"Type": "Task", "Resource": "arn:aws:states:::sqs:sendMessage.waitForTaskToken", "End": True}}
+    has(states("validate", write("token.json", waits)), "nothing is wrong")
+    has(states("validate", "token.json", "--express", code=1), "/States/T/Resource", ".waitForTaskToken", "1 error")
     # Whoever reads may go: no command falls over that.
     for words in [["run", "order", "--input", '{"total": 0}', "-o", "json"], ["history", "order:good"]]:
         reader, writer = os.pipe()
@@ -199,6 +234,6 @@ def watch_on_a_small_terminal():
     report.check(all(name in last for name in names) and "SUCCEEDED" in last, "all of it at the end")
 
 
-for part in [help_teaches, a_first_hour, what_is_wrong_is_said, every_output_is_json, watch_on_a_small_terminal]:
+for part in [help_teaches, nothing_says_what_to_do_next, a_first_hour, what_is_wrong_is_said, every_output_is_json, watch_on_a_small_terminal]:
     part()
 report.end()

@@ -41,6 +41,7 @@ ENVIRONMENT = dict(os.environ, AWS_ENDPOINT_URL=endpoint, AWS_ACCESS_KEY_ID="AKI
 
 PASS = json.dumps({"StartAt": "S", "States": {"S": {"Type": "Pass", "End": True}}})
 OTHER = json.dumps({"StartAt": "T", "States": {"T": {"Type": "Succeed"}}})
+NOWHERE_TO_GO = json.dumps({"StartAt": "pass1", "States": {"pass1": {"Type": "Pass", "Next": "pass3"}, "pass2": {"Type": "Pass", "End": True}}})
 WAIT = json.dumps({"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 600, "End": True}}})
 EACH = json.dumps({"StartAt": "M", "States": {"M": {"Type": "Map", "Label": "each", "End": True, "ItemProcessor": {
     "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}, "StartAt": "I", "States": {"I": {"Type": "Pass", "End": True}}}}}})
@@ -87,6 +88,8 @@ def table(own):
         ("CreateStateMachine", create(roleArn="nobody"), "InvalidArn", "Invalid Role Arn: 'nobody'"),
         ("CreateStateMachine", create(name="a/b"), "InvalidName", "Invalid Name: 'a/b'"),
         ("CreateStateMachine", create(definition="{"), "InvalidDefinition", "INVALID_JSON_DESCRIPTION"),
+        ("CreateStateMachine", create(definition=NOWHERE_TO_GO), "InvalidDefinition", "Invalid State Machine Definition: 'MISSING_TRANSITION_TARGET: "
+         "Missing 'Next' target: pass3 at /States/pass1/Next, MISSING_TRANSITION_TARGET: State \"pass2\" is not reachable. at /States/pass2'"),
         ("CreateStateMachine", create(loggingConfiguration=logging), "InvalidLoggingConfiguration", "exactly one Log Destination"),
         ("CreateStateMachine", create(tags=tags), "TooManyTags", "50"),
         ("CreateStateMachine", create(encryptionConfiguration=key), "InvalidEncryptionConfiguration", "kmsKeyId"),

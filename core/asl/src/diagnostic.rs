@@ -41,6 +41,8 @@ pub enum Code {
     InvalidPath,
     /// A JSONata expression does not parse.
     InvalidExpression,
+    /// What looks like something to compute is passed on as a text.
+    NotComputed,
 }
 
 impl Code {
@@ -49,10 +51,11 @@ impl Code {
         match self {
             Self::InvalidJson => "INVALID_JSON_DESCRIPTION",
             Self::Schema => "SCHEMA_VALIDATION_FAILED",
-            Self::MissingTarget => "MISSING_TRANSITION_TARGET",
-            Self::Unreachable => "UNREACHABLE_STATE",
+            // The service has one code for both.
+            Self::MissingTarget | Self::Unreachable => "MISSING_TRANSITION_TARGET",
             Self::InvalidPath => "INVALID_JSON_PATH",
             Self::InvalidExpression => "INVALID_JSONATA_EXPRESSION",
+            Self::NotComputed => "NO_DOLLAR",
         }
     }
 }

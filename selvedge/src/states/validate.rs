@@ -103,7 +103,7 @@ mod tests {
         let (_, found) = selvedge_asl::parse(text);
         assert_eq!(
             shown("f.json", text, &found),
-            "error: the target 'X' does not exist among these states\n  --> f.json:3:44  /States/S/Next\n  |\n\
+            "error: Missing 'Next' target: X\n  --> f.json:3:44  /States/S/Next\n  |\n\
              3 |   \"States\": {\"S\": {\"Type\": \"Pass\", \"Next\": \"X\"}}\n  |                                            ^ MISSING_TRANSITION_TARGET\n\n"
         );
         assert_eq!(shown("f", "", &[]), "f: nothing is wrong with it\n");

@@ -187,7 +187,9 @@ impl Execution {
             return;
         }
         task.timeout_ms = task.request.patience.timeout.map(|seconds| later(at.now_ms, seconds));
-        task.heartbeat_ms = task.request.patience.heartbeat.map(|seconds| later(at.now_ms, seconds));
+        // Where nobody can send a heartbeat, none is missed.
+        let heartbeat = task.request.patience.heartbeat.filter(|_| task.request.resource.has_heartbeat());
+        task.heartbeat_ms = heartbeat.map(|seconds| later(at.now_ms, seconds));
         let detail = match &task.request.resource {
             Resource::Lambda(_) => Detail::LambdaFunctionStarted,
             Resource::Activity(_) => Detail::ActivityStarted { worker },

@@ -203,11 +203,18 @@ impl<'v, 'f, 't> Fields<'v, 'f, 't> {
     }
 
     pub(super) fn payload_of(&mut self, name: &str, value: &Value) -> Option<Payload> {
+        // A path alone is no template: it would be passed on as a text.
+        if !self.is_json_ata() && !value.is_object() {
+            self.fault(name, "an object is expected");
+            return None;
+        }
         let parsed = if self.is_json_ata() { Payload::expressions(value) } else { Payload::template(value) };
         match parsed {
             Ok(payload) => {
                 self.uses_context |= payload.uses_context();
                 self.note_payload(&payload);
+                let at = self.at(name);
+                self.doubt(&at, value);
                 Some(payload)
             }
             Err(Fault::Template(error)) => {
@@ -221,6 +228,51 @@ impl<'v, 'f, 't> Fields<'v, 'f, 't> {
                 None
             }
         }
+    }
+
+    /// Warns of texts that look like something to compute, and are none.
+    fn doubt(&mut self, at: &str, value: &Value) {
+        match value {
+            Value::Object(members) => {
+                for (name, member) in members {
+                    let at = format!("{at}/{}", escape(name));
+                    match member.as_str() {
+                        Some(text) => self.doubt_text(&at, name, text),
+                        None => self.doubt(&at, member),
+                    }
+                }
+            }
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    let at = format!("{at}/{index}");
+                    match item.as_str() {
+                        Some(text) => self.doubt_text(&at, "", text),
+                        None => self.doubt(&at, item),
+                    }
+                }
+            }
+            Value::String(text) => self.doubt_text(at, "", text),
+            _ => {}
+        }
+    }
+
+    fn doubt_text(&mut self, at: &str, name: &str, text: &str) {
+        let is_path = || ["$.", "$$.", "$["].iter().any(|start| text.starts_with(start));
+        let is_call = || text.starts_with("States.") && text.ends_with(')');
+        let problem = if self.is_json_ata() {
+            if inside(text).is_none() && inside(text.trim()).is_some() {
+                "this is a text, and no expression: nothing stands before {% and after %}"
+            } else if name.ends_with(".$") && is_path() {
+                "this is a text: a state in JSONata computes what stands in {% %}"
+            } else {
+                return;
+            }
+        } else if !name.ends_with(".$") && !name.ends_with("Path") && (is_path() || is_call()) {
+            "this is a text: a path or a function is computed where the field's name ends in '.$'"
+        } else {
+            return;
+        };
+        self.findings.add(Severity::Warning, Code::NotComputed, at, problem);
     }
 
     fn note_payload(&mut self, payload: &Payload) {

@@ -151,7 +151,7 @@ impl Machine<'_> {
         }
         if let (Some(start_at), Some(states)) = (start_at, states) {
             if !states.contains_key(&*start_at) {
-                let message = format!("the target '{start_at}' does not exist among these states");
+                let message = nowhere("StartAt", &start_at);
                 self.findings.add(
                     Severity::Error,
                     Code::MissingTarget,
@@ -212,13 +212,15 @@ impl Machine<'_> {
             let at = format!("{pointer}/States/{}", json::escape(&state.name));
             targets(state, &at, &mut edges);
         }
-        let mut missing = Vec::new();
+        let mut lost = Vec::new();
         let mut graph: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (from, place, target) in edges {
             if states.contains_key(target) {
                 graph.entry(from).or_default().push(target);
             } else {
-                missing.push((place, format!("the target '{target}' does not exist among these states")));
+                let field = place.rsplit('/').next().unwrap_or_default();
+                let message = nowhere(field, target);
+                lost.push((place, message));
             }
         }
         let mut reached: BTreeSet<&str> = BTreeSet::new();
@@ -230,7 +232,7 @@ impl Machine<'_> {
         }
         let lonely: Vec<String> =
             states.keys().filter(|name| !reached.contains(name.as_str())).cloned().collect();
-        for (place, message) in missing {
+        for (place, message) in lost {
             self.findings.add(Severity::Error, Code::MissingTarget, &place, message);
         }
         for name in lonely {
@@ -239,10 +241,15 @@ impl Machine<'_> {
                 Severity::Error,
                 Code::Unreachable,
                 &at,
-                format!("the state '{name}' cannot be reached"),
+                format!("State \"{name}\" is not reachable."),
             );
         }
     }
+}
+
+/// A transition leads nowhere, in the service's words.
+fn nowhere(field: &str, target: &str) -> String {
+    format!("Missing '{field}' target: {target}")
 }
 
 /// Where a state may go, with the place that says so.

@@ -1,6 +1,6 @@
 //! What is written in a field and is no value of it: each is told, with its place, and none is taken for nothing.
 
-use selvedge_asl::{MachineType, parse, parse_as};
+use selvedge_asl::{MachineType, Severity, parse, parse_as};
 use serde_json::{Value, json};
 
 use crate::world::machine;
@@ -51,6 +51,15 @@ fn another_kind_of_value_is_told_of() {
     for field in ["Comment", "InputPath", "OutputPath", "ResultPath", "Assign", "QueryLanguage"] {
         check(&pass(field, json!(5)), &[&format!("/{field}")]);
     }
+    // A template is an object: a bare path would be passed on as a text.
+    for field in ["Parameters", "ResultSelector", "Credentials"] {
+        for value in [json!("$.a"), json!([]), Value::Null] {
+            let mut state = json!({ "Type": "Task", "Resource": "arn:aws:states:::a:b", "End": true });
+            state[field] = value;
+            check(&state, &[&format!("/{field}")]);
+        }
+    }
+    check(&map(json!({ "ItemSelector": "$.a" })), &["/ItemSelector"]);
     check(&json!({ "Type": 5, "End": true }), &["/Type"]);
     check(&json!({ "Type": "Pass", "Next": 5 }), &["/Next"]);
     check(&json!({ "Type": "Pass", "End": "true" }), &["/End"]);
@@ -250,4 +259,33 @@ fn an_express_execution_waits_for_nobody_and_has_no_children() {
     let apart = machine(json!({ "S": map(json!({})) }));
     let place = "/States/S/ItemProcessor/ProcessorConfig/Mode";
     check(MachineType::Express, &apart, &[(place, "does not support the mode 'DISTRIBUTED'")]);
+}
+
+#[test]
+fn what_looks_like_something_to_compute_and_is_none_is_a_warning() {
+    let warnings = |state: Value| -> Vec<String> {
+        let (definition, diagnostics) = parse(&machine(json!({ "S": state })).to_string());
+        assert!(definition.is_some(), "a warning keeps nobody from making the machine: {diagnostics:#?}");
+        assert!(
+            diagnostics
+                .iter()
+                .all(|found| found.severity == Severity::Warning && found.code.name() == "NO_DOLLAR")
+        );
+        diagnostics.into_iter().map(|found| found.location).collect()
+    };
+    let found = warnings(json!({ "Type": "Pass", "End": true, "Parameters": {
+        "a": "$.a", "b": { "c/d": "$$.Execution.Name" }, "e": ["$[0]", { "f": "States.UUID()" }],
+        // These are computed, are no paths, or are read as paths by whoever gets them.
+        "g.$": "$.g", "h": "$5", "i": "States. and more", "j": "in $.k", "ItemsPath": "$.l" } }));
+    assert_eq!(
+        found,
+        ["/a", "/b/c~1d", "/e/0", "/e/1/f"].map(|place| format!("/States/S/Parameters{place}"))
+    );
+    let found = warnings(json!({ "Type": "Pass", "QueryLanguage": "JSONata", "End": true, "Output": {
+        "a": " {% 1 %}", "b": ["{% 2 %} "], "c.$": "$.c", "d": "{% 3 %}", "e": "$.e" } }));
+    assert_eq!(found, ["/a", "/b/0", "/c.$"].map(|place| format!("/States/S/Output{place}")));
+    assert_eq!(
+        warnings(json!({ "Type": "Pass", "QueryLanguage": "JSONata", "End": true, "Output": "{% 1 %} " })),
+        ["/States/S/Output"]
+    );
 }

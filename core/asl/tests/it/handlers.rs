@@ -124,6 +124,23 @@ fn heartbeats_keep_a_task_alive() {
 }
 
 #[test]
+fn who_can_send_no_heartbeat_misses_none() {
+    for (resource, expected) in [
+        ("arn:aws:states:::lambda:invoke", "States.Timeout"),
+        ("arn:aws:lambda:us-east-1:123456789012:function:f", "States.Timeout"),
+        ("arn:aws:states:::lambda:invoke.waitForTaskToken", "States.HeartbeatTimeout"),
+        ("arn:aws:states:::ecs:runTask.sync", "States.HeartbeatTimeout"),
+        ("arn:aws:states:us-east-1:123456789012:activity:a", "States.HeartbeatTimeout"),
+    ] {
+        let definition = machine(
+            json!({"S": {"Type": "Task", "Resource": resource, "TimeoutSeconds": 9, "HeartbeatSeconds": 3, "End": true}}),
+        );
+        let world = World::new(&definition, &json!({})).answer("S", Answer::Started).run();
+        assert_eq!(world.failure().0, expected, "{resource}");
+    }
+}
+
+#[test]
 fn an_execution_has_a_time_of_its_own() {
     let mut definition = machine(json!({"S": {"Type": "Wait", "Seconds": 100, "End": true}}));
     definition["TimeoutSeconds"] = json!(7);

@@ -19,7 +19,7 @@ fn each_fault_has_its_place() {
         (json!({"S": {"Type": "Pass", "Next": "X"}}), "MISSING_TRANSITION_TARGET /States/S/Next"),
         (
             json!({"S": {"Type": "Pass", "End": true}, "L": {"Type": "Pass", "End": true}}),
-            "UNREACHABLE_STATE /States/L",
+            "MISSING_TRANSITION_TARGET /States/L",
         ),
         (json!({"S": {"Type": "Nothing"}}), "SCHEMA_VALIDATION_FAILED /States/S/Type"),
         (json!({"S": {"Type": "Pass", "End": true, "Foo": 1}}), "SCHEMA_VALIDATION_FAILED /States/S/Foo"),
@@ -149,6 +149,25 @@ fn each_fault_has_its_place() {
     let long = "n".repeat(81);
     let named = json!({"StartAt": long, "States": {long.clone(): {"Type": "Succeed"}}});
     assert_eq!(findings(&named), [format!("SCHEMA_VALIDATION_FAILED /States/{long}")]);
+}
+
+#[test]
+fn transitions_are_told_of_in_the_services_words() {
+    let definition = json!({"StartAt": "pass1", "States": {
+        "pass1": {"Type": "Pass", "Next": "pass3"}, "pass2": {"Type": "Pass", "Next": "pass1"}}});
+    let told: Vec<String> = parse(&definition.to_string()).1.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told.join(", "),
+        "MISSING_TRANSITION_TARGET: Missing 'Next' target: pass3 at /States/pass1/Next, \
+        MISSING_TRANSITION_TARGET: State \"pass2\" is not reachable. at /States/pass2"
+    );
+    let message = |definition: Value| parse(&definition.to_string()).1[0].message.clone();
+    assert_eq!(
+        message(json!({"StartAt": "X", "States": {"S": {"Type": "Succeed"}}})),
+        "Missing 'StartAt' target: X"
+    );
+    let choice = json!({"Type": "Choice", "Choices": [{"Variable": "$.a", "IsNull": true, "Next": "S"}], "Default": "X"});
+    assert_eq!(message(machine(json!({"S": choice}))), "Missing 'Default' target: X");
 }
 
 #[test]

@@ -29,10 +29,7 @@ fn run(scope: &Scope<'_>) -> Result<Performed, Failed> {
     let text = machine(&name, &state).to_string();
     let (definition, found) = selvedge_asl::parse(&text);
     let Some(definition) = definition else {
-        let told: Vec<String> = found.iter().take(10).map(|one| format!("'{one}'")).collect();
-        return Err(INVALID_DEFINITION
-            .because(format!("Invalid State Machine Definition: {}", told.join(", ")))
-            .into());
+        return Err(super::validate::refused(&found).into());
     };
     let identity = Identity {
         arn: scope

@@ -1,6 +1,7 @@
 //! `ValidateStateMachineDefinition`, and what creating a machine refuses.
 
 use selvedge_asl::{Definition, Diagnostic, MachineType, Severity};
+use selvedge_aws::ApiError;
 use selvedge_aws::operations::stepfunctions::INVALID_DEFINITION;
 use selvedge_model::Value;
 use serde_json::json;
@@ -44,15 +45,14 @@ fn show(diagnostic: &Diagnostic) -> Value {
 
 /// A definition that can be run as this type of machine.
 pub(super) fn accept(definition: &str, express: bool) -> Result<Definition, Failed> {
-    let (parsed, mut found) = selvedge_asl::parse_as(machine_type(express), definition);
-    found.retain(|diagnostic| diagnostic.severity == Severity::Error);
-    match (parsed, found.is_empty()) {
-        (Some(parsed), true) => Ok(parsed),
-        _ => {
-            const TOLD_MAX: usize = 10;
-            let told: Vec<String> = found.iter().take(TOLD_MAX).map(|one| format!("'{one}'")).collect();
-            let message = format!("Invalid State Machine Definition: {}", told.join(", "));
-            Err(INVALID_DEFINITION.because(message).into())
-        }
-    }
+    let (parsed, found) = selvedge_asl::parse_as(machine_type(express), definition);
+    parsed.ok_or_else(|| refused(&found).into())
+}
+
+/// Why a definition is refused, in the service's words.
+pub(super) fn refused(found: &[Diagnostic]) -> ApiError {
+    const TOLD_MAX: usize = 10;
+    let errors = found.iter().filter(|one| one.severity == Severity::Error);
+    let told: Vec<String> = errors.take(TOLD_MAX).map(ToString::to_string).collect();
+    INVALID_DEFINITION.because(format!("Invalid State Machine Definition: '{}'", told.join(", ")))
 }
