@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use selvedge_store::Store as _;
 use selvedge_store::memory::Memory;
-use selvedge_store::sqlite::Sqlite;
+use selvedge_store::sqlite::{Options, Workload};
 use selvedge_workflow::Settings;
 use serde_json::json;
 
@@ -58,7 +58,8 @@ fn a_worker_that_was_paused_writes_nothing_after_another_took_over() {
 #[test]
 fn of_two_workers_over_one_sqlite_file_the_later_one_has_all_that_was_acknowledged() {
     let (folder, around) = (tempfile::tempdir().unwrap(), Around::new(1));
-    let store: Arc<dyn selvedge_store::Store> = Arc::new(Sqlite::open(folder.path()).unwrap());
+    let store: Arc<dyn selvedge_store::Store> =
+        Arc::new(Options { workload: Workload::Log, ..Options::default() }.open(folder.path()).unwrap());
     let worker = || Server::over(Arc::clone(&store), &around, Settings::default()).unwrap();
     let first = worker();
     let definition =
