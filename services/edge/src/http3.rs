@@ -4,10 +4,12 @@
 //! decided about streams – limits, floods, times, who is asking – is decided once ([`crate::http2`]). The detour costs two copies
 //! of each byte and two system calls; who wants the cheapest byte speaks HTTP/2.
 
+mod datagrams;
 mod stream;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +17,7 @@ use std::time::Duration;
 use ::h2::client::SendRequest;
 use bytes::Bytes;
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
-use quinn::{
-    Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TokioRuntime, TransportConfig, VarInt,
-};
+use quinn::{Endpoint, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use selvedge_wire::io::Io;
@@ -25,6 +25,8 @@ use selvedge_wire::tls::Facts;
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+
+pub(crate) use datagrams::{Before, Datagrams, Tag};
 
 use crate::connection::{Counted, HANDSHAKE_TIMEOUT};
 use crate::http2;
@@ -45,25 +47,26 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 const FIELD_SECTION_BYTES_MAX: u64 = 64 * 1024;
 /// How long nothing may come from a client.
 const IDLE_MAX: Duration = Duration::from_secs(30);
+/// How long a client that was told to leave may take to do so.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
 /// How long browsers may remember that there is HTTP/3, in seconds.
 const OFFER_SECONDS: u32 = 86_400;
 
 /// Begins to serve a listener's datagrams, if it has any.
 pub(crate) fn start(worker: &Rc<Worker>, open: &Arc<Open>) -> Option<JoinHandle<()>> {
-    let socket = open.datagrams.as_ref()?.try_clone();
-    let made = socket.map_err(|error| error.to_string()).and_then(|socket| {
-        let config = config(Arc::clone(&worker.shared), Arc::clone(&open.token))?;
-        Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime))
-            .map_err(|error| error.to_string())
-    });
+    open.datagrams.as_ref()?;
+    Some(tokio::task::spawn_local(speak(Rc::clone(worker), Arc::clone(open))))
+}
+
+async fn speak(worker: Rc<Worker>, open: Arc<Open>) {
+    let Some(datagrams) = &open.datagrams else { return };
+    let made = match config(Arc::clone(&worker.shared), Arc::clone(&open.token)) {
+        Ok(config) => datagrams.endpoint(config).await.map_err(|error| error.to_string()),
+        Err(error) => Err(error),
+    };
     match made {
-        Ok(endpoint) => {
-            Some(tokio::task::spawn_local(accept(Rc::clone(worker), Arc::clone(&open.token), endpoint)))
-        }
-        Err(error) => {
-            tracing::error!(error, socket = &*open.token, "HTTP/3 is not spoken");
-            None
-        }
+        Ok(endpoint) => accept(worker, Arc::clone(&open.token), endpoint).await,
+        Err(error) => tracing::error!(error, socket = &*open.token, "HTTP/3 is not spoken"),
     }
 }
 
@@ -187,28 +190,31 @@ async fn bridge(
         pacer: Pacer::default(),
         http3: true,
     });
-    let serving = http2::serve(Rc::clone(worker), peer, io, worker.place());
-    let bridging = async {
+    let mut serving = pin!(http2::serve(Rc::clone(worker), peer, io, worker.place()));
+    let mut bridging = pin!(async {
         let (sender, driver) = ::h2::client::handshake(ours).await.map_err(|error| error.to_string())?;
-        tokio::select! {
-            ended = driver => ended.map_err(|error| error.to_string()),
-            ended = streams(connection.clone(), sender) => ended,
-        }
-    };
+        streams(connection.clone(), sender, driver).await
+    });
     // Whichever ends first takes the other along: a flood that HTTP/2 cuts is cut here, a client that left is left.
     tokio::select! {
-        () = serving => Ok(()),
-        ended = bridging => ended,
+        () = &mut serving => bridging.await,
+        ended = &mut bridging => ended,
     }
 }
 
-async fn streams(connection: quinn::Connection, sender: SendRequest<Bytes>) -> Result<(), String> {
+/// Carries streams until the client leaves, or until the inner connection has ended and all that it said has been passed on.
+async fn streams(
+    connection: quinn::Connection,
+    sender: SendRequest<Bytes>,
+    driver: impl Future<Output = Result<(), ::h2::Error>>,
+) -> Result<(), String> {
     let mut server = h3::server::builder()
         .max_field_section_size(FIELD_SECTION_BYTES_MAX)
         .build(h3_quinn::Connection::new(connection))
         .await
         .map_err(|error| error.to_string())?;
     let mut tasks = tokio::task::JoinSet::new();
+    let mut driver = pin!(driver);
     loop {
         tokio::select! {
             accepted = server.accept() => match accepted {
@@ -217,8 +223,19 @@ async fn streams(connection: quinn::Connection, sender: SendRequest<Bytes>) -> R
                 Err(error) => return Err(error.to_string()),
             },
             Some(_) = tasks.join_next() => {}
+            ended = &mut driver => {
+                ended.map_err(|error| error.to_string())?;
+                break;
+            }
         }
     }
+    // What is asked from here on is to be asked anew, of whoever serves now.
+    server.shutdown(0).await.map_err(|error| error.to_string())?;
+    while tasks.join_next().await.is_some() {}
+    // A client that has heard everything leaves by itself; one that is cut before may not have.
+    let left = async { while let Ok(Some(_)) = server.accept().await {} };
+    let _ = timeout(LEAVE_MAX, left).await;
+    Ok(())
 }
 
 /// What is known of the handshake; the library does not tell its cipher.

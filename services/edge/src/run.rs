@@ -237,7 +237,7 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
         inheritance.ready();
     }
     let mut control = control.map(UnixListener::from_std).transpose()?;
-    let (handed, mut successions) = mpsc::unbounded_channel::<io::Result<()>>();
+    let (handed, mut successions) = mpsc::unbounded_channel::<io::Result<upgrade::Handed>>();
     let mut watched = Watched::new(options.watch.as_ref());
     let mut look = tokio::time::interval(WATCH_INTERVAL);
     let mut refresh = tokio::time::interval(REFRESH_INTERVAL);
@@ -277,7 +277,8 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
                 }
             },
             Some(outcome) = successions.recv() => match outcome {
-                Ok(()) => {
+                Ok(handed) => {
+                    handed.leave();
                     tracing::info!("a successor serves; what is under way here has its time");
                     break;
                 }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use selvedge_site::{ListenAddress, Listener, Program};
 use selvedge_wire::listen;
 
+use crate::http3::Datagrams;
+
 /// A socket that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("{address} cannot be listened on")]
@@ -34,7 +36,7 @@ pub(crate) struct Open {
     pub(crate) proxied: bool,
     pub(crate) socket: Socket,
     /// The UDP socket of the same address, where HTTP/3 is spoken.
-    pub(crate) datagrams: Option<UdpSocket>,
+    pub(crate) datagrams: Option<Datagrams>,
 }
 
 /// All listeners by what conditions call them.
@@ -51,11 +53,16 @@ pub(crate) fn open(program: &Program, workers: usize, before: &Listening) -> Res
         false => listenfd::ListenFd::empty(),
     };
     if handed_in.len() > 0 {
+        let mut opened = Vec::new();
         for index in 0..handed_in.len() {
-            if let Some(open) = inherited(&mut handed_in, index, program) {
-                listening.insert(Arc::clone(&open.token), Arc::new(open));
-            }
+            opened.extend(inherited(&mut handed_in, index, program));
         }
+        for index in 0..handed_in.len() {
+            let Ok(Some(socket)) = handed_in.take_udp_socket(index) else { continue };
+            inherit_datagrams(socket, &mut opened, program)
+                .map_err(|source| ListenError { address: "a UDP socket of systemd's".to_owned(), source })?;
+        }
+        listening.extend(opened.into_iter().map(|open| (Arc::clone(&open.token), Arc::new(open))));
         return Ok(listening);
     }
     for listener in &program.listeners {
@@ -75,10 +82,11 @@ pub(crate) fn open(program: &Program, workers: usize, before: &Listening) -> Res
         let failed = |source| ListenError { address: listener.token.to_string(), source };
         let socket = socket.map_err(failed)?;
         let datagrams = match before.get(&listener.token).and_then(|known| known.datagrams.as_ref()) {
-            Some(known) if listener.http3 => Some(known.try_clone().map_err(failed)?),
+            Some(known) if listener.http3 => Some(known.socket().try_clone().map_err(failed)?),
             None if listener.http3 => socket.datagrams().map_err(failed)?,
             _ => None,
         };
+        let datagrams = datagrams.map(|socket| Datagrams::new(socket, None)).transpose().map_err(failed)?;
         let open = Open { token: Arc::clone(&listener.token), tls, proxied, socket, datagrams };
         listening.insert(Arc::clone(&listener.token), Arc::new(open));
     }
@@ -108,6 +116,22 @@ fn inherited(handed_in: &mut listenfd::ListenFd, index: usize, program: &Program
     let path = socket.local_addr().ok()?.as_pathname()?.to_string_lossy().into_owned();
     let proxied = program.base().directives.extforward.hap_proxy;
     Some(Open { token: path.into(), tls: false, proxied, socket: Socket::Unix(socket), datagrams: None })
+}
+
+/// A UDP socket that systemd opened (`ListenDatagram=`) is the HTTP/3 of the listener with the same address.
+fn inherit_datagrams(socket: UdpSocket, opened: &mut [Open], program: &Program) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    let address = socket.local_addr()?;
+    let of_same_address = |open: &&mut Open| match &open.socket {
+        Socket::Tcp(sockets) => sockets.iter().any(|tcp| tcp.local_addr().is_ok_and(|own| own == address)),
+        Socket::Unix(_) => false,
+    };
+    if let Some(open) = opened.iter_mut().find(of_same_address)
+        && program.listener(&open.token).is_some_and(|listener| listener.http3)
+    {
+        open.datagrams = Some(Datagrams::new(socket, None)?);
+    }
+    Ok(())
 }
 
 fn bind(listener: &Listener, workers: usize) -> io::Result<Socket> {

@@ -16,6 +16,8 @@ type Receiving = RequestStream<h3_quinn::RecvStream, Bytes>;
 enum Broken {
     /// The client's side.
     Client,
+    /// Ours, before the request was looked at: it may be sent again.
+    Unserved,
     /// Ours: the stream was reset, by its own limits or with its connection.
     Server(Option<::h2::Error>),
 }
@@ -43,6 +45,7 @@ pub(super) async fn carry(resolver: RequestResolver<Quic, Bytes>, sender: SendRe
         tracing::debug!(?broken, "a stream of HTTP/3 came to nothing");
         let code = match broken {
             Broken::Client => Code::H3_REQUEST_CANCELLED,
+            Broken::Unserved => Code::H3_REQUEST_REJECTED,
             Broken::Server(Some(error)) if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) => {
                 Code::H3_EXCESSIVE_LOAD
             }
@@ -63,8 +66,9 @@ async fn exchange(
     head.version = Version::HTTP_2;
     // Whether there is a body is known by its first bytes, and HTTP/2's head says so.
     let first = next(from_client).await?;
-    let mut sender = sender.ready().await?;
-    let (response, mut body) = sender.send_request(Request::from_parts(head, ()), first.is_none())?;
+    let mut sender = sender.ready().await.map_err(|_| Broken::Unserved)?;
+    let (response, mut body) =
+        sender.send_request(Request::from_parts(head, ()), first.is_none()).map_err(|_| Broken::Unserved)?;
     let upload = async {
         if let Some(first) = first {
             send(&mut body, first).await?;
@@ -76,7 +80,7 @@ async fn exchange(
         Ok::<(), Broken>(())
     };
     let answer = async {
-        let (head, mut body) = response.await?.into_parts();
+        let (head, mut body) = response.await.map_err(answered_by_none)?.into_parts();
         to_client.send_response(Response::from_parts(head, ())).await.map_err(|_| Broken::Client)?;
         download(&mut body, to_client).await
     };
@@ -87,6 +91,15 @@ async fn exchange(
         uploaded = &mut upload => uploaded?,
     }
     answer.await
+}
+
+/// A stream that the inner connection never began, because it ends, was served by nobody.
+fn answered_by_none(error: ::h2::Error) -> Broken {
+    let is_over = error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
+    match is_over || error.reason() == Some(Reason::REFUSED_STREAM) {
+        true => Broken::Unserved,
+        false => Broken::Server(Some(error)),
+    }
 }
 
 async fn next(from_client: &mut Receiving) -> Result<Option<Bytes>, Broken> {
