@@ -1,7 +1,10 @@
 """`selvedge edge convert`: a lighttpd.conf and the edge.toml that is made of it answer the same requests alike."""
 
 import base64
+import hashlib
 import os
+import pathlib
+import re
 import subprocess
 
 from _edge import ROOT, Backend, ask, atexit, await_port, end, folder, free_ports
@@ -83,17 +86,88 @@ for user, wanted in (("jan", 200), ("eva", 401)):
     word = base64.b64encode(f"{user}:right".encode()).decode()
     known = [ask(f"http://127.0.0.1:{port}/known/k.txt", headers=[("host", "any"), ("authorization", f"Basic {word}")]).status for port in (before, after)]
     report.equal(known, [wanted] * 2, f"who may is taken along: {user}")
-(home / "digest.conf").write_text(f"""
+# Sign-ins: by digest and by groups they are taken along, and what has no equal opens nothing.
+(home / "digests").write_text(f"jan:d:{hashlib.md5(b'jan:d:right').hexdigest()}\neva:d:{hashlib.md5(b'eva:d:right').hexdigest()}\n")
+(home / "groups").write_text("staff: eva\n")
+
+
+def converted(name, rules, port):
+    """A configuration with a sign-in before /digest/, and what is made of it."""
+    (home / f"{name}.conf").write_text(f"""
 server.modules = ( "mod_auth", "mod_authn_file" )
 server.document-root = "{home}/www"
-server.port = {after}
-auth.backend = "htdigest"
-auth.backend.htdigest.userfile = "{home}/digests"
-auth.require = ( "/digest/" => ( "method" => "digest", "realm" => "d", "require" => "valid-user" ) )
+server.bind = "127.0.0.1"
+server.port = {port}
+mimetype.assign = ( ".txt" => "text/plain" )
+{rules}
 """)
-made = subprocess.run([BINARY, "edge", "convert", str(home / "digest.conf")], capture_output=True, text=True, check=True).stdout
+    return subprocess.run([BINARY, "edge", "convert", str(home / f"{name}.conf")], capture_output=True, text=True, check=True).stdout
+
+
+def answers(port, kind):
+    def one(user, password):
+        asked = subprocess.run(["curl", "-s", f"--{kind}", "-u", f"{user}:{password}", "-o", "/dev/null", "-w", "%{http_code}", f"http://127.0.0.1:{port}/digest/d.txt"],
+                               capture_output=True, text=True)
+        return asked.stdout
+    return [one("jan", "right"), one("eva", "right"), one("eva", "wrong")]
+
+
+SIGN_INS = {
+    "digest": ("""auth.backend = "htdigest"\nauth.backend.htdigest.userfile = "HOME/digests"
+auth.require = ( "/digest/" => ( "method" => "digest", "realm" => "d", "require" => "user=jan" ) )""", ["200", "401", "401"]),
+    "basic": ("""auth.backend = "htpasswd"\nauth.backend.htpasswd.userfile = "HOME/users"\nauth.backend.plain.groupfile = "HOME/groups"
+auth.require = ( "/digest/" => ( "method" => "basic", "realm" => "d", "require" => "group=staff" ) )""", ["401", "200", "401"]),
+}
+for kind, (rules, wanted) in SIGN_INS.items():
+    one, two = free_ports(2)
+    rules = rules.replace("HOME", str(home))
+    converted(kind, rules, one)
+    (home / f"{kind}.toml").write_text(converted(f"{kind}2", rules, two))
+    serve(home / f"{kind}.conf", one)
+    serve(home / f"{kind}.toml", two)
+    report.equal((answers(one, kind), answers(two, kind)), (wanted, wanted), f"who may, by {kind}")
+made = converted("plain", """auth.backend = "plain"\nauth.backend.plain.userfile = "/nowhere"
+auth.require = ( "/digest/" => ( "method" => "basic", "realm" => "d", "require" => "valid-user" ) )""", after)
 refused = made.index('path = "/digest/*"')
 report.check("status = 403" in made[refused:made.index("files =")] and "no equal here: auth.require" in made, lambda: f"a sign-in that has no equal opens nothing: {made}")
+# Programs, and what lists exclude, are not sent as files: neither by their own path nor by an index, an alias or a rewrite.
+for name in ("run.php", "index.php", "hidden.inc", "sub/index.cgi", "docs/in.cgi"):
+    (home / "www" / name).parent.mkdir(exist_ok=True)
+    (home / "www" / name).write_text("a secret\n")
+(port,) = free_ports(1)
+(home / "programs.toml").write_text(converted("programs", """server.modules += ( "mod_access", "mod_alias", "mod_cgi", "mod_fastcgi", "mod_proxy", "mod_rewrite" )
+index-file.names = ( "index.php", "index.cgi", "index.html" )
+static-file.exclude-extensions = ( ".inc" )
+fastcgi.server = ( ".php" => (( "socket" => "/nowhere" )), "/app/" => (( "host" => "127.0.0.1", "port" => BACKEND )) )
+proxy.server = ( "/behind/" => (( "host" => "127.0.0.1", "port" => BACKEND )) )
+cgi.assign = ( ".cgi" => "/bin/sh" )
+alias.url = ( "/manual/" => "HOME/www/docs/" )
+url.rewrite-once = ( "^/pretty/(.*)" => "/$1.php" )
+$HTTP["host"] == "other.example.com" { server.document-root = "HOME/www" url.rewrite-if-not-file = ( "^/any" => "/index.php" ) }
+$HTTP["url"] =~ "^/sub" { url.access-deny = ( ".txt" ) server.document-root = "HOME/www" }
+""".replace("HOME", str(home)).replace("BACKEND", str(backend.port)), port))
+serve(home / "programs.toml", port)
+for host in ("any.example.com", "other.example.com"):
+    for path in ("/run.php", "/", "/hidden.inc", "/run.php/info", "/sub/", "/sub/index.cgi", "/manual/in.cgi", "/pretty/run", "/anything", "/pretty/../run.php", "/RUN.php", "/run%2ephp"):
+        answer = ask(f"http://127.0.0.1:{port}{path}", headers=[("host", host)])
+        report.check(b"secret" not in answer.body, lambda: f"{host}{path} is nobody's to read: {answer.status} {answer.body}")
+    answer = ask(f"http://127.0.0.1:{port}/", headers=[("host", host)])
+    report.equal((answer.status, answer.body), (200, b"home\n"), f"{host}: what may be read is")
+    report.equal(ask(f"http://127.0.0.1:{port}/behind/x", headers=[("host", host)]).body, b"GET /behind/x", f"{host}: a prefix has its backend, and the rest has not")
+# Debian's own files: each becomes our form, and whatever is left says where it stood.
+debians = sorted(pathlib.Path("/etc/lighttpd/conf-available").glob("*.conf"))
+report.check(len(debians) >= 15, lambda: f"Debian's lighttpd is here: {len(debians)} files")
+for file in debians:
+    (home / "debian.conf").write_text(f"""server.document-root = "{home}/www"
+server.modules = ( "mod_indexfile", "mod_access", "mod_alias", "mod_redirect" )
+include "{file}"
+""")
+    made = subprocess.run([BINARY, "edge", "convert", str(home / "debian.conf")], capture_output=True, text=True)
+    (home / "debian.toml").write_text(made.stdout)
+    checked = subprocess.run([BINARY, "edge", "check", str(home / "debian.toml")], capture_output=True, text=True)
+    report.equal((made.returncode, checked.returncode), (0, 0), f"{file.name}: {made.stderr}{checked.stdout}")
+    left = [line for line in made.stdout.splitlines() if "no equal here" in line]
+    report.check(all(re.search(r"\.conf:\d+; \w", line) for line in left), lambda: f"{file.name}: what is left says where it stood and why: {left}")
 big = [ask(f"http://127.0.0.1:{port}/api/", "POST", [("host", "any.example.com")], b"x" * 20_000).status for port in (before, after)]
 report.equal(big, [413, 413], "limits are taken along")
 report.end()

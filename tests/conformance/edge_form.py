@@ -1,6 +1,7 @@
 """edge.toml as it is served: each key of the form does what it says, and none is only taken."""
 
 import base64
+import hashlib
 import json
 import os
 import pathlib
@@ -76,6 +77,8 @@ www = home / "www"
     ["openssl", "passwd", "-apr1", "-salt", "abcdefgh", "right"], capture_output=True, text=True).stdout.strip().rsplit("$", 1)[1] + "\n")
 with open(home / "users", "a") as users:
     users.write((home / "users").read_text().replace("jan:", "eva:"))
+(home / "groups").write_text("staff: eva\n")
+(home / "digests").write_text("jan:the shop's:" + hashlib.md5(b"jan:the shop's:right").hexdigest() + "\n")
 openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=ca",
         "-keyout", f"{home}/ca.key", "-out", f"{home}/ca.pem")
 for name in ("server", "client"):
@@ -257,6 +260,14 @@ path = "/basic/*"
 {behind}
 auth = {{ htpasswd = "{home}/users", realm = "the shop's", users = ["jan"] }}
 [[site.route]]
+path = "/group/*"
+{behind}
+auth = {{ htpasswd = "{home}/users", groups = ["staff"], group_file = "{home}/groups" }}
+[[site.route]]
+path = "/digest/*"
+{behind}
+auth = {{ htdigest = "{home}/digests", realm = "the shop's" }}
+[[site.route]]
 path = "/token/*"
 {behind}
 auth = {{ jwt = "shop", claims = {{ role = ["admin", "ops"] }} }}
@@ -364,6 +375,11 @@ answer = ask(f"{site}/basic/")
 report.equal((answer.status, 'realm="the shop\'s"' in answer.headers["www-authenticate"]), (401, True), "htpasswd, realm")
 answers = [ask(f"{site}/basic/", headers=basic(*one)).status for one in (("jan", "right"), ("jan", "wrong"), ("eva", "right"))]
 report.equal(answers, [200, 401, 401], "htpasswd, users")
+answers = [ask(f"{site}/group/", headers=basic(*one)).status for one in (("jan", "right"), ("eva", "right"), ("eva", "wrong"))]
+report.equal(answers, [401, 200, 401], "groups, group_file")
+for password, wanted in (("right", "200"), ("wrong", "401")):
+    asked = subprocess.run(["curl", "-s", "--digest", "-u", f"jan:{password}", "-o", "/dev/null", "-w", "%{http_code}", f"{site}/digest/"], capture_output=True, text=True)
+    report.equal(asked.stdout, wanted, f"htdigest: {password}")
 
 
 def bearer(**claims):

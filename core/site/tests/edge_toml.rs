@@ -331,7 +331,7 @@ $HTTP["host"] =~ "^odd[0-9]" { server.document-root = "/srv/odd" }
     );
     for comment in [
         "# no equal here: $HTTP[\"host\"] =~ \"^odd[0-9]\"",
-        "#   ssi.extension = [\".shtml\"]",
+        "# no equal here: ssi.extension = [\".shtml\"]  (/l.conf:10; pages with includes are not worked out)",
         "gateway = \"shop-gw\"",
     ] {
         assert!(converted.contains(comment), "{comment}\n{converted}");

@@ -83,6 +83,9 @@ impl Compiler<'_> {
     fn base(&mut self) -> Directives {
         let mut base = Directives::default();
         base.global.modules = MODULES.iter().map(|module| Text::from(*module)).collect();
+        // Names of hosts are as lenient here as those of containers are; what is no name at all is refused all the same.
+        base.global.http_parseopts.host_strict = false;
+        base.global.http_parseopts.host_normalize = false;
         base.server.tag = None;
         base.server.document_root = Some("/nonexistent".into());
         // Nothing is left to guess: without a route, nothing is answered.

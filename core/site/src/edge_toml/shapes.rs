@@ -225,8 +225,15 @@ const AUTH: &[Field] = &[
     key("jwt", "A name of [jwt.…]", Shape::Text),
     key("certificate", "A client certificate", Shape::Switch),
     key("htpasswd", "A file of users for basic", Shape::Text),
-    key("realm", "Of basic", Shape::Text),
-    key("users", "Who may, of an htpasswd file; all of them when it is left out", Shape::List(&Shape::Text)),
+    key("htdigest", "A file of users for digest, whose passwords are never sent", Shape::Text),
+    key("realm", "Of basic and digest", Shape::Text),
+    key(
+        "users",
+        "Who may, of a file of users; all of them when neither users nor groups are named",
+        Shape::List(&Shape::Text),
+    ),
+    key("groups", "Who may, by the groups of group_file", Shape::List(&Shape::Text)),
+    key("group_file", "Groups of users, a line each: group: user user", Shape::Text),
     key(
         "claims",
         "What claims of who has signed in have to say",

@@ -1,21 +1,29 @@
 //! From `lighttpd.conf` to `edge.toml`. Blocks become routes, those that count over others first; what has no equal is kept
 //! as a comment, so that nothing is lost from sight.
 
+mod answer;
+mod before;
+mod global;
+mod matched;
+mod text;
+
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use super::block::Document;
-use super::condition::ConditionText;
 use super::module;
 use crate::Compat;
 use crate::value::Value;
+use answer::{answer_of, auth_of, expire_of, rewrite_of};
+use matched::Match;
+use text::{plain, quoted, shown, shown_list};
 
 /// The configuration in our own form, with a comment for whatever has no equal.
 pub fn to_edge_toml(document: &Document, compat: Compat) -> String {
     let mut out = Out {
         redirect_code: if compat == Compat::V1_4_69 { 301 } else { 308 },
+        lines: lines(document, 0),
         text: String::from("# Made of lighttpd.conf. Read the comments: what has no equal stands there.\n"),
     };
     let global: Values<'_> = values(document, 0).collect();
@@ -29,16 +37,28 @@ pub fn to_edge_toml(document: &Document, compat: Compat) -> String {
         (0..document.blocks.len()).filter(|block| *block > 0 || answers(&global)).collect();
     blocks.sort_by_key(|block| std::cmp::Reverse(precedence(document, *block)));
     // Blocks add up in lighttpd and routes do not: what leads elsewhere, and what refuses or asks who it is, stands before
-    // what answers.
+    // what answers; in which order is for that of the modules to say.
     let own = |block: usize| values(document, block).collect::<Values<'_>>();
-    for block in blocks.iter().filter(|block| own(**block).contains_key("url.redirect")) {
-        out.block(document, *block, Part::Redirects);
+    let guards = |block: &usize| refuses(&own(*block)) || own(*block).contains_key("auth.require");
+    let (guarding, redirecting): (Vec<usize>, Vec<usize>) = (
+        blocks.iter().copied().filter(guards).collect(),
+        blocks.iter().copied().filter(|block| own(*block).contains_key("url.redirect")).collect(),
+    );
+    let mut parts = [(Part::Redirects, redirecting), (Part::Guards, guarding)];
+    if redirects_late(&global) {
+        parts.reverse();
     }
-    blocks.sort_by_key(|block| !refuses(&own(*block)) && !own(*block).contains_key("auth.require"));
-    for block in blocks {
-        out.block(document, block, Part::Answers);
+    for (part, blocks) in parts {
+        blocks.into_iter().for_each(|block| out.block(document, block, part));
     }
+    blocks.retain(|block| !refuses(&own(*block)));
+    blocks.into_iter().for_each(|block| out.block(document, block, Part::Answers));
     out.text
+}
+
+fn lines(document: &Document, block: usize) -> IndexMap<String, String> {
+    let values = document.blocks[block].values.iter();
+    values.map(|(key, (_, place))| (key.to_string(), document.sources.shown_line(*place))).collect()
 }
 
 type Values<'d> = IndexMap<&'d str, &'d Value>;
@@ -63,6 +83,15 @@ const ANSWERS: &[&str] = &[
     "fastcgi.server",
 ];
 
+/// Whether redirects come after what refuses, as the modules are listed.
+fn redirects_late(global: &Values<'_>) -> bool {
+    let Some(list) = global.get("server.modules").and_then(|value| value.as_list()) else { return false };
+    let place =
+        |name: &str| list.iter().position(|(_, value)| value.as_text().is_some_and(|it| **it == *name));
+    let redirect = place("mod_redirect");
+    ["mod_access", "mod_auth"].iter().any(|name| place(name).is_some_and(|other| redirect > Some(other)))
+}
+
 /// The later block first, the inner one before the outer one, and of an `else` chain the earlier one.
 fn precedence(document: &Document, block: usize) -> Vec<(usize, std::cmp::Reverse<usize>)> {
     let mut path = Vec::new();
@@ -81,6 +110,8 @@ fn precedence(document: &Document, block: usize) -> Vec<(usize, std::cmp::Revers
 
 struct Out {
     text: String,
+    /// Where the directives of the block that is written stand.
+    lines: IndexMap<String, String>,
     /// The status of a redirect that names none.
     redirect_code: u16,
 }
@@ -88,198 +119,24 @@ struct Out {
 /// What of a block is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
+    /// Who may not ask, or has to sign in.
+    Guards,
     Redirects,
     Answers,
 }
 
-/// What a block's conditions are in the form.
-#[derive(Default)]
-struct Match {
-    host: Option<String>,
-    lines: Vec<String>,
-    comments: Vec<String>,
-    has_path: Option<String>,
-}
-
 impl Out {
+    /// A comment for what the form does not have: where it stood, and why.
+    fn no_equal(&mut self, indent: &str, key: &str, value: Option<&Value>, why: &str) {
+        let place = self.lines.get(key).map_or("?", String::as_str);
+        let value = value.map(shown).unwrap_or_default();
+        let line = format!("{indent}# no equal here: {key} = {value}  ({place}; {why})").replace('\n', " ");
+        self.line(&line);
+    }
+
     fn line(&mut self, line: &str) {
         self.text.push_str(line);
         self.text.push('\n');
-    }
-
-    fn edge(&mut self, global: &Values<'_>) {
-        let keys = [
-            ("server.name", "name"),
-            ("mesh.gateway", "gateway"),
-            ("mesh.keys", "keys"),
-            ("server.username", "user"),
-            ("server.groupname", "group"),
-            ("server.pid-file", "pid_file"),
-            ("server.tag", "server_header"),
-        ];
-        self.table("edge", global, &keys);
-        self.table(
-            "log",
-            global,
-            &[
-                ("accesslog.filename", "access"),
-                ("server.errorlog", "errors"),
-                ("accesslog.format", "format"),
-            ],
-        );
-    }
-
-    /// A table of texts, if there are some.
-    fn table(&mut self, name: &str, global: &Values<'_>, keys: &[(&str, &str)]) {
-        let lines: Vec<String> = keys
-            .iter()
-            .filter_map(|(from, to)| Some(format!("{to} = {}", quoted(global.get(from)?.as_text()?))))
-            .filter(|line| !line.ends_with("= \"\""))
-            .collect();
-        if !lines.is_empty() {
-            let _ = write!(self.text, "\n[{name}]\n{}\n", lines.join("\n"));
-        }
-    }
-
-    fn listeners(&mut self, document: &Document, global: &Values<'_>) {
-        let mut tls = String::new();
-        let mut listen = |address: &str, own: &Values<'_>| {
-            let value = |key: &str| own.get(key).or_else(|| global.get(key)).copied();
-            let _ = write!(self.text, "\n[[listen]]\naddress = {}\n", quoted(address));
-            if value("ssl.engine").and_then(crate::directive::truth) == Some(true) {
-                let name = format!("tls{}", tls.matches("[tls.").count() + 1);
-                let _ = writeln!(self.text, "tls = \"{name}\"");
-                let _ = writeln!(tls, "\n[tls.{name}]");
-                for (from, to) in [
-                    ("mesh.certificate", "arn"),
-                    ("ssl.pemfile", "certificate"),
-                    ("ssl.privkey", "key"),
-                    ("ssl.verifyclient.ca-file", "client_ca"),
-                ] {
-                    // The mesh's comes before files, and there is one.
-                    let is_file = matches!(from, "ssl.pemfile" | "ssl.privkey");
-                    if is_file && value("mesh.certificate").is_some() {
-                        continue;
-                    }
-                    if let Some(text) = value(from).and_then(Value::as_text) {
-                        let _ = writeln!(tls, "{to} = {}", quoted(text));
-                    }
-                }
-                if value("ssl.verifyclient.activate").and_then(crate::directive::truth) == Some(true) {
-                    let must =
-                        value("ssl.verifyclient.enforce").and_then(crate::directive::truth) != Some(false);
-                    let _ = writeln!(tls, "client = \"{}\"", if must { "require" } else { "request" });
-                }
-            }
-        };
-        for (number, block) in document.blocks.iter().enumerate() {
-            let socket = block.condition.as_ref().filter(|condition| {
-                &*condition.object == "SERVER" && condition.operator == "==" && !condition.otherwise
-            });
-            if let Some(condition) = socket {
-                listen(&condition.value, &values(document, number).collect());
-            }
-        }
-        let port = global.get("server.port").map_or_else(|| "80".into(), |port| plain(port));
-        let bind = global.get("server.bind").and_then(|bind| bind.as_text()).map_or("", |bind| &**bind);
-        let address = if bind.starts_with('/') { bind.to_owned() } else { format!("{bind}:{port}") };
-        listen(&address, &Values::new());
-        self.text.push_str(&tls);
-    }
-
-    /// Whose forwarding headers are believed.
-    fn trust(&mut self, global: &Values<'_>) {
-        let Some(list) = global.get("extforward.forwarder").and_then(|value| value.as_list()) else { return };
-        let trusted = list.iter().filter(|(key, value)| {
-            key.is_some_and(|key| !key.starts_with("hap-"))
-                && value.as_text().is_some_and(|text| **text == *"trust")
-        });
-        let mut from: Vec<String> = trusted.filter_map(|(key, _)| Some(quoted(key?))).collect();
-        if from.iter().any(|one| one == "\"all\"") {
-            from = vec!["\"0.0.0.0/0\"".into(), "\"::/0\"".into()];
-        }
-        let _ = write!(self.text, "\n[trust]\nforwarded_from = [{}]\n", from.join(", "));
-        if let Some(headers) = global.get("extforward.headers") {
-            let _ = writeln!(self.text, "headers = {}", shown_list(headers));
-        }
-    }
-
-    fn limits(&mut self, global: &Values<'_>) {
-        let with = |key: &str, unit: &str| {
-            let value = plain(global.get(key)?);
-            (value != "0").then(|| format!("\"{value}{unit}\""))
-        };
-        let keys = [
-            ("keep_alive", with("server.max-keep-alive-idle", "s")),
-            ("read_timeout", with("server.max-read-idle", "s")),
-            ("write_timeout", with("server.max-write-idle", "s")),
-            ("headers", with("server.max-request-field-size", "B")),
-            ("body", with("server.max-request-size", "KiB")),
-            (
-                "connections",
-                global.get("server.max-connections").map(|value| plain(value)).filter(|value| value != "0"),
-            ),
-        ];
-        let lines: Vec<String> =
-            keys.into_iter().filter_map(|(key, value)| Some(format!("{key} = {}", value?))).collect();
-        if !lines.is_empty() {
-            let _ = write!(self.text, "\n[limits]\n{}\n", lines.join("\n"));
-        }
-    }
-
-    fn types(&mut self, global: &Values<'_>) {
-        let Some(list) = global.get("mimetype.assign").and_then(|value| value.as_list()) else { return };
-        self.text.push_str("\n[types]\n");
-        for (suffix, kind) in list.iter() {
-            if let (Some(suffix), Some(kind)) = (suffix, kind.as_text()) {
-                let _ = writeln!(self.text, "{} = {}", quoted(suffix), quoted(kind));
-            }
-        }
-    }
-
-    /// Global directives that no table has taken.
-    fn rest(&mut self, global: &Values<'_>) {
-        const TAKEN: &[&str] = &[
-            "server.name",
-            "mesh.gateway",
-            "mesh.keys",
-            "server.username",
-            "server.groupname",
-            "server.pid-file",
-            "server.tag",
-            "accesslog.filename",
-            "server.errorlog",
-            "accesslog.format",
-            "server.port",
-            "server.bind",
-            "ssl.engine",
-            "ssl.pemfile",
-            "ssl.privkey",
-            "ssl.verifyclient.ca-file",
-            "ssl.verifyclient.activate",
-            "ssl.verifyclient.enforce",
-            "server.max-keep-alive-idle",
-            "server.max-read-idle",
-            "server.max-write-idle",
-            "server.max-request-field-size",
-            "server.max-request-size",
-            "server.max-connections",
-            "mimetype.assign",
-            "server.modules",
-            "server.event-handler",
-            "server.network-backend",
-            "server.compat-module-load",
-            "extforward.forwarder",
-            "extforward.headers",
-        ];
-        let left: Vec<String> = global
-            .iter()
-            .filter(|(key, _)| !key.starts_with("var.") && !TAKEN.contains(key) && !in_route(key))
-            .map(|(key, value)| format!("#   {key} = {}", shown(value)))
-            .collect();
-        if !left.is_empty() {
-            let _ = write!(self.text, "\n# No equal here:\n{}\n", left.join("\n"));
-        }
     }
 
     /// A block as a site with its routes.
@@ -290,23 +147,29 @@ impl Out {
         }
         let mut rule = Match::default();
         let mut inherited = Values::new();
+        let mut places = IndexMap::new();
         let mut at = Some(number);
         while let Some(block) = at {
             for (key, value) in values(document, block) {
                 inherited.entry(key).or_insert(value);
+            }
+            for (key, line) in lines(document, block) {
+                places.entry(key).or_insert(line);
             }
             if let Some(condition) = &document.blocks[block].condition {
                 rule.add(condition);
             }
             at = document.blocks[block].parent;
         }
+        self.lines = places;
         let title = document.blocks[number].condition().map_or_else(
             || if number == 0 { "what holds without a condition".to_owned() } else { "else".to_owned() },
             str::to_owned,
         );
         let _ = writeln!(self.text, "\n# {}", title.replace('\n', " "));
         for comment in &rule.comments {
-            self.line(&format!("# no equal here: {comment}"));
+            let place = document.sources.shown_line(document.blocks[number].place);
+            self.line(&format!("# no equal here: {comment}  ({place}; {})", reason("$")));
         }
         let begun = self.text.len();
         self.line("[[site]]");
@@ -315,12 +178,22 @@ impl Out {
         }
         match part {
             Part::Redirects => self.redirects(&rule, &own, &inherited),
-            Part::Answers => {
+            Part::Guards => {
                 if own.contains_key("auth.require") {
+                    self.unread(&rule, &inherited);
                     self.signed_in(&rule, &inherited);
                 }
+                if refuses(&own) {
+                    self.route(&rule, &own, &inherited);
+                }
+            }
+            Part::Answers => {
+                self.unread(&rule, &inherited);
                 self.aliases(&rule, &inherited);
-                self.route(&rule, &own, &inherited);
+                self.prefixes(&rule, &inherited);
+                // What is left of the global ones has been told.
+                let left = if number == 0 { Values::new() } else { own };
+                self.route(&rule, &left, &inherited);
             }
         }
         if !rule.comments.is_empty() {
@@ -355,6 +228,7 @@ impl Out {
         if let Some(list) = values.get("alias.url").and_then(|value| value.as_list()) {
             for (prefix, folder) in list.iter() {
                 let (Some(prefix), Some(folder)) = (prefix, folder.as_text()) else { continue };
+                self.unread_below(prefix, rule, values);
                 self.line("  [[site.route]]");
                 self.conditions(rule, &["path", "path_regex"]);
                 self.line(&format!(
@@ -384,7 +258,7 @@ impl Out {
                     self.line(&format!("  {answer}\n  auth = {auth}"));
                 }
                 None => {
-                    self.line(&format!("  # no equal here: auth.require = {}", shown(requirement)));
+                    self.no_equal("  ", "auth.require", Some(requirement), reason("auth.require"));
                     self.line("  # refused until you say by auth who may\n  status = 403\n  respond = \"\"");
                 }
             }
@@ -405,11 +279,18 @@ impl Out {
         self.conditions(rule, &[]);
         let answer = answer_of(values);
         let is_files = answer.starts_with("files");
+        let hidden = before::hidden(values);
         self.line(&format!("  {answer}"));
         for (key, value) in values {
             let line = match *key {
                 "index-file.names" | "server.indexfiles" if is_files => {
-                    Some(format!("index = {}", shown_list(value)))
+                    Some(format!("index = {}", shown_list(&readable(value, &hidden))))
+                }
+                // What a rewrite makes of a path, the route for files would send, were it a program or not.
+                "url.rewrite-once" | "url.rewrite" | "url.rewrite-final" | "url.rewrite-if-not-file"
+                    if is_files && !hidden.is_empty() =>
+                {
+                    None
                 }
                 "dir-listing.activate" | "server.dir-listing" if is_files => {
                     crate::directive::truth(value).map(|on| format!("listing = {on}"))
@@ -431,56 +312,58 @@ impl Out {
             };
             match line {
                 Some(line) => self.line(&format!("  {line}")),
-                None => self.line(&format!("  # no equal here: {key} = {}", shown(value))),
+                None => self.no_equal("  ", key, Some(value), reason(key)),
             }
         }
-        for (key, value) in own.iter().filter(|(key, _)| !in_route(key) && !key.starts_with("var.")) {
+        for (key, value) in
+            own.iter().filter(|(key, _)| !in_route(key) && !before::is_told(key) && !key.starts_with("var."))
+        {
             if !key.starts_with("ssl.")
                 && module::owner(key).is_some()
                 && (key.contains('.') && !is_global(key))
             {
-                self.line(&format!("  # no equal here: {key} = {}", shown(value)));
+                self.no_equal("  ", key, Some(value), reason(key));
             }
         }
     }
 }
 
-/// What answers.
-fn answer_of(values: &Values<'_>) -> String {
-    let text = |key: &str| values.get(key).and_then(|value| value.as_text()).map(|text| &**text);
-    if refuses(values) {
-        "status = 403\n  respond = \"\"".to_owned()
-    } else if let Some(service) = text("mesh.service") {
-        format!("service = {}", quoted(service))
-    } else if let Some(workflow) = values.get("mesh.workflow") {
-        format!("workflow = {}", workflow_of(workflow))
-    } else if let Some(servers) = values.get("proxy.server").and_then(|value| servers_of(value)) {
-        format!("proxy = {servers} # bypasses the mesh: name a service, and its policies hold")
-    } else if let Some(servers) = values.get("fastcgi.server").and_then(|value| servers_of(value)) {
-        format!("fastcgi = {servers}")
-    } else {
-        format!("files = {}", quoted(text("server.document-root").unwrap_or("/var/www/html")))
-    }
+/// Names of files that may be read.
+fn readable(names: &Value, hidden: &[String]) -> Value {
+    let names = names.as_list().into_iter().flat_map(|list| list.iter());
+    let is_hidden = |name: &Value| {
+        name.as_text().is_some_and(|name| hidden.iter().any(|end| name.ends_with(end.as_str())))
+    };
+    Value::List(names.filter(|(_, name)| !is_hidden(name)).map(|(_, name)| (None, name.clone())).collect())
 }
 
-/// A sign-in that the form has as well: basic, with a file of htpasswd's, for everybody in it or for some.
-fn auth_of(values: &Values<'_>, requirement: &Value) -> Option<String> {
-    let text = |key: &str| values.get(key).and_then(|value| value.as_text());
-    let of = |key: &str| requirement.as_list()?.get(key)?.as_text();
-    if **text("auth.backend")? != *"htpasswd" || **of("method")? != *"basic" {
-        return None;
-    }
-    let file = text("auth.backend.htpasswd.userfile")?;
-    let who = of("require")?;
-    let users = if **who == *"valid-user" {
-        String::new()
-    } else {
-        let names: Option<Vec<String>> =
-            who.split('|').map(|one| Some(quoted(one.strip_prefix("user=")?))).collect();
-        format!(", users = [{}]", names?.join(", "))
-    };
-    let realm = of("realm").map_or_else(String::new, |realm| format!(", realm = {}", quoted(realm)));
-    Some(format!("{{ htpasswd = {}{realm}{users} }}", quoted(file)))
+/// Why a directive has no equal, and what there is in its place.
+fn reason(key: &str) -> &'static str {
+    const REASONS: &[(&str, &str)] = &[
+        ("$", "a route knows hosts and their parents, paths, methods, headers, networks of clients"),
+        ("accesslog.", "one log is for the whole edge: [log]"),
+        ("auth.", "auth takes htpasswd by basic and htdigest by digest; better, a sign-in by OpenID Connect"),
+        ("cgi.", "there are no scripts: serve them by FastCGI and name the server"),
+        ("deflate.", "what can be compressed is, by compress"),
+        ("dir-listing.", "a list of files has one form"),
+        ("evhost.", "a site names its host, and a route its files"),
+        ("expire.", "a route has one time: cache"),
+        ("fastcgi.", "a route's fastcgi names servers that run already"),
+        ("mimetype.", "[types] holds for the whole edge"),
+        ("proxy.", "a service of the mesh decides how it is called"),
+        ("scgi.", "serve it by FastCGI or HTTP"),
+        ("setenv.add-environment", "programs get what the request says"),
+        ("setenv.", "request_headers and response_headers are set and not added"),
+        ("simple-vhost.", "a site names its host, and a route its files"),
+        ("ssi.", "pages with includes are not worked out"),
+        ("ssl.", "[tls.NAME] has certificate, key, client_ca, client"),
+        ("status.", "metrics = true answers with the counters"),
+        ("url.", "a route has one rewrite, of files that may all be read, or one redirect"),
+        ("userdir.", "a site names its host, and a route its files"),
+        ("wstunnel.", "a WebSocket goes to a service or a server that speaks it"),
+    ];
+    let found = REASONS.iter().find(|(family, _)| key.starts_with(family));
+    found.map_or("the form decides it itself, or the system does", |(_, why)| why)
 }
 
 /// Keys that a route takes.
@@ -506,6 +389,9 @@ fn in_route(key: &str) -> bool {
             | "url.rewrite-if-not-file"
             | "url.redirect"
             | "url.redirect-code"
+            | "url.access-allow"
+            | "url.access-deny"
+            | "static-file.exclude-extensions"
             | "alias.url"
             | "mesh.service"
             | "mesh.workflow"
@@ -514,6 +400,8 @@ fn in_route(key: &str) -> bool {
             | "auth.require"
             | "auth.backend"
             | "auth.backend.htpasswd.userfile"
+            | "auth.backend.htdigest.userfile"
+            | "auth.backend.plain.groupfile"
     )
 }
 
@@ -529,150 +417,4 @@ fn is_global(key: &str) -> bool {
 fn refuses(values: &Values<'_>) -> bool {
     let list = values.get("url.access-deny").and_then(|value| value.as_list());
     list.is_some_and(|list| list.iter().any(|(_, value)| value.as_text().is_some_and(|text| text.is_empty())))
-}
-
-impl Match {
-    fn add(&mut self, condition: &ConditionText) {
-        let value = &*condition.value;
-        let line = match (&*condition.object, &*condition.field, condition.operator) {
-            _ if condition.otherwise => None,
-            ("SERVER", "socket", "==") => Some(format!("# on the listener {value}")),
-            ("HTTP", "host", "==") if self.host.is_none() => {
-                self.host = Some(value.rsplit_once(':').map_or(value, |(name, _)| name).to_owned());
-                return;
-            }
-            ("HTTP", "host", "=$") if self.host.is_none() && value.starts_with('.') => {
-                self.host = Some(format!("*{value}"));
-                return;
-            }
-            ("HTTP", "url", operator) if self.has_path.is_none() => {
-                let line = match operator {
-                    "==" => Some(format!("path = {}", quoted(value))),
-                    "=^" => Some(format!("path = {}", quoted(&format!("{value}*")))),
-                    "=~" => Some(format!("path_regex = {}", quoted(value))),
-                    "=$" => Some(format!("path_regex = {}", quoted(&format!("{}$", literal(value))))),
-                    _ => None,
-                };
-                self.has_path = line.as_ref().map(|_| condition.text.to_string());
-                line
-            }
-            ("HTTP", "request-method", "==") => Some(format!("method = {}", quoted(value))),
-            ("REQUEST_HEADER", name, "==") => {
-                Some(format!("header = {{ {} = {} }}", quoted(name), quoted(value)))
-            }
-            ("HTTP", "remoteip" | "remote-ip", "==") => Some(format!("client = {}", quoted(value))),
-            ("HTTP", "remoteip" | "remote-ip", "!=") => Some(format!("not_client = {}", quoted(value))),
-            _ => None,
-        };
-        match line {
-            Some(line) => self.lines.push(line),
-            None => self.comments.push(condition.text.to_string()),
-        }
-    }
-}
-
-/// Text as an expression that finds it.
-fn literal(text: &str) -> String {
-    let special = |one: char| !one.is_alphanumeric() && !matches!(one, '/' | '-' | '_');
-    text.chars().flat_map(|one| special(one).then_some('\\').into_iter().chain([one])).collect()
-}
-
-fn workflow_of(value: &Value) -> String {
-    if let Some(machine) = value.as_text() {
-        return format!("{{ machine = {} }}", quoted(machine));
-    }
-    let entries = value.as_list().map(|list| list.iter().collect::<Vec<_>>()).unwrap_or_default();
-    let entries = entries.into_iter().filter_map(|(key, value)| {
-        Some(match &**key? {
-            "wait" => format!("wait = \"{}s\"", plain(value)),
-            "resume" => format!("resume = {}", crate::directive::truth(value)?),
-            "headers" => format!("headers = {}", shown_list(value)),
-            "files" => format!("files = {}", quoted(&plain(value))),
-            "errors" => format!("errors = {}", shown(value)),
-            key => format!("{key} = {}", quoted(&plain(value))),
-        })
-    });
-    format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
-}
-
-/// The servers of everything (`""`) or of the one prefix that there is.
-fn servers_of(value: &Value) -> Option<String> {
-    let list = value.as_list()?;
-    let (key, hosts) = list.iter().next().filter(|_| list.len() == 1)?;
-    if key.is_some_and(|key| key.starts_with('.')) {
-        return None;
-    }
-    let servers: Option<Vec<String>> = hosts
-        .as_list()?
-        .iter()
-        .map(|(_, host)| {
-            let host = host.as_list()?;
-            let address = host.get("socket").or_else(|| host.get("host")).map(plain)?;
-            let port = host.get("port").map(plain);
-            Some(quoted(&match port {
-                Some(port) if !address.starts_with('/') => format!("{address}:{port}"),
-                _ => address,
-            }))
-        })
-        .collect();
-    Some(format!("[{}]", servers?.join(", ")))
-}
-
-fn expire_of(value: &Value) -> Option<String> {
-    let list = value.as_list()?;
-    let (key, time) = list.iter().next().filter(|_| list.len() == 1)?;
-    if key.is_some_and(|key| !key.is_empty()) {
-        return None;
-    }
-    let expire = crate::directive::expire::parse(time.as_text()?)?;
-    Some(format!("cache = \"max-age={}\"", expire.seconds))
-}
-
-fn rewrite_of(value: &Value, if_not_file: bool) -> Option<String> {
-    let list = value.as_list()?;
-    let (pattern, target) = list.iter().next().filter(|_| list.len() == 1)?;
-    let condition = if if_not_file { ", if_not_file = true" } else { "" };
-    Some(format!(
-        "rewrite = {{ match = {}, to = {}{condition} }}",
-        quoted(pattern?),
-        quoted(target.as_text()?)
-    ))
-}
-
-/// A text or a number, as it is.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Text(text) => text.to_string(),
-        Value::Integer(number) => number.to_string(),
-        Value::List(_) => String::new(),
-    }
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-fn shown_list(value: &Value) -> String {
-    let items: Vec<String> = value
-        .as_list()
-        .map(|list| list.iter().map(|(_, value)| quoted(&plain(value))).collect())
-        .unwrap_or_default();
-    format!("[{}]", items.join(", "))
-}
-
-/// A value in TOML's words.
-fn shown(value: &Value) -> String {
-    match value {
-        Value::Text(text) => quoted(text),
-        Value::Integer(number) => number.to_string(),
-        Value::List(list) if list.iter().all(|(key, _)| key.is_some()) && !list.is_empty() => {
-            let entry = |(key, value): (Option<&Arc<str>>, &Value)| {
-                format!("{} = {}", quoted(key.map_or("", |key| key)), shown(value))
-            };
-            format!("{{ {} }}", list.iter().map(entry).collect::<Vec<_>>().join(", "))
-        }
-        Value::List(list) => {
-            format!("[{}]", list.iter().map(|(_, value)| shown(value)).collect::<Vec<_>>().join(", "))
-        }
-    }
 }

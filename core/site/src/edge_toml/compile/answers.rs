@@ -8,8 +8,8 @@ use super::Compiler;
 use super::values::{one_rule, texts, unknown_name, value_of};
 use crate::directive::edge::WORKFLOW_WAIT_MS_MAX;
 use crate::directive::{
-    AuthMethod, AuthRequirement, Backend, BackendExtension, BackendId, Host, Require, Setter, SignIn, Text,
-    WorkflowElse, WorkflowRoute,
+    Algorithm, AuthMethod, AuthRequirement, Backend, BackendExtension, BackendId, Host, Require, Setter,
+    SignIn, Text, WorkflowElse, WorkflowRoute,
 };
 use crate::listener::ListenAddress;
 use crate::pattern::Pattern;
@@ -96,12 +96,12 @@ impl Compiler<'_> {
     }
 
     pub(super) fn auth(&mut self, node: &Node) -> Option<Setter> {
-        let ways: Vec<&str> = ["oidc", "jwt", "certificate", "htpasswd"]
+        let ways: Vec<&str> = ["oidc", "jwt", "certificate", "htpasswd", "htdigest"]
             .into_iter()
             .filter(|way| node.get(way).is_some())
             .collect();
         let [way] = ways.as_slice() else {
-            self.wrong(node.place, "auth needs one of oidc, jwt, certificate, htpasswd");
+            self.wrong(node.place, "auth needs one of oidc, jwt, certificate, htpasswd, htdigest");
             return None;
         };
         let value = node.get(way)?;
@@ -130,26 +130,44 @@ impl Compiler<'_> {
             }
             "certificate" => Some(Box::new(|directives| directives.edge.sign_in = Some(SignIn::Certificate))),
             _ => {
-                let realm =
-                    node.get("realm").and_then(Node::text).cloned().unwrap_or_else(|| "private".into());
-                let require = match node.get("users") {
-                    None => Require::ValidUser,
-                    Some(users) => Require::AnyOf { users: texts(users), groups: Arc::from([]) },
-                };
-                let requirement = AuthRequirement {
-                    method: AuthMethod::Basic,
-                    realm,
-                    require,
-                    algorithms: Vec::new(),
-                    nonce_secret: None,
-                    userhash: false,
-                };
+                let requirement = self.of_file(way, node)?;
+                let group_file = node.get("group_file").and_then(Node::text).cloned();
+                let is_digest = requirement.method == AuthMethod::Digest;
                 Some(Box::new(move |directives| {
-                    directives.auth.backend = Some("htpasswd".into());
-                    directives.auth.backend_htpasswd_userfile = Some(name.clone());
-                    directives.auth.require = Arc::from([(Text::default(), requirement.clone())]);
+                    let auth = &mut directives.auth;
+                    auth.backend = Some(if is_digest { "htdigest" } else { "htpasswd" }.into());
+                    let file = match is_digest {
+                        true => &mut auth.backend_htdigest_userfile,
+                        false => &mut auth.backend_htpasswd_userfile,
+                    };
+                    *file = Some(name.clone());
+                    auth.backend_plain_groupfile.clone_from(&group_file);
+                    auth.require = Arc::from([(Text::default(), requirement.clone())]);
                 }))
             }
         }
+    }
+
+    /// Who may of those that a file of users has.
+    fn of_file(&mut self, way: &str, node: &Node) -> Option<AuthRequirement> {
+        let of = |key: &str| node.get(key).map_or_else(|| Arc::from([]), texts);
+        if let Some(groups) = node.get("groups")
+            && node.get("group_file").is_none()
+        {
+            self.wrong(groups.place, "groups need a group_file, whose lines are `group: user user`");
+            return None;
+        }
+        let require = match node.get("users").or_else(|| node.get("groups")) {
+            None => Require::ValidUser,
+            Some(_) => Require::AnyOf { users: of("users"), groups: of("groups") },
+        };
+        Some(AuthRequirement {
+            method: if way == "htdigest" { AuthMethod::Digest } else { AuthMethod::Basic },
+            realm: node.get("realm").and_then(Node::text).cloned().unwrap_or_else(|| "private".into()),
+            require,
+            algorithms: vec![Algorithm::Md5],
+            nonce_secret: None,
+            userhash: false,
+        })
     }
 }

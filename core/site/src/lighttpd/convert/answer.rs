@@ -1,0 +1,128 @@
+//! What answers, and who may ask, in the form's words.
+
+use std::fmt::Write as _;
+
+use super::text::{plain, quoted, shown, shown_list};
+use super::{Value, Values, refuses};
+
+/// What answers.
+pub(super) fn answer_of(values: &Values<'_>) -> String {
+    let text = |key: &str| values.get(key).and_then(|value| value.as_text()).map(|text| &**text);
+    if refuses(values) {
+        "status = 403\n  respond = \"\"".to_owned()
+    } else if let Some(service) = text("mesh.service") {
+        format!("service = {}", quoted(service))
+    } else if let Some(workflow) = values.get("mesh.workflow") {
+        format!("workflow = {}", workflow_of(workflow))
+    } else if let Some(servers) = values.get("proxy.server").and_then(|value| servers_of_all(value)) {
+        format!("proxy = {servers} # bypasses the mesh: name a service, and its policies hold")
+    } else if let Some(servers) = values.get("fastcgi.server").and_then(|value| servers_of_all(value)) {
+        format!("fastcgi = {servers}")
+    } else {
+        format!("files = {}", quoted(text("server.document-root").unwrap_or("/var/www/html")))
+    }
+}
+
+/// A sign-in that the form has as well: with a file of htpasswd's or htdigest's, for everybody in it or for some.
+pub(super) fn auth_of(values: &Values<'_>, requirement: &Value) -> Option<String> {
+    let text = |key: &str| values.get(key).and_then(|value| value.as_text());
+    let of = |key: &str| requirement.as_list()?.get(key)?.as_text();
+    let way = match (&**text("auth.backend")?, &**of("method")?) {
+        ("htpasswd", "basic") => "htpasswd",
+        ("htdigest", "digest") if of("algorithm").is_none_or(|it| it.eq_ignore_ascii_case("md5")) => {
+            "htdigest"
+        }
+        _ => return None,
+    };
+    // What a nonce is held to, and names that are sent as digests, the form does not have.
+    if ["nonce_secret", "nonce-secret", "userhash"].iter().any(|key| of(key).is_some()) {
+        return None;
+    }
+    let file = text(&format!("auth.backend.{way}.userfile"))?;
+    let (mut users, mut groups) = (Vec::new(), Vec::new());
+    let who = of("require")?;
+    if **who != *"valid-user" {
+        for one in who.split('|') {
+            match one.split_once('=')? {
+                ("user", name) => users.push(quoted(name)),
+                ("group", name) => groups.push(quoted(name)),
+                _ => return None,
+            }
+        }
+    }
+    let mut out = format!("{{ {way} = {}", quoted(file));
+    if let Some(realm) = of("realm") {
+        let _ = write!(out, ", realm = {}", quoted(realm));
+    }
+    if !users.is_empty() {
+        let _ = write!(out, ", users = [{}]", users.join(", "));
+    }
+    if !groups.is_empty() {
+        let file = text("auth.backend.plain.groupfile")?;
+        let _ = write!(out, ", groups = [{}], group_file = {}", groups.join(", "), quoted(file));
+    }
+    out.push_str(" }");
+    Some(out)
+}
+
+fn workflow_of(value: &Value) -> String {
+    if let Some(machine) = value.as_text() {
+        return format!("{{ machine = {} }}", quoted(machine));
+    }
+    let entries = value.as_list().map(|list| list.iter().collect::<Vec<_>>()).unwrap_or_default();
+    let entries = entries.into_iter().filter_map(|(key, value)| {
+        Some(match &**key? {
+            "wait" => format!("wait = \"{}s\"", plain(value)),
+            "resume" => format!("resume = {}", crate::directive::truth(value)?),
+            "headers" => format!("headers = {}", shown_list(value)),
+            "files" => format!("files = {}", quoted(&plain(value))),
+            "errors" => format!("errors = {}", shown(value)),
+            key => format!("{key} = {}", quoted(&plain(value))),
+        })
+    });
+    format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+}
+
+/// The servers of everything (`""`).
+fn servers_of_all(value: &Value) -> Option<String> {
+    servers_of(value.as_list()?.get("")?)
+}
+
+/// A list of servers as their addresses; `None` if one is to be started here.
+pub(super) fn servers_of(hosts: &Value) -> Option<String> {
+    let servers: Option<Vec<String>> = hosts
+        .as_list()?
+        .iter()
+        .map(|(_, host)| {
+            let host = host.as_list().filter(|host| host.get("bin-path").is_none())?;
+            let address = host.get("socket").or_else(|| host.get("host")).map(plain)?;
+            let port = host.get("port").map(plain);
+            Some(quoted(&match port {
+                Some(port) if !address.starts_with('/') => format!("{address}:{port}"),
+                _ => address,
+            }))
+        })
+        .collect();
+    Some(format!("[{}]", servers?.join(", ")))
+}
+
+pub(super) fn expire_of(value: &Value) -> Option<String> {
+    let list = value.as_list()?;
+    let (key, time) = list.iter().next().filter(|_| list.len() == 1)?;
+    if key.is_some_and(|key| !key.is_empty()) {
+        return None;
+    }
+    let expire = crate::directive::expire::parse(time.as_text()?)?;
+    Some(format!("cache = \"max-age={}\"", expire.seconds))
+}
+
+pub(super) fn rewrite_of(value: &Value, if_not_file: bool) -> Option<String> {
+    let list = value.as_list()?;
+    let (pattern, target) = list.iter().next().filter(|_| list.len() == 1)?;
+    let condition = if if_not_file { ", if_not_file = true" } else { "" };
+    Some(format!(
+        "rewrite = {{ match = {}, to = {}{condition} }}",
+        quoted(pattern?),
+        quoted(target.as_text()?)
+    ))
+}

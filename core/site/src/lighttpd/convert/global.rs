@@ -1,0 +1,187 @@
+//! What holds for the whole edge: who it is, where it listens, whom it trusts, what it limits.
+
+use std::fmt::Write as _;
+
+use super::text::{plain, quoted, shown_list};
+use super::{Document, Out, Value, Values, in_route, reason, values};
+
+impl Out {
+    pub(super) fn edge(&mut self, global: &Values<'_>) {
+        let keys = [
+            ("server.name", "name"),
+            ("mesh.gateway", "gateway"),
+            ("mesh.keys", "keys"),
+            ("server.username", "user"),
+            ("server.groupname", "group"),
+            ("server.pid-file", "pid_file"),
+            ("server.tag", "server_header"),
+        ];
+        self.table("edge", global, &keys);
+        self.table(
+            "log",
+            global,
+            &[
+                ("accesslog.filename", "access"),
+                ("server.errorlog", "errors"),
+                ("accesslog.format", "format"),
+            ],
+        );
+    }
+
+    /// A table of texts, if there are some.
+    fn table(&mut self, name: &str, global: &Values<'_>, keys: &[(&str, &str)]) {
+        let lines: Vec<String> = keys
+            .iter()
+            .filter_map(|(from, to)| Some(format!("{to} = {}", quoted(global.get(from)?.as_text()?))))
+            .filter(|line| !line.ends_with("= \"\""))
+            .collect();
+        if !lines.is_empty() {
+            let _ = write!(self.text, "\n[{name}]\n{}\n", lines.join("\n"));
+        }
+    }
+
+    pub(super) fn listeners(&mut self, document: &Document, global: &Values<'_>) {
+        let mut tls = String::new();
+        let mut listen = |address: &str, own: &Values<'_>| {
+            let value = |key: &str| own.get(key).or_else(|| global.get(key)).copied();
+            let _ = write!(self.text, "\n[[listen]]\naddress = {}\n", quoted(address));
+            if value("ssl.engine").and_then(crate::directive::truth) == Some(true) {
+                let name = format!("tls{}", tls.matches("[tls.").count() + 1);
+                let _ = writeln!(self.text, "tls = \"{name}\"");
+                let _ = writeln!(tls, "\n[tls.{name}]");
+                for (from, to) in [
+                    ("mesh.certificate", "arn"),
+                    ("ssl.pemfile", "certificate"),
+                    ("ssl.privkey", "key"),
+                    ("ssl.verifyclient.ca-file", "client_ca"),
+                ] {
+                    // The mesh's comes before files, and there is one.
+                    let is_file = matches!(from, "ssl.pemfile" | "ssl.privkey");
+                    if is_file && value("mesh.certificate").is_some() {
+                        continue;
+                    }
+                    if let Some(text) = value(from).and_then(Value::as_text) {
+                        let _ = writeln!(tls, "{to} = {}", quoted(text));
+                    }
+                }
+                if value("ssl.verifyclient.activate").and_then(crate::directive::truth) == Some(true) {
+                    let must =
+                        value("ssl.verifyclient.enforce").and_then(crate::directive::truth) != Some(false);
+                    let _ = writeln!(tls, "client = \"{}\"", if must { "require" } else { "request" });
+                }
+            }
+        };
+        for (number, block) in document.blocks.iter().enumerate() {
+            let socket = block.condition.as_ref().filter(|condition| {
+                &*condition.object == "SERVER" && condition.operator == "==" && !condition.otherwise
+            });
+            if let Some(condition) = socket {
+                listen(&condition.value, &values(document, number).collect());
+            }
+        }
+        let port = global.get("server.port").map_or_else(|| "80".into(), |port| plain(port));
+        let bind = global.get("server.bind").and_then(|bind| bind.as_text()).map_or("", |bind| &**bind);
+        let address = if bind.starts_with('/') { bind.to_owned() } else { format!("{bind}:{port}") };
+        listen(&address, &Values::new());
+        self.text.push_str(&tls);
+    }
+
+    /// Whose forwarding headers are believed.
+    pub(super) fn trust(&mut self, global: &Values<'_>) {
+        let Some(list) = global.get("extforward.forwarder").and_then(|value| value.as_list()) else { return };
+        let trusted = list.iter().filter(|(key, value)| {
+            key.is_some_and(|key| !key.starts_with("hap-"))
+                && value.as_text().is_some_and(|text| **text == *"trust")
+        });
+        let mut from: Vec<String> = trusted.filter_map(|(key, _)| Some(quoted(key?))).collect();
+        if from.iter().any(|one| one == "\"all\"") {
+            from = vec!["\"0.0.0.0/0\"".into(), "\"::/0\"".into()];
+        }
+        let _ = write!(self.text, "\n[trust]\nforwarded_from = [{}]\n", from.join(", "));
+        if let Some(headers) = global.get("extforward.headers") {
+            let _ = writeln!(self.text, "headers = {}", shown_list(headers));
+        }
+    }
+
+    pub(super) fn limits(&mut self, global: &Values<'_>) {
+        let with = |key: &str, unit: &str| {
+            let value = plain(global.get(key)?);
+            (value != "0").then(|| format!("\"{value}{unit}\""))
+        };
+        let keys = [
+            ("keep_alive", with("server.max-keep-alive-idle", "s")),
+            ("read_timeout", with("server.max-read-idle", "s")),
+            ("write_timeout", with("server.max-write-idle", "s")),
+            ("headers", with("server.max-request-field-size", "B")),
+            ("body", with("server.max-request-size", "KiB")),
+            (
+                "connections",
+                global.get("server.max-connections").map(|value| plain(value)).filter(|value| value != "0"),
+            ),
+        ];
+        let lines: Vec<String> =
+            keys.into_iter().filter_map(|(key, value)| Some(format!("{key} = {}", value?))).collect();
+        if !lines.is_empty() {
+            let _ = write!(self.text, "\n[limits]\n{}\n", lines.join("\n"));
+        }
+    }
+
+    pub(super) fn types(&mut self, global: &Values<'_>) {
+        let Some(list) = global.get("mimetype.assign").and_then(|value| value.as_list()) else { return };
+        self.text.push_str("\n[types]\n");
+        for (suffix, kind) in list.iter() {
+            if let (Some(suffix), Some(kind)) = (suffix, kind.as_text()) {
+                let _ = writeln!(self.text, "{} = {}", quoted(suffix), quoted(kind));
+            }
+        }
+    }
+
+    /// Global directives that no table has taken.
+    pub(super) fn rest(&mut self, global: &Values<'_>) {
+        const TAKEN: &[&str] = &[
+            "server.name",
+            "mesh.gateway",
+            "mesh.keys",
+            "server.username",
+            "server.groupname",
+            "server.pid-file",
+            "server.tag",
+            "accesslog.filename",
+            "server.errorlog",
+            "accesslog.format",
+            "server.port",
+            "server.bind",
+            "ssl.engine",
+            "ssl.pemfile",
+            "ssl.privkey",
+            "ssl.verifyclient.ca-file",
+            "ssl.verifyclient.activate",
+            "ssl.verifyclient.enforce",
+            "server.max-keep-alive-idle",
+            "server.max-read-idle",
+            "server.max-write-idle",
+            "server.max-request-field-size",
+            "server.max-request-size",
+            "server.max-connections",
+            "mimetype.assign",
+            "server.modules",
+            "server.event-handler",
+            "server.network-backend",
+            "server.compat-module-load",
+            "extforward.forwarder",
+            "extforward.headers",
+        ];
+        let left: Vec<(&str, &Value)> = global
+            .iter()
+            .map(|(key, value)| (*key, *value))
+            .filter(|(key, _)| !key.starts_with("var.") && !TAKEN.contains(key) && !in_route(key))
+            .filter(|(key, _)| !super::before::is_told(key))
+            .collect();
+        if !left.is_empty() {
+            self.text.push('\n');
+        }
+        for (key, value) in left {
+            self.no_equal("", key, Some(value), reason(key));
+        }
+    }
+}
