@@ -225,7 +225,7 @@ $SERVER["socket"] == "127.0.0.1:TLS" { ssl.engine = "enable"  ssl.pemfile = "HER
       get("/api/x?y=1"), "TLS " + get("/a.txt"), "TLS " + get("/old/x"), "TLS " + get("/api/z"), "TLS " + get("/private/p.txt")]),
 ]
 
-# Headers that differ on purpose; services/edge/tests/differences.txt says why of Content-Range and Vary. lighttpd holds a backend's whole
+# Headers that differ on purpose; services/edge/tests/differential/differences.txt says why of Content-Range and Vary. lighttpd holds a backend's whole
 # answer and offers parts of it, where ours passes it on as it comes.
 WITHOUT = {
     ("a site of files", "Range: bytes=99999-"): {"content-range"},

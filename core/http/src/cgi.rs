@@ -173,7 +173,8 @@ pub fn header_variables(fields: &Fields) -> Vec<(String, Vec<u8>)> {
         let Some(variable) = variable_of_header(name) else { continue };
         match out.iter_mut().find(|(known, _)| *known == variable) {
             Some((_, joined)) => {
-                joined.extend_from_slice(b", ");
+                // Cookies are a list of their own kind (RFC 9113 §8.2.3).
+                joined.extend_from_slice(if name == "cookie" { b"; " } else { b", " });
                 joined.extend_from_slice(value);
             }
             None => out.push((variable, value.to_vec())),

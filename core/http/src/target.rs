@@ -9,6 +9,8 @@ pub struct Options {
     /// Escapes of unreserved characters are undone, characters that no URL may hold are escaped. Without it the target stays
     /// as it came, and only the path that is matched is decoded.
     pub normalize: bool,
+    /// All escapes are undone but those of characters that no URL may hold, or that would part it elsewhere.
+    pub required: bool,
     /// Control characters, escaped or not, are refused.
     pub reject_controls: bool,
     /// Bytes that are not UTF-8 are refused.
@@ -41,6 +43,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             normalize: true,
+            required: false,
             reject_controls: true,
             reject_invalid_utf8: true,
             slash: Slash::Decode,
@@ -187,7 +190,9 @@ fn push_escaped(value: u8, part: Part, options: Options, out: &mut String) -> Re
         },
         b'\\' if part == Part::Path && options.backslash => out.push('/'),
         b' ' if part == Part::Query && options.query_space_plus => out.push('+'),
-        _ if is_unreserved(value) => out.push(char::from(value)),
+        _ if is_unreserved(value) || options.required && parts_nothing(value, part) => {
+            out.push(char::from(value));
+        }
         _ => push_percent(value, out),
     }
     Ok(())
@@ -195,6 +200,15 @@ fn push_escaped(value: u8, part: Part, options: Options, out: &mut String) -> Re
 
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// Whether a character may stand in a part of a URL without meaning that another begins there.
+fn parts_nothing(byte: u8, part: Part) -> bool {
+    let parts: &[u8] = match part {
+        Part::Path => b"/?",
+        Part::Query => b"&=;+",
+    };
+    !must_be_escaped(byte) && !b"#%[]".contains(&byte) && !parts.contains(&byte)
 }
 
 fn must_be_escaped(byte: u8) -> bool {

@@ -253,7 +253,7 @@ impl Network {
         (bits <= most).then_some(Self { address, bits })
     }
 
-    /// Whether `address` is in it. An IPv4 address inside IPv6 counts as what it stands for.
+    /// Whether `address` is in it. An IPv4 address inside IPv6 counts as what it stands for; `::/0` is of IPv6 alone.
     pub fn contains(&self, address: IpAddr) -> bool {
         let same = |left: &[u8], right: &[u8]| {
             let (whole, rest) = (usize::from(self.bits / 8), self.bits % 8);
@@ -262,7 +262,10 @@ impl Network {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(other)) => same(&own.octets(), &other.octets()),
             (IpAddr::V6(own), IpAddr::V6(other)) => same(&own.octets(), &other.octets()),
-            (IpAddr::V6(own), IpAddr::V4(other)) => same(&own.octets(), &other.to_ipv6_mapped().octets()),
+            (IpAddr::V6(own), IpAddr::V4(other)) => {
+                let is_mapped = own.to_ipv4_mapped().is_some() && self.bits >= 96;
+                is_mapped && same(&own.octets(), &other.to_ipv6_mapped().octets())
+            }
             (IpAddr::V4(_), IpAddr::V6(_)) => false,
         }
     }
@@ -308,6 +311,11 @@ mod tests {
             ("2001:db8::/32", "2001:db8:1::1", true),
             ("[2001:db8::]/33", "2001:db8:8000::1", false),
             ("0.0.0.0/0", "8.8.8.8", true),
+            ("0.0.0.0/0", "2001:db8::1", false),
+            ("::/0", "8.8.8.8", false),
+            ("::/0", "2001:db8::1", true),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", true),
+            ("::ffff:10.0.0.0/104", "11.1.2.3", false),
         ];
         for (network, address, inside) in rows {
             let network = Network::parse(network).expect("valid");

@@ -36,6 +36,13 @@ impl Diagnostic {
         Self::error(None, message)
     }
 
+    /// The same, about what stands at `place`.
+    #[must_use]
+    pub fn at(mut self, place: Option<Place>) -> Self {
+        self.place = place;
+        self
+    }
+
     pub(crate) fn warning(place: impl Into<Option<Place>>, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, message: message.into(), hint: None, place: place.into() }
     }

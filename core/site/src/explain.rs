@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::condition::Truth;
+use crate::condition::{Network, Truth};
+use crate::directive::{Directives, Rules};
 use crate::facts::{Headers, RequestFacts};
 use crate::pattern::PatternExhausted;
 use crate::program::{Origin, Program, Resolved};
@@ -86,31 +87,21 @@ pub fn explain(program: &Program, question: &Question) -> Result<Explained, Patt
             headers: Some(&asked),
         };
         let resolved = program.resolve(&facts)?;
-        tell(program, &facts, &resolved, &mut out)?;
-        last = Arc::clone(&resolved);
-        if finished {
-            break;
-        }
-        let rules = &resolved.directives.url.rewrite;
-        let url = if query.is_empty() { path.clone() } else { format!("{path}?{query}") };
-        let Some((number, rule, groups)) = rules.find(&url)? else { break };
-        let condition = rules.condition.and_then(|id| program.condition(id));
-        let found = condition.map(|condition| condition.groups(&facts)).transpose()?.flatten();
-        let parts = Parts {
-            rule: Some((&url, &groups)),
-            condition: found.as_ref().map(|(text, groups)| (&**text, groups)),
-            scheme: &question.scheme,
-            authority: &host,
-            port,
-            path: &url,
-            query: Some(&query).filter(|query| !query.is_empty()).map(String::as_str),
+        let rewrites = &resolved.directives.url.rewrite;
+        let rewritten = if finished { None } else { expanded(program, rewrites, &facts, port)? };
+        let redirected = match rewritten {
+            Some(_) => None,
+            None => expanded(program, &resolved.directives.url.redirect, &facts, port)?,
         };
-        let Ok(target) = rule.template.expand(&parts) else { break };
-        if rule.template.is_blank() {
-            break;
-        }
-        let _ = writeln!(out, "\n\"{}\" makes it {target}", rule.pattern.as_str());
-        finished = !rules.repeats(number);
+        let answer = match &rewritten {
+            Some(_) if program.judges_again() => "that of what it is rewritten to".to_owned(),
+            _ => answer(program, &facts, &resolved, redirected.as_ref())?,
+        };
+        tell(program, &facts, &answer, &mut out)?;
+        last = Arc::clone(&resolved);
+        let Some(Expanded { number, pattern, target }) = rewritten else { break };
+        let _ = writeln!(out, "\n\"{pattern}\" makes it {target}");
+        finished = !rewrites.repeats(number);
         let (new_path, new_query) = target.split_once('?').unwrap_or((&target, ""));
         (path, query) = (new_path.to_owned(), new_query.to_owned());
         if !program.judges_again() {
@@ -120,10 +111,53 @@ pub fn explain(program: &Program, question: &Question) -> Result<Explained, Patt
     Ok(Explained { text: out, resolved: last })
 }
 
+/// What a rule makes of a URL.
+struct Expanded {
+    number: usize,
+    pattern: String,
+    target: String,
+}
+
+/// The first rule that fits, and what it makes of the URL.
+fn expanded(
+    program: &Program,
+    rules: &Rules,
+    facts: &RequestFacts<'_>,
+    port: u16,
+) -> Result<Option<Expanded>, PatternExhausted> {
+    let (path, query) = (facts.path.unwrap_or_default(), facts.query.unwrap_or_default());
+    let url = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
+    let Some((number, rule, groups)) = rules.find(&url)? else { return Ok(None) };
+    if rule.template.is_blank() {
+        return Ok(None);
+    }
+    let condition = rules.condition.and_then(|id| program.condition(id));
+    let found = condition.map(|condition| condition.groups(facts)).transpose()?.flatten();
+    let parts = Parts {
+        rule: Some((&url, &groups)),
+        condition: found.as_ref().map(|(text, groups)| (&**text, groups)),
+        scheme: facts.scheme.unwrap_or_default(),
+        authority: facts.host.unwrap_or_default(),
+        port,
+        path,
+        query: Some(query).filter(|query| !query.is_empty()),
+    };
+    let target = rule.template.expand(&parts).ok();
+    Ok(target.map(|target| Expanded { number, pattern: rule.pattern.as_str().to_owned(), target }))
+}
+
+fn redirect(resolved: &Resolved, to: &Expanded) -> String {
+    let code = match resolved.directives.url.redirect_code {
+        0 => 301,
+        code => code,
+    };
+    format!("a redirect ({code}) to {}, by \"{}\"", to.target, to.pattern)
+}
+
 fn tell(
     program: &Program,
     facts: &RequestFacts<'_>,
-    resolved: &Resolved,
+    answer: &str,
     out: &mut String,
 ) -> Result<(), PatternExhausted> {
     let truths = program.judge(facts)?;
@@ -154,12 +188,27 @@ fn tell(
             );
         }
     }
-    let _ = writeln!(out, "\nanswer: {}", answer(resolved, &origins));
+    let _ = writeln!(out, "\nanswer: {answer}");
     Ok(())
 }
 
 /// What answers, in words.
-fn answer(resolved: &Resolved, origins: &[Origin]) -> String {
+fn answer(
+    program: &Program,
+    facts: &RequestFacts<'_>,
+    resolved: &Resolved,
+    redirected: Option<&Expanded>,
+) -> Result<String, PatternExhausted> {
+    let origins = program.origins(facts)?;
+    Ok(answer_by(resolved, &origins, facts, redirected))
+}
+
+fn answer_by(
+    resolved: &Resolved,
+    origins: &[Origin],
+    facts: &RequestFacts<'_>,
+    redirected: Option<&Expanded>,
+) -> String {
     let directives = &resolved.directives;
     let from = |key: &str| origins.iter().any(|origin| origin.key.starts_with(key) && !origin.overridden);
     if directives.edge.redirect_https {
@@ -171,8 +220,11 @@ fn answer(resolved: &Resolved, origins: &[Origin]) -> String {
     if directives.edge.metrics {
         return "the server's counters".into();
     }
-    if !directives.url.redirect.is_empty() {
-        return "a redirect, where a rule of url.redirect fits; else the following".into();
+    if let Some(redirected) = redirected {
+        return redirect(resolved, redirected);
+    }
+    if let Some(why) = refused(directives, facts) {
+        return format!("403: {why}");
     }
     if let Some(workflow) = &directives.mesh.workflow {
         return format!("the workflow {}", workflow.machine);
@@ -191,6 +243,24 @@ fn answer(resolved: &Resolved, origins: &[Origin]) -> String {
         Some(root) => format!("files below {root}"),
         None => "nothing".into(),
     }
+}
+
+/// Why nobody gets an answer, if nobody does.
+fn refused(directives: &Directives, facts: &RequestFacts<'_>) -> Option<String> {
+    let path = facts.path.unwrap_or_default();
+    let ends = |list: &[crate::directive::Text]| list.iter().find(|end| path.ends_with(&***end)).cloned();
+    if let Some(remote) = facts.remote {
+        let is_in = |list: &[Network]| list.iter().any(|network| network.contains(remote));
+        if is_in(&directives.edge.deny) || !directives.edge.allow.is_empty() && !is_in(&directives.edge.allow)
+        {
+            return Some(format!("{remote} may not ask"));
+        }
+    }
+    if !directives.access.allow.is_empty() {
+        let is_allowed = ends(&directives.access.allow).is_some();
+        return (!is_allowed).then(|| "the path ends with nothing of url.access-allow".to_owned());
+    }
+    ends(&directives.access.deny).map(|end| format!("the path ends with \"{end}\" of url.access-deny"))
 }
 
 /// A value on one line.

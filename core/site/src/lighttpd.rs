@@ -19,5 +19,5 @@ mod token;
 pub use block::{Block, Document};
 pub use compile::{Compiled, Level, compile};
 pub use convert::to_edge_toml;
-pub use files::{FileError, Files};
+pub use files::{Alone, FileError, Files};
 pub use parse::{FILE_BYTES_MAX, FILES_MAX, INCLUDE_DEPTH_MAX, NESTING_MAX, Options, parse};

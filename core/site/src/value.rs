@@ -13,7 +13,7 @@ pub enum Value {
     List(List),
 }
 
-/// Values in the order in which they were written; some have keys, and no key occurs twice.
+/// Values in the order in which they were written; some have keys, and no key occurs twice, in whichever case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct List {
     entries: Vec<(Option<Arc<str>>, Value)>,
@@ -92,9 +92,11 @@ impl List {
         self.entries.iter().map(|(key, value)| (key.as_ref(), value))
     }
 
-    /// The value under `key`.
+    /// The value under `key`, in whichever case it was written.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.entries.iter().find(|(found, _)| found.as_deref() == Some(key)).map(|(_, value)| value)
+        let is_named =
+            |found: &Option<Arc<str>>| found.as_deref().is_some_and(|it| it.eq_ignore_ascii_case(key));
+        self.entries.iter().find(|(found, _)| is_named(found)).map(|(_, value)| value)
     }
 
     /// Adds a value.
@@ -161,6 +163,7 @@ mod tests {
                 Some(list(&[(Some("k"), "a".into())])),
             ),
             (list(&[(Some("k"), "a".into())]), list(&[(Some("k"), "b".into())]), None),
+            (list(&[(Some("k"), "a".into())]), list(&[(Some("K"), "b".into())]), None),
             (list(&[(Some("k"), list(&[]))]), list(&[(Some("k"), list(&[]))]), None),
         ];
         for (left, right, sum) in rows {

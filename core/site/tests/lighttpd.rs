@@ -57,7 +57,10 @@ fn values_are_worked_out_while_reading() {
         ("x.y = var.PID\n", "7"),
         ("x.y = \"a\" y.z = \"b\"\n", "\"a\""),
         ("x.y = \"\u{e4}\"\u{a0}\r\n", "\"\u{e4}\""),
-        ("x.y = # comment\n \"a\"\n", ""),
+        ("x.y = # comment\n \"a\"\n", "\"a\""),
+        ("x.y =\ny.z = \"a\"\n", ""),
+        ("x.y\n= \"a\"\n", "\"a\""),
+        ("x.y = \"a\" +\n \"b\"\n", "\"ab\""),
     ];
     for (text, expected) in rows {
         if expected.is_empty() {
@@ -386,6 +389,44 @@ fn what_lighttpd_passes_over_is_passed_over_and_told() {
         assert!(document.normal_form().contains(&format!("index-file.names = {expected}\n")), "{text}");
         assert_eq!(document.warnings.len(), warnings, "{text}");
     }
+}
+
+fn explained(program: &Program, path: &str, query: &str, from: &str) -> String {
+    let question = selvedge_site::explain::Question {
+        scheme: "http".into(),
+        host: "shop.example".into(),
+        path: path.into(),
+        query: query.into(),
+        method: "GET".into(),
+        remote: from.parse().expect("an address"),
+        headers: Vec::new(),
+    };
+    selvedge_site::explain::explain(program, &question).expect("quick").text
+}
+
+#[test]
+fn an_explanation_ends_with_what_answers() {
+    let program = program(
+        "server.modules = (\"mod_rewrite\", \"mod_redirect\", \"mod_access\", \"mod_proxy\")\n\
+         url.access-deny = (\".inc\")\nurl.rewrite-once = (\"^/r/(.*)\" => \"/old/$1\")\nurl.redirect = (\"^/old/(.*)\" => \"/new/$1?from=%0\")\n\
+         $HTTP[\"url\"] =^ \"/api/\" { mesh.service = \"api.local\" }\n$HTTP[\"url\"] =^ \"/order/\" { mesh.workflow = \"place\" }\n\
+         $HTTP[\"url\"] =^ \"/app/\" { proxy.server = (\"\" => ((\"host\" => \"127.0.0.1\"))) }\n",
+    );
+    for (path, query, expected) in [
+        ("/a.txt", "", "answer: files below /srv"),
+        ("/a.inc", "", "answer: 403: the path ends with \".inc\" of url.access-deny"),
+        ("/old/a", "", "answer: a redirect (301) to /new/a?from=, by \"^/old/(.*)\""),
+        ("/r/a", "", "answer: that of what it is rewritten to"),
+        ("/r/a", "", "answer: a redirect (301) to /new/a?from=, by \"^/old/(.*)\""),
+        ("/r/a", "x=1", "\"^/r/(.*)\" makes it /old/a?x=1"),
+        ("/api/", "", "answer: the virtual service api.local"),
+        ("/order/", "", "answer: the workflow place"),
+    ] {
+        let text = explained(&program, path, query, "127.0.0.1");
+        assert!(text.contains(expected), "{path} {expected}\n{text}");
+    }
+    // Without a rule that fits there is no redirect.
+    assert!(!explained(&program, "/a.txt", "", "127.0.0.1").contains("redirect ("));
 }
 
 #[test]

@@ -11,11 +11,13 @@
 //! dress      headers, expiry, ranges, compression                dress
 //! record     access log, counters                                record
 //! ```
-//! The order in which lighttpd's modules would act is fixed here; a step that answers ends the way to the answer.
+//! The order in which lighttpd's modules would act is fixed here, but for redirects, which have their turn where
+//! `server.modules` has mod_redirect; a step that answers ends the way to the answer.
 
 pub(crate) mod body;
 pub(crate) mod exchange;
 mod guard;
+mod host;
 pub(crate) mod page;
 mod physical;
 mod reshape;
@@ -31,6 +33,7 @@ pub(crate) use response::{Body, Response};
 use selvedge_http::parse::RequestError;
 
 use crate::ready::Ready;
+use crate::site::Redirects;
 use crate::stats::Stats;
 use crate::{admit, answer, dress, early, identify, record, trace, who};
 
@@ -98,16 +101,19 @@ fn ready(x: &Exchange<'_>) -> Option<Rc<Ready>> {
 /// The answer to a request, the answer of an error handler included.
 async fn respond(x: &mut Exchange<'_>) -> Response {
     let mut answered = turns(x).await;
-    if let Some(handler) = error_handler(x, &answered) {
-        let Handler { target, keep_status } = handler;
+    let intercepts = x.conf.server.error_intercept;
+    if let Some(Handler { target, of }) = error_handler(x, &answered) {
         let status = answered.head.status;
-        x.begin_error_handler(&target, keep_status.then_some(status));
-        let second = turns(x).await;
-        let own = second.head.status;
-        answered = second;
-        if keep_status || own == 403 || own == 404 {
+        x.begin_error_handler(&target, status, of);
+        answered = turns(x).await;
+        let own = answered.head.status;
+        // A program says how it went; a file has no word of its own.
+        let speaks = answered.from_backend && !x.conf.server.error_intercept;
+        if !speaks && (of == Handled::Any || matches!(own, 403 | 404)) {
             answered.head.status = status;
         }
+    } else if answered.from_backend && intercepts && (400..600).contains(&answered.head.status) {
+        answered = intercepted(&answered);
     }
     if answered.is_bare_error() {
         page::fill(x, &mut answered);
@@ -115,10 +121,27 @@ async fn respond(x: &mut Exchange<'_>) -> Response {
     answered
 }
 
+/// A backend's error without what the backend says about it, but for how to sign in.
+fn intercepted(answered: &Response) -> Response {
+    let mut bare = Response::status(answered.head.status);
+    for value in answered.head.fields.all_named("www-authenticate") {
+        bare.head.fields.append(b"www-authenticate", value);
+    }
+    bare
+}
+
 struct Handler {
     target: String,
-    /// The status stays what it was, whatever the handler says.
-    keep_status: bool,
+    of: Handled,
+}
+
+/// Which directive names a handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handled {
+    /// `server.error-handler`: it is asked by GET, and a file that answers has the status that there was.
+    Any,
+    /// `server.error-handler-404`: it gets the request as it came, with its method and body, as a front controller does.
+    Missing,
 }
 
 fn error_handler(x: &Exchange<'_>, answered: &Response) -> Option<Handler> {
@@ -131,10 +154,10 @@ fn error_handler(x: &Exchange<'_>, answered: &Response) -> Option<Handler> {
         text.as_deref().filter(|text| text.starts_with('/')).map(str::to_owned)
     };
     if let Some(target) = configured(&server.error_handler) {
-        return Some(Handler { target, keep_status: true });
+        return Some(Handler { target, of: Handled::Any });
     }
     let target = configured(&server.error_handler_404).filter(|_| matches!(status, 403 | 404))?;
-    Some(Handler { target, keep_status: false })
+    Some(Handler { target, of: Handled::Missing })
 }
 
 async fn turns(x: &mut Exchange<'_>) -> Response {
@@ -174,9 +197,19 @@ async fn once(x: &mut Exchange<'_>) -> Flow {
         }
     }
     dress::request_headers(x);
-    reshape::redirect(x)?;
+    reshape::to_https(x)?;
+    let turn = x.site.redirects;
+    if turn == Redirects::First {
+        reshape::redirect(x)?;
+    }
     admit::admit(x)?;
+    if turn == Redirects::AfterAccess {
+        reshape::redirect(x)?;
+    }
     identify::authenticate(x).await?;
+    if turn == Redirects::AfterSignIn {
+        reshape::redirect(x)?;
+    }
     who::identify(x).await?;
     admit::rate_by_identity(x)?;
     early::hint(x).await;
@@ -201,7 +234,7 @@ mod tests {
     use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::time::{Duration, Instant};
 
-    use selvedge_site::lighttpd::{Level, Options as Reading, compile, parse};
+    use selvedge_site::lighttpd::{Alone, Level, Options as Reading, compile, parse};
     use selvedge_site::{Compat, Program};
 
     use super::Exchange;
@@ -211,43 +244,9 @@ mod tests {
         assert!(x.path() != "/deadly" && x.head.path() != "/deadly", "a fault of ours, asked for by a test");
     }
 
-    struct OneFile(String);
-
-    impl selvedge_site::lighttpd::Files for OneFile {
-        fn read(&mut self, _path: &str) -> Result<Vec<u8>, selvedge_site::lighttpd::FileError> {
-            Ok(self.0.clone().into_bytes())
-        }
-
-        fn glob(&mut self, _pattern: &str) -> Vec<String> {
-            Vec::new()
-        }
-
-        fn shell(&mut self, _: &str, _: &str) -> Result<Vec<u8>, selvedge_site::lighttpd::FileError> {
-            Err(selvedge_site::lighttpd::FileError("no commands in tests".to_owned()))
-        }
-
-        fn environment(&self, _name: &str) -> Option<String> {
-            None
-        }
-
-        fn working_directory(&self) -> Option<String> {
-            None
-        }
-
-        fn process_id(&self) -> u32 {
-            std::process::id()
-        }
-
-        fn has_ipv6(&self) -> bool {
-            false
-        }
-    }
-
     fn program(text: String) -> Program {
         let options = Reading { compat: Compat::V1_4_69, allow_shell: false };
-        let Ok(document) = parse("test.conf", &mut OneFile(text), options) else {
-            panic!("it does not parse")
-        };
+        let Ok(document) = parse("test.conf", &mut Alone(text), options) else { panic!("it does not parse") };
         compile(&document, Compat::V1_4_69, Level::Modules).program.expect("it compiles")
     }
 

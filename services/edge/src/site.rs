@@ -2,6 +2,7 @@
 
 mod certificates;
 mod fetched;
+mod redirects;
 pub(crate) mod staples;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use crate::stats::RouteStats;
 use crate::who::{GuardInvalid, Guards};
 pub(crate) use certificates::{Certificates, TlsError, asked_of_clients};
 pub(crate) use fetched::FETCH_PATIENCE;
+pub(crate) use redirects::Redirects;
 
 /// Everything that a configuration brings with it. Requests keep the one that they began with.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(crate) struct Site {
     pub(crate) programs: Programs,
     pub(crate) certificates: Certificates,
     pub(crate) target: Options,
+    /// When redirects have their turn.
+    pub(crate) redirects: Redirects,
     /// Providers and issuers by whom callers are recognised.
     pub(crate) guards: Guards,
     pub(crate) routes: RouteStats,
@@ -63,6 +67,7 @@ impl Site {
         let programs = Programs::start(&backends, &hosts, before.map(|site| &site.programs)).await;
         let routes = RouteStats::new(&program, before.map(|site| &site.routes));
         let target = target_options(&program.global().http_parseopts);
+        let redirects = Redirects::of(program.global());
         let keeps_files = ready::may_keep(&program);
         let paces = Mutex::default();
         Ok(Self {
@@ -72,6 +77,7 @@ impl Site {
             programs,
             certificates,
             target,
+            redirects,
             guards,
             routes,
             keeps_files,
@@ -91,6 +97,34 @@ impl Site {
     }
 }
 
+/// Whether what a program names beside itself is there and can be used: certificates, keys, authorities, providers' files.
+/// Nothing is started, nobody is asked.
+///
+/// # Errors
+/// What cannot be used.
+pub fn check(program: &Program) -> Result<(), SiteInvalid> {
+    // Certificates from an authority are there once the edge has asked for them.
+    if program.base().directives.mesh.acme.is_none() {
+        Certificates::new(program, None)?;
+    }
+    Guards::new(program, None)?;
+    Ok(())
+}
+
+impl SiteInvalid {
+    /// The file that is at fault, if it is one.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::Tls(
+                TlsError::Read { path, .. }
+                | TlsError::Material { path, .. }
+                | TlsError::Authorities { path, .. },
+            ) => Some(path),
+            Self::Tls(_) | Self::Guard(_) => None,
+        }
+    }
+}
+
 fn target_options(options: &ParseOptions) -> Options {
     let Some(url) = options.url else {
         return Options {
@@ -103,6 +137,7 @@ fn target_options(options: &ParseOptions) -> Options {
     };
     Options {
         normalize: true,
+        required: url.required,
         reject_controls: url.ctrls_reject,
         reject_invalid_utf8: url.invalid_utf8_reject,
         slash: match (url.path_2f_reject, url.path_2f_decode) {

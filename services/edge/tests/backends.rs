@@ -567,6 +567,53 @@ fn a_body_of_unknown_length_is_gathered_for_programs_that_need_one() {
     assert_eq!(found.code(), 413);
 }
 
+/// A FastCGI server that says how long a body it was told of, and how long the one was that came.
+fn counting_fastcgi() -> u16 {
+    backend(|_, mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let (mut variables, mut came) = (Vec::new(), 0);
+        loop {
+            let mut head = [0; 8];
+            reader.read_exact(&mut head).unwrap();
+            let mut content = vec![0; usize::from(u16::from_be_bytes([head[4], head[5]]))];
+            reader.read_exact(&mut content).unwrap();
+            reader.read_exact(&mut vec![0; usize::from(head[6])]).unwrap();
+            match head[1] {
+                4 => variables.extend_from_slice(&content),
+                5 if content.is_empty() => break,
+                5 => came += content.iter().filter(|byte| **byte == b'x').count(),
+                _ => {}
+            }
+        }
+        let text = String::from_utf8_lossy(&variables).into_owned();
+        let told = text.split("CONTENT_LENGTH").nth(1).unwrap_or_default();
+        let told: String = told.chars().take_while(char::is_ascii_digit).collect();
+        let answer = format!("Status: 200 OK\r\nContent-Type: text/plain\r\n\r\n{came} of {told}");
+        let mut record = vec![1, 6, 0, 1, 0, answer.len() as u8, 0, 0];
+        record.extend_from_slice(answer.as_bytes());
+        record.extend_from_slice(&[1, 3, 0, 1, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        stream.write_all(&record).unwrap();
+    })
+}
+
+#[test]
+fn a_body_of_unknown_length_reaches_fastcgi_whole_and_with_its_length() {
+    for streamed in ["0", "1", "2"] {
+        let address = edge(&format!(
+            "server.document-root = \"/nonexistent\"\nserver.modules = ( \"mod_fastcgi\" )\n\
+             server.stream-request-body = {streamed}\nserver.max-request-size = 512\n\
+             fastcgi.server = ( \"/\" => (( \"host\" => \"127.0.0.1\", \"port\" => {}, \"check-local\" => \"disable\" )) )\n",
+            counting_fastcgi()
+        ));
+        let head = "POST /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let part = format!("186a0\r\n{}\r\n", "x".repeat(100_000));
+        let found = get(address, &format!("{head}{part}{part}{part}0\r\n\r\n"));
+        assert_eq!((found.code(), found.body.as_str()), (200, "300000 of 300000"), "{streamed}");
+        let found = get(address, &format!("{head}{}0\r\n\r\n", part.repeat(6)));
+        assert_eq!(found.code(), 413, "{streamed}");
+    }
+}
+
 #[test]
 fn an_answer_to_head_says_what_a_get_would_be_told() {
     let port = backend(|_, mut stream| {
@@ -631,7 +678,7 @@ fn more_processes_of_a_program_are_started_while_there_is_more_to_do() {
         let conf = format!(
             "server.document-root = \"/nonexistent\"\nserver.modules = ( \"mod_scgi\" )\n\
              scgi.server = ( \"/\" => (( \"socket\" => \"{0}/{name}\", \"bin-path\" => \"{0}/app.py\",\n\
-             \"check-local\" => \"disable\", \"min-procs\" => 1, \"max-procs\" => 3 )) )\n",
+             \"check-local\" => \"disable\", \"min-procs\" => 1, \"max-procs\" => 3, \"idle-timeout\" => 1 )) )\n",
             folder.path().display()
         );
         (folder, conf)
@@ -657,6 +704,17 @@ fn more_processes_of_a_program_are_started_while_there_is_more_to_do() {
         assert_eq!(one.join().unwrap().code(), 200);
     }
     assert_eq!(started(&folder), 3, "and no more than may be");
+    // Those beyond min-procs leave once nobody has asked for idle-timeout; the first stays and answers.
+    let running = || {
+        let numbers = std::fs::read_to_string(folder.path().join("started")).unwrap();
+        numbers.lines().filter(|id| std::path::Path::new("/proc").join(id).exists()).count()
+    };
+    let late = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while running() > 1 {
+        assert!(std::time::Instant::now() < late, "{} run on", running());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!((ask().code(), running(), started(&folder)), (200, 1, 3));
     if std::path::Path::new(server::LIGHTTPD).exists() {
         let (folder, conf) = begin("theirs");
         let _theirs = server::Lighttpd::start(folder.path(), &conf);

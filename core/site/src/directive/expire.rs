@@ -56,7 +56,8 @@ pub(crate) fn parse(text: &str) -> Option<Expire> {
             "day" => 24 * 60 * 60,
             "week" => 7 * 24 * 60 * 60,
             "month" => 30 * 24 * 60 * 60,
-            "year" => 365 * 24 * 60 * 60,
+            // Twelve of its months.
+            "year" => 360 * 24 * 60 * 60,
             _ => return None,
         };
         seconds = seconds.saturating_add(number.saturating_mul(unit));
@@ -75,7 +76,7 @@ mod tests {
             ("access plus 30 days", Some((ExpireBase::Access, 30 * 86_400))),
             ("access 1 hours", Some((ExpireBase::Access, 3600))),
             ("modification plus 1 month 2 days 1 second", Some((ExpireBase::Modification, 32 * 86_400 + 1))),
-            ("now plus 2 years", Some((ExpireBase::Access, 63_072_000))),
+            ("now plus 2 years", Some((ExpireBase::Access, 62_208_000))),
             ("access plus 9999 years", Some((ExpireBase::Access, SECONDS_MAX))),
             ("access", None),
             ("access plus", None),

@@ -1,5 +1,7 @@
 //! Reads `lighttpd.conf`. Values are worked out while reading, as variables are looked up in what was read so far.
 
+mod expression;
+
 use std::sync::Arc;
 
 use super::block::{Block, Document};
@@ -8,9 +10,10 @@ use super::condition::ConditionText;
 use super::files::Files;
 use super::token::{Kind, Token, Tokenizer};
 use crate::Compat;
-use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::diagnostic::Diagnostic;
 use crate::place::{Place, Sources};
-use crate::value::{List, Mismatch, Value};
+use crate::value::Value;
+use expression::{add, begins_value};
 
 /// The largest file.
 pub const FILE_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -140,10 +143,13 @@ impl Parser<'_> {
     }
 
     fn assignment(&mut self, tokens: &mut Tokenizer<'_>, name: &str, place: Place) -> Parsed<()> {
-        let operator = tokens.next()?;
-        if !matches!(operator.kind, Kind::Assign | Kind::Append | Kind::ForceAssign) {
+        let is_operator = |kind: &Kind| matches!(kind, Kind::Assign | Kind::Append | Kind::ForceAssign);
+        let operator = self.past_line_end(tokens, is_operator)?;
+        if !is_operator(&operator.kind) {
             return Err(unexpected(&operator, "=, += or :="));
         }
+        let first = self.past_line_end(tokens, begins_value)?;
+        tokens.give_back(first);
         let value = self.expression(tokens, 0)?;
         let key: Arc<str> = qualified(name).into();
         if key.starts_with("env.") {
@@ -360,157 +366,25 @@ impl Parser<'_> {
         }
     }
 
+    /// The next word, or the one on the next line where it is what is wanted.
+    fn past_line_end(&mut self, tokens: &mut Tokenizer<'_>, wanted: fn(&Kind) -> bool) -> Parsed<Token> {
+        let token = tokens.next()?;
+        if token.kind != Kind::EndOfLine {
+            return Ok(token);
+        }
+        let after = tokens.next()?;
+        if wanted(&after.kind) {
+            self.ignore(&token);
+            return Ok(after);
+        }
+        tokens.give_back(after);
+        Ok(token)
+    }
+
     /// lighttpd passes over what it does not expect and says nothing.
     fn ignore(&mut self, token: &Token) {
         let message = format!("{} is passed over here, as lighttpd does", token.kind.shown());
         self.warnings.push(Diagnostic::warning(token.place, message));
-    }
-
-    fn variable(&self, key: &str) -> Option<&Value> {
-        let mut block = Some(self.current);
-        while let Some(number) = block {
-            if let Some(value) = self.blocks[number].value(key) {
-                return Some(value);
-            }
-            block = self.blocks[number].parent;
-        }
-        None
-    }
-
-    fn expression(&mut self, tokens: &mut Tokenizer<'_>, depth: usize) -> Parsed<Value> {
-        let mut sum = self.value(tokens, depth)?;
-        loop {
-            let token = tokens.next()?;
-            if token.kind != Kind::Plus {
-                tokens.give_back(token);
-                return Ok(sum);
-            }
-            let next = self.value(tokens, depth)?;
-            sum = add(sum, &next, token.place)?;
-        }
-    }
-
-    fn value(&mut self, tokens: &mut Tokenizer<'_>, depth: usize) -> Parsed<Value> {
-        let token = tokens.next()?;
-        let place = token.place;
-        match token.kind {
-            Kind::Text(text) => Ok(Value::Text(text.into())),
-            Kind::Integer(digits) => digits
-                .parse()
-                .map(Value::Integer)
-                .map_err(|_| Diagnostic::error(place, format!("error parsing number: '{digits}'"))),
-            Kind::Name(name) => self.named_value(&name, place),
-            Kind::LeftParenthesis => self.list(tokens, place, depth + 1).map(Value::List),
-            other => Err(unexpected(&Token { kind: other, place }, "a value")),
-        }
-    }
-
-    fn named_value(&self, name: &str, place: Place) -> Parsed<Value> {
-        let key = qualified(name);
-        if let Some(name) = key.strip_prefix("env.") {
-            let value = self.files.environment(name).map(|value| Value::Text(value.into()));
-            return value.ok_or_else(|| Diagnostic::error(place, format!("Undefined env variable: {name}")));
-        }
-        self.variable(&key).cloned().ok_or_else(|| {
-            let found = Diagnostic::error(place, format!("Undefined config variable: {key}"));
-            match name {
-                "true" | "on" | "enable" | "yes" => found.with_hint("write \"enable\", in quotes"),
-                "false" | "off" | "disable" | "no" => found.with_hint("write \"disable\", in quotes"),
-                _ => {
-                    let known = self.blocks.iter().flat_map(|block| block.values.keys().map(|key| &**key));
-                    match did_you_mean(&key, known) {
-                        Some(guess) => found.with_hint(format!("did you mean {guess}?")),
-                        None => found,
-                    }
-                }
-            }
-        })
-    }
-
-    /// What follows `(`.
-    fn list(&mut self, tokens: &mut Tokenizer<'_>, place: Place, depth: usize) -> Parsed<List> {
-        if depth > NESTING_MAX {
-            return Err(Diagnostic::error(place, format!("lists are nested more than {NESTING_MAX} deep")));
-        }
-        let mut list = List::default();
-        loop {
-            let token = tokens.next()?;
-            match token.kind {
-                Kind::RightParenthesis => return Ok(list),
-                Kind::Comma => {
-                    if list.is_empty() {
-                        self.ignore(&token);
-                    }
-                    continue;
-                }
-                _ => {}
-            }
-            let place = token.place;
-            tokens.give_back(token);
-            let value = self.expression(tokens, depth)?;
-            let after = tokens.next()?;
-            let (key, value) = if after.kind == Kind::Arrow {
-                let key = key_of(value, place)?;
-                (Some(key), self.expression(tokens, depth)?)
-            } else {
-                tokens.give_back(after);
-                (None, value)
-            };
-            list.push(key, value).map_err(|key| {
-                let message = format!("duplicate array-key: {key}. Please get rid of the duplicate entry.");
-                Diagnostic::error(place, message)
-            })?;
-            loop {
-                let after = tokens.next()?;
-                match after.kind {
-                    Kind::Comma => break,
-                    Kind::RightParenthesis => return Ok(list),
-                    Kind::Text(_) | Kind::Integer(_) | Kind::Name(_) | Kind::Arrow => self.ignore(&after),
-                    _ => return Err(unexpected(&after, ", or )")),
-                }
-            }
-        }
-    }
-
-    /// An expression that is text or a number, as text.
-    fn key_text(&mut self, tokens: &mut Tokenizer<'_>) -> Parsed<String> {
-        let token = tokens.next()?;
-        let place = token.place;
-        tokens.give_back(token);
-        let value = self.expression(tokens, 0)?;
-        Ok(key_of(value, place)?.to_string())
-    }
-}
-
-fn key_of(value: Value, place: Place) -> Parsed<Arc<str>> {
-    match value {
-        Value::Text(text) => Ok(text),
-        Value::Integer(number) => Ok(number.to_string().into()),
-        Value::List(_) => Err(Diagnostic::error(place, "operand must be string")),
-    }
-}
-
-fn add(left: Value, right: &Value, place: Place) -> Parsed<Value> {
-    let sum = left.plus(right).map_err(|error| {
-        let found = Diagnostic::error(place, error.to_string());
-        match error {
-            Mismatch::Types => found.with_hint("text and numbers can be added, and lists to lists"),
-            Mismatch::DuplicateKey(_) => found.with_hint("both lists have this key, with different values"),
-        }
-    })?;
-    if bytes_of(&sum) > VALUE_BYTES_MAX {
-        return Err(Diagnostic::error(place, format!("the value is larger than {VALUE_BYTES_MAX} bytes")));
-    }
-    Ok(sum)
-}
-
-fn bytes_of(value: &Value) -> usize {
-    match value {
-        Value::Text(text) => text.len(),
-        Value::Integer(_) => 8,
-        Value::List(list) => {
-            list.iter().map(|(key, value)| 16 + key.map_or(0, |key| key.len()) + bytes_of(value)).sum()
-        }
     }
 }
 

@@ -64,6 +64,7 @@ pub(crate) async fn gateway_response(
     {
         return response;
     }
+    super::sendfile::strip(&mut head);
     finish(x, head, reader, facts.length).await
 }
 

@@ -25,9 +25,7 @@ pub(crate) fn requested(x: &Exchange<'_>, head: &mut ResponseHead, folders: &[Te
     };
     let parts = text(head, "x-sendfile2");
     let whole = text(head, "x-sendfile").or_else(|| text(head, "x-lighttpd-send-file"));
-    for name in ["x-sendfile2", "x-sendfile", "x-lighttpd-send-file"] {
-        head.fields.remove_named(name);
-    }
+    strip(head);
     if let Some(parts) = parts {
         return Some(several(x, head, &parts, folders));
     }
@@ -42,6 +40,13 @@ pub(crate) fn requested(x: &Exchange<'_>, head: &mut ResponseHead, folders: &[Te
     }
     merge(head, &mut response);
     Some(response)
+}
+
+/// Takes off what is for the server alone: paths of its files are nobody else's business.
+pub(crate) fn strip(head: &mut ResponseHead) {
+    for name in ["x-sendfile2", "x-sendfile", "x-lighttpd-send-file"] {
+        head.fields.remove_named(name);
+    }
 }
 
 /// The program's own fields come before what is made up for the file.

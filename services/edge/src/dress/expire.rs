@@ -18,12 +18,10 @@ pub(super) fn set(x: &Exchange<'_>, response: &mut Response) {
         return;
     }
     let by_path = conf.url.iter().find(|(prefix, _)| x.path().starts_with(&**prefix));
+    // The first that the type begins with: `text/` is for all texts, and nothing at all for whatever is left.
     let by_type = || {
-        let kind = fields.get_str(HeaderId::ContentType)?;
-        conf.mimetypes.iter().find(|(wanted, _)| match wanted.strip_suffix('*') {
-            Some(prefix) => kind.starts_with(prefix),
-            None => kind == &**wanted || kind.split(';').next().map(str::trim_end) == Some(wanted),
-        })
+        let kind = fields.get_str(HeaderId::ContentType).unwrap_or_default();
+        conf.mimetypes.iter().find(|(wanted, _)| kind.starts_with(wanted.strip_suffix('*').unwrap_or(wanted)))
     };
     let Some((_, expire)) = by_path.or_else(by_type) else { return };
     let now = x.begun_at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();

@@ -19,7 +19,7 @@ pub(super) fn apply(x: &Exchange<'_>, response: &mut Response) {
     if response.head.status != 200
         || !at_hand
         || !matches!(x.head.method(), "GET" | "HEAD")
-        || x.head.version == Version::Http10
+        || x.head.version == Version::Http10 && !x.conf.global.feature_flags.bool("http10.range", false)
         || !x.conf.server.protocol_http11
         || !x.conf.server.range_requests
         || fields.named("content-encoding").is_some()

@@ -20,7 +20,7 @@ use selvedge_wire::tls;
 use tokio::time::Instant;
 
 use super::response::Response;
-use super::{Flow, body};
+use super::{Flow, Handled, body};
 use crate::answer::workflow::Ticket;
 use crate::clients::Guest;
 use crate::pace::Pacer;
@@ -304,16 +304,18 @@ impl<'a> Exchange<'a> {
 
     /// A script of the same server answers another request instead: what came as body is not its.
     pub(crate) fn turn_after_script(&mut self) {
-        self.gathered = None;
+        self.gathered = Some(body::Gathered::Memory(Vec::new()));
         self.set_method("GET");
     }
 
-    pub(super) fn begin_error_handler(&mut self, target: &str, status: Option<u16>) {
+    pub(super) fn begin_error_handler(&mut self, target: &str, status: u16, of: Handled) {
         self.in_error_handler = true;
-        self.set_method("GET");
-        if let Some(status) = status {
-            self.environment.push(("REDIRECT_STATUS".to_owned(), status.to_string()));
+        if of == Handled::Any {
+            self.set_method("GET");
+            // What came as body is not the handler's.
+            self.gathered = Some(body::Gathered::Memory(Vec::new()));
         }
+        self.environment.push(("REDIRECT_STATUS".to_owned(), status.to_string()));
         self.turn_to(target);
     }
 
@@ -360,10 +362,10 @@ impl Headers for FieldsAsHeaders<'_> {
         let name = name.to_ascii_lowercase();
         let mut values = self.0.iter().filter(|(found, _)| *found == name).map(|(_, value)| value);
         let first = String::from_utf8_lossy(values.next()?);
-        Some(
-            values.fold(first, |joined, value| {
-                Cow::Owned(format!("{joined}, {}", String::from_utf8_lossy(value)))
-            }),
-        )
+        // Cookies are a list of their own kind (RFC 9113 §8.2.3).
+        let between = if name == "cookie" { "; " } else { ", " };
+        Some(values.fold(first, |joined, value| {
+            Cow::Owned(format!("{joined}{between}{}", String::from_utf8_lossy(value)))
+        }))
     }
 }

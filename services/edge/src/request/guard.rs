@@ -10,6 +10,7 @@ use selvedge_site::RequestFacts;
 
 use super::Flow;
 use super::exchange::Exchange;
+use super::host;
 use super::page;
 use super::response::Response;
 use crate::site::asked_of_clients;
@@ -60,14 +61,27 @@ pub(super) fn check(x: &mut Exchange<'_>) -> Flow {
     if head.version == Version::Http11 && authority.is_none_or(<[u8]>::is_empty) {
         return bad(400);
     }
-    if authority.is_some_and(|authority| !is_strict_host(authority)) {
+    if authority.is_some_and(|authority| !host::is_plausible(authority)) {
         return bad(400);
     }
+    let as_it_is_known = match head.authority() {
+        Some(authority) if !authority.is_empty() => {
+            host::known_as(authority, &x.conf.global.http_parseopts, x.https)
+        }
+        _ => Ok(None),
+    };
+    let Ok(as_it_is_known) = as_it_is_known else { return bad(400) };
     if method == "CONNECT" {
         return bad(405);
     }
     let options = &x.conf.global.http_parseopts;
-    if matches!(method, "GET" | "HEAD") && x.facts.framing.has_body() && !options.method_get_body {
+    // A request that was turned into another has left its body behind.
+    let is_as_it_came = x.method_original.is_none();
+    if is_as_it_came
+        && matches!(method, "GET" | "HEAD")
+        && x.facts.framing.has_body()
+        && !options.method_get_body
+    {
         return bad(400);
     }
     if head.path_bytes() == b"*" && method != "OPTIONS" {
@@ -86,84 +100,8 @@ pub(super) fn check(x: &mut Exchange<'_>) -> Flow {
     {
         return bad(413);
     }
+    if let Some(host) = as_it_is_known {
+        x.head.set_authority(&host);
+    }
     ControlFlow::Continue(())
-}
-
-/// A name, an IPv4 address or a bracketed IPv6 address, perhaps with a port; nothing that could be read as a path or as user
-/// information.
-fn is_strict_host(authority: &[u8]) -> bool {
-    if authority.is_empty() {
-        return true;
-    }
-    let (host_fine, rest) = match authority.strip_prefix(b"[") {
-        Some(rest) => {
-            let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
-            let (inside, rest) = (&rest[..end], &rest[end + 1..]);
-            (inside.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')), rest)
-        }
-        None => {
-            let end = authority.iter().position(|byte| *byte == b':').unwrap_or(authority.len());
-            (is_strict_name(&authority[..end]), &authority[end..])
-        }
-    };
-    let port_fine = match rest {
-        [] => true,
-        [b':', port @ ..] => port.is_empty() || is_port(port),
-        _ => false,
-    };
-    host_fine && port_fine
-}
-
-fn is_port(digits: &[u8]) -> bool {
-    digits.iter().all(u8::is_ascii_digit)
-        && std::str::from_utf8(digits).is_ok_and(|digits| digits.parse::<u16>().is_ok())
-}
-
-/// Letters, digits, hyphens and underscores, and dots that stand behind one of those.
-fn is_strict_name(name: &[u8]) -> bool {
-    let mut previous = b'.';
-    !name.is_empty()
-        && name.iter().all(|byte| {
-            let before = std::mem::replace(&mut previous, *byte);
-            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || *byte == b'.' && before != b'.'
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_strict_host;
-
-    #[test]
-    fn hosts() {
-        for (host, expected) in [
-            ("a.example", true),
-            ("a.example.", true),
-            ("a_b-c:80", true),
-            ("127.0.0.1:8080", true),
-            ("[::1]:8080", true),
-            ("[::1]", true),
-            ("", true),
-            ("a/b", false),
-            ("a@b", false),
-            ("a,b", false),
-            ("a b", false),
-            ("a:b", false),
-            (":80", false),
-            ("..", false),
-            (".a", false),
-            ("[::1", false),
-            ("[::1]x", false),
-            ("[g]", false),
-            ("a:123456", false),
-            ("a:65535", true),
-            ("a:65536", false),
-            ("[::1]:99999", false),
-            ("a:", true),
-            ("[::1]:", true),
-            ("a..b", false),
-            ("a.b..", false),
-        ] {
-            assert_eq!(is_strict_host(host.as_bytes()), expected, "{host}");
-        }
-    }
 }

@@ -48,13 +48,18 @@ pub(crate) fn rewrite_if_not_file(x: &mut Exchange<'_>) -> Flow {
     }
 }
 
+/// Sends the client to the same with TLS.
+pub(super) fn to_https(x: &mut Exchange<'_>) -> Flow {
+    if !x.conf.edge.redirect_https || x.https {
+        return ControlFlow::Continue(());
+    }
+    let host = selvedge_http::authority::without_port(x.head.authority().unwrap_or_default());
+    let location = format!("https://{host}{}", x.target.text);
+    ControlFlow::Break(Response::redirect(308, &location))
+}
+
 /// Sends the client elsewhere.
 pub(super) fn redirect(x: &mut Exchange<'_>) -> Flow {
-    if x.conf.edge.redirect_https && !x.https {
-        let host = selvedge_http::authority::without_port(x.head.authority().unwrap_or_default());
-        let location = format!("https://{host}{}", x.target.text);
-        return ControlFlow::Break(Response::redirect(308, &location));
-    }
     if x.conf.url.redirect.is_empty() {
         return ControlFlow::Continue(());
     }

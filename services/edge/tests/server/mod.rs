@@ -10,49 +10,16 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use selvedge_edge::{Options, run};
-use selvedge_site::lighttpd::{FileError, Files, Level, Options as Reading, compile, parse};
+use selvedge_site::lighttpd::{Alone, Level, Options as Reading, compile, parse};
 use selvedge_site::{Compat, Program};
 
 /// Debian's lighttpd.
 pub(crate) const LIGHTTPD: &str = "/usr/sbin/lighttpd";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Configurations of tests stand alone.
-struct OneFile(String);
-
-impl Files for OneFile {
-    fn read(&mut self, _path: &str) -> Result<Vec<u8>, FileError> {
-        Ok(self.0.clone().into_bytes())
-    }
-
-    fn glob(&mut self, _pattern: &str) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn shell(&mut self, _command: &str, _folder: &str) -> Result<Vec<u8>, FileError> {
-        Err(FileError("no commands in tests".to_owned()))
-    }
-
-    fn environment(&self, _name: &str) -> Option<String> {
-        None
-    }
-
-    fn working_directory(&self) -> Option<String> {
-        None
-    }
-
-    fn process_id(&self) -> u32 {
-        std::process::id()
-    }
-
-    fn has_ipv6(&self) -> bool {
-        false
-    }
-}
-
 pub(crate) fn compiled(text: &str) -> Result<Program, String> {
     let options = Reading { compat: Compat::V1_4_69, allow_shell: false };
-    let document = match parse("test.conf", &mut OneFile(text.to_owned()), options) {
+    let document = match parse("test.conf", &mut Alone(text.to_owned()), options) {
         Ok(document) => document,
         Err((found, sources)) => return Err(found.iter().map(|one| one.shown(&sources)).collect()),
     };

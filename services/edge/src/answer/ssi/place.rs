@@ -9,6 +9,7 @@ use crate::request::{Exchange, join};
 /// Names in pages are brought into the one form in which nothing leads up, whatever is configured for requests.
 const FORM: Options = Options {
     normalize: true,
+    required: false,
     reject_controls: true,
     reject_invalid_utf8: true,
     slash: Slash::Decode,
