@@ -143,9 +143,16 @@ const EGRESS_DEFAULT: SocketAddr =
 struct CheckArgs {
     #[command(flatten)]
     file: FileArgs,
-    /// Also make a TLS handshake with every listener that is served now, and say what was negotiated
+    /// Also make a TLS handshake with every listener that is served now, and say what was negotiated; and whether the mesh has the
+    /// gateway routes of this configuration
     #[arg(long)]
     live: bool,
+    /// The mesh of the edge's gateway, for --live; the only one when left out
+    #[arg(long, value_name = "NAME", env = "SELVEDGE_EDGE_MESH")]
+    mesh: Option<String>,
+    /// The API, for --live
+    #[arg(long, value_name = "URL", env = "SELVEDGE_EDGE_ENDPOINT")]
+    endpoint_url: Option<String>,
 }
 
 /// What lighttpd ends with when it does not start.
@@ -190,6 +197,7 @@ fn as_lighttpd(args: &Args) -> Result<(), Failure> {
     let idle = idle.map_err(|_| refuse("Invalid idle timeout value: it is a number of seconds"))?;
     let level = if args.test > 1 || (args.test == 0 && !args.print) { Level::Modules } else { Level::Syntax };
     let loaded = load::load(file, args.reading.into(), level);
+    let loaded = if args.test > 1 { loaded.with_files_looked_at() } else { loaded };
     eprint!("{}", loaded.report());
     if args.print
         && let Some(form) = &loaded.normal_form
@@ -218,7 +226,7 @@ fn serve(loaded: Loaded, file: &std::path::Path, idle: Option<u64>, args: &Args)
     let (file, form) = (file.to_owned(), Form::from(args.reading));
     let known = Arc::clone(&files);
     let reload = move || {
-        let loaded = load::load(&file, form, Level::Modules);
+        let loaded = load::load(&file, form, Level::Modules).with_files_looked_at();
         let report = loaded.report();
         if loaded.program.is_some() {
             *known.lock().unwrap_or_else(PoisonError::into_inner) = loaded.files();
@@ -270,10 +278,17 @@ fn check(args: &CheckArgs, reading: Reading) -> Result<(), Failure> {
         return Err(Failure::Check(summary));
     }
     output::emit(&summary)?;
-    match &loaded.program {
-        Some(program) if args.live => live::check(program),
-        _ => Ok(()),
+    let Some(program) = &loaded.program else { return Ok(()) };
+    if let Err(error) = selvedge_edge::check(program) {
+        // It may be checked elsewhere than it is served.
+        output::emit(&format!("here it would not start: {:#}\n", anyhow::Error::new(error)))?;
     }
+    if !args.live {
+        return Ok(());
+    }
+    let listeners = live::check(program);
+    let published = live::published(program, args);
+    listeners.and(published)
 }
 
 fn print(args: &FileArgs, reading: Reading) -> Result<(), Failure> {

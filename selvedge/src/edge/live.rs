@@ -1,4 +1,5 @@
-//! `selvedge edge check --live`: a TLS handshake with every listener that is served now, and what was negotiated.
+//! `selvedge edge check --live`: a TLS handshake with every listener that is served now, and what was negotiated; and whether the
+//! mesh has what the configuration publishes.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -13,8 +14,12 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureSch
 use selvedge_identity::Certificate;
 use selvedge_site::{ListenAddress, Listener, Program};
 
+use selvedge_client::Client;
+
+use super::CheckArgs;
+use super::publish::{self, Place};
 use crate::exit::Failure;
-use crate::output;
+use crate::{endpoint, output};
 
 /// A listener that does not answer in this time does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,6 +42,32 @@ pub(super) fn check(program: &Program) -> Result<(), Failure> {
         0 => Ok(()),
         1 => Err(Failure::Check("one listener does not serve as it is configured".into())),
         several => Err(Failure::Check(format!("{several} listeners do not serve as they are configured"))),
+    }
+}
+
+/// Says how the mesh has what the configuration publishes.
+///
+/// # Errors
+/// [`Failure::Check`] when it has something else.
+pub(super) fn published(program: &Program, args: &CheckArgs) -> Result<(), Failure> {
+    let published = selvedge_site::gateway::published(program);
+    let Some(gateway) = published.gateway.as_deref().filter(|name| !name.is_empty()) else { return Ok(()) };
+    let client = Client::new(endpoint::resolve(args.endpoint_url.as_deref())?);
+    let told = crate::cli::block_on(async {
+        let told = async {
+            let mesh = publish::mesh(&client, args.mesh.as_deref()).await?;
+            let place = Place { mesh, gateway: gateway.to_owned() };
+            publish::standing(&client, &place, &published).await
+        };
+        Ok(told.await)
+    })?;
+    let told = told.map_err(|problem| {
+        Failure::Check(format!("the mesh cannot be asked: {:#}", anyhow::Error::new(problem)))
+    })?;
+    told.iter().try_for_each(|(line, _)| output::emit(&format!("{line}\n")))?;
+    match told.iter().filter(|(_, good)| !good).count() {
+        0 => Ok(()),
+        several => Err(Failure::Check(format!("{several} of them are not in the mesh as they are here"))),
     }
 }
 

@@ -95,7 +95,27 @@ pub(super) fn fingerprint(files: &[PathBuf]) -> u64 {
     hasher.finish()
 }
 
+/// Directives that name files without which the server does not start.
+const NAMES_FILE: [&str; 5] =
+    ["ssl.pemfile", "ssl.privkey", "ssl.verifyclient.ca-file", "ssl.ca-file", "ssl.stapling-file"];
+
 impl Loaded {
+    /// Also looks whether certificates and whatever else it names can be used; what cannot is told at its place.
+    pub(super) fn with_files_looked_at(mut self) -> Self {
+        let Some(program) = &self.program else { return self };
+        if let Err(error) = selvedge_edge::check(program) {
+            let named = error.path().and_then(|path| {
+                let mut values = NAMES_FILE.iter().flat_map(|key| program.assignments(key));
+                values.find(|(_, value, _)| value.as_text().is_some_and(|text| **text == *path))
+            });
+            let place = named.map(|(.., place)| place);
+            let message = format!("{:#}", anyhow::Error::new(error));
+            self.diagnostics.push(Diagnostic::about(message).at(place));
+            self.program = None;
+        }
+        self
+    }
+
     /// The files that it was read from.
     pub(super) fn files(&self) -> Vec<PathBuf> {
         self.sources.files().iter().map(|source| PathBuf::from(&*source.name)).collect()

@@ -106,6 +106,51 @@ pub(super) async fn publish(
     Ok(done)
 }
 
+/// How a mesh has what an edge publishes, a line for the gateway and for each route, and whether it is as it is here.
+///
+/// # Errors
+/// [`Problem`].
+pub(super) async fn standing(
+    client: &Client,
+    place: &Place,
+    published: &Published,
+) -> Result<Vec<(String, bool)>, Problem> {
+    let mut told = Vec::new();
+    let gateway = json!({ "meshName": place.mesh, "virtualGatewayName": place.gateway });
+    let found = found(call(client, "describe-virtual-gateway", gateway.clone()).await)?;
+    told.push(line(
+        &format!("gateway {}", place.gateway),
+        found.as_ref().map(|found| &found["virtualGateway"]),
+        None,
+    ));
+    for route in &published.routes {
+        let named = with(&gateway, "gatewayRouteName", &json!(route.name));
+        let found = self::found(call(client, "describe-gateway-route", named).await)?;
+        let found = found.as_ref().map(|found| &found["gatewayRoute"]);
+        told.push(line(&format!("gateway route {}", route.name), found, Some(&route.spec)));
+    }
+    Ok(told)
+}
+
+/// What was described, if it is there.
+fn found(described: Result<Value, Problem>) -> Result<Option<Value>, Problem> {
+    match described {
+        Err(Problem::Api { source: Error::Service(error), .. }) if error.code == "NotFoundException" => {
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
+}
+
+fn line(what: &str, found: Option<&Value>, spec: Option<&Value>) -> (String, bool) {
+    let Some(found) = found else { return (format!("{what}: is not in the mesh"), false) };
+    let arn = found["metadata"]["arn"].as_str().unwrap_or_default();
+    match spec.is_none_or(|spec| found["spec"] == *spec) {
+        true => (format!("{what}: {arn}"), true),
+        false => (format!("{what}: {arn}, and says something else there"), false),
+    }
+}
+
 async fn create(client: &Client, place: &Place, named: &Value, route: &GatewayRoute) -> Result<(), Problem> {
     let input = with(&with(named, "spec", &route.spec), "tags", &tags(place));
     match call(client, "create-gateway-route", input).await {
