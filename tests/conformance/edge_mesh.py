@@ -232,6 +232,19 @@ asked = subprocess.run([BINARY, "edge", "explain", "-f", str(home / "edge.toml")
                        capture_output=True, text=True)
 report.check(asked.returncode == 0 and "it cannot be asked" in asked.stdout, lambda: f"or says that it cannot: {asked.stdout}{asked.stderr}")
 
+# What is published has its ARN, and what would be published by another file and is not, is told.
+asked = subprocess.run([BINARY, "edge", "check", str(home / "edge.toml"), "--live", "--endpoint-url", endpoint, "--mesh", MESH], capture_output=True, text=True)
+report.check(asked.returncode == 0 and "gateway shop-gw: arn:aws:appmesh:" in asked.stdout and "gateway route shop-edge-1: arn:aws:appmesh:" in asked.stdout,
+             lambda: f"edge check --live shows what the mesh has: {asked.stdout}{asked.stderr}")
+(home / "other.toml").write_text((home / "edge.toml").read_text() + """
+[[site]]
+  [[site.route]]
+  path = "/more/*"
+  service = "stock.shop.local"
+""")
+asked = subprocess.run([BINARY, "edge", "check", str(home / "other.toml"), "--live", "--endpoint-url", endpoint, "--mesh", MESH], capture_output=True, text=True)
+report.check(asked.returncode != 0 and "is not in the mesh" in asked.stdout, lambda: f"and what it has not: {asked.stdout}{asked.stderr}")
+
 # === weights, retries, time-outs are the mesh's ===
 mesh.update_route(meshName=MESH, virtualRouterName="orders", routeName="all", spec=weights(50, 50))
 seen = until(lambda: len({json.loads(ask(f"{site}/orders/1").body)["node"] for _ in range(20)}) == 2)
