@@ -198,6 +198,6 @@ mod tests {
         let definition =
             json!({"StartAt": "A\u{1b}[2J", "States": {"A\u{1b}[2J": {"Type": "Pass", "End": true}}});
         let rows = rows(&definition, &[]);
-        assert_eq!(rows[0].text.trim_end(), "○ A[2J      Pass");
+        assert_eq!(rows[0].text.trim_end(), "○ A[2J   Pass");
     }
 }
