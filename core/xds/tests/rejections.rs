@@ -4,12 +4,12 @@ use prost::{Message, Name};
 use prost_types::Any;
 use selvedge_traffic::{FilterOverride, FilterSetting, Resource, ResourceKind};
 use selvedge_xds::{Reason, decode};
-use selvedge_xds_proto::envoy::config::cluster::v3::{Cluster, cluster};
+use selvedge_xds_proto::envoy::config::cluster::v3::{Cluster, OutlierDetection, cluster};
 use selvedge_xds_proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use selvedge_xds_proto::envoy::config::core::v3::{
     Address, ApiConfigSource, ConfigSource, SocketAddress, address, socket_address,
 };
-use selvedge_xds_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use selvedge_xds_proto::envoy::config::endpoint::v3::{ClusterLoadAssignment, LocalityLbEndpoints};
 use selvedge_xds_proto::envoy::config::listener::v3::listener_filter_chain_match_predicate::Rule;
 use selvedge_xds_proto::envoy::config::listener::v3::{
     Filter, FilterChain, Listener, ListenerFilter, ListenerFilterChainMatchPredicate, filter, listener_filter,
@@ -249,6 +249,66 @@ fn a_cluster_that_cannot_be_honoured_is_refused() {
     for (message, expected) in rows {
         let text = refusal(ResourceKind::Cluster, "cds", &named(message).encode_to_vec());
         assert!(text.contains(expected), "{text:?} lacks {expected:?}");
+    }
+}
+
+/// As a real Envoy 1.40 judged them (`--mode validate`).
+#[test]
+fn a_cluster_beyond_envoys_bounds_is_refused_and_one_within_is_not() {
+    use prost_types::Duration;
+    let seconds = |seconds| Some(Duration { seconds, nanos: 0 });
+    let at = |priority| {
+        let endpoints = vec![LocalityLbEndpoints { priority, ..LocalityLbEndpoints::default() }];
+        let assignment = ClusterLoadAssignment {
+            cluster_name: "cds".to_owned(),
+            endpoints,
+            ..ClusterLoadAssignment::default()
+        };
+        Cluster { load_assignment: Some(assignment), ..static_cluster() }
+    };
+    let ejecting = |outlier| Cluster { outlier_detection: Some(outlier), ..static_cluster() };
+    let outlier = OutlierDetection::default;
+    let rows = [
+        (at(128), None),
+        (at(129), Some("endpoints.priority: 129")),
+        (at(u32::MAX), Some("endpoints.priority: 4294967295")),
+        (Cluster { connect_timeout: seconds(0), ..static_cluster() }, Some("connect_timeout: 0")),
+        (Cluster { connect_timeout: seconds(1), ..static_cluster() }, None),
+        (
+            ejecting(OutlierDetection { interval: seconds(0), ..outlier() }),
+            Some("outlier_detection.interval"),
+        ),
+        (
+            ejecting(OutlierDetection { base_ejection_time: seconds(0), ..outlier() }),
+            Some("base_ejection_time"),
+        ),
+        (
+            ejecting(OutlierDetection {
+                base_ejection_time: seconds(2),
+                max_ejection_time: seconds(1),
+                ..outlier()
+            }),
+            Some("max_ejection_time"),
+        ),
+        (ejecting(OutlierDetection { base_ejection_time: seconds(400), ..outlier() }), None),
+        (ejecting(OutlierDetection { max_ejection_percent: Some(101), ..outlier() }), Some("no percentage")),
+        (
+            ejecting(OutlierDetection { enforcing_consecutive_5xx: Some(101), ..outlier() }),
+            Some("no percentage"),
+        ),
+        (ejecting(OutlierDetection { max_ejection_percent: Some(100), ..outlier() }), None),
+    ];
+    for (message, expected) in rows {
+        let named = Cluster { name: "cds".to_owned(), ..message };
+        let decoded = decode(ResourceKind::Cluster, &named.encode_to_vec());
+        match (decoded, expected) {
+            (Ok(_), None) => {}
+            (Err(rejection), Some(expected)) => {
+                let text = rejection.to_string();
+                assert!(text.contains(expected), "{text:?} lacks {expected:?}");
+            }
+            (decoded, expected) => panic!("{expected:?}: {decoded:?}"),
+        }
     }
 }
 

@@ -53,6 +53,8 @@ mod splits;
 mod time_and_share;
 #[path = "parity/tunnels.rs"]
 mod tunnels;
+#[path = "parity/verdicts.rs"]
+mod verdicts;
 #[path = "parity/waits.rs"]
 mod waits;
 

@@ -31,6 +31,15 @@ pub(super) fn not_empty(field: &'static str, text: String) -> Result<String, Rea
     if text.is_empty() { Err(Reason::Missing(field)) } else { Ok(text) }
 }
 
+/// Text that can stand on one line of a message's head: what ends a line would begin another header.
+pub(super) fn one_line(field: &'static str, text: String) -> Result<String, Reason> {
+    if text.bytes().any(|byte| matches!(byte, b'\0' | b'\r' | b'\n')) {
+        let value = text.escape_debug().to_string();
+        return Err(Reason::Invalid { field, value, expected: "does not fit on one line" });
+    }
+    Ok(text)
+}
+
 pub(super) fn port(field: &'static str, port: u32) -> Result<u16, Reason> {
     u16::try_from(port).map_err(|_| Reason::Invalid {
         field,

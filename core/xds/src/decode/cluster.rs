@@ -33,7 +33,10 @@ pub(super) fn decode(message: proto::Cluster) -> Result<Cluster, Reason> {
     Ok(Cluster {
         name: not_empty("name", message.name)?,
         discovery,
-        connect_timeout: duration::or("connect_timeout", message.connect_timeout, CONNECT_TIMEOUT_DEFAULT)?,
+        connect_timeout: match message.connect_timeout {
+            None => CONNECT_TIMEOUT_DEFAULT,
+            time => health::positive("connect_timeout", time)?,
+        },
         balancing,
         placement,
         subsets: message.lb_subset_config.as_ref().map(balancing::subsets).transpose()?,

@@ -54,10 +54,19 @@ pub(crate) fn locality(message: core::Locality) -> Locality {
     Locality { region: message.region, zone: message.zone, sub_zone: message.sub_zone }
 }
 
+/// The last priority, as Envoy has it.
+const PRIORITY_MAX: u32 = 128;
+
 fn locality_endpoints(group: proto::LocalityLbEndpoints) -> Result<LocalityEndpoints, Reason> {
     Ok(LocalityEndpoints {
         locality: group.locality.map(locality).unwrap_or_default(),
-        priority: group.priority,
+        priority: match group.priority {
+            priority @ ..=PRIORITY_MAX => priority,
+            priority => {
+                let (field, value) = ("endpoints.priority", priority.to_string());
+                return Err(Reason::Invalid { field, value, expected: "is above 128" });
+            }
+        },
         weight: group.load_balancing_weight.unwrap_or_default(),
         endpoints: all(group.lb_endpoints, endpoint)?,
     })

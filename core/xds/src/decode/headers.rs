@@ -5,7 +5,7 @@ use selvedge_xds_proto::envoy::config::core::v3::HeaderValueOption;
 use selvedge_xds_proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 
 use super::Reason;
-use super::bounds::{known, not_empty};
+use super::bounds::{known, not_empty, one_line};
 
 /// Removals come first: that is the order in which Envoy acts.
 pub(super) fn decode(added: Vec<HeaderValueOption>, removed: Vec<String>) -> Result<Vec<HeaderEdit>, Reason> {
@@ -15,7 +15,7 @@ pub(super) fn decode(added: Vec<HeaderValueOption>, removed: Vec<String>) -> Res
     }
     for option in added {
         let header = option.header.ok_or(Reason::Missing("headers_to_add.header"))?;
-        let (name, value) = (own(header.key)?, header.value);
+        let (name, value) = (own(header.key)?, one_line("headers_to_add.header.value", header.value)?);
         if option.keep_empty_value {
             let (field, value) = ("headers_to_add.keep_empty_value", "true".to_owned());
             return Err(Reason::Unsupported { field, value });
@@ -49,5 +49,5 @@ fn own(name: String) -> Result<String, Reason> {
             expected: "may not be edited",
         });
     }
-    Ok(name)
+    one_line("headers_to_add.header.key", name)
 }

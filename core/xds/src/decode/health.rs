@@ -88,7 +88,10 @@ fn log_paths(path: String, sinks: Vec<proto::TypedExtensionConfig>) -> Result<Ve
     Ok(paths)
 }
 
-fn positive(field: &'static str, value: Option<prost_types::Duration>) -> Result<Duration, Reason> {
+pub(super) fn positive(
+    field: &'static str,
+    value: Option<prost_types::Duration>,
+) -> Result<Duration, Reason> {
     match duration::optional(field, value)? {
         None => Err(Reason::Missing(field)),
         Some(Duration::ZERO) => {
@@ -131,11 +134,40 @@ pub(super) fn outlier(message: &cluster::OutlierDetection) -> Result<OutlierDete
         message.base_ejection_time,
         default.base_ejection_time,
     )?;
+    // The default gives way to a first ejection that is longer; what is said does not.
     let max_ejection_time = duration::or(
         "outlier_detection.max_ejection_time",
         message.max_ejection_time,
-        default.max_ejection_time,
+        default.max_ejection_time.max(base_ejection_time),
     )?;
+    for (field, time) in [
+        ("outlier_detection.interval", message.interval),
+        ("outlier_detection.base_ejection_time", message.base_ejection_time),
+    ] {
+        // None is the default, which is some time.
+        if time.is_some() {
+            positive(field, time)?;
+        }
+    }
+    if max_ejection_time < base_ejection_time {
+        let (field, value) = ("outlier_detection.max_ejection_time", format!("{max_ejection_time:?}"));
+        return Err(Reason::Invalid { field, value, expected: "is below base_ejection_time" });
+    }
+    for (field, share) in [
+        ("outlier_detection.max_ejection_percent", message.max_ejection_percent),
+        ("outlier_detection.enforcing_consecutive_5xx", message.enforcing_consecutive_5xx),
+        (
+            "outlier_detection.enforcing_consecutive_gateway_failure",
+            message.enforcing_consecutive_gateway_failure,
+        ),
+        ("outlier_detection.enforcing_success_rate", message.enforcing_success_rate),
+        ("outlier_detection.enforcing_failure_percentage", message.enforcing_failure_percentage),
+        ("outlier_detection.failure_percentage_threshold", message.failure_percentage_threshold),
+    ] {
+        if let Some(share @ 101..) = share {
+            return Err(Reason::Invalid { field, value: share.to_string(), expected: "is no percentage" });
+        }
+    }
     let success_rate = SuccessRate {
         enforcing: message.enforcing_success_rate.unwrap_or(default.success_rate.enforcing),
         enforcing_local_origin: message

@@ -47,9 +47,15 @@ pub(super) fn header(message: proto::HeaderMatcher) -> Result<HeaderMatch, Reaso
         }
         // How conditions on texts were written before there was a matcher for them.
         Some(HeaderMatchSpecifier::ExactMatch(text)) => HeaderCondition::Exact(text),
-        Some(HeaderMatchSpecifier::PrefixMatch(text)) => HeaderCondition::Prefix(text),
-        Some(HeaderMatchSpecifier::SuffixMatch(text)) => HeaderCondition::Suffix(text),
-        Some(HeaderMatchSpecifier::ContainsMatch(text)) => HeaderCondition::Contains(text),
+        Some(HeaderMatchSpecifier::PrefixMatch(text)) => {
+            HeaderCondition::Prefix(not_empty("headers.prefix_match", text)?)
+        }
+        Some(HeaderMatchSpecifier::SuffixMatch(text)) => {
+            HeaderCondition::Suffix(not_empty("headers.suffix_match", text)?)
+        }
+        Some(HeaderMatchSpecifier::ContainsMatch(text)) => {
+            HeaderCondition::Contains(not_empty("headers.contains_match", text)?)
+        }
         Some(HeaderMatchSpecifier::SafeRegexMatch(regex)) => {
             HeaderCondition::Regex(pattern("headers.safe_regex_match", &regex)?)
         }
@@ -97,7 +103,19 @@ fn string(field: &'static str, matcher: StringMatcher) -> Result<MatchPattern, R
     if matcher.ignore_case {
         return Err(Reason::Unsupported { field, value: "ignore_case".to_owned() });
     }
-    matcher.match_pattern.ok_or(Reason::Missing(field))
+    some_part(field, matcher.match_pattern)
+}
+
+/// A pattern; a part of a text is some part.
+pub(super) fn some_part(field: &'static str, pattern: Option<MatchPattern>) -> Result<MatchPattern, Reason> {
+    match pattern {
+        Some(MatchPattern::Prefix(text) | MatchPattern::Suffix(text) | MatchPattern::Contains(text))
+            if text.is_empty() =>
+        {
+            Err(Reason::Missing(field))
+        }
+        pattern => pattern.ok_or(Reason::Missing(field)),
+    }
 }
 
 pub(super) fn pattern(field: &'static str, regex: &RegexMatcher) -> Result<Pattern, Reason> {

@@ -72,6 +72,13 @@ pub(super) fn decode(message: proto::RetryPolicy) -> Result<RetryPolicy, Reason>
                 .ok_or(Reason::Missing("retry_back_off.base_interval"))?;
             let max =
                 duration::or("retry_back_off.max_interval", backoff.max_interval, base.saturating_mul(10))?;
+            if base.is_zero() || max < base {
+                return Err(Reason::Invalid {
+                    field: "retry_back_off",
+                    value: format!("{base:?} to {max:?}"),
+                    expected: "does not go from some time to as much or more",
+                });
+            }
             RetryBackoff { base, max }
         }
     };

@@ -21,9 +21,12 @@ use selvedge_xds_proto::envoy::config::route::v3::weighted_cluster::RandomValueS
 
 use selvedge_xds_proto::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 
-use super::bounds::{known, not_empty, port, status};
+use super::bounds::{known, not_empty, one_line, port, status};
 use super::{Reason, all, duration, exact, filter, headers, matching, metadata, rate_limit, retry, text};
 use crate::encode::route::WHOLE_PATH;
+
+/// The longest body of a direct response, as Envoy has it unless it is told otherwise.
+const DIRECT_BODY_BYTES_MAX: usize = 4096;
 
 pub(super) fn table(message: proto::RouteConfiguration) -> Result<RouteTable, Reason> {
     let virtual_hosts = all(message.virtual_hosts, virtual_host)?;
@@ -290,7 +293,9 @@ fn clusters(specifier: Option<ClusterSpecifier>) -> Result<(Vec<WeightedCluster>
 
 fn host_rewrite(specifier: HostRewriteSpecifier) -> Result<Option<HostRewrite>, Reason> {
     Ok(match specifier {
-        HostRewriteSpecifier::HostRewriteLiteral(host) => Some(HostRewrite::Literal(host)),
+        HostRewriteSpecifier::HostRewriteLiteral(host) => {
+            Some(HostRewrite::Literal(one_line("route.host_rewrite_literal", host)?))
+        }
         HostRewriteSpecifier::AutoHostRewrite(auto) => auto.then_some(HostRewrite::Auto),
         HostRewriteSpecifier::HostRewriteHeader(name) => {
             Some(HostRewrite::Header(not_empty("route.host_rewrite_header", name)?.to_ascii_lowercase()))
@@ -310,7 +315,7 @@ fn substitution(field: &'static str, regex: RegexMatchAndSubstitute) -> Result<(
         value: error.to_string(),
         expected: "is no usable expression",
     })?;
-    Ok((pattern, regex.substitution))
+    Ok((pattern, one_line(field, regex.substitution)?))
 }
 
 fn path_rewrite(
@@ -318,6 +323,7 @@ fn path_rewrite(
     regex: Option<RegexMatchAndSubstitute>,
 ) -> Result<Option<PathRewrite>, Reason> {
     let Some(regex) = regex else {
+        let prefix = one_line("route.prefix_rewrite", prefix)?;
         return Ok((!prefix.is_empty()).then_some(PathRewrite::Prefix(prefix)));
     };
     if !prefix.is_empty() {
@@ -355,8 +361,11 @@ fn literal(substitution: &str) -> Option<String> {
 fn redirect(message: proto::RedirectAction) -> Result<Redirect, Reason> {
     let (path, path_rewrite) = match message.path_rewrite_specifier {
         None => (None, None),
-        Some(PathRewriteSpecifier::PathRedirect(path)) => (Some(path), None),
+        Some(PathRewriteSpecifier::PathRedirect(path)) => {
+            (Some(one_line("redirect.path_redirect", path)?), None)
+        }
         Some(PathRewriteSpecifier::PrefixRewrite(prefix)) => {
+            let prefix = one_line("redirect.prefix_rewrite", prefix)?;
             (None, (!prefix.is_empty()).then_some(PathRewrite::Prefix(prefix)))
         }
         Some(PathRewriteSpecifier::RegexRewrite(regex)) => (None, Some(regex_rewrite(regex)?)),
@@ -367,7 +376,9 @@ fn redirect(message: proto::RedirectAction) -> Result<Redirect, Reason> {
             Some(SchemeRewriteSpecifier::HttpsRedirect(true)) => Some("https".to_owned()),
             Some(SchemeRewriteSpecifier::HttpsRedirect(false)) | None => None,
         },
-        host: (!message.host_redirect.is_empty()).then_some(message.host_redirect),
+        host: (!message.host_redirect.is_empty())
+            .then(|| one_line("redirect.host_redirect", message.host_redirect))
+            .transpose()?,
         port: match message.port_redirect {
             0 => None,
             value => Some(port("redirect.port_redirect", value)?),
@@ -386,14 +397,20 @@ fn redirect(message: proto::RedirectAction) -> Result<Redirect, Reason> {
 }
 
 fn respond(message: proto::DirectResponseAction) -> Result<DirectResponse, Reason> {
-    Ok(DirectResponse {
-        status: status("direct_response.status", message.status)?,
-        body: message
-            .body
-            .map(|body| inline_text("direct_response.body", body))
-            .transpose()?
-            .unwrap_or_default(),
-    })
+    let status = match status("direct_response.status", message.status)? {
+        interim @ ..200 => {
+            let (field, value) = ("direct_response.status", interim.to_string());
+            return Err(Reason::Invalid { field, value, expected: "ends no request" });
+        }
+        status => status,
+    };
+    let body = message.body.map(|body| inline_text("direct_response.body", body)).transpose()?;
+    let body = body.unwrap_or_default();
+    if body.len() > DIRECT_BODY_BYTES_MAX {
+        let (field, value) = ("direct_response.body", format!("{} bytes", body.len()));
+        return Err(Reason::Invalid { field, value, expected: "is longer than 4096 bytes" });
+    }
+    Ok(DirectResponse { status, body })
 }
 
 /// Text that stands in the configuration itself.

@@ -14,13 +14,13 @@ use selvedge_xds_proto::envoy::r#type::v3::fractional_percent::DenominatorType;
 
 use super::Reason;
 use super::bounds::{known, not_empty};
-use super::matching::pattern;
+use super::matching::{pattern, some_part};
 
 /// How deep conditions on values may nest.
 const NESTING_MAX: usize = 8;
 
 pub(super) fn text(field: &'static str, message: proto::StringMatcher) -> Result<TextMatch, Reason> {
-    let condition = match message.match_pattern.ok_or(Reason::Missing(field))? {
+    let condition = match some_part(field, message.match_pattern)? {
         MatchPattern::Exact(text) => TextCondition::Exact(text),
         MatchPattern::Prefix(text) => TextCondition::Prefix(text),
         MatchPattern::Suffix(text) => TextCondition::Suffix(text),

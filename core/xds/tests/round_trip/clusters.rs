@@ -206,17 +206,18 @@ fn outlier() -> BoxedStrategy<OutlierDetection> {
             requests_min,
         },
     );
-    let times = [duration(), duration(), duration(), duration()];
+    let times = [positive(), positive(), duration(), duration()];
     let enforcing = [percent(), percent(), percent()];
     (any::<[u32; 4]>(), times, enforcing, any::<[bool; 3]>(), success_rate, failure_percentage)
         .prop_map(|(counts, times, enforcing, flags, success_rate, failure_percentage)| OutlierDetection {
             consecutive_5xx: counts[0],
             consecutive_gateway_failure: counts[1],
             consecutive_local_origin_failure: counts[2],
-            max_ejection_percent: counts[3],
+            max_ejection_percent: counts[3] % 101,
             interval: times[0],
             base_ejection_time: times[1],
-            max_ejection_time: times[2],
+            // Not below the one before: that is refused.
+            max_ejection_time: times[1] + times[2],
             ejection_time_jitter: times[3],
             enforcing_consecutive_5xx: enforcing[0],
             enforcing_consecutive_gateway_failure: enforcing[1],
@@ -283,7 +284,7 @@ pub(crate) fn cluster() -> BoxedStrategy<Cluster> {
         prop::sample::select(vec![HttpProtocol::Http1, HttpProtocol::Http2, HttpProtocol::Downstream]);
     let balancing = balancing().prop_flat_map(|balancing| (Just(balancing), placement(balancing)));
     let choice = (balancing, option::of(subsets()));
-    let shape = (word(), discovery(), duration(), choice, protocol, upstream_transport());
+    let shape = (word(), discovery(), positive(), choice, protocol, upstream_transport());
     let care = (thresholds(), thresholds(), option::of(outlier()), vec(health_check(), 0..2));
     let connections =
         ([option::of(duration()), option::of(duration()), option::of(duration())], option::of(any::<u32>()));

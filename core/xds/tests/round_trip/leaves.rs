@@ -187,9 +187,9 @@ pub(crate) fn weighted(weight_min: u32) -> BoxedStrategy<Vec<WeightedCluster>> {
 pub(crate) fn text_match() -> BoxedStrategy<TextMatch> {
     let condition = prop_oneof![
         text().prop_map(TextCondition::Exact),
-        text().prop_map(TextCondition::Prefix),
-        text().prop_map(TextCondition::Suffix),
-        text().prop_map(TextCondition::Contains),
+        some_text().prop_map(TextCondition::Prefix),
+        some_text().prop_map(TextCondition::Suffix),
+        some_text().prop_map(TextCondition::Contains),
         pattern().prop_map(TextCondition::Regex),
     ];
     (condition, any::<bool>())

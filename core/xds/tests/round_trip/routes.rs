@@ -17,7 +17,7 @@ use selvedge_traffic::{
 };
 
 use super::filters::{fraction, overrides, rate_limits};
-use super::leaves::{duration, labels, pattern, some_text, text, weighted, word};
+use super::leaves::{duration, labels, pattern, positive, some_text, text, weighted, word};
 
 pub(crate) fn header() -> BoxedStrategy<HeaderMatch> {
     let condition = prop_oneof![
@@ -68,7 +68,7 @@ fn rate_limited() -> BoxedStrategy<RateLimitedBackoff> {
 
 fn retry() -> BoxedStrategy<RetryPolicy> {
     let on = (0u32..1 << RetryOn::NAMES.len()).prop_map(RetryOn);
-    let backoff = (duration(), duration()).prop_map(|(base, max)| RetryBackoff { base, max });
+    let backoff = (positive(), duration()).prop_map(|(base, more)| RetryBackoff { base, max: base + more });
     let times = (option::of(duration()), option::of(duration()));
     let headers = (vec(header(), 0..2), vec(header(), 0..2));
     let avoid = (any::<[bool; 2]>(), labels(), option::of(1u32..100));

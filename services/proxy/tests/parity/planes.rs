@@ -206,6 +206,40 @@ impl Plane {
         self.control.publish(&self.resources);
     }
 
+    /// Publishes one more.
+    pub(crate) fn publish_also(&mut self, resource: Resource) {
+        self.resources.push(resource);
+        self.control.publish(&self.resources);
+    }
+
+    /// Takes the last one back.
+    pub(crate) fn withdraw_last(&mut self) {
+        self.resources.pop();
+        self.control.publish(&self.resources);
+    }
+
+    /// Names and reasons of what it has refused.
+    pub(crate) fn rejected(&self) -> Vec<(String, String)> {
+        self.control.seen().rejected
+    }
+
+    /// Whether it takes a listener that was published when it had refused what is in `before`; `None` while
+    /// it has not judged it.
+    pub(crate) fn verdict(&self, resource: &Resource, before: &[(String, String)]) -> Option<bool> {
+        let name = resource.name();
+        // A real Envoy does not always name what it refuses.
+        if self.rejected().iter().any(|rejected| !before.contains(rejected)) {
+            return Some(false);
+        }
+        let page = self.page("/config_dump?resource=dynamic_listeners");
+        let page: serde_json::Value = serde_json::from_str(&page.body).unwrap_or_default();
+        let is_taken = page["configs"].as_array()?.iter().any(|one| {
+            let is_there = !one["active_state"].is_null() || !one["warming_state"].is_null();
+            one["name"] == name && is_there && one["error_state"].is_null()
+        });
+        is_taken.then_some(true)
+    }
+
     /// From here on a cluster that is told its endpoints has these.
     pub(crate) fn publish_endpoints(&mut self, assignment: LoadAssignment) {
         self.resources.retain(
