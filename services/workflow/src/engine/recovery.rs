@@ -88,8 +88,13 @@ impl Engine {
             .map(|(request, is_handed_over)| (request.clone(), is_handed_over))
             .collect();
         let map_runs = live.execution.pending_map_runs(&live.definition);
-        self.arm(key, &mut live);
+        let due_ms = live.execution.next_timeout().map(|due_ms| due_ms.max(self.now_ms()));
+        live.armed_ms = due_ms;
         self.live.insert(key.clone(), live);
+        if let Some(due_ms) = due_ms {
+            // Not before it has its place: the timer would find it lost, and look no more.
+            self.timer.set(due_ms, key.clone());
+        }
         for (request, is_handed_over) in pending {
             self.resume(key, request, is_handed_over);
         }
