@@ -1,5 +1,6 @@
 //! `selvedge env`: the exports that point an AWS client at our server.
 
+use clap::builder::PossibleValuesParser;
 use serde_json::{Map, Value};
 
 use crate::endpoint;
@@ -11,6 +12,7 @@ use crate::output::{self, Color, Format};
 #[command(after_help = "Examples:
   eval \"$(selvedge env)\"                  App Mesh and Cloud Map calls go to http://127.0.0.1:7070
   eval \"$(selvedge env --all)\"            every AWS service's calls go there
+  eval \"$(selvedge env --only stepfunctions --only acm)\"
   selvedge env --unset                    what takes it back
   selvedge env -o json
 
@@ -20,9 +22,9 @@ pub(crate) struct Args {
     /// The server's address; else AWS_ENDPOINT_URL_APP_MESH, AWS_ENDPOINT_URL, http://127.0.0.1:7070
     #[arg(long, value_name = "URL")]
     endpoint_url: Option<String>,
-    /// Redirect only this service; both when left out
-    #[arg(long, value_name = "SERVICE", value_parser = ["appmesh", "servicediscovery"])]
-    only: Option<String>,
+    /// Redirect only this service, may be given again; App Mesh and Cloud Map when left out
+    #[arg(long, value_name = "SERVICE", value_parser = PossibleValuesParser::new(SERVICES.map(|(name, _)| name)))]
+    only: Vec<String>,
     /// Redirect every AWS service, not only App Mesh and Cloud Map
     #[arg(long, conflicts_with = "only")]
     all: bool,
@@ -39,16 +41,11 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let endpoint = endpoint::resolve(args.endpoint_url.as_deref())?.to_string();
-    let variables: &[&'static str] = match args.only.as_deref() {
-        _ if args.all => &["AWS_ENDPOINT_URL"],
-        Some("appmesh") => &[APP_MESH],
-        Some(_) => &[CLOUD_MAP],
-        None => &[APP_MESH, CLOUD_MAP],
-    };
+    let variables = variables(args.all, &args.only);
     if args.unset {
         return Ok(output::emit(&format!("unset {} {HOST_PREFIX}\n", variables.join(" ")))?);
     }
-    let exports = exports(variables, &endpoint, &args.region, |name| std::env::var_os(name).is_some());
+    let exports = exports(&variables, &endpoint, &args.region, |name| std::env::var_os(name).is_some());
     if let Some(format) = args.output {
         let document = exports
             .into_iter()
@@ -64,8 +61,31 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 const APP_MESH: &str = "AWS_ENDPOINT_URL_APP_MESH";
 const CLOUD_MAP: &str = "AWS_ENDPOINT_URL_SERVICEDISCOVERY";
 
-/// Some of Cloud Map's operations would be called under `data-` and the host's name, which is no name of an address.
+/// What can be redirected by itself, by the name that `aws` has for it.
+const SERVICES: [(&str, &str); 6] = [
+    ("appmesh", APP_MESH),
+    ("servicediscovery", CLOUD_MAP),
+    ("stepfunctions", "AWS_ENDPOINT_URL_SFN"),
+    ("scheduler", "AWS_ENDPOINT_URL_SCHEDULER"),
+    ("acm", "AWS_ENDPOINT_URL_ACM"),
+    ("acm-pca", "AWS_ENDPOINT_URL_ACM_PCA"),
+];
+
+/// Some of Cloud Map's operations would be called under `data-` and the host's name, which is no name of an address, and one
+/// of Step Functions' under `sync-`.
 const HOST_PREFIX: &str = "AWS_DISABLE_HOST_PREFIX_INJECTION";
+
+/// The variables that redirect what is asked for, in the order of [`SERVICES`].
+fn variables(all: bool, only: &[String]) -> Vec<&'static str> {
+    if all {
+        return vec!["AWS_ENDPOINT_URL"];
+    }
+    if only.is_empty() {
+        return vec![APP_MESH, CLOUD_MAP];
+    }
+    let is_wanted = |name: &str| only.iter().any(|wanted| wanted == name);
+    SERVICES.into_iter().filter(|(name, _)| is_wanted(name)).map(|(_, variable)| variable).collect()
+}
 
 /// The variables to set, given which ones the environment has.
 fn exports(
@@ -131,6 +151,15 @@ mod tests {
             names(&|name| name == "AWS_PROFILE"),
             [APP_MESH, CLOUD_MAP, HOST_PREFIX, "AWS_DEFAULT_REGION"]
         );
+    }
+
+    #[test]
+    fn a_service_is_redirected_by_the_name_that_its_sdk_has_for_it() {
+        let of =
+            |only: &[&str]| variables(false, &only.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!(of(&[]), [APP_MESH, CLOUD_MAP]);
+        assert_eq!(of(&["acm-pca", "stepfunctions"]), ["AWS_ENDPOINT_URL_SFN", "AWS_ENDPOINT_URL_ACM_PCA"]);
+        assert_eq!(variables(true, &[]), ["AWS_ENDPOINT_URL"]);
     }
 
     #[test]
