@@ -2,7 +2,7 @@
 //!
 //! Write-ahead log, `synchronous=FULL`: an acknowledged transaction survives `kill -9` and a power cut (as far
 //! as the disk keeps its word on `fsync`). Writers share one connection and one `COMMIT` for as many transactions
-//! as were waiting ([`writer`]); readers have connections of their own ([`reader`]) and never wait for writers.
+//! as were waiting ([`turns`]); readers have connections of their own ([`reader`]) and never wait for writers.
 //! The statements stand in [`sql`], the tables in [`schema`]: the only two files that know the dialect.
 //!
 //! ```text
@@ -17,6 +17,7 @@ mod open;
 mod reader;
 mod schema;
 mod sql;
+mod turns;
 mod writer;
 
 pub use log::{KEPT_BYTES_MAX, LOG_BYTES};

@@ -1,7 +1,7 @@
 //! A store that is written all the time: acknowledged by a file of its own, and brought into the database by and by.
 //!
 //! A transaction runs on its caller's thread, under the writer's lock, over what is in the database and what is pending. Its batch –
-//! shared as in [`writer`](super::writer) – is one record of the [log's file](file), written at once and synced once; then it is
+//! shared in [turns](super::turns) – is one record of the [log's file](file), written at once and synced once; then it is
 //! acknowledged. A thread brings what is pending into the database, many batches in one transaction of `synchronous=FULL`
 //! ([`apply`]); the revision that the database is at is written with it, and what the file has after that is what a start brings in
 //! first.
@@ -28,18 +28,16 @@ mod view;
 pub use file::LOG_BYTES;
 
 use super::reader::Readers;
-use super::writer::Verdict;
+use super::turns::{Batches, Body, Outcome, Turns, Verdict};
 use crate::subscription::Subscribers;
-use crate::{Abort, Error, Read, Revision, Transaction};
+use crate::{Abort, Error, Read, Revision};
 use file::{AppendError, Found, LogFile, Record, Write};
 use rusqlite::Connection;
 use shared::Core;
-use std::any::Any;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use transaction::LogTransaction;
@@ -57,9 +55,7 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 /// The writer of a log.
 pub(super) struct Log {
     core: Arc<Core>,
-    session: Mutex<Session>,
-    /// Callers that want the session's lock and do not have it.
-    waiting: AtomicUsize,
+    turns: Turns<Session>,
     applier: Option<JoinHandle<()>>,
 }
 
@@ -85,8 +81,6 @@ struct Open {
     /// Nothing has been put: it makes room.
     is_deletes: bool,
 }
-
-type Outcome = Result<Result<Revision, Error>, Box<dyn Any + Send>>;
 
 /// What a log's file has that the database, which is at `revision`, does not.
 ///
@@ -136,35 +130,11 @@ impl Log {
             in_doubt: None,
         };
         let applier = apply::start(&core)?;
-        Ok(Self { core, session: Mutex::new(session), waiting: AtomicUsize::new(0), applier: Some(applier) })
+        Ok(Self { core, turns: Turns::new(session), applier: Some(applier) })
     }
 
-    pub(super) fn transact(
-        &self,
-        f: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Abort>,
-        subscribers: &Subscribers,
-    ) -> Result<Revision, Error> {
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        // A panic under this lock is caught before it can leave a batch half made.
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
-
-        let verdict = session.join()?;
-        let outcome = session.run(f);
-        let committed = if self.waiting.load(Ordering::SeqCst) == 0 || session.is_full() {
-            session.commit()
-        } else {
-            None
-        };
-        drop(session);
-        if let Some(revision) = committed {
-            subscribers.wake(revision);
-        }
-        let decided = verdict.wait();
-        match outcome {
-            Err(panic) => resume_unwind(panic),
-            Ok(outcome) => decided.and(outcome),
-        }
+    pub(super) fn transact(&self, body: &mut Body<'_>, subscribers: &Subscribers) -> Result<Revision, Error> {
+        self.turns.transact(body, subscribers)
     }
 
     pub(super) fn snapshot<'a>(&'a self, readers: &'a Readers) -> Result<Box<dyn Read + 'a>, Error> {
@@ -191,8 +161,7 @@ impl Drop for Log {
 
 // === impl Session ===
 
-impl Session {
-    /// Takes a place in the open batch, or opens one.
+impl Batches for Session {
     fn join(&mut self) -> Result<Arc<Verdict>, Error> {
         self.resolve()?;
         let batch = self.batch.get_or_insert_with(|| {
@@ -203,30 +172,10 @@ impl Session {
         Ok(Arc::clone(&batch.verdict))
     }
 
-    /// Finds out what the database has, where a commit left that open.
-    fn resolve(&mut self) -> Result<(), Error> {
-        let Some(attempted) = self.in_doubt else { return Ok(()) };
-        let found = self.core.counter()?;
-        let mut shared = self.core.shared();
-        if found >= attempted {
-            (shared.last, shared.applied) = (attempted, attempted);
-        }
-        self.taken = shared.last;
-        drop(shared);
-        self.in_doubt = None;
-        Ok(())
-    }
-
-    fn is_full(&self) -> bool {
-        self.record.len() >= RECORD_BYTES_MAX
-            || self.batch.as_ref().is_none_or(|batch| batch.transactions >= BATCH_MAX)
-    }
-
-    /// Runs one transaction in the open batch; one that fails leaves nothing.
-    fn run(&mut self, f: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Abort>) -> Outcome {
+    fn run(&mut self, body: &mut Body<'_>) -> Outcome {
         let revision = self.taken + 1;
         let mut transaction = LogTransaction::new(&self.core, &self.connection, revision);
-        let verdict = catch_unwind(AssertUnwindSafe(|| f(&mut transaction)))?;
+        let verdict = catch_unwind(AssertUnwindSafe(|| body(&mut transaction)))?;
         let finished = transaction.finish();
         let writes = match (finished, verdict) {
             (Err(doom), _) => return Ok(Err(doom)),
@@ -241,18 +190,11 @@ impl Session {
         Ok(Ok(Revision::new(self.taken)))
     }
 
-    /// Adds what a transaction wrote to the batch, and to the layer, where only later transactions see it.
-    fn take(&mut self, writes: Vec<Write>) {
-        let batch = self.batch.as_mut().expect("join comes before run");
-        let mut shared = self.core.shared();
-        for Write { revision, key, value } in writes {
-            batch.is_deletes &= value.is_none();
-            self.record.push(revision, &key, value.as_deref());
-            shared.layer.write(&key, value, revision);
-        }
+    fn is_full(&self) -> bool {
+        self.record.len() >= RECORD_BYTES_MAX
+            || self.batch.as_ref().is_none_or(|batch| batch.transactions >= BATCH_MAX)
     }
 
-    /// Makes the open batch durable. Gives back the store's last revision if it moved.
     fn commit(&mut self) -> Option<Revision> {
         let batch = self.batch.take()?;
         let last = self.core.shared().last;
@@ -271,6 +213,33 @@ impl Session {
         let revision = sealed.is_ok().then_some(Revision::new(self.taken));
         batch.verdict.decide(sealed);
         revision
+    }
+}
+
+impl Session {
+    /// Finds out what the database has, where a commit left that open.
+    fn resolve(&mut self) -> Result<(), Error> {
+        let Some(attempted) = self.in_doubt else { return Ok(()) };
+        let found = self.core.counter()?;
+        let mut shared = self.core.shared();
+        if found >= attempted {
+            (shared.last, shared.applied) = (attempted, attempted);
+        }
+        self.taken = shared.last;
+        drop(shared);
+        self.in_doubt = None;
+        Ok(())
+    }
+
+    /// Adds what a transaction wrote to the batch, and to the layer, where only later transactions see it.
+    fn take(&mut self, writes: Vec<Write>) {
+        let batch = self.batch.as_mut().expect("join comes before run");
+        let mut shared = self.core.shared();
+        for Write { revision, key, value } in writes {
+            batch.is_deletes &= value.is_none();
+            self.record.push(revision, &key, value.as_deref());
+            shared.layer.write(&key, value, revision);
+        }
     }
 
     /// By the file, or by the database where that does not do.

@@ -2,7 +2,7 @@
 
 use super::log::{self, Log};
 use super::reader::{self, Readers};
-use super::writer::Writer;
+use super::writer::{Session, Writer};
 use super::{Sqlite, Writing, schema, sql};
 use crate::RETAINED_REVISIONS;
 use crate::subscription::Subscribers;
@@ -163,7 +163,7 @@ impl Options {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(of_log(error)),
                     _ => {}
                 }
-                Ok(Writing::Followed(Writer::new(connection, self.retained_revisions.max(1))))
+                Ok(Writing::Followed(Writer::new(Session::new(connection, self.retained_revisions.max(1)))))
             }
             Workload::Log => {
                 let reading = connect(file).map_err(|error| explain(file, error))?;

@@ -1,37 +1,29 @@
 //! Writing: many transactions, one commit.
 //!
-//! A transaction runs on the caller's thread, under the writer's lock, inside a `SAVEPOINT` of a surrounding SQL
-//! transaction, the *batch*. Whoever finishes while others are waiting for the lock leaves the batch open for
-//! them and waits for its verdict; whoever finishes with nobody waiting commits for all. One `fsync` thus
-//! acknowledges as many transactions as piled up during the last one, and a lone writer never waits for company.
+//! A transaction runs in its [turn](super::turns) inside a `SAVEPOINT` of a surrounding SQL transaction, the *batch*.
 //!
 //! A transaction in a batch sees the writes of those before it, and therefore shares their fate: when the
 //! commit fails they all fail, refused and read-only ones included. The first of a batch has nobody before it: it runs
 //! without a savepoint, and takes the batch with it when it is refused.
 
 use super::reader::{as_sql, counter, get, scan};
+use super::turns::{Batches, Body, Outcome, Turns, Verdict};
 use super::{failure, sql};
 use crate::limit::Allowance;
-use crate::subscription::Subscribers;
 use crate::{Abort, Document, Error, Operation, Read, Revision, Transaction};
 use bytes::Bytes;
 use rusqlite::{Connection, params};
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// The most transactions that one commit acknowledges; bounds the wait of the first under a steady stream.
 const BATCH_MAX: usize = 256;
 
-pub(super) struct Writer {
-    session: Mutex<Session>,
-    /// Callers that want the lock and do not have it.
-    waiting: AtomicUsize,
-}
+/// Transactions of a followed store take turns.
+pub(super) type Writer = Turns<Session>;
 
 /// The writer's connection, and the batch that is open on it.
-struct Session {
+pub(super) struct Session {
     connection: Connection,
     retained: u64,
     batch: Option<Open>,
@@ -46,16 +38,6 @@ struct Open {
     transactions: usize,
 }
 
-/// How a batch ended; everyone in it waits here.
-#[derive(Default)]
-pub(super) struct Verdict {
-    outcome: Mutex<Option<Result<(), Error>>>,
-    decided: Condvar,
-}
-
-/// What became of one transaction before its batch was decided.
-type Outcome = Result<Result<Revision, Error>, Box<dyn Any + Send>>;
-
 struct SqliteTransaction<'a> {
     connection: &'a Connection,
     /// The revision this transaction takes if it writes.
@@ -64,50 +46,40 @@ struct SqliteTransaction<'a> {
     doom: Option<Error>,
 }
 
-// === impl Writer ===
+// === impl Session ===
 
-impl Writer {
+impl Session {
     /// Writes over `connection`; the feed keeps so many revisions.
     pub(super) fn new(connection: Connection, retained: u64) -> Self {
-        Self {
-            session: Mutex::new(Session { connection, retained, batch: None }),
-            waiting: AtomicUsize::new(0),
-        }
+        Self { connection, retained, batch: None }
     }
 
-    pub(super) fn transact(
-        &self,
-        f: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Abort>,
-        subscribers: &Subscribers,
-    ) -> Result<Revision, Error> {
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        // A panic under this lock is caught before it can leave a batch half made.
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
-
-        let verdict = session.join()?;
-        let outcome = session.run(f);
-        let committed = if self.waiting.load(Ordering::SeqCst) == 0 || session.is_full() {
-            session.commit()
-        } else {
-            None
+    /// Drops what the feed need not keep.
+    fn compact(&self, last: Revision) -> rusqlite::Result<()> {
+        let Some(newest) = last.number().checked_sub(self.retained).filter(|&newest| newest > 0) else {
+            return Ok(());
         };
-        drop(session);
-        if let Some(revision) = committed {
-            subscribers.wake(revision);
+        let newest = Revision::new(newest);
+        self.connection.prepare_cached(sql::COMPACT)?.execute([as_sql(newest)])?;
+        set_counter(&self.connection, "compacted", newest)
+    }
+
+    fn give_up(&mut self, reason: Error) {
+        if !self.connection.is_autocommit() {
+            // Should this fail too, the next BEGIN does as well, and says so to its caller.
+            drop(self.connection.execute_batch(sql::ROLLBACK));
         }
-        let decided = verdict.wait();
-        match outcome {
-            Err(panic) => resume_unwind(panic),
-            Ok(outcome) => decided.and(outcome),
+        self.decide(Err(reason));
+    }
+
+    fn decide(&mut self, outcome: Result<(), Error>) {
+        if let Some(batch) = self.batch.take() {
+            batch.verdict.decide(outcome);
         }
     }
 }
 
-// === impl Session ===
-
-impl Session {
-    /// Opens a batch unless one is open, and takes a place in it.
+impl Batches for Session {
     fn join(&mut self) -> Result<Arc<Verdict>, Error> {
         let batch = match &mut self.batch {
             Some(batch) => batch,
@@ -130,8 +102,8 @@ impl Session {
         self.batch.as_ref().is_none_or(|batch| batch.transactions >= BATCH_MAX)
     }
 
-    /// Runs one transaction in the open batch, in a savepoint if there were others before it.
-    fn run(&mut self, f: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Abort>) -> Outcome {
+    /// In a savepoint if there were others before it.
+    fn run(&mut self, body: &mut Body<'_>) -> Outcome {
         let batch = self.batch.as_mut().expect("join comes before run");
         let is_first = batch.transactions == 1;
         if !is_first && let Err(error) = run(&self.connection, sql::SAVEPOINT) {
@@ -143,7 +115,7 @@ impl Session {
             allowance: Allowance::default(),
             doom: None,
         };
-        let verdict = catch_unwind(AssertUnwindSafe(|| f(&mut transaction)));
+        let verdict = catch_unwind(AssertUnwindSafe(|| body(&mut transaction)));
         let (revision, has_written) = (transaction.revision, transaction.allowance.is_used());
         let outcome = match (transaction.doom.take(), verdict) {
             (_, Err(panic)) => Err(panic),
@@ -181,7 +153,6 @@ impl Session {
         outcome
     }
 
-    /// Makes the open batch durable. Returns the store's last revision if it moved.
     fn commit(&mut self) -> Option<Revision> {
         let batch = self.batch.as_ref()?;
         let (revision, durable) = (batch.revision, batch.durable);
@@ -203,30 +174,6 @@ impl Session {
             }
         }
     }
-
-    /// Drops what the feed need not keep.
-    fn compact(&self, last: Revision) -> rusqlite::Result<()> {
-        let Some(newest) = last.number().checked_sub(self.retained).filter(|&newest| newest > 0) else {
-            return Ok(());
-        };
-        let newest = Revision::new(newest);
-        self.connection.prepare_cached(sql::COMPACT)?.execute([as_sql(newest)])?;
-        set_counter(&self.connection, "compacted", newest)
-    }
-
-    fn give_up(&mut self, reason: Error) {
-        if !self.connection.is_autocommit() {
-            // Should this fail too, the next BEGIN does as well, and says so to its caller.
-            drop(self.connection.execute_batch(sql::ROLLBACK));
-        }
-        self.decide(Err(reason));
-    }
-
-    fn decide(&mut self, outcome: Result<(), Error>) {
-        if let Some(batch) = self.batch.take() {
-            batch.verdict.decide(outcome);
-        }
-    }
 }
 
 /// Runs a statement that is parsed once.
@@ -236,21 +183,6 @@ pub(super) fn run(connection: &Connection, statement: &str) -> rusqlite::Result<
 
 fn set_counter(connection: &Connection, name: &str, value: Revision) -> rusqlite::Result<()> {
     connection.prepare_cached(sql::SET_COUNTER)?.execute(params![name, as_sql(value)]).map(drop)
-}
-
-// === impl Verdict ===
-
-impl Verdict {
-    pub(super) fn decide(&self, outcome: Result<(), Error>) {
-        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-        self.decided.notify_all();
-    }
-
-    pub(super) fn wait(&self) -> Result<(), Error> {
-        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        let decided = self.decided.wait_while(outcome, |outcome| outcome.is_none());
-        decided.unwrap_or_else(PoisonError::into_inner).clone().expect("the wait ends with a verdict")
-    }
 }
 
 // === impl SqliteTransaction ===

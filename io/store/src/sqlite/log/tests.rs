@@ -8,6 +8,7 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 const KEYS: [&str; 7] = ["a", "a/b", "a/b/c", "a0", "b", "b/é", "c"];
 
