@@ -7,7 +7,7 @@ use selvedge_asl::{At, Execution, Identity};
 use selvedge_store::Error as StoreError;
 
 use super::live::Live;
-use super::{Engine, LiveKey, StartError};
+use super::{Engine, Express, LiveKey, StartError};
 use crate::extension::spill::SPILL_BYTES;
 use crate::log::Plan;
 use crate::record::{ChildOf, ExecutionRecord, Revision};
@@ -76,8 +76,21 @@ impl Engine {
         Ok(())
     }
 
-    /// Runs an execution as far as it goes by itself.
+    /// Begins an execution whose steps are kept.
     fn begin(&self, start: Start) -> Result<Live, StartError> {
+        let tokens = self.tokens.of(LiveKey::new(&start.machine, &start.name));
+        let (begun, now_ms) = self.run_in_memory(&start, |execution| execution.with_tokens(tokens))?;
+        let Express { execution, definition, plan, extension } = begun;
+        let record = ExecutionRecord::new(start, now_ms);
+        Ok(Live { plan, extension, ..Live::new(execution, definition, record, 0) })
+    }
+
+    /// Runs an execution as far as it goes by itself, and says when; nothing is stored. `equip` has it before its first step.
+    pub(super) fn run_in_memory(
+        &self,
+        start: &Start,
+        equip: impl FnOnce(Execution) -> Execution,
+    ) -> Result<(Express, i64), StartError> {
         let definition = self.definition(&start.machine, &start.revision)?;
         let extension = self.extension(&start.machine)?;
         let options = self.options(&extension);
@@ -90,8 +103,7 @@ impl Engine {
             extension.check_input(&input).map_err(StartError::Misfit)?;
         }
         let execution = Execution::new(start.identity.clone(), options, &input);
-        let tokens = self.tokens.of(LiveKey::new(&start.machine, &start.name));
-        let mut execution = execution.map_err(StartError::Input)?.with_tokens(tokens);
+        let mut execution = equip(execution.map_err(StartError::Input)?);
         let now_ms = self.now_ms();
         execution.handle_start(&mut At {
             definition: &definition,
@@ -99,7 +111,6 @@ impl Engine {
             entropy: &mut || self.surroundings.draw(),
         });
         let plan = Plan::read(&start.revision.logging).filter(|_| self.logs.is_on());
-        let record = ExecutionRecord::new(start, now_ms);
-        Ok(Live { plan, extension, ..Live::new(execution, definition, record, 0) })
+        Ok((Express { execution, definition, plan, extension }, now_ms))
     }
 }
