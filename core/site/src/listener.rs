@@ -28,6 +28,9 @@ pub struct Listener {
     pub http2: bool,
     /// Whether HTTP/3 is, over UDP.
     pub http3: bool,
+    /// Whether it is only there where systemd hands over no sockets: the global port, with nothing bound, of a configuration
+    /// that takes sockets from systemd.
+    pub spare: bool,
 }
 
 /// An address to listen on.

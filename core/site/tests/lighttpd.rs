@@ -228,6 +228,89 @@ fn unknown_keys_and_unloaded_modules_only_warn() {
     assert!(program.base().directives.alias.url.is_empty(), "a module that is not loaded does nothing");
 }
 
+/// Every directive of lighttpd 1.4.85 is served, or passed over by name with what to do instead.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the reference is beside the workspace, or nowhere")]
+fn no_directive_of_lighttpds_is_unknown() {
+    let shared = std::env::var("SELVEDGE_SHARED")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared").to_owned());
+    let Ok(list) = std::fs::read_to_string(format!("{shared}/reference/lighttpd-directives-1.4.85.txt"))
+    else {
+        eprintln!("skipped: the reference list of directives is not here");
+        return;
+    };
+    let modules = "server.modules = ( \"mod_access\", \"mod_accesslog\", \"mod_alias\", \"mod_auth\", \"mod_authn_file\", \
+                   \"mod_cgi\", \"mod_deflate\", \"mod_dirlisting\", \"mod_evhost\", \"mod_expire\", \"mod_extforward\", \
+                   \"mod_fastcgi\", \"mod_indexfile\", \"mod_openssl\", \"mod_proxy\", \"mod_redirect\", \"mod_rewrite\", \
+                   \"mod_scgi\", \"mod_setenv\", \"mod_simple_vhost\", \"mod_ssi\", \"mod_staticfile\", \"mod_status\", \"mod_userdir\", \
+                   \"mod_wstunnel\" )\n";
+    let (mut served, mut refused) = (Vec::new(), Vec::new());
+    for key in list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        // What kind of value it takes is not known here: one of each, and what is wrong with a value is not looked at.
+        let text = match key {
+            "server.modules" => modules.to_owned(),
+            _ => format!("{modules}server.compat-module-load := \"disable\"\n{key} := \"\"\n"),
+        };
+        let document = read(&text).expect("it parses");
+        let found = compile(&document, Compat::V1_4_85, Level::Modules).diagnostics;
+        assert!(!found.iter().any(|one| one.message.contains("unknown config-key")), "{key}: {found:?}");
+        match found.iter().find(|one| one.message.contains("is not supported")) {
+            Some(found) => {
+                assert!(found.message.contains(key) && found.hint.is_some(), "{key}: {found:?}");
+                refused.push(key);
+            }
+            None => served.push(key),
+        }
+    }
+    assert_eq!((served.len(), refused.len()), (212, 48), "{refused:?}");
+}
+
+#[test]
+fn directives_that_are_not_served_say_what_to_do_instead() {
+    let rows = [
+        ("magnet.attract-raw-url-to = ( \"/a.lua\" )", "CGI or FastCGI"),
+        ("auth.backend.ldap.hostname = \"h\"", "OpenID Connect"),
+        ("evasive.max-conns-per-ip = 2", "per_client"),
+        ("server.h2c = \"enable\"", "server.feature-flags"),
+        ("dir-listing.hide-dotfile = \"enable\"", "did you mean dir-listing.hide-dotfiles?"),
+    ];
+    for (text, hint) in rows {
+        let compiled = compiled(&format!("server.document-root = \"/srv\"\n{text}\n"));
+        assert!(!has_errors(&compiled.diagnostics), "{text}: {:?}", compiled.diagnostics);
+        let [found] = &*compiled.diagnostics else { panic!("{text}: {:?}", compiled.diagnostics) };
+        assert!(found.hint.as_deref().is_some_and(|found| found.contains(hint)), "{found:?}");
+    }
+}
+
+/// As lighttpd 1.4.69 on Linux, with `-tt` and when it starts.
+#[test]
+fn words_about_the_system_are_those_that_lighttpd_starts_with() {
+    let rows: [(&str, &[&str], &[&str]); 2] = [
+        (
+            "server.event-handler",
+            &["epoll", "linux-sysepoll", "poll", "select", "libev"],
+            &["", "kqueue", "linux-rtsig", "poll "],
+        ),
+        (
+            "server.network-backend",
+            &["", "sendfile", "linux-sendfile", "freebsd-sendfile", "solaris-sendfilev", "writev", "write"],
+            &["gather-write", "Writev"],
+        ),
+    ];
+    for (key, right, wrong) in rows {
+        for (words, fine) in [(right, true), (wrong, false)] {
+            for word in words {
+                let text = format!("server.document-root = \"/srv\"\n{key} = \"{word}\"\n");
+                let found = compiled(&text).diagnostics;
+                assert_eq!(!has_errors(&found), fine, "{text}: {found:?}");
+                let document = read(&text).expect("it parses");
+                let syntax = compile(&document, Compat::V1_4_69, Level::Syntax).diagnostics;
+                assert!(syntax.is_empty(), "-t takes it: {syntax:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn modules_are_refused_by_name_with_what_to_do_instead() {
     let rows = [

@@ -118,6 +118,8 @@ impl Compiler<'_> {
         base.global.username = text("user");
         base.global.groupname = text("group");
         base.global.pid_file = text("pid_file");
+        base.global.systemd_socket_activation =
+            edge.get("systemd_sockets").and_then(Node::switch).unwrap_or(false);
     }
 
     /// Providers, issuers, and the authority that certificates come from.

@@ -41,6 +41,11 @@ const EDGE: &[Field] = &[
     key("group", "The group that it becomes", Shape::Text),
     key("pid_file", "Where its process's number is written", Shape::Text),
     key("server_header", "The Server header; none when it is left out", Shape::Text),
+    key(
+        "systemd_sockets",
+        "Whether sockets that systemd hands over are taken; those of [[listen]] that are not among them are opened here",
+        Shape::Switch,
+    ),
 ];
 
 const LISTEN: &[Field] = &[

@@ -1,6 +1,8 @@
 //! From what a configuration says to a program.
 
 mod modules;
+mod system;
+mod unserved;
 
 use std::sync::Arc;
 
@@ -9,7 +11,7 @@ use super::condition::normal_percents;
 use super::module::{self, Owner};
 use crate::Compat;
 use crate::condition::{Condition, ConditionId, Field, Operand, Operation};
-use crate::diagnostic::{Diagnostic, Severity, did_you_mean};
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::directive::rules::{self, Rule, Rules};
 use crate::directive::{self, Directives, Ids, ParseOptions, Reading, Scope, Setter};
 use crate::listener::{ListenAddress, Listener};
@@ -59,8 +61,9 @@ pub fn compile(document: &Document, compat: Compat, level: Level) -> Compiled {
         return Compiled { program: None, diagnostics: compiler.found };
     }
     compiler.check_modules();
+    compiler.check_system();
     let patches = compiler.all_patches();
-    compiler.unknown();
+    compiler.unserved();
     if let Some(global) = patches.iter().find(|patch| patch.condition.is_none()) {
         global.apply(&mut base);
     }
@@ -272,40 +275,6 @@ impl Compiler<'_> {
         Some(name.clone())
     }
 
-    /// Tells of directives that nobody knows.
-    fn unknown(&mut self) {
-        for block in &self.document.blocks {
-            for (key, _, place) in block.values() {
-                if key.starts_with("var.")
-                    || (key.starts_with("dir-listing.") && **key != *"dir-listing.activate")
-                {
-                    continue;
-                }
-                let owner = module::owner(key);
-                let read = directive::entry(key).is_some() || REWRITES.contains(&&**key);
-                if read && owner.is_some_and(|owner| self.loaded(owner)) {
-                    continue;
-                }
-                let found =
-                    Diagnostic::warning(place, format!("WARNING: unknown config-key: {key} (ignored)"));
-                let hint = match owner {
-                    Some(Owner::AnyOf([module, ..])) if read => {
-                        Some(format!("{module} is not in server.modules"))
-                    }
-                    _ => {
-                        let known =
-                            directive::TABLE.iter().map(|entry| entry.key).chain(REWRITES.iter().copied());
-                        did_you_mean(key, known).map(|guess| format!("did you mean {guess}?"))
-                    }
-                };
-                self.found.push(match hint {
-                    Some(hint) => found.with_hint(hint),
-                    None => found,
-                });
-            }
-        }
-    }
-
     /// What to listen on. Conditions on sockets are held to the tokens of the sockets that they name.
     fn listeners(
         &mut self,
@@ -350,13 +319,11 @@ impl Compiler<'_> {
                     http1: true,
                     http2,
                     http3,
+                    spare: false,
                 });
             }
         }
         let bind = base.global.bind.as_deref().unwrap_or("");
-        if base.global.systemd_socket_activation && bind.is_empty() {
-            return listeners;
-        }
         let text =
             if bind.starts_with(['/', '\\']) { bind.to_owned() } else { format!("{bind}:{default_port}") };
         match ListenAddress::parse(&text, default_port, base.socket.use_ipv6) {
@@ -371,6 +338,7 @@ impl Compiler<'_> {
                 http1: true,
                 http2: speaks_http2(base, base.ssl.engine),
                 http3: base.edge.http3 && base.ssl.engine,
+                spare: base.global.systemd_socket_activation && bind.is_empty(),
             }),
             Err(message) => {
                 let place = self.document.occurrences("server.bind").next().map(|(_, place, _)| place);
@@ -389,16 +357,6 @@ fn speaks_http2(base: &Directives, tls: bool) -> bool {
 
 /// Keys of rules that end rewriting, the key of those that repeat it, and where they belong.
 type Family = (&'static [&'static str], &'static str, fn(&mut Directives, &Rules));
-
-/// Directives whose rules are read together.
-const REWRITES: &[&str] = &[
-    "url.rewrite-once",
-    "url.rewrite-final",
-    "url.rewrite",
-    "url.rewrite-repeat",
-    "url.rewrite-if-not-file",
-    "url.rewrite-repeat-if-not-file",
-];
 
 /// Rules whose percent-encodings are brought to the form that URLs have.
 fn normal_rules(value: &Value) -> Value {

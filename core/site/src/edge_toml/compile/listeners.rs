@@ -74,6 +74,7 @@ impl Compiler<'_> {
                 http1,
                 http2,
                 http3,
+                spare: false,
             });
             let id = u32::MAX - u32::try_from(doors.len()).unwrap_or(0);
             doors.push(Door { token, resolved: Arc::new(Resolved { directives, id }) });
