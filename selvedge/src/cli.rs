@@ -88,7 +88,16 @@ fn definition_for(first: Option<&OsString>) -> clap::Command {
 /// [`Failure`], which knows the exit code.
 pub(crate) fn run() -> Result<(), Failure> {
     let words = words();
-    let matches = definition_for(words.get(1)).get_matches_from(words);
+    let matches = match definition_for(words.get(1)).try_get_matches_from(&words) {
+        Ok(matches) => matches,
+        Err(error) => match edge::refusal(&words).filter(|_| error.use_stderr()) {
+            Some(refused) => {
+                error.print()?;
+                return Err(refused);
+            }
+            None => error.exit(),
+        },
+    };
     if let Some(("appmesh", matches)) = matches.subcommand() {
         return block_on(appmesh::run(matches));
     }

@@ -1,5 +1,6 @@
 //! `selvedge edge`: the web server at the border, under lighttpd's own options.
 
+mod background;
 mod disk;
 mod explain;
 mod features;
@@ -27,6 +28,7 @@ use selvedge_site::lighttpd::Level;
     disable_version_flag = true,
     disable_help_flag = true,
     args_conflicts_with_subcommands = true,
+    args_override_self = true,
     subcommand_negates_reqs = true,
     after_help = "Examples:
   selvedge edge -D -f /etc/lighttpd/lighttpd.conf      serve, in the foreground
@@ -48,7 +50,7 @@ pub(crate) struct Args {
     #[arg(short = 'm', value_name = "DIR")]
     modules: Option<PathBuf>,
     /// Leave after this many seconds without a connection
-    #[arg(short = 'i', value_name = "SECS")]
+    #[arg(short = 'i', value_name = "SECS", allow_hyphen_values = true)]
     idle: Option<String>,
     /// Answer one request on the socket that is standard input, then leave
     #[arg(short = '1')]
@@ -59,9 +61,12 @@ pub(crate) struct Args {
     /// Check the configuration, then leave; twice: its modules' directives as well
     #[arg(short = 't', action = clap::ArgAction::Count)]
     test: u8,
-    /// Stay in the foreground
+    /// Stay in the foreground; an edge of an edge.toml does in any case
     #[arg(short = 'D')]
     foreground: bool,
+    /// The second one, which the first one waits for
+    #[arg(long, hide = true)]
+    in_background: bool,
     /// Show the version
     #[arg(short = 'v')]
     version: bool,
@@ -158,6 +163,15 @@ struct CheckArgs {
 /// What lighttpd ends with when it does not start.
 const REFUSED: u8 = 255;
 
+/// What a command line that cannot be acted on ends with, if it is one of lighttpd's options and none of our commands.
+pub(crate) fn refusal(words: &[std::ffi::OsString]) -> Option<Failure> {
+    let [_, edge, rest @ ..] = words else { return None };
+    let is_command = |word: &std::ffi::OsString| {
+        word.to_str().is_some_and(<EdgeCommand as clap::Subcommand>::has_subcommand)
+    };
+    (edge == "edge" && !rest.first().is_some_and(is_command)).then_some(Failure::Program(REFUSED))
+}
+
 /// Does what was asked for.
 ///
 /// # Errors
@@ -195,7 +209,14 @@ fn as_lighttpd(args: &Args) -> Result<(), Failure> {
     };
     let idle = args.idle.as_deref().map(str::parse::<u64>).transpose();
     let idle = idle.map_err(|_| refuse("Invalid idle timeout value: it is a number of seconds"))?;
-    let level = if args.test > 1 || (args.test == 0 && !args.print) { Level::Modules } else { Level::Syntax };
+    let serves = args.test == 0 && !args.print;
+    if serves && !args.foreground && !args.one && !args.in_background && background::is_for(file) {
+        return background::start();
+    }
+    if args.in_background {
+        background::settle()?;
+    }
+    let level = if args.test > 1 || serves { Level::Modules } else { Level::Syntax };
     let loaded = load::load(file, args.reading.into(), level);
     let loaded = if args.test > 1 { loaded.with_files_looked_at() } else { loaded };
     eprint!("{}", loaded.report());
@@ -223,6 +244,14 @@ fn serve(loaded: Loaded, file: &std::path::Path, idle: Option<u64>, args: &Args)
     let as_read = load::fingerprint(&loaded.files());
     let Some(program) = loaded.program else { return Err(Failure::Program(REFUSED)) };
     logging::start(&args.log, "info")?;
+    let terminate = match load::is_own_form(file) {
+        true => selvedge_edge::Terminate::InTime,
+        false => selvedge_edge::Terminate::AtOnce,
+    };
+    let has_error_log = program.base().directives.server.errorlog.is_some();
+    let serving = args
+        .in_background
+        .then(|| -> Box<dyn FnOnce() + Send> { Box::new(move || background::serving(has_error_log)) });
     let (file, form) = (file.to_owned(), Form::from(args.reading));
     let known = Arc::clone(&files);
     let reload = move || {
@@ -264,6 +293,8 @@ fn serve(loaded: Loaded, file: &std::path::Path, idle: Option<u64>, args: &Args)
         in_force,
         watch: args.watch.then_some((watch, as_read)),
         control: args.control.clone(),
+        terminate,
+        serving,
     };
     selvedge_edge::run(program, options).map_err(|error| refuse(&format!("{:#}", anyhow::Error::new(error))))
 }

@@ -90,32 +90,117 @@ fn configurations_have_the_outcomes_that_they_have_with_lighttpd() {
     assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
 }
 
+/// What both do with these words, and whether they print something on standard output.
+const OPTIONS: &[&[&str]] = &[
+    &["-v"],
+    &["-V"],
+    &["-h"],
+    &["-vV"],
+    &["-v", "-f", "nope.conf"],
+    &["-m", "/nowhere", "-v"],
+    &["-f", "a.conf", "-h"],
+    &[],
+    &["-D"],
+    &["-t"],
+    &["-1"],
+    &["-t", "-f", "a.conf"],
+    &["-tf", "a.conf"],
+    &["-fa.conf", "-t"],
+    &["-Dt", "-f", "a.conf"],
+    &["-DD", "-tf", "a.conf"],
+    &["-11", "-tf", "a.conf"],
+    &["-1", "-t", "-f", "a.conf"],
+    &["-tt", "-f", "a.conf"],
+    &["-ttt", "-f", "a.conf"],
+    &["-t", "-t", "-f", "a.conf"],
+    &["-p", "-f", "a.conf"],
+    &["-pp", "-f", "a.conf"],
+    &["-p", "-t", "-f", "a.conf"],
+    &["-tp", "-f", "a.conf"],
+    &["-p", "-tt", "-f", "a.conf"],
+    &["-t", "-f", "a.conf", "-v"],
+    &["-t", "-m", "/nowhere", "-f", "a.conf"],
+    &["-m", "/a", "-m", "/b", "-tf", "a.conf"],
+    &["-t", "-f", "nope.conf"],
+    &["-t", "-f", "bad.conf"],
+    &["-tt", "-f", "bad.conf"],
+    &["-p", "-f", "bad.conf"],
+    &["-tt", "-f", "module.conf"],
+    &["-t", "-f", "a.conf", "-f", "a.conf"],
+    &["-i", "x", "-t", "-f", "a.conf"],
+    &["-i", "5x", "-t", "-f", "a.conf"],
+    &["-i", "-5", "-t", "-f", "a.conf"],
+    &["-i", "0", "-t", "-f", "a.conf"],
+    &["-i", "5", "-t", "-f", "a.conf"],
+    &["-i", "1", "-i", "2", "-tf", "a.conf"],
+    &["-i", "5"],
+    // Wrong ones.
+    &["-x"],
+    &["-x", "-t", "-f", "a.conf"],
+    &["-f"],
+    &["-i"],
+    &["-f", "a.conf", "-t", "-f"],
+    &["--version"],
+    &["a.conf"],
+    &["-t", "a.conf"],
+    &["-t", "--", "-f", "a.conf"],
+];
+
+/// Words that lighttpd passes over, and that are refused here: somebody meant something by them.
+const REFUSED_WORDS: &[&[&str]] = &[&["-t", "-f", "a.conf", "extra"], &["-V", "-x"]];
+
 #[test]
 fn the_options_end_as_lighttpds_do() {
     if !has_lighttpd() {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("a.conf"), "server.document-root = \"/tmp\"\n").expect("written");
-    let rows: &[&[&str]] = &[
-        &["-v"],
-        &["-V"],
-        &["-h"],
-        &["-t"],
-        &["-t", "-f", "a.conf"],
-        &["-tt", "-f", "a.conf"],
-        &["-t", "-t", "-f", "a.conf"],
-        &["-p", "-t", "-f", "a.conf"],
-        &["-t", "-m", "/nowhere", "-f", "a.conf"],
-        &["-t", "-f", "nope.conf"],
-        &["-t", "-f", "a.conf", "-f", "a.conf"],
-        &["-i", "x", "-t", "-f", "a.conf"],
-        &["-i", "5", "-t", "-f", "a.conf"],
-    ];
-    for arguments in rows {
-        let theirs = lighttpd(arguments, folder.path()).status.code();
-        let ours = edge(arguments, folder.path()).status.code();
-        assert_eq!(ours, theirs, "{arguments:?}");
+    for (name, text) in [
+        ("a.conf", "server.document-root = \"/tmp\"\n"),
+        ("bad.conf", "server.document-root = nobody + \"/tmp\"\n"),
+        ("module.conf", "server.document-root = \"/tmp\"\nserver.modules = ( \"mod_nonsense\" )\n"),
+    ] {
+        std::fs::write(folder.path().join(name), text).expect("written");
+    }
+    for arguments in OPTIONS {
+        let (theirs, ours) = (lighttpd(arguments, folder.path()), edge(arguments, folder.path()));
+        assert_eq!(ours.status.code(), theirs.status.code(), "{arguments:?}");
+        if theirs.status.success() {
+            let said = |output: &Output| (!output.stdout.is_empty(), !output.stderr.is_empty());
+            assert_eq!(said(&ours), said(&theirs), "{arguments:?}: {ours:?}");
+        } else {
+            assert!(!ours.stderr.is_empty(), "{arguments:?}: what is refused says why");
+        }
+        let verdict = |output: &Output| String::from_utf8_lossy(&output.stdout).contains("Syntax OK\n");
+        assert_eq!(verdict(&ours), verdict(&theirs), "{arguments:?}");
+    }
+    for arguments in REFUSED_WORDS {
+        assert_eq!(lighttpd(arguments, folder.path()).status.code(), Some(0), "{arguments:?}");
+        assert_eq!(edge(arguments, folder.path()).status.code(), Some(255), "{arguments:?}");
+    }
+}
+
+/// Scripts look for these lines: sections and names are lighttpd's, and what is there is told by `+` and `-`.
+#[test]
+fn versions_and_features_are_listed_as_lighttpd_lists_them() {
+    if !has_lighttpd() {
+        return;
+    }
+    let shape = |output: Output| -> Vec<String> {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let lines = text.lines().skip(1).map(|line| line.replacen(['+', '-'], "*", 1));
+        lines.filter(|line| !line.is_empty()).collect()
+    };
+    assert_eq!(shape(edge(&["-V"], &root())), shape(lighttpd(&["-V"], &root())));
+    let first = |output: Output| String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned);
+    for output in [edge(&["-v"], &root()), lighttpd(&["-v"], &root())] {
+        let line = first(output).expect("a line");
+        let (name, rest) = line.split_once('/').expect("a name and a version");
+        let (version, rest) = rest.split_once(' ').expect("what follows");
+        assert!(
+            !name.is_empty() && version.split('.').count() == 3 && rest.starts_with("(ssl) - "),
+            "{line}"
+        );
     }
 }
 

@@ -191,8 +191,7 @@ impl Drop for Server {
     }
 }
 
-/// SIGINT (lighttpd's graceful stop) finishes what is under way and accepts no more; SIGTERM ends at once with lighttpd and
-/// after the same grace with ours. Both end without an error and take their pid file along.
+/// Both end without an error and take their pid file along.
 #[test]
 fn both_leave_when_they_are_told_to() {
     let check = |site: &Site, mut server: Server, signal: &str| {
@@ -212,14 +211,125 @@ fn both_leave_when_they_are_told_to() {
             check(&site, theirs, signal);
         }
     }
-    for graceful in ["INT", "TERM"] {
-        let site = Site::new();
-        let mut ours = site.ours(&[]);
+}
+
+/// SIGINT gives what is under way its time; SIGTERM, and a second SIGINT, cut it.
+#[test]
+fn both_leave_at_once_on_sigterm_and_in_time_on_sigint() {
+    let check = |site: &Site, mut server: Server, signals: &[&str], is_whole: bool| {
         let download = site.slow_download();
-        ours.signal(graceful);
+        server.signal(signals[0]);
         await_until("nobody else is served", || TcpStream::connect(site.address()).is_err());
-        assert!(download.finish(), "{graceful} cut what was under way");
-        assert!(ours.ended().success());
+        for signal in &signals[1..] {
+            server.signal(signal);
+        }
+        if !is_whole {
+            // It does not wait for whoever reads nothing. lighttpd ends with 1 then.
+            server.ended();
+        }
+        assert_eq!(download.finish(), is_whole, "{signals:?}");
+        server.ended();
+    };
+    // For longer than anybody waits here: what ends sooner was cut.
+    let patient = "server.feature-flags = ( \"server.graceful-shutdown-timeout\" => 3600 )";
+    for (signals, is_whole) in
+        [(&["INT"][..], true), (&["TERM"], false), (&["INT", "INT"], false), (&["INT", "TERM"], false)]
+    {
+        let site = Site::new();
+        site.configure("1", patient);
+        check(&site, site.ours(&[]), signals, is_whole);
+        let site = Site::new();
+        site.configure("1", patient);
+        if let Some(theirs) = site.theirs() {
+            check(&site, theirs, signals, is_whole);
+        }
+    }
+}
+
+/// Our own form has no lighttpd to be like: whoever stops it does not cut what is under way.
+#[test]
+fn an_edge_of_our_own_form_leaves_in_time_on_sigterm() {
+    let site = Site::new();
+    let text = format!(
+        "[[listen]]\naddress = \"{}\"\n[[site]]\n[[site.route]]\npath = \"/*\"\nfiles = \"{}/www\"\n",
+        site.address(),
+        site.folder.path().display()
+    );
+    fs::write(site.path("edge.toml"), text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_selvedge"));
+    command.arg("edge");
+    let mut server = Server::start(command, &site.path("edge.toml"), site.address());
+    let download = site.slow_download();
+    server.signal("TERM");
+    await_until("nobody else is served", || TcpStream::connect(site.address()).is_err());
+    assert!(download.finish());
+    assert!(server.ended().success());
+}
+
+/// Without `-D` both go to the background once they serve, and say by their end whether they do.
+#[test]
+fn both_go_to_the_background_once_they_serve() {
+    let check = |site: &Site, words: &[&str]| {
+        let run = |file: &Path| {
+            let mut command = Command::new(words[0]);
+            command.args(&words[1..]).arg("-f").arg(file).stdin(Stdio::null());
+            // Both are pipes: what is in the background lets go of them, or nobody would see the end of it.
+            command.output().unwrap()
+        };
+        let started = run(&site.path("edge.conf"));
+        assert!(started.status.success(), "{words:?}: {started:?}");
+        assert_eq!(site.generation().as_deref(), Some("1"), "it serves");
+        let id = fs::read_to_string(site.path("pid")).unwrap();
+        let id = id.trim();
+        let leader = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+        let session = leader.rsplit_once(')').unwrap().1.split_whitespace().nth(3).unwrap().to_owned();
+        let own = fs::read_to_string("/proc/self/stat").unwrap();
+        let own = own.rsplit_once(')').unwrap().1.split_whitespace().nth(3).unwrap().to_owned();
+        assert_ne!(session, own, "{words:?}: the terminal's end is not its own");
+        let second = run(&site.path("edge.conf"));
+        assert_eq!(second.status.code(), Some(255), "{words:?}: the address is taken: {second:?}");
+        fs::write(site.path("bad.conf"), "server.port = = 1\n").unwrap();
+        assert_eq!(run(&site.path("bad.conf")).status.code(), Some(255), "{words:?}");
+        assert!(Command::new("kill").args(["-s", "TERM", id]).status().unwrap().success());
+        await_until("it ends", || !Path::new(&format!("/proc/{id}")).exists());
+    };
+    let site = Site::new();
+    check(&site, &[env!("CARGO_BIN_EXE_selvedge"), "edge"]);
+    let site = Site::new();
+    if Path::new(LIGHTTPD).exists() {
+        check(&site, &[LIGHTTPD]);
+    }
+}
+
+/// With `-1` both answer what comes by standard input, be it a pipe or a connection.
+#[test]
+fn both_answer_one_request_on_standard_input() {
+    let request = b"GET /a.txt HTTP/1.0\r\n\r\n";
+    let check = |site: &Site, words: &[&str]| {
+        let spawn = |input: Stdio, output: Stdio| {
+            let mut command = Command::new(words[0]);
+            command.args(&words[1..]).arg("-1").arg("-f").arg(site.path("edge.conf"));
+            command.stdin(input).stdout(output).stderr(Stdio::null()).spawn().unwrap()
+        };
+        let is_right = |heard: &[u8]| heard.starts_with(b"HTTP/1.0 200") && heard.ends_with(b"12345\n");
+        let mut piped = spawn(Stdio::piped(), Stdio::piped());
+        piped.stdin.take().unwrap().write_all(request).unwrap();
+        let output = piped.wait_with_output().unwrap();
+        assert!(output.status.success() && is_right(&output.stdout), "{words:?}: {output:?}");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let accepted = std::os::fd::OwnedFd::from(listener.accept().unwrap().0);
+        let mut served = spawn(accepted.into(), Stdio::null());
+        client.write_all(request).unwrap();
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).unwrap();
+        assert!(is_right(&heard), "{words:?}: {}", String::from_utf8_lossy(&heard));
+        assert!(served.wait().unwrap().success(), "{words:?}");
+    };
+    let site = Site::new();
+    check(&site, &[env!("CARGO_BIN_EXE_selvedge"), "edge"]);
+    if Path::new(LIGHTTPD).exists() {
+        check(&site, &[LIGHTTPD]);
     }
 }
 
@@ -415,20 +525,40 @@ fn a_successor_that_does_not_get_to_serve_changes_nothing() {
     assert!(ask(&control, "GET /healthz").starts_with("HTTP/1.1 200"), "it can be asked again");
 }
 
+/// Starts a server with sockets that are open already, as systemd does: descriptors from 3 on, in the order of the words, which
+/// are ports and paths.
+const ACTIVATE: &str = "import os, socket, sys\n\
+    words = sys.argv[1].split()\n\
+    held = []\n\
+    for word in words:\n\
+    \x20   if word.startswith('/'):\n\
+    \x20       s = socket.socket(socket.AF_UNIX)\n\
+    \x20       s.bind(word)\n\
+    \x20       s.listen()\n\
+    \x20   else:\n\
+    \x20       s = socket.create_server(('127.0.0.1', int(word)))\n\
+    \x20   held.append(os.dup(s.fileno()))\n\
+    # Out of the way first: what is open may have one of the numbers.\n\
+    held = [os.dup2(fd, 100 + index) for index, fd in enumerate(held)]\n\
+    for index, fd in enumerate(held):\n\
+    \x20   os.dup2(fd, 3 + index)\n\
+    \x20   os.set_inheritable(3 + index, True)\n\
+    names = ':'.join('n%d' % index for index in range(len(words)))\n\
+    os.environ.update(LISTEN_FDS=str(len(words)), LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES=names)\n\
+    os.execv(sys.argv[2], sys.argv[2:])\n";
+
+fn activated(site: &Site, sockets: &str, words: &[&str]) -> Server {
+    let mut command = Command::new("python3");
+    command.args(["-c", ACTIVATE, sockets]).args(words);
+    Server::start(command, &site.path("edge.conf"), site.address())
+}
+
 /// Descriptor 3 is a listening socket, as systemd hands it over; both servers take it.
 #[test]
 fn both_take_the_socket_that_systemd_opened() {
-    const ACTIVATE: &str = "import os, socket, sys\n\
-        s = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n\
-        os.dup2(s.fileno(), 3)\n\
-        os.set_inheritable(3, True)\n\
-        os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))\n\
-        os.execv(sys.argv[2], sys.argv[2:])\n";
     let start = |site: &Site, words: &[&str]| {
         site.configure("1", "server.systemd-socket-activation = \"enable\"");
-        let mut command = Command::new("python3");
-        command.args(["-c", ACTIVATE, &site.port.to_string()]).args(words);
-        Server::start(command, &site.path("edge.conf"), site.address())
+        activated(site, &site.port.to_string(), words)
     };
     let site = Site::new();
     let ours = start(&site, &[env!("CARGO_BIN_EXE_selvedge"), "edge"]);
@@ -441,6 +571,99 @@ fn both_take_the_socket_that_systemd_opened() {
         let site = Site::new();
         let _theirs = start(&site, &[LIGHTTPD]);
         site.await_generation("1");
+    }
+}
+
+/// Several sockets, in any order: each is the one that the configuration names by its address; those that it does not name are
+/// as the global block says; and those that it names and that were not handed over are opened. `server.port` is left out.
+#[test]
+fn both_take_several_sockets_and_open_the_others() {
+    let check = |site: &Site, words: &[&str], is_reloaded: bool| {
+        let (named, opened) = (free_port(), free_port());
+        let (path, left) = (site.path("edge.sock"), free_port());
+        let text = format!(
+            "server.document-root = \"{0}/www\"\nserver.port = {left}\nserver.modules = ( \"mod_setenv\" )\n\
+             server.systemd-socket-activation = \"enable\"\n\
+             setenv.add-response-header = ( \"X-Generation\" => \"global\" )\n\
+             $SERVER[\"socket\"] == \"127.0.0.1:{named}\" {{ setenv.add-response-header = ( \"X-Generation\" => \"named\" ) }}\n\
+             $SERVER[\"socket\"] == \"127.0.0.1:{opened}\" {{ setenv.add-response-header = ( \"X-Generation\" => \"opened\" ) }}\n\
+             $SERVER[\"socket\"] == \"{1}\" {{ setenv.add-response-header = ( \"X-Generation\" => \"path\" ) }}\n",
+            site.folder.path().display(),
+            path.display(),
+        );
+        let configure = |more: &str| fs::write(site.path("edge.conf"), format!("{text}{more}")).unwrap();
+        configure("");
+        let server = activated(site, &format!("{named} {} {}", path.display(), site.port), words);
+        let at = |port: u16| Site { folder: tempfile::tempdir().unwrap(), port }.generation();
+        let by_path = || {
+            let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+            stream.write_all(b"GET /a.txt HTTP/1.0\r\n\r\n").unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            text.lines().find_map(|line| line.strip_prefix("X-Generation: ")).map(str::to_owned)
+        };
+        let all = |reloads: bool| {
+            await_until("the socket that was not handed over", || at(opened).as_deref() == Some("opened"));
+            assert_eq!(at(site.port).as_deref(), Some("global"), "{words:?} {reloads}");
+            assert_eq!(at(named).as_deref(), Some("named"), "{words:?} {reloads}");
+            assert_eq!(by_path().as_deref(), Some("path"), "{words:?} {reloads}");
+            assert!(TcpStream::connect(("127.0.0.1", left)).is_err(), "{words:?} {reloads}");
+        };
+        all(false);
+        if is_reloaded {
+            configure("server.tag = \"anew\"\n");
+            server.signal("USR1");
+            server.await_line("in force");
+            all(true);
+        }
+    };
+    check(&Site::new(), &[env!("CARGO_BIN_EXE_selvedge"), "edge"], true);
+    if Path::new(LIGHTTPD).exists() {
+        check(&Site::new(), &[LIGHTTPD], false);
+    }
+}
+
+#[test]
+fn our_own_form_takes_sockets_and_opens_the_others() {
+    let (site, opened) = (Site::new(), free_port());
+    let text = format!(
+        "[edge]\nsystemd_sockets = true\n[[listen]]\naddress = \"127.0.0.1:{opened}\"\n[[site]]\nlisten = [\"127.0.0.1:{opened}\"]\n\
+         [[site.route]]\nrespond = \"opened\"\n[[site]]\n[[site.route]]\nrespond = \"handed over\"\n",
+    );
+    fs::write(site.path("edge.toml"), text).unwrap();
+    let mut command = Command::new("python3");
+    command.args(["-c", ACTIVATE, &site.port.to_string(), env!("CARGO_BIN_EXE_selvedge"), "edge"]);
+    let _server = Server::start(command, &site.path("edge.toml"), site.address());
+    for (port, wanted) in [(site.port, "handed over"), (opened, "opened")] {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.ends_with(wanted), "{port}: {text}");
+    }
+}
+
+/// A configuration for systemd that nobody hands sockets to listens on its port.
+#[test]
+fn both_listen_themselves_where_systemd_hands_over_nothing() {
+    let configure = |site: &Site| {
+        let text = format!(
+            "server.document-root = \"{}/www\"\nserver.port = {}\nserver.modules = ( \"mod_setenv\" )\n\
+             server.systemd-socket-activation = \"enable\"\n\
+             setenv.add-response-header = ( \"X-Generation\" => \"1\" )\n",
+            site.folder.path().display(),
+            site.port,
+        );
+        fs::write(site.path("edge.conf"), text).unwrap();
+    };
+    let site = Site::new();
+    configure(&site);
+    let _ours = site.ours(&[]);
+    assert_eq!(site.generation().as_deref(), Some("1"));
+    let site = Site::new();
+    configure(&site);
+    if let Some(_theirs) = site.theirs() {
+        assert_eq!(site.generation().as_deref(), Some("1"));
     }
 }
 

@@ -129,6 +129,7 @@ MAIN = f"""
 [edge]
 name = "shop"
 server_header = "the shop"
+systemd_sockets = true
 pid_file = "{home}/pid"
 keys = "{home}/keys"
 

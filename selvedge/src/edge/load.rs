@@ -25,10 +25,15 @@ pub(crate) struct Loaded {
     pub(crate) sources: Sources,
 }
 
+/// Whether a file is an `edge.toml`.
+pub(super) fn is_own_form(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "toml")
+}
+
 /// Reads, checks and compiles a file.
 pub(crate) fn load(file: &Path, form: Form, level: Level) -> Loaded {
     let name = file.display().to_string();
-    if file.extension().is_some_and(|extension| extension == "toml") {
+    if is_own_form(file) {
         return own_form(&name);
     }
     let options = Options { compat: form.compat, allow_shell: form.allow_shell };

@@ -14,7 +14,8 @@ pub(super) fn summary(loaded: &Loaded) -> String {
     out.push('\n');
     for listener in &program.listeners {
         let tls = if listener.ssl.engine { " with TLS" } else { "" };
-        let _ = writeln!(out, "listens on {}{tls}", listener.token);
+        let spare = if listener.spare { ", where systemd hands over no sockets" } else { "" };
+        let _ = writeln!(out, "listens on {}{tls}{spare}", listener.token);
     }
     out
 }

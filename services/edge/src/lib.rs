@@ -35,7 +35,7 @@ mod who;
 mod worker;
 
 pub use data_plane::{DataPlane, DataPlanes, Make, Work};
-pub use run::{Error, InForce, Options, Reload, Watch, run};
+pub use run::{Error, InForce, Options, Reload, Terminate, Watch, run};
 pub use selvedge_wire::stream::Address;
 pub use site::{SiteInvalid, check};
 pub use standing::Standing;

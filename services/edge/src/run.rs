@@ -7,6 +7,7 @@
 //! ```
 
 mod accept;
+mod one;
 mod process;
 mod reload;
 
@@ -52,6 +53,8 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 const CONNECTIONS_MAX: u64 = 65_536;
 /// How long requests under way may go on once the process is told to leave (`server.graceful-shutdown-timeout`).
 const GRACE_SECONDS: i64 = 8;
+/// The longest time that requests under way have, where `server.graceful-shutdown-timeout` is 0 and so names no end.
+const GRACE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Reads the configuration again; the text is what is wrong with it.
 pub type Reload = Box<dyn Fn() -> Result<Program, String> + Send + Sync>;
@@ -85,6 +88,21 @@ pub struct Options {
     pub data_planes: Option<DataPlanes>,
     /// How it stands in the mesh, where it is a gateway.
     pub standing: Option<Arc<Standing>>,
+    /// What SIGTERM does.
+    pub terminate: Terminate,
+    /// Called once, when it serves.
+    pub serving: Option<Box<dyn FnOnce() + Send>>,
+}
+
+/// How SIGTERM ends the server. SIGINT gives requests under way their time in any case, and a second signal of either kind
+/// ends it at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Terminate {
+    /// Requests under way have their time, as with SIGINT.
+    #[default]
+    InTime,
+    /// At once, as lighttpd does.
+    AtOnce,
 }
 
 /// What keeps the server from starting.
@@ -125,14 +143,10 @@ pub fn run(program: Program, options: Options) -> Result<(), Error> {
     let path = options.control.as_deref().filter(|_| !options.one);
     let inheritance = path.map(upgrade::inherit).transpose().map_err(Error::Succession)?.flatten();
     let before = inheritance.as_ref().map(|inheritance| inheritance.listening.clone()).unwrap_or_default();
-    let mut listening = match options.one {
+    let listening = match options.one {
         true => Listening::new(),
         false => sockets::open(&program, workers, &before)?,
     };
-    if program.global().systemd_socket_activation && listening.is_empty() {
-        // Those that systemd gave to the predecessor.
-        listening.clone_from(&before);
-    }
     let control = path.map(|path| {
         control::bind(path).map_err(|source| Error::File { path: path.display().to_string(), source })
     });
@@ -207,7 +221,11 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
         standing: options.standing.clone(),
     });
     if options.one {
-        one(&shared).await?;
+        tokio::select! {
+            served = one(&shared) => served?,
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
         logs.stop();
         return Ok(());
     }
@@ -236,6 +254,9 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
     if let Some(inheritance) = inheritance {
         inheritance.ready();
     }
+    if let Some(serving) = options.serving.take() {
+        serving();
+    }
     let mut control = control.map(UnixListener::from_std).transpose()?;
     let (handed, mut successions) = mpsc::unbounded_channel::<io::Result<upgrade::Handed>>();
     let mut watched = Watched::new(options.watch.as_ref());
@@ -243,10 +264,10 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
     let mut refresh = tokio::time::interval(REFRESH_INTERVAL);
     let mut idle = tokio::time::interval(Duration::from_millis(500));
     let mut idle_since = Instant::now();
-    loop {
+    let leave = loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break options.terminate,
+            _ = interrupt.recv() => break Terminate::InTime,
             _ = reopen.recv() => {
                 logs.reopen();
                 if let Err(error) = process::redirect_errors(error_log.as_deref()) {
@@ -280,7 +301,7 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
                 Ok(handed) => {
                     handed.leave();
                     tracing::info!("a successor serves; what is under way here has its time");
-                    break;
+                    break Terminate::InTime;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a successor took the sockets and did not get to serve");
@@ -294,11 +315,11 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
                 if shared.stats.connections.get() > 0 {
                     idle_since = Instant::now();
                 } else if options.idle_seconds.is_some_and(|most| idle_since.elapsed().as_secs() >= most) {
-                    break;
+                    break Terminate::InTime;
                 }
             }
         }
-    }
+    };
     let grace = shared
         .site
         .load()
@@ -306,7 +327,12 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
         .global()
         .feature_flags
         .int("server.graceful-shutdown-timeout", GRACE_SECONDS);
-    let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
+    let grace = match (leave, u64::try_from(grace)) {
+        (Terminate::AtOnce, _) | (_, Err(_)) => Duration::ZERO,
+        // Without a bound, as lighttpd has it.
+        (_, Ok(0)) => GRACE_MAX,
+        (_, Ok(seconds)) => Duration::from_secs(seconds).min(GRACE_MAX),
+    };
     shared.draining.store(true, Ordering::Relaxed);
     told.send_modify(|orders| {
         orders.stop = Some(Instant::now() + grace);
@@ -316,12 +342,19 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
     asking.abort();
     fetching.abort();
     care.stop();
-    let joined = tokio::task::spawn_blocking(move || {
+    let mut joined = tokio::task::spawn_blocking(move || {
         for thread in threads {
             let _ = thread.join();
         }
     });
-    let _ = joined.await;
+    loop {
+        tokio::select! {
+            _ = &mut joined => break,
+            // Whoever asks again does not want to wait.
+            _ = terminate.recv() => told.send_modify(|orders| orders.stop = Some(Instant::now())),
+            _ = interrupt.recv() => told.send_modify(|orders| orders.stop = Some(Instant::now())),
+        }
+    }
     shared.spans.end(exporting).await;
     logs.stop();
     Ok(())
@@ -357,24 +390,17 @@ async fn fetch_certificates(shared: Arc<Shared>) {
 
 /// Serves the connection that is standard input.
 async fn one(shared: &Arc<Shared>) -> Result<(), Error> {
-    use std::os::fd::AsFd as _;
-    let descriptor = io::stdin().as_fd().try_clone_to_owned()?;
-    let stream = std::net::TcpStream::from(descriptor);
-    stream.set_nonblocking(true)?;
+    let (stream, piped) = one::connection()?;
     let remote = stream.peer_addr().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
     let token: Arc<str> =
         stream.local_addr().map_or_else(|_| "".into(), |address| address.to_string().into());
-    let stream = TcpStream::from_std(stream)?;
     let worker = Worker::new(Arc::clone(shared), 0);
     shared.draining.store(true, Ordering::Relaxed);
-    LocalSet::new()
-        .run_until(connection::serve(
-            worker,
-            Rc::new(Door { token, tls: false, proxied: false }),
-            stream,
-            remote,
-        ))
-        .await;
+    let door = Rc::new(Door { token, tls: false, proxied: false });
+    LocalSet::new().run_until(connection::serve(worker, door, TcpStream::from_std(stream)?, remote)).await;
+    if let Some(piped) = piped {
+        let _ = tokio::task::spawn_blocking(move || piped.join()).await;
+    }
     Ok(())
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Open {
     pub(crate) socket: Socket,
     /// The UDP socket of the same address, where HTTP/3 is spoken.
     pub(crate) datagrams: Option<Datagrams>,
+    /// Opened by systemd: it stays, whether the configuration names it or not.
+    pub(crate) handed_in: bool,
 }
 
 /// All listeners by what conditions call them.
@@ -47,25 +49,17 @@ pub(crate) type Listening = HashMap<Arc<str>, Arc<Open>>;
 /// # Errors
 /// [`ListenError`]; nothing that was open is closed then.
 pub(crate) fn open(program: &Program, workers: usize, before: &Listening) -> Result<Listening, ListenError> {
-    let mut listening = Listening::new();
-    let mut handed_in = match before.is_empty() && program.global().systemd_socket_activation {
-        true => listenfd::ListenFd::from_env(),
-        false => listenfd::ListenFd::empty(),
+    let activated = program.global().systemd_socket_activation;
+    let given = match before.is_empty() && activated {
+        true => handed_in(program)?,
+        false => Listening::new(),
     };
-    if handed_in.len() > 0 {
-        let mut opened = Vec::new();
-        for index in 0..handed_in.len() {
-            opened.extend(inherited(&mut handed_in, index, program));
-        }
-        for index in 0..handed_in.len() {
-            let Ok(Some(socket)) = handed_in.take_udp_socket(index) else { continue };
-            inherit_datagrams(socket, &mut opened, program)
-                .map_err(|source| ListenError { address: "a UDP socket of systemd's".to_owned(), source })?;
-        }
-        listening.extend(opened.into_iter().map(|open| (Arc::clone(&open.token), Arc::new(open))));
-        return Ok(listening);
-    }
-    for listener in &program.listeners {
+    let before = if given.is_empty() { before } else { &given };
+    let is_given = |open: &&Arc<Open>| activated && open.handed_in;
+    let mut listening = Listening::new();
+    let wanted =
+        program.listeners.iter().filter(|one| !one.spare || !before.values().any(|open| is_given(&open)));
+    for listener in wanted {
         let (tls, proxied) = (listener.ssl.engine, listener.proxy_protocol);
         let same = |known: &&Arc<Open>| {
             known.tls == tls && known.proxied == proxied && known.datagrams.is_some() == listener.http3
@@ -87,35 +81,48 @@ pub(crate) fn open(program: &Program, workers: usize, before: &Listening) -> Res
             _ => None,
         };
         let datagrams = datagrams.map(|socket| Datagrams::new(socket, None)).transpose().map_err(failed)?;
-        let open = Open { token: Arc::clone(&listener.token), tls, proxied, socket, datagrams };
+        let handed_in = before.get(&listener.token).is_some_and(|known| known.handed_in);
+        let open = Open { token: Arc::clone(&listener.token), tls, proxied, socket, datagrams, handed_in };
         listening.insert(Arc::clone(&listener.token), Arc::new(open));
+    }
+    for open in before.values().filter(is_given) {
+        listening.entry(Arc::clone(&open.token)).or_insert_with(|| Arc::clone(open));
     }
     Ok(listening)
 }
 
-/// A socket that systemd opened. Its address says which listener it is; else it is one without TLS.
-fn inherited(handed_in: &mut listenfd::ListenFd, index: usize, program: &Program) -> Option<Open> {
-    if let Ok(Some(socket)) = handed_in.take_tcp_listener(index) {
-        socket.set_nonblocking(true).ok()?;
-        let address = socket.local_addr().ok()?;
-        let known = program.listeners.iter().find(|listener| match &listener.address {
-            ListenAddress::Inet(configured) => *configured == address,
-            _ => false,
-        });
-        return Some(Open {
-            token: known.map_or_else(|| address.to_string().into(), |listener| Arc::clone(&listener.token)),
-            proxied: known
-                .map_or(program.base().directives.extforward.hap_proxy, |listener| listener.proxy_protocol),
-            tls: known.is_some_and(|listener| listener.ssl.engine),
-            datagrams: None,
-            socket: Socket::Tcp(vec![socket]),
-        });
+/// The sockets that systemd opened (`LISTEN_FDS`), in whichever order.
+fn handed_in(program: &Program) -> Result<Listening, ListenError> {
+    let mut descriptors = listenfd::ListenFd::from_env();
+    let mut opened = Vec::new();
+    for index in 0..descriptors.len() {
+        opened.extend(inherited(&mut descriptors, index, program));
     }
-    let socket = handed_in.take_unix_listener(index).ok().flatten()?;
-    socket.set_nonblocking(true).ok()?;
-    let path = socket.local_addr().ok()?.as_pathname()?.to_string_lossy().into_owned();
-    let proxied = program.base().directives.extforward.hap_proxy;
-    Some(Open { token: path.into(), tls: false, proxied, socket: Socket::Unix(socket), datagrams: None })
+    for index in 0..descriptors.len() {
+        let Ok(Some(socket)) = descriptors.take_udp_socket(index) else { continue };
+        inherit_datagrams(socket, &mut opened, program)
+            .map_err(|source| ListenError { address: "a UDP socket of systemd's".to_owned(), source })?;
+    }
+    Ok(opened.into_iter().map(|open| (Arc::clone(&open.token), Arc::new(open))).collect())
+}
+
+/// A socket that systemd opened. Its address says which listener it is; else it is as the global block has it.
+fn inherited(descriptors: &mut listenfd::ListenFd, index: usize, program: &Program) -> Option<Open> {
+    let (token, socket) = if let Ok(Some(socket)) = descriptors.take_tcp_listener(index) {
+        socket.set_nonblocking(true).ok()?;
+        (socket.local_addr().ok()?.to_string(), Socket::Tcp(vec![socket]))
+    } else {
+        let socket = descriptors.take_unix_listener(index).ok().flatten()?;
+        socket.set_nonblocking(true).ok()?;
+        let path = socket.local_addr().ok()?.as_pathname()?.to_string_lossy().into_owned();
+        (path, Socket::Unix(socket))
+    };
+    let global = &program.base().directives;
+    let (tls, proxied) = match program.listener(&token) {
+        Some(listener) => (listener.ssl.engine, listener.proxy_protocol),
+        None => (global.ssl.engine, global.extforward.hap_proxy),
+    };
+    Some(Open { token: token.into(), tls, proxied, socket, datagrams: None, handed_in: true })
 }
 
 /// A UDP socket that systemd opened (`ListenDatagram=`) is the HTTP/3 of the listener with the same address.
@@ -149,6 +156,7 @@ fn bind(listener: &Listener, workers: usize) -> io::Result<Socket> {
         None => !listener.socket.set_v6only,
     };
     let backlog = i32::try_from(listener.socket.listen_backlog).unwrap_or(listen::BACKLOG);
+    refuse_shared(address, v4_too)?;
     let first = listen::bind(address, v4_too)?;
     let address: SocketAddr = first.local_addr()?;
     let mut sockets = vec![first];
@@ -160,6 +168,20 @@ fn bind(listener: &Listener, workers: usize) -> io::Result<Socket> {
         rustix::net::listen(socket, backlog)?;
     }
     Ok(Socket::Tcp(sockets))
+}
+
+/// Fails where somebody listens already. Workers share an address with each other, and another server that allows the same
+/// would get a part of its connections.
+fn refuse_shared(address: SocketAddr, v4_too: bool) -> io::Result<()> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let alone = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // What is left of connections that have ended is not in the way.
+    sockopt::set_socket_reuseaddr(&alone, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&alone, !v4_too)?;
+    }
+    Ok(rustix::net::bind(&alone, &address)?)
 }
 
 fn bind_unix(path: &str, listener: &Listener) -> io::Result<Socket> {

@@ -114,7 +114,9 @@ pub(crate) fn inherit(path: &Path) -> io::Result<Option<Inheritance>> {
         };
         let before = relay.map(|(tag, relay)| Before { tag, relay, gone: gone.clone() });
         let datagrams = datagrams.map(|socket| Datagrams::new(socket, before)).transpose()?;
-        listening.insert(Arc::clone(&token), Arc::new(Open { token, tls, proxied, socket, datagrams }));
+        // Whichever of them the configuration does not name were systemd's, where sockets are taken from there.
+        let open = Open { token: Arc::clone(&token), tls, proxied, socket, datagrams, handed_in: true };
+        listening.insert(token, Arc::new(open));
     }
     Ok(Some(Inheritance { listening, predecessor, leaving }))
 }

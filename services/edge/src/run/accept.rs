@@ -46,10 +46,10 @@ async fn worker_loop(worker: Rc<Worker>, mut orders: watch::Receiver<Orders>) {
     let mut tidy = tokio::time::interval(Duration::from_secs(5));
     loop {
         let order = orders.borrow_and_update().clone();
-        if let Some(until) = order.stop {
+        if order.stop.is_some() {
             accepting.drain(..).for_each(|(_, task)| task.abort());
             worker.wake_all();
-            return drained(&worker, until).await;
+            return drained(&worker, &orders).await;
         }
         accepting.retain(|(open, task)| {
             let stays = order.listening.values().any(|wanted| Arc::ptr_eq(wanted, open));
@@ -93,9 +93,10 @@ async fn worker_loop(worker: Rc<Worker>, mut orders: watch::Receiver<Orders>) {
     }
 }
 
-/// Waits until all connections have ended, or time is up.
-async fn drained(worker: &Rc<Worker>, until: Instant) {
-    while worker.connections() > 0 && Instant::now() < until {
+/// Waits until all connections have ended, or time is up; how much there is may change meanwhile.
+async fn drained(worker: &Rc<Worker>, orders: &watch::Receiver<Orders>) {
+    let is_over = || orders.borrow().stop.is_none_or(|until| Instant::now() >= until);
+    while worker.connections() > 0 && !is_over() {
         worker.wake_all();
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -29,10 +29,7 @@ pub(super) async fn reload_site(
         let program = reload()?;
         let before = shared.site.load_full();
         let listening = sockets::open(&program, workers, &told.borrow().listening.clone());
-        let mut listening = listening.map_err(|error| format!("{error}: {}", source(&error)))?;
-        if program.global().systemd_socket_activation && listening.is_empty() {
-            listening.clone_from(&told.borrow().listening);
-        }
+        let listening = listening.map_err(|error| format!("{error}: {}", source(&error)))?;
         if let Some(configured) = program.base().directives.mesh.acme.as_deref() {
             acme::prepare(configured).map_err(|error| error.to_string())?;
         }
