@@ -24,18 +24,22 @@ pub(crate) fn admit(x: &mut Exchange<'_>) -> Flow {
     if !counts_identities(x) {
         rate(x)?;
     }
-    let access = &conf.access;
+    by_ending(x)
+}
+
+/// Refuses a path by its end, as `url.access-deny` and `url.access-allow` say: as it is asked for, and once more as it
+/// is found, without what follows a file and with the name that stands for a folder.
+pub(crate) fn by_ending(x: &Exchange<'_>) -> Flow {
+    let (access, server) = (&x.conf.access, &x.conf.server);
     if access.deny.is_empty() && access.allow.is_empty() || x.in_error_handler {
         return ControlFlow::Continue(());
     }
-    let path = match conf.server.force_lowercase_filenames {
-        Some(true) => x.path().to_lowercase(),
-        _ => x.path().to_owned(),
-    };
+    let lower = server.force_lowercase_filenames == Some(true);
+    let path = if lower { x.path().to_lowercase() } else { x.path().to_owned() };
     let ends = |list: &[selvedge_site::directive::Text]| {
-        list.iter().any(|suffix| match conf.server.force_lowercase_filenames {
-            Some(true) => path.ends_with(&suffix.to_lowercase()),
-            _ => path.ends_with(&**suffix),
+        list.iter().any(|suffix| match lower {
+            true => path.ends_with(&suffix.to_lowercase()),
+            false => path.ends_with(&**suffix),
         })
     };
     let refused = match access.allow.is_empty() {

@@ -23,6 +23,7 @@ pub(crate) mod wstunnel;
 
 use std::ops::ControlFlow;
 
+use crate::admit;
 use crate::request::{Exchange, Flow, Response};
 
 /// What is answered by the path alone.
@@ -51,6 +52,7 @@ pub(crate) async fn by_path(x: &mut Exchange<'_>) -> Flow {
 /// What is answered by the file that the path leads to.
 pub(crate) async fn by_file(x: &mut Exchange<'_>) -> Flow {
     directory::index(x)?;
+    admit::by_ending(x)?;
     cgi::run(x).await?;
     gateway::by_file(x).await?;
     ssi::page(x).await?;
