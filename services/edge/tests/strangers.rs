@@ -93,11 +93,11 @@ fn a_client_does_not_say_who_it_is() {
         address,
         "GET /env.sh HTTP/1.0\r\nX-Forwarded-For: 9.9.9.9\r\nX_Forwarded_For: 8.8.8.8\r\nForwarded: for=7.7.7.7\r\n\
          X-Forwarded-Client-Cert: By=x\r\nX-Selvedge-Identity: emperor\r\nX_Selvedge_Identity: emperor\r\nX.Selvedge.Subject: emperor\r\n\
-         X!Forwarded!Client!Cert: By=x\r\nX.Forwarded.For: 9.9.9.9\r\nProxy: http://evil\r\n\r\n",
+         X!Forwarded!Client!Cert: By=x\r\nX-Envoy-External-Address: 6.6.6.6\r\nX_Envoy_Original_Path: /evil\r\nX.Forwarded.For: 9.9.9.9\r\nProxy: http://evil\r\n\r\n",
     );
     assert_eq!(answer.code(), 200);
     assert!(answer.body.contains("REMOTE_ADDR=127.0.0.1\n"), "{}", answer.body);
-    for lie in ["9.9.9.9", "8.8.8.8", "7.7.7.7", "By=x", "emperor", "HTTP_PROXY", "evil"] {
+    for lie in ["9.9.9.9", "8.8.8.8", "7.7.7.7", "6.6.6.6", "By=x", "emperor", "HTTP_PROXY", "evil"] {
         assert!(!answer.body.contains(lie), "{lie} in {}", answer.body);
     }
 }
@@ -363,30 +363,5 @@ fn clients_that_leave_early_leave_nothing_behind() {
             break;
         }
         assert!(Instant::now() < until, "{page}");
-    }
-}
-
-/// Threats row 64: out of descriptors, and with a full disk behind the log, it goes on serving.
-#[test]
-fn scarcity_is_survived() {
-    let (_folder, conf) = site();
-    let address = edge(&format!(
-        "{conf}server.modules += ( \"mod_accesslog\" )\naccesslog.filename = \"/dev/full\"\nserver.max-fds = 64\nserver.max-connections = 1000\n"
-    ));
-    let mut held = Vec::new();
-    for _ in 0..100 {
-        // More than there are descriptors: the rest waits with the kernel.
-        held.extend(TcpStream::connect(address));
-    }
-    drop(held);
-    let until = Instant::now() + Duration::from_secs(60);
-    // The edge lives in this process and shares its descriptors: until it has closed what was held, there is none for us.
-    let is_answered = || {
-        let Ok(stream) = TcpStream::connect(address) else { return false };
-        server::answer(&server::exchange_over(stream, b"GET /a.txt HTTP/1.0\r\n\r\n")).code() == 200
-    };
-    while !is_answered() {
-        assert!(Instant::now() < until, "it does not come back");
-        std::thread::yield_now();
     }
 }
