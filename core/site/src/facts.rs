@@ -26,6 +26,14 @@ pub struct RequestFacts<'a> {
     pub headers: Option<&'a dyn Headers>,
 }
 
+/// The host of an authority.
+pub(crate) fn without_port(host: &str) -> &str {
+    match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        _ => host,
+    }
+}
+
 /// A request's headers, wherever they are kept.
 pub trait Headers {
     /// The value under `name`, in any case; several values joined with `, `.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::condition::Network;
 use crate::directive::Text;
-use crate::facts::RequestFacts;
+use crate::facts::{RequestFacts, without_port};
 use crate::pattern::{Pattern, PatternExhausted};
 use crate::program::{Assignment, Resolved};
 
@@ -55,7 +55,8 @@ pub(crate) struct HeaderMatch {
 
 impl Route {
     pub(crate) fn fits(&self, facts: &RequestFacts<'_>) -> Result<bool, PatternExhausted> {
-        let host = facts.host.map(without_port);
+        // A dot at the end only says that the name is whole: it must not lead by the rules for it.
+        let host = facts.host.map(without_port).map(|host| host.strip_suffix('.').unwrap_or(host));
         let hosts =
             self.hosts.is_empty() || host.is_some_and(|host| self.hosts.iter().any(|one| one.fits(host)));
         let sockets = self.sockets.is_empty()
@@ -101,12 +102,5 @@ impl PathMatch {
             Self::Prefix(prefix) => path.starts_with(&**prefix),
             Self::Pattern(pattern) => pattern.matches(path)?,
         })
-    }
-}
-
-fn without_port(host: &str) -> &str {
-    match host.rfind(':') {
-        Some(colon) if !host[colon..].contains(']') => &host[..colon],
-        _ => host,
     }
 }

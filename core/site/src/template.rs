@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
+use crate::facts::without_port;
 use crate::pattern::Groups;
 
 /// The longest text that a template may make: a rule whose result is longer fails.
@@ -238,13 +239,6 @@ impl What {
             Self::Query => parts.query.unwrap_or(""),
             Self::Port | Self::QuerySet => "",
         }
-    }
-}
-
-fn without_port(authority: &str) -> &str {
-    match authority.rfind(':') {
-        Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
-        _ => authority,
     }
 }
 

@@ -52,6 +52,9 @@ fn the_first_route_that_fits_decides_and_nothing_of_the_others_holds() {
     let none = String::new();
     assert_eq!(found("shop.example.com", "/assets/a.css", "GET"), ("/srv/www".into(), cached));
     assert_eq!(found("shop.example.com:8443", "/admin/x", "GET"), ("admin.shop.local".into(), none.clone()));
+    for whole in ["shop.example.com.", "shop.example.com.:8443"] {
+        assert_eq!(found(whole, "/admin/x", "GET"), ("admin.shop.local".into(), none.clone()), "{whole}");
+    }
     assert_eq!(found("shop.example.com", "/orders/17", "POST"), ("place-order".into(), none.clone()));
     assert_eq!(found("shop.example.com", "/orders/17", "GET"), ("404".into(), none.clone()));
     assert_eq!(found("shop.example.com", "/api/v1", "GET"), ("orders.shop.local".into(), none.clone()));
