@@ -330,7 +330,7 @@ fn is_settled(of: &Directives) -> bool {
     let mut expiries = of.expire.url.iter().chain(of.expire.mimetypes.iter());
     of.server.protocol_http11
         && of.auth.require.is_empty()
-        && !forwarder.configured
+        && forwarder.peers.is_empty()
         && forwarder.all.is_none()
         && setenv.add_request_header.is_empty()
         && setenv.set_request_header.is_empty()

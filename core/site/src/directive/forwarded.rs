@@ -14,7 +14,7 @@ pub struct Forwarder {
     pub all: Option<bool>,
     /// Names and networks, and whether each is believed; an exact address counts before a network.
     pub peers: Arc<[(Trust, bool)]>,
-    /// The list is not empty: someone is believed or disbelieved by name.
+    /// Whoever is not believed has no say: someone is named, or the form is our own, where that holds always.
     pub configured: bool,
 }
 

@@ -92,6 +92,8 @@ impl Compiler<'_> {
         base.edge.respond = Some(FixedAnswer { status: 404, body: Text::default(), headers: Arc::from([]) });
         base.deflate.mimetypes = Arc::from([]);
         base.index_file.names = Arc::from(["index.html".into()]);
+        // `/a.txt/x` is another path to the routes: it must not be another name of the same file.
+        base.static_file.disable_pathinfo = true;
         self.edge(&mut base);
         self.guards(&mut base);
         self.limits(&mut base);
@@ -279,12 +281,14 @@ impl Compiler<'_> {
     }
 
     fn trust(&self, base: &mut Directives) {
+        // Nobody's word on who a client is counts, but for those who are named.
+        base.extforward.forwarder.configured = true;
         let Some(trust) = self.root.get("trust") else { return };
         let peers: Arc<[(Trust, bool)]> = networks(trust.get("forwarded_from"))
             .iter()
             .map(|network| (Trust::Network(*network), true))
             .collect();
-        base.extforward.forwarder = Forwarder { all: None, configured: !peers.is_empty(), peers };
+        base.extforward.forwarder = Forwarder { all: None, configured: true, peers };
         if let Some(headers) = trust.get("headers") {
             base.extforward.headers = texts(headers);
         }

@@ -3,10 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use selvedge_http::known::HeaderId;
-use selvedge_site::directive::Forwarder;
+use selvedge_site::directive::{Forwarder, Text};
 
 use crate::request::{Exchange, User};
+
+/// What begins so is said by data planes of a mesh to one another. From a client it is a lie, too.
+const PREFIXES: [&str; 2] = ["x-selvedge-", "x-envoy-"];
 
 /// Hops that are looked at; a longer list is believed no further.
 const HOPS_MAX: usize = 64;
@@ -33,7 +35,8 @@ pub(crate) fn forwarded(x: &mut Exchange<'_>) {
     let extforward = &conf.directives.extforward;
     let trusted = extforward.forwarder.trusts(x.peer.remote.ip().to_canonical());
     let fields = x.head.fields.len();
-    cleanse(x, trusted, extforward.forwarder.configured);
+    let headers = extforward.forwarder.configured.then_some(&*extforward.headers);
+    cleanse(x, trusted, headers);
     if !trusted {
         x.settled = x.head.fields.len() == fields;
         return;
@@ -59,28 +62,38 @@ pub(crate) fn forwarded(x: &mut Exchange<'_>) {
 }
 
 /// Takes away what only a trusted hop may say, and names that programs could not tell from those of trusted hops.
-fn cleanse(x: &mut Exchange<'_>, trusted: bool, configured: bool) {
+/// `headers` are those by which trusted hops say who a client is, where hops are named.
+fn cleanse(x: &mut Exchange<'_>, trusted: bool, headers: Option<&[Text]>) {
     // A program reads whatever is neither letter nor digit as an underscore.
     let odd = |char: char| !char.is_ascii_alphanumeric() && char != '-';
+    let is_identity =
+        |name: &str| IDENTITIES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     let is_twin = |name: &str| {
         name.contains(odd) && {
             let name = name.replace(odd, "-");
-            IDENTITIES.contains(&&*name)
-                || name.starts_with("x-forwarded-")
-                || name.starts_with("x-selvedge-")
+            name.starts_with("x-forwarded-") || is_identity(&name)
         }
     };
-    x.head.fields.retain(|id, name, _| {
-        // All that is looked for begins so, and most of what comes does not.
+    x.head.fields.retain(|_, name, _| {
+        // Where hops are named, everybody else's word on the way is worth nothing.
+        if !trusted && headers.is_some_and(|headers| is_of_the_way(name, headers)) {
+            return false;
+        }
+        // All else that is looked for begins so, and most of what comes does not.
         if !matches!(name.first(), Some(b'x' | b'f')) {
             return true;
         }
         let name = std::str::from_utf8(name).unwrap_or_default();
-        let identity = IDENTITIES.contains(&name) || name.starts_with("x-selvedge-");
-        // Where hops are named, everybody else's word on the way is worth nothing.
-        let way = configured && (id == HeaderId::XForwardedFor || name == "forwarded");
-        !(is_twin(name) || !trusted && (identity || way))
+        !(is_twin(name) || !trusted && is_identity(name))
     });
+}
+
+/// Whether a header tells of the way that a request has come.
+fn is_of_the_way(name: &[u8], headers: &[Text]) -> bool {
+    name == b"forwarded"
+        || name == b"x-real-ip"
+        || name.starts_with(b"x-forwarded-")
+        || headers.iter().any(|header| header.as_bytes().eq_ignore_ascii_case(name))
 }
 
 /// What one hop says.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use selvedge_edge::{Options, run};
 use selvedge_site::lighttpd::{Alone, Level, Options as Reading, compile, parse};
-use selvedge_site::{Compat, Program};
+use selvedge_site::{Compat, Program, edge_toml};
 
 /// Debian's lighttpd.
 pub(crate) const LIGHTTPD: &str = "/usr/sbin/lighttpd";
@@ -45,10 +45,21 @@ pub(crate) fn on_port(port: u16, text: &str) -> String {
 /// Starts the edge; it ends with the test's process.
 pub(crate) fn edge(text: &str) -> SocketAddr {
     let port = free_port();
-    let program = compiled(&on_port(port, text)).unwrap_or_else(|problem| panic!("{problem}"));
+    serve(port, compiled(&on_port(port, text)).unwrap_or_else(|problem| panic!("{problem}")))
+}
+
+/// The same of a configuration in our own form, which says nothing of where to listen.
+pub(crate) fn edge_in_form(text: &str) -> SocketAddr {
+    let port = free_port();
+    let text = format!("[[listen]]\naddress = \"127.0.0.1:{port}\"\n{text}");
+    let document = edge_toml::parse("edge.toml", &text).unwrap_or_else(|(found, _)| panic!("{found:?}"));
+    serve(port, edge_toml::compile(&document).unwrap_or_else(|found| panic!("{found:?}")).0)
+}
+
+fn serve(port: u16, program: Program) -> SocketAddr {
     std::thread::spawn(move || {
         let options = Options { workers: Some(1), ..Options::default() };
-        run(program, options).unwrap_or_else(|error| panic!("{error}"));
+        run(program, options).unwrap_or_else(|error| panic!("{error:?}"));
     });
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     await_server(address);

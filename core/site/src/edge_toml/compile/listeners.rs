@@ -59,7 +59,7 @@ impl Compiler<'_> {
             }
             if let Some(on) = node.get("proxy_protocol").and_then(|node| Some((node.place, node.switch()?))) {
                 directives.extforward.hap_proxy = on.1;
-                if on.1 && !base.extforward.forwarder.configured {
+                if on.1 && base.extforward.forwarder.peers.is_empty() {
                     self.wrong(on.0, "proxy_protocol needs [trust] forwarded_from: whose word is believed");
                 }
             }
