@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 
 use selvedge_site::{ListenAddress, Listener, Program};
@@ -71,7 +71,7 @@ pub(crate) fn open(program: &Program, workers: usize, before: &Listening) -> Res
         let socket = match before.get(&listener.token) {
             // The same socket, spoken to in another way.
             Some(known) => known.socket.copy(),
-            None => bind(listener, workers),
+            None => bind(listener, workers, before),
         };
         let failed = |source| ListenError { address: listener.token.to_string(), source };
         let socket = socket.map_err(failed)?;
@@ -141,7 +141,7 @@ fn inherit_datagrams(socket: UdpSocket, opened: &mut [Open], program: &Program) 
     Ok(())
 }
 
-fn bind(listener: &Listener, workers: usize) -> io::Result<Socket> {
+fn bind(listener: &Listener, workers: usize, before: &Listening) -> io::Result<Socket> {
     let address = match &listener.address {
         ListenAddress::Inet(address) => *address,
         ListenAddress::Name { host, port, ipv6 } => {
@@ -156,7 +156,10 @@ fn bind(listener: &Listener, workers: usize) -> io::Result<Socket> {
         None => !listener.socket.set_v6only,
     };
     let backlog = i32::try_from(listener.socket.listen_backlog).unwrap_or(listen::BACKLOG);
-    refuse_shared(address, v4_too)?;
+    // What is open already and goes over to another address of its port is our own.
+    if !before.values().any(|open| open.socket.has_port(address.port())) {
+        refuse_shared(address, v4_too)?;
+    }
     let first = listen::bind(address, v4_too)?;
     let address: SocketAddr = first.local_addr()?;
     let mut sockets = vec![first];
@@ -192,8 +195,11 @@ fn bind_unix(path: &str, listener: &Listener) -> io::Result<Socket> {
         socket.set_nonblocking(true)?;
         return Ok(Socket::Unix(socket));
     }
-    // What is left of an earlier run is in the way; anything else at this path is not ours.
+    // What is left of an earlier run is in the way; a socket where somebody listens, and anything else, is not ours.
     if std::fs::symlink_metadata(path).is_ok_and(|facts| facts.file_type().is_socket()) {
+        if UnixStream::connect(path).is_ok() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
         std::fs::remove_file(path)?;
     }
     let socket = UnixListener::bind(path)?;
@@ -214,6 +220,11 @@ impl Socket {
             }
             Self::Unix(socket) => Self::Unix(socket.try_clone()?),
         })
+    }
+
+    fn has_port(&self, port: u16) -> bool {
+        let Self::Tcp(sockets) = self else { return false };
+        sockets.iter().any(|socket| socket.local_addr().is_ok_and(|address| address.port() == port))
     }
 
     /// A UDP socket with the same address and port.
@@ -239,4 +250,51 @@ impl Socket {
 pub(crate) enum WorkerSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
+}
+
+#[cfg(test)]
+mod tests {
+    use selvedge_site::lighttpd::{Alone, Level, Options as Reading, compile, parse};
+    use selvedge_site::{Compat, Program};
+
+    use super::*;
+
+    fn program(text: &str) -> Program {
+        let options = Reading { compat: Compat::V1_4_69, allow_shell: false };
+        let Ok(document) = parse("test.conf", &mut Alone(text.to_owned()), options) else {
+            panic!("it does not parse")
+        };
+        compile(&document, Compat::V1_4_69, Level::Modules).program.expect("it compiles")
+    }
+
+    #[test]
+    fn a_port_and_a_path_have_one_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        for place in [format!("127.0.0.1:{port}"), format!("{}/edge.sock", folder.path().display())] {
+            let (host, port) = place.rsplit_once(':').unwrap_or((&place, "0"));
+            let program = program(&format!(
+                "server.document-root = \"/srv\"\nserver.bind = \"{host}\"\nserver.port = {port}\n"
+            ));
+            let first = open(&program, 2, &Listening::new()).unwrap();
+            let second = open(&program, 2, &Listening::new()).unwrap_err();
+            assert_eq!(second.source.kind(), io::ErrorKind::AddrInUse, "{place}");
+            // A reload keeps what is open.
+            let again = open(&program, 2, &first).unwrap();
+            drop((first, again));
+            open(&program, 2, &Listening::new()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_reload_goes_over_to_another_address_of_its_port() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let at = |host: &str| {
+            program(&format!(
+                "server.document-root = \"/srv\"\nserver.bind = \"{host}\"\nserver.port = {port}\n"
+            ))
+        };
+        let first = open(&at("127.0.0.1"), 2, &Listening::new()).unwrap();
+        open(&at("0.0.0.0"), 2, &first).unwrap();
+    }
 }
