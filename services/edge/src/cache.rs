@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
+use selvedge_guard::identity::is_alike;
 use selvedge_http::cache::stored::{BODY_BYTES_MAX, strip_conditions};
 use selvedge_http::cache::{Control, Found, Key, NotStored, Standing, Stored, Table, Ticket, Times};
 use selvedge_http::conditional::{Conditions, Verdict, judge};
@@ -31,8 +32,10 @@ use crate::worker::Shared;
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Headers by which frameworks take a request for another than the one it is asked and kept as: who sends them would choose
-/// what others are shown. `X-Forwarded-…` of proxies that are trusted stay.
+/// what others are shown. `Forwarded` and `X-Forwarded-…` of proxies that are trusted stay.
 const STEERING: &[&str] = &[
+    "forwarded",
+    "x-http-host-override",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
@@ -115,7 +118,8 @@ pub(crate) async fn answer(x: &mut Exchange<'_>) -> Flow {
     let trusted = x.conf.extforward.forwarder.trusts(x.peer.remote.ip().to_canonical());
     x.head.fields.retain(|_, name, _| {
         let name = std::str::from_utf8(name).unwrap_or_default();
-        !name.starts_with("x-") || !STEERING.contains(&name) || trusted && name.starts_with("x-forwarded-")
+        let steers = name.starts_with(['f', 'x']) && STEERING.iter().any(|steering| is_alike(name, steering));
+        !steers || trusted && (name == "forwarded" || name.starts_with("x-forwarded-"))
     });
     let shared = Arc::clone(&x.worker.shared);
     let now = unix(x.begun_at);

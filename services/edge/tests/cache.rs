@@ -104,7 +104,7 @@ fn a_hit_leaves_no_body_on_the_connection() {
 fn no_header_of_one_client_shows_in_the_answer_of_another() {
     let (backend, asked) = service(|head| ok("Cache-Control: max-age=60\r\n", head));
     let address = edge(&kept(backend, ""));
-    let lies = "X-Forwarded-Host: evil\r\nX-Host: evil\r\nX-Forwarded-Proto: evil\r\nProxy: evil\r\nX-Selvedge-Service: evil\r\nTE: evil\r\nX-Original-URL: /evil\r\nX-HTTP-Method-Override: EVIL\r\nX-Forwarded-Prefix: /evil\r\nConnection: x-evil\r\nX-Evil: evil\r\nSet-Cookie: evil\r\n";
+    let lies = "X-Forwarded-Host: evil\r\nX-Host: evil\r\nX-Forwarded-Proto: evil\r\nProxy: evil\r\nX-Selvedge-Service: evil\r\nTE: evil\r\nX-Original-URL: /evil\r\nX-HTTP-Method-Override: EVIL\r\nX-Forwarded-Prefix: /evil\r\nForwarded: for=1.2.3.4;host=evil\r\nX-HTTP-Host-Override: evil\r\nX_Original_URL: /evil\r\nX.HTTP.Method.Override: EVIL\r\nConnection: x-evil\r\nX-Evil: evil\r\nSet-Cookie: evil\r\n";
     let found = get(address, &format!("GET /c/a HTTP/1.1\r\nHost: h\r\n{lies}\r\n"));
     assert_eq!(status(&found), "selvedge; fwd=miss; stored");
     assert!(!found.body.contains("evil"), "{}", found.body);
