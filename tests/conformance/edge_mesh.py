@@ -375,11 +375,18 @@ server.document-root = "{home}"
 server.bind = "{HERE}"
 server.port = {conf_port}
 mesh.gateway = "conf-gw"
+$HTTP["url"] =^ "/later/" {{ mesh.service = "later.shop.local" }}
 $HTTP["url"] =^ "/orders/" {{ mesh.service = "orders.shop.local" }}
 """)
 await_port(conf_port)
 answer = until(lambda: (found := ask(f"http://{HERE}:{conf_port}/orders/1")).status == 200 and found)
 report.check(answer and json.loads(answer.body)["node"] == "orders-b", lambda: f"mesh.gateway and mesh.service in lighttpd.conf: {log('lighttpd.conf')}")
+said = stands("lighttpd.conf")
+report.check("later.shop.local is missing" in said and said.endswith(" 503"), lambda: f"a service that is not there yet is told, and keeps no other from the mesh: {said}")
+mesh.create_virtual_service(meshName=MESH, virtualServiceName="later.shop.local", spec={"provider": {"virtualNode": {"virtualNodeName": "stock"}}})
+report.check(until(lambda: ask(f"http://{HERE}:{conf_port}/later/1").status == 200), lambda: f"and is reached once it is there: {log('lighttpd.conf')}")
+report.check(until(lambda: stands("lighttpd.conf").endswith(" 200")), lambda: f"which is told too: {stands('lighttpd.conf')}")
+report.equal(log("lighttpd.conf").count("later.shop.local is missing"), 1, "however often it was tried, the log has it once")
 end(conf)
 
 said = stands("edge.toml")

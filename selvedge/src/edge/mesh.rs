@@ -145,18 +145,28 @@ fn stand(
     let client = Client::new(endpoint.clone());
     let mut started = false;
     let mut wait = AGAIN;
+    // What was said last of what keeps it from the mesh: once is enough, however often it is tried.
+    let mut said = String::new();
     let Ok(mut wanted) = told.recv() else { return };
     loop {
         let outcome = runtime.block_on(async {
             let mesh = publish::mesh(&client, mesh).await?;
             let gateway = wanted.published.gateway.as_deref().unwrap_or("edge").to_owned();
             let place = Place { mesh, gateway };
-            let done = publish::publish(&client, &place, wanted.port, &wanted.published).await?;
-            Ok::<_, publish::Problem>((place, done))
+            let mut done = publish::publish(&client, &place, wanted.port, &wanted.published).await?;
+            // The gateway is there: what is published of it is served.
+            if !std::mem::replace(&mut started, true) {
+                start(endpoint, &place, socket, to_seat.try_recv().unwrap_or_default());
+            }
+            match std::mem::take(&mut done.refused) {
+                refused if refused.is_empty() => Ok((place, done)),
+                refused => Err(publish::Problem::Routes(refused)),
+            }
         });
         let next = match outcome {
             Ok((place, done)) => {
                 wait = AGAIN;
+                said.clear();
                 standing.published(&place.mesh, &place.gateway, wanted.published.routes.len());
                 tracing::info!(
                     mesh = place.mesh,
@@ -167,15 +177,16 @@ fn stand(
                     deleted = done.deleted,
                     "the routes are published"
                 );
-                if !std::mem::replace(&mut started, true) {
-                    start(endpoint, &place, socket, to_seat.try_recv().unwrap_or_default());
-                }
                 told.recv().map_err(|_| RecvTimeoutError::Disconnected)
             }
             Err(problem) => {
-                let problem = anyhow::Error::new(problem);
-                tracing::error!("the routes cannot be published, and will be tried again: {problem:#}");
-                standing.failed(&format!("{problem:#}"));
+                let problem = format!("{:#}", anyhow::Error::new(problem));
+                if said != problem {
+                    let what = if started { "some of the routes" } else { "the routes" };
+                    tracing::error!("{what} cannot be published, and will be tried again: {problem}");
+                }
+                standing.failed(&problem);
+                said = problem;
                 let pause = wait;
                 wait = (wait * 2).min(AGAIN_MAX);
                 told.recv_timeout(pause)
@@ -183,7 +194,10 @@ fn stand(
         };
         match next {
             // Only the last word counts.
-            Ok(next) => wanted = told.try_iter().last().unwrap_or(next),
+            Ok(next) => {
+                wait = AGAIN;
+                wanted = told.try_iter().last().unwrap_or(next);
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }

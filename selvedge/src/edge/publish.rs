@@ -34,14 +34,34 @@ pub(super) enum Problem {
     SeveralMeshes(String),
     #[error("the gateway route {0} was not published by an edge: give the edge another name")]
     Foreign(String),
+    #[error("{}", listed(.0))]
+    Routes(Vec<Self>),
+}
+
+/// Problems with routes that are told; the others are counted.
+const PROBLEMS_TOLD: usize = 8;
+
+fn listed(problems: &[Problem]) -> String {
+    use std::error::Error as _;
+    let told = |problem: &Problem| match problem.source() {
+        Some(source) => format!("{problem}: {source}"),
+        None => problem.to_string(),
+    };
+    let mut text = problems.iter().take(PROBLEMS_TOLD).map(told).collect::<Vec<_>>().join("; ");
+    if problems.len() > PROBLEMS_TOLD {
+        text.push_str(&format!("; and {} more", problems.len() - PROBLEMS_TOLD));
+    }
+    text
 }
 
 /// What was done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Done {
     pub(super) created: usize,
     pub(super) updated: usize,
     pub(super) deleted: usize,
+    /// Routes that the mesh does not take.
+    pub(super) refused: Vec<Problem>,
 }
 
 /// The mesh that was named; else the only one there is.
@@ -66,10 +86,11 @@ pub(super) async fn mesh(client: &Client, named: Option<&str>) -> Result<String,
     }
 }
 
-/// Makes the mesh say what the edge does; `port` is where it listens.
+/// Makes the mesh say what the edge does; `port` is where it listens. A route that the mesh does not take – its service may not
+/// be there yet – keeps none of the others from it.
 ///
 /// # Errors
-/// [`Problem`]: what was done until then stays, and doing it again goes on from there.
+/// [`Problem`], where the mesh cannot be asked: what was done until then stays, and doing it again goes on from there.
 pub(super) async fn publish(
     client: &Client,
     place: &Place,
@@ -83,17 +104,22 @@ pub(super) async fn publish(
         let named = json!({
             "meshName": place.mesh, "virtualGatewayName": place.gateway, "gatewayRouteName": route.name,
         });
-        match known.remove(&route.name) {
-            Some(Known::Foreign) => return Err(Problem::Foreign(route.name.clone())),
-            Some(Known::Ours(spec)) if spec == route.spec => {}
+        let (outcome, count) = match known.remove(&route.name) {
+            Some(Known::Foreign) => {
+                done.refused.push(Problem::Foreign(route.name.clone()));
+                continue;
+            }
+            Some(Known::Ours(spec)) if spec == route.spec => continue,
             Some(Known::Ours(_)) => {
-                call(client, "update-gateway-route", with(&named, "spec", &route.spec)).await?;
-                done.updated += 1;
+                let input = with(&named, "spec", &route.spec);
+                (call(client, "update-gateway-route", input).await.map(drop), &mut done.updated)
             }
-            None => {
-                create(client, place, &named, route).await?;
-                done.created += 1;
-            }
+            None => (create(client, place, &named, route).await, &mut done.created),
+        };
+        match outcome {
+            Ok(()) => *count += 1,
+            Err(problem @ Problem::Api { source: Error::Service(_), .. }) => done.refused.push(problem),
+            Err(problem) => return Err(problem),
         }
     }
     for name in known.into_iter().filter(|(_, known)| *known != Known::Foreign).map(|(name, _)| name) {
