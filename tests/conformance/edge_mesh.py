@@ -123,6 +123,34 @@ mesh.create_virtual_node(meshName=MESH, virtualNodeName="chat", spec={"listeners
 mesh.create_virtual_service(meshName=MESH, virtualServiceName="chat.shop.local", spec={"provider": {"virtualNode": {"virtualNodeName": "chat"}}})
 sidecar("virtualNode", "chat", SELVEDGE_APP_PORT_8080=str(chat_port))
 
+
+# A service that takes tunnels and sends back what comes through them.
+class Echo(socketserver.StreamRequestHandler):
+    ended = queue.SimpleQueue()
+
+    def handle(self):
+        head = b"".join(iter(self.rfile.readline, b"\r\n")).lower()
+        if b"/talk/no" in head or b"upgrade: websocket" not in head:
+            self.wfile.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno")
+            return
+        self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: a\r\n\r\nhere ")
+        while data := self.request.recv(65536):
+            if data == b"goodbye":
+                return
+            self.request.sendall(data)
+        self.ended.put(True)
+
+
+class Echoes(socketserver.ThreadingTCPServer):
+    daemon_threads, allow_reuse_address = True, True
+
+
+echoes = Echoes((HERE, 0), Echo)
+threading.Thread(target=echoes.serve_forever, daemon=True).start()
+mesh.create_virtual_node(meshName=MESH, virtualNodeName="talk", spec={"listeners": [{"portMapping": {"port": 8080, "protocol": "http"}}]})
+mesh.create_virtual_service(meshName=MESH, virtualServiceName="talk.shop.local", spec={"provider": {"virtualNode": {"virtualNodeName": "talk"}}})
+sidecar("virtualNode", "talk", SELVEDGE_APP_PORT_8080=str(echoes.server_address[1]))
+
 # === the edge ===
 port, conf_port, grpc_port = free_ports(3)
 site = f"http://{HERE}:{port}"
@@ -154,6 +182,9 @@ respond = "here"
 [[site.route]]
 path = "/shop.Chat/*"
 service = "chat.shop.local"
+[[site.route]]
+path = "/talk/*"
+service = "talk.shop.local"
 {extra}"""
 
 
@@ -203,7 +234,7 @@ routes = published()
 spec = routes.get("shop-edge-1", {})
 report.equal(spec.get("httpRoute", {}).get("action", {}).get("rewrite"),
              {"hostname": {"defaultTargetHostname": "DISABLED"}, "prefix": {"defaultPrefix": "DISABLED"}}, "a gateway route is published, rewrites off")
-report.equal(sorted(routes), ["shop-edge-1", "shop-edge-4", "shop-gw-name-1"], "and what has no equal is published by its name alone")
+report.equal(sorted(routes), ["shop-edge-1", "shop-edge-4", "shop-edge-5", "shop-gw-name-1"], "and what has no equal is published by its name alone")
 report.equal(ask(f"{site}/stock/1").status, 404, "a rule of the edge alone leads nobody else into the mesh")
 # The gateway hears of each route by itself: this one may come after the first.
 report.check(until(lambda: ask(f"{site}/stock/1", headers=[("x-forwarded-for", "10.1.2.3")]).status == 200), "and who it is for gets there")
@@ -302,11 +333,54 @@ with grpc.insecure_channel(f"{HERE}:{grpc_port}") as channel:
     said.put(None)
     report.equal((call.code(), call.details(), dict(call.trailing_metadata()).get("x-last")), (grpc.StatusCode.NOT_FOUND, "gone", "word"), "and so has a failure")
 
-# === and nothing of all this went by a socket between edge and data plane ===
+
+# === tunnels ===
+def tunnel(path, wish="websocket"):
+    talk = socket.create_connection((HERE, port))
+    talk.settimeout(60)
+    talk.sendall(f"GET {path} HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: {wish}\r\nsec-websocket-key: k\r\nsec-websocket-version: 13\r\n\r\n".encode())
+    heard = talk.makefile("rb")
+    return talk, heard, b"".join(iter(heard.readline, b"\r\n")).lower()
+
+
+def opened():
+    talk, heard, head = tunnel("/talk/1")
+    return head.startswith(b"http/1.1 101 ") and (talk, heard, head)
+
+
+talk, heard, head = until(opened) or raise_(f"no tunnel stands: {tunnel('/talk/1')[2]} {log('edge.toml')[-800:]}")
+report.check(b"\r\nupgrade: websocket\r\n" in head and b"\r\nconnection: upgrade\r\n" in head and b"sec-websocket-accept: a" in head, lambda: f"a WebSocket is granted: {head}")
+report.equal(heard.read(5), b"here ", "what the service says at once comes through")
+for word in (b"one", b"two"):
+    talk.sendall(word)
+    report.equal(heard.read(3), word, "and so does each word, both ways")
+threading.Thread(target=talk.sendall, args=(big,), daemon=True).start()
+report.equal(heard.read(len(big)), big, "more than fits into any buffer")
+refused = tunnel("/talk/no")
+report.equal((refused[2].split()[1], refused[1].read()), (b"403", b"no"), "a tunnel that is refused is an answer, and the end of the connection")
+refused[0].close()
+other = tunnel("/talk/1", "other")
+report.equal(other[2].split()[1], b"403", "a protocol that no mesh carries is refused")
+other[0].close()
+left = tunnel("/talk/1")
+left[1].read(5)
+while not Echo.ended.empty():
+    Echo.ended.get()
+left[0].shutdown(socket.SHUT_WR)
+report.check(Echo.ended.get(timeout=60), "a service hears that its client has left")
+left[0].close()
+left = tunnel("/talk/1")
+left[0].sendall(b"goodbye")
+report.equal(left[1].read(), b"here ", "and a client that the service has")
+
+# === and nothing of all this went by a socket between edge and data plane: the first tunnel still stands ===
 inodes = {os.readlink(f"/proc/{edge.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{edge.pid}/fd") if os.path.islink(f"/proc/{edge.pid}/fd/{fd}")}
 sockets = [line.split() for line in open("/proc/net/unix").read().splitlines()[1:]]
 own = [line for line in sockets if f"socket:[{line[6]}]" in inodes and line[-1].endswith("/egress.sock")]
 report.check(own and all(int(line[3], 16) & 0x10000 for line in own), lambda: f"the egress socket listens, and nobody is connected by it: {own}")
+talk.sendall(b"still")
+report.equal(heard.read(5), b"still", "while the tunnel stands")
+talk.close()
 
 # === a service behind TLS of both sides, for the edge alone ===
 def openssl(*words):
@@ -334,7 +408,7 @@ sidecar("virtualNode", "vault", SELVEDGE_APP_PORT_8080=str(apps["vault"].port))
 VAULT = '[[site.route]]\npath = "/vault/*"\nservice = "vault.shop.local"\n'
 (home / "edge.toml").write_text(form(VAULT))
 edge.send_signal(signal.SIGUSR1)
-until(lambda: "shop-edge-5" in published())
+until(lambda: "shop-edge-6" in published())
 report.check(until(lambda: ask(f"{site}/vault/1").status == 503), "a service that wants a certificate is closed to an edge that has none")
 spec = mesh.describe_virtual_gateway(meshName=MESH, virtualGatewayName="shop-gw")["virtualGateway"]["spec"]
 spec["backendDefaults"] = {"clientPolicy": {"tls": {"enforce": True, "ports": [8080], "certificate": pair("shop-gw"), "validation": trust}}}
@@ -361,7 +435,7 @@ mesh.create_gateway_route(meshName=MESH, virtualGatewayName="shop-gw", gatewayRo
     "priority": 9, "httpRoute": {"match": {"prefix": "/by-hand/"}, "action": {"target": {"virtualService": {"virtualServiceName": "stock.shop.local"}}}}})
 (home / "edge.toml").write_text(form('[[site.route]]\npath = "/more/*"\nservice = "stock.shop.local"\n'))
 edge.send_signal(signal.SIGUSR1)
-wanted = ["by-hand", "shop-edge-1", "shop-edge-4", "shop-edge-5"]
+wanted = ["by-hand", "shop-edge-1", "shop-edge-4", "shop-edge-5", "shop-edge-6"]
 report.check(until(lambda: sorted(published()) == wanted), lambda: f"a reload publishes, takes away what is gone, and leaves what others made: {sorted(published())}")
 report.check(until(lambda: ask(f"{site}/more/1").status == 200), "and the new route leads somewhere")
 (home / "edge.toml").write_text(form("nonsense = 1\n"))

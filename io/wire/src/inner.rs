@@ -71,15 +71,16 @@ pub struct Callee {
     ended: bool,
 }
 
-/// Both ends of an exchange; `has_body` says whether anything follows the request's head.
-pub fn pair(has_body: bool) -> (Caller, Callee) {
+/// Both ends of an exchange; `has_more` says whether anything follows the request's head: a body, or what goes through the tunnel
+/// that it asks for.
+pub fn pair(has_more: bool) -> (Caller, Callee) {
     let shared = Rc::new(RefCell::new(Shared::default()));
-    shared.borrow_mut().request.ended = !has_body;
+    shared.borrow_mut().request.ended = !has_more;
     let callee = Callee {
         shared: Rc::clone(&shared),
         current: BytesMut::new(),
         trailers: None,
-        read: !has_body,
+        read: !has_more,
         answered: false,
         ended: false,
     };

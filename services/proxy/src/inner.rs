@@ -3,7 +3,7 @@
 //! A [`Seat`] is a worker without a thread. Whoever has threads takes one onto each, and gets a [`Door`]; what comes by it is
 //! served as if it came by the socket in the file system, from a web server beside us.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ impl Door {
         std::mem::swap(&mut heads.request, head);
         Some(async move {
             // While it is under way it counts as a connection: nobody leaves without it.
-            let _place = worker.place();
+            let place = worker.place();
             let routes = manager.routes.load_full();
             let (mut channel, mut deadline) = (Channel::Inner(Box::new(callee)), Deadline::default());
             let exchange = Exchange::new(
@@ -74,7 +74,19 @@ impl Door {
                 facts,
             );
             // Boxed where it begins: whoever asked moves what is returned here, and not the whole life of a request.
-            if Box::pin(request::serve(exchange, None)).await == After::Cut {
+            let after = {
+                let mut served = Box::pin(request::serve(exchange, None));
+                poll_fn(|cx| {
+                    let polled = served.as_mut().poll(cx);
+                    if polled.is_pending() && facts.upgrade.is_tunnel() {
+                        // To look whether there is still time, when the configuration has gone.
+                        place.park(cx);
+                    }
+                    polled
+                })
+                .await
+            };
+            if after == After::Cut {
                 channel.reset(h2::Reason::INTERNAL_ERROR);
             }
             worker.give_back_heads(heads);

@@ -155,7 +155,7 @@ impl Way {
                         let closed = match to {
                             Channel::Http1(http) => http.io.poll_shutdown(cx).map_err(|_| ()),
                             Channel::Http2(stream) => Poll::Ready(stream.end(None).map_err(|_| ())),
-                            // No tunnel is asked for within the process.
+                            // Within the process nobody asks by CONNECT.
                             Channel::Inner(_) | Channel::Over => Poll::Ready(Err(())),
                         };
                         match closed {

@@ -13,6 +13,8 @@ use std::time::Duration;
 use selvedge_site::directive::{BackendId, Host, HostMode};
 use selvedge_wire::stream::{self, Address};
 
+pub(super) use inner::Asked;
+
 use super::backend::Held;
 use super::proxy::{self, Opened, Service};
 use crate::request::body::upload;
@@ -59,10 +61,8 @@ pub(crate) async fn service(x: &mut Exchange<'_>) -> Flow {
         return ControlFlow::Continue(());
     };
     let upgrade = proxy::wants_upgrade(x);
-    // Tunnels go by the socket: what follows them is bytes.
-    if !upgrade
-        && let Some(plane) = x.worker.data_plane()
-        && let Some(response) = inner::ask(x, &*plane, Service::InHeader(&name)).await
+    if let Some(plane) = x.worker.data_plane()
+        && let Some(response) = inner::ask(x, &*plane, Service::InHeader(&name), upgrade).await
     {
         return ControlFlow::Break(response);
     }

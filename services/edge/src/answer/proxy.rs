@@ -23,7 +23,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::backend::{self, End, Held, Pipe, Reader, Wrap};
 use super::gateway::CONNECT_TIMEOUT;
 use super::scgi;
-use super::tunnel::Tunnel;
+use super::tunnel::{Far, Tunnel};
 use crate::request::body::Gathered;
 use crate::request::body::upload::{self, Broken};
 use crate::request::response::Source as _;
@@ -42,10 +42,12 @@ pub(crate) enum Service<'a> {
     AsAuthority(&'a str),
 }
 
-/// Whether the request asks for another protocol, and the backend may be asked for it.
+/// Whether the request asks for another protocol, and whoever answers it may be asked for it. What the mesh lets through is the
+/// mesh's to say.
 pub(crate) fn wants_upgrade(x: &Exchange<'_>) -> bool {
-    x.conf.proxy.header.upgrade
-        && !x.conf.proxy.header.force_http10
+    let header = &x.conf.proxy.header;
+    let to_mesh = x.conf.mesh.service.as_ref().is_some_and(|name| !name.is_empty());
+    (to_mesh || header.upgrade && !header.force_http10)
         && matches!(x.facts.upgrade, Upgrade::WebSocket | Upgrade::Other)
         && !x.facts.framing.has_body()
 }
@@ -89,7 +91,7 @@ pub(crate) async fn respond(
         hop::strip_response(&mut head.fields, true);
         let mut response = Response { head, from_backend: true, ..Response::default() };
         let held = std::mem::take(&mut reader.held);
-        response.body = Body::Tunnel(Box::new(Tunnel { stream, early, frames: None, _held: held }));
+        response.body = Body::Tunnel(Box::new(Tunnel { far: Far::Stream(stream), early, frames: None, _held: held }));
         return response;
     }
     // Where a backend has answered before the end of a body, nobody knows when the connection is free.

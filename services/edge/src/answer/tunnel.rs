@@ -14,7 +14,9 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::Instant;
 
 use super::backend::Held;
+use super::mesh::Asked;
 use super::wstunnel::Frames;
+use crate::request::response::Source as _;
 
 /// A tunnel in which nobody says anything ends after this.
 pub(crate) const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
@@ -22,15 +24,54 @@ pub(crate) const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
 /// Bytes that wait for a client before it is read on.
 pub(crate) const BACK_BYTES_MAX: usize = 64 * 1024;
 
-/// The far side of a tunnel.
+/// A tunnel that stands.
 pub(crate) struct Tunnel {
-    pub(crate) stream: Stream,
+    pub(crate) far: Far,
     /// What the far side said already.
     pub(crate) early: Bytes,
     /// The client speaks in frames, and the program does not.
     pub(crate) frames: Option<Frames>,
     /// Lets go of the backend when the tunnel ends.
     pub(crate) _held: Held,
+}
+
+/// Who is at the far side.
+pub(crate) enum Far {
+    Stream(Stream),
+    /// The data plane, on this thread.
+    Mesh(Box<Asked>),
+}
+
+impl Far {
+    /// What the far side says; nothing once it has said everything.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let stream = match self {
+            Self::Stream(stream) => stream,
+            Self::Mesh(asked) => return asked.poll_next(cx).map_ok(Option::unwrap_or_default),
+        };
+        let mut bytes = [0u8; 16 * 1024];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let polled = Pin::new(stream).poll_read(cx, &mut buffer);
+        polled.map_ok(|()| Bytes::copy_from_slice(buffer.filled()))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Stream(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Mesh(asked) => asked.poll_say(cx, bytes),
+        }
+    }
+
+    /// Says that nothing more will come.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Stream(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Mesh(asked) => {
+                asked.fall_silent(cx);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
 }
 
 /// Moves bytes until both sides have ended, or nobody says anything.
@@ -41,7 +82,7 @@ pub(crate) async fn run(
 ) -> io::Result<u64> {
     let Channel::Http1(http) = channel else { return Err(io::ErrorKind::Unsupported.into()) };
     http.become_opaque();
-    let Tunnel { stream, early, frames, .. } = tunnel;
+    let Tunnel { far, early, frames, .. } = tunnel;
     let ping = frames.as_ref().and_then(|frames| frames.ping);
     let mut idle_until = Instant::now() + TUNNEL_IDLE;
     let mut back = early.to_vec();
@@ -91,7 +132,7 @@ pub(crate) async fn run(
                 }
             }
             if !there.is_empty() {
-                match Pin::new(&mut *stream).poll_write(cx, &there) {
+                match far.poll_write(cx, &there) {
                     Poll::Ready(Ok(written)) => {
                         there.drain(..written);
                         moved = true;
@@ -99,12 +140,12 @@ pub(crate) async fn run(
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {}
                 }
-            } else if client_ended && !told && Pin::new(&mut *stream).poll_shutdown(cx).is_ready() {
+            } else if client_ended && !told && far.poll_shutdown(cx).is_ready() {
                 told = true;
             }
             // From the far side.
             if back.is_empty() && !far_ended {
-                match read(stream, cx) {
+                match far.poll_read(cx) {
                     Poll::Ready(Ok(bytes)) if bytes.is_empty() => {
                         far_ended = true;
                         moved = true;
@@ -114,7 +155,7 @@ pub(crate) async fn run(
                         }
                     }
                     Poll::Ready(Ok(bytes)) => {
-                        back = frames.as_ref().map_or_else(|| bytes.clone(), |frames| frames.wrap(&bytes));
+                        back = frames.as_ref().map_or_else(|| bytes.to_vec(), |frames| frames.wrap(&bytes));
                         moved = true;
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -154,14 +195,4 @@ pub(crate) async fn run(
         }
     })
     .await
-}
-
-fn read(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<Vec<u8>>> {
-    let mut bytes = [0u8; 16 * 1024];
-    let mut buffer = ReadBuf::new(&mut bytes);
-    match Pin::new(stream).poll_read(cx, &mut buffer) {
-        Poll::Ready(Ok(())) => Poll::Ready(Ok(buffer.filled().to_vec())),
-        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-        Poll::Pending => Poll::Pending,
-    }
 }

@@ -12,7 +12,7 @@ use selvedge_wire::stream::Stream;
 use sha1::{Digest as _, Sha1};
 
 use super::backend::Held;
-use super::tunnel::Tunnel;
+use super::tunnel::{Far, Tunnel};
 use crate::request::{Body, Exchange, Response};
 
 /// The version of the protocol that is spoken (RFC 6455 §4.1).
@@ -75,7 +75,7 @@ pub(crate) fn tunnel(x: &Exchange<'_>, mut opened: Response, stream: Stream, hel
     let ping = (conf.ping_interval > 0).then(|| Duration::from_secs(u64::from(conf.ping_interval)));
     let frames = Some(Frames { decoder: Decoder::default(), kind, ping });
     opened.from_backend = true;
-    opened.body = Body::Tunnel(Box::new(Tunnel { stream, early: bytes::Bytes::new(), frames, _held: held }));
+    opened.body = Body::Tunnel(Box::new(Tunnel { far: Far::Stream(stream), early: bytes::Bytes::new(), frames, _held: held }));
     opened
 }
 

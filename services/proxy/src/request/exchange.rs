@@ -490,9 +490,11 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    /// Whether the connection's time is over, because its configuration has gone. Who asks within the process has none.
+    /// Whether the connection's time is over, because its configuration has gone. Who asks within the process has none, but
+    /// for a tunnel, which is one.
     pub(crate) fn is_cut(&self) -> bool {
-        self.manager.is_cut() && !matches!(self.channel, Channel::Inner(_))
+        let is_connection = !matches!(self.channel, Channel::Inner(_)) || self.facts.upgrade.is_tunnel();
+        is_connection && self.manager.is_cut()
     }
 
     /// The client went away, or is sent away.

@@ -57,8 +57,10 @@ pub(super) async fn pass_on(
     }
     x.log.details = details::VIA_UPSTREAM.into();
     let response = &mut x.heads.response;
-    hop::strip_response(&mut response.fields, status == 101 && matches!(x.channel, Channel::Http1(_)));
-    if status == 101 && !matches!(x.channel, Channel::Http1(_)) {
+    // Who asks within the process has a client of HTTP/1, where it asks for a tunnel.
+    let is_http1 = matches!(x.channel, Channel::Http1(_) | Channel::Inner(_));
+    hop::strip_response(&mut response.fields, status == 101 && is_http1);
+    if status == 101 && !is_http1 {
         // What HTTP/2 calls this (RFC 8441 §5).
         response.status = 200;
     }

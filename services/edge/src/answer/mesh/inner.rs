@@ -12,29 +12,34 @@ use selvedge_http::fields::Fields;
 use selvedge_http::framing::{self, Framing};
 use selvedge_http::head::ResponseHead;
 use selvedge_http::hop;
-use selvedge_http::parse::RequestFacts;
+use selvedge_http::parse::{RequestFacts, Upgrade};
 use selvedge_wire::channel::{Channel, Content};
 use selvedge_wire::inner::{self, Caller};
 
+use crate::answer::backend::Held;
 use crate::answer::proxy::{self, Service};
+use crate::answer::tunnel::{Far, Tunnel};
 use crate::data_plane::{DataPlane, Work};
 use crate::request::response::Source;
 use crate::request::{Body, Exchange, Response, body};
 
-/// Asks the data plane; `None` if it cannot be asked this way.
+/// Asks the data plane; `None` if it cannot be asked this way. With `upgrade` a tunnel is asked for, and what the client says
+/// waits until it stands.
 pub(super) async fn ask(
     x: &mut Exchange<'_>,
     plane: &dyn DataPlane,
     service: Service<'_>,
+    upgrade: bool,
 ) -> Option<Response> {
     // Whoever had to see the whole body before has it in a file.
     if x.gathered.as_ref().is_some_and(|gathered| gathered.length() > 0) {
         return None;
     }
     let framing = if x.gathered.is_some() { Framing::None } else { x.facts.framing };
-    let (caller, callee) = inner::pair(framing.has_body());
-    let mut head = proxy::head(x, "", framing, false, Some(service));
-    let facts = RequestFacts { framing, ..RequestFacts::default() };
+    let (caller, callee) = inner::pair(framing.has_body() || upgrade);
+    let mut head = proxy::head(x, "", framing, upgrade, Some(service));
+    let upgraded = if upgrade { x.facts.upgrade } else { Upgrade::None };
+    let facts = RequestFacts { framing, upgrade: upgraded, ..RequestFacts::default() };
     let work = plane.serve(&mut head, facts, callee);
     x.worker.give_back_head(head);
     let work = work?;
@@ -63,7 +68,13 @@ pub(super) async fn ask(
         Poll::Pending
     });
     Some(match answered.await {
-        Ok(head) => response(x, head, asked),
+        Ok(head) if head.status == 101 => tunnel(head, asked),
+        Ok(head) => {
+            let mut response = response(x, head, asked);
+            // What the client sends after asking for another protocol was meant for that one.
+            response.close |= upgrade;
+            response
+        }
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Response::status(413).closing(),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Response::status(400).closing(),
         Err(error) => {
@@ -71,6 +82,13 @@ pub(super) async fn ask(
             Response::status(502).closing()
         }
     })
+}
+
+fn tunnel(mut head: ResponseHead, asked: Asked) -> Response {
+    hop::strip_response(&mut head.fields, true);
+    let far = Far::Mesh(Box::new(asked));
+    let tunnel = Tunnel { far, early: Bytes::new(), frames: None, _held: Held::default() };
+    Response { head, from_backend: true, body: Body::Tunnel(Box::new(tunnel)), ..Response::default() }
 }
 
 fn response(x: &mut Exchange<'_>, mut head: ResponseHead, asked: Asked) -> Response {
@@ -102,7 +120,7 @@ fn response(x: &mut Exchange<'_>, mut head: ResponseHead, asked: Asked) -> Respo
 }
 
 /// A request under way in the data plane.
-struct Asked {
+pub(crate) struct Asked {
     /// `None` once it is over.
     work: Option<Work>,
     caller: Caller,
@@ -136,6 +154,31 @@ impl Asked {
         {
             self.work = None;
         }
+    }
+
+    /// Says a part of what goes through a tunnel; how much of it there was room for.
+    pub(crate) fn poll_say(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.caller.room() == 0 {
+            self.work(cx);
+        }
+        if self.work.is_none() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        match bytes.len().min(self.caller.room()) {
+            0 => Poll::Pending,
+            len => {
+                self.caller.say(cx, &bytes[..len]);
+                // It goes on at once, even while the client does not take what comes back.
+                self.work(cx);
+                Poll::Ready(Ok(len))
+            }
+        }
+    }
+
+    /// The client says nothing more through its tunnel.
+    pub(crate) fn fall_silent(&mut self, cx: &mut Context<'_>) {
+        self.caller.end(cx, None);
+        self.work(cx);
     }
 
     /// Says what the client has said, as far as there is room.
