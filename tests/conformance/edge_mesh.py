@@ -241,6 +241,9 @@ report.check(until(lambda: ask(f"{site}/stock/1", headers=[("x-forwarded-for", "
 told = json.loads(ask(f"{site}/orders/1", headers=[("x-forwarded-for", "9.9.9.9, 10.1.2.3"), ("x-selvedge-service", "stock.shop.local"),
                                                    ("host", "stock.shop.local")]).body)
 report.equal(told["node"], "orders-a", "a client chooses no service: not by a header, not by its host")
+hop = ask(f"{site}/orders/1", headers=[("connection", "x-selvedge-service, x-forwarded-for"), ("x-forwarded-for", "9.9.9.9, 10.1.2.3"), ("host", "stock.shop.local")])
+told = json.loads(hop.body)
+report.equal((told["node"], "9.9.9.9" in told["headers"].get("x-forwarded-for", "")), ("orders-a", False), "nor by saying that the edge's word is for one hop")
 report.check("9.9.9.9" not in told["headers"].get("x-forwarded-for", ""), lambda: f"and is believed nothing of who it is: {told['headers']}")
 
 # === status, explain ===

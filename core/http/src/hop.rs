@@ -24,22 +24,42 @@ pub fn strip_response(fields: &mut Fields, keep_upgrade: bool) {
     strip(fields, keep_upgrade);
 }
 
+/// Removes the fields that a request's `Connection` names, and their names from it. To be called before a field is set that
+/// is to arrive: a client that names it there would have it taken off again by [`strip_request`].
+pub fn strip_named(fields: &mut Fields) {
+    if tokens(fields).all(is_listed) {
+        return;
+    }
+    let named = named(fields);
+    let kept = tokens(fields)
+        .filter(|token| !token.is_empty() && is_listed(token))
+        .collect::<Vec<_>>()
+        .join(&b", "[..]);
+    fields.retain(|id, name, _| is_end_to_end(id) || !named.iter().any(|n| n == name));
+    match kept.is_empty() {
+        true => drop(fields.remove(HeaderId::Connection)),
+        false => fields.set_id(HeaderId::Connection, &kept),
+    }
+}
+
 fn strip(fields: &mut Fields, keep_upgrade: bool) {
     if fields.iter_ids().all(|(id, _, _)| !is_hop(id, keep_upgrade)) {
         return;
     }
-    let mut named: Vec<Vec<u8>> = Vec::new();
-    for value in fields.all(HeaderId::Connection) {
-        for token in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
-            if !is_listed(token) {
-                named.push(token.to_ascii_lowercase());
-            }
-        }
-    }
+    let named = named(fields);
     fields.retain(|id, name, _| {
         !is_hop(id, keep_upgrade)
             && (named.is_empty() || is_end_to_end(id) || !named.iter().any(|n| n == name))
     });
+}
+
+/// The names, in lower case, of fields that `Connection` says are for this connection alone.
+fn named(fields: &Fields) -> Vec<Vec<u8>> {
+    tokens(fields).filter(|token| !is_listed(token)).map(<[u8]>::to_ascii_lowercase).collect()
+}
+
+fn tokens(fields: &Fields) -> impl Iterator<Item = &[u8]> {
+    fields.all(HeaderId::Connection).flat_map(|value| value.split(|b| *b == b',')).map(<[u8]>::trim_ascii)
 }
 
 /// Tokens that name no field worth removing.
@@ -111,6 +131,28 @@ mod tests {
             }
             strip_request(&mut fields, false);
             assert_eq!(fields.iter().map(|(name, _)| name).collect::<Vec<_>>(), *expected);
+        }
+    }
+
+    #[test]
+    fn what_is_set_after_the_named_fields_are_gone_stays() {
+        for (connection, left) in [
+            ("X-User, close", Some("close")),
+            ("x-user", None),
+            ("upgrade, x-forwarded-for,x-user", Some("upgrade")),
+            ("keep-alive", Some("keep-alive")),
+        ] {
+            let mut fields = Fields::default();
+            for (name, value) in [("connection", connection), ("x-user", "me"), ("x-forwarded-for", "1")] {
+                fields.append(name.as_bytes(), value.as_bytes());
+            }
+            strip_named(&mut fields);
+            assert_eq!(fields.named("x-user").is_some(), connection == "keep-alive", "{connection}");
+            assert_eq!(fields.get_str(HeaderId::Connection), left, "{connection}");
+            fields.set("x-user", b"you");
+            strip_request(&mut fields, false);
+            assert_eq!(fields.named("x-user"), Some(&b"you"[..]), "{connection}");
+            assert_eq!(fields.named("x-forwarded-for"), Some(&b"1"[..]), "{connection}");
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use selvedge_guard::Identity;
 use selvedge_http::fields::Fields;
 use selvedge_http::head::{RequestHead, Version};
+use selvedge_http::hop;
 use selvedge_http::parse::RequestFacts;
 use selvedge_http::target::{self, Target};
 use selvedge_site::{Directives, Headers, Program, Resolved};
@@ -242,6 +243,8 @@ impl<'a> Exchange<'a> {
             return ControlFlow::Continue(());
         }
         self.normalised = true;
+        // Before anything of ours is set: a client that names it in `Connection` would have it taken off again.
+        hop::strip_named(&mut self.head.fields);
         self.target_original = self.head.path().to_owned();
         if self.head.method() == "CONNECT" {
             return ControlFlow::Continue(());
