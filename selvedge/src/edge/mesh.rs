@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! the edge's workers, each with a worker of the data plane on its thread ── mTLS, weights, retries ──▶ the mesh
-//!                   └─ tunnels: unix socket ─▶ ┘
+//!                   └─ before that stands: unix socket ─▶ ┘
 //! this thread: publishes at the start and whenever a configuration is put in force
 //! ```
 
@@ -55,8 +55,14 @@ type Seated = Vec<oneshot::Sender<Make>>;
 struct Inside(Door);
 
 impl DataPlane for Inside {
-    fn serve(&self, head: &mut RequestHead, facts: RequestFacts, callee: Callee) -> Option<Work> {
-        let work = self.0.serve(head, facts, callee)?;
+    fn serve(
+        &self,
+        service: &Arc<str>,
+        head: &mut RequestHead,
+        facts: RequestFacts,
+        callee: Callee,
+    ) -> Option<Work> {
+        let work = self.0.serve(service, head, facts, callee)?;
         Some(Box::pin(work))
     }
 }

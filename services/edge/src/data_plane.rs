@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use selvedge_http::head::RequestHead;
 use selvedge_http::parse::RequestFacts;
@@ -16,9 +17,15 @@ pub type Work = Pin<Box<dyn Future<Output = ()>>>;
 
 /// What serves requests to the mesh on one thread.
 pub trait DataPlane {
-    /// Begins to serve a request; what becomes of it is known at the other end of `callee`. `head` is taken from. `None`: it
-    /// cannot yet, and the head stays as it is.
-    fn serve(&self, head: &mut RequestHead, facts: RequestFacts, callee: Callee) -> Option<Work>;
+    /// Begins to serve a request to `service`; what becomes of it is known at the other end of `callee`. `head` is taken from,
+    /// and believed in what it says of its client. `None`: it cannot yet, and the head stays as it is.
+    fn serve(
+        &self,
+        service: &Arc<str>,
+        head: &mut RequestHead,
+        facts: RequestFacts,
+        callee: Callee,
+    ) -> Option<Work>;
 }
 
 /// Makes a thread's data plane, on that thread, in its [`tokio::task::LocalSet`].

@@ -149,7 +149,7 @@ impl Connection {
         let routes = self.manager.routes.load_full();
         // Boxed for as long as the request lasts, so that an idle connection does not carry its room.
         let mut served = Box::pin(async {
-            let exchange = Exchange::new(
+            let mut exchange = Exchange::new(
                 &self.worker,
                 &self.manager,
                 &routes,
@@ -159,7 +159,7 @@ impl Connection {
                 &mut self.deadline,
                 facts,
             );
-            request::serve(exchange, refused).await
+            request::serve(&mut exchange, refused).await
         });
         let place = &self.place;
         poll_fn(|cx| {

@@ -323,17 +323,20 @@ async fn one(worker: &Rc<Worker>, manager: &Arc<HttpManager>, peer: &Peer, mut a
         Err(refusal) => (Framing::None, Some(Box::new(Reply::refusal(refusal)))),
     };
     let mut channel = Channel::Http2(Box::new(stream));
-    let mut deadline = Deadline::default();
+    let mut deadline = worker.lease_deadline();
     let facts = RequestFacts { framing, upgrade, ..RequestFacts::default() };
     let routes = manager.routes.load_full();
-    let exchange =
-        Exchange::new(worker, manager, &routes, peer, &mut channel, &mut heads, &mut deadline, facts);
-    let cut = request::serve(exchange, refused).await == After::Cut;
+    let cut = {
+        let mut exchange =
+            Exchange::new(worker, manager, &routes, peer, &mut channel, &mut heads, &mut deadline, facts);
+        request::serve(&mut exchange, refused).await == After::Cut
+    };
     if cut {
         channel.reset(::h2::Reason::INTERNAL_ERROR);
     }
     let answered = heads.response.status >= 200;
     worker.give_back_heads(heads);
+    worker.give_back_deadline(deadline);
     cut && !answered
 }
 

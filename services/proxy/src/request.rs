@@ -31,15 +31,15 @@ use selvedge_traffic::Action;
 use view::Request;
 
 /// Serves one request whose head has been read. `refused` is the answer to a head that was not understood.
-pub(crate) async fn serve(mut x: Exchange<'_>, refused: Option<Box<Reply>>) -> After {
+pub(crate) async fn serve(x: &mut Exchange<'_>, refused: Option<Box<Reply>>) -> After {
     x.begin();
     let ended = match refused {
         Some(reply) => Err(Ended::Reply(*reply)),
-        None => run(&mut x).await,
+        None => run(x).await,
     };
     let after = match ended {
         Ok(after) => after,
-        Err(Ended::Reply(reply)) => Box::pin(respond::reply(&mut x, reply)).await,
+        Err(Ended::Reply(reply)) => Box::pin(respond::reply(x, reply)).await,
         Err(Ended::Gone) => x.gone(),
         Err(Ended::Cut) => After::Cut,
     };
@@ -88,5 +88,23 @@ async fn run<'a>(x: &mut Exchange<'a>) -> Result<After, Ended> {
             let reply = Reply::new(direct.status, None, details::DIRECT_RESPONSE, "");
             Err(Ended::Reply(Reply { body: direct.body.clone().into(), edited: true, ..reply }))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Exchange, serve};
+
+    /// It is moved onto the heap once for each request.
+    const STATE_BYTES_MAX: usize = 3584;
+
+    fn state_bytes<'a, F>(_: impl FnOnce(&'a mut Exchange<'a>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_state_of_a_request_is_small() {
+        let bytes = state_bytes(|x| serve(x, None));
+        assert!(bytes <= STATE_BYTES_MAX, "{bytes} bytes: what few requests need is boxed where it begins");
     }
 }

@@ -62,7 +62,7 @@ pub(crate) async fn service(x: &mut Exchange<'_>) -> Flow {
     };
     let upgrade = proxy::wants_upgrade(x);
     if let Some(plane) = x.worker.data_plane()
-        && let Some(response) = inner::ask(x, &*plane, Service::InHeader(&name), upgrade).await
+        && let Some(response) = inner::ask(x, &*plane, &name, upgrade).await
     {
         return ControlFlow::Break(response);
     }

@@ -39,6 +39,8 @@ const SERVICE_HEADER: &str = "x-selvedge-service";
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Service<'a> {
     InHeader(&'a str),
+    /// The head says nothing of it.
+    BesideHead,
     AsAuthority(&'a str),
 }
 
@@ -91,7 +93,8 @@ pub(crate) async fn respond(
         hop::strip_response(&mut head.fields, true);
         let mut response = Response { head, from_backend: true, ..Response::default() };
         let held = std::mem::take(&mut reader.held);
-        response.body = Body::Tunnel(Box::new(Tunnel { far: Far::Stream(stream), early, frames: None, _held: held }));
+        response.body =
+            Body::Tunnel(Box::new(Tunnel { far: Far::Stream(stream), early, frames: None, _held: held }));
         return response;
     }
     // Where a backend has answered before the end of a body, nobody knows when the connection is free.

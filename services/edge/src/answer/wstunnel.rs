@@ -75,7 +75,12 @@ pub(crate) fn tunnel(x: &Exchange<'_>, mut opened: Response, stream: Stream, hel
     let ping = (conf.ping_interval > 0).then(|| Duration::from_secs(u64::from(conf.ping_interval)));
     let frames = Some(Frames { decoder: Decoder::default(), kind, ping });
     opened.from_backend = true;
-    opened.body = Body::Tunnel(Box::new(Tunnel { far: Far::Stream(stream), early: bytes::Bytes::new(), frames, _held: held }));
+    opened.body = Body::Tunnel(Box::new(Tunnel {
+        far: Far::Stream(stream),
+        early: bytes::Bytes::new(),
+        frames,
+        _held: held,
+    }));
     opened
 }
 

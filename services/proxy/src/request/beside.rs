@@ -1,6 +1,8 @@
 //! Requests of a web server that we stand beside, by a socket in the file system: it says which virtual service it means in
 //! a header, leaves the host as its client sent it, and appends its client to `x-forwarded-for`.
 
+use std::sync::Arc;
+
 use selvedge_http::fields::Fields;
 use selvedge_http::head::RequestHead;
 use selvedge_http::known::HeaderId;
@@ -15,10 +17,10 @@ pub(crate) const SERVICE_HEADER: &str = "x-selvedge-service";
 pub(super) struct ForService<'a>(pub(super) Request<'a>, pub(super) &'a str);
 
 /// Takes the header off a request; the service that it names.
-pub(super) fn take_service(head: &mut RequestHead) -> Option<Box<str>> {
+pub(super) fn take_service(head: &mut RequestHead) -> Option<Arc<str>> {
     let named = head.fields.named(SERVICE_HEADER).and_then(|value| std::str::from_utf8(value).ok());
-    let named = named.map(|name| name.trim().to_ascii_lowercase().into_boxed_str());
-    let named = named.filter(|name| !name.is_empty());
+    let named = named.map(|name| name.trim().to_ascii_lowercase());
+    let named = named.filter(|name| !name.is_empty()).map(Arc::from);
     head.fields.remove_named(SERVICE_HEADER);
     named
 }

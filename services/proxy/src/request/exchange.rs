@@ -143,8 +143,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) channel_stays_open: bool,
     /// What that body passes through.
     pub(super) coder: Option<Box<Coder>>,
-    /// The virtual service that a web server beside us asked for.
-    service: Option<Box<str>>,
+    /// The virtual service that a web server beside us, or the edge around us, asked for.
+    pub(crate) service: Option<Arc<str>>,
     active: ActiveRequest,
 }
 
@@ -246,7 +246,8 @@ impl<'a> Exchange<'a> {
     /// Brings the request into the form in which it is routed, or refuses it.
     pub(super) async fn admit(&mut self) -> Result<(), Ended> {
         let head = &mut self.heads.request;
-        if self.peer.by_socket {
+        // Whoever names the service beside the head has put the head in order.
+        if self.peer.by_socket && self.service.is_none() {
             self.service = beside::take_service(head);
             beside::forget_earlier_hops(&mut head.fields);
         }

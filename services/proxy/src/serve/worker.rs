@@ -11,6 +11,7 @@ use selvedge_http::head::{RequestHead, ResponseHead};
 use selvedge_upstream::Clusters;
 use selvedge_upstream::pool::Pools;
 use selvedge_wire::buffer::Buffers;
+use selvedge_wire::deadline::Deadline;
 use selvedge_wire::drain::{DrainState, Drains};
 use selvedge_wire::parking::Parking;
 pub(crate) use selvedge_wire::parking::Place;
@@ -23,6 +24,8 @@ const HEADS_KEPT_MAX: usize = 64;
 pub(crate) const CONNECTIONS_MAX: usize = 65_536;
 /// Handshakes that one worker makes at once; connections beyond are closed as soon as they want one.
 pub(crate) const HANDSHAKES_MAX: usize = 1024;
+/// Time-outs whose timers are kept for the next request that has no connection's.
+const DEADLINES_KEPT_MAX: usize = 64;
 /// The largest pair of heads that is kept.
 const HEADS_KEPT_BYTES_MAX: usize = 32 * 1024;
 
@@ -44,6 +47,7 @@ pub(crate) struct Worker {
         reason = "what is lent is the box: moving the heads themselves would copy them"
     )]
     heads: RefCell<Vec<Box<Heads>>>,
+    deadlines: RefCell<Vec<Deadline>>,
     parking: Parking,
     connection_ids: Cell<u64>,
     handshakes: Cell<usize>,
@@ -77,6 +81,7 @@ impl Worker {
             drain: Cell::default(),
             date: Cell::new((0, date::imf_fixdate(0))),
             heads: RefCell::default(),
+            deadlines: RefCell::default(),
             parking: Parking::default(),
             // Ids of workers do not meet: each has 2^48 of them.
             connection_ids: Cell::new((index as u64) << 48),
@@ -123,6 +128,19 @@ impl Worker {
             heads.request.clear();
             heads.response.clear();
             kept.push(heads);
+        }
+    }
+
+    /// A time-out for a request that has none of a connection's. To move a timer that is there costs a tenth of making one.
+    pub(crate) fn lease_deadline(&self) -> Deadline {
+        self.deadlines.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_back_deadline(&self, mut deadline: Deadline) {
+        let mut kept = self.deadlines.borrow_mut();
+        if kept.len() < DEADLINES_KEPT_MAX {
+            deadline.set(None);
+            kept.push(deadline);
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -28,7 +29,7 @@ use crate::request::{Body, Exchange, Response, body};
 pub(super) async fn ask(
     x: &mut Exchange<'_>,
     plane: &dyn DataPlane,
-    service: Service<'_>,
+    service: &Arc<str>,
     upgrade: bool,
 ) -> Option<Response> {
     // Whoever had to see the whole body before has it in a file.
@@ -37,10 +38,10 @@ pub(super) async fn ask(
     }
     let framing = if x.gathered.is_some() { Framing::None } else { x.facts.framing };
     let (caller, callee) = inner::pair(framing.has_body() || upgrade);
-    let mut head = proxy::head(x, "", framing, upgrade, Some(service));
+    let mut head = proxy::head(x, "", framing, upgrade, Some(Service::BesideHead));
     let upgraded = if upgrade { x.facts.upgrade } else { Upgrade::None };
     let facts = RequestFacts { framing, upgrade: upgraded, ..RequestFacts::default() };
-    let work = plane.serve(&mut head, facts, callee);
+    let work = plane.serve(service, &mut head, facts, callee);
     x.worker.give_back_head(head);
     let work = work?;
     let limit = body::limit(x);

@@ -48,14 +48,11 @@ pub(in crate::answer) fn head(
     if path.as_bytes() != head.path_bytes() {
         head.set_path(&path);
     }
-    if let Some(service) = service {
-        // The mesh believes what its edge says of the client, and nothing that the client said itself.
-        match service {
-            Service::AsAuthority(name) => head.set_authority(name),
-            Service::InHeader(name) => head.fields.set(SERVICE_HEADER, name.as_bytes()),
-        }
-        head.fields.remove(HeaderId::XForwardedFor);
-        head.fields.remove_named("forwarded");
+    let to_mesh = service.is_some();
+    if let Some(Service::AsAuthority(name)) = service {
+        head.set_authority(name);
+    } else if to_mesh {
+        // The host stays as the client sent it.
     } else if conf.replace_http_host && !label.is_empty() {
         head.set_authority(label);
     } else if !conf.header.map_host_request.is_empty() || x.head.authority_bytes().is_none() {
@@ -68,9 +65,18 @@ pub(in crate::answer) fn head(
     hop::strip_request(&mut head.fields, false);
     head.fields.retain(|id, name, _| match id {
         HeaderId::ContentLength => false,
-        HeaderId::Other => name != b"proxy" && name != b"set-cookie",
+        // The mesh believes what its edge says of the client, and nothing that the client said itself.
+        HeaderId::XForwardedFor => !to_mesh,
+        HeaderId::Other => match name {
+            b"proxy" | b"set-cookie" => false,
+            b"forwarded" => !to_mesh,
+            name => !to_mesh || name != SERVICE_HEADER.as_bytes(),
+        },
         _ => true,
     });
+    if let Some(Service::InHeader(name)) = service {
+        head.fields.append(SERVICE_HEADER.as_bytes(), name.as_bytes());
+    }
     if let Some(protocol) = keeps {
         head.fields.append_id(HeaderId::Connection, b"upgrade");
         head.fields.append_id(HeaderId::Upgrade, protocol.as_bytes());
