@@ -106,9 +106,20 @@ const NAMES_FILE: [&str; 5] =
 
 impl Loaded {
     /// Also looks whether certificates and whatever else it names can be used; what cannot is told at its place.
-    pub(super) fn with_files_looked_at(mut self) -> Self {
+    pub(super) fn with_files_looked_at(self) -> Self {
+        self.looked_at(|_, _| false)
+    }
+
+    /// The same for an edge that runs: it may have read as root what it may not read any more.
+    pub(super) fn with_files_looked_at_again(self) -> Self {
+        self.looked_at(|error, program| error.is_out_of_reach(program))
+    }
+
+    fn looked_at(mut self, passes: impl Fn(&selvedge_edge::SiteInvalid, &Program) -> bool) -> Self {
         let Some(program) = &self.program else { return self };
-        if let Err(error) = selvedge_edge::check(program) {
+        if let Err(error) = selvedge_edge::check(program)
+            && !passes(&error, program)
+        {
             let named = error.path().and_then(|path| {
                 let mut values = NAMES_FILE.iter().flat_map(|key| program.assignments(key));
                 values.find(|(_, value, _)| value.as_text().is_some_and(|text| **text == *path))

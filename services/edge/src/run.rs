@@ -36,7 +36,7 @@ use crate::control::{self, Asked};
 use crate::data_plane::DataPlanes;
 use crate::rate::Rates;
 use crate::record::log::Logs;
-use crate::site::{FETCH_PATIENCE, Site, SiteInvalid};
+use crate::site::{FETCH_PATIENCE, Files, Site, SiteInvalid};
 use crate::sockets::{self, ListenError, Listening};
 use crate::standing::Standing;
 use crate::stats::Stats;
@@ -157,9 +157,13 @@ pub fn run(program: Program, options: Options) -> Result<(), Error> {
     let error_log = program.base().directives.server.errorlog.as_deref().map(str::to_owned);
     process::redirect_errors(error_log.as_deref())?;
     let pid_file = process::write_pid(&global)?;
+    let files = match process::becomes_another(&global) {
+        true => Files::before_another_user(&program),
+        false => Files::default(),
+    };
     process::drop_privileges(&global)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let beginning = Beginning { workers, descriptors, listening, inheritance, control, error_log };
+    let beginning = Beginning { workers, descriptors, listening, inheritance, control, error_log, files };
     let ended = runtime.block_on(serve(program, options, beginning));
     drop(runtime);
     // A successor has written its own number there.
@@ -180,10 +184,11 @@ struct Beginning {
     inheritance: Option<Inheritance>,
     control: Option<std::os::unix::net::UnixListener>,
     error_log: Option<String>,
+    files: Files,
 }
 
 async fn serve(program: Program, mut options: Options, beginning: Beginning) -> Result<(), Error> {
-    let Beginning { workers, descriptors, listening, inheritance, control, error_log } = beginning;
+    let Beginning { workers, descriptors, listening, inheritance, control, error_log, files } = beginning;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut reopen = signal(SignalKind::hangup())?;
@@ -204,7 +209,7 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
     let seed = u64::from_le_bytes(secret[..8].try_into().unwrap_or_default());
     let (spans, recorded) = Spans::new();
     let shared = Arc::new(Shared {
-        site: ArcSwap::from_pointee(Site::new(program, None).await?),
+        site: ArcSwap::from_pointee(Site::new(program, files, None).await?),
         stats: Stats::default(),
         began: Instant::now(),
         secret,

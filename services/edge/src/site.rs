@@ -2,6 +2,7 @@
 
 mod certificates;
 mod fetched;
+mod files;
 mod redirects;
 pub(crate) mod staples;
 
@@ -20,6 +21,7 @@ use crate::stats::RouteStats;
 use crate::who::{GuardInvalid, Guards};
 pub(crate) use certificates::{Certificates, TlsError, asked_of_clients};
 pub(crate) use fetched::FETCH_PATIENCE;
+pub(crate) use files::Files;
 pub(crate) use redirects::Redirects;
 
 /// Everything that a configuration brings with it. Requests keep the one that they began with.
@@ -31,6 +33,8 @@ pub(crate) struct Site {
     pub(crate) hosts: Hosts,
     pub(crate) programs: Programs,
     pub(crate) certificates: Certificates,
+    /// What the configuration names and the server's user may not read.
+    pub(crate) files: Files,
     pub(crate) target: Options,
     /// When redirects have their turn.
     pub(crate) redirects: Redirects,
@@ -57,10 +61,14 @@ impl Site {
     ///
     /// # Errors
     /// When a certificate, a provider or an issuer cannot be used.
-    pub(crate) async fn new(program: Program, before: Option<&Self>) -> Result<Self, SiteInvalid> {
+    pub(crate) async fn new(
+        program: Program,
+        files: Files,
+        before: Option<&Self>,
+    ) -> Result<Self, SiteInvalid> {
         let program = Arc::new(program);
-        let certificates = Certificates::new(&program, before.map(|site| &site.certificates))?;
-        let guards = Guards::new(&program, before.map(|site| &site.guards))?;
+        let certificates = Certificates::new(&program, &files, before.map(|site| &site.certificates))?;
+        let guards = Guards::new(&program, &files, before.map(|site| &site.guards))?;
         let backends = program.backends();
         let most = backends.iter().map(|host| host.id.0 as usize + 1).max().unwrap_or(0);
         let hosts = Hosts::new(most);
@@ -76,6 +84,7 @@ impl Site {
             backends,
             programs,
             certificates,
+            files,
             target,
             redirects,
             guards,
@@ -105,13 +114,24 @@ impl Site {
 pub fn check(program: &Program) -> Result<(), SiteInvalid> {
     // Certificates from an authority are there once the edge has asked for them.
     if program.base().directives.mesh.acme.is_none() {
-        Certificates::new(program, None)?;
+        Certificates::new(program, &Files::default(), None)?;
     }
-    Guards::new(program, None)?;
+    Guards::new(program, &Files::default(), None)?;
     Ok(())
 }
 
 impl SiteInvalid {
+    /// Whether it is a file that whoever this process is may not read. What it was before may have read it: putting the
+    /// configuration in force says so.
+    pub fn is_out_of_reach(&self, program: &Program) -> bool {
+        let (Self::Tls(TlsError::Read { source, .. }) | Self::Guard(GuardInvalid::Read { source, .. })) =
+            self
+        else {
+            return false;
+        };
+        files::is_out_of_reach(source, files::is_rooted(program))
+    }
+
     /// The file that is at fault, if it is one.
     pub fn path(&self) -> Option<&str> {
         match self {

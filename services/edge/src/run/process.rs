@@ -42,6 +42,13 @@ pub(super) fn write_pid(global: &Global) -> Result<Option<PathBuf>, Error> {
     Ok(Some(path.into()))
 }
 
+/// Whether [`drop_privileges`] takes any away.
+pub(super) fn becomes_another(global: &Global) -> bool {
+    let configured = [&global.username, &global.groupname, &global.chroot];
+    nix::unistd::geteuid().is_root()
+        && configured.into_iter().flatten().any(|configured| !configured.is_empty())
+}
+
 /// Becomes the configured user, for good.
 pub(super) fn drop_privileges(global: &Global) -> Result<(), Error> {
     let name = |text: &Option<selvedge_site::directive::Text>| {

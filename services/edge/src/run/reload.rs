@@ -29,11 +29,13 @@ pub(super) async fn reload_site(
         let program = reload()?;
         let before = shared.site.load_full();
         let listening = sockets::open(&program, workers, &told.borrow().listening.clone());
-        let listening = listening.map_err(|error| format!("{error}: {}", source(&error)))?;
+        let listening = listening.map_err(|error| with_causes(&error))?;
         if let Some(configured) = program.base().directives.mesh.acme.as_deref() {
-            acme::prepare(configured).map_err(|error| error.to_string())?;
+            acme::prepare(configured).map_err(|error| with_causes(&error))?;
         }
-        let site = Site::new(program, Some(&before)).await.map_err(|error| error.to_string())?;
+        let site = Site::new(program, before.files.clone(), Some(&before))
+            .await
+            .map_err(|error| with_causes(&error))?;
         let fetched = site.certificates.fetch(&shared.mesh.endpoint);
         let _ = tokio::time::timeout(FETCH_PATIENCE, fetched).await;
         Ok::<_, String>((site, listening))
@@ -86,6 +88,10 @@ impl Watched {
     }
 }
 
-fn source(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(String::new, ToString::to_string)
+/// A failure with its causes.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }

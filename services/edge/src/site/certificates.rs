@@ -1,11 +1,11 @@
 //! Certificates by what a client asks for, read once and again when their files change.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::fetched::{self, Fetched};
+use super::files::Files;
 use super::staples::{Leaf, Staples, unix};
 use selvedge_client::Endpoint;
 use selvedge_identity::ocsp::Question;
@@ -13,6 +13,7 @@ use selvedge_identity::{Authorities, BundleInvalid, Rules, Trust, Verifier};
 use selvedge_site::directive::Ssl;
 use selvedge_site::{PatternExhausted, Program, RequestFacts};
 use selvedge_wire::tls::{ClientAuth, Material, MaterialInvalid, ServerContext, ServerSettings, ServerTls};
+use zeroize::Zeroizing;
 
 /// Different sets of TLS files that one configuration may use.
 pub(crate) const CONTEXTS_MAX: usize = 10_000;
@@ -64,9 +65,14 @@ struct Stapled {
 #[derive(Debug)]
 struct Loaded {
     context: Arc<ServerContext>,
-    changed: Vec<(String, Option<SystemTime>)>,
+    changed: Changes,
     stapled: Stapled,
+    /// What was changed into something that cannot be used, once that has been told.
+    told: Option<Changes>,
 }
+
+/// Files, and when each was last changed.
+type Changes = Vec<(String, Option<SystemTime>)>;
 
 /// The TLS contexts of a configuration.
 #[derive(Debug)]
@@ -75,6 +81,7 @@ pub(crate) struct Certificates {
     loaded: Mutex<HashMap<Key, Loaded>>,
     staples: Arc<Staples>,
     fetched: Arc<Fetched>,
+    files: Files,
 }
 
 impl Certificates {
@@ -82,7 +89,7 @@ impl Certificates {
     ///
     /// # Errors
     /// See [`TlsError`]: what cannot be used keeps the configuration from being put in force.
-    pub(crate) fn new(program: &Program, before: Option<&Self>) -> Result<Self, TlsError> {
+    pub(crate) fn new(program: &Program, files: &Files, before: Option<&Self>) -> Result<Self, TlsError> {
         let staples = before.map_or_else(Arc::default, |before| Arc::clone(&before.staples));
         let fetched = before.map_or_else(Arc::default, |before| Arc::clone(&before.fetched));
         // Those of names that clients ask for are fetched before the first of them does.
@@ -91,7 +98,7 @@ impl Certificates {
                 fetched.want(arn);
             }
         }
-        let certificates = Self { loaded: Mutex::default(), staples, fetched };
+        let certificates = Self { loaded: Mutex::default(), staples, fetched, files: files.clone() };
         for listener in &program.listeners {
             if listener.ssl.engine {
                 certificates.context(program, &listener.token, None)?;
@@ -133,7 +140,7 @@ impl Certificates {
         if loaded.len() >= CONTEXTS_MAX {
             return Err(TlsError::TooMany);
         }
-        let fresh = key.load(&self.staples, &self.fetched)?;
+        let fresh = key.load(&self.staples, &self.fetched, &self.files)?;
         let context = Arc::clone(&fresh.context);
         loaded.insert(key, fresh);
         Ok(context)
@@ -160,7 +167,7 @@ impl Certificates {
 
     /// Reads again what has changed on disk; what cannot be used any more leaves the last good one in force.
     pub(crate) fn refresh(&self) {
-        let keys: Vec<Key> = {
+        let keys: Vec<(Key, Changes, bool)> = {
             let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
             let now = unix();
             let stale = loaded.iter().filter(|(_, known)| {
@@ -169,16 +176,32 @@ impl Certificates {
                         self.staples.shown(leaf, now).map(|status| status.since) != known.stapled.since
                     })
             });
-            stale.map(|(key, _)| key.clone()).collect()
+            let seen = |known: &Loaded| -> Changes {
+                known.changed.iter().map(|(path, _)| (path.clone(), changed(path, &self.fetched))).collect()
+            };
+            let found = stale.map(|(key, known)| (key, seen(known), known));
+            found.map(|(key, seen, known)| (key.clone(), seen.clone(), seen == known.changed)).collect()
         };
-        for key in keys {
-            match key.load(&self.staples, &self.fetched) {
+        let nothing_kept = Files::default();
+        for (key, seen, same) in keys {
+            // What has changed and may not be read is not what it was when it could be.
+            let files = if same { &self.files } else { &nothing_kept };
+            match key.load(&self.staples, &self.fetched, files) {
                 Ok(fresh) => {
                     tracing::info!(chain = key.chain, "a certificate was read again");
                     self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(key, fresh);
                 }
                 Err(error) => {
-                    tracing::error!(%error, chain = key.chain, "a changed certificate cannot be used; the last good one stays");
+                    let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+                    let Some(known) = loaded.get_mut(&key) else { continue };
+                    if known.told.replace(seen.clone()) != Some(seen) {
+                        let error: &dyn std::error::Error = &error;
+                        tracing::error!(
+                            error,
+                            chain = key.chain,
+                            "a changed certificate cannot be used; the last good one stays"
+                        );
+                    }
                 }
             }
         }
@@ -192,8 +215,8 @@ fn changed(path: &str, fetched: &Fetched) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|facts| facts.modified()).ok()
 }
 
-fn read(path: &str) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(Path::new(path)).map_err(|source| TlsError::Read { path: path.to_owned(), source })
+fn read(path: &str, files: &Files) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+    files.read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
 }
 
 impl Key {
@@ -225,18 +248,19 @@ impl Key {
         Ok(Self { chain: chain.to_owned(), key: key.to_owned(), verify, staple, http1, http2, tls12, tls13 })
     }
 
-    fn load(&self, staples: &Staples, fetched: &Fetched) -> Result<Loaded, TlsError> {
+    fn load(&self, staples: &Staples, fetched: &Fetched, files: &Files) -> Result<Loaded, TlsError> {
+        let read = |path: &str| read(path, files);
         let changed = |path: &str| changed(path, fetched);
         let mut changed_at =
             vec![(self.chain.clone(), changed(&self.chain)), (self.key.clone(), changed(&self.key))];
         let (chain, key) = if fetched::is_arn(&self.chain) {
             fetched.pair(&self.chain)
         } else {
-            (read(&self.chain)?, zeroize::Zeroizing::new(read(&self.key)?))
+            (read(&self.chain)?.to_vec(), read(&self.key)?)
         };
         let material = Material::read(&chain, &key)
             .map_err(|source| TlsError::Material { path: self.chain.clone(), source })?;
-        let (material, stapled) = self.staple(material, staples);
+        let (material, stapled) = self.staple(material, staples, files);
         if let Some(path) = &self.staple {
             changed_at.push((path.clone(), changed(path)));
         }
@@ -252,7 +276,8 @@ impl Key {
             }
             let rules = Rules::default();
             verifier = Some(Arc::new(
-                Verifier::new(Trust::Authorities(bundle), rules, crl.as_deref()).map_err(invalid)?,
+                Verifier::new(Trust::Authorities(bundle), rules, crl.as_ref().map(|crl| crl.as_slice()))
+                    .map_err(invalid)?,
             ));
             if *enforce {
                 client_auth = ClientAuth::Required;
@@ -274,16 +299,16 @@ impl Key {
         let tls = ServerTls::default();
         tls.replace(&settings, material, verifier).map_err(|error| TlsError::Versions(Box::new(error)))?;
         let context = tls.current().ok_or(TlsError::NoAuthorities)?;
-        Ok(Loaded { context, changed: changed_at, stapled })
+        Ok(Loaded { context, changed: changed_at, stapled, told: None })
     }
 
     /// Puts the issuer's word beside a certificate: that of a file, or what the issuer was asked for. One that is of another
     /// certificate, or too old, is not shown: clients would end the handshake for it.
-    fn staple(&self, material: Material, staples: &Staples) -> (Material, Stapled) {
+    fn staple(&self, material: Material, staples: &Staples, files: &Files) -> (Material, Stapled) {
         let Some(question) = Question::of(&material.chain) else { return (material, Stapled::default()) };
         let now = unix();
         if let Some(path) = &self.staple {
-            let said = std::fs::read(path).map_err(|error| error.to_string());
+            let said = files.read(path).map_err(|error| error.to_string());
             return match said.and_then(|said| question.read(&said, now).map_err(|error| error.to_string())) {
                 Ok(status) => {
                     let stapled = Stapled { question: None, since: Some(status.since) };

@@ -16,6 +16,7 @@ use selvedge_site::directive::Text;
 use selvedge_site::directive::guard::{Jwt, KeysFrom, Oidc};
 
 use super::kept::Kept;
+use crate::site::Files;
 
 /// The largest file of a secret.
 pub(crate) const SECRET_BYTES_MAX: u64 = 64 * 1024;
@@ -111,7 +112,7 @@ impl Guards {
     ///
     /// # Errors
     /// When a file cannot be used: the configuration is not put in force.
-    pub(crate) fn new(program: &Program, before: Option<&Self>) -> Result<Self, GuardInvalid> {
+    pub(crate) fn new(program: &Program, files: &Files, before: Option<&Self>) -> Result<Self, GuardInvalid> {
         let mesh = &program.base().directives.mesh;
         let mut guards = Self::default();
         let mut tickets = match before.and_then(|before| before.tickets.clone()) {
@@ -122,16 +123,18 @@ impl Guards {
             None => None,
             Some(path) => {
                 let failed = |source| GuardInvalid::Tickets { path: path.to_owned(), source };
-                Some(Arc::new(Ring::of_lines(&read(path)?).map_err(failed)?))
+                Some(Arc::new(Ring::of_lines(&read(files, path)?).map_err(failed)?))
             }
         };
         guards.tickets = Some(tickets);
         for (name, oidc) in mesh.oidc.iter() {
             let used = before.and_then(|before| before.oidc.get(name)).map(|known| Arc::clone(&known.used));
-            guards.oidc.insert(name.clone(), Arc::new(SignInWith::new(oidc, used.unwrap_or_default())?));
+            guards
+                .oidc
+                .insert(name.clone(), Arc::new(SignInWith::new(oidc, files, used.unwrap_or_default())?));
         }
         for (name, jwt) in mesh.jwt.iter() {
-            guards.jwt.insert(name.clone(), Arc::new(BearersOf::new(jwt)?));
+            guards.jwt.insert(name.clone(), Arc::new(BearersOf::new(jwt, files)?));
         }
         Ok(guards)
     }
@@ -170,12 +173,12 @@ impl Guards {
 }
 
 impl SignInWith {
-    fn new(oidc: &Oidc, used: Arc<Mutex<Used>>) -> Result<Self, GuardInvalid> {
+    fn new(oidc: &Oidc, files: &Files, used: Arc<Mutex<Used>>) -> Result<Self, GuardInvalid> {
         let mut settings = oidc.settings.clone();
         if let Some(path) = &oidc.secret_file {
-            settings.client_secret = Some(read(path)?.trim().to_owned());
+            settings.client_secret = Some(read(files, path)?.trim().to_owned());
         }
-        let ring = Ring::of_lines(&read(&oidc.cookie_keys)?);
+        let ring = Ring::of_lines(&read(files, &oidc.cookie_keys)?);
         let ring =
             ring.map_err(|source| GuardInvalid::Ring { path: oidc.cookie_keys.to_string(), source })?;
         let fetcher = fetcher(&settings.issuer, oidc.roots.as_deref())?;
@@ -211,10 +214,10 @@ impl SignInWith {
 }
 
 impl BearersOf {
-    fn new(jwt: &Jwt) -> Result<Self, GuardInvalid> {
+    fn new(jwt: &Jwt, files: &Files) -> Result<Self, GuardInvalid> {
         let keys = match &jwt.keys {
             KeysFrom::File(path) => {
-                let keys = KeySet::parse(&read(path)?);
+                let keys = KeySet::parse(&read(files, path)?);
                 Keys::Here(Arc::new(
                     keys.map_err(|source| GuardInvalid::Keys { path: path.to_string(), source })?,
                 ))
@@ -262,10 +265,11 @@ fn fetcher(url: &str, roots: Option<&str>) -> Result<Fetcher, RootsInvalid> {
     Fetcher::new(Reach::of_operator([url]), &roots)
 }
 
-fn read(path: &str) -> Result<String, GuardInvalid> {
+fn read(files: &Files, path: &str) -> Result<String, GuardInvalid> {
     let failed = |source| GuardInvalid::Read { path: path.to_owned(), source };
-    if std::fs::metadata(path).map_err(failed)?.len() > SECRET_BYTES_MAX {
+    if std::fs::metadata(path).is_ok_and(|facts| facts.len() > SECRET_BYTES_MAX) {
         return Err(GuardInvalid::TooLarge { path: path.to_owned() });
     }
-    std::fs::read_to_string(path).map_err(failed)
+    let bytes = files.read(path).map_err(failed)?;
+    String::from_utf8(bytes.to_vec()).map_err(|error| failed(std::io::Error::other(error)))
 }
