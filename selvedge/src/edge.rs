@@ -18,6 +18,7 @@ use crate::endpoint;
 use crate::exit::Failure;
 use crate::output;
 use crate::role::logging::{self, LogArgs};
+use crate::supervise::notify;
 use load::{Form, Loaded};
 use selvedge_edge::Address;
 use selvedge_site::lighttpd::Level;
@@ -249,13 +250,17 @@ fn serve(loaded: Loaded, file: &std::path::Path, idle: Option<u64>, args: &Args)
         false => selvedge_edge::Terminate::AtOnce,
     };
     let has_error_log = program.base().directives.server.errorlog.is_some();
-    let serving = args
-        .in_background
-        .then(|| -> Box<dyn FnOnce() + Send> { Box::new(move || background::serving(has_error_log)) });
+    let in_background = args.in_background;
+    let serving: Box<dyn FnOnce() + Send> = Box::new(move || {
+        notify::ready();
+        if in_background {
+            background::serving(has_error_log);
+        }
+    });
     let (file, form) = (file.to_owned(), Form::from(args.reading));
     let known = Arc::clone(&files);
     let reload = move || {
-        let loaded = load::load(&file, form, Level::Modules).with_files_looked_at();
+        let loaded = load::load(&file, form, Level::Modules).with_files_looked_at_again();
         let report = loaded.report();
         if loaded.program.is_some() {
             *known.lock().unwrap_or_else(PoisonError::into_inner) = loaded.files();
@@ -294,7 +299,7 @@ fn serve(loaded: Loaded, file: &std::path::Path, idle: Option<u64>, args: &Args)
         watch: args.watch.then_some((watch, as_read)),
         control: args.control.clone(),
         terminate,
-        serving,
+        serving: Some(serving),
     };
     selvedge_edge::run(program, options).map_err(|error| refuse(&format!("{:#}", anyhow::Error::new(error))))
 }

@@ -20,7 +20,7 @@ fn systemd_finds_nothing_wrong_with_the_units() {
         return eprintln!("SKIPPED: no systemd-analyze here");
     }
     let folder = tempfile::tempdir().expect("a folder");
-    for unit in ["selvedge.service", "selvedge-proxy.service"] {
+    for unit in ["selvedge.service", "selvedge-proxy.service", "selvedge-edge.service"] {
         let text =
             std::fs::read_to_string(repository().join("packaging/systemd").join(unit)).expect("readable");
         // It looks whether the program is there.
@@ -91,5 +91,20 @@ fn a_sidecar_tells_systemd_when_it_serves() {
         .env("SELVEDGE_INGRESS_PORT", &ports[1])
         .env("SELVEDGE_EGRESS_PORT", &ports[2])
         .env("SELVEDGE_STATE_DIR", "none");
+    told_ready(&mut command);
+}
+
+#[test]
+fn an_edge_tells_systemd_when_it_serves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("edge.toml");
+    let socket = folder.path().join("edge.sock");
+    let form = format!(
+        "[[listen]]\naddress = \"{}\"\n[[site]]\n[[site.route]]\nrespond = \"here\"\n",
+        socket.display()
+    );
+    std::fs::write(&path, form).expect("written");
+    let mut command = Command::new(PROGRAM);
+    command.args(["edge", "-D", "-f"]).arg(&path);
     told_ready(&mut command);
 }
