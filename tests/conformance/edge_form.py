@@ -464,7 +464,7 @@ with socket.socket() as plain:
 
 # === what is written down ===
 found = until(lambda: [line for line in lines() if line["path"] == "/said" and line["method"] == "PUT"])
-report.equal((found[0]["status"], found[0]["route"]), ("202", "said"), "log.access, log.format, a route's name")
+report.equal((found[0]["status"], found[0]["route"]), (202, "said"), "log.access, log.format, a route's name")
 counted = b'selvedge_edge_route_requests_total{site="*",route="said",class="2xx"} '
 report.check(until(lambda: counted in ask(f"{site}/metrics").body), "metrics, by route")
 
