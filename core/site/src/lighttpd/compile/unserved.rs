@@ -71,7 +71,7 @@ fn instead(key: &str) -> Option<&'static str> {
 
 /// Every directive that is served.
 fn served() -> impl Iterator<Item = &'static str> {
-    directive::TABLE.iter().map(|entry| entry.key).chain(REWRITES.iter().copied())
+    directive::entries().map(|entry| entry.key).chain(REWRITES.iter().copied())
 }
 
 impl Compiler<'_> {
