@@ -14,6 +14,7 @@ import subprocess
 import time
 import tomllib
 
+import jsonschema
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -849,6 +850,9 @@ def keys_of_file(value, path=""):
 
 
 schema = json.loads(subprocess.run([BINARY, "edge", "schema"], capture_output=True, check=True).stdout)
+for document in written:
+    found = [f"{error.json_path}: {error.message}" for error in jsonschema.Draft202012Validator(schema).iter_errors(document)]
+    report.equal(found, [], "what is served is right by the schema")
 known = set(keys_of_schema(schema))
 used = {key for document in written for key in keys_of_file(document)}
 missing = {key for key in known - used if key not in ELSEWHERE}

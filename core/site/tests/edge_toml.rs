@@ -340,3 +340,90 @@ $HTTP["host"] =~ "^odd[0-9]" { server.document-root = "/srv/odd" }
         assert!(converted.contains(comment), "{comment}\n{converted}");
     }
 }
+
+/// What a file means, whatever it is written with.
+fn meaning(text: &str) -> String {
+    let program = compiled(text).unwrap_or_else(|found| panic!("{text}\n{found}"));
+    let facts = RequestFacts {
+        host: Some("a.example"),
+        path: Some("/a"),
+        method: Some("GET"),
+        remote: Some("127.0.0.1".parse().expect("an address")),
+        ..RequestFacts::default()
+    };
+    let resolved = program.resolve(&facts).expect("it is judged");
+    format!("{:?}\n{:?}\n{:?}", program.listeners, program.base().directives, resolved.directives)
+}
+
+/// The defaults of the schema, where they stand in a file: the part of the file behind which the key is put.
+const DEFAULTS: [(&str, &str); 20] = [
+    ("edge.systemd_sockets", "[edge]\n"),
+    ("listen[].proxy_protocol", "tls = \"a\"\n"),
+    ("listen[].backlog", "tls = \"a\"\n"),
+    ("tls.*.min_version", "certificate = \"/c\"\n"),
+    ("limits.header_timeout", "[limits]\n"),
+    ("limits.read_timeout", "[limits]\n"),
+    ("limits.write_timeout", "[limits]\n"),
+    ("limits.keep_alive", "[limits]\n"),
+    ("limits.headers", "[limits]\n"),
+    ("limits.per_client.key", "[limits.per_client]\n"),
+    ("traces.percent", "[traces]\n"),
+    ("site[].route[].index", "files = \"/srv\"\n"),
+    ("site[].route[].listing", "files = \"/srv\"\n"),
+    ("site[].route[].remember", "files = \"/srv\"\n"),
+    ("site[].route[].precompressed", "files = \"/srv\"\n"),
+    ("site[].route[].security_headers", "files = \"/srv\"\n"),
+    ("site[].route[].auth.realm", "[site.route.auth]\n"),
+    ("site[].route[].rewrite.if_not_file", "[site.route.rewrite]\n"),
+    ("site[].route[].workflow.else", "[site.route.workflow]\n"),
+    ("site[].route[].workflow.resume", "[site.route.workflow]\n"),
+];
+
+/// Every default of a schema, with where it is.
+fn defaults(schema: &serde_json::Value, path: &str, found: &mut Vec<(String, serde_json::Value)>) {
+    if let Some(usual) = schema.get("default") {
+        found.push((path.to_owned(), usual.clone()));
+    }
+    for (key, inner) in schema["properties"].as_object().into_iter().flatten() {
+        let at = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        defaults(inner, &at, found);
+    }
+    if schema["additionalProperties"].is_object() {
+        defaults(&schema["additionalProperties"], &format!("{path}.*"), found);
+    }
+    if schema["items"].is_object() {
+        defaults(&schema["items"], &format!("{path}[]"), found);
+    }
+}
+
+#[test]
+fn a_default_of_the_schema_is_what_counts_when_nothing_is_said() {
+    let file = |route: &str| {
+        format!(
+            "[edge]\n[[listen]]\naddress = \"127.0.0.1:443\"\ntls = \"a\"\n[tls.a]\ncertificate = \"/c\"\n[limits]\nbody = \"1MiB\"\n\
+             [limits.per_client]\nrate = \"1/s\"\n[traces]\notlp = \"http://127.0.0.1:4318\"\n[[site]]\n[[site.route]]\npath = \"/a\"\n{route}",
+        )
+    };
+    let files = file(
+        "files = \"/srv\"\n[site.route.auth]\nhtpasswd = \"/u\"\n[site.route.rewrite]\nmatch = \"^\"\nto = \"/x\"\n",
+    );
+    let workflow = file("[site.route.workflow]\nmachine = \"m\"\nwait = \"1s\"\n");
+    let mut found = Vec::new();
+    defaults(&edge_toml::schema(), "", &mut found);
+    // A route is described once for each place that has routes, and a client's rate twice.
+    found.retain(|(path, _)| path != "site[].route[].per_client.key");
+    let known: Vec<&str> = found.iter().map(|(path, _)| path.as_str()).collect();
+    for (path, _) in DEFAULTS {
+        assert!(known.contains(&path), "{path} has no default");
+    }
+    assert_eq!(known.len(), DEFAULTS.len(), "{known:?}");
+    for (path, usual) in found {
+        let (_, behind) =
+            DEFAULTS.iter().find(|(known, _)| *known == path).unwrap_or_else(|| panic!("{path}"));
+        let key = path.rsplit('.').next().expect("a key");
+        let without = if path.contains("workflow") { &workflow } else { &files };
+        assert!(without.contains(behind), "{path}");
+        let with = without.replace(behind, &format!("{behind}{key} = {usual}\n"));
+        assert_eq!(meaning(&with), meaning(without), "{path} = {usual}");
+    }
+}

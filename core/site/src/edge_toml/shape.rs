@@ -43,6 +43,16 @@ pub(super) struct Field {
     pub(super) about: &'static str,
     pub(super) shape: Shape,
     pub(super) required: bool,
+    /// What counts when it is left out, if one value says it.
+    pub(super) usual: Option<Usual>,
+}
+
+/// A value that counts when none is given.
+pub(super) enum Usual {
+    Text(&'static str),
+    Texts(&'static [&'static str]),
+    Number(i64),
+    Switch(bool),
 }
 
 /// Compares a value with a shape; `path` is where the value is, for a person.
@@ -175,7 +185,9 @@ pub(super) fn schema(shape: &Shape) -> Value {
         Shape::Size => text("^([0-9]+ *(B|kB|KB|MB|GB|KiB|MiB|GiB)|0+)$"),
         Shape::Bandwidth => text("^([0-9]+ *(B|kB|KB|MB|GB|KiB|MiB|GiB)|0+)/s$"),
         Shape::Rate => text("^[0-9]*[1-9][0-9]*/(s|m|h)$"),
-        Shape::Network => text("^[0-9A-Fa-f.:\\[\\]]+(/[0-9]{1,3})?$"),
+        Shape::Network => {
+            text("^([0-9]{1,3}(\\.[0-9]{1,3}){3}|\\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\\]?)(/[0-9]{1,3})?$")
+        }
         Shape::Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Shape::Switch => json!({ "type": "boolean" }),
         Shape::List(inner) => {
@@ -188,12 +200,26 @@ pub(super) fn schema(shape: &Shape) -> Value {
     }
 }
 
+impl Usual {
+    fn shown(&self) -> Value {
+        match self {
+            Self::Text(text) => json!(text),
+            Self::Texts(texts) => json!(texts),
+            Self::Number(number) => json!(number),
+            Self::Switch(switch) => json!(switch),
+        }
+    }
+}
+
 pub(super) fn table_schema(fields: &[Field]) -> Value {
     let mut properties = Map::new();
     for field in fields {
         let mut described = schema(&field.shape);
         if let Some(object) = described.as_object_mut() {
             object.insert("description".into(), field.about.into());
+            if let Some(usual) = &field.usual {
+                object.insert("default".into(), usual.shown());
+            }
         }
         properties.insert(field.name.to_owned(), described);
     }

@@ -2,14 +2,19 @@
 
 use serde_json::Value;
 
-use super::shape::{Field, Shape, table_schema};
+use super::shape::{Field, Shape, Usual, table_schema};
 
 const fn key(name: &'static str, about: &'static str, shape: Shape) -> Field {
-    Field { name, about, shape, required: false }
+    Field { name, about, shape, required: false, usual: None }
+}
+
+/// A key whose value, where none is given, is `usual`.
+const fn usual(name: &'static str, about: &'static str, shape: Shape, usual: Usual) -> Field {
+    Field { name, about, shape, required: false, usual: Some(usual) }
 }
 
 const fn required(name: &'static str, about: &'static str, shape: Shape) -> Field {
-    Field { name, about, shape, required: true }
+    Field { name, about, shape, required: true, usual: None }
 }
 
 /// The whole file.
@@ -41,10 +46,11 @@ const EDGE: &[Field] = &[
     key("group", "The group that it becomes", Shape::Text),
     key("pid_file", "Where its process's number is written", Shape::Text),
     key("server_header", "The Server header; none when it is left out", Shape::Text),
-    key(
+    usual(
         "systemd_sockets",
         "Whether sockets that systemd hands over are taken; those of [[listen]] that are not among them are opened here",
         Shape::Switch,
+        Usual::Switch(false),
     ),
 ];
 
@@ -57,12 +63,13 @@ const LISTEN: &[Field] = &[
         Shape::List(&Shape::Word(&["h1", "h2", "h3"])),
     ),
     key("redirect", "Send everything to HTTPS", Shape::Word(&["https"])),
-    key(
+    usual(
         "proxy_protocol",
         "Connections begin with the PROXY protocol, if they come from trusted addresses",
         Shape::Switch,
+        Usual::Switch(false),
     ),
-    key("backlog", "Connections that the kernel holds", Shape::Number(1, 65_535)),
+    usual("backlog", "Connections that the kernel holds", Shape::Number(1, 65_535), Usual::Number(1024)),
 ];
 
 const TLS: &[Field] = &[
@@ -70,7 +77,7 @@ const TLS: &[Field] = &[
     key("key", "The key, in PEM", Shape::Text),
     key("arn", "The mesh's certificate of that ARN, fetched and renewed by itself", Shape::Text),
     key("acme", "Certificates that are fetched and renewed by themselves", Shape::Table(ACME)),
-    key("min_version", "The oldest version", Shape::Word(&["1.2", "1.3"])),
+    usual("min_version", "The oldest version", Shape::Word(&["1.2", "1.3"]), Usual::Text("1.2")),
     key("client_ca", "The authorities of clients' certificates", Shape::Text),
     key("client", "Whether clients have to bring a certificate", Shape::Word(&["request", "require"])),
 ];
@@ -90,11 +97,11 @@ const ACME: &[Field] = &[
 ];
 
 const LIMITS: &[Field] = &[
-    key("header_timeout", "For a request's whole head", Shape::Duration),
-    key("read_timeout", "Without a byte read", Shape::Duration),
-    key("write_timeout", "Without a byte taken by the client", Shape::Duration),
-    key("keep_alive", "Between two requests of a connection", Shape::Duration),
-    key("headers", "Of a request's head", Shape::Size),
+    usual("header_timeout", "For a request's whole head", Shape::Duration, Usual::Text("10s")),
+    usual("read_timeout", "Without a byte read", Shape::Duration, Usual::Text("60s")),
+    usual("write_timeout", "Without a byte taken by the client", Shape::Duration, Usual::Text("360s")),
+    usual("keep_alive", "Between two requests of a connection", Shape::Duration, Usual::Text("5s")),
+    usual("headers", "Of a request's head", Shape::Size, Usual::Text("8KiB")),
     key("body", "Of a request's body", Shape::Size),
     key("body_timeout", "For a request's whole body", Shape::Duration),
     key("connections", "At a time", Shape::Number(1, 65_535)),
@@ -106,7 +113,7 @@ const LIMITS: &[Field] = &[
 const PER_CLIENT: &[Field] = &[
     required("rate", "How many in what time", Shape::Rate),
     key("burst", "How many may come at once", Shape::Number(1, 1_000_000)),
-    key("key", "What tells clients apart: ip, identity, or header:NAME", Shape::Text),
+    usual("key", "What tells clients apart: ip, identity, or header:NAME", Shape::Text, Usual::Text("ip")),
 ];
 
 const LOG: &[Field] = &[
@@ -117,7 +124,7 @@ const LOG: &[Field] = &[
 
 const TRACES: &[Field] = &[
     required("otlp", "The URL of a collector that takes OTLP by HTTP", Shape::Text),
-    key("percent", "Of a hundred requests so many are recorded", Shape::Number(0, 100)),
+    usual("percent", "Of a hundred requests so many are recorded", Shape::Number(0, 100), Usual::Number(100)),
     key("name", "Whose spans they are; the edge's name when it is left out", Shape::Text),
 ];
 
@@ -179,8 +186,13 @@ pub(super) const ROUTE: &[Field] = &[
     // What answers.
     key("files", "A directory", Shape::Text),
     key("alias", "A directory that takes the place of the path's prefix", Shape::Text),
-    key("index", "Files that stand for their directory", Shape::List(&Shape::Text)),
-    key("listing", "Whether directories are listed", Shape::Switch),
+    usual(
+        "index",
+        "Files that stand for their directory",
+        Shape::List(&Shape::Text),
+        Usual::Texts(&["index.html"]),
+    ),
+    usual("listing", "Whether directories are listed", Shape::Switch, Usual::Switch(false)),
     key("service", "A virtual service of the mesh", Shape::Text),
     key("workflow", "A state machine", Shape::Table(WORKFLOW)),
     key(
@@ -202,7 +214,12 @@ pub(super) const ROUTE: &[Field] = &[
     // How it is asked and dressed.
     key("rewrite", "What the path becomes before anything answers", Shape::Table(REWRITE)),
     key("cache", "The Cache-Control header", Shape::Text),
-    key("remember", "Answers of backends are remembered, as RFC 9111 has it", Shape::Switch),
+    usual(
+        "remember",
+        "Answers of backends are remembered, as RFC 9111 has it",
+        Shape::Switch,
+        Usual::Switch(false),
+    ),
     key(
         "early_hints",
         "Links that clients are told of before the answer is there",
@@ -221,8 +238,13 @@ pub(super) const ROUTE: &[Field] = &[
         Shape::Named(&Shape::AnyText),
     ),
     key("response_headers", "Set on what is sent; blank takes one away", Shape::Named(&Shape::AnyText)),
-    key("precompressed", "A file is sent as the .br, .zst or .gz beside it", Shape::Switch),
-    key("security_headers", "HSTS and its companions", Shape::Switch),
+    usual(
+        "precompressed",
+        "A file is sent as the .br, .zst or .gz beside it",
+        Shape::Switch,
+        Usual::Switch(false),
+    ),
+    usual("security_headers", "HSTS and its companions", Shape::Switch, Usual::Switch(false)),
 ];
 
 const AUTH: &[Field] = &[
@@ -231,7 +253,7 @@ const AUTH: &[Field] = &[
     key("certificate", "A client certificate", Shape::Switch),
     key("htpasswd", "A file of users for basic", Shape::Text),
     key("htdigest", "A file of users for digest, whose passwords are never sent", Shape::Text),
-    key("realm", "Of basic and digest", Shape::Text),
+    usual("realm", "Of basic and digest", Shape::Text, Usual::Text("private")),
     key(
         "users",
         "Who may, of a file of users; all of them when neither users nor groups are named",
@@ -256,8 +278,18 @@ const FORWARD_AUTH: &[Field] = &[
 const WORKFLOW: &[Field] = &[
     key("machine", "Its name or ARN", Shape::Text),
     key("wait", "How long a request waits for its end, at most 60s", Shape::Duration),
-    key("else", "The answer when the end is not there in time", Shape::Word(&["202", "504"])),
-    key("resume", "The request completes the task whose token it brings", Shape::Switch),
+    usual(
+        "else",
+        "The answer when the end is not there in time",
+        Shape::Word(&["202", "504"]),
+        Usual::Text("202"),
+    ),
+    usual(
+        "resume",
+        "The request completes the task whose token it brings",
+        Shape::Switch,
+        Usual::Switch(false),
+    ),
     key("headers", "Headers that become part of the input", Shape::List(&Shape::Text)),
     key("files", "A directory of files that an execution may hand out", Shape::Text),
     key(
@@ -270,7 +302,7 @@ const WORKFLOW: &[Field] = &[
 const REWRITE: &[Field] = &[
     required("match", "An expression on the path and the query", Shape::Text),
     required("to", "What becomes of them", Shape::Text),
-    key("if_not_file", "Only where the path is no file", Shape::Switch),
+    usual("if_not_file", "Only where the path is no file", Shape::Switch, Usual::Switch(false)),
 ];
 
 /// The JSON Schema of the form.
