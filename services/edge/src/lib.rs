@@ -22,6 +22,7 @@ mod identify;
 mod pace;
 mod rate;
 mod ready;
+mod recent;
 mod record;
 mod request;
 mod run;

@@ -35,6 +35,7 @@ use crate::connection::{self, Door};
 use crate::control::{self, Asked};
 use crate::data_plane::DataPlanes;
 use crate::rate::Rates;
+use crate::recent::Recent;
 use crate::record::log::Logs;
 use crate::site::{FETCH_PATIENCE, Files, Site, SiteInvalid};
 use crate::sockets::{self, ListenError, Listening};
@@ -211,6 +212,7 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
     let shared = Arc::new(Shared {
         site: ArcSwap::from_pointee(Site::new(program, files, None).await?),
         stats: Stats::default(),
+        recent: Recent::default(),
         began: Instant::now(),
         secret,
         rates: Rates::new(seed),
@@ -267,6 +269,7 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
     let mut watched = Watched::new(options.watch.as_ref());
     let mut look = tokio::time::interval(WATCH_INTERVAL);
     let mut refresh = tokio::time::interval(REFRESH_INTERVAL);
+    let mut second = tokio::time::interval(Duration::from_secs(1));
     let mut idle = tokio::time::interval(Duration::from_millis(500));
     let mut idle_since = Instant::now();
     let leave = loop {
@@ -315,6 +318,7 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
                     });
                 }
             },
+            _ = second.tick() => shared.recent.tick(shared.stats.snapshot()),
             _ = refresh.tick() => shared.site.load().certificates.refresh(),
             _ = idle.tick(), if options.idle_seconds.is_some() => {
                 if shared.stats.connections.get() > 0 {

@@ -27,6 +27,7 @@ use crate::clients::Clients;
 use crate::data_plane::DataPlane;
 use crate::rate::Rates;
 use crate::ready::Shelf;
+use crate::recent::Recent;
 use crate::record::log::Logs;
 use crate::site::Site;
 use crate::standing::Standing;
@@ -51,6 +52,8 @@ const HEAD_KEPT_BYTES_MAX: usize = 32 * 1024;
 pub(crate) struct Shared {
     pub(crate) site: ArcSwap<Site>,
     pub(crate) stats: Stats,
+    /// What the last seconds saw.
+    pub(crate) recent: Recent,
     pub(crate) began: Instant,
     /// What makes nonces ours.
     pub(crate) secret: [u8; 32],

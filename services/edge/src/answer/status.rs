@@ -62,17 +62,21 @@ fn status(x: &Exchange<'_>) -> Response {
     }
     let callback =
         query.split('&').find_map(|part| part.strip_prefix("jsonp=")).filter(|name| is_function(name));
+    let average = x.worker.shared.recent.average();
     if has("json") || callback.is_some() {
-        let json = serde_json::json!({
-            "RequestsTotal": stats.requests,
-            "TrafficTotal": stats.sent / 1024,
-            "Uptime": uptime,
-            "BusyServers": stats.connections,
-            "IdleServers": free,
-        });
+        // Written as lighttpd writes it, a line each: scripts read them by lines.
+        let json = format!(
+            "{{\n\t\"RequestsTotal\": {},\n\t\"TrafficTotal\": {},\n\t\"Uptime\": {uptime},\n\t\"BusyServers\": {},\n\t\"IdleServers\": {free},\n\
+             \t\"RequestAverage5s\":{},\n\t\"TrafficAverage5s\":{}\n}}",
+            stats.requests,
+            stats.sent / 1024,
+            stats.connections,
+            average.requests,
+            average.sent / 1024,
+        );
         return match callback {
             Some(name) => Response::with(200, "application/javascript", format!("{name}({json});")),
-            None => Response::with(200, "application/json", json.to_string()),
+            None => Response::with(200, "application/json", json),
         };
     }
     if has("prometheus") {
@@ -86,6 +90,10 @@ fn status(x: &Exchange<'_>) -> Response {
         ("Uptime", format!("{uptime} s")),
         ("Requests", stats.requests.to_string()),
         ("Traffic", format!("{} kbyte", stats.sent / 1024)),
+        ("Requests, average since the start", format!("{} req/s", stats.requests / uptime.max(1))),
+        ("Traffic, average since the start", format!("{} kbyte/s", stats.sent / 1024 / uptime.max(1))),
+        ("Requests, average of 5 s", format!("{} req/s", average.requests)),
+        ("Traffic, average of 5 s", format!("{} kbyte/s", average.sent / 1024)),
         ("Connections", stats.connections.to_string()),
         ("Requests under way", stats.active.to_string()),
     ] {
