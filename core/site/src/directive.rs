@@ -6,6 +6,7 @@
 pub mod access_log;
 pub mod auth;
 pub mod backend;
+mod defaults;
 pub mod deflate;
 pub mod edge;
 pub mod expire;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 pub use auth::{Algorithm, AuthMethod, AuthRequirement, Require};
 pub use backend::{Backend, BackendExtension, BackendId, Balance, Host, HostMode};
+pub(crate) use defaults::media_types;
 pub use deflate::{ContentEncoding, DeflateParams};
 pub use edge::{SignIn, WorkflowElse, WorkflowRoute};
 pub use expire::{Expire, ExpireBase};

@@ -437,6 +437,18 @@ fn versions_differ_where_lighttpds_do() {
         program.base().directives.url.redirect_code
     };
     assert_eq!((code(Compat::V1_4_69), code(Compat::V1_4_85)), (301, 308));
+    let of = |compat, text: &str| {
+        let document = read(&format!("server.document-root = \"/srv\"\n{text}")).expect("it parses");
+        let program = compile(&document, compat, Level::Modules).program.expect("it starts");
+        let base = &program.base().directives;
+        let html = base.mimetype.assign.iter().any(|(suffix, _)| **suffix == *".html");
+        (html, base.server.error_handler_of_403, base.ssl.only_1_3, base.static_file.disable_pathinfo)
+    };
+    assert_eq!(of(Compat::V1_4_69, ""), (false, true, false, false));
+    assert_eq!(of(Compat::V1_4_85, ""), (true, false, true, true));
+    // What is said counts.
+    let said = "mimetype.assign = ( \".x\" => \"a/b\" )\nstatic-file.disable-pathinfo = \"disable\"\n";
+    assert_eq!(of(Compat::V1_4_85, said), (false, false, true, false));
     let text = "$HTTP[\"host\"] == \"a\" { }\nelif $HTTP[\"host\"] == \"b\" { }\n";
     let with = |compat| {
         let mut files = Memory::with(&[("/etc/l/lighttpd.conf", text)]);

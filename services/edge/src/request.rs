@@ -156,7 +156,8 @@ fn error_handler(x: &Exchange<'_>, answered: &Response) -> Option<Handler> {
     if let Some(target) = configured(&server.error_handler) {
         return Some(Handler { target, of: Handled::Any });
     }
-    let target = configured(&server.error_handler_404).filter(|_| matches!(status, 403 | 404))?;
+    let is_missing = status == 404 || status == 403 && server.error_handler_of_403;
+    let target = configured(&server.error_handler_404).filter(|_| is_missing)?;
     Some(Handler { target, of: Handled::Missing })
 }
 

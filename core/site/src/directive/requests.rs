@@ -27,6 +27,8 @@ directives! {
         error_handler: Option<Text> = None, "server.error-handler" Connection optional_text;
         /// What answers in place of 404 (and, before 1.4.77, 403).
         error_handler_404: Option<Text> = None, "server.error-handler-404" Connection optional_text;
+        /// Whether it answers in place of 403 as well.
+        error_handler_of_403: bool = false;
         /// Whether backends' errors are replaced as well.
         error_intercept: bool = false, "server.error-intercept" Connection boolean;
         /// Whether paths are put in lower case; `None`: as the file system is.

@@ -19,6 +19,8 @@ directives! {
         ca_crl_file: Option<Text> = None, "ssl.ca-crl-file" Connection optional_text;
         /// Ciphers in OpenSSL's words; of no consequence here: all that are spoken have forward secrecy and authenticate.
         cipher_list: Option<Text> = None, "ssl.cipher-list" Socket server::ciphers;
+        /// Whether TLS 1.2 is not spoken unless `MinProtocol` says so.
+        only_1_3: bool = false;
         /// OpenSSL's configuration commands: `MinProtocol`, `MaxProtocol`, `CipherString`, `Ciphersuites`, `Curves`, `Options`, ….
         openssl_ssl_conf_cmd: Named<Text> = named_empty(), "ssl.openssl.ssl-conf-cmd" Socket named_texts;
         /// Where challenge certificates are.

@@ -82,6 +82,7 @@ impl Compiler<'_> {
     /// What holds for every route unless it says otherwise.
     fn base(&mut self) -> Directives {
         let mut base = Directives::default();
+        base.static_file.disable_pathinfo = true;
         base.global.modules = MODULES.iter().map(|module| Text::from(*module)).collect();
         // Names of hosts are as lenient here as those of containers are; what is no name at all is refused all the same.
         base.global.http_parseopts.host_strict = false;
@@ -100,13 +101,13 @@ impl Compiler<'_> {
         self.log(&mut base);
         self.traces(&mut base);
         self.trust(&mut base);
-        if let Some(types) = self.root.get("types") {
-            base.mimetype.assign = types
-                .entries()
-                .iter()
-                .filter_map(|(key, _, value)| Some((key.clone(), value.text()?.clone())))
-                .collect();
-        }
+        let types = self.root.get("types").map(Node::entries).unwrap_or_default();
+        let types = types.iter().filter_map(|(key, _, value)| Some((key.clone(), value.text()?.clone())));
+        let types: Vec<_> = types.collect();
+        let known = directive::media_types();
+        let is_said = |suffix: &Text| types.iter().any(|(said, _)| said == suffix);
+        let others = known.iter().filter(|(suffix, _)| !is_said(suffix)).cloned();
+        base.mimetype.assign = types.iter().cloned().chain(others).collect();
         base
     }
 

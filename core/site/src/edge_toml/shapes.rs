@@ -28,7 +28,11 @@ const KEYS: &[Field] = &[
     key("log", "What is written down", Shape::Table(LOG)),
     key("traces", "Where spans of requests are sent", Shape::Table(TRACES)),
     key("trust", "Whose word on who a client is counts", Shape::Table(TRUST)),
-    key("types", "Types of files by the end of their names", Shape::Named(&Shape::Text)),
+    key(
+        "types",
+        "Types of files by the end of their names, beside those of the web",
+        Shape::Named(&Shape::Text),
+    ),
     key("oidc", "Providers of OpenID Connect, by name", Shape::Named(&Shape::Table(OIDC))),
     key("jwt", "Issuers of tokens, by name", Shape::Named(&Shape::Table(JWT))),
     key("site", "Hosts and their routes", Shape::Tables(SITE)),

@@ -49,8 +49,7 @@ pub fn compile(document: &Document, compat: Compat, level: Level) -> Compiled {
     };
     compiler.modules();
     let server = compiler.patches(|owner| owner == Owner::Server, Level::Syntax);
-    let mut base = Directives::default();
-    base.url.redirect_code = if compat >= Compat::V1_4_85 { 308 } else { 301 };
+    let mut base = Directives::of(compat);
     if let Some(global) = server.iter().find(|patch| patch.condition.is_none()) {
         global.apply(&mut base);
     }

@@ -348,7 +348,7 @@ fn versions(ssl: &Ssl) -> (bool, bool) {
         let found = ssl.openssl_ssl_conf_cmd.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.to_ascii_lowercase())
     };
-    let min13 = command("MinProtocol").is_some_and(|value| value.contains("1.3"));
+    let min13 = command("MinProtocol").map_or(ssl.only_1_3, |value| value.contains("1.3"));
     let max12 = command("MaxProtocol").is_some_and(|value| value.contains("1.2"));
     let off = command("Protocol").unwrap_or_default();
     (!min13 && !off.contains("-tlsv1.2"), !max12 && !off.contains("-tlsv1.3"))
