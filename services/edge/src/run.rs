@@ -24,7 +24,7 @@ use selvedge_site::Program;
 use selvedge_site::directive::Global;
 use selvedge_wire::stream::Address;
 use tokio::net::{TcpStream, UnixListener};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
@@ -155,6 +155,9 @@ pub fn run(program: Program, options: Options) -> Result<(), Error> {
     if listening.is_empty() && !options.one {
         return Err(Error::NoListener);
     }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Whoever finds the process's number in the file may send a signal at once.
+    let signals = runtime.block_on(async { Signals::new() })?;
     let error_log = program.base().directives.server.errorlog.as_deref().map(str::to_owned);
     process::redirect_errors(error_log.as_deref())?;
     let pid_file = process::write_pid(&global)?;
@@ -163,8 +166,8 @@ pub fn run(program: Program, options: Options) -> Result<(), Error> {
         false => Files::default(),
     };
     process::drop_privileges(&global)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let beginning = Beginning { workers, descriptors, listening, inheritance, control, error_log, files };
+    let beginning =
+        Beginning { workers, descriptors, listening, inheritance, control, error_log, files, signals };
     let ended = runtime.block_on(serve(program, options, beginning));
     drop(runtime);
     // A successor has written its own number there.
@@ -186,14 +189,33 @@ struct Beginning {
     control: Option<std::os::unix::net::UnixListener>,
     error_log: Option<String>,
     files: Files,
+    signals: Signals,
+}
+
+/// What the process is told from outside.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reopen: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    /// From here on they are heard and end nothing by themselves.
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reopen: signal(SignalKind::hangup())?,
+            reload: signal(SignalKind::user_defined1())?,
+        })
+    }
 }
 
 async fn serve(program: Program, mut options: Options, beginning: Beginning) -> Result<(), Error> {
-    let Beginning { workers, descriptors, listening, inheritance, control, error_log, files } = beginning;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut reopen = signal(SignalKind::hangup())?;
-    let mut reload = signal(SignalKind::user_defined1())?;
+    let Beginning { workers, descriptors, listening, inheritance, control, error_log, files, signals } =
+        beginning;
+    let Signals { mut terminate, mut interrupt, mut reopen, mut reload } = signals;
     let global = program.global().clone();
     let logs = Logs::start(workers)?;
     let connections_max = match u64::from(global.max_connections) {
