@@ -773,3 +773,31 @@ fn keys_of_roots_alone_serve_whoever_the_server_becomes() {
     shows("plain.example");
     shows("host.example");
 }
+
+/// A log that cannot be written is told at the start, and not when the first request is missing from it.
+#[test]
+fn neither_starts_without_its_access_log() {
+    let site = Site::new();
+    let lost = format!("accesslog.filename = \"{}/nowhere/access.log\"\n", site.folder.path().display());
+    site.configure("1", &lost);
+    let mut ours = Command::new(env!("CARGO_BIN_EXE_selvedge"));
+    ours.arg("edge");
+    for mut command in [ours, Command::new(LIGHTTPD)] {
+        if command.get_program() == LIGHTTPD && !Path::new(LIGHTTPD).exists() {
+            continue;
+        }
+        command.arg("-D").arg("-f").arg(site.path("edge.conf")).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        await_until("it ends", || child.try_wait().unwrap().is_some());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(255), "{command:?}: {said}");
+        assert!(said.contains("/nowhere/access.log"), "{command:?}: {said}");
+    }
+    site.configure("1", "");
+    let server = site.ours(&[]);
+    site.configure("2", &lost);
+    server.signal("USR1");
+    server.await_line("/nowhere/access.log cannot be written");
+    assert_eq!(site.generation().as_deref(), Some("1"));
+}

@@ -36,7 +36,7 @@ use crate::control::{self, Asked};
 use crate::data_plane::DataPlanes;
 use crate::rate::Rates;
 use crate::recent::Recent;
-use crate::record::log::Logs;
+use crate::record::log::{self, Logs};
 use crate::site::{FETCH_PATIENCE, Files, Site, SiteInvalid};
 use crate::sockets::{self, ListenError, Listening};
 use crate::standing::Standing;
@@ -166,6 +166,7 @@ pub fn run(program: Program, options: Options) -> Result<(), Error> {
         false => Files::default(),
     };
     process::drop_privileges(&global)?;
+    log::try_all(&program).map_err(|(path, source)| Error::File { path, source })?;
     let beginning =
         Beginning { workers, descriptors, listening, inheritance, control, error_log, files, signals };
     let ended = runtime.block_on(serve(program, options, beginning));

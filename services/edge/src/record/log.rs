@@ -9,6 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use selvedge_site::Program;
+
 /// A buffer holds at most this; what comes while it is full is dropped and counted.
 pub(crate) const BUFFER_BYTES_MAX: usize = 1 << 20;
 /// A buffer of this size is written at once.
@@ -170,6 +172,24 @@ impl Logs {
             }
         }
     }
+}
+
+/// Opens the files that a program's access logs go to, and closes them again: a server without the log that it was told to
+/// write does not start, as with lighttpd.
+///
+/// # Errors
+/// The path that cannot be written, and the system's word.
+pub(crate) fn try_all(program: &Program) -> Result<(), (String, std::io::Error)> {
+    if !program.global().modules.iter().any(|module| **module == *"mod_accesslog") {
+        return Ok(());
+    }
+    let named = program.assignments("accesslog.filename").filter_map(|(_, value, _)| value.as_text());
+    let paths = named.chain(&program.base().directives.accesslog.filename);
+    for path in paths.filter(|path| !path.is_empty() && !path.starts_with('|')) {
+        let opened = OpenOptions::new().append(true).create(true).open(&**path);
+        opened.map_err(|error| (path.to_string(), error))?;
+    }
+    Ok(())
 }
 
 impl Target {

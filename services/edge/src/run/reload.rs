@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::{Options, Orders, Watch};
 use crate::acme::{self, Care};
+use crate::record::log;
 use crate::site::{FETCH_PATIENCE, Site};
 use crate::sockets;
 use crate::worker::Shared;
@@ -27,6 +28,7 @@ pub(super) async fn reload_site(
     };
     let outcome = async {
         let program = reload()?;
+        log::try_all(&program).map_err(|(path, error)| format!("{path} cannot be written: {error}"))?;
         let before = shared.site.load_full();
         let listening = sockets::open(&program, workers, &told.borrow().listening.clone());
         let listening = listening.map_err(|error| with_causes(&error))?;
