@@ -2,7 +2,7 @@
 //!
 //! - Who: sign-in by OpenID Connect ([`sign_in`]), bearer tokens ([`bearer`]), another service's word ([`forward`]); what is
 //!   known of a caller is an [`Identity`], which rules on its [`claims`] admit or refuse.
-//! - How often: [`rate`], by a [`client`]'s key.
+//! - How often: [`rate`], by a [`client`]'s key; and which nonces of digest sign-in have been used: [`nonce`].
 //! - What may be called on somebody's word: [`address`], and for an edge [`reach`].
 //! - When a certificate is renewed, and tried again: [`renewal`].
 //!
@@ -17,6 +17,7 @@ pub mod cookie;
 pub mod form;
 pub mod forward;
 pub mod identity;
+pub mod nonce;
 pub mod rate;
 pub mod reach;
 pub mod renewal;

@@ -8,6 +8,7 @@ mod password;
 
 use std::ops::ControlFlow;
 
+pub(crate) use digest::now_ms;
 pub(crate) use forwarded::forwarded;
 use selvedge_site::directive::{AuthMethod, AuthRequirement, Require};
 

@@ -15,11 +15,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use selvedge_guard::nonce::Nonces;
 use selvedge_site::Program;
 use selvedge_site::directive::Global;
 use selvedge_wire::stream::Address;
@@ -34,6 +35,7 @@ use crate::clients::Clients;
 use crate::connection::{self, Door};
 use crate::control::{self, Asked};
 use crate::data_plane::DataPlanes;
+use crate::identify::now_ms;
 use crate::rate::Rates;
 use crate::recent::Recent;
 use crate::record::log::{self, Logs};
@@ -239,6 +241,7 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
         began: Instant::now(),
         secret,
         rates: Rates::new(seed),
+        nonces: Mutex::new(Nonces::new(now_ms(SystemTime::now()))),
         clients: Clients::new(seed),
         cache: Cache::new(cache_bytes),
         acme: ArcSwapOption::empty(),

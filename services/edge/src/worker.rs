@@ -4,12 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use foldhash::fast::FixedState;
+use selvedge_guard::nonce::Nonces;
 use selvedge_http::date::{self, DATE_BYTES};
 use selvedge_http::fields::Fields;
 use selvedge_http::head::RequestHead;
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     /// What makes nonces ours.
     pub(crate) secret: [u8; 32],
     pub(crate) rates: Rates,
+    /// Nonces of digest sign-in that have been used. Locked for a look-up.
+    pub(crate) nonces: Mutex<Nonces>,
     /// Who is connected.
     pub(crate) clients: Arc<Clients>,
     /// Answers that are remembered.

@@ -1,16 +1,15 @@
 //! Digest (RFC 7616).
 
-use std::time::UNIX_EPOCH;
+use std::sync::PoisonError;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use md5::{Digest as _, Md5};
+use selvedge_guard::nonce::Nonce;
 use selvedge_site::directive::{Algorithm, AuthRequirement};
 use sha2::{Sha256, Sha512_256};
 
 use super::{Checked, files};
 use crate::request::{Exchange, Response};
-
-/// How long a nonce is good for.
-const NONCE_SECONDS_MAX: u64 = 600;
 
 /// The parameters of an `Authorization` field.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -27,12 +26,12 @@ struct Parameters {
     userhash: bool,
 }
 
-pub(super) fn check(x: &Exchange<'_>, requirement: &AuthRequirement) -> Checked {
+pub(super) fn check(x: &mut Exchange<'_>, requirement: &AuthRequirement) -> Checked {
     let refuse = |stale: bool| Checked::Refused(challenge(x, requirement, stale));
     let malformed = || Checked::Refused(Response::status(400));
-    let Some(value) = x.header("authorization") else {
-        let present = x.head.fields.named("authorization").is_some();
-        return if present { malformed() } else { refuse(false) };
+    // A name in Latin-1, as some clients write it, is nobody's, and no fault of the request.
+    let Some(value) = x.head.fields.named("authorization").map(String::from_utf8_lossy) else {
+        return refuse(false);
     };
     let Some((scheme, rest)) = value.split_once(' ') else { return malformed() };
     if !scheme.eq_ignore_ascii_case("digest") {
@@ -47,6 +46,7 @@ pub(super) fn check(x: &Exchange<'_>, requirement: &AuthRequirement) -> Checked 
     if given.qop.is_some() && (given.nc.is_none() || given.cnonce.is_none()) {
         return malformed();
     }
+    let Ok(count) = given.nc.as_deref().map(count).transpose() else { return malformed() };
     let name = given.algorithm.as_deref().unwrap_or("MD5").to_ascii_lowercase();
     let session = name.ends_with("-sess");
     if session && given.cnonce.is_none() {
@@ -56,7 +56,7 @@ pub(super) fn check(x: &Exchange<'_>, requirement: &AuthRequirement) -> Checked 
         "md5" => Algorithm::Md5,
         "sha-256" => Algorithm::Sha256,
         "sha-512-256" => Algorithm::Sha512_256,
-        _ => return malformed(),
+        _ => return refuse(false),
     };
     // What was signed must be what is asked for.
     if *uri != x.target_original && *uri != x.target.text {
@@ -81,8 +81,9 @@ pub(super) fn check(x: &Exchange<'_>, requirement: &AuthRequirement) -> Checked 
         (Some(qop), Some(nc)) if qop.eq_ignore_ascii_case("auth") => {
             hash(algorithm, &format!("{secret}:{nonce}:{nc}:{cnonce}:{qop}:{request}"))
         }
-        // A body that is part of the digest is not offered.
-        (Some(_), _) => return malformed(),
+        // A body that is part of the digest is not offered, nor is anything else.
+        (Some(qop), _) if qop.eq_ignore_ascii_case("auth-int") => return malformed(),
+        (Some(_), _) => return refuse(false),
         (None, _) => hash(algorithm, &format!("{secret}:{nonce}:{request}")),
     };
     let given_digest = response.to_ascii_lowercase();
@@ -91,15 +92,27 @@ pub(super) fn check(x: &Exchange<'_>, requirement: &AuthRequirement) -> Checked 
         x.worker.shared.stats.unauthorized.add(1);
         return guessed();
     }
-    match is_fresh(nonce, now(x), &key(x, requirement)) {
+    match first_use(x, requirement, nonce, count.filter(|_| given.qop.is_some())) {
         true => Checked::User(username.clone()),
-        false => refuse(true),
+        false => Checked::Refused(challenge(x, requirement, true)),
     }
+}
+
+/// Whether a nonce is ours and has not been used so often. A request that goes through the rules again is the same use.
+fn first_use(x: &mut Exchange<'_>, requirement: &AuthRequirement, nonce: &str, count: Option<u32>) -> bool {
+    if x.nonce_taken {
+        return true;
+    }
+    let Some(ours) = read(nonce, &key(x, requirement)) else { return false };
+    let mut nonces = x.worker.shared.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+    x.nonce_taken = nonces.take(ours, count, now_ms(x.begun_at));
+    x.nonce_taken
 }
 
 pub(super) fn challenge(x: &Exchange<'_>, requirement: &AuthRequirement, stale: bool) -> Response {
     let mut response = Response::status(401);
-    let nonce = nonce(now(x), &key(x, requirement));
+    let made = Nonce { made_ms: now_ms(x.begun_at), number: x.worker.random() };
+    let nonce = shown(made, &key(x, requirement));
     let realm = requirement.realm.replace('\\', "\\\\").replace('"', "\\\"");
     let stale = if stale { ", stale=true" } else { "" };
     for algorithm in &requirement.algorithms {
@@ -120,8 +133,9 @@ fn is_same(left: &[u8], right: &[u8]) -> bool {
     aws_lc_rs::constant_time::verify_slices_are_equal(left, right).is_ok()
 }
 
-fn now(x: &Exchange<'_>) -> u64 {
-    x.begun_at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+/// Milliseconds since 1970.
+pub(crate) fn now_ms(now: SystemTime) -> u64 {
+    now.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn key(x: &Exchange<'_>, requirement: &AuthRequirement) -> Vec<u8> {
@@ -131,19 +145,26 @@ fn key(x: &Exchange<'_>, requirement: &AuthRequirement) -> Vec<u8> {
     }
 }
 
-/// The second in which it was made, and a proof that we made it.
-fn nonce(second: u64, key: &[u8]) -> String {
+/// A nonce as clients see it: what it is, and a proof that we made it.
+fn shown(nonce: Nonce, key: &[u8]) -> String {
+    let text = format!("{:x}-{:016x}", nonce.made_ms, nonce.number);
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, key);
-    let tag = aws_lc_rs::hmac::sign(&key, &second.to_be_bytes());
-    format!("{second:x}:{}", hex(&tag.as_ref()[..16]))
+    let tag = aws_lc_rs::hmac::sign(&key, text.as_bytes());
+    format!("{text}:{}", hex(&tag.as_ref()[..16]))
 }
 
-fn is_fresh(given: &str, now: u64, key: &[u8]) -> bool {
-    let Some((second, _)) = given.split_once(':') else { return false };
-    let Ok(second) = u64::from_str_radix(second, 16) else { return false };
-    is_same(nonce(second, key).as_bytes(), given.as_bytes())
-        && second <= now
-        && now - second <= NONCE_SECONDS_MAX
+/// The nonce that a client shows, if we made it.
+fn read(given: &str, key: &[u8]) -> Option<Nonce> {
+    let (made, number) = given.split_once(':')?.0.split_once('-')?;
+    let made_ms = u64::from_str_radix(made, 16).ok()?;
+    let nonce = Nonce { made_ms, number: u64::from_str_radix(number, 16).ok()? };
+    is_same(shown(nonce, key).as_bytes(), given.as_bytes()).then_some(nonce)
+}
+
+/// `nc`: eight hexadecimal digits.
+fn count(text: &str) -> Result<u32, ()> {
+    let is_count = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_count { u32::from_str_radix(text, 16).map_err(drop) } else { Err(()) }
 }
 
 fn hash(algorithm: Algorithm, text: &str) -> String {
@@ -251,11 +272,21 @@ mod tests {
     }
 
     #[test]
-    fn a_nonce_is_ours_and_grows_old() {
-        let made = nonce(1000, b"key");
-        assert!(is_fresh(&made, 1000, b"key") && is_fresh(&made, 1600, b"key"));
-        assert!(!is_fresh(&made, 1601, b"key") && !is_fresh(&made, 999, b"key"));
-        assert!(!is_fresh(&made, 1000, b"other"));
-        assert!(!is_fresh("b3b26457000000003a9b34a3cd56d26e48a52a498ac9765d4b", 1000, b"key"));
+    fn a_nonce_is_ours() {
+        let nonce = Nonce { made_ms: 1_800_000_000_123, number: 9 };
+        let text = shown(nonce, b"key");
+        assert_eq!((read(&text, b"key"), read(&text, b"other")), (Some(nonce), None));
+        for other in [text.to_uppercase(), format!("0{text}"), text.replacen('9', "8", 1), String::new()] {
+            assert_eq!(read(&other, b"key"), None, "{other}");
+        }
+        assert_eq!(read("b3b26457000000003a9b34a3cd56d26e48a52a498ac9765d4b", b"key"), None);
+    }
+
+    #[test]
+    fn counts_are_eight_digits() {
+        assert_eq!([count("00000001"), count("ffffFFFF")], [Ok(1), Ok(u32::MAX)]);
+        for text in ["", "1", "+0000001", "0000000g", "000000001"] {
+            assert_eq!(count(text), Err(()), "{text}");
+        }
     }
 }

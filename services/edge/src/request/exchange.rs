@@ -114,6 +114,8 @@ pub(crate) struct Exchange<'a> {
     /// What holds for it was found already, and it has not become another since.
     pub(crate) settled: bool,
     pub(crate) user: Option<User>,
+    /// Its nonce has been counted: it is not, a second time, where the rules are gone through again.
+    pub(crate) nonce_taken: bool,
     /// Who it is, beyond a name.
     pub(crate) identity: Option<Identity>,
     /// Its place in its trace, where there are traces.
@@ -178,6 +180,7 @@ impl<'a> Exchange<'a> {
             forwarded: false,
             settled: false,
             user: None,
+            nonce_taken: false,
             identity: None,
             trace: None,
             stripped: false,
