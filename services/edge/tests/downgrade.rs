@@ -52,3 +52,42 @@ fn what_http1_would_read_as_something_else_reaches_no_backend() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// A request names its host, whichever way it comes (RFC 9113 §8.3.1, RFC 9110 §7.2): no rule on hosts is passed by naming none.
+#[test]
+fn a_request_that_names_no_host_reaches_no_backend() {
+    /// `:status` 200 and 400, as entries of HPACK's static table (RFC 7541 appendix A).
+    const FINE: u8 = 0x80 | 8;
+    const BAD_REQUEST: u8 = 0x80 | 12;
+    let (port, requests) = service(|_| ok("", "fine"));
+    let address = edge(&format!(
+        "server.document-root = \"/nonexistent\"\nserver.modules = ( \"mod_proxy\" )\n\
+         server.feature-flags = ( \"server.h2c\" => \"enable\" )\n\
+         proxy.server = ( \"\" => (( \"host\" => \"127.0.0.1\", \"port\" => {port} )) )\n"
+    ));
+    for (what, host, answered) in [
+        ("no host at all", None, BAD_REQUEST),
+        ("an empty authority", Some((":authority", "")), BAD_REQUEST),
+        ("an empty host", Some(("host", "")), BAD_REQUEST),
+        ("by its authority", Some((":authority", "a.example")), FINE),
+        ("by host", Some(("host", "a.example")), FINE),
+    ] {
+        let mut fields = vec![(":method", "GET"), (":scheme", "http"), (":path", "/")];
+        fields.extend(host);
+        // What is refused before it is a request is refused as well.
+        let mut connection = Connection::open(address);
+        connection.send(&frame(kind::HEADERS, flag::END_HEADERS | 1, 1, &frames::fields(&fields)));
+        let status = loop {
+            match connection.next() {
+                Some(next) if next.kind == kind::HEADERS => break next.payload.first().copied(),
+                Some(next) if next.kind == kind::RST_STREAM => break Some(BAD_REQUEST),
+                Some(_) => {}
+                None => break None,
+            }
+        };
+        assert_eq!(status, Some(answered), "{what}");
+        let asked = requests.try_recv().ok();
+        assert_eq!(asked.is_some(), answered == FINE, "{what}: {asked:?}");
+        assert!(asked.is_none_or(|head| head.to_lowercase().contains("host: a.example\r\n")), "{what}");
+    }
+}

@@ -58,7 +58,8 @@ pub(super) fn check(x: &mut Exchange<'_>) -> Flow {
     let head = &x.head;
     let method = head.method();
     let authority = head.authority_bytes();
-    if head.version == Version::Http11 && authority.is_none_or(<[u8]>::is_empty) {
+    // HTTP/2 and HTTP/3 name it by `:authority`, or by `host` (RFC 9113 §8.3.1).
+    if head.version != Version::Http10 && authority.is_none_or(<[u8]>::is_empty) {
         return bad(400);
     }
     if authority.is_some_and(|authority| !host::is_plausible(authority)) {
