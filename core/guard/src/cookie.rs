@@ -82,6 +82,22 @@ pub fn keep_short(name: &str, value: &str, scope: Scope) -> String {
     line(&full_name(name, scope.secure), value, scope)
 }
 
+/// The names of the cookies that a browser sent; what is no name is passed over.
+pub fn names<'a>(headers: &'a [&'a [u8]]) -> impl Iterator<Item = &'a str> {
+    let pairs = headers.iter().flat_map(|header| header.split(|byte| *byte == b';'));
+    pairs.filter_map(|pair| {
+        let name = pair.trim_ascii().split(|byte| *byte == b'=').next()?;
+        let is_name = !name.is_empty()
+            && name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+        std::str::from_utf8(name).ok().filter(|_| is_name)
+    })
+}
+
+/// The line that takes a short value away.
+pub fn drop_short(name: &str, secure: bool) -> String {
+    line(&full_name(name, secure), "", Scope { secure, max_age: 0 })
+}
+
 /// The lines that take a value away.
 pub fn drop(name: &str, secure: bool) -> Vec<String> {
     let full = full_name(name, secure);

@@ -21,7 +21,7 @@ mod used;
 
 pub use callback::{Callback, CallbackRefusal};
 pub use logout::Logout;
-pub use pending::{Begin, Entropy, PENDING_MAX, Pending};
+pub use pending::{Begin, Entropy, PENDING_MAX, Pending, UNDER_WAY_MAX};
 pub use provider::{METADATA_BYTES_MAX, Provider, ProviderInvalid};
 pub use return_to::{RETURN_BYTES_MAX, ReturnTo};
 pub use session::{CLAIMS_BYTES_MAX, Session, Standing};

@@ -1,14 +1,21 @@
-// An OpenID provider (oidc-provider, certified) with two people and one client, until it is ended.
-// Arguments: the folder of its modules, its port, where people are sent back, where they go after leaving.
+// An OpenID provider (oidc-provider, certified) with some people and one client, until it is ended.
+// Arguments: the folder of its modules, the port of its issuer, where people are sent back, where they go after leaving, and where they
+// are wanted: the port that it listens on if something stands before it, and the id of a key of its own.
+import { generateKeyPairSync } from 'node:crypto';
 import { pathToFileURL } from 'node:url';
 
-const [modules, port, callback, left] = process.argv.slice(2);
+const [modules, port, callback, left, listens = port, keyId] = process.argv.slice(2);
 const { default: Provider } = await import(pathToFileURL(`${modules}/node_modules/oidc-provider/lib/index.js`));
 
 const people = {
   ann: { sub: 'ann', email: 'ann@example.com', email_verified: true, groups: ['dev'] },
   bob: { sub: 'bob', email: 'bob@example.com', email_verified: true, groups: ['dev', 'ops'] },
+  // More than one cookie holds, and more than is kept of anybody.
+  many: { sub: 'many', email: 'many@example.com', email_verified: true, groups: Array.from({ length: 90 }, (_, n) => `a-group-with-a-long-name-${n}`) },
+  most: { sub: 'most', email: 'most@example.com', email_verified: true, groups: Array.from({ length: 200 }, (_, n) => `a-group-with-a-long-name-${n}`) },
 };
+
+const key = () => ({ ...generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'jwk' }), kid: keyId, use: 'sig', alg: 'RS256' });
 
 const provider = new Provider(`http://127.0.0.1:${port}`, {
   clients: [{
@@ -26,6 +33,7 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
     grant_types: ['client_credentials'],
     response_types: [],
   }],
+  ...(keyId ? { jwks: { keys: [key()] } } : {}),
   features: { clientCredentials: { enabled: true } },
   claims: { openid: ['sub', 'groups'], email: ['email', 'email_verified'] },
   scopes: ['openid', 'email', 'offline_access'],
@@ -37,4 +45,4 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
   cookies: { keys: ['of the provider alone'] },
   findAccount: async (_, id) => people[id] && { accountId: id, claims: async () => people[id] },
 });
-provider.listen(Number(port), '127.0.0.1', () => console.log('ready'));
+provider.listen(Number(listens), '127.0.0.1', () => console.log('ready'));

@@ -14,6 +14,8 @@ use crate::seal::{Ring, Salt};
 
 /// How long a person may take at the provider.
 pub const PENDING_MAX: Duration = Duration::from_secs(600);
+/// Sign-ins that one browser has under way at a time; the oldest make room.
+pub const UNDER_WAY_MAX: usize = 8;
 
 /// What has to be random for one sign-in.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +86,24 @@ impl Settings {
     }
 
     /// What the browser kept for a state, if it is whole and not too old.
+    /// The `Set-Cookie` lines that make room for one more sign-in: a browser that is sent away again and again would bring so many
+    /// cookies that no server takes its requests any more. The oldest go, and what is none of ours.
+    pub fn make_room(&self, ring: &Ring, browser: Browser<'_>, now: u64) -> Vec<String> {
+        let prefix = self.pending_cookie("");
+        let full = cookie::full_name(&prefix, browser.secure);
+        let mut under_way: Vec<(u64, String)> = cookie::names(browser.cookies)
+            .filter_map(|name| Some((name, name.strip_prefix(&full)?)))
+            .map(|(name, state)| {
+                let opened = self.opened(ring, browser, name).filter(|pending| pending.until >= now);
+                (opened.map_or(0, |pending| pending.until), state.to_owned())
+            })
+            .collect();
+        under_way.sort_unstable();
+        let surplus = (under_way.len() + 1).saturating_sub(UNDER_WAY_MAX);
+        let gone = under_way.into_iter().take(surplus);
+        gone.map(|(_, state)| cookie::drop_short(&self.pending_cookie(&state), browser.secure)).collect()
+    }
+
     pub(super) fn pending(
         &self,
         ring: &Ring,
@@ -92,9 +112,13 @@ impl Settings {
         now: u64,
     ) -> Option<Pending> {
         let name = cookie::full_name(&self.pending_cookie(state), browser.secure);
-        let sealed = cookie::find(browser.cookies, &name)?;
-        let pending = Pending::of_json(&ring.open(&self.purpose("wait"), &sealed)?)?;
+        let pending = self.opened(ring, browser, &name)?;
         (pending.until >= now && super::same(&pending.state, state)).then_some(pending)
+    }
+
+    fn opened(&self, ring: &Ring, browser: Browser<'_>, full_name: &str) -> Option<Pending> {
+        let sealed = cookie::find(browser.cookies, full_name)?;
+        Pending::of_json(&ring.open(&self.purpose("wait"), &sealed)?)
     }
 }
 

@@ -4,7 +4,7 @@ mod play;
 
 use play::{CLIENT, ISSUER, NOW, Play};
 use selvedge_guard::bearer;
-use selvedge_guard::sign_in::{CallbackRefusal, Standing, TokensRefusal};
+use selvedge_guard::sign_in::{CallbackRefusal, Standing, TokensRefusal, UNDER_WAY_MAX};
 use serde_json::{Value, json};
 
 fn refused(play: &mut Play, claims: Value) -> TokensRefusal {
@@ -231,6 +231,28 @@ fn a_return_leads_to_no_other_site() {
         assert_eq!(play.pending(&begun).return_to.as_str(), "/", "{target:?}");
     }
     assert_eq!(play.logout_location(Some("cross-site")), None, "another site signs nobody out");
+}
+
+/// A page that reloads itself, or many windows, would bring so many cookies that no server takes the requests any more.
+#[test]
+fn a_browser_has_a_few_sign_ins_under_way_and_the_oldest_make_room() {
+    let mut play = Play::new();
+    let begun: Vec<_> = (0..UNDER_WAY_MAX as u64 + 2).map(|age| play.begin_at("/", NOW - age)).collect();
+    let jar = |count: usize| begun[..count].iter().map(|one| one.cookie()).collect::<Vec<_>>().join("; ");
+    assert_eq!(play.make_room(&jar(UNDER_WAY_MAX - 1), NOW), [""; 0], "there is room for one more");
+    assert_eq!(
+        play.make_room(&jar(UNDER_WAY_MAX), NOW),
+        [begun[UNDER_WAY_MAX - 1].cookie_name()],
+        "the oldest"
+    );
+    assert_eq!(play.make_room(&jar(UNDER_WAY_MAX + 2), NOW).len(), 3);
+    let strange =
+        format!("{}; __Host-selvedge-staff-wait-x=y; selvedge-staff=z; other=1", jar(UNDER_WAY_MAX - 1));
+    assert_eq!(
+        play.make_room(&strange, NOW),
+        ["__Host-selvedge-staff-wait-x"],
+        "what is none of ours goes first"
+    );
 }
 
 #[test]

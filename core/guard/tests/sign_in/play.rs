@@ -107,12 +107,26 @@ impl Play {
     }
 
     pub(crate) fn begin(&mut self, target: &str) -> Begun {
+        self.begin_at(target, NOW)
+    }
+
+    pub(crate) fn begin_at(&mut self, target: &str, now: u64) -> Begun {
         self.drawn += 1;
         let n = self.drawn;
         let entropy =
             Entropy { state: [n; 16], nonce: [n ^ 0x80; 16], verifier: [n ^ 0x40; 32], salt: [n; 12] };
-        let begun = self.settings.begin(&self.provider, &self.ring, ORIGIN, target, entropy, NOW);
+        let begun = self.settings.begin(&self.provider, &self.ring, ORIGIN, target, entropy, now);
         Begun { location: begun.location, set_cookie: begun.set_cookie }
+    }
+
+    /// The cookies that are taken away so that there is room for one more sign-in, by their names.
+    pub(crate) fn make_room(&self, cookies: &str, now: u64) -> Vec<String> {
+        let lines = self.settings.make_room(&self.ring, browser(&[cookies.as_bytes()], true), now);
+        let name = |line: String| {
+            assert!(line.contains("=; Path=/; Max-Age=0"), "{line}");
+            line.split('=').next().expect("a name").to_owned()
+        };
+        lines.into_iter().map(name).collect()
     }
 
     pub(crate) fn pending(&mut self, begun: &Begun) -> Pending {

@@ -3,9 +3,8 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError};
 
-use selvedge_guard::Identity;
-use selvedge_guard::bearer;
 use selvedge_guard::sign_in::{Browser, CallbackRefusal, Entropy, Session, Standing, TokensRefusal};
+use selvedge_guard::{Identity, bearer, cookie};
 
 use super::guards::{RENEWED_MAX, SignInWith};
 use super::{now, page};
@@ -71,6 +70,8 @@ async fn begin(x: &mut Exchange<'_>, with: &SignInWith) -> Response {
         salt: part(&drawn, 64),
     };
     let begun = with.settings.begin(&known.provider, &with.ring, &origin(x), &x.target.text, entropy, now(x));
+    let room = with_browser(x, |browser| with.settings.make_room(&with.ring, browser, now(x)));
+    x.set_cookies.extend(room);
     Response::redirect(302, &begun.location)
         .field("set-cookie", &begun.set_cookie)
         .field("cache-control", "no-store")
@@ -115,9 +116,8 @@ async fn callback(x: &mut Exchange<'_>, with: &SignInWith) -> Response {
             if let ControlFlow::Break(response) = keep(x, with, &session) {
                 return response;
             }
-            let gone =
-                selvedge_guard::cookie::drop(&with.settings.pending_cookie(&callback.pending.state), x.https);
-            x.set_cookies.extend(gone.into_iter().take(1));
+            let pending = with.settings.pending_cookie(&callback.pending.state);
+            x.set_cookies.push(cookie::drop_short(&pending, x.https));
             Response::redirect(303, callback.pending.return_to.as_str())
         }
         Err(refusal) => {
