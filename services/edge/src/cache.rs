@@ -70,6 +70,8 @@ struct Fetch {
     key: Key,
     ticket: Ticket,
     done: bool,
+    /// What came of it says nothing about the requests of others.
+    is_own: bool,
 }
 
 impl Cache {
@@ -97,7 +99,8 @@ impl Drop for Fetch {
         if !self.done {
             let mut inner = self.shared.cache.lock();
             inner.waiting.remove(&self.ticket);
-            inner.table.fail(&self.key, self.ticket, unix(SystemTime::now()));
+            let now = if self.is_own { 0 } else { unix(SystemTime::now()) };
+            inner.table.fail(&self.key, self.ticket, now);
         }
     }
 }
@@ -123,6 +126,7 @@ pub(crate) async fn answer(x: &mut Exchange<'_>) -> Flow {
     });
     let shared = Arc::clone(&x.worker.shared);
     let now = unix(x.begun_at);
+    let only_if_cached = Control::of(&x.head.fields).only_if_cached;
     for _ in 0..2 {
         let found = shared.cache.lock().find(&key, x, now);
         match found {
@@ -133,11 +137,9 @@ pub(crate) async fn answer(x: &mut Exchange<'_>) -> Flow {
                 }
                 return hit(x, &stored, now, "hit; detail=stale-while-revalidate");
             }
+            // Nothing that is kept answers it (RFC 9111 §5.2.1.7).
+            _ if only_if_cached => return ControlFlow::Break(Response::status(504)),
             Looked::Found(Found::Lead(kept, ticket)) => {
-                if Control::of(&x.head.fields).only_if_cached {
-                    drop(fetch(&shared, &key, ticket));
-                    return ControlFlow::Break(Response::status(504));
-                }
                 return lead(x, fetch(&shared, &key, ticket), kept).await;
             }
             Looked::Found(Found::Pass | Found::Follow(_)) => return ControlFlow::Continue(()),
@@ -165,8 +167,8 @@ impl Inner {
                 None => Looked::Found(Found::Pass),
             },
             Found::Lead(kept, ticket) => {
-                // HEAD brings no body to keep.
-                if x.head.method() == "HEAD" {
+                // HEAD brings no body to keep, and the other asks nobody.
+                if x.head.method() == "HEAD" || Control::of(&x.head.fields).only_if_cached {
                     self.table.fail(key, ticket, 0);
                     return Looked::Found(Found::Pass);
                 }
@@ -185,7 +187,7 @@ impl Inner {
 }
 
 fn fetch(shared: &Arc<Shared>, key: &Key, ticket: Ticket) -> Fetch {
-    Fetch { shared: Arc::clone(shared), key: key.clone(), ticket, done: false }
+    Fetch { shared: Arc::clone(shared), key: key.clone(), ticket, done: false, is_own: false }
 }
 
 /// Asks the backend, and answers with what comes.
@@ -196,6 +198,7 @@ async fn lead(x: &mut Exchange<'_>, fetch: Fetch, kept: Option<Arc<Stored>>) -> 
     *x.head = asked_by_client;
     match brought {
         Brought::Kept(stored) => hit(x, &stored, unix(SystemTime::now()), "fwd=miss; stored"),
+        Brought::Checked(stored) => hit(x, &stored, unix(SystemTime::now()), "fwd=stale; fwd-status=304"),
         Brought::Stale(stored) => hit(x, &stored, unix(SystemTime::now()), "hit; detail=stale-if-error"),
         Brought::Passing(response) => {
             ControlFlow::Break(response.field("cache-status", "selvedge; fwd=miss"))
@@ -206,6 +209,8 @@ async fn lead(x: &mut Exchange<'_>, fetch: Fetch, kept: Option<Arc<Stored>>) -> 
 
 enum Brought {
     Kept(Arc<Stored>),
+    /// The backend says that what is kept is still good, and not to keep it.
+    Checked(Arc<Stored>),
     /// The backend failed, and what is kept may be sent in its place.
     Stale(Arc<Stored>),
     /// It cannot be kept.
@@ -214,13 +219,21 @@ enum Brought {
     Nobody,
 }
 
-async fn bring(x: &mut Exchange<'_>, fetch: Fetch, kept: Option<Arc<Stored>>) -> Brought {
+async fn bring(x: &mut Exchange<'_>, mut fetch: Fetch, kept: Option<Arc<Stored>>) -> Brought {
     match &kept {
         Some(stored) if stored.has_validator() => stored.ask(x.head),
         _ => strip_conditions(&mut x.head.fields),
     }
-    let asked = unix(SystemTime::now());
-    let ControlFlow::Break(response) = gateway::by_path(x).await else { return Brought::Nobody };
+    let mut asked = unix(SystemTime::now());
+    let ControlFlow::Break(mut response) = gateway::by_path(x).await else { return Brought::Nobody };
+    if response.head.status == 304 && !kept.as_ref().is_some_and(|stored| stored.is_meant_by(&response.head))
+    {
+        // It speaks of something that is not kept here: of no use to anybody, so the whole answer is asked for.
+        strip_conditions(&mut x.head.fields);
+        asked = unix(SystemTime::now());
+        let ControlFlow::Break(whole) = gateway::by_path(x).await else { return Brought::Nobody };
+        response = whole;
+    }
     let times = Times { asked, answered: unix(SystemTime::now()) };
     if response.head.status >= 500
         && let Some(stored) =
@@ -233,7 +246,7 @@ async fn bring(x: &mut Exchange<'_>, fetch: Fetch, kept: Option<Arc<Stored>>) ->
     {
         return match stored.freshened(x.is_somebodys(), x.head, &response.head, times) {
             Ok(stored) => Brought::Kept(fetch.put(x.head, stored)),
-            Err(_) => Brought::Stale(Arc::clone(stored)),
+            Err(_) => Brought::Checked(Arc::clone(stored)),
         };
     }
     let worth = Stored::of_somebody(x.is_somebodys(), x.head, &response.head, times);
@@ -249,7 +262,11 @@ async fn bring(x: &mut Exchange<'_>, fetch: Fetch, kept: Option<Arc<Stored>>) ->
     });
     match worth {
         Ok(stored) => take_in(x, fetch, response, stored).await,
-        Err(_) => Brought::Passing(response),
+        Err(reason) => {
+            // Whoever asks so that nothing can be kept does not keep others from each other's answers.
+            fetch.is_own = reason == NotStored::Authorization || Control::of(&x.head.fields).no_store;
+            Brought::Passing(response)
+        }
     }
 }
 
@@ -348,9 +365,7 @@ async fn change(x: &mut Exchange<'_>, key: &Key) -> Flow {
         cache.lock().table.purge(key);
         for name in ["location", "content-location"] {
             let named = response.head.fields.named(name).and_then(|value| std::str::from_utf8(value).ok());
-            // Of this origin alone: nobody forgets another's answers.
-            let own = named.filter(|target| target.starts_with('/') && !target.starts_with("//"));
-            if let Some(key) = own.and_then(|target| Key::new(x.scheme(), &x.host(), target)) {
+            if let Some(key) = named.and_then(|target| key.of_same_origin(target)) {
                 cache.lock().table.purge(&key);
             }
         }

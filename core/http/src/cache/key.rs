@@ -25,6 +25,41 @@ impl Key {
             .then(|| Self(format!("{scheme}://{}{target}", authority.to_ascii_lowercase()).into()))
     }
 
+    /// The key of what an answer for this one names: by a path, or by a URL of the same origin. None for what is another origin's:
+    /// nobody forgets another's answers.
+    pub fn of_same_origin(&self, reference: &str) -> Option<Self> {
+        let origin_len = self.0.find("://")? + 3;
+        let path_at = origin_len + self.0[origin_len..].find('/')?;
+        let (origin, target) = self.0.split_at(path_at);
+        let reference = reference.trim().split('#').next().unwrap_or_default();
+        let join = |path: &str| {
+            Some(Self(format!("{origin}{path}").into())).filter(|key| key.0.len() <= KEY_BYTES_MAX)
+        };
+        if reference.is_empty() || reference.starts_with("//") {
+            return None;
+        }
+        if reference.starts_with('/') {
+            return join(reference);
+        }
+        if let Some((scheme, rest)) = reference.split_once("://") {
+            let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+            let same = format!("{scheme}://{authority}").eq_ignore_ascii_case(origin);
+            return same
+                .then(|| join(&if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }))
+                .flatten();
+        }
+        // Beside what was asked for; whatever climbs or names a scheme is left alone.
+        let path = target.split('?').next().unwrap_or_default();
+        let folder = &path[..=path.rfind('/')?];
+        let plain = !reference.contains(':') && !reference.split('/').any(|part| matches!(part, "." | ".."));
+        let beside = if reference.starts_with('?') {
+            format!("{path}{reference}")
+        } else {
+            format!("{folder}{reference}")
+        };
+        plain.then(|| join(&beside)).flatten()
+    }
+
     /// As it is written in a purge.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -97,6 +132,29 @@ mod tests {
             assert_ne!(one, other);
         }
         assert_eq!(Key::new("https", "a", &"/".repeat(KEY_BYTES_MAX)), None);
+    }
+
+    #[test]
+    fn an_answer_speaks_of_its_own_origin() {
+        let key = Key::new("http", "a.example:8080", "/x/y?z").expect("it is short");
+        for (reference, expected) in [
+            ("/q?r#s", Some("http://a.example:8080/q?r")),
+            ("HTTP://A.example:8080/q", Some("http://a.example:8080/q")),
+            ("http://a.example:8080", Some("http://a.example:8080/")),
+            ("http://a.example:8080?q", Some("http://a.example:8080/?q")),
+            ("q", Some("http://a.example:8080/x/q")),
+            ("?q", Some("http://a.example:8080/x/y?q")),
+            ("http://a.example/q", None),
+            ("https://a.example:8080/q", None),
+            ("http://a.example:8080@evil/q", None),
+            ("//a.example:8080/q", None),
+            ("../q", None),
+            ("urn:q", None),
+            ("", None),
+        ] {
+            assert_eq!(key.of_same_origin(reference).as_ref().map(Key::as_str), expected, "{reference}");
+        }
+        assert_eq!(key.of_same_origin(&"/".repeat(KEY_BYTES_MAX)), None);
     }
 
     #[test]

@@ -182,6 +182,14 @@ impl Stored {
         }
     }
 
+    /// Whether a 304 speaks of this answer: it has its strong validator, or none (RFC 9111 §4.3.4).
+    pub fn is_meant_by(&self, answer: &ResponseHead) -> bool {
+        match answer.fields.named("etag") {
+            Some(tag) if !tag.starts_with(b"W/") => self.fields.named("etag") == Some(tag),
+            _ => self.has_validator(),
+        }
+    }
+
     /// Whether it has something by which the origin can say that it is still good.
     pub fn has_validator(&self) -> bool {
         self.fields.named("etag").is_some() || self.fields.named("last-modified").is_some()
@@ -395,6 +403,19 @@ mod tests {
             stored.freshened(false, &request("GET", &[]), &no_more, later).err(),
             Some(NotStored::NoStore)
         );
+    }
+
+    #[test]
+    fn a_304_of_another_answer_is_none_of_this() {
+        let stored = keep(&[], &[("cache-control", "no-cache"), ("etag", "\"a\"")]).expect("it may be kept");
+        for (tag, meant) in
+            [(Some("\"a\""), true), (Some("\"b\""), false), (Some("W/\"b\""), true), (None, true)]
+        {
+            let said = answer(304, &tag.map(|tag| [("etag", tag)]).unwrap_or([("x", "y")]));
+            assert_eq!(stored.is_meant_by(&said), meant, "{tag:?}");
+        }
+        let undated = keep(&[], &[("cache-control", "max-age=1")]).expect("it may be kept");
+        assert!(!undated.is_meant_by(&answer(304, &[])), "it was not asked about");
     }
 
     #[test]
