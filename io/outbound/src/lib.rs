@@ -11,6 +11,7 @@ mod connection;
 mod fetcher;
 mod guard;
 mod roots;
+pub mod traces;
 
 pub use client::{ANSWER_BYTES_MAX, Answer, Client, Error, IDLE_PER_HOST_MAX, Outgoing, Trust};
 pub use fetcher::{FETCH_BYTES_MAX, FETCH_TIMEOUT, Fetcher};

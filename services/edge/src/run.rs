@@ -21,6 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use selvedge_guard::nonce::Nonces;
+use selvedge_outbound::traces::Spans;
 use selvedge_site::Program;
 use selvedge_site::directive::Global;
 use selvedge_wire::stream::Address;
@@ -43,7 +44,7 @@ use crate::site::{FETCH_PATIENCE, Files, Site, SiteInvalid};
 use crate::sockets::{self, ListenError, Listening};
 use crate::standing::Standing;
 use crate::stats::Stats;
-use crate::trace::{self, Spans};
+use crate::trace;
 use crate::upgrade::{self, Inheritance};
 use crate::worker::{Mesh, Shared, Worker};
 use reload::Watched;

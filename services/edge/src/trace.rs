@@ -4,14 +4,14 @@
 //! for strangers could have everything recorded. Spans go to a collector of OpenTelemetry's, by HTTP, as JSON: away from the
 //! requests, in batches, and those that find the queue full are dropped and counted.
 
-mod export;
-
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-pub(crate) use export::{Spans, export};
 use selvedge_http::trace_context::TraceParent;
+use selvedge_outbound::traces::{self, Attribute, Collector, Kind, Outcome, Span, Waiting};
 
 use crate::request::Exchange;
+use crate::worker::Shared;
 
 /// The request's place in its trace.
 #[derive(Clone, Copy, Debug)]
@@ -29,17 +29,6 @@ impl Trace {
         let (epoch, rest) = (trace >> 96, trace & (u128::MAX >> 32));
         format!("Root=1-{epoch:08x}-{rest:024x};Parent={span:016x};Sampled={}", u8::from(sampled))
     }
-}
-
-/// A request as a collector hears of it.
-#[derive(Clone, Debug)]
-pub(crate) struct Span {
-    trace: Trace,
-    name: String,
-    began: Duration,
-    took: Duration,
-    status: u16,
-    attributes: Vec<(&'static str, String)>,
 }
 
 /// Begins the request's span, where traces are configured, and tells everybody behind of it.
@@ -72,29 +61,49 @@ pub(crate) fn end(x: &Exchange<'_>, took: Duration) {
     let method = x.method_original.as_deref().unwrap_or_else(|| x.head.method());
     let route = x.conf.edge.route.as_deref();
     let path = x.target_original.split('?').next().unwrap_or_default();
-    let mut attributes = vec![
-        ("http.request.method", method.to_owned()),
-        ("url.scheme", x.scheme().to_owned()),
-        ("url.path", path.to_owned()),
-        ("server.address", x.host().into_owned()),
-        ("client.address", x.remote.to_string()),
-        ("network.protocol.name", x.protocol().to_ascii_lowercase()),
+    let mut attributes: Vec<(&'static str, Attribute)> = vec![
+        ("http.request.method", method.into()),
+        ("url.scheme", x.scheme().into()),
+        ("url.path", path.into()),
+        ("server.address", x.host().into_owned().into()),
+        ("client.address", x.remote.to_string().into()),
+        ("network.protocol.name", x.protocol().to_ascii_lowercase().into()),
+        ("http.response.status_code", Attribute::Number(x.status.into())),
     ];
     if let Some(route) = route {
-        attributes.push(("http.route", route.to_owned()));
+        attributes.push(("http.route", route.into()));
     }
     if let Some(service) = x.conf.mesh.service.as_deref() {
-        attributes.push(("selvedge.service", service.to_owned()));
+        attributes.push(("selvedge.service", service.into()));
     }
     let there_was_room = x.worker.shared.spans.add(Span {
-        trace,
+        trace: trace.own.trace,
+        id: trace.own.span,
+        parent: trace.parent,
+        kind: Kind::Server,
         name: route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}")),
         began: x.begun_at.duration_since(UNIX_EPOCH).unwrap_or_default(),
         took,
-        status: x.status,
         attributes,
+        // An error is ours, not the client's.
+        error: (x.status >= 500).then_some("".into()),
     });
     x.worker.shared.stats.spans_dropped.add(u64::from(!there_was_room));
+}
+
+/// Sends what is recorded, to wherever the configuration in force has it sent.
+pub(crate) async fn export(shared: Arc<Shared>, recorded: Waiting) {
+    let collector = || {
+        let site = shared.site.load_full();
+        let traces = site.program.base().directives.mesh.traces.clone()?;
+        let (url, service) = (traces.collector.to_string(), traces.name.to_string());
+        Some(Collector { url, service, scope: "selvedge.edge" })
+    };
+    let told = |outcome| match outcome {
+        Outcome::Sent(count) => shared.stats.spans_sent.add(count),
+        Outcome::Dropped(count) => shared.stats.spans_dropped.add(count),
+    };
+    traces::export(recorded, collector, told).await;
 }
 
 #[cfg(test)]

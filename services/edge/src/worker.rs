@@ -14,6 +14,7 @@ use selvedge_guard::nonce::Nonces;
 use selvedge_http::date::{self, DATE_BYTES};
 use selvedge_http::fields::Fields;
 use selvedge_http::head::RequestHead;
+use selvedge_outbound::traces::Spans;
 use selvedge_site::directive::{BackendId, Named, Text};
 use selvedge_site::{PatternExhausted, RequestFacts, Resolved, Resolver};
 use selvedge_wire::buffer::Buffers;
@@ -33,7 +34,6 @@ use crate::record::log::Logs;
 use crate::site::Site;
 use crate::standing::Standing;
 use crate::stats::Stats;
-use crate::trace::Spans;
 
 /// Idle connections to one backend address that a worker keeps.
 pub(crate) const POOLED_MAX: usize = 32;
