@@ -4,6 +4,7 @@ import base64
 import http.server
 import json
 import os
+import signal
 import subprocess
 import threading
 
@@ -13,14 +14,12 @@ from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-import _server
 from _edge import ROOT, Backend, Threads, ask, atexit, await_port, end, folder, free_ports, until
 from _report import Report
 
 report = Report()
 home = folder()
 BINARY = os.environ.get("SELVEDGE_BIN") or str(ROOT / "target/debug/selvedge")
-endpoint = _server.endpoint()
 HERE = "127.0.0.1"
 MESH = f"traced-{os.getpid()}"
 
@@ -76,6 +75,21 @@ threading.Thread(target=collector.serve_forever, daemon=True).start()
 COLLECTOR = f"http://{HERE}:{collector.server_address[1]}"
 
 
+# === a mesh with one service, an express and a standard machine, an edge in front of all ===
+def answer(method, path, headers):
+    told = {name.lower(): value for name, value in headers.items()}
+    return (500 if path.endswith("/broken") else 200), [("content-type", "application/json")], json.dumps(told).encode()
+
+
+backend = Backend(answer)
+# Before the server is started: its executions are recorded, and its tasks may call the backend, which is on loopback here.
+os.environ.update(SELVEDGE_WORKFLOW_TRACES=COLLECTOR, SELVEDGE_WORKFLOW_TRACES_NAME="workflows", SELVEDGE_TASK_ALLOW=f"{HERE}:{backend.port}")
+
+import _server
+
+endpoint = _server.endpoint()
+
+
 def spans(trace):
     return [(name, kind, span) for name, kind, span in list(collected) if span.trace_id.hex() == trace]
 
@@ -84,13 +98,6 @@ def attributes(span):
     return {one.key: one.value.string_value or one.value.int_value for one in span.attributes}
 
 
-# === a mesh with one service, an express and a standard machine, an edge in front of all ===
-def answer(method, path, headers):
-    told = {name.lower(): value for name, value in headers.items()}
-    return (500 if path.endswith("/broken") else 200), [("content-type", "application/json")], json.dumps(told).encode()
-
-
-backend = Backend(answer)
 mesh, states = client("appmesh"), client("stepfunctions")
 mesh.create_mesh(meshName=MESH)
 mesh.create_virtual_node(meshName=MESH, virtualNodeName="app", spec={"listeners": [{"portMapping": {"port": 8080, "protocol": "http"}}]})
@@ -176,6 +183,77 @@ report.equal(execution.get("traceHeader"), f"Root=1-{STARTED[:8]}-{STARTED[8:]};
 # The same request again is another trace, and the same execution.
 again = ask(f"{site}/start", headers=[("traceparent", f"00-{'3' * 32}-{CALLER}-01"), ("idempotency-key", "one")])
 report.equal(again.status, 200, "a replay under another trace is the same execution")
+
+
+# === and so is what the execution does: its states, and what they call ===
+def called(path, **more):
+    call = {"ApiEndpoint": f"http://{HERE}:{backend.port}{path}", "Method": "GET"}
+    return {"Type": "Task", "Resource": "arn:aws:states:::http:invoke", "Parameters": call, "ResultPath": None, **more}
+
+
+def recorded(trace):
+    return [span for name, _, span in spans(trace) if name == "workflows"]
+
+
+def tree(found):
+    """Spans by the names on the way to them."""
+    by_id = {span.span_id: span for span in found}
+    def path(span):
+        above = by_id.get(span.parent_span_id)
+        return f"{path(above)}/{span.name}" if above else span.name
+    return {path(span): span for span in found}
+
+
+calls = json.dumps({"StartAt": "Fine", "States": {
+    "Fine": called("/task/fine", Next="Both"),
+    "Both": {"Type": "Parallel", "Branches": [{"StartAt": "One", "States": {"One": {"Type": "Pass", "End": True}}}], "ResultPath": None, "Next": "Broken"},
+    "Broken": called("/task/broken", End=True, Retry=[{"ErrorEquals": ["States.ALL"], "MaxAttempts": 1, "IntervalSeconds": 1}])}})
+for kind in ("STANDARD", "EXPRESS"):
+    name = f"{MACHINE}-{kind.lower()}"
+    arn = states.create_state_machine(name=name, definition=calls, roleArn=ROLE, type=kind, tracingConfiguration={"enabled": True})["stateMachineArn"]
+    route = f"/{kind.lower()}"
+    with open(home / "edge.toml", "a") as text:
+        text.write(f"""
+[[site.route]]
+name = "{kind.lower()}"
+path = "{route}"
+workflow = {{ machine = "{name}", wait = "30s" }}
+""")
+    edge.send_signal(signal.SIGUSR1)
+    report.check(until(lambda: ask(f"{site}{route}").status == 502), lambda: f"{kind}: a workflow that calls: {log()}")
+    trace = ("4" if kind == "STANDARD" else "5") * 32
+    backend.requests.clear()
+    report.equal(ask(f"{site}{route}", headers=[("traceparent", f"00-{trace}-{CALLER}-01")]).status, 502, f"{kind}: it fails")
+    found = until(lambda: len(recorded(trace)) == 8 and tree(recorded(trace))) or tree(recorded(trace))
+    wanted = [name] + [f"{name}/{path}" for path in ("Both", "Both/One", "Broken", "Broken/http:invoke", "Fine", "Fine/http:invoke")]
+    report.equal(sorted(found), wanted, f"{kind}: one span an execution, one a state, one a call")
+    own = found.get(name)
+    (edges,) = until(lambda: [span for other, _, span in spans(trace) if other == "shop-edge"])
+    report.equal((own.parent_span_id, own.kind, own.status.code), (edges.span_id, Span.SPAN_KIND_SERVER, Status.STATUS_CODE_ERROR), f"{kind}: the edge's span is its parent")
+    report.check(attributes(own)["selvedge.execution.status"] == "FAILED" and attributes(own)["error.type"].startswith("States.Http.StatusCode.500"), lambda: f"{own}")
+    report.equal((found[f"{name}/Fine"].status.code, found[f"{name}/Broken"].status.code), (Status.STATUS_CODE_UNSET, Status.STATUS_CODE_ERROR), f"{kind}: each state says how it ended")
+    report.check(all(own.start_time_unix_nano <= span.start_time_unix_nano <= span.end_time_unix_nano <= own.end_time_unix_nano for span in found.values()), f"{kind}: within the execution's time")
+    tries = [span.span_id.hex() for span in recorded(trace) if span.name == "http:invoke"]
+    heard = [headers["traceparent"].split("-") for _, path, headers in backend.requests if path.startswith("/task/")]
+    report.equal(({one[1] for one in heard}, sorted(one[2] for one in heard), {one[3] for one in heard}), ({trace}, sorted(tries), {"01"}), f"{kind}: each call is told of its span")
+    # Nobody says whether to record: the machine's tracingConfiguration does.
+    count = len(collected)
+    if kind == "STANDARD":
+        states.start_execution(stateMachineArn=arn)
+        fresh = until(lambda: [span for name, _, span in list(collected)[count:] if name == "workflows" and span.kind == Span.SPAN_KIND_SERVER])
+        report.check(fresh and not fresh[0].parent_span_id, "a machine that asks for traces begins one")
+    # A caller that records nothing is heard.
+    quiet = "6" * 32 if kind == "STANDARD" else "7" * 32
+    def header(trace, sampled):
+        return f"Root=1-{trace[:8]}-{trace[8:]};Parent={CALLER};Sampled={sampled}"
+    if kind == "STANDARD":
+        one = states.start_execution(stateMachineArn=arn, traceHeader=header(quiet, 0))["executionArn"]
+        until(lambda: states.describe_execution(executionArn=one)["status"] == "FAILED")
+        states.start_execution(stateMachineArn=arn, traceHeader=header("8" * 32, 1))
+        report.check(until(lambda: recorded("8" * 32)), "one that is started after it is recorded")
+    else:
+        states.start_sync_execution(stateMachineArn=arn, traceHeader=header(quiet, 0))
+    report.equal(recorded(quiet), [], f"{kind}: Sampled=0 is heard")
 
 report.equal(faults, [], "all that came could be read")
 report.end()

@@ -19,7 +19,7 @@ use selvedge_store::sqlite::{Options, Workload};
 use selvedge_store::{Store, Vault, memory::Memory};
 use selvedge_workflow::objects::{Folder, Objects, S3};
 use selvedge_workflow::{
-    Calls, Context, Engine, Performed, Refused, Settings, System, api, operations, schedule,
+    Calls, Context, Engine, Performed, Refused, Settings, System, Traces, api, operations, schedule,
 };
 
 use super::control::StoreUrl;
@@ -53,6 +53,21 @@ pub(crate) struct WorkflowArgs {
     /// Where executions log what their machines' loggingConfiguration asks for: a file for each log group
     #[arg(long, value_name = "FOLDER", env = "SELVEDGE_WORKFLOW_LOGS")]
     pub(crate) workflow_logs: Option<PathBuf>,
+    /// Where spans of executions go: a collector that takes OTLP by HTTP, such as http://127.0.0.1:4318
+    #[arg(long, value_name = "URL", env = "SELVEDGE_WORKFLOW_TRACES")]
+    pub(crate) workflow_traces: Option<Uri>,
+    /// How many of a hundred executions are recorded about which their caller has not decided, of machines whose
+    /// tracingConfiguration is enabled
+    #[arg(long, value_name = "NUMBER", env = "SELVEDGE_WORKFLOW_TRACES_PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) workflow_traces_percent: u8,
+    /// What the collector is told whose spans they are
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SELVEDGE_WORKFLOW_TRACES_NAME",
+        default_value = "selvedge-workflow"
+    )]
+    pub(crate) workflow_traces_name: String,
     /// How many days an execution is kept after its end; 0 keeps it for ever
     #[arg(long, value_name = "DAYS", env = "SELVEDGE_WORKFLOW_RETENTION_DAYS")]
     pub(crate) workflow_retention_days: Option<u32>,
@@ -113,6 +128,7 @@ impl States {
         let mut settings = Settings { is_extended: args.workflow_extended, ..Settings::default() };
         settings = Settings { account: account.to_owned(), region: region.to_owned(), calls, ..settings };
         settings.logs = args.workflow_logs.clone();
+        settings.traces = traces(args)?;
         if let Some(days) = args.workflow_retention_days {
             let kept = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
             settings.retention = Some(kept).filter(|kept| !kept.is_zero());
@@ -144,6 +160,21 @@ impl States {
     pub(crate) fn extensions(&self) -> impl Iterator<Item = StatesRoute> + '_ {
         api::PATHS.into_iter().map(|path| StatesRoute { path, engine: Arc::clone(&self.0) })
     }
+}
+
+/// Where spans go. A URL without a path has the one that OTLP prescribes.
+fn traces(args: &WorkflowArgs) -> Result<Option<Traces>, Failure> {
+    let Some(url) = &args.workflow_traces else { return Ok(None) };
+    if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none() {
+        return Err(Failure::Usage(format!(
+            "--workflow-traces: '{url}' is no URL of a collector; one is http://127.0.0.1:4318"
+        )));
+    }
+    let is_bare = matches!(url.path(), "" | "/") && url.query().is_none();
+    let base = url.to_string();
+    let collector = if is_bare { format!("{}/v1/traces", base.trim_end_matches('/')) } else { base };
+    let (service, percent) = (args.workflow_traces_name.clone(), args.workflow_traces_percent);
+    Ok(Some(Traces { collector, service, percent }))
 }
 
 /// EventBridge Scheduler, performed by the same engine.

@@ -42,6 +42,7 @@ use crate::objects::{Nowhere, Objects};
 use crate::record::{self, ExecutionRecord, Revision, key};
 use crate::schedule;
 use crate::tasks::{Tasks, approval};
+use crate::traces::Recording;
 use crate::{Settings, Surroundings};
 pub(crate) use activity::{Poll, Waiting};
 pub use call::NESTED_MAX;
@@ -89,6 +90,8 @@ pub struct Engine {
     definitions: Mutex<HashMap<String, Arc<Definition>>>,
     machines: machines::Machines,
     logs: Logs,
+    /// Where spans go, if anywhere.
+    pub(crate) recording: Option<Recording>,
     /// What machines have beyond the original.
     pub(crate) extensions: extension::Known,
     /// Where data sets of map runs come from, and their results go.
@@ -138,6 +141,7 @@ impl Engine {
         let store: Arc<dyn Store> = Arc::<lease::Fenced>::clone(&lease);
         let tokens = token::Tokens::of_store(&*store, || surroundings.draw())?;
         let logs = settings.logs.clone();
+        let recording = Recording::start(&runtime, settings.traces.as_ref());
         let engine = Arc::new_cyclic(|own| Self {
             store,
             lease,
@@ -157,6 +161,7 @@ impl Engine {
             definitions: Mutex::default(),
             machines: machines::Machines::default(),
             logs: Logs::new(logs),
+            recording,
             extensions: extension::Known::default(),
             unawaited: Arc::new(tokio::sync::Semaphore::new(crate::operations::BEHIND_MAX)),
             runtime,
@@ -357,6 +362,7 @@ impl Engine {
         if live.execution.status() != Status::Running {
             self.live.remove(key);
             self.ended.tell(key);
+            self.record_ended(live.trace, &live.record);
             self.child_ended(&live.record);
             return;
         }

@@ -21,6 +21,7 @@ mod schema;
 mod settings;
 mod surroundings;
 mod tasks;
+mod traces;
 
 pub use dataset::{ITEM_BYTES_MAX, MANIFEST_FILES_MAX};
 pub use dead::{LETTERS_PAGE_MAX, LOOSE_MAX};
@@ -38,3 +39,4 @@ pub use selvedge_store::{SECRETS_KEY_BYTES, Vault, VaultError};
 pub use settings::Settings;
 pub use surroundings::{Surroundings, System};
 pub use tasks::{CALLS_OF_MACHINE_MAX, Calls, FunctionCall, Functions};
+pub use traces::{EVENTS_MAX, SPANS_OF_EXECUTION_MAX, Traces};

@@ -5,6 +5,7 @@ use selvedge_asl::Options;
 use crate::engine::{Drive, Sharing};
 use crate::extension::Mode;
 use crate::tasks::Calls;
+use crate::traces::Traces;
 
 /// How long an execution is kept after its end, unless somebody says otherwise: as long as the original keeps it.
 pub(crate) const RETENTION: std::time::Duration = std::time::Duration::from_secs(90 * 24 * 60 * 60);
@@ -26,6 +27,8 @@ pub struct Settings {
     pub is_extended: bool,
     /// Where executions log what their machines' `loggingConfiguration` asks for; nowhere unless it is set.
     pub logs: Option<std::path::PathBuf>,
+    /// Where spans of executions go; nowhere unless it is set.
+    pub traces: Option<Traces>,
     /// Who does what is due.
     pub drive: Drive,
     /// That several workers have executions of the store at a time; without it, this one takes all over.
@@ -48,6 +51,7 @@ impl Default for Settings {
             retention: Some(RETENTION),
             is_extended: false,
             logs: None,
+            traces: None,
             drive: Drive::default(),
             sharing: None,
         }

@@ -26,6 +26,7 @@ use selvedge_store::Vault;
 use serde_json::Value;
 
 use crate::Engine;
+use crate::traces::{Context, Trace};
 pub use lambda::{FunctionCall, Functions};
 pub use runner::CALLS_OF_MACHINE_MAX;
 pub(crate) use runner::{Running, is_approval};
@@ -77,6 +78,8 @@ pub(crate) struct Call {
     pub(crate) identity: Identity,
     /// The same for the same event of the same execution, always.
     pub(crate) idempotency_key: String,
+    /// Where it is in its trace.
+    pub(crate) trace: Option<Context>,
 }
 
 impl Tasks {
@@ -96,9 +99,17 @@ impl Tasks {
 }
 
 impl Call {
-    pub(crate) fn new(request: TaskRequest, identity: Identity, machine: &str, name: &str) -> Self {
+    /// `trace` is its execution's place.
+    pub(crate) fn new(
+        request: TaskRequest,
+        identity: Identity,
+        machine: &str,
+        name: &str,
+        trace: Option<Trace>,
+    ) -> Self {
         let idempotency_key = idempotency_key(machine, name, request.id.0);
-        Self { request, identity, idempotency_key }
+        let trace = trace.map(|place| place.of_task(&identity.arn, request.id));
+        Self { request, identity, idempotency_key, trace }
     }
 
     fn parameters(&self) -> &Value {

@@ -14,6 +14,7 @@ use crate::operations::failure::Failed;
 use crate::operations::machine;
 use crate::record::{self, ExecutionRecord, key, status_name};
 use crate::tasks::idempotency_key;
+use crate::traces::{Context, Trace};
 
 /// After a failure of the store a call is tried again, so much later.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
@@ -42,17 +43,19 @@ impl Engine {
     pub(super) fn call(&self, key: &LiveKey, request: TaskRequest) {
         if !is_child(&request.resource) {
             // An execution that has ended meanwhile wants no call any more.
-            if let Some(identity) = self.identity(key) {
-                self.dispatch(key, request, identity);
+            if let Some((identity, trace)) = self.caller(key) {
+                self.dispatch(key, request, identity, trace);
             }
             return;
         }
         let Some(engine) = self.own.upgrade() else { return };
+        let caller = self.caller(key);
+        let asked_in = caller.and_then(|(identity, trace)| Some(trace?.of_task(&identity.arn, request.id)));
         let key = key.clone();
         self.runtime.spawn(async move {
             let answer = loop {
                 let (own, parent, asked) = (Arc::clone(&engine), key.clone(), request.clone());
-                match engine.aside(move || own.start_child(&parent, &asked)).await {
+                match engine.aside(move || own.start_child(&parent, &asked, asked_in)).await {
                     // The store failed, and nobody was called.
                     Ok(Err(failure)) if failure.error.as_deref() == Some(INTERNAL) => {
                         engine.pause(TRY_AGAIN).await;
@@ -101,16 +104,18 @@ impl Engine {
         self: &Arc<Self>,
         key: &LiveKey,
         request: &TaskRequest,
+        asked_in: Option<Context>,
     ) -> Result<Value, Failure> {
-        match self.start_child(key, request)? {
+        match self.start_child(key, request, asked_in)? {
             Answer::Done(output) | Answer::Submitted(output) | Answer::Awaiting(output, ..) => Ok(output),
         }
     }
 
-    fn identity(&self, key: &LiveKey) -> Option<Identity> {
+    /// Who calls, and in which trace.
+    fn caller(&self, key: &LiveKey) -> Option<(Identity, Option<Trace>)> {
         let Found::Awake(cell) = self.live.find(key) else { return None };
         let live = cell.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(live.execution.identity().clone())
+        Some((live.execution.identity().clone(), live.trace))
     }
 
     /// How many executions wait for this one.
@@ -122,7 +127,12 @@ impl Engine {
 
     /// `states:startExecution`: the child's name defaults to one made of the parent and the event, so that a call that is
     /// made once more after a crash finds the child that it started.
-    fn start_child(self: &Arc<Self>, key: &LiveKey, request: &TaskRequest) -> Result<Answer, Failure> {
+    fn start_child(
+        self: &Arc<Self>,
+        key: &LiveKey,
+        request: &TaskRequest,
+        asked_in: Option<Context>,
+    ) -> Result<Answer, Failure> {
         let pattern = match &request.resource {
             Resource::Service { pattern, .. } => *pattern,
             _ => Pattern::Response,
@@ -186,7 +196,7 @@ impl Engine {
             version_arn: found.version.map(|version| version.arn),
             alias_arn: found.alias.map(|alias| alias.arn),
             input: input.clone(),
-            trace_header: None,
+            trace_header: asked_in.map(|asked_in| asked_in.header()),
             child: None,
             depth,
         };

@@ -265,6 +265,7 @@ impl Engine {
         } else {
             // One that was driven on, and came to its end at once, has had a place.
             self.live.remove(&key);
+            self.record_ended(live.trace, &live.record);
             self.child_ended(&live.record);
         }
         self.carry_out(&key, commands);
@@ -299,7 +300,8 @@ impl Engine {
         }
         let plan = Plan::read(&revision.logging).filter(|_| self.logs.is_on());
         let extension = self.extension(&record.machine)?;
-        Ok(Some(Live { plan, extension, ..Live::new(execution, definition, record, parts.len()) }))
+        let trace = self.place(&record.arn, record.started_ms, record.trace_header.as_deref(), &revision);
+        Ok(Some(Live { plan, extension, trace, ..Live::new(execution, definition, record, parts.len()) }))
     }
 }
 

@@ -9,6 +9,7 @@ use selvedge_asl::{Definition, Execution};
 use crate::extension::Extension;
 use crate::log::Plan;
 use crate::record::ExecutionRecord;
+use crate::traces::Trace;
 
 /// How many executions may be under way at a time.
 pub const LIVE_MAX: usize = 1_000_000;
@@ -47,6 +48,8 @@ pub(super) struct Live {
     pub(super) stored_idle_until: Option<i64>,
     /// What it logs.
     pub(super) plan: Option<Arc<Plan>>,
+    /// Its place in a trace.
+    pub(super) trace: Option<Trace>,
     /// What its machine has beyond the original.
     pub(super) extension: Arc<Extension>,
     /// It is in the store alone from here on: whoever holds this looks it up once more.
@@ -69,6 +72,7 @@ impl Live {
             armed_ms: None,
             stored_idle_until,
             plan: None,
+            trace: None,
             extension: Arc::default(),
             is_asleep: false,
         }

@@ -80,9 +80,9 @@ impl Engine {
     fn begin(&self, start: Start) -> Result<Live, StartError> {
         let tokens = self.tokens.of(LiveKey::new(&start.machine, &start.name));
         let (begun, now_ms) = self.run_in_memory(&start, |execution| execution.with_tokens(tokens))?;
-        let Express { execution, definition, plan, extension } = begun;
+        let Express { execution, definition, plan, trace, extension, .. } = begun;
         let record = ExecutionRecord::new(start, now_ms);
-        Ok(Live { plan, extension, ..Live::new(execution, definition, record, 0) })
+        Ok(Live { plan, extension, trace, ..Live::new(execution, definition, record, 0) })
     }
 
     /// Runs an execution as far as it goes by itself, and says when; nothing is stored. `equip` has it before its first step.
@@ -111,6 +111,7 @@ impl Engine {
             entropy: &mut || self.surroundings.draw(),
         });
         let plan = Plan::read(&start.revision.logging).filter(|_| self.logs.is_on());
-        Ok((Express { execution, definition, plan, extension }, now_ms))
+        let trace = self.place(&start.identity.arn, now_ms, start.trace_header.as_deref(), &start.revision);
+        Ok((Express { execution, definition, plan, trace, recorder: None, extension }, now_ms))
     }
 }

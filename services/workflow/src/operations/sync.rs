@@ -79,14 +79,22 @@ fn keep_failed(engine: &Engine, start: &Start, ended: &Execution) {
     }
 }
 
-/// Logs what has happened since the last time, as its machine's `loggingConfiguration` asks for.
+/// Logs what has happened since the last time, as its machine's `loggingConfiguration` asks for, and records it for its trace.
 fn log(engine: &Engine, express: &mut Express) {
     express.extension.check_output(&mut express.execution);
     let mut events = Vec::new();
     while let Some(event) = express.execution.poll_event() {
+        if let Some(recorder) = &mut express.recorder {
+            recorder.take(&event);
+        }
         if express.plan.is_some() {
             events.push(event);
         }
+    }
+    if express.execution.status() != Status::Running
+        && let Some(recorder) = express.recorder.take()
+    {
+        engine.add_spans(recorder.into_spans());
     }
     if let Some(plan) = &express.plan {
         let arn = express.execution.identity().arn.to_string();
@@ -114,7 +122,7 @@ pub(crate) async fn run(engine: &Arc<Engine>, machine: &str, name: &str, express
             match command {
                 Command::Schedule(request) => {
                     let id = request.id;
-                    let call = Call::new(*request, identity.clone(), machine, name);
+                    let call = Call::new(*request, identity.clone(), machine, name, express.trace);
                     let (engine, key) = (Arc::clone(engine), LiveKey::new(machine, name));
                     let call = calls.spawn(async move { (id, outcome(&engine, key, call).await) });
                     under_way.insert(id, call);
@@ -170,7 +178,7 @@ pub(super) async fn outcome(engine: &Arc<Engine>, key: LiveKey, call: Call) -> T
         if &**service == "states" && &**action == "startExecution");
     let done = if is_child {
         let own = Arc::clone(engine);
-        let started = engine.aside(move || own.start_child_of_express(&key, &call.request)).await;
+        let started = engine.aside(move || own.start_child_of_express(&key, &call.request, call.trace)).await;
         started.unwrap_or_else(|_| Err(Failure::new("States.TaskFailed", "the server is ending")))
     } else {
         engine.perform_in_turn(&call).await

@@ -150,6 +150,9 @@ impl Asked {
         if !headers.contains_key("idempotency-key") {
             headers.insert("idempotency-key", header(&call.idempotency_key)?);
         }
+        if let Some(trace) = call.trace.filter(|_| !headers.contains_key("traceparent")) {
+            headers.insert("traceparent", header(&trace.traceparent())?);
+        }
         let mut query = Vec::new();
         for (name, value) in object(parameters, "QueryParameters")?.into_iter().flatten() {
             let values =

@@ -12,6 +12,7 @@ use super::Call;
 use crate::Engine;
 use crate::audit;
 use crate::engine::LiveKey;
+use crate::traces::Trace;
 
 /// How many calls of one integration are under way at a time; more wait for their turn.
 pub(crate) const CALLS_MAX: usize = 256;
@@ -91,14 +92,20 @@ impl Running {
 
 impl Engine {
     /// Makes a call away from the step that asked for it, and tells the execution what came of it.
-    pub(crate) fn dispatch(&self, key: &LiveKey, request: TaskRequest, identity: Identity) {
+    pub(crate) fn dispatch(
+        &self,
+        key: &LiveKey,
+        request: TaskRequest,
+        identity: Identity,
+        trace: Option<Trace>,
+    ) {
         let Some(engine) = self.own.upgrade() else { return };
         let (key, id) = (key.clone(), request.id);
         let entry = (key.clone(), id);
         // Held until the call is in the table: it cannot end before.
         let mut calls = self.tasks.running.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let spawned = self.runtime.spawn(async move {
-            let call = Call::new(request, identity, &key.machine, &key.name);
+            let call = Call::new(request, identity, &key.machine, &key.name, trace);
             engine.run_call(&key, call).await;
             engine.tasks.running.forget(&key, id);
         });

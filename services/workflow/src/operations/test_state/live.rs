@@ -68,7 +68,7 @@ pub(super) fn call(
     // Each test is a call of its own: what it starts or sends has its own key.
     let test = format!("{:016x}{:016x}", scope.engine.surroundings.draw(), scope.engine.surroundings.draw());
     let machine = execution.identity().machine_name.to_string();
-    let call = Call::new(request, execution.identity().clone(), &machine, &test);
+    let call = Call::new(request, execution.identity().clone(), &machine, &test, None);
     let engine = Arc::clone(scope.engine);
     let level = scope.text("inspectionLevel").to_owned();
     Ok(Performed::Later(Box::pin(async move {
