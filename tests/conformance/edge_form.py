@@ -818,7 +818,7 @@ ELSEWHERE = {
     "site.route.workflow": "edge_workflow.py", "site.route.workflow.machine": "edge_workflow.py",
     "site.route.workflow.wait": "edge_workflow.py", "site.route.workflow.else": "edge_workflow.py",
     "site.route.workflow.errors": "edge_workflow.py", "site.route.workflow.files": "edge_workflow.py",
-    "site.route.workflow.resume": "edge_workflow.py", "site.route.workflow.headers": "edge_workflow.py",
+    "site.route.workflow.states": "edge_workflow.py", "site.route.workflow.resume": "edge_workflow.py", "site.route.workflow.headers": "edge_workflow.py",
     **{f"tls.*.acme{key}": "edge_certificates.py" for key in
        ("", ".directory", ".store", ".contact", ".names", ".challenge", ".profile", ".ca_file")},
     "tls.*.arn": "edge_mesh_certificate.py",

@@ -1,9 +1,12 @@
 """Requests that start workflows at an edge: what they pass on, how long they wait, whom they tell, and tasks that a request completes."""
 
 import base64
+import concurrent.futures
 import http.client
 import json
 import os
+import signal
+import socket
 import subprocess
 import time
 
@@ -42,6 +45,9 @@ activity = states.create_activity(name="answer")["activityArn"]
 asking = {"Ask": {"Type": "Task", "Resource": activity, "End": True, "Catch": [{"ErrorEquals": ["Denied"], "Next": "Denied"}]},
           "Denied": {"Type": "Fail", "Error": "Denied", "Cause": "somebody said no"}}
 waits = machine("waits", asking, "Ask")
+step_activity = states.create_activity(name="step")["activityArn"]
+steps = machine("steps", {"First": {"Type": "Pass", "Next": "Ask"}, "Ask": {"Type": "Task", "Resource": step_activity, "Next": "Last"},
+                          "Last": {"Type": "Pass", "Result": {"a secret": "of the machine"}, "End": True}}, "First")
 
 for user in ("ann", "bob"):
     hashed = subprocess.run(["openssl", "passwd", "-apr1", "right"], capture_output=True, text=True, check=True).stdout.strip()
@@ -88,6 +94,10 @@ method = ["POST"]
 workflow = {{ machine = "{waits}", wait = "1s", else = "202" }}
 {AUTH}
 [[site.route]]
+path = "/told"
+workflow = {{ machine = "steps", wait = "0", states = true }}
+{AUTH}
+[[site.route]]
 path = "/times-out"
 workflow = {{ machine = "waits", wait = "1s", else = "504" }}
 [[site.route]]
@@ -111,10 +121,14 @@ server.port = {conf_port}
 $HTTP["url"] =^ "/echo/" {{ mesh.workflow = ( "machine" => "quick", "wait" => 5, "headers" => ( "X-Trace" ) ) }}
 $HTTP["url"] == "/kept" {{ mesh.workflow = "kept" }}
 """)
+edges = {}
+
+
 def start(file, where):
     log = open(home / f"{file}.log", "w+b")
     process = subprocess.Popen([BINARY, "edge", "-D", "-f", str(home / file), "--endpoint-url", endpoint], stderr=log)
     atexit.register(end, process)
+    edges[file] = process
     await_port(where)
 
 
@@ -134,6 +148,10 @@ address = "127.0.0.1:{at}"
 [[site.route]]
 path = "/kept"
 workflow = {{ machine = "kept", wait = "0" }}
+{AUTH}
+[[site.route]]
+path = "/told"
+workflow = {{ machine = "steps", wait = "0", states = true }}
 {AUTH}
 """)
 
@@ -206,8 +224,8 @@ def running(address, body=b"{}", method="POST", headers=()):
     return time.monotonic() - began, answer
 
 
-def token():
-    task = states.get_activity_task(activityArn=activity, workerName="test")
+def token(of=activity):
+    task = states.get_activity_task(activityArn=of, workerName="test")
     return task["taskToken"], json.loads(task["input"])
 
 
@@ -221,7 +239,25 @@ watching = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 watching.request("GET", answer.headers["location"], headers={"accept": "text/event-stream", **dict(ANN)})
 events = watching.getresponse()
 report.equal(events.headers["content-type"], "text/event-stream", "or as events")
-report.equal((events.readline(), events.readline()), (b"event: status\n", b'data: {"status":"RUNNING"}\n'), "which begin with what is")
+
+
+def next_event(lines):
+    """The next event that says something: its fields. None at the end."""
+    fields = {}
+    while line := lines.readline():
+        name, _, value = line.decode().rstrip("\n").partition(": ")
+        if name:
+            fields[name] = value
+        elif "data" in fields:
+            return fields
+        else:
+            fields = {}
+    return None
+
+
+report.equal(events.readline(), b"retry: 1000\n", "which say when to ask again")
+said = next_event(events)
+report.equal((said["event"], said["data"]), ("status", '{"status":"RUNNING"}'), "and begin with what is")
 task, told = token()
 report.equal(told["identity"]["user"], "ann", "the task knows who asked")
 
@@ -248,6 +284,58 @@ held, answer = running(f"{site}/slow-express", None, "GET")
 report.check(answer.status == 504 , lambda: f"an express machine that is late has no address: {answer.status} after {held}")
 report.equal(json.loads(answer.body), {"message": "the workflow did not end in time"}, "and it is said what was late")
 
+# === progress, state by state, whatever becomes of the edge ===
+def watch(base, location, last=None, who=ANN):
+    connection = http.client.HTTPConnection("127.0.0.1", int(base.rsplit(":", 1)[1]), timeout=60)
+    after = {"last-event-id": last} if last else {}
+    connection.request("GET", location, headers={"accept": "text/event-stream", **dict(who), **after})
+    return connection.getresponse()
+
+
+def told_until(lines, wanted):
+    """What is told, up to the event with these data."""
+    found = []
+    while event := next_event(lines):
+        found.append(event)
+        if wanted(json.loads(event["data"])):
+            break
+    return found
+
+
+location = ask(f"{there[0]}/told", headers=ANN).headers["location"]
+events = watch(there[0], location)
+before = told_until(events, lambda data: data.get("entered") == "Ask")
+names = [json.loads(event["data"]) for event in before if event["event"] == "state"]
+report.equal(before[0]["data"], '{"status":"RUNNING"}', "its status first")
+report.equal([(next(iter(data)), data[next(iter(data))]) for data in names], [("entered", "First"), ("exited", "First"), ("entered", "Ask")],
+             "each state that is entered and left")
+report.check(all(isinstance(data["at"], float) for data in names), lambda: f"and when: {names}")
+report.equal(watch(there[0], location, who=BOB).status, 404, "nobody else is told")
+# Another configuration is put in force: the events go on. Then the edge ends: whoever watches comes again to its replica.
+log_before = (home / "replica0.toml.log").read_text()
+with open(home / "replica0.toml", "a") as text:
+    text.write(f"""[[site.route]]
+path = "/after"
+workflow = {{ machine = "steps", wait = "0", states = true }}
+""")
+edges["replica0.toml"].send_signal(signal.SIGUSR1)
+report.check(until(lambda: ask(f"{there[0]}/after").status == 202), "another configuration is in force")
+task, _ = token(step_activity)
+states.send_task_success(taskToken=task, output='{"secret": 1}')
+after = told_until(events, lambda data: data.get("exited") == "Last" or data.get("status") == "SUCCEEDED")
+report.check(after, "a reload of the edge ends no events")
+last = before[-1]["id"]
+end(edges["replica0.toml"])
+again = watch(there[1], location, last)
+missed = told_until(again, lambda data: data.get("status") == "SUCCEEDED")
+report.equal([(next(iter(data)), data[next(iter(data))]) for data in (json.loads(event["data"]) for event in missed)],
+             [("exited", "Ask"), ("entered", "Last"), ("exited", "Last"), ("status", "SUCCEEDED")], "and a replica tells what followed, and nothing twice")
+report.equal(again.read(), b"", "up to the end")
+report.check(b"secret" not in json.dumps([before, after, missed]).encode(), "what states were given and made is nobody's")
+report.equal(watch(there[1], location, missed[-1]["id"]).status, 204, "who has been told the end asks no more")
+lines = watch(there[1], location, "nonsense")
+report.equal([next_event(lines)["event"] for _ in range(2)], ["status", "state"], "an id that is none begins at the beginning")
+
 # === Idempotency-Key ===
 key = [("idempotency-key", f"order-{os.getpid()}")]
 
@@ -263,6 +351,26 @@ report.equal((executions() - before, len({answer.headers["location"] for answer 
 report.equal(ask(f"{site}/kept", "POST", ANN + key, b'{"a":2}').status, 409, "another request under the same key is refused")
 report.equal((ask(f"{site}/kept", "POST", BOB + key, b'{"a":1}').status, executions() - before), (202, 2), "another person's key is another key")
 report.equal(ask(f"{site}/kept", "POST", ANN + [("idempotency-key", "a b")], b"").status, 400, "a key that can be no name")
+# Sixteen at once: the same request is one execution, and of different ones one is taken.
+before = executions()
+with concurrent.futures.ThreadPoolExecutor(16) as pool:
+    same = list(pool.map(lambda _: ask(f"{site}/kept", "POST", ANN + [("idempotency-key", "race-1")], b'{"a":1}'), range(16)))
+    others = list(pool.map(lambda n: ask(f"{site}/kept", "POST", ANN + [("idempotency-key", "race-2")], b'{"a":%d}' % n), range(16)))
+report.equal(([one.status for one in same], len({one.headers["location"] for one in same})), ([202] * 16, 1), "the same request at once is one execution")
+report.equal(sorted(one.status for one in others), [202] + [409] * 15, "of different requests under one key one is taken")
+report.equal(executions() - before, 2, "and nothing besides is started")
+# Whoever leaves leaves nothing that is held, and what was started goes on.
+before = len(states.list_executions(stateMachineArn=waits, statusFilter="RUNNING")["executions"])
+leaving = socket.create_connection(("127.0.0.1", port), 20)
+leaving.sendall(f"POST /waits HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: {dict(ANN)['authorization']}\r\nIdempotency-Key: left\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+report.check(until(lambda: len(states.list_executions(stateMachineArn=waits, statusFilter="RUNNING")["executions"]) == before + 1), "a request has started one")
+leaving.close()
+answer = ask(f"{site}/waits", "POST", ANN + [("idempotency-key", "left")], b"{}")
+report.equal(answer.status, 202, "its client comes again")
+for _ in range(before + 1):
+    states.send_task_success(taskToken=token()[0], output="{}")
+report.check(until(lambda: ask(site + answer.headers["location"], headers=ANN).status == 200), "and is told the end of the first")
+report.equal(len(states.list_executions(stateMachineArn=waits, statusFilter="RUNNING")["executions"]), 0, "of which there was one")
 
 # === a file that an execution hands out ===
 answer = ask(f"{site}/files/report.txt")

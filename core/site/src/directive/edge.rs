@@ -23,6 +23,8 @@ pub struct WorkflowRoute {
     pub files: Option<Text>,
     /// Statuses of executions that have failed, by the error's name; 502 for all others.
     pub errors: Named<u16>,
+    /// Whether whoever watches is told the names of the states that are entered and left.
+    pub states: bool,
 }
 
 /// What is answered when an execution is not done in time.
@@ -121,6 +123,7 @@ pub(super) fn workflow(value: &Value, reading: &mut Reading<'_>) -> Result<Optio
         headers: Arc::from([]),
         files: None,
         errors: Arc::from([]),
+        states: false,
     };
     if let Value::Text(machine) = value {
         if machine.is_empty() {
@@ -158,6 +161,7 @@ pub(super) fn workflow(value: &Value, reading: &mut Reading<'_>) -> Result<Optio
                     _ => return Err("mesh.workflow: \"else\" is \"202\" or \"504\"".into()),
                 };
             }
+            "states" => route.states = super::reading::boolean(value, reading)?,
             "resume" => route.resume = super::reading::boolean(value, reading)?,
             "headers" => {
                 let names = super::reading::texts(value, reading)?;
@@ -186,7 +190,7 @@ pub(super) fn workflow(value: &Value, reading: &mut Reading<'_>) -> Result<Optio
             }
             other => {
                 return Err(format!(
-                    "mesh.workflow does not know \"{other}\": it takes machine, wait, else, resume, headers, files, errors"
+                    "mesh.workflow does not know \"{other}\": it takes machine, wait, else, resume, headers, files, errors, states"
                 ));
             }
         }

@@ -4,6 +4,7 @@
 //! `DescribeExecution` for a standard one, `SendTaskSuccess` and `SendTaskFailure` for a task.
 
 mod deliver;
+mod events;
 mod input;
 mod watch;
 

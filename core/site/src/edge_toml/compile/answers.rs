@@ -22,6 +22,7 @@ impl Compiler<'_> {
             self.wrong(wait.place, format!("workflow.wait is at most {}s", WORKFLOW_WAIT_MS_MAX / 1000));
         }
         let resume = node.get("resume").and_then(Node::switch).unwrap_or(false);
+        let states = node.get("states").and_then(Node::switch).unwrap_or(false);
         let machine = node.get("machine").and_then(Node::text).cloned();
         if machine.is_none() && !resume {
             self.wrong(node.place, "workflow needs a machine, or resume = true");
@@ -36,6 +37,7 @@ impl Compiler<'_> {
             wait_ms,
             otherwise,
             resume,
+            states,
             headers: headers.iter().map(|name| Text::from(name.to_ascii_lowercase())).collect(),
             files: node.get("files").and_then(Node::text).cloned(),
             errors: node

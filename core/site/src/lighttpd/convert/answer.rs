@@ -73,7 +73,7 @@ fn workflow_of(value: &Value) -> String {
     let entries = entries.into_iter().filter_map(|(key, value)| {
         Some(match &**key? {
             "wait" => format!("wait = \"{}s\"", plain(value)),
-            "resume" => format!("resume = {}", crate::directive::truth(value)?),
+            name @ ("resume" | "states") => format!("{name} = {}", crate::directive::truth(value)?),
             "headers" => format!("headers = {}", shown_list(value)),
             "files" => format!("files = {}", quoted(&plain(value))),
             "errors" => format!("errors = {}", shown(value)),

@@ -1,29 +1,13 @@
-//! How an execution is doing, for whoever was given its address: as JSON once, or as events until it ends.
+//! How an execution is doing, for whoever was given its address: as JSON once, or as events ([`super::events`]).
 
-use std::future::Future;
-use std::io;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
-
-use bytes::Bytes;
 use selvedge_guard::seal::{Ring, Salt};
-use serde_json::{Value, json};
-use tokio::time::Instant;
+use serde_json::json;
 
 use super::{CALL_TIMEOUT, call};
-use crate::request::response::Source;
-use crate::request::{Body, Exchange, Response};
-use crate::worker::Worker;
+use crate::request::{Exchange, Response};
 
-/// How often an execution that is watched is looked at.
-const LOOK: Duration = Duration::from_millis(500);
 /// What is sealed with it.
 const PURPOSE: &str = "execution";
-/// How long one request may watch; whoever wants more asks again.
-pub(crate) const WATCH_MAX: Duration = Duration::from_secs(60);
-
 /// What the address of an execution says: which one it is, and the request that started it, whose rules hold for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket {
@@ -75,20 +59,7 @@ pub(super) async fn status(x: &mut Exchange<'_>) -> Response {
     };
     let execution = ticket.execution;
     if x.header("accept").is_some_and(|accept| accept.contains("text/event-stream")) {
-        let events = Events {
-            worker: Rc::clone(x.worker),
-            execution,
-            until: Instant::now() + WATCH_MAX,
-            last: None,
-            wait: None,
-            look: None,
-            ended: false,
-        };
-        let mut response = Response::status(200)
-            .field("content-type", "text/event-stream")
-            .field("cache-control", "no-store");
-        response.body = Body::Stream(Box::new(events), None);
-        return response;
+        return super::events::answer(x, execution);
     }
     let described =
         call(x.worker, "DescribeExecution", &json!({ "executionArn": execution }), CALL_TIMEOUT).await;
@@ -109,50 +80,6 @@ pub(super) async fn status(x: &mut Exchange<'_>) -> Response {
 /// Whether a browser shows the answer to somebody.
 pub(super) fn is_page(x: &Exchange<'_>) -> bool {
     x.header("accept").is_some_and(|accept| accept.contains("text/html"))
-}
-
-type Look = Pin<Box<dyn Future<Output = Result<Value, selvedge_client::Error>>>>;
-
-/// `event: status` whenever the status changes, until the end or until time is up.
-struct Events {
-    worker: Rc<Worker>,
-    execution: String,
-    until: Instant,
-    last: Option<String>,
-    wait: Option<Pin<Box<tokio::time::Sleep>>>,
-    look: Option<Look>,
-    ended: bool,
-}
-
-impl Source for Events {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
-        loop {
-            if self.ended {
-                return Poll::Ready(Ok(None));
-            }
-            if let Some(wait) = &mut self.wait {
-                ready!(wait.as_mut().poll(cx));
-                self.wait = None;
-            }
-            let look = self.look.get_or_insert_with(|| {
-                let (worker, input) = (Rc::clone(&self.worker), json!({ "executionArn": self.execution }));
-                Box::pin(async move { call(&worker, "DescribeExecution", &input, CALL_TIMEOUT).await })
-            });
-            let described = ready!(look.as_mut().poll(cx));
-            self.look = None;
-            let status = match &described {
-                Ok(described) => described["status"].as_str().unwrap_or("RUNNING").to_owned(),
-                Err(_) => "UNKNOWN".to_owned(),
-            };
-            self.ended = status != "RUNNING" || Instant::now() >= self.until;
-            self.wait = Some(Box::pin(tokio::time::sleep(LOOK)));
-            if self.last.as_ref() != Some(&status) {
-                let event = format!("event: status\ndata: {}\n\n", json!({ "status": status }));
-                self.last = Some(status);
-                return Poll::Ready(Ok(Some(Bytes::from(event))));
-            }
-        }
-    }
 }
 
 #[cfg(test)]
