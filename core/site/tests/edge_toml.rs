@@ -370,6 +370,7 @@ const DEFAULTS: [(&str, &str); 20] = [
     ("traces.percent", "[traces]\n"),
     ("site[].route[].index", "files = \"/srv\"\n"),
     ("site[].route[].listing", "files = \"/srv\"\n"),
+    ("site[].route[].follow_symlinks", "files = \"/srv\"\n"),
     ("site[].route[].remember", "files = \"/srv\"\n"),
     ("site[].route[].precompressed", "files = \"/srv\"\n"),
     ("site[].route[].security_headers", "files = \"/srv\"\n"),
@@ -426,4 +427,129 @@ fn a_default_of_the_schema_is_what_counts_when_nothing_is_said() {
         let with = without.replace(behind, &format!("{behind}{key} = {usual}\n"));
         assert_eq!(meaning(&with), meaning(without), "{path} = {usual}");
     }
+}
+
+/// What is made of a `lighttpd.conf`, whose lines are of `/l.conf`.
+fn converted(text: &str) -> String {
+    let mut files = support::Memory::with(&[("/l.conf", text)]);
+    let document =
+        selvedge_site::lighttpd::parse("/l.conf", &mut files, selvedge_site::lighttpd::Options::default())
+            .expect("it parses");
+    selvedge_site::lighttpd::to_edge_toml(&document, selvedge_site::Compat::V1_4_85)
+}
+
+#[test]
+fn whoever_passes_a_block_passes_what_is_made_of_it_and_nobody_else() {
+    let made = converted(
+        r#"
+server.document-root = "/srv/www"
+server.port = 8080
+server.modules = ( "mod_proxy", "mod_alias", "mod_fastcgi" )
+server.follow-symlink = "disable"
+mesh.oidc = ( "staff" => ( "issuer" => "https://id.example.com", "client-id" => "shop", "client-secret-file" => "/s",
+    "cookie-keys" => "/k", "scopes" => ( "openid", "email" ), "session-hours" => 8 ) )
+mesh.jwt = ( "api" => ( "issuer" => "https://id.example.com", "audience" => ( "shop" ), "jwks-file" => "/keys" ) )
+mesh.traces = ( "otlp" => "http://127.0.0.1:4318", "percent" => 5 )
+mesh.per-client = "20/s"
+mesh.cache-mbytes = 8
+mesh.connections-per-client = 9
+mesh.client-kbytes-per-second = 100
+mesh.body-timeout = 30
+mesh.redirect-https = "enable"
+$HTTP["url"] =^ "/admin/" {
+  mesh.sign-in = "oidc:staff"
+  mesh.claims = ( "groups" => ( "ops", "dev" ), "email" => "*@example.com", "sub" => "" )
+  mesh.identity-headers = ( "x-user" => "email" )
+  alias.url = ( "/admin/manual/" => "/srv/manual/" )
+  proxy.server = ( "/admin/old/" => (( "host" => "127.0.0.1", "port" => 9001 )), "" => (( "host" => "127.0.0.1", "port" => 9000 )) )
+  $HTTP["url"] =^ "/admin/api/" { mesh.sign-in = "jwt:api" mesh.claims = () }
+  $HTTP["url"] == "/admin/health" { mesh.sign-in = "" mesh.claims = () }
+}
+$HTTP["url"] =^ "/tools/" {
+  mesh.forward-auth = ( "url" => "http://127.0.0.1:9100/check", "take" => ( "x-role" ), "subject" => "x-user" )
+  mesh.per-client = ( "rate" => "5/min", "burst" => 2, "key" => "identity" )
+}
+$HTTP["url"] =^ "/pages/" {
+  mesh.cache = "enable" mesh.precompressed = "enable" mesh.security-headers = "enable"
+  mesh.early-hints = ( "</a.css>; rel=preload; as=style" )
+}
+$SERVER["socket"] == ":8443" { ssl.engine = "enable" ssl.pemfile = "/t.pem" mesh.redirect-https = "disable" mesh.http3 = "enable" }
+$HTTP["host"] == "shop.example.com" { mesh.service = "orders.shop.local" }
+"#,
+    );
+    let program = compiled(&made).unwrap_or_else(|found| panic!("{found}\n{made}"));
+    let directives =
+        |path: &str| program.resolve(&facts("shop.example.com", path)).expect("quick").directives.clone();
+    let proxied = |path: &str| {
+        let directives = directives(path);
+        directives.proxy.server.extensions.len() == 1 && directives.mesh.service.is_none()
+    };
+    for path in ["/admin/", "/admin/manual/a", "/admin/old/a", "/admin/x"] {
+        let directives = directives(path);
+        assert_eq!(directives.edge.sign_in, Some(SignIn::Oidc("staff".into())), "{path}\n{made}");
+        let rules = format!("{:?}", directives.edge.claims);
+        assert!(["ops", "dev", "*@example.com", "sub"].iter().all(|part| rules.contains(part)), "{rules}");
+        assert!(format!("{:?}", directives.edge.identity_headers).contains("x-user"));
+    }
+    assert_eq!(&*directives("/admin/manual/a").alias.url[0].1, "/srv/manual/");
+    assert!(proxied("/admin/old/a") && proxied("/admin/x"), "{made}");
+    assert_eq!(directives("/admin/api/a").edge.sign_in, Some(SignIn::Jwt("api".into())), "{made}");
+    assert_eq!(directives("/admin/health").edge.sign_in, None, "{made}");
+    let tools = directives("/tools/a");
+    let asked = tools.edge.forward_auth.as_ref().map(|asked| (asked.url.clone(), asked.subject.clone()));
+    assert_eq!(asked, Some(("http://127.0.0.1:9100/check".into(), Some("x-user".into()))));
+    let rate = |path: &str| {
+        directives(path).edge.per_client.map(|rate| (rate.requests, rate.per_ms, rate.burst, rate.key))
+    };
+    assert_eq!(rate("/tools/a"), Some((5, 60_000, 2, ClientKey::Identity)));
+    assert_eq!(rate("/any"), Some((20, 1_000, 20, ClientKey::Ip)));
+    let pages = program.resolve(&facts("other.example.com", "/pages/a")).expect("quick").directives.clone();
+    let switches = [pages.edge.cache, pages.edge.precompressed, pages.edge.security_headers];
+    assert_eq!((switches, pages.edge.early_hints.len()), ([true; 3], 1), "{made}");
+    assert!(!pages.server.follow_symlink, "links that are not followed stay so");
+    let base = &program.base().directives;
+    assert_eq!(
+        (base.mesh.cache_mbytes, base.mesh.connections_per_client, base.edge.client_kbytes_per_second),
+        (8, 9, 100)
+    );
+    assert_eq!((base.edge.body_timeout, base.mesh.oidc.len(), base.mesh.jwt.len()), (30, 1, 1));
+    assert_eq!(base.mesh.traces.as_ref().map(|traces| traces.percent), Some(5));
+    assert!(program.listeners[0].http3 && made.contains("redirect = \"https\""), "{made}");
+    assert!(!made.contains("no equal here: mesh."), "{made}");
+}
+
+#[test]
+fn a_guard_without_an_equal_takes_its_block_with_it() {
+    for (guard, why) in [
+        (r#"mesh.claims = ( "sub" => "x" )"#, "rules on claims stand in auth"),
+        (
+            r#"mesh.sign-in = "certificate" auth.require = ( "/" => ( "method" => "basic", "realm" => "r", "require" => "valid-user" ) )"#,
+            "a route has one sign-in",
+        ),
+        (r#"mesh.redirect-https = "enable""#, "a listener is sent to HTTPS as a whole"),
+    ] {
+        let made = converted(&format!(
+            "server.document-root = \"/srv/www\"\nserver.modules = ( \"mod_auth\" )\n$HTTP[\"url\"] =^ \"/closed/\" {{ {guard} mesh.service = \"s.local\" }}\n"
+        ));
+        assert!(made.contains(why), "{made}");
+        assert!(made.contains("#  service = \"s.local\"") && !made.contains("\n  service ="), "{made}");
+        compiled(&made).unwrap_or_else(|found| panic!("{found}\n{made}"));
+    }
+}
+
+#[test]
+fn certificates_by_acme_are_for_all_listeners() {
+    let made = converted(
+        r#"
+server.document-root = "/srv/www"
+server.port = 80
+mesh.acme = ( "directory" => "letsencrypt", "names" => ( "shop.example.com" ), "store" => "/var/lib/edge", "ca-file" => "/ca" )
+$SERVER["socket"] == ":443" { ssl.engine = "enable" }
+$SERVER["socket"] == "[::]:443" { ssl.engine = "enable" ssl.verifyclient.activate = "enable" ssl.verifyclient.ca-file = "/c" }
+"#,
+    );
+    let program = compiled(&made).unwrap_or_else(|found| panic!("{found}\n{made}"));
+    let acme = program.base().directives.mesh.acme.clone().expect("there is one");
+    assert_eq!((&*acme.names[0], acme.roots.as_deref(), acme.http), ("shop.example.com", Some("/ca"), false));
+    assert_eq!(program.listeners.iter().filter(|one| one.ssl.engine).count(), 2);
 }

@@ -51,6 +51,8 @@ struct Compiler<'d> {
     routes: Vec<Route>,
 }
 
+const MIB: u64 = 1024 * 1024;
+
 /// Bytes of a request's head that a file may allow.
 const HEAD_BYTES: std::ops::RangeInclusive<u64> = 1024..=64 * 1024;
 
@@ -219,6 +221,13 @@ impl Compiler<'_> {
                     base.global.max_request_field_size = u32::try_from(bytes).unwrap_or(u32::MAX);
                 }
                 _ => self.wrong(node.place, "limits.headers is from 1KiB to 64KiB"),
+            }
+        }
+        if let Some(node) = limits.get("cache") {
+            let mebibytes = node.text().and_then(|text| unit::bytes(text)).filter(|bytes| bytes % MIB == 0);
+            match mebibytes.and_then(|bytes| u32::try_from(bytes / MIB).ok()) {
+                Some(mebibytes) => base.mesh.cache_mbytes = mebibytes,
+                None => self.wrong(node.place, "limits.cache is a whole number of MiB"),
             }
         }
         if let Some(most) = limits.get("body").and_then(|node| self.kibibytes("limits.body", node)) {

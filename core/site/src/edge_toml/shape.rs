@@ -6,6 +6,7 @@ use super::node::{Kind, Node};
 use super::unit;
 use crate::condition::Network;
 use crate::diagnostic::{Diagnostic, did_you_mean};
+use crate::directive::guard;
 
 /// What a value may look like.
 pub(super) enum Shape {
@@ -95,8 +96,8 @@ pub(super) fn check(node: &Node, shape: &Shape, path: &str, found: &mut Vec<Diag
             &mut wrong,
         ),
         Shape::Rate => parsed(
-            text.is_some_and(|text| unit::rate(text).is_some()),
-            "a number a second, minute or hour, such as \"20/s\"",
+            text.is_some_and(|text| guard::rate(text).is_ok()),
+            "a number a second, minute, hour or day (s, m, h, d), such as \"20/s\"",
             &mut wrong,
         ),
         Shape::Network => parsed(
@@ -184,7 +185,7 @@ pub(super) fn schema(shape: &Shape) -> Value {
         Shape::Duration => text("^([0-9]+ *(ms|s|m|h|d)|0+)$"),
         Shape::Size => text("^([0-9]+ *(B|kB|KB|MB|GB|KiB|MiB|GiB)|0+)$"),
         Shape::Bandwidth => text("^([0-9]+ *(B|kB|KB|MB|GB|KiB|MiB|GiB)|0+)/s$"),
-        Shape::Rate => text("^[0-9]*[1-9][0-9]*/(s|m|h)$"),
+        Shape::Rate => text("^[0-9]*[1-9][0-9]*/(s|m|min|h|d)$"),
         Shape::Network => {
             text("^([0-9]{1,3}(\\.[0-9]{1,3}){3}|\\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\\]?)(/[0-9]{1,3})?$")
         }

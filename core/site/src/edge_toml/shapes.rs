@@ -112,6 +112,7 @@ const LIMITS: &[Field] = &[
     key("connections_per_client", "At a time, of each client", Shape::Number(1, 65_535)),
     key("bandwidth_per_client", "Of all connections of a client together", Shape::Bandwidth),
     key("per_client", "Requests of each client", Shape::Table(PER_CLIENT)),
+    key("cache", "Of the memory that remembers answers; 64MiB when it is left out", Shape::Size),
 ];
 
 const PER_CLIENT: &[Field] = &[
@@ -197,6 +198,12 @@ pub(super) const ROUTE: &[Field] = &[
         Usual::Texts(&["index.html"]),
     ),
     usual("listing", "Whether directories are listed", Shape::Switch, Usual::Switch(false)),
+    usual(
+        "follow_symlinks",
+        "Whether links lead to files",
+        Shape::Switch,
+        Usual::Switch(true),
+    ),
     key("service", "A virtual service of the mesh", Shape::Text),
     key("workflow", "A state machine", Shape::Table(WORKFLOW)),
     key(

@@ -37,18 +37,6 @@ pub(super) fn bandwidth(text: &str) -> Option<u64> {
     bytes(text.strip_suffix("/s")?)
 }
 
-/// A number and the milliseconds that it is for, of `20/s`, `100/m`, `1000/h`.
-pub(super) fn rate(text: &str) -> Option<(u32, u64)> {
-    let (number, unit) = text.split_once('/')?;
-    let per = match unit {
-        "s" => 1000,
-        "m" => 60 * 1000,
-        "h" => 60 * 60 * 1000,
-        _ => return None,
-    };
-    number.parse().ok().filter(|number| *number > 0).map(|number| (number, per))
-}
-
 fn split(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     Some((text[..end].parse().ok()?, text[end..].trim_start()))
@@ -84,8 +72,5 @@ mod tests {
         }
         assert_eq!(bandwidth("512KiB/s"), Some(524_288));
         assert_eq!(bandwidth("512KiB"), None);
-        assert_eq!(rate("20/s"), Some((20, 1000)));
-        assert_eq!(rate("0/s"), None);
-        assert_eq!(rate("20"), None);
     }
 }

@@ -5,6 +5,7 @@ mod answer;
 mod before;
 mod global;
 mod matched;
+mod mesh;
 mod text;
 
 use std::fmt::Write as _;
@@ -24,6 +25,7 @@ pub fn to_edge_toml(document: &Document, compat: Compat) -> String {
     let mut out = Out {
         redirect_code: if compat == Compat::V1_4_69 { 301 } else { 308 },
         lines: lines(document, 0),
+        dress: Vec::new(),
         text: String::from("# Made of lighttpd.conf. Read the comments: what has no equal stands there.\n"),
     };
     let global: Values<'_> = values(document, 0).collect();
@@ -32,6 +34,7 @@ pub fn to_edge_toml(document: &Document, compat: Compat) -> String {
     out.trust(&global);
     out.limits(&global);
     out.types(&global);
+    out.mesh(&global);
     out.rest(&global);
     let mut blocks: Vec<usize> =
         (0..document.blocks.len()).filter(|block| *block > 0 || answers(&global)).collect();
@@ -39,7 +42,9 @@ pub fn to_edge_toml(document: &Document, compat: Compat) -> String {
     // Blocks add up in lighttpd and routes do not: what leads elsewhere, and what refuses or asks who it is, stands before
     // what answers; in which order is for that of the modules to say.
     let own = |block: usize| values(document, block).collect::<Values<'_>>();
-    let guards = |block: &usize| refuses(&own(*block)) || own(*block).contains_key("auth.require");
+    let guards = |block: &usize| {
+        refuses(&own(*block)) || own(*block).contains_key("auth.require") || is_guarded(document, *block)
+    };
     let (guarding, redirecting): (Vec<usize>, Vec<usize>) = (
         blocks.iter().copied().filter(guards).collect(),
         blocks.iter().copied().filter(|block| own(*block).contains_key("url.redirect")).collect(),
@@ -51,7 +56,7 @@ pub fn to_edge_toml(document: &Document, compat: Compat) -> String {
     for (part, blocks) in parts {
         blocks.into_iter().for_each(|block| out.block(document, block, part));
     }
-    blocks.retain(|block| !refuses(&own(*block)));
+    blocks.retain(|block| !refuses(&own(*block)) && !is_guarded(document, *block));
     blocks.into_iter().for_each(|block| out.block(document, block, Part::Answers));
     out.text
 }
@@ -65,6 +70,18 @@ type Values<'d> = IndexMap<&'d str, &'d Value>;
 
 fn values(document: &Document, block: usize) -> impl Iterator<Item = (&str, &Value)> {
     document.blocks[block].values.iter().map(|(key, (value, _))| (&**key, value))
+}
+
+/// Whether a block, or one that it stands in, says who passes. What holds everywhere is with every route already.
+fn is_guarded(document: &Document, block: usize) -> bool {
+    let mut at = Some(block).filter(|block| *block > 0);
+    while let Some(number) = at {
+        if values(document, number).any(|(key, _)| mesh::GUARDS.contains(&key)) {
+            return true;
+        }
+        at = document.blocks[number].parent.filter(|parent| *parent > 0);
+    }
+    false
 }
 
 /// Whether a block makes something be answered.
@@ -112,6 +129,8 @@ struct Out {
     text: String,
     /// Where the directives of the block that is written stand.
     lines: IndexMap<String, String>,
+    /// What every route of the block that is written is given.
+    dress: Vec<String>,
     /// The status of a redirect that names none.
     redirect_code: u16,
 }
@@ -141,13 +160,18 @@ impl Out {
 
     /// A block as a site with its routes.
     fn block(&mut self, document: &Document, number: usize, part: Part) {
-        let own: Values<'_> = values(document, number).collect();
+        let of_listener =
+            document.blocks[number].condition.as_ref().is_some_and(|it| &*it.object == "SERVER");
+        let own: Values<'_> = values(document, number)
+            .filter(|(key, _)| !(of_listener && (key.starts_with("ssl.") || mesh::in_tables(key))))
+            .collect();
         if own.is_empty() {
             return;
         }
         let mut rule = Match::default();
         let mut inherited = Values::new();
         let mut places = IndexMap::new();
+        let mut redirects_some = false;
         let mut at = Some(number);
         while let Some(block) = at {
             for (key, value) in values(document, block) {
@@ -158,6 +182,8 @@ impl Out {
             }
             if let Some(condition) = &document.blocks[block].condition {
                 rule.add(condition);
+                let here: Values<'_> = values(document, block).collect();
+                redirects_some |= &*condition.object != "SERVER" && mesh::redirects_some(&here);
             }
             at = document.blocks[block].parent;
         }
@@ -171,10 +197,21 @@ impl Out {
             let place = document.sources.shown_line(document.blocks[number].place);
             self.line(&format!("# no equal here: {comment}  ({place}; {})", reason("$")));
         }
+        let mut dress = mesh::dress_of(&inherited);
+        if redirects_some {
+            dress.missing.push(("mesh.redirect-https", "a listener is sent to HTTPS as a whole: redirect"));
+        }
+        for (key, why) in &dress.missing {
+            self.no_equal("", key, inherited.get(key).copied(), why);
+        }
+        self.dress = dress.lines;
         let begun = self.text.len();
         self.line("[[site]]");
         if let Some(host) = &rule.host {
             self.line(&format!("host = {}", quoted(host)));
+        }
+        if let Some(address) = &rule.listen {
+            self.line(&format!("listen = {}", quoted(address)));
         }
         match part {
             Part::Redirects => self.redirects(&rule, &own, &inherited),
@@ -185,21 +222,36 @@ impl Out {
                 }
                 if refuses(&own) {
                     self.route(&rule, &own, &inherited);
+                } else if is_guarded(document, number) {
+                    self.answers(&rule, &own, &inherited);
                 }
             }
             Part::Answers => {
-                self.unread(&rule, &inherited);
-                self.aliases(&rule, &inherited);
-                self.prefixes(&rule, &inherited);
                 // What is left of the global ones has been told.
                 let left = if number == 0 { Values::new() } else { own };
-                self.route(&rule, &left, &inherited);
+                self.answers(&rule, &left, &inherited);
             }
         }
-        if !rule.comments.is_empty() {
-            // A route without one of its conditions would answer what it should not.
+        if !rule.comments.is_empty() || !dress.missing.is_empty() {
+            // A route without one of its conditions or guards would answer what it should not.
             let commented: String = self.text[begun..].lines().map(|line| format!("#{line}\n")).collect();
             self.text.replace_range(begun.., &commented);
+        }
+    }
+
+    /// Everything that a block answers.
+    fn answers(&mut self, rule: &Match, own: &Values<'_>, values: &Values<'_>) {
+        self.unread(rule, values);
+        self.aliases(rule, values);
+        self.prefixes(rule, values);
+        self.route(rule, own, values);
+    }
+
+    /// What every route of the block has: who passes, and how it is dressed.
+    fn dress(&mut self) {
+        for line in std::mem::take(&mut self.dress) {
+            self.line(&format!("  {line}"));
+            self.dress.push(line);
         }
     }
 
@@ -225,9 +277,25 @@ impl Out {
 
     /// So are aliases, before the rest of their block.
     fn aliases(&mut self, rule: &Match, values: &Values<'_>) {
-        if let Some(list) = values.get("alias.url").and_then(|value| value.as_list()) {
+        if let Some(value) = values.get("alias.url")
+            && let Some(list) = value.as_list()
+        {
             for (prefix, folder) in list.iter() {
                 let (Some(prefix), Some(folder)) = (prefix, folder.as_text()) else { continue };
+                match rule.has_below(prefix) {
+                    Some(true) => {}
+                    Some(false) => continue,
+                    // The folder stands for a prefix, and the block has a part of what is below it.
+                    None => {
+                        self.no_equal(
+                            "  ",
+                            "alias.url",
+                            Some(value),
+                            "an alias has all that is below its prefix",
+                        );
+                        continue;
+                    }
+                }
                 self.unread_below(prefix, rule, values);
                 self.line("  [[site.route]]");
                 self.conditions(rule, &["path", "path_regex"]);
@@ -236,6 +304,7 @@ impl Out {
                     quoted(&format!("{prefix}*")),
                     quoted(folder)
                 ));
+                self.dress();
             }
         }
     }
@@ -248,6 +317,10 @@ impl Out {
             self.line("  [[site.route]]");
             if prefix.is_empty() {
                 self.conditions(rule, &[]);
+            } else if rule.has_path.is_some() {
+                self.conditions(rule, &["path", "path_regex"]);
+                let expression = rule.and_found(&format!("^{}", matched::literal(prefix)));
+                self.line(&format!("  path_regex = {}", quoted(&expression)));
             } else {
                 self.conditions(rule, &["path", "path_regex"]);
                 self.line(&format!("  path = {}", quoted(&format!("{prefix}*"))));
@@ -256,6 +329,7 @@ impl Out {
                 Some(auth) => {
                     let answer = answer_of(values);
                     self.line(&format!("  {answer}\n  auth = {auth}"));
+                    self.dress();
                 }
                 None => {
                     self.no_equal("  ", "auth.require", Some(requirement), reason("auth.require"));
@@ -281,6 +355,9 @@ impl Out {
         let is_files = answer.starts_with("files");
         let hidden = before::hidden(values);
         self.line(&format!("  {answer}"));
+        if !refuses(values) {
+            self.dress();
+        }
         for (key, value) in values {
             let line = match *key {
                 "index-file.names" | "server.indexfiles" if is_files => {
@@ -349,6 +426,11 @@ fn reason(key: &str) -> &'static str {
         ("evhost.", "a site names its host, and a route its files"),
         ("expire.", "a route has one time: cache"),
         ("fastcgi.", "a route's fastcgi names servers that run already"),
+        ("mesh.redirect-https", "a listener is sent to HTTPS as a whole: redirect"),
+        ("mesh.http3", "a listener says what it speaks: protocols"),
+        ("mesh.certificate", "[tls.NAME] has one of arn, acme and certificate"),
+        ("mesh.acme", "[tls.NAME] has one of arn, acme and certificate"),
+        ("mesh.", "[limits] holds for the whole edge"),
         ("mimetype.", "[types] holds for the whole edge"),
         ("proxy.", "a service of the mesh decides how it is called"),
         ("scgi.", "serve it by FastCGI or HTTP"),
@@ -368,41 +450,42 @@ fn reason(key: &str) -> &'static str {
 
 /// Keys that a route takes.
 fn in_route(key: &str) -> bool {
-    matches!(
-        key,
-        "server.document-root"
-            | "index-file.names"
-            | "server.indexfiles"
-            | "dir-listing.activate"
-            | "server.dir-listing"
-            | "connection.kbytes-per-second"
-            | "setenv.set-request-header"
-            | "setenv.add-request-header"
-            | "setenv.set-response-header"
-            | "setenv.add-response-header"
-            | "deflate.mimetypes"
-            | "compress.filetype"
-            | "expire.url"
-            | "url.rewrite-once"
-            | "url.rewrite"
-            | "url.rewrite-final"
-            | "url.rewrite-if-not-file"
-            | "url.redirect"
-            | "url.redirect-code"
-            | "url.access-allow"
-            | "url.access-deny"
-            | "static-file.exclude-extensions"
-            | "alias.url"
-            | "mesh.service"
-            | "mesh.workflow"
-            | "proxy.server"
-            | "fastcgi.server"
-            | "auth.require"
-            | "auth.backend"
-            | "auth.backend.htpasswd.userfile"
-            | "auth.backend.htdigest.userfile"
-            | "auth.backend.plain.groupfile"
-    )
+    mesh::in_route(key)
+        || matches!(
+            key,
+            "server.document-root"
+                | "index-file.names"
+                | "server.indexfiles"
+                | "dir-listing.activate"
+                | "server.dir-listing"
+                | "connection.kbytes-per-second"
+                | "setenv.set-request-header"
+                | "setenv.add-request-header"
+                | "setenv.set-response-header"
+                | "setenv.add-response-header"
+                | "deflate.mimetypes"
+                | "compress.filetype"
+                | "expire.url"
+                | "url.rewrite-once"
+                | "url.rewrite"
+                | "url.rewrite-final"
+                | "url.rewrite-if-not-file"
+                | "url.redirect"
+                | "url.redirect-code"
+                | "url.access-allow"
+                | "url.access-deny"
+                | "static-file.exclude-extensions"
+                | "alias.url"
+                | "mesh.service"
+                | "mesh.workflow"
+                | "proxy.server"
+                | "fastcgi.server"
+                | "auth.require"
+                | "auth.backend"
+                | "auth.backend.htpasswd.userfile"
+                | "auth.backend.htdigest.userfile"
+                | "auth.backend.plain.groupfile"
+        )
 }
 
 /// Keys whose global value was told already.

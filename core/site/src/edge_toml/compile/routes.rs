@@ -169,6 +169,10 @@ impl Compiler<'_> {
                 let listing = value.switch()?;
                 Box::new(move |directives| directives.dir_listing.activate = listing)
             }
+            "follow_symlinks" => {
+                let follow = value.switch()?;
+                Box::new(move |directives| directives.server.follow_symlink = follow)
+            }
             "service" => Box::new(move |directives| directives.mesh.service = Some(text.clone())),
             "workflow" => {
                 let workflow = self.workflow(value)?;

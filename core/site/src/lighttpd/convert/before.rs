@@ -109,7 +109,10 @@ impl Out {
                 let expression = rule.and_found(&format!("^{}", literal(prefix)));
                 self.line(&format!("  path_regex = {}", quoted(&expression)));
                 match servers_of(hosts).filter(|_| !name.is_empty()) {
-                    Some(servers) => self.line(&format!("  {name} = {servers}")),
+                    Some(servers) => {
+                        self.line(&format!("  {name} = {servers}"));
+                        self.dress();
+                    }
                     None => {
                         self.no_equal(
                             "  ",

@@ -3,7 +3,19 @@
 use std::fmt::Write as _;
 
 use super::text::{plain, quoted, shown_list};
-use super::{Document, Out, Value, Values, in_route, reason, values};
+use super::{Document, Out, Value, Values, in_route, mesh, reason, values};
+
+/// What is asked of clients at a listener.
+fn client_of<'v>(tls: &mut String, value: &impl Fn(&str) -> Option<&'v Value>) {
+    if let Some(file) = value("ssl.verifyclient.ca-file").and_then(Value::as_text) {
+        let _ = writeln!(tls, "client_ca = {}", quoted(file));
+    }
+    let is_on = |key: &str| value(key).and_then(crate::directive::truth);
+    if is_on("ssl.verifyclient.activate") == Some(true) {
+        let must = is_on("ssl.verifyclient.enforce") != Some(false);
+        let _ = writeln!(tls, "client = \"{}\"", if must { "require" } else { "request" });
+    }
+}
 
 impl Out {
     pub(super) fn edge(&mut self, global: &Values<'_>) {
@@ -44,17 +56,29 @@ impl Out {
         let mut tls = String::new();
         let mut listen = |address: &str, own: &Values<'_>| {
             let value = |key: &str| own.get(key).or_else(|| global.get(key)).copied();
+            let is_on = |key: &str| value(key).and_then(crate::directive::truth) == Some(true);
             let _ = write!(self.text, "\n[[listen]]\naddress = {}\n", quoted(address));
-            if value("ssl.engine").and_then(crate::directive::truth) == Some(true) {
+            if is_on("ssl.engine") {
+                if is_on("mesh.http3") {
+                    self.line("protocols = [\"h1\", \"h2\", \"h3\"]");
+                }
+                let acme = value("mesh.acme").and_then(|acme| acme.as_list()).filter(|list| !list.is_empty());
+                if let Some(acme) = acme.filter(|_| value("mesh.certificate").is_none()) {
+                    // There is one for all listeners.
+                    let table = format!("\n[tls.acme]\nacme = {}\n", mesh::inline(acme));
+                    if !tls.contains(&table) {
+                        tls.push_str(&table);
+                        client_of(&mut tls, &value);
+                    }
+                    self.line("tls = \"acme\"");
+                    return;
+                }
                 let name = format!("tls{}", tls.matches("[tls.").count() + 1);
                 let _ = writeln!(self.text, "tls = \"{name}\"");
                 let _ = writeln!(tls, "\n[tls.{name}]");
-                for (from, to) in [
-                    ("mesh.certificate", "arn"),
-                    ("ssl.pemfile", "certificate"),
-                    ("ssl.privkey", "key"),
-                    ("ssl.verifyclient.ca-file", "client_ca"),
-                ] {
+                for (from, to) in
+                    [("mesh.certificate", "arn"), ("ssl.pemfile", "certificate"), ("ssl.privkey", "key")]
+                {
                     // The mesh's comes before files, and there is one.
                     let is_file = matches!(from, "ssl.pemfile" | "ssl.privkey");
                     if is_file && value("mesh.certificate").is_some() {
@@ -64,11 +88,9 @@ impl Out {
                         let _ = writeln!(tls, "{to} = {}", quoted(text));
                     }
                 }
-                if value("ssl.verifyclient.activate").and_then(crate::directive::truth) == Some(true) {
-                    let must =
-                        value("ssl.verifyclient.enforce").and_then(crate::directive::truth) != Some(false);
-                    let _ = writeln!(tls, "client = \"{}\"", if must { "require" } else { "request" });
-                }
+                client_of(&mut tls, &value);
+            } else if is_on("mesh.redirect-https") {
+                self.line("redirect = \"https\"");
             }
         };
         for (number, block) in document.blocks.iter().enumerate() {
@@ -119,8 +141,9 @@ impl Out {
                 global.get("server.max-connections").map(|value| plain(value)).filter(|value| value != "0"),
             ),
         ];
+        let keys = keys.into_iter().chain(mesh::limits(global));
         let lines: Vec<String> =
-            keys.into_iter().filter_map(|(key, value)| Some(format!("{key} = {}", value?))).collect();
+            keys.filter_map(|(key, value)| Some(format!("{key} = {}", value?))).collect();
         if !lines.is_empty() {
             let _ = write!(self.text, "\n[limits]\n{}\n", lines.join("\n"));
         }
@@ -175,7 +198,7 @@ impl Out {
             .iter()
             .map(|(key, value)| (*key, *value))
             .filter(|(key, _)| !key.starts_with("var.") && !TAKEN.contains(key) && !in_route(key))
-            .filter(|(key, _)| !super::before::is_told(key))
+            .filter(|(key, _)| !super::before::is_told(key) && !mesh::in_tables(key))
             .collect();
         if !left.is_empty() {
             self.text.push('\n');

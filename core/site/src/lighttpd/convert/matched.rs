@@ -7,14 +7,30 @@ use crate::lighttpd::condition::ConditionText;
 #[derive(Default)]
 pub(super) struct Match {
     pub(super) host: Option<String>,
+    /// The address of the listener.
+    pub(super) listen: Option<String>,
     pub(super) lines: Vec<String>,
     pub(super) comments: Vec<String>,
     pub(super) has_path: Option<String>,
+    /// What every path begins with that the conditions hold for.
+    path_begins: Option<String>,
+    /// Whether that is the whole path.
+    is_one_path: bool,
     /// The condition on the path as a look ahead from its beginning.
     path_ahead: Option<String>,
 }
 
 impl Match {
+    /// Whether all paths below a prefix are the block's, none, or nobody can tell.
+    pub(super) fn has_below(&self, prefix: &str) -> Option<bool> {
+        match (&self.path_begins, &self.has_path) {
+            (_, None) => Some(true),
+            (Some(begins), _) if prefix.starts_with(begins.as_str()) => (!self.is_one_path).then_some(true),
+            (Some(begins), _) if !begins.starts_with(prefix) => Some(false),
+            _ => None,
+        }
+    }
+
     /// An expression for the block's paths of which another one finds something.
     pub(super) fn and_found(&self, expression: &str) -> String {
         match &self.path_ahead {
@@ -34,7 +50,10 @@ impl Match {
         let value = &*condition.value;
         let line = match (&*condition.object, &*condition.field, condition.operator) {
             _ if condition.otherwise => None,
-            ("SERVER", "socket", "==") => Some(format!("# on the listener {value}")),
+            ("SERVER", "socket", "==") if self.listen.is_none() => {
+                self.listen = Some(value.to_owned());
+                return;
+            }
             ("HTTP", "host", "==") if self.host.is_none() => {
                 self.host = Some(value.rsplit_once(':').map_or(value, |(name, _)| name).to_owned());
                 return;
@@ -43,7 +62,15 @@ impl Match {
                 self.host = Some(format!("*{value}"));
                 return;
             }
+            // The inner block says it already.
+            ("HTTP", "url", "=^")
+                if self.path_begins.as_ref().is_some_and(|begins| begins.starts_with(value)) =>
+            {
+                return;
+            }
             ("HTTP", "url", operator) if self.has_path.is_none() => {
+                self.path_begins = matches!(operator, "==" | "=^").then(|| value.to_owned());
+                self.is_one_path = operator == "==";
                 let line = match operator {
                     "==" => Some(format!("path = {}", quoted(value))),
                     "=^" => Some(format!("path = {}", quoted(&format!("{value}*")))),
