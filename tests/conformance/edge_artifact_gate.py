@@ -224,4 +224,29 @@ edge = subprocess.Popen([BINARY, "edge", "-D", "-f", str(home / "lighttpd.conf")
 atexit.register(end, edge)
 await_port(port)
 report.equal(ann.ask(f"{site}/artifacts/app-1.tar").status, 503, "nobody is let in because the workflow is away")
+
+# === run.sh: all of it by one command, as the README says ===
+port, api_port, provider_port = free_ports(3)
+site = f"http://127.0.0.1:{port}"
+variables = {"PORT": port, "API_PORT": api_port, "PROVIDER_PORT": provider_port, "GRANT_SECONDS": 2, "SELVEDGE_BIN": BINARY, "OIDC_MODULES": ROOT / "target/node"}
+gate = subprocess.Popen([str(EXAMPLE / "run.sh")], stdout=subprocess.PIPE, text=True, env=os.environ | {name: str(value) for name, value in variables.items()})
+atexit.register(end, gate)
+told = ""
+for line in gate.stdout:
+    told += line
+    if line.startswith("Ctrl-C"):
+        break
+report.check("Ctrl-C" in told, lambda: f"the gate opens: {told}")
+aws = os.environ | dict(re.findall(r"(AWS_\w+)=(\S+)", told))
+ann = signed_in("ann", "/artifacts/app-1.tar")
+where = asks(ann, "/artifacts/app-1.tar")
+taken = json.loads(subprocess.run(re.search(r"aws stepfunctions get-activity-task .*", told)[0].split(), env=aws, capture_output=True, check=True).stdout)
+report.equal(json.loads(taken["input"])["subject"], "ann", "the question is there for whoever takes it by the command line")
+subprocess.run(["aws", "stepfunctions", "send-task-success", "--task-token", taken["taskToken"], "--task-output", '{"identity": {"user": "bob"}}'], env=aws, check=True)
+report.equal(until(ann, where, 200).body, b"the bytes of app-1.tar\n", "and the file is delivered")
+report.equal(until(ann, where, 410).status, 410, "for as long as was said")
+runs = subprocess.run(re.search(r"aws stepfunctions list-executions .*", told)[0].split(), env=aws, capture_output=True, text=True, check=True).stdout
+report.equal([run["status"] for run in json.loads(runs)["executions"]], ["SUCCEEDED"], "the run is there to be looked at")
+end(gate)
+report.check(gate.wait(30) == 0, "and all of it ends together")
 report.end()

@@ -41,7 +41,7 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
   pkce: { required: () => true },
   issueRefreshToken: async () => true,
   rotateRefreshToken: true,
-  ttl: { ClientCredentials: 3, AccessToken: 3, IdToken: 60, RefreshToken: 600, Session: 600, Grant: 600, Interaction: 600, AuthorizationCode: 60 },
+  ttl: { ClientCredentials: Number(process.env.GRANT_SECONDS ?? 3), AccessToken: 3, IdToken: 60, RefreshToken: 600, Session: 600, Grant: 600, Interaction: 600, AuthorizationCode: 60 },
   cookies: { keys: ['of the provider alone'] },
   findAccount: async (_, id) => people[id] && { accountId: id, claims: async () => people[id] },
 });
