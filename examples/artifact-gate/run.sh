@@ -9,7 +9,7 @@ port=${PORT:-8080} api_port=${API_PORT:-7070} provider_port=${PROVIDER_PORT:-908
 selvedge=${SELVEDGE_BIN:-selvedge} modules=${OIDC_MODULES:-$root/target/node}
 home=$(mktemp -d)
 site=http://127.0.0.1:$port issuer=http://127.0.0.1:$provider_port
-export AWS_ENDPOINT_URL=http://127.0.0.1:$api_port AWS_REGION=us-west-2 AWS_ACCESS_KEY_ID=AKIDEXAMPLE AWS_SECRET_ACCESS_KEY=secret
+export AWS_ENDPOINT_URL=http://127.0.0.1:$api_port AWS_DEFAULT_REGION=us-west-2 AWS_ACCESS_KEY_ID=AKIDEXAMPLE AWS_SECRET_ACCESS_KEY=secret
 
 for program in "$selvedge" aws node curl; do
     command -v "$program" >/dev/null || { echo "run.sh: $program is not on the path" >&2; exit 1; }
@@ -54,7 +54,7 @@ The artifact gate is open.
 
   ask for a file      $site/artifacts/app-1.tar      as ann, with any password
   answer a question   $site/approvals                as bob, with any password
-  the workflow        export AWS_ENDPOINT_URL=$AWS_ENDPOINT_URL AWS_REGION=us-west-2 AWS_ACCESS_KEY_ID=AKIDEXAMPLE AWS_SECRET_ACCESS_KEY=secret
+  the workflow        export AWS_ENDPOINT_URL=$AWS_ENDPOINT_URL AWS_DEFAULT_REGION=us-west-2 AWS_ACCESS_KEY_ID=AKIDEXAMPLE AWS_SECRET_ACCESS_KEY=secret
                       aws stepfunctions list-executions --state-machine-arn $machine
   the next question   aws stepfunctions get-activity-task --activity-arn $activity
   logs, files         $home

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import os
 import pathlib
 import re
@@ -154,6 +155,25 @@ for host in ("any.example.com", "other.example.com"):
     answer = ask(f"http://127.0.0.1:{port}/", headers=[("host", host)])
     report.equal((answer.status, answer.body), (200, b"home\n"), f"{host}: what may be read is")
     report.equal(ask(f"http://127.0.0.1:{port}/behind/x", headers=[("host", host)]).body, b"GET /behind/x", f"{host}: a prefix has its backend, and the rest has not")
+# Who passes by the keys of mesh.*: nobody who is kept out before is let in after.
+(home / "www/closed").mkdir()
+(home / "www/closed/k.txt").write_text("a secret\n")
+# A public key from RFC 7517, appendix A.1; nobody here has the other half.
+KEY = {"kty": "EC", "crv": "P-256", "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+       "use": "sig", "alg": "ES256", "kid": "1"}
+(home / "jwks.json").write_text(json.dumps({"keys": [KEY]}))
+rules = """mesh.jwt = ( "api" => ( "issuer" => "https://id.example.com", "audience" => ( "shop" ), "jwks-file" => "HOME/jwks.json" ) )
+$HTTP["url"] =^ "/closed/" { mesh.sign-in = "jwt:api" }
+$HTTP["host"] == "other.example.com" { server.document-root = "HOME/www" }
+""".replace("HOME", str(home))
+one, two = free_ports(2)
+converted("signed", rules, one)
+(home / "signed.toml").write_text(converted("signed2", rules, two))
+serve(home / "signed.conf", one)
+serve(home / "signed.toml", two)
+for host in ("any.example.com", "other.example.com"):
+    known = [ask(f"http://127.0.0.1:{port}{path}", headers=[("host", host)]).status for port in (one, two) for path in ("/closed/k.txt", "/", "//closed/./k.txt")]
+    report.equal(known, [401, 403, 401] * 2, f"{host}: a sign-in is taken along")
 # Debian's own files: each becomes our form, and whatever is left says where it stood.
 debians = sorted(pathlib.Path("/etc/lighttpd/conf-available").glob("*.conf"))
 report.check(len(debians) >= 15, lambda: f"Debian's lighttpd is here: {len(debians)} files")

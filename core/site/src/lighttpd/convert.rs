@@ -358,6 +358,10 @@ impl Out {
         if !refuses(values) {
             self.dress();
         }
+        // The form has an index of its own where none is named.
+        if is_files && !["index-file.names", "server.indexfiles"].iter().any(|key| values.contains_key(key)) {
+            self.line("  index = []");
+        }
         for (key, value) in values {
             let line = match *key {
                 "index-file.names" | "server.indexfiles" if is_files => {
