@@ -356,7 +356,7 @@ fn meaning(text: &str) -> String {
 }
 
 /// The defaults of the schema, where they stand in a file: the part of the file behind which the key is put.
-const DEFAULTS: [(&str, &str); 20] = [
+const DEFAULTS: [(&str, &str); 21] = [
     ("edge.systemd_sockets", "[edge]\n"),
     ("listen[].proxy_protocol", "tls = \"a\"\n"),
     ("listen[].backlog", "tls = \"a\"\n"),

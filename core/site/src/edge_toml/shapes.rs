@@ -198,12 +198,7 @@ pub(super) const ROUTE: &[Field] = &[
         Usual::Texts(&["index.html"]),
     ),
     usual("listing", "Whether directories are listed", Shape::Switch, Usual::Switch(false)),
-    usual(
-        "follow_symlinks",
-        "Whether links lead to files",
-        Shape::Switch,
-        Usual::Switch(true),
-    ),
+    usual("follow_symlinks", "Whether links lead to files", Shape::Switch, Usual::Switch(true)),
     key("service", "A virtual service of the mesh", Shape::Text),
     key("workflow", "A state machine", Shape::Table(WORKFLOW)),
     key(
