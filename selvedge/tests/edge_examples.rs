@@ -1,4 +1,5 @@
-//! `examples/lighttpd`: each configuration with Debian's lighttpd and with `selvedge edge`, asked the same, answers compared.
+//! `examples/lighttpd`: each configuration with Debian's lighttpd and with `selvedge edge`, and once more as `edge convert` makes an
+//! `edge.toml` of it; asked the same, answers compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -272,6 +273,85 @@ fn the_examples_are_answered_as_lighttpd_answers_them() {
     assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
 }
 
+/// What a converted example answers otherwise, and the directive that `convert` says has no equal, or why it is so by design: the
+/// example, words of the request (all when there are none), the directive or the reason.
+const UNEQUAL: &[(&str, &[&str], &str)] = &[
+    ("files.conf", &["HTTP/pub/"], "dir-listing.exclude"),
+    ("php.conf", &["HTTP/"], "fastcgi.server"),
+    ("php.conf", &["HTTP/shop/shoes"], "url.rewrite-if-not-file"),
+    ("php.conf", &["HTTP/shop.php"], "fastcgi.server"),
+    ("php.conf", &["HTTP/shop.php?article=hats"], "fastcgi.server"),
+    ("php.conf", &["HTTP/shop.php/more/path?x=1"], "fastcgi.server"),
+    ("php.conf", &["HTTP/upload.php"], "fastcgi.server"),
+    ("tls.conf", &["HTTP/"], "$HTTP[\"scheme\"]"),
+    ("tls.conf", &["HTTP/plain.txt?x=1"], "$HTTP[\"scheme\"]"),
+    ("application.conf", &["HTTP/api/things"], "proxy.forwarded"),
+    ("application.conf", &["HTTP/api/things?x=1"], "proxy.forwarded"),
+    ("application.conf", &["HTTP/v1/things"], "a rewrite changes the path, and not the route that answers"),
+    ("application.conf", &["Accept-Encoding: br"], "deflate.allowed-encodings"),
+    ("intranet.conf", &["HTTP/server-status"], "auth.require"),
+    ("intranet.conf", &["HTTP/server-status?auto"], "auth.require"),
+    ("intranet.conf", &["HTTP/hello.sh?name=x"], "cgi.assign"),
+    ("intranet.conf", &["HTTP/page.shtml"], "ssi.extension"),
+    ("intranet.conf", &["HTTP/~anna/home.txt"], "userdir.path"),
+];
+
+#[test]
+fn the_examples_answer_the_same_once_they_are_converted() {
+    if !is_installed() {
+        return;
+    }
+    let site = site();
+    let backend = backend();
+    let mut differences = Vec::new();
+    for (name, requests) in ASKED {
+        let mut before = Command::new(env!("CARGO_BIN_EXE_selvedge"));
+        before.args(["edge", "--compat", "1.4.69"]);
+        let before = Server::start(before, name, site.path(), backend);
+        let (after, made) = Server::start_converted(name, site.path(), backend);
+        for arguments in *requests {
+            let has = |word: &&str| arguments.contains(word);
+            let unequal = UNEQUAL.iter().find(|(of, words, _)| of == name && words.iter().all(has));
+            let (left, right) = (before.asked(arguments), after.asked(arguments));
+            if let Some((_, _, why)) = unequal {
+                let is_told = made.lines().any(|line| line.contains("no equal here") && line.contains(why));
+                assert!(
+                    is_told || why.contains(' '),
+                    "{name}: convert does not say that {why} has no equal\n{made}"
+                );
+                assert_ne!(left, right, "{name} {arguments:?}: it has an equal after all");
+                // What is not answered as before is not answered with what stands behind it.
+                let shown = right["body"].as_str();
+                assert!(
+                    !["<?php", "<!--#", "printf"].iter().any(|word| shown.contains(word)),
+                    "{name} {arguments:?}: {shown}"
+                );
+                continue;
+            }
+            // How an error looks is each form's own.
+            let is_error = left["status"].contains(" 4");
+            let facts = [
+                "curl",
+                "status",
+                "header location",
+                "header content-encoding",
+                "body",
+                "header content-type",
+            ];
+            for one in facts.into_iter().take(if is_error { 4 } else { facts.len() }) {
+                if left.get(one) != right.get(one) {
+                    differences.push(format!(
+                        "{name} {arguments:?} {one}\n  lighttpd.conf: {:?}\n  edge.toml:     {:?}",
+                        left.get(one),
+                        right.get(one)
+                    ));
+                }
+            }
+        }
+    }
+    assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
+}
+
 /// Everything that the examples serve.
 fn site() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -401,19 +481,50 @@ struct Server {
 }
 
 impl Server {
-    fn start(mut command: Command, example: &str, site: &Path, backend: u16) -> Self {
+    fn start(command: Command, example: &str, site: &Path, backend: u16) -> Self {
+        Self::start_with(command, example, site, backend, |_| examples().join(example))
+    }
+
+    /// The same example once it is converted to our own form, and what is said to have no equal there.
+    fn start_converted(example: &str, site: &Path, backend: u16) -> (Self, String) {
+        let mut made = String::new();
+        let mut ours = Command::new(env!("CARGO_BIN_EXE_selvedge"));
+        ours.arg("edge");
+        let server = Self::start_with(ours, example, site, backend, |variables| {
+            let mut convert = Command::new(env!("CARGO_BIN_EXE_selvedge"));
+            convert.args(["edge", "convert", "--compat", "1.4.69"]).arg(examples().join(example));
+            let output = convert.envs(variables.iter().cloned()).output().unwrap();
+            assert!(output.status.success(), "{example}: {}", String::from_utf8_lossy(&output.stderr));
+            made = String::from_utf8(output.stdout).unwrap();
+            let file = site.join(format!("run/{example}.toml"));
+            fs::write(&file, &made).unwrap();
+            file
+        });
+        (server, made)
+    }
+
+    fn start_with(
+        mut command: Command,
+        example: &str,
+        site: &Path,
+        backend: u16,
+        file: impl FnOnce(&[(&str, String)]) -> PathBuf,
+    ) -> Self {
         let free = || TcpListener::bind("127.0.0.1:0").unwrap();
         let (plain, tls) = (free(), free());
         let (port, tls_port) = (plain.local_addr().unwrap().port(), tls.local_addr().unwrap().port());
         drop((plain, tls));
+        let variables = [
+            ("SITE", site.display().to_string()),
+            ("PORT", port.to_string()),
+            ("TLS_PORT", tls_port.to_string()),
+            ("BACKEND_PORT", backend.to_string()),
+        ];
         let child = command
             .arg("-D")
             .arg("-f")
-            .arg(examples().join(example))
-            .env("SITE", site)
-            .env("PORT", port.to_string())
-            .env("TLS_PORT", tls_port.to_string())
-            .env("BACKEND_PORT", backend.to_string())
+            .arg(file(&variables))
+            .envs(variables)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

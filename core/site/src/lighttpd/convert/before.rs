@@ -13,7 +13,7 @@ pub(super) fn hidden(values: &Values<'_>) -> Vec<String> {
     let list = |key: &str| values.get(key).and_then(|value| value.as_list());
     let programs = PROGRAMS.iter().filter_map(|key| list(key)).flat_map(|list| list.iter());
     let programs = programs.filter_map(|(key, _)| key).filter(|key| !key.starts_with('/'));
-    let listed = ["static-file.exclude-extensions", "url.access-deny"];
+    let listed = ["static-file.exclude-extensions", "ssi.extension", "url.access-deny"];
     let listed = listed.iter().filter_map(|key| list(key)).flat_map(|list| list.iter());
     let listed = listed.filter_map(|(_, value)| value.as_text());
     programs.chain(listed).map(|end| end.to_string()).collect()
@@ -69,6 +69,17 @@ impl Out {
         if !excluded.is_empty() {
             let expression = rule.and_found(&format!("{}(?:/|$)", joined(&excluded)));
             self.refused(rule, values, "static-file.exclude-extensions", &expression, None);
+        }
+        let pages = texts("ssi.extension");
+        if !pages.is_empty() {
+            let expression = rule.and_found(&format!("{}(?:/|$)", joined(&pages)));
+            self.refused(
+                rule,
+                values,
+                "ssi.extension",
+                &expression,
+                Some("pages with includes are not worked out"),
+            );
         }
     }
 
