@@ -282,6 +282,40 @@ fn directives_that_are_not_served_say_what_to_do_instead() {
     }
 }
 
+/// What is taken and counts otherwise than somebody may think is told at its place.
+#[test]
+fn what_counts_otherwise_is_warned_of() {
+    let rows = [
+        ("ssl.cipher-list = \"HIGH\"", "\"mod_openssl\"", "ssl.cipher-list", true),
+        ("ssl.cipher-list = \"\"", "\"mod_openssl\"", "ssl.cipher-list", false),
+        (
+            "extforward.hap-PROXY-ssl-client-verify = \"enable\"",
+            "\"mod_extforward\"",
+            "extforward.hap-PROXY-ssl-client-verify",
+            true,
+        ),
+        (
+            "extforward.hap-PROXY-ssl-client-verify = \"disable\"",
+            "\"mod_extforward\"",
+            "extforward.hap-PROXY-ssl-client-verify",
+            false,
+        ),
+    ];
+    for (text, module, key, is_told) in rows {
+        let text = format!("server.document-root = \"/srv\"\nserver.modules = ( {module} )\n{text}\n");
+        let document = read(&text).expect("it parses");
+        let found = compile(&document, Compat::V1_4_69, Level::Modules);
+        assert!(found.program.is_some(), "{text}: {:?}", found.diagnostics);
+        let told = found.diagnostics.iter().find(|one| one.message.contains(key));
+        assert_eq!(told.is_some(), is_told, "{text}: {:?}", found.diagnostics);
+        if let Some(told) = told {
+            assert_eq!(told.severity, Severity::Warning, "{text}");
+            let place = told.place.expect("a place");
+            assert_eq!(document.sources.line_and_column(place).0, 3, "{text}");
+        }
+    }
+}
+
 /// As lighttpd 1.4.69 on Linux, with `-tt` and when it starts.
 #[test]
 fn words_about_the_system_are_those_that_lighttpd_starts_with() {
