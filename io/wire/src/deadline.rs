@@ -70,6 +70,31 @@ mod tests {
         assert!(start.elapsed() > Duration::from_secs(25));
     }
 
+    /// A timer that one request has left is another's: whoever waits for it last is woken.
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_goes_on_in_another_task() {
+        let mut deadline = Deadline::default();
+        for seconds in [20, 5, 9] {
+            let begin = Instant::now();
+            let waiting = tokio::spawn(async move {
+                deadline.set(Some(begin + Duration::from_secs(seconds)));
+                let pending = poll_fn(|cx| Poll::Ready(deadline.poll(cx).is_pending())).await;
+                assert!(pending, "it is not due yet");
+                deadline
+            });
+            let mut left = waiting.await.expect("it does not panic");
+            left.set(None);
+            deadline = tokio::spawn(async move {
+                left.set(Some(begin + Duration::from_secs(seconds + 1)));
+                poll_fn(|cx| left.poll(cx)).await;
+                left
+            })
+            .await
+            .expect("it does not panic");
+            assert_eq!(begin.elapsed().as_secs(), seconds + 1);
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn without_a_deadline_nothing_fires() {
         let mut deadline = Deadline::default();
