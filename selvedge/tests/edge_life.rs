@@ -801,3 +801,31 @@ fn neither_starts_without_its_access_log() {
     server.await_line("/nowhere/access.log cannot be written");
     assert_eq!(site.generation().as_deref(), Some("1"));
 }
+
+/// A program that the server started is told to end, and can end what it has started itself, as PHP does.
+#[test]
+fn both_tell_their_programs_to_end() {
+    let site = Site::new();
+    let (listens, told) = (site.path("listens"), site.path("told"));
+    let here = site.folder.path().display();
+    let program =
+        format!("trap 'echo > {here}/told; exit' TERM\necho > {here}/listens\nwhile :; do sleep 0.2; done\n");
+    fs::write(site.path("program"), program).unwrap();
+    site.configure(
+        "1",
+        &format!(
+            "server.modules += ( \"mod_fastcgi\" )\nfastcgi.server = ( \"/app\" => (( \"bin-path\" => \"/bin/sh {here}/program\", \
+             \"socket\" => \"{here}/program.sock\", \"max-procs\" => 1, \"check-local\" => \"disable\" )) )\n"
+        ),
+    );
+    let servers: [fn(&Site) -> Option<Server>; 2] = [|site| Some(site.ours(&[])), Site::theirs];
+    for start in servers {
+        let server = start(&site);
+        let Some(mut server) = server else { continue };
+        await_until("the program listens to signals", || listens.exists());
+        server.signal("TERM");
+        server.ended();
+        await_until("the program is told", || told.exists());
+        fs::remove_file(&told).and_then(|()| fs::remove_file(&listens)).unwrap();
+    }
+}

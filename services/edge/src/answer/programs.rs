@@ -220,7 +220,37 @@ impl Recipe {
     }
 }
 
-fn spawn(recipe: &Recipe, socket: &OwnedFd) -> std::io::Result<Child> {
+/// A server that runs. Dropped, at the end of the process, it is told to end as lighttpd tells it: a kill would leave behind what
+/// it has started itself.
+struct Running {
+    child: Child,
+    signal: i32,
+}
+
+impl Running {
+    fn tell(&self) {
+        let signal = Signal::try_from(self.signal).unwrap_or(Signal::SIGTERM);
+        if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()) {
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+
+    /// Has it end, and waits for it a while.
+    async fn end(&mut self) {
+        self.tell();
+        if tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await.is_err() {
+            let _ = self.child.kill().await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
+fn spawn(recipe: &Recipe, socket: &OwnedFd) -> std::io::Result<Running> {
     let (program, arguments) = recipe.words.split_first().ok_or(std::io::ErrorKind::NotFound)?;
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(recipe.environment.iter().map(|(name, value)| (name, value)));
@@ -228,22 +258,22 @@ fn spawn(recipe: &Recipe, socket: &OwnedFd) -> std::io::Result<Child> {
         command.current_dir(if folder.is_empty() { "/" } else { folder });
     }
     command.stdin(Stdio::from(socket.try_clone()?)).stdout(Stdio::null()).stderr(Stdio::inherit());
-    command.kill_on_drop(true).spawn()
+    Ok(Running { child: command.spawn()?, signal: recipe.signal })
 }
 
 /// Keeps a server running until it is no longer wanted.
-async fn supervise(recipe: Recipe, socket: OwnedFd, first: Child, mut stopped: watch::Receiver<bool>) {
+async fn supervise(recipe: Recipe, socket: OwnedFd, first: Running, mut stopped: watch::Receiver<bool>) {
     let mut child = Some(first);
     let mut wait = RESTART_WAIT;
     loop {
         let began = tokio::time::Instant::now();
         if let Some(running) = &mut child {
             tokio::select! {
-                status = running.wait() => {
+                status = running.child.wait() => {
                     tracing::info!(program = recipe.words.first(), ?status, "a program ended; it is started again");
                 }
                 _ = stopped.changed() => {
-                    end(running, recipe.signal).await;
+                    running.end().await;
                     return;
                 }
             }
@@ -260,16 +290,6 @@ async fn supervise(recipe: Recipe, socket: OwnedFd, first: Child, mut stopped: w
                 None
             }
         };
-    }
-}
-
-async fn end(child: &mut Child, signal: i32) {
-    let signal = Signal::try_from(signal).unwrap_or(Signal::SIGTERM);
-    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
-        let _ = kill(Pid::from_raw(pid), signal);
-    }
-    if tokio::time::timeout(Duration::from_secs(5), child.wait()).await.is_err() {
-        let _ = child.kill().await;
     }
 }
 
