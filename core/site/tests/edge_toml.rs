@@ -378,6 +378,7 @@ const DEFAULTS: [(&str, &str); 21] = [
     ("site[].route[].rewrite.if_not_file", "[site.route.rewrite]\n"),
     ("site[].route[].workflow.else", "[site.route.workflow]\n"),
     ("site[].route[].workflow.resume", "[site.route.workflow]\n"),
+    ("site[].route[].workflow.states", "[site.route.workflow]\n"),
 ];
 
 /// Every default of a schema, with where it is.

@@ -303,10 +303,11 @@ const WORKFLOW: &[Field] = &[
         "Statuses of executions that have failed, by the error's name; 502 for all others",
         Shape::Named(&Shape::Number(400, 599)),
     ),
-    key(
+    usual(
         "states",
         "Whoever watches it is told the names of the states that it enters and leaves",
         Shape::Switch,
+        Usual::Switch(false),
     ),
 ];
 
