@@ -97,6 +97,7 @@ pub fn explain(program: &Program, question: &Question) -> Result<Explained, Patt
             Some(_) if program.judges_again() => "that of what it is rewritten to".to_owned(),
             _ => answer(program, &facts, &resolved, redirected.as_ref())?,
         };
+        tell_route(program, &resolved, &mut out);
         tell(program, &facts, &answer, &mut out)?;
         last = Arc::clone(&resolved);
         let Some(Expanded { number, pattern, target }) = rewritten else { break };
@@ -152,6 +153,22 @@ fn redirect(resolved: &Resolved, to: &Expanded) -> String {
         code => code,
     };
     format!("a redirect ({code}) to {}, by \"{}\"", to.target, to.pattern)
+}
+
+/// Which route of our own form it is.
+fn tell_route(program: &Program, resolved: &Resolved, out: &mut String) {
+    let index = usize::try_from(resolved.id).ok().and_then(|id| id.checked_sub(1));
+    match index.and_then(|index| program.route_names().nth(index)) {
+        Some((site, name)) => {
+            let _ = writeln!(out, "\nroute {name} of site {site}");
+        }
+        None => {
+            let tried = program.route_names().count();
+            if tried > 0 {
+                let _ = writeln!(out, "\nno route fits, of {tried}");
+            }
+        }
+    }
 }
 
 fn tell(

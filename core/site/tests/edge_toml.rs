@@ -554,3 +554,29 @@ $SERVER["socket"] == "[::]:443" { ssl.engine = "enable" ssl.verifyclient.activat
     assert_eq!((&*acme.names[0], acme.roots.as_deref(), acme.http), ("shop.example.com", Some("/ca"), false));
     assert_eq!(program.listeners.iter().filter(|one| one.ssl.engine).count(), 2);
 }
+
+#[test]
+fn an_explanation_names_the_route_or_says_that_none_fits() {
+    let program = compiled(
+        "[[listen]]\naddress = \":80\"\n[[site]]\nhost = \"a.example\"\n[[site.route]]\nname = \"first\"\npath = \"/a\"\nrespond = \"\"\n\
+         [[site.route]]\nname = \"second\"\npath = \"/b\"\nrespond = \"\"\n",
+    )
+    .expect("it compiles");
+    for (host, path, wanted) in [
+        ("a.example", "/b", "\nroute second of site a.example\n"),
+        ("a.example", "/c", "\nno route fits, of 2\n"),
+        ("b.example", "/b", "\nno route fits, of 2\n"),
+    ] {
+        let question = selvedge_site::explain::Question {
+            scheme: "http".into(),
+            host: host.into(),
+            path: path.into(),
+            query: String::new(),
+            method: "GET".into(),
+            remote: "127.0.0.1".parse().expect("an address"),
+            headers: Vec::new(),
+        };
+        let text = selvedge_site::explain::explain(&program, &question).expect("it is judged").text;
+        assert!(text.contains(wanted), "{host}{path}: {text}");
+    }
+}
