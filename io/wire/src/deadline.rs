@@ -2,7 +2,7 @@
 //! timer, or when it fires too early and is set to the deadline of that moment.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -11,6 +11,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub struct Deadline {
     at: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Whom the timer wakes: who waits for it already need not say so again.
+    waits: Option<Waker>,
 }
 
 impl Deadline {
@@ -21,6 +23,8 @@ impl Deadline {
             && at < timer.deadline()
         {
             timer.as_mut().reset(at);
+            // It may have fired, and then it wakes nobody until it is asked again.
+            self.waits = None;
         }
     }
 
@@ -33,15 +37,22 @@ impl Deadline {
         let Some(at) = self.at else { return Poll::Pending };
         loop {
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
-            if timer.as_mut().poll(cx).is_pending() {
+            if self.waits.as_ref().is_some_and(|waits| waits.will_wake(cx.waker())) && !timer.is_elapsed() {
                 return Poll::Pending;
             }
+            if timer.as_mut().poll(cx).is_pending() {
+                self.waits = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            self.waits = None;
             if timer.deadline() >= at {
                 self.at = None;
                 self.timer = None;
                 return Poll::Ready(());
             }
             timer.as_mut().reset(at);
+            // It may have fired, and then it wakes nobody until it is asked again.
+            self.waits = None;
         }
     }
 }
@@ -93,6 +104,33 @@ mod tests {
             .expect("it does not panic");
             assert_eq!(begin.elapsed().as_secs(), seconds + 1);
         }
+    }
+
+    /// The timer has fired, and its waker with it, when the deadline is moved before anybody has looked.
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_is_moved_when_its_timer_has_fired_fires_again() {
+        for nearer in [false, true] {
+            let begin = Instant::now();
+            let mut deadline = Deadline::default();
+            deadline.set(Some(begin + Duration::from_secs(3)));
+            assert!(poll_fn(|cx| Poll::Ready(deadline.poll(cx).is_pending())).await);
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            deadline.set(Some(begin + Duration::from_secs(if nearer { 2 } else { 9 })));
+            poll_fn(|cx| deadline.poll(cx)).await;
+            assert_eq!(begin.elapsed().as_secs(), if nearer { 4 } else { 9 });
+        }
+    }
+
+    /// One task's deadline may become another's.
+    #[tokio::test(start_paused = true)]
+    async fn whoever_asked_last_is_woken() {
+        let begin = Instant::now();
+        let mut deadline = Deadline::default();
+        deadline.set(Some(begin + Duration::from_secs(3)));
+        assert!(poll_fn(|cx| Poll::Ready(deadline.poll(cx).is_pending())).await);
+        let other = tokio::spawn(async move { poll_fn(|cx| deadline.poll(cx)).await });
+        assert!(other.await.is_ok());
+        assert_eq!(begin.elapsed().as_secs(), 3);
     }
 
     #[tokio::test(start_paused = true)]
