@@ -109,6 +109,13 @@ impl Http1 {
         !self.io.unread().is_empty()
     }
 
+    /// Passes a request head that begins the unread bytes and that the caller knows: whole, and without a body. Only between two
+    /// messages.
+    pub fn pass_head(&mut self, len: usize) {
+        debug_assert!(self.is_read(), "a body is being read");
+        self.begin_reading(len, Framing::None);
+    }
+
     /// Reads the head of the response to a request with `method`. Interim responses are returned like others.
     ///
     /// # Errors
@@ -234,6 +241,30 @@ impl Http1 {
             self.out = self.io.buffers().scratch();
         }
         write(&mut self.out);
+    }
+
+    /// Sends a head that need not be queued, and bytes of its body: `parts` begin with the `head_len` bytes of the head, all of them
+    /// in the first part. What the socket does not take of the head is queued; how many bytes of the body were taken.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn begin_prepared(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+        head_len: usize,
+    ) -> io::Result<usize> {
+        let written = match self.is_flushed() {
+            true => match self.io.poll_write(cx, parts) {
+                Poll::Ready(written) => written?,
+                Poll::Pending => 0,
+            },
+            false => 0,
+        };
+        if written < head_len {
+            self.queue(|out| out.extend_from_slice(&parts[0][written..head_len]));
+        }
+        Ok(written.saturating_sub(head_len))
     }
 
     /// Begins a body; to be called when its head has been queued.

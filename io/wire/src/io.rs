@@ -155,7 +155,11 @@ impl Io {
     /// The socket's.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let written = match &mut self.content {
-            Content::Plain(_) => ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, parts))?,
+            // One piece is spared the kernel's look at a list of them.
+            Content::Plain(_) => match parts {
+                [part] => ready!(Pin::new(&mut self.stream).poll_write(cx, part))?,
+                parts => ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, parts))?,
+            },
             Content::Tls(tls) => ready!(tls.poll_write(cx, &mut self.stream, &self.buffers, parts))?,
         };
         self.bytes_written += written as u64;

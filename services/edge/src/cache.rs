@@ -298,7 +298,7 @@ async fn take_in(x: &Exchange<'_>, fetch: Fetch, mut response: Response, mut sto
 
 /// Renews an answer while it is being sent, in a task of its own.
 fn renew(x: &Exchange<'_>, fetch: Fetch, stored: &Arc<Stored>) {
-    let (worker, site, conf) = (Rc::clone(x.worker), Arc::clone(&x.site), x.conf.clone());
+    let (worker, site, conf) = (Rc::clone(x.worker), Rc::clone(&x.site), x.conf.clone());
     let peer = Peer {
         remote: x.peer.remote,
         local: x.peer.local,

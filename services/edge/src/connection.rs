@@ -127,14 +127,14 @@ pub(crate) struct Counted(Rc<Worker>);
 
 impl Counted {
     pub(crate) fn new(worker: &Rc<Worker>) -> Self {
-        worker.shared.stats.connections.add(1);
+        worker.counts().connections.add(1);
         Self(Rc::clone(worker))
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.shared.stats.connections.sub(1);
+        self.0.counts().connections.sub(1);
         // The task ends, and with it the connection; no other.
         if std::thread::panicking() {
             self.0.shared.stats.panics.add(1);

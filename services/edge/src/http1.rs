@@ -1,12 +1,12 @@
 //! A client's HTTP/1 connection: request after request, until one side has had enough.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use selvedge_http::date::DATE_BYTES;
 use selvedge_http::head::{RequestHead, Version};
 use selvedge_http::parse::{Dialect, RequestError, RequestFacts};
 use selvedge_wire::channel::Channel;
@@ -17,10 +17,10 @@ use selvedge_wire::parking::Place;
 use tokio::time::Instant;
 
 use crate::connection::linger;
-use crate::ready::{Content, Ready};
+use crate::ready::{self, Content, Ready};
 use crate::request::send::{self, SENDFILE_STEP_BYTES};
 use crate::request::{self, Active, After, Exchange, Peer};
-use crate::site::Site;
+use crate::site::{Current, Site};
 use crate::worker::Worker;
 
 /// A request's head comes whole within this, however often a byte of it comes.
@@ -47,6 +47,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, place: Pla
         used,
         idle: None,
         answered: None,
+        guess: 0,
+        from_shelf: false,
         worker,
         peer,
         place,
@@ -55,15 +57,11 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, place: Pla
         if !connection.begun().await {
             break;
         }
-        let mut head = connection.worker.lease_head();
         let site = connection.worker.site();
-        let read = connection.read(&mut head, &site).await;
-        // Whoever waits between two requests holds no more than it needs: what a whole request takes is on the heap.
-        let after = match connection.ready(&read, &head, &site) {
+        let after = match connection.repeated(&site) {
             Some(found) => connection.send_ready(found, &site).await,
-            None => Box::pin(connection.one(read, &mut head, site)).await,
+            None => connection.next(site).await,
         };
-        connection.worker.give_back_head(head);
         connection.count();
         match after {
             After::Keep => {}
@@ -98,6 +96,10 @@ struct Connection {
     idle: Option<Duration>,
     /// When the last answer was out, where that is known: the next wait begins then.
     answered: Option<Instant>,
+    /// Where the bytes of a head of this connection were last found.
+    guess: u16,
+    /// The last answer was one that was kept: the bytes of the next head are worth remembering.
+    from_shelf: bool,
     worker: Rc<Worker>,
     peer: Rc<Peer>,
     place: Place,
@@ -136,26 +138,82 @@ impl Connection {
     fn count(&mut self) {
         if let Channel::Http1(http) = &self.channel {
             let used = request::used(http);
-            self.worker.shared.stats.received.add(used.saturating_sub(self.used));
+            self.worker.counts().received.add(used.saturating_sub(self.used));
             self.used = used;
         }
+    }
+
+    /// The answer to a head that came before in the same bytes; the head is passed then.
+    fn repeated(&mut self, site: &Site) -> Option<Found> {
+        let Channel::Http1(http) = &mut self.channel else { return None };
+        let begun = Instant::now();
+        let shelf = self.worker.shelf.borrow();
+        let (ready, len) = shelf.find_verbatim(site, &self.peer, http.io.unread(), &mut self.guess, begun)?;
+        drop(shelf);
+        if len > http.dialect.head_bytes_max {
+            return None;
+        }
+        http.pass_head(len);
+        self.deadline.set(None);
+        let keep = !self.counts_as_last(site) && !self.worker.is_draining();
+        Some(Found { ready, keep, begun })
+    }
+
+    /// Reads the next request and serves it.
+    async fn next(&mut self, site: Current) -> After {
+        let mut head = self.worker.lease_head();
+        let bytes = self.head_to_remember();
+        let read = self.read(&mut head, &site).await;
+        // Whoever waits between two requests holds no more than it needs: what a whole request takes is on the heap.
+        let found = self.ready(&read, &head, &site);
+        self.from_shelf = found.is_some();
+        let after = match found {
+            Some(found) => {
+                if let (Read::Head(RequestFacts { close: false, .. }), Some(bytes)) = (&read, &bytes) {
+                    self.worker.shelf.borrow_mut().keep_verbatim(&self.peer, bytes, &found.ready);
+                }
+                self.send_ready(found, &site).await
+            }
+            None => Box::pin(self.one(read, &mut head, site)).await,
+        };
+        if let Some(bytes) = bytes {
+            self.worker.buffers.give_back(bytes);
+        }
+        self.worker.give_back_head(head);
+        after
+    }
+
+    /// A copy of the next head, if it may be one that comes again. It is one only if nothing precedes its request line: then its
+    /// first empty line is its end.
+    fn head_to_remember(&self) -> Option<Vec<u8>> {
+        let Channel::Http1(http) = &self.channel else { return None };
+        if !self.from_shelf || !http.io.unread().starts_with(b"GET ") {
+            return None;
+        }
+        let head = ready::head_of(http.io.unread())?;
+        let mut copy = self.worker.buffers.scratch();
+        copy.extend_from_slice(head);
+        Some(copy)
+    }
+
+    /// Counts a request; whether it is the connection's last one by what is configured.
+    fn counts_as_last(&mut self, site: &Site) -> bool {
+        let server = &site.program.base().directives.server;
+        self.requests = self.requests.saturating_add(1);
+        self.idle = Some(Duration::from_secs(u64::from(server.max_keep_alive_idle)));
+        server.max_keep_alive_idle == 0 || self.requests > u32::from(server.max_keep_alive_requests)
     }
 
     /// Reads one request.
     async fn read(&mut self, head: &mut RequestHead, site: &Site) -> Read {
         let base = &site.program.base().directives;
-        let (idle, most) = (base.server.max_keep_alive_idle, base.server.max_keep_alive_requests);
         let timeout = Duration::from_millis(base.edge.header_timeout_ms.max(1));
         let mut read = self.read_head(head, timeout).await;
         match &mut read {
             Read::Late => self.worker.shared.stats.timed_out.add(1),
             Read::Over => {}
             Read::Refused(..) => self.requests = self.requests.saturating_add(1),
-            Read::Head(facts) => {
-                self.requests = self.requests.saturating_add(1);
-                self.idle = Some(Duration::from_secs(u64::from(idle)));
-                facts.close |= idle == 0 || self.requests > u32::from(most);
-            }
+            Read::Head(facts) => facts.close |= self.counts_as_last(site),
         }
         read
     }
@@ -175,48 +233,19 @@ impl Connection {
     async fn send_ready(&mut self, Found { ready, keep, begun }: Found, site: &Site) -> After {
         let Channel::Http1(http) = &mut self.channel else { return After::Cut };
         let (worker, deadline) = (&self.worker, &mut self.deadline);
-        let stats = &worker.shared.stats;
-        let _active = Active::begin(stats);
+        let counts = worker.counts();
+        let _active = Active::begin(counts);
         let date = worker.date_at(begun.into_std());
-        http.queue(|out| ready.write_head(keep, &date, out));
-        let (len, mut sent) = (ready.content.length(), 0);
-        http.begin_writing(ready.content.framing());
-        let outcome = poll_fn(|cx| {
-            let polled = match &ready.content {
-                Content::Memory(bytes) => http.poll_send(cx, &bytes[sent..]),
-                Content::File { file, .. } => {
-                    let step = SENDFILE_STEP_BYTES.min(len - sent);
-                    http.poll_send_file(cx, file, sent as u64, step)
-                }
-            };
-            match polled {
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                // The file has become shorter: the announced length cannot be kept.
-                Poll::Ready(Ok(0)) if len > 0 => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-                Poll::Ready(Ok(more)) => {
-                    sent += more;
-                    deadline.set(None);
-                    if sent == len {
-                        return Poll::Ready(Ok(()));
-                    }
-                    // Others have their turn.
-                    cx.waker().wake_by_ref();
-                    Poll::Pending
-                }
-                Poll::Pending => {
-                    if deadline.at().is_none() {
-                        deadline.set(Some(Instant::now() + send::stall_max(&ready.conf)));
-                    }
-                    deadline.poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
-                }
-            }
-        });
-        let outcome: io::Result<()> = outcome.await;
+        let mut sent = 0;
+        let mut outcome = begin(http, &ready, keep, &date, &mut sent).await;
+        if outcome.is_ok() && (sent < ready.content.length() || !http.is_flushed()) {
+            outcome = send_rest(http, deadline, &ready, &mut sent).await;
+        }
         http.end();
         let now = Instant::now();
         self.answered = Some(now);
         let took = now - begun;
-        stats.request(200, sent as u64, took);
+        counts.request(200, sent as u64, took);
         site.routes.request(ready.conf.0.id, 200, sent as u64, took);
         match outcome {
             Ok(()) if keep => After::Keep,
@@ -229,7 +258,7 @@ impl Connection {
     }
 
     /// Serves one request.
-    async fn one(&mut self, read: Read, head: &mut RequestHead, site: Arc<Site>) -> After {
+    async fn one(&mut self, read: Read, head: &mut RequestHead, site: Current) -> After {
         let (facts, refused) = match read {
             Read::Head(facts) => (facts, None),
             Read::Refused(error, version) => {
@@ -272,6 +301,68 @@ impl Connection {
             None => Read::Late,
         }
     }
+}
+
+/// Begins an answer that is ready: a short one leaves as a whole, as a rule. `sent` counts the bytes of its content.
+async fn begin(
+    http: &mut Http1,
+    ready: &Ready,
+    keep: bool,
+    date: &[u8; DATE_BYTES],
+    sent: &mut usize,
+) -> io::Result<()> {
+    http.begin_writing(ready.content.framing());
+    let (Content::Memory(content), true) = (&ready.content, keep) else {
+        http.queue(|out| ready.form.write_head(keep, date, out));
+        return Ok(());
+    };
+    let begun = poll_fn(|cx| {
+        let send = |parts: &[IoSlice<'_>], head| http.begin_prepared(cx, parts, head);
+        Poll::Ready(ready.form.send(date, content, send))
+    });
+    *sent = begun.await?;
+    Ok(())
+}
+
+/// Sends what is left of an answer that is ready.
+async fn send_rest(
+    http: &mut Http1,
+    deadline: &mut Deadline,
+    ready: &Ready,
+    sent: &mut usize,
+) -> io::Result<()> {
+    let len = ready.content.length();
+    poll_fn(|cx| {
+        let polled = match &ready.content {
+            Content::Memory(bytes) => http.poll_send(cx, &bytes[*sent..]),
+            Content::File { file, .. } => {
+                let step = SENDFILE_STEP_BYTES.min(len - *sent);
+                http.poll_send_file(cx, file, *sent as u64, step)
+            }
+        };
+        match polled {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            // The file has become shorter: the announced length cannot be kept.
+            Poll::Ready(Ok(0)) if *sent < len => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            Poll::Ready(Ok(more)) => {
+                *sent += more;
+                deadline.set(None);
+                if *sent == len {
+                    return Poll::Ready(Ok(()));
+                }
+                // Others have their turn.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Pending => {
+                if deadline.at().is_none() {
+                    deadline.set(Some(Instant::now() + send::stall_max(&ready.conf)));
+                }
+                deadline.poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    })
+    .await
 }
 
 /// The version that a request which was not understood seems to speak.

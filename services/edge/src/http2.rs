@@ -15,12 +15,13 @@ use selvedge_http::parse::{RequestError, RequestFacts};
 use selvedge_http::scan::HEADERS_MAX;
 use selvedge_wire::channel::Channel;
 use selvedge_wire::deadline::Deadline;
-use selvedge_wire::h2::{self, Accepted};
+use selvedge_wire::h2::{self, Accepted, Http2Stream};
 use selvedge_wire::io::Io;
 use selvedge_wire::parking::Place;
 use tokio::time::Instant;
 
 use crate::connection::linger;
+use crate::ready::Content;
 use crate::request::{self, After, Exchange, Peer};
 use crate::worker::Worker;
 
@@ -50,6 +51,8 @@ struct Connection {
     streams: Rc<Streams>,
     idle: Deadline,
     announced: bool,
+    /// When the requests that have come together were there.
+    turn: Option<Instant>,
     /// Bytes that have come and are counted.
     counted: u64,
     worker: Rc<Worker>,
@@ -80,6 +83,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, place: Pla
         streams: Rc::default(),
         idle: Deadline::default(),
         announced: false,
+        turn: None,
         counted: 0,
         worker,
         place,
@@ -124,7 +128,7 @@ impl Connection {
                 Poll::Pending => {}
             }
             let come = self.server.bytes_read();
-            self.worker.shared.stats.received.add(come - std::mem::replace(&mut self.counted, come));
+            self.worker.counts().received.add(come - std::mem::replace(&mut self.counted, come));
             let unserved =
                 self.server.opened().wrapping_sub(self.accepted).cast_signed().max(0).cast_unsigned();
             if self.server.flood().is_some()
@@ -139,6 +143,7 @@ impl Connection {
                 self.idle.set(Some(Instant::now() + Duration::from_secs(u64::from(keep.max(1)))));
             }
             if self.idle.poll(cx).is_pending() {
+                self.turn = None;
                 return Poll::Pending;
             }
             if self.announced {
@@ -170,16 +175,23 @@ impl Connection {
         }
     }
 
-    fn spawn(&mut self, peer: &Rc<Peer>, accepted: Accepted) {
+    fn spawn(&mut self, peer: &Rc<Peer>, mut accepted: Accepted) {
         self.idle.set(None);
         self.accepted = self.accepted.wrapping_add(1);
+        let mut head = self.worker.lease_head();
+        accepted.take_head(&mut head);
+        if self.is_answered(peer, &head, &mut accepted.stream) {
+            self.streams.closed.set(self.streams.closed.get() + 1);
+            return self.worker.give_back_head(head);
+        }
+        let stream = accepted.stream;
         let (worker, peer, streams) = (Rc::clone(&self.worker), Rc::clone(peer), Rc::clone(&self.streams));
         streams.open.set(streams.open.get() + 1);
         let number = self.accepted;
         let open = Open { streams: Rc::clone(&self.streams), worker: Rc::clone(&self.worker) };
         let mut served = Box::pin(async move {
             let begun = Instant::now();
-            let taken_back = one(&worker, &peer, accepted, number).await;
+            let taken_back = one(&worker, &peer, head, stream, number).await;
             let premature = taken_back && begun.elapsed() <= PREMATURE;
             streams.premature.set(streams.premature.get() + u64::from(premature));
             drop(open);
@@ -191,6 +203,36 @@ impl Connection {
         if matches!(polled, Ok(Poll::Pending)) {
             tokio::task::spawn_local(served);
         }
+    }
+}
+
+impl Connection {
+    /// Answers with what is ready, where nothing else is to be done and the answer can leave as a whole; whether it was.
+    fn is_answered(&mut self, peer: &Peer, head: &RequestHead, stream: &mut Http2Stream) -> bool {
+        // What else [`judge`] looks at is settled by the key of an answer that is kept.
+        if head.fields.len() > HEADERS_MAX || !stream.is_read() {
+            return false;
+        }
+        let worker = &self.worker;
+        let site = worker.site();
+        let begun = *self.turn.get_or_insert_with(Instant::now);
+        let facts = RequestFacts::default();
+        let Some(ready) = worker.shelf.borrow_mut().find(&site, peer, head, &facts, begun) else {
+            return false;
+        };
+        let Content::Memory(content) = &ready.content else { return false };
+        if !ready.alone {
+            return false;
+        }
+        let date = worker.date_at(begun.into_std());
+        // A stream that is gone is for whoever serves it at length to tell.
+        if !matches!(stream.respond_whole(content, |out| ready.form.write_block(&date, out)), Ok(true)) {
+            return false;
+        }
+        let took = begun.elapsed();
+        worker.counts().request(200, content.len() as u64, took);
+        site.routes.request(ready.conf.0.id, 200, content.len() as u64, took);
+        true
     }
 }
 
@@ -215,10 +257,13 @@ impl Drop for Open {
 }
 
 /// Serves one stream; whether its client took it back before there was an answer.
-async fn one(worker: &Rc<Worker>, peer: &Rc<Peer>, mut accepted: Accepted, number: u32) -> bool {
-    let mut head = worker.lease_head();
-    accepted.take_head(&mut head);
-    let stream = accepted.stream;
+async fn one(
+    worker: &Rc<Worker>,
+    peer: &Rc<Peer>,
+    mut head: Box<RequestHead>,
+    stream: Http2Stream,
+    number: u32,
+) -> bool {
     let (framing, refused) = match judge(&mut head, stream.is_read()) {
         Ok(framing) => (framing, None),
         Err(error) => (Framing::None, Some(error)),

@@ -129,7 +129,7 @@ async fn accept(worker: Rc<Worker>, token: Arc<str>, endpoint: Endpoint) {
     while let Some(incoming) = endpoint.accept().await {
         let stats = &worker.shared.stats;
         stats.accepted.add(1);
-        let (open, most) = (stats.connections.get(), worker.shared.connections_max);
+        let (open, most) = (stats.connections(), worker.shared.connections_max);
         if open >= most {
             stats.turned_away.add(1);
             incoming.refuse();

@@ -10,6 +10,9 @@
 //!
 //! What depends on more than that is never kept: on who asks, on a rate, on another header, on a program behind us.
 
+mod form;
+mod verbatim;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -19,8 +22,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use selvedge_acme::Proofs;
-use selvedge_http::date::DATE_BYTES;
-use selvedge_http::encode;
 use selvedge_http::fields::Fields;
 use selvedge_http::framing::Framing;
 use selvedge_http::head::{RequestHead, ResponseHead, Version};
@@ -35,6 +36,9 @@ use crate::request::exchange::Conf;
 use crate::request::response::{FileBody, Piece};
 use crate::request::{Body, Exchange, Peer, Response};
 use crate::site::{Site, asked_of_clients};
+use form::Form;
+use verbatim::Verbatim;
+pub(crate) use verbatim::head_of;
 
 /// For so long a file is not looked at again.
 pub(crate) const KEPT_FOR: Duration = Duration::from_secs(1);
@@ -58,10 +62,8 @@ pub(crate) struct Ready {
     pub(crate) server_name: Option<String>,
     /// All fields but `Date` and `Connection`.
     pub(crate) fields: Fields,
-    /// The head of an HTTP/1 answer up to where `Date` and `Connection` stand.
-    before: Box<[u8]>,
-    /// What follows them.
-    after: Box<[u8]>,
+    /// The answer as bytes.
+    pub(crate) form: Form,
     pub(crate) content: Content,
     /// Neither a log, a trace nor a rate is about it: to send it is all that there is to do.
     pub(crate) alone: bool,
@@ -79,6 +81,7 @@ pub(crate) struct Shelf {
     /// What they were made by.
     program: Option<Arc<Program>>,
     known: HashMap<Box<[u8]>, Rc<Ready>>,
+    verbatim: Verbatim<Rc<Ready>>,
     content_bytes: usize,
     /// Where a key is put together.
     key: Vec<u8>,
@@ -132,19 +135,12 @@ impl Ready {
         head.fields.remove(HeaderId::TransferEncoding);
         let length = itoa::Buffer::new().format(content.length()).to_owned();
         head.fields.set_id(HeaderId::ContentLength, length.as_bytes());
-        let mut before = Vec::with_capacity(512);
-        encode::web_response(&head, &mut before);
-        before.truncate(before.len().saturating_sub(2));
-        let mut after = Vec::new();
-        if !head.fields.contains(HeaderId::Server)
-            && let Some(tag) = x.conf.server.tag.as_deref().filter(|tag| !tag.is_empty())
-        {
+        let own_tag = x.conf.server.tag.as_deref().filter(|tag| !tag.is_empty());
+        let tag = own_tag.filter(|_| !head.fields.contains(HeaderId::Server));
+        let form = Form::new(&head, tag, &content);
+        if let Some(tag) = tag {
             head.fields.append_id(HeaderId::Server, tag.as_bytes());
-            after.extend_from_slice(b"Server: ");
-            after.extend_from_slice(tag.as_bytes());
-            after.extend_from_slice(b"\r\n");
         }
-        after.extend_from_slice(b"\r\n");
         let (server, edge) = (&x.conf.server, &x.conf.edge);
         let paced = server.kbytes_per_second.is_some()
             || server.connection_kbytes_per_second > 0
@@ -159,24 +155,9 @@ impl Ready {
             path: x.physical.path.clone(),
             server_name: x.server_name.clone(),
             fields: head.fields,
-            before: before.into(),
-            after: after.into(),
+            form,
             content,
         })
-    }
-}
-
-impl Ready {
-    /// Writes the head of an HTTP/1 answer.
-    pub(crate) fn write_head(&self, keep: bool, date: &[u8; DATE_BYTES], out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.before);
-        if !keep {
-            out.extend_from_slice(b"Connection: close\r\n");
-        }
-        out.extend_from_slice(b"Date: ");
-        out.extend_from_slice(date);
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(&self.after);
     }
 }
 
@@ -217,6 +198,28 @@ impl Shelf {
         self.known.get(&*self.key).filter(|ready| ready.until > now).map(Rc::clone)
     }
 
+    /// The answer to the head that `bytes` begin with, if the same bytes led to one that is kept, and how long the head is;
+    /// `guess` as in [`Verbatim::find`].
+    pub(crate) fn find_verbatim(
+        &self,
+        site: &Site,
+        peer: &Peer,
+        bytes: &[u8],
+        guess: &mut u16,
+        now: Instant,
+    ) -> Option<(Rc<Ready>, usize)> {
+        if !self.is_of(&site.program) {
+            return None;
+        }
+        let (ready, len) = self.verbatim.find(peer, bytes, guess).filter(|(ready, _)| ready.until > now)?;
+        Some((Rc::clone(ready), len))
+    }
+
+    /// Remembers that the bytes of a head led to an answer that [`Shelf::find`] has found, and let the connection go on.
+    pub(crate) fn keep_verbatim(&mut self, peer: &Peer, head: &[u8], ready: &Rc<Ready>) {
+        self.verbatim.keep(peer, head, Rc::clone(ready));
+    }
+
     /// Keeps an answer to the request, if such are kept.
     pub(crate) fn keep(&mut self, x: &Exchange<'_>, response: &mut Response) {
         // What was rewritten, or put in other words, has still been asked for by the words of the head.
@@ -240,6 +243,7 @@ impl Shelf {
 
     /// Lets go of what is too old.
     pub(crate) fn tidy(&mut self, now: Instant) {
+        self.verbatim.retain(|ready| ready.until > now);
         let content_bytes = &mut self.content_bytes;
         self.known.retain(|_, ready| {
             let stays = ready.until > now;
@@ -260,6 +264,7 @@ impl Shelf {
 
     fn clear(&mut self) {
         self.known.clear();
+        self.verbatim.clear();
         self.content_bytes = 0;
     }
 
@@ -311,7 +316,7 @@ impl Shelf {
 
 fn in_memory(ready: &Ready) -> usize {
     match &ready.content {
-        Content::Memory(bytes) => bytes.len(),
+        Content::Memory(bytes) => bytes.len() + ready.form.joined_bytes(),
         Content::File { .. } => 0,
     }
 }

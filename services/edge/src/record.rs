@@ -8,8 +8,7 @@ use crate::request::{After, Exchange};
 /// Counts a request that is over, and writes its line.
 pub(crate) fn record(x: &mut Exchange<'_>, after: After) {
     let took = x.begun.elapsed();
-    let stats = &x.worker.shared.stats;
-    stats.request(x.status, x.sent, took);
+    x.worker.counts().request(x.status, x.sent, took);
     crate::trace::end(x, took);
     x.site.routes.request(x.conf.0.id, x.status, x.sent, took);
     let conf = &x.conf.accesslog;

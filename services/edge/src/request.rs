@@ -34,7 +34,7 @@ use selvedge_http::parse::RequestError;
 
 use crate::ready::Ready;
 use crate::site::Redirects;
-use crate::stats::Stats;
+use crate::stats::OfWorker;
 use crate::{admit, answer, dress, early, identify, record, trace, who};
 
 /// What a step says: go on, or this is the answer.
@@ -54,7 +54,7 @@ pub(crate) enum After {
 
 /// Serves one request whose head has been read. `refused` says why a head was not understood.
 pub(crate) async fn serve(x: &mut Exchange<'_>, refused: Option<RequestError>) -> After {
-    let _active = Active::begin(&x.worker.shared.stats);
+    let _active = Active::begin(x.worker.counts());
     if refused.is_none()
         && let Some(ready) = ready(x)
     {
@@ -78,12 +78,12 @@ pub(crate) async fn serve(x: &mut Exchange<'_>, refused: Option<RequestError>) -
 }
 
 /// A request's place in the count of those under way.
-pub(crate) struct Active<'a>(&'a Stats);
+pub(crate) struct Active<'a>(&'a OfWorker);
 
 impl<'a> Active<'a> {
-    pub(crate) fn begin(stats: &'a Stats) -> Self {
-        stats.active.add(1);
-        Self(stats)
+    pub(crate) fn begin(counts: &'a OfWorker) -> Self {
+        counts.active.add(1);
+        Self(counts)
     }
 }
 

@@ -237,7 +237,7 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
     let (spans, recorded) = Spans::new();
     let shared = Arc::new(Shared {
         site: ArcSwap::from_pointee(Site::new(program, files, None).await?),
-        stats: Stats::default(),
+        stats: Stats::new(workers),
         recent: Recent::default(),
         began: Instant::now(),
         secret,
@@ -348,7 +348,7 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
             _ = second.tick() => shared.recent.tick(shared.stats.snapshot()),
             _ = refresh.tick() => shared.site.load().certificates.refresh(),
             _ = idle.tick(), if options.idle_seconds.is_some() => {
-                if shared.stats.connections.get() > 0 {
+                if shared.stats.connections() > 0 {
                     idle_since = Instant::now();
                 } else if options.idle_seconds.is_some_and(|most| idle_since.elapsed().as_secs() >= most) {
                     break Terminate::InTime;

@@ -7,8 +7,11 @@ mod redirects;
 pub(crate) mod staples;
 
 use std::collections::HashMap;
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use selvedge_http::target::{DotSegments, Options, Slash};
 use selvedge_site::Program;
 use selvedge_site::directive::{Host, ParseOptions};
@@ -19,6 +22,7 @@ use crate::pace::Pacer;
 use crate::ready;
 use crate::stats::RouteStats;
 use crate::who::{GuardInvalid, Guards};
+use crate::worker::Shared;
 pub(crate) use certificates::{Certificates, TlsError, asked_of_clients};
 pub(crate) use fetched::FETCH_PATIENCE;
 pub(crate) use files::Files;
@@ -45,6 +49,21 @@ pub(crate) struct Site {
     pub(crate) keeps_files: bool,
     /// What everything under one `server.kbytes-per-second` shares, by its number.
     paces: Mutex<HashMap<u32, Arc<Pacer>>>,
+}
+
+/// The configuration as one worker's requests hold it. How many do is counted on that worker's own line of memory, where an
+/// `Arc` alone would have all workers wait for one.
+pub(crate) type Current = Rc<Arc<Site>>;
+
+/// Where the configuration in force is, for who looks whether it is still the one that he knows.
+pub(crate) struct InForce(pub(crate) Arc<Shared>);
+
+impl Deref for InForce {
+    type Target = ArcSwap<Site>;
+
+    fn deref(&self) -> &ArcSwap<Site> {
+        &self.0.site
+    }
 }
 
 /// Why a configuration cannot be put in force.

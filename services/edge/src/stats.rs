@@ -9,7 +9,7 @@ use std::time::Duration;
 use selvedge_site::Program;
 use selvedge_site::directive::Text;
 
-/// A number that rises, or that rises and falls.
+/// A number that rises.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -18,27 +18,52 @@ impl Counter {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    pub(crate) fn sub(&self, count: u64) {
-        self.0.fetch_sub(count, Ordering::Relaxed);
-    }
-
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Upper bounds of the request times that are counted, in milliseconds.
-const TIMES_MS: [u64; 10] = [1, 5, 10, 25, 50, 100, 250, 1000, 2500, 10_000];
-
-/// The server's counters, of all workers.
+/// A number that one thread alone changes and others read: it takes no turn with anybody.
 #[derive(Debug, Default)]
+pub(crate) struct Tally(AtomicU64);
+
+impl Tally {
+    pub(crate) fn add(&self, count: u64) {
+        self.0.store(self.get().wrapping_add(count), Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub(&self, count: u64) {
+        self.0.store(self.get().wrapping_sub(count), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Upper bounds of the request times that are counted, in microseconds.
+const TIMES_US: [u64; 10] =
+    [1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 2_500_000, 10_000_000];
+
+/// What one worker counts with each connection and request: its own thread's, and on cache lines that no other thread writes.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct OfWorker {
+    pub(crate) connections: Tally,
+    pub(crate) active: Tally,
+    pub(crate) received: Tally,
+    requests: Tally,
+    sent: Tally,
+    by_class: [Tally; 5],
+    times: [Tally; TIMES_US.len() + 1],
+    time_sum_us: Tally,
+}
+
+/// The server's counters.
+#[derive(Debug)]
 pub(crate) struct Stats {
-    pub(crate) connections: Counter,
+    pub(crate) workers: Box<[OfWorker]>,
     pub(crate) accepted: Counter,
-    pub(crate) active: Counter,
-    pub(crate) requests: Counter,
-    pub(crate) received: Counter,
-    pub(crate) sent: Counter,
     /// Heads that were not understood.
     pub(crate) refused: Counter,
     pub(crate) unauthorized: Counter,
@@ -59,9 +84,6 @@ pub(crate) struct Stats {
     pub(crate) timed_out: Counter,
     pub(crate) reloads: Counter,
     pub(crate) reloads_failed: Counter,
-    by_class: [Counter; 5],
-    times: [Counter; TIMES_MS.len() + 1],
-    time_sum_us: Counter,
 }
 
 /// Requests of each route of our own form. A route that a configuration keeps goes on counting, and routes of one site with
@@ -174,7 +196,7 @@ pub(crate) struct Snapshot {
     pub(crate) sent: u64,
 }
 
-impl Stats {
+impl OfWorker {
     /// Counts a request that is over.
     pub(crate) fn request(&self, status: u16, sent: u64, took: Duration) {
         self.requests.add(1);
@@ -182,18 +204,52 @@ impl Stats {
         if let Some(class) = self.by_class.get(usize::from(status / 100).wrapping_sub(1)) {
             class.add(1);
         }
-        let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let place = TIMES_MS.iter().position(|most| milliseconds <= *most).unwrap_or(TIMES_MS.len());
+        let microseconds = took.as_secs().saturating_mul(1_000_000) + u64::from(took.subsec_micros());
+        let place = TIMES_US.iter().position(|most| microseconds <= *most).unwrap_or(TIMES_US.len());
         self.times[place].add(1);
-        self.time_sum_us.add(u64::try_from(took.as_micros()).unwrap_or(0));
+        self.time_sum_us.add(microseconds);
+    }
+}
+
+impl Stats {
+    /// For so many workers.
+    pub(crate) fn new(workers: usize) -> Self {
+        Self {
+            workers: (0..workers).map(|_| OfWorker::default()).collect(),
+            accepted: Counter::default(),
+            refused: Counter::default(),
+            unauthorized: Counter::default(),
+            limited: Counter::default(),
+            turned_away: Counter::default(),
+            spans_sent: Counter::default(),
+            spans_dropped: Counter::default(),
+            panics: Counter::default(),
+            floods: Counter::default(),
+            handshakes: Counter::default(),
+            handshakes_failed: Counter::default(),
+            timed_out: Counter::default(),
+            reloads: Counter::default(),
+            reloads_failed: Counter::default(),
+        }
+    }
+
+    /// Open connections, of all workers.
+    pub(crate) fn connections(&self) -> u64 {
+        self.sum(|worker| &worker.connections)
+    }
+
+    /// What all workers have counted. Each is read at a moment of its own: a gauge that one worker has just lowered is no less
+    /// than nothing.
+    fn sum(&self, of: impl Fn(&OfWorker) -> &Tally) -> u64 {
+        self.workers.iter().map(|worker| of(worker).get()).sum()
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot {
-            connections: self.connections.get(),
-            active: self.active.get(),
-            requests: self.requests.get(),
-            sent: self.sent.get(),
+            connections: self.connections(),
+            active: self.sum(|worker| &worker.active),
+            requests: self.sum(|worker| &worker.requests),
+            sent: self.sum(|worker| &worker.sent),
         }
     }
 
@@ -203,7 +259,7 @@ impl Stats {
         let mut one = |name: &str, kind: &str, help: &str, value: u64| {
             let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
         };
-        one("selvedge_edge_connections", "gauge", "Open connections.", self.connections.get());
+        one("selvedge_edge_connections", "gauge", "Open connections.", self.connections());
         one("selvedge_edge_connections_total", "counter", "Accepted connections.", self.accepted.get());
         one(
             "selvedge_edge_connections_turned_away_total",
@@ -235,7 +291,12 @@ impl Stats {
             "HTTP/2 clients that made work and did none, and were sent away.",
             self.floods.get(),
         );
-        one("selvedge_edge_requests_active", "gauge", "Requests under way.", self.active.get());
+        one(
+            "selvedge_edge_requests_active",
+            "gauge",
+            "Requests under way.",
+            self.sum(|worker| &worker.active),
+        );
         one(
             "selvedge_edge_requests_refused_total",
             "counter",
@@ -274,22 +335,23 @@ impl Stats {
             "Configurations that were refused.",
             self.reloads_failed.get(),
         );
-        one("selvedge_edge_received_bytes_total", "counter", "Bytes from clients.", self.received.get());
-        one("selvedge_edge_sent_bytes_total", "counter", "Bytes of bodies to clients.", self.sent.get());
+        let (received, sent) = (self.sum(|worker| &worker.received), self.sum(|worker| &worker.sent));
+        one("selvedge_edge_received_bytes_total", "counter", "Bytes from clients.", received);
+        one("selvedge_edge_sent_bytes_total", "counter", "Bytes of bodies to clients.", sent);
         out.push_str("# HELP selvedge_edge_requests_total Requests by class of status.\n# TYPE selvedge_edge_requests_total counter\n");
-        for (class, count) in self.by_class.iter().enumerate() {
-            let _ =
-                writeln!(out, "selvedge_edge_requests_total{{class=\"{}xx\"}} {}", class + 1, count.get());
+        for class in 0..5 {
+            let count = self.sum(|worker| &worker.by_class[class]);
+            let _ = writeln!(out, "selvedge_edge_requests_total{{class=\"{}xx\"}} {count}", class + 1);
         }
         let name = "selvedge_edge_request_seconds";
         let _ = write!(out, "# HELP {name} Time from head to last byte.\n# TYPE {name} histogram\n");
         let mut total = 0;
-        for (most, count) in TIMES_MS.iter().zip(&self.times) {
-            total += count.get();
-            let _ = writeln!(out, "{name}_bucket{{le=\"{}\"}} {total}", *most as f64 / 1000.0);
+        for (place, most) in TIMES_US.iter().enumerate() {
+            total += self.sum(|worker| &worker.times[place]);
+            let _ = writeln!(out, "{name}_bucket{{le=\"{}\"}} {total}", *most as f64 / 1e6);
         }
-        total += self.times[TIMES_MS.len()].get();
-        let sum = self.time_sum_us.get() as f64 / 1e6;
+        total += self.sum(|worker| &worker.times[TIMES_US.len()]);
+        let sum = self.sum(|worker| &worker.time_sum_us) as f64 / 1e6;
         let _ = write!(out, "{name}_bucket{{le=\"+Inf\"}} {total}\n{name}_sum {sum}\n{name}_count {total}\n");
         out
     }
@@ -349,9 +411,9 @@ mod tests {
 
     #[test]
     fn requests_are_counted_by_class_and_time() {
-        let stats = Stats::default();
-        stats.request(200, 10, Duration::from_millis(3));
-        stats.request(503, 5, Duration::from_secs(60));
+        let stats = Stats::new(2);
+        stats.workers[0].request(200, 10, Duration::from_micros(1_001));
+        stats.workers[1].request(503, 5, Duration::from_secs(60));
         let text = stats.prometheus();
         for line in [
             "selvedge_edge_requests_total{class=\"2xx\"} 1",

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::{ArcSwap, ArcSwapOption, Cache as Cached};
 use foldhash::fast::FixedState;
 use selvedge_guard::nonce::Nonces;
 use selvedge_http::date::{self, DATE_BYTES};
@@ -31,9 +31,9 @@ use crate::rate::Rates;
 use crate::ready::Shelf;
 use crate::recent::Recent;
 use crate::record::log::Logs;
-use crate::site::Site;
+use crate::site::{Current, InForce, Site};
 use crate::standing::Standing;
-use crate::stats::Stats;
+use crate::stats::{OfWorker, Stats};
 
 /// Idle connections to one backend address that a worker keeps.
 pub(crate) const POOLED_MAX: usize = 32;
@@ -98,6 +98,7 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) index: usize,
     pub(crate) buffers: Buffers,
+    site: RefCell<(Cached<InForce, Arc<Site>>, Current)>,
     date: Cell<(u64, [u8; DATE_BYTES])>,
     /// The date of this second, and when the second ends.
     date_until: Cell<(Instant, [u8; DATE_BYTES])>,
@@ -120,8 +121,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>, index: usize) -> Rc<Self> {
+        let mut site = Cached::new(InForce(Arc::clone(&shared)));
+        let current = Rc::new(Arc::clone(site.load()));
         Rc::new(Self {
             shared,
+            site: RefCell::new((site, current)),
             index,
             buffers: Buffers::default(),
             date: Cell::new((0, date::imf_fixdate(0))),
@@ -142,6 +146,11 @@ impl Worker {
         })
     }
 
+    /// What this worker counts.
+    pub(crate) fn counts(&self) -> &OfWorker {
+        &self.shared.stats.workers[self.index]
+    }
+
     /// A number that nobody can be sure of, for ids of traces; not for secrets (SplitMix64, Steele et al. 2014).
     pub(crate) fn random(&self) -> u64 {
         let mut state = self.random.get();
@@ -158,8 +167,13 @@ impl Worker {
     }
 
     /// The configuration in force.
-    pub(crate) fn site(&self) -> Arc<Site> {
-        self.shared.site.load_full()
+    pub(crate) fn site(&self) -> Current {
+        let (known, current) = &mut *self.site.borrow_mut();
+        let in_force = known.load();
+        if !Arc::ptr_eq(in_force, current) {
+            *current = Rc::new(Arc::clone(in_force));
+        }
+        Rc::clone(current)
     }
 
     /// What holds for a request under a configuration.
@@ -267,6 +281,8 @@ impl Worker {
 
     /// Closes what has been idle too long, and forgets addresses, so that names are looked up again, and files.
     pub(crate) fn tidy(&self) {
+        // A configuration that has gone is not held on to for want of requests.
+        let _ = self.site();
         self.pooled.borrow_mut().retain(|_, list| {
             list.retain(|(_, since)| since.elapsed() < POOLED_IDLE);
             !list.is_empty()

@@ -79,6 +79,12 @@ pub fn fields(fields: &Fields, out: &mut Vec<u8>) {
     }
 }
 
+/// Writes one field of a name that we know.
+pub fn known(id: HeaderId, value: &[u8], out: &mut Vec<u8>) {
+    debug_assert_ne!(id, HeaderId::Other);
+    line(id, id.name().as_bytes(), value, out);
+}
+
 /// A line; one that HTTP/2 cannot carry is left out.
 fn line(id: HeaderId, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     if memchr::memchr3(b'\r', b'\n', 0, value).is_some() {

@@ -291,6 +291,30 @@ impl Connection {
         Poll::Ready(Ok(content.len()))
     }
 
+    /// Sends a head and the whole body behind it, if windows and room allow and one frame holds it; whether that was so.
+    pub(super) fn send_whole(
+        &mut self,
+        key: Key,
+        content: &[u8],
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<bool, Fault> {
+        let room = (self.output.room() as i64).min(self.send_window);
+        let stream = self.sending(key)?;
+        let len = content.len() as i64;
+        if content.len() > FRAME_BYTES_MAX || len > room.min(stream.send_window) {
+            return Ok(false);
+        }
+        stream.send_window -= len;
+        let id = stream.id;
+        self.send_window -= len;
+        self.send_block(key, content.is_empty(), write)?;
+        if !content.is_empty() {
+            self.frame_of_body(id, content, true);
+            self.end_sent(key);
+        }
+        Ok(true)
+    }
+
     fn frame_of_body(&mut self, id: u32, content: &[u8], ends: bool) {
         let flags = if ends { flag::END_STREAM } else { 0 };
         self.output.frame(kind::DATA, flags, id, &[content]);

@@ -100,14 +100,46 @@ impl Http2Stream {
     /// # Errors
     /// When the stream is gone.
     pub fn respond(&mut self, head: &ResponseHead, end: bool) -> Result<(), ChannelError> {
-        if self.send != Send::Answer {
-            return Err(ChannelError::Protocol("a second response"));
-        }
         if !(100..1000).contains(&head.status) {
             return Err(ChannelError::Protocol("status"));
         }
+        self.respond_prepared(end, |out| encode::response(head, out))
+    }
+
+    /// Server side: sends the head of a response whose header block the caller knows how to write.
+    ///
+    /// # Errors
+    /// When the stream is gone.
+    pub fn respond_prepared(
+        &mut self,
+        end: bool,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), ChannelError> {
+        if self.send != Send::Answer {
+            return Err(ChannelError::Protocol("a second response"));
+        }
         self.send = if end { Send::Ended } else { Send::Open };
-        self.send_block(end, |out| encode::response(head, out))
+        self.send_block(end, write)
+    }
+
+    /// Server side: sends a whole response, if windows and room take all of it at once; whether they did. `write` writes its header
+    /// block.
+    ///
+    /// # Errors
+    /// When the stream is gone.
+    pub fn respond_whole(
+        &mut self,
+        content: &[u8],
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<bool, ChannelError> {
+        if self.send != Send::Answer {
+            return Err(ChannelError::Protocol("a second response"));
+        }
+        let sent = self.connection.borrow_mut().send_whole(self.key, content, write)?;
+        if sent {
+            self.send = Send::Ended;
+        }
+        Ok(sent)
     }
 
     fn send_block(&self, end: bool, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), ChannelError> {

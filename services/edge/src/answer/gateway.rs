@@ -1,7 +1,7 @@
 //! Programs behind us, by suffix or prefix of the path: FastCGI, SCGI, HTTP, tunnels.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 use selvedge_http::fastcgi::Role;
@@ -147,7 +147,7 @@ fn asked<'a>(x: &'a Exchange<'_>) -> Asked<'a> {
 
 /// Asks an authorizer whether the request may go on. What it says in `Variable-*` is told to programs.
 async fn authorize(x: &mut Exchange<'_>, kind: &Kind<'_>, hosts: &[Host]) -> Flow {
-    let site = Arc::clone(&x.site);
+    let site = Rc::clone(&x.site);
     let Some(host) = site.hosts.choose(hosts, HostMode::Authorizer, kind.balance, &asked(x), &[]) else {
         return ControlFlow::Break(Response::status(503));
     };
@@ -222,7 +222,7 @@ async fn open(x: &Exchange<'_>, host: &Host) -> std::io::Result<(Stream, Address
 }
 
 async fn respond(x: &mut Exchange<'_>, kind: &Kind<'_>, hosts: &[Host]) -> Response {
-    let site = Arc::clone(&x.site);
+    let site = Rc::clone(&x.site);
     let streamed = is_streamed(x, kind.protocol);
     if kind.protocol != Protocol::Tunnel
         && !streamed

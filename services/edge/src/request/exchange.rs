@@ -25,7 +25,7 @@ use super::{Flow, Handled, body};
 use crate::answer::workflow::Ticket;
 use crate::clients::Guest;
 use crate::pace::Pacer;
-use crate::site::Site;
+use crate::site::Current;
 use crate::trace::Trace;
 use crate::worker::Worker;
 
@@ -89,7 +89,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) head: &'a mut RequestHead,
     pub(crate) facts: RequestFacts,
     /// The configuration that the request began with.
-    pub(crate) site: Arc<Site>,
+    pub(crate) site: Current,
     /// What holds for it.
     pub(crate) conf: Conf,
     pub(crate) begun: Instant,
@@ -154,7 +154,7 @@ impl<'a> Exchange<'a> {
         deadline: &'a mut Deadline,
         head: &'a mut RequestHead,
         facts: RequestFacts,
-        site: Arc<Site>,
+        site: Current,
     ) -> Self {
         Self {
             worker,

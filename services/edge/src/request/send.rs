@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use selvedge_http::encode;
 use selvedge_http::framing::Framing;
-use selvedge_http::head::{ResponseHead, Version};
+use selvedge_http::head::Version;
 use selvedge_http::known::HeaderId;
 use selvedge_site::Directives;
 use selvedge_wire::channel::{Channel, ChannelError};
@@ -94,14 +94,12 @@ pub(super) async fn ready(x: &mut Exchange<'_>, ready: &Ready) -> After {
     let length = ready.content.length();
     match &mut *x.channel {
         Channel::Http1(http) => {
-            http.queue(|out| ready.write_head(x.keep, &date, out));
+            http.queue(|out| ready.form.write_head(x.keep, &date, out));
             http.begin_writing(ready.content.framing());
         }
         Channel::Http2(stream) => {
-            let mut head = ResponseHead { status: 200, version: Version::Http2, ..ResponseHead::default() };
-            head.fields.clone_from(&ready.fields);
-            head.fields.append_id(HeaderId::Date, &date);
-            if let Err(error) = stream.respond(&head, length == 0).map_err(into_io) {
+            let wrote = stream.respond_prepared(length == 0, |out| ready.form.write_block(&date, out));
+            if let Err(error) = wrote.map_err(into_io) {
                 return cut(x, &error);
             }
         }

@@ -46,6 +46,8 @@ async fn worker_loop(worker: Rc<Worker>, mut orders: watch::Receiver<Orders>) {
     let mut tidy = tokio::time::interval(Duration::from_secs(5));
     loop {
         let order = orders.borrow_and_update().clone();
+        // There may be another configuration: the one before ends with its last request.
+        let _ = worker.site();
         if order.stop.is_some() {
             accepting.drain(..).for_each(|(_, task)| task.abort());
             worker.wake_all();
@@ -132,7 +134,7 @@ async fn accept(worker: Rc<Worker>, door: Rc<Door>, socket: WorkerSocket) {
 fn take(worker: &Rc<Worker>, door: &Rc<Door>, stream: TcpStream, remote: SocketAddr) {
     let stats = &worker.shared.stats;
     stats.accepted.add(1);
-    if stats.connections.get() >= worker.shared.connections_max {
+    if stats.connections() >= worker.shared.connections_max {
         return stats.turned_away.add(1);
     }
     tokio::task::spawn_local(connection::serve(Rc::clone(worker), Rc::clone(door), stream, remote));

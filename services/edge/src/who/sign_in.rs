@@ -1,7 +1,8 @@
 //! People who sign in by OpenID Connect: what their browsers send, and what they are sent.
 
 use std::ops::ControlFlow;
-use std::sync::{Arc, PoisonError};
+use std::rc::Rc;
+use std::sync::PoisonError;
 
 use selvedge_guard::sign_in::{Browser, CallbackRefusal, Entropy, Session, Standing, TokensRefusal};
 use selvedge_guard::{Identity, bearer, cookie};
@@ -15,7 +16,7 @@ const AWAY: &str = "whoever signs people in cannot be asked at the moment; try a
 
 /// Answers callbacks and people who leave.
 pub(super) async fn own_paths(x: &mut Exchange<'_>) -> Flow {
-    let site = Arc::clone(&x.site);
+    let site = Rc::clone(&x.site);
     let Some(with) = site.guards.of_path(x.path()) else { return ControlFlow::Continue(()) };
     // Boxed, so that requests which ask for neither do not carry the room of it.
     let response = match x.path() == with.settings.callback_path {
