@@ -319,6 +319,9 @@ fn check(args: &CheckArgs, reading: Reading) -> Result<(), Failure> {
         // It may be checked elsewhere than it is served.
         output::emit(&format!("here it would not start: {:#}\n", anyhow::Error::new(error)))?;
     }
+    if let Some(told) = selvedge_edge::issued(program) {
+        output::emit(&told)?;
+    }
     if !args.live {
         return Ok(());
     }

@@ -100,7 +100,7 @@ def within(took, least, most, attempts=5):
 class Edge:
     """`selvedge edge` with one configuration, which can be replaced."""
 
-    def __init__(self, port, configuration):
+    def __init__(self, port, configuration, *words):
         binary = os.environ.get("SELVEDGE_BIN") or str(ROOT / "target/debug/selvedge")
         self.port = port
         self.home = folder()
@@ -108,7 +108,7 @@ class Edge:
         self.file = self.home / "lighttpd.conf"
         self.write(configuration)
         self.log = open(self.home / "errors", "w+b")
-        self.process = subprocess.Popen([binary, "edge", "-D", "-f", str(self.file)], stderr=self.log)
+        self.process = subprocess.Popen([binary, "edge", "-D", "-f", str(self.file), *words], stderr=self.log)
         atexit.register(end, self.process)
         await_port(port)
 

@@ -61,6 +61,22 @@ pub fn wait_after(failures: u32, retry_after: Option<Duration>, draw: u32) -> Du
     own.max(retry_after.unwrap_or_default().min(RETRY_MAX))
 }
 
+/// When a certificate is ordered again after that many failures in a row.
+///
+/// As [`wait_after`]; but of what is left of the life of the one in force at most an eighth is waited, so that an authority that
+/// comes back is met before the end, and never less than a minute.
+pub fn retry_at(
+    now: u64,
+    failures: u32,
+    retry_after: Option<Duration>,
+    draw: u32,
+    life: Option<Life>,
+) -> u64 {
+    let left = life.map_or(u64::MAX, |life| life.not_after.saturating_sub(now));
+    let own = wait_after(failures, None, draw).as_secs().min((left / 8).max(RETRY_FIRST.as_secs()));
+    now + own.max(retry_after.unwrap_or_default().min(RETRY_MAX).as_secs())
+}
+
 /// A part of `whole`, from nothing to all of it.
 fn scaled(whole: u64, draw: u32) -> u64 {
     (u128::from(whole) * u128::from(draw) / u128::from(u32::MAX)) as u64
@@ -110,6 +126,30 @@ mod tests {
             RETRY_MAX,
             "nobody stops us for good"
         );
+    }
+
+    #[test]
+    fn an_order_is_repeated_before_the_certificate_ends() {
+        let now = LIFE.not_after - 8 * 3600;
+        assert_eq!(retry_at(now, 20, None, 0, None), now + DAY);
+        assert_eq!(retry_at(now, 20, None, 0, Some(LIFE)), now + 3600, "an eighth of what is left");
+        assert_eq!(retry_at(now, 1, None, 0, Some(LIFE)), now + 60, "no later than without");
+        let asked = Some(Duration::from_secs(7200));
+        assert_eq!(retry_at(now, 20, asked, 0, Some(LIFE)), now + 7200, "the authority's wish counts");
+        assert_eq!(
+            retry_at(LIFE.not_after, 20, None, 0, Some(LIFE)),
+            LIFE.not_after + 60,
+            "once it has ended"
+        );
+        let for_ever = Some(Duration::from_secs(u64::MAX));
+        assert_eq!(retry_at(now, 1, for_ever, 0, Some(LIFE)), now + DAY, "nobody stops us for good");
+        // Days without an authority: bounded in number as well as in time.
+        let (mut moment, mut attempts) = (LIFE.not_after - 30 * DAY, 0);
+        while moment < LIFE.not_after {
+            attempts += 1;
+            moment = retry_at(moment, attempts, None, u32::MAX, Some(LIFE));
+        }
+        assert!(attempts < 600, "{attempts}");
     }
 
     #[test]

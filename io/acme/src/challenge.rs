@@ -6,10 +6,14 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
-use selvedge_store::Store;
+use tokio::sync::Semaphore;
+
+use crate::documents::{Documents, PREFIX, Unavailable};
 
 /// The longest token of a challenge that is looked for.
 pub const TOKEN_BYTES_MAX: usize = 128;
+/// Questions of authorities, and of whoever poses as one, that are looked up at a time; others wait.
+pub const LOOKUPS_MAX: usize = 8;
 
 /// Which way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,10 +25,20 @@ pub enum Challenge {
     TlsAlpn01,
 }
 
+impl std::fmt::Display for Challenge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Http01 => "http-01",
+            Self::TlsAlpn01 => "tls-alpn-01",
+        })
+    }
+}
+
 /// What is shown to authorities that ask.
 #[derive(Clone)]
 pub struct Proofs {
-    store: Arc<dyn Store>,
+    documents: Arc<dyn Documents>,
+    lookups: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Proofs {
@@ -35,8 +49,8 @@ impl std::fmt::Debug for Proofs {
 
 impl Proofs {
     /// Of a store's orders.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+    pub fn new(documents: Arc<dyn Documents>) -> Self {
+        Self { documents, lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
     }
 
     /// The path under which authorities ask.
@@ -44,42 +58,46 @@ impl Proofs {
     /// The protocol that they ask for in a handshake.
     pub const ALPN: &[u8] = b"acme-tls/1";
 
-    /// The text that belongs to a token. Blocks on the store.
+    /// The text that belongs to a token.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn text(&self, token: &str) -> Result<Option<String>, selvedge_store::Error> {
+    pub async fn text(&self, token: &str) -> Result<Option<String>, Unavailable> {
         if !is_token(token) {
             return Ok(None);
         }
-        let document = self.store.snapshot()?.get(&http_key(token))?;
-        Ok(document.and_then(|document| String::from_utf8(document.value.to_vec()).ok()))
+        let found = self.look_up(&http_key(token)).await?;
+        Ok(found.and_then(|text| String::from_utf8(text).ok()))
     }
 
-    /// The certificate to show for a host in a handshake with [`Proofs::ALPN`] alone, and its key; both in PEM. Blocks on
-    /// the store, and makes a key.
+    /// The certificate to show for a host in a handshake with [`Proofs::ALPN`] alone, and its key; both in PEM. Makes a key.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn certificate(&self, host: &str) -> Result<Option<(String, String)>, selvedge_store::Error> {
+    pub async fn certificate(&self, host: &str) -> Result<Option<(String, String)>, Unavailable> {
         let host = host.to_ascii_lowercase();
         if host.is_empty() || host.len() > 253 {
             return Ok(None);
         }
-        let document = self.store.snapshot()?.get(&tls_key(&host))?;
-        let digest = document.and_then(|document| URL_SAFE_NO_PAD.decode(&document.value).ok());
+        let found = self.look_up(&tls_key(&host)).await?;
+        let digest = found.and_then(|digest| URL_SAFE_NO_PAD.decode(digest).ok());
         Ok(digest.and_then(|digest| self_signed(&host, &digest)))
+    }
+
+    async fn look_up(&self, key: &str) -> Result<Option<Vec<u8>>, Unavailable> {
+        let _turn = self.lookups.acquire().await;
+        Ok(self.documents.get(key).await?.map(|found| found.value.to_vec()))
     }
 }
 
 /// Where the text for a token stands.
 pub(crate) fn http_key(token: &str) -> String {
-    format!("acme/http-01/{token}")
+    format!("{PREFIX}http-01/{token}")
 }
 
 /// Where the digest for a host stands.
 pub(crate) fn tls_key(host: &str) -> String {
-    format!("acme/tls-alpn-01/{host}")
+    format!("{PREFIX}tls-alpn-01/{host}")
 }
 
 fn is_token(token: &str) -> bool {
@@ -111,30 +129,29 @@ pub fn placeholder(names: &[String]) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
-    use selvedge_store::WriteError;
-    use selvedge_store::memory::Memory;
-
     use super::*;
+    use crate::Folder;
+    use crate::documents::Change;
 
-    #[test]
-    fn only_what_was_ordered_is_shown() {
-        let store: Arc<dyn Store> = Arc::new(Memory::new());
-        let written = store.write(|tx| {
-            tx.put(&http_key("token"), "token.thumbprint".into())?;
-            tx.put("acme/http-01/a/b", "another".into())?;
-            tx.put(&tls_key("a.example"), URL_SAFE_NO_PAD.encode([7; 32]).into())?;
-            tx.put(&tls_key("b.example"), "short".into())?;
-            Ok::<(), WriteError<()>>(())
-        });
-        assert!(written.is_ok());
-        let proofs = Proofs::new(store);
-        assert_eq!(proofs.text("token"), Ok(Some("token.thumbprint".into())));
+    #[tokio::test]
+    async fn only_what_was_ordered_is_shown() {
+        let home = tempfile::tempdir().expect("a folder");
+        let documents = Folder::new(home.path().join("store"));
+        let changes = vec![
+            Change::put(http_key("token"), "token.thumbprint"),
+            Change::put("acme/http-01/a/b", "another"),
+            Change::put(tls_key("a.example"), URL_SAFE_NO_PAD.encode([7; 32])),
+            Change::put(tls_key("b.example"), "short"),
+        ];
+        assert!(documents.commit(None, changes).await.is_ok());
+        let proofs = Proofs::new(Arc::new(documents));
+        assert_eq!(proofs.text("token").await, Ok(Some("token.thumbprint".into())));
         for token in ["", "other", "a/b", "../lease/c", "token\0", &"t".repeat(TOKEN_BYTES_MAX + 1)] {
-            assert_eq!(proofs.text(token), Ok(None), "{token:?}");
+            assert_eq!(proofs.text(token).await, Ok(None), "{token:?}");
         }
-        assert!(proofs.certificate("A.example").expect("the store is there").is_some());
+        assert!(proofs.certificate("A.example").await.is_ok_and(|found| found.is_some()));
         for host in ["b.example", "c.example", "", "x/y"] {
-            assert!(proofs.certificate(host).expect("the store is there").is_none(), "{host}");
+            assert_eq!(proofs.certificate(host).await, Ok(None), "{host}");
         }
     }
 }

@@ -1,13 +1,14 @@
 //! What stands in the store.
 //!
 //! ```text
-//! acme/account/<hash of directory and contact>   the account, with its key
-//! acme/certificate/<name>                        a certificate, with its key and the authority's wish
-//! acme/trouble/<name>                            how often it failed, why, and when it is tried again
-//! acme/lease/<name>                              who is at work on it
+//! acme/account/<hash of directory, contact and who it is bound to>   the account, with its key
+//! acme/certificate/<hash of what is wanted>      a certificate, with its key and the authority's wish
+//! acme/trouble/<hash of that, account and way>    how often it failed, why, and when it is tried again
+//! acme/lease/<hash of what is wanted>            who is at work on it, and what it shows to authorities
 //! acme/http-01/<token>                           what to answer under /.well-known/acme-challenge/<token>
 //! acme/tls-alpn-01/<host>                        the digest that the certificate of the challenge carries
 //! ```
+//! What is wanted: the directory, the names, the profile, the kind of key.
 
 use selvedge_guard::renewal::{Life, Window};
 use serde_json::{Value, json};
@@ -59,6 +60,12 @@ impl Certificate {
     /// From when it is due.
     pub fn due_at(&self) -> u64 {
         selvedge_guard::renewal::due_at(self.life, self.window, self.draw)
+    }
+
+    /// When it needs a look: it is due, or the authority is asked for its wish. `None` when it needs one at `now`.
+    pub(crate) fn good_until(&self, now: u64) -> Option<u64> {
+        let until = self.due_at().min(self.ask_at);
+        (until > now).then_some(until)
     }
 
     /// The leaf, in DER.

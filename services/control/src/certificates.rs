@@ -8,6 +8,7 @@
 //! Private keys lie in the store sealed, and leave by [`Channel::Private`] connections alone.
 
 mod acm;
+mod acme;
 mod authority;
 mod document;
 mod draw;
@@ -33,6 +34,7 @@ use crate::api::{Answer, Caller, Channel, Service, Surroundings};
 use crate::operations::{Settings, Unperformed};
 use failure::Failure;
 
+pub use acme::{ACME_CHANGES_MAX, ACME_DOCUMENTS_MAX, ACME_VALUE_BYTES_MAX, AcmeRoute};
 pub use authority::AUTHORITIES_MAX;
 pub use material::{Found, Material, PREFIXES, is_material, known, named_in};
 pub use pca::{ISSUED_MAX, REVOKED_MAX};

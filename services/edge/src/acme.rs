@@ -3,6 +3,9 @@
 //! The authority's certificate is written beside the store, where listeners read it as they read any file; until there is
 //! one, a certificate that nobody vouches for stands in its place, so that the authority can be answered on the same socket.
 
+mod progress;
+mod remote;
+
 use std::fs;
 use std::io::Write as _;
 use std::ops::ControlFlow;
@@ -11,17 +14,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use selvedge_acme::{Certificate, Challenge, Keeper, Proofs, Settings, placeholder};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use selvedge_acme::{
+    Certificate, Challenge, Documents, External, Folder, Keeper, KeyType, Proofs, Settings, placeholder,
+};
+use selvedge_client::Endpoint;
 use selvedge_guard::reach::Reach;
 use selvedge_outbound::{Fetcher, Roots};
-use selvedge_site::directive::guard::Acme as Configured;
-use selvedge_store::Store;
-use selvedge_store::sqlite::Sqlite;
+use selvedge_site::Program;
+use selvedge_site::directive::guard::{Acme as Configured, AcmeKey, AcmeStore};
 use selvedge_wire::tls::{ClientAuth, Material, ServerContext, ServerSettings, ServerTls};
 use tokio::task::JoinHandle;
 
 use crate::request::{Exchange, Flow, Response};
 use crate::worker::Shared;
+pub(crate) use progress::Progress;
+use remote::Remote;
 
 /// What configuration calls the one certificate there is.
 const NAME: &str = "public";
@@ -35,6 +44,7 @@ pub(crate) struct Acme {
     proofs: Proofs,
     settings: Settings,
     folder: PathBuf,
+    progress: Progress,
 }
 
 /// Whoever looks after the certificates that the configuration in force wants.
@@ -48,28 +58,43 @@ pub(crate) struct Care {
 pub enum AcmeError {
     #[error("the folder {path:?} cannot be used")]
     Folder { path: PathBuf, source: std::io::Error },
-    #[error("the store in {path:?} cannot be opened: {problem}")]
-    Store { path: PathBuf, problem: String },
     #[error("authorities cannot be read")]
     Roots(#[from] selvedge_outbound::RootsInvalid),
     #[error("the certificate cannot be ordered: {0}")]
     Settings(#[from] selvedge_acme::SettingsInvalid),
     #[error("no key can be made")]
     Key,
+    #[error("{path} cannot be read")]
+    ExternalKey { path: String, source: std::io::Error },
+    #[error("{0} is no key in base64url, as authorities give it out for eab-key-file")]
+    ExternalKeyInvalid(String),
 }
 
 /// The chain and the key that listeners without others show.
 pub(crate) fn files(configured: &Configured) -> (String, String) {
-    let folder = configured.store.trim_end_matches('/');
+    let folder = configured.folder.trim_end_matches('/');
     (format!("{folder}/{NAME}.pem"), format!("{folder}/{NAME}.key"))
+}
+
+/// How it stands with the certificate that an authority issues, in the words of the edge that looks after it here: until when it
+/// is in force, and what failed. `None` where there is no such certificate or nobody has looked after it yet.
+pub fn issued(program: &Program) -> Option<String> {
+    let configured = program.base().directives.mesh.acme.as_deref()?;
+    fs::read_to_string(progress_file(Path::new(&*configured.folder))).ok()
+}
+
+/// Where it is written.
+fn progress_file(folder: &Path) -> PathBuf {
+    folder.join(format!("{NAME}.txt"))
 }
 
 /// Puts something in place that listeners can show, before they are opened.
 ///
 /// # Errors
-/// When the folder cannot be written.
+/// When the folder cannot be written, or what is configured cannot be ordered.
 pub(crate) fn prepare(configured: &Configured) -> Result<(), AcmeError> {
-    let folder = PathBuf::from(&*configured.store);
+    settings(configured)?;
+    let folder = PathBuf::from(&*configured.folder);
     let failed = |source| AcmeError::Folder { path: folder.clone(), source };
     fs::create_dir_all(&folder).map_err(failed)?;
     let (chain, _) = files(configured);
@@ -83,15 +108,48 @@ pub(crate) fn prepare(configured: &Configured) -> Result<(), AcmeError> {
 
 /// The key first: whoever reads between the two sees that they do not belong together, and keeps what it has.
 fn write(folder: &Path, chain: &str, key: &str) -> std::io::Result<()> {
-    for (name, text) in [(format!("{NAME}.key"), key), (format!("{NAME}.pem"), chain)] {
-        let fresh = folder.join(format!("{name}.new"));
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(fresh, folder.join(name))?;
-    }
-    Ok(())
+    write_file(&folder.join(format!("{NAME}.key")), key)?;
+    write_file(&folder.join(format!("{NAME}.pem")), chain)
+}
+
+/// Whole or not at all, whoever else writes it.
+fn write_file(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(format!(".{}.new", std::process::id()));
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(fresh, path)
+}
+
+/// What is ordered.
+///
+/// # Errors
+/// When nobody could issue it, or a file that it needs cannot be used.
+fn settings(configured: &Configured) -> Result<Settings, AcmeError> {
+    let external = configured.external.as_ref().map(|(id, path)| {
+        let text = fs::read_to_string(&**path)
+            .map_err(|source| AcmeError::ExternalKey { path: path.to_string(), source })?;
+        let key = BASE64_URL_SAFE_NO_PAD.decode(text.trim().trim_end_matches('='));
+        let key = key.map_err(|_| AcmeError::ExternalKeyInvalid(path.to_string()))?;
+        Ok::<_, AcmeError>(External { id: id.to_string(), key })
+    });
+    let settings = Settings {
+        directory: configured.directory.to_string(),
+        contact: configured.contact.as_deref().map(str::to_owned),
+        names: configured.names.iter().map(|name| name.to_string()).collect(),
+        challenge: if configured.http { Challenge::Http01 } else { Challenge::TlsAlpn01 },
+        key: match configured.key {
+            AcmeKey::P256 => KeyType::EcP256,
+            AcmeKey::P384 => KeyType::EcP384,
+            AcmeKey::Rsa2048 => KeyType::Rsa2048,
+            AcmeKey::Rsa4096 => KeyType::Rsa4096,
+        },
+        profile: configured.profile.as_deref().map(str::to_owned),
+        external: external.transpose()?,
+    };
+    settings.check()?;
+    Ok(settings)
 }
 
 impl Care {
@@ -107,7 +165,7 @@ impl Care {
         self.stop();
         shared.acme.store(None);
         let Some(configured) = wanted else { return Ok(()) };
-        let acme = Acme::open(&configured)?;
+        let acme = Acme::open(&configured, &shared.mesh.endpoint)?;
         shared.acme.store(Some(Arc::clone(&acme)));
         let shared = Arc::clone(shared);
         let task = tokio::spawn(acme.run(move || shared.site.load().certificates.refresh()));
@@ -124,74 +182,92 @@ impl Care {
 }
 
 impl Acme {
-    /// Opens the store.
+    /// Opens the store; one at the control plane is asked once it is needed.
     ///
     /// # Errors
     /// See [`AcmeError`].
-    pub(crate) fn open(configured: &Configured) -> Result<Arc<Self>, AcmeError> {
-        let folder = PathBuf::from(&*configured.store);
-        let path = folder.join("store");
-        fs::create_dir_all(&path).map_err(|source| AcmeError::Folder { path: path.clone(), source })?;
-        let store: Arc<dyn Store> = Arc::new(
-            Sqlite::open(&path)
-                .map_err(|error| AcmeError::Store { path: path.clone(), problem: error.to_string() })?,
-        );
+    pub(crate) fn open(configured: &Configured, mesh: &Endpoint) -> Result<Arc<Self>, AcmeError> {
+        let settings = settings(configured)?;
+        let folder = PathBuf::from(&*configured.folder);
+        let documents: Arc<dyn Documents> = match configured.store {
+            AcmeStore::Mesh => Arc::new(Remote::new(mesh)),
+            AcmeStore::Folder => Arc::new(Folder::new(folder.join("store"))),
+        };
         let roots = configured.roots.as_deref().map_or(Roots::System, |path| Roots::File(path.into()));
         let fetcher = Arc::new(Fetcher::new(Reach::of_operator([&*configured.directory]), &roots)?);
-        let keeper = Keeper::new(store, fetcher);
-        let settings = Settings {
-            name: NAME.to_owned(),
-            directory: configured.directory.to_string(),
-            contact: configured.contact.as_deref().map(str::to_owned),
-            names: configured.names.iter().map(|name| name.to_string()).collect(),
-            challenge: if configured.http { Challenge::Http01 } else { Challenge::TlsAlpn01 },
-            profile: configured.profile.as_deref().map(str::to_owned),
-            external: None,
-        };
-        settings.check()?;
-        Ok(Arc::new(Self { proofs: keeper.proofs(), keeper, settings, folder }))
+        let keeper = Keeper::new(documents, fetcher);
+        Ok(Arc::new(Self {
+            proofs: keeper.proofs(),
+            keeper,
+            settings,
+            folder,
+            progress: Progress::default(),
+        }))
+    }
+
+    /// How it stands with the certificate.
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// Looks after the certificate for as long as the process serves; `changed` is called when there is a new one.
     pub(crate) async fn run(self: Arc<Self>, changed: impl Fn()) {
         let mut shown: Option<Certificate> = None;
+        let mut told = String::new();
         loop {
             let now = unix();
             let mut draw = [0; 4];
             // Without entropy everybody waits as long as everybody else: no reason to have no certificate.
             let _ = aws_lc_rs::rand::fill(&mut draw);
-            let until = match self.keeper.tend(&self.settings, now, u32::from_ne_bytes(draw)).await {
-                Ok(tended) => tended.until(),
-                Err(error) => {
-                    tracing::error!(%error, "certificates cannot be looked after");
-                    now + LOOK_EVERY
-                }
-            };
-            match self.keeper.certificate(&self.settings.name).await {
-                Ok(Some(certificate)) if shown.as_ref() != Some(&certificate) => {
-                    match write(&self.folder, &certificate.chain, &certificate.key) {
-                        Ok(()) => {
-                            shown = Some(certificate);
-                            changed();
-                        }
-                        Err(error) => {
-                            tracing::error!(%error, folder = ?self.folder, "a certificate cannot be written")
-                        }
+            let tended = self.keeper.tend(&self.settings, now, u32::from_ne_bytes(draw)).await;
+            let tended = tended.map_err(|error| {
+                tracing::error!(%error, "certificates cannot be looked after");
+                error.to_string()
+            });
+            let until = tended.as_ref().map_or(now + LOOK_EVERY, |tended| tended.until());
+            match self.keeper.certificate(&self.settings).await {
+                Ok(kept) => {
+                    self.progress.note(
+                        &self.settings.names,
+                        tended.as_ref().map_err(String::as_str),
+                        kept.as_ref(),
+                        until,
+                    );
+                    if kept != shown && self.show(kept.as_ref()) {
+                        shown = kept;
+                        changed();
                     }
                 }
-                Ok(_) => {}
-                Err(error) => tracing::error!(%error, "certificates cannot be read"),
+                Err(error) => {
+                    let reason = error.to_string();
+                    self.progress.note(&self.settings.names, Err(&reason), shown.as_ref(), until);
+                }
+            }
+            let words = self.progress.told();
+            if words != told {
+                if let Err(error) = write_file(&progress_file(&self.folder), &words) {
+                    tracing::warn!(%error, folder = ?self.folder, "how it stands with the certificate cannot be written");
+                }
+                told = words;
             }
             let wait = until.saturating_sub(unix()).clamp(1, LOOK_EVERY);
             tokio::time::sleep(Duration::from_secs(wait)).await;
         }
     }
 
-    /// What is shown in a handshake for an authority that asks; blocks on the store for a moment.
+    /// Writes a certificate where listeners find it; whether it is there.
+    fn show(&self, kept: Option<&Certificate>) -> bool {
+        let Some(certificate) = kept else { return false };
+        let written = write(&self.folder, &certificate.chain, &certificate.key);
+        if let Err(error) = &written {
+            tracing::error!(%error, folder = ?self.folder, "a certificate cannot be written");
+        }
+        written.is_ok()
+    }
+
+    /// What is shown in a handshake for an authority that asks.
     pub(crate) async fn challenge(&self, host: &str) -> Option<Arc<ServerContext>> {
-        let (proofs, host) = (self.proofs.clone(), host.to_owned());
-        let found = tokio::task::spawn_blocking(move || proofs.certificate(&host)).await.ok()?;
-        let (chain, key) = match found {
+        let (chain, key) = match self.proofs.certificate(host).await {
             Ok(found) => found?,
             Err(error) => {
                 tracing::error!(%error, "an authority cannot be answered");
@@ -219,11 +295,13 @@ pub(crate) async fn answer(x: &mut Exchange<'_>) -> Flow {
     let Some(token) = x.path().strip_prefix(Proofs::HTTP_PATH).map(str::to_owned) else {
         return ControlFlow::Continue(());
     };
-    let proofs = acme.proofs.clone();
-    match tokio::task::spawn_blocking(move || proofs.text(&token)).await {
-        Ok(Ok(Some(text))) => ControlFlow::Break(Response::with(200, "application/octet-stream", text)),
-        Ok(Ok(None)) => ControlFlow::Continue(()),
-        _ => ControlFlow::Break(Response::status(503)),
+    match acme.proofs.text(&token).await {
+        Ok(Some(text)) => ControlFlow::Break(Response::with(200, "application/octet-stream", text)),
+        Ok(None) => ControlFlow::Continue(()),
+        Err(error) => {
+            tracing::error!(%error, "an authority cannot be answered");
+            ControlFlow::Break(Response::status(503))
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use selvedge_wire::tls::{self, hello};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use crate::handshakes::Reason;
 use crate::pace::Pacer;
 use crate::request::Peer;
 use crate::worker::Worker;
@@ -60,9 +61,17 @@ pub(crate) async fn serve(worker: Rc<Worker>, door: Rc<Door>, stream: TcpStream,
     }
     if door.tls {
         worker.shared.stats.handshakes.add(1);
-        match timeout(HANDSHAKE_TIMEOUT, Box::pin(handshake(&worker, &door, &mut io))).await {
-            Ok(Some(())) => peer.tls = io.tls().cloned(),
-            _ => return worker.shared.stats.handshakes_failed.add(1),
+        let outcome = timeout(HANDSHAKE_TIMEOUT, Box::pin(handshake(&worker, &door, &mut io))).await;
+        match outcome.unwrap_or(Err(Reason::Timeout)) {
+            Ok(true) => peer.tls = io.tls().cloned(),
+            Ok(false) => return,
+            Err(reason) => {
+                worker.shared.handshakes.failed(reason);
+                return worker.shared.stats.handshakes_failed.add(1);
+            }
+        }
+        if let Some(facts) = &peer.tls {
+            worker.shared.handshakes.agreed(facts);
         }
     }
     let spoken = spoken(&worker, &door);
@@ -143,7 +152,8 @@ impl Drop for Counted {
     }
 }
 
-async fn handshake(worker: &Worker, door: &Door, io: &mut Io) -> Option<()> {
+/// Makes the handshake; whether the client is served.
+async fn handshake(worker: &Worker, door: &Door, io: &mut Io) -> Result<bool, Reason> {
     let (name, offered) = match hello::read(io).await {
         Ok(Some(hello::Inspected::Tls(hello))) => (hello.server_name, hello.alpn),
         _ => (None, Vec::new()),
@@ -152,24 +162,25 @@ async fn handshake(worker: &Worker, door: &Door, io: &mut Io) -> Option<()> {
         && *only == selvedge_acme::Proofs::ALPN
     {
         // An authority looks whether the name is ours. It is shown that, and nothing is served.
-        let acme = worker.shared.acme.load_full()?;
-        let context = acme.challenge(name.as_deref()?).await?;
-        let _ = tls::accept(io, &context).await;
-        return None;
+        let acme = worker.shared.acme.load_full().ok_or(Reason::NoCertificate)?;
+        let context =
+            acme.challenge(name.as_deref().unwrap_or_default()).await.ok_or(Reason::NoCertificate)?;
+        tls::accept(io, &context).await.map_err(|failure| Reason::from(&failure))?;
+        return Ok(false);
     }
     let site = worker.site();
     let context = match site.certificates.context(&site.program, &door.token, name.as_deref()) {
         Ok(context) => context,
         Err(error) => {
             tracing::error!(%error, name, "a client cannot be shown a certificate");
-            return None;
+            return Err(Reason::NoCertificate);
         }
     };
     match tls::accept(io, &context).await {
-        Ok(()) => Some(()),
+        Ok(()) => Ok(true),
         Err(failure) => {
             tracing::debug!(reason = failure.reason(), "a handshake failed");
-            None
+            Err(Reason::from(&failure))
         }
     }
 }

@@ -4,6 +4,7 @@
 //! ```text
 //! curl --unix-socket /run/selvedge/edge.sock -X POST http://edge/reload      200, or 422 and what is wrong at which place
 //! curl --unix-socket /run/selvedge/edge.sock http://edge/healthz             200
+//! curl --unix-socket /run/selvedge/edge.sock http://edge/certificates        200: how it stands with those that an authority issues
 //! curl --unix-socket /run/selvedge/edge.sock http://edge/mesh                200, or 503: whether the mesh knows its routes, and why not
 //! ```
 
@@ -17,6 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::standing::Standing;
+use crate::worker::Shared;
 
 /// The longest head of a question.
 pub(crate) const HEAD_BYTES_MAX: usize = 4096;
@@ -24,6 +26,9 @@ pub(crate) const HEAD_BYTES_MAX: usize = 4096;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The word with which a successor asks for sockets, in place of a request.
 pub(crate) const SUCCEED: &str = "SUCCEED";
+
+/// What can be asked.
+const KNOWN: &str = "known here: POST /reload, GET /healthz, GET /certificates, GET /mesh\n";
 
 /// What was asked.
 #[derive(Debug)]
@@ -44,7 +49,7 @@ pub(crate) fn bind(path: &Path) -> io::Result<std::os::unix::net::UnixListener> 
 }
 
 /// Waits for a question that is not answered at once.
-pub(crate) async fn next(listener: Option<&UnixListener>, standing: Option<&Standing>) -> Asked {
+pub(crate) async fn next(listener: Option<&UnixListener>, shared: &Shared) -> Asked {
     let Some(listener) = listener else { return std::future::pending().await };
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -52,13 +57,13 @@ pub(crate) async fn next(listener: Option<&UnixListener>, standing: Option<&Stan
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        if let Ok(Ok(Some(asked))) = tokio::time::timeout(PATIENCE, hear(stream, standing)).await {
+        if let Ok(Ok(Some(asked))) = tokio::time::timeout(PATIENCE, hear(stream, shared)).await {
             return asked;
         }
     }
 }
 
-async fn hear(mut stream: UnixStream, standing: Option<&Standing>) -> io::Result<Option<Asked>> {
+async fn hear(mut stream: UnixStream, shared: &Shared) -> io::Result<Option<Asked>> {
     let mut head = Vec::with_capacity(512);
     let line = loop {
         if head.len() > HEAD_BYTES_MAX {
@@ -86,19 +91,28 @@ async fn hear(mut stream: UnixStream, standing: Option<&Standing>) -> io::Result
             Ok(None)
         }
         ["GET", "/mesh", ..] => {
-            match standing.map(Standing::told) {
+            match shared.standing.as_deref().map(Standing::told) {
                 Some((true, text)) => answer(stream, "200 OK", &text).await,
                 Some((false, text)) => answer(stream, "503 Service Unavailable", &text).await,
                 None => answer(stream, "404 Not Found", "this edge is no gateway of a mesh\n").await,
             }
             Ok(None)
         }
-        [_, "/reload" | "/healthz" | "/mesh", ..] => {
-            answer(stream, "405 Method Not Allowed", "POST /reload, GET /healthz, GET /mesh\n").await;
+        ["GET", "/certificates", ..] => {
+            match shared.acme.load_full() {
+                Some(acme) => answer(stream, "200 OK", &acme.progress().told()).await,
+                None => {
+                    answer(stream, "404 Not Found", "no authority issues certificates for this edge\n").await
+                }
+            }
+            Ok(None)
+        }
+        [_, "/reload" | "/healthz" | "/mesh" | "/certificates", ..] => {
+            answer(stream, "405 Method Not Allowed", KNOWN).await;
             Ok(None)
         }
         _ => {
-            answer(stream, "404 Not Found", "known here: POST /reload, GET /healthz, GET /mesh\n").await;
+            answer(stream, "404 Not Found", KNOWN).await;
             Ok(None)
         }
     }

@@ -15,6 +15,7 @@ mod control;
 mod data_plane;
 mod dress;
 mod early;
+mod handshakes;
 mod http1;
 mod http2;
 mod http3;
@@ -35,6 +36,7 @@ mod upgrade;
 mod who;
 mod worker;
 
+pub use acme::issued;
 pub use data_plane::{DataPlane, DataPlanes, Make, Work};
 pub use run::{Error, InForce, Options, Reload, Terminate, Watch, run};
 pub use selvedge_wire::stream::Address;

@@ -37,6 +37,7 @@ use crate::connection::{self, Door};
 use crate::control::{self, Asked};
 use crate::data_plane::DataPlanes;
 use crate::identify::now_ms;
+use crate::handshakes::Handshakes;
 use crate::rate::Rates;
 use crate::recent::Recent;
 use crate::record::log::{self, Logs};
@@ -239,6 +240,7 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
         site: ArcSwap::from_pointee(Site::new(program, files, None).await?),
         stats: Stats::new(workers),
         recent: Recent::default(),
+        handshakes: Handshakes::default(),
         began: Instant::now(),
         secret,
         rates: Rates::new(seed),
@@ -317,7 +319,7 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
                     let _ = reload::reload_site(&shared, &options, &told, workers, &mut care).await;
                 }
             }
-            asked = control::next(control.as_ref(), shared.standing.as_deref()) => match asked {
+            asked = control::next(control.as_ref(), &shared) => match asked {
                 Asked::Reload(stream) => {
                     let outcome = reload::reload_site(&shared, &options, &told, workers, &mut care).await;
                     tokio::spawn(async move {

@@ -131,10 +131,7 @@ impl Site {
 /// # Errors
 /// What cannot be used.
 pub fn check(program: &Program) -> Result<(), SiteInvalid> {
-    // Certificates from an authority are there once the edge has asked for them.
-    if program.base().directives.mesh.acme.is_none() {
-        Certificates::new(program, &Files::default(), None)?;
-    }
+    Certificates::check(program)?;
     Guards::new(program, &Files::default(), None)?;
     Ok(())
 }

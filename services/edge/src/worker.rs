@@ -27,6 +27,7 @@ use crate::answer::file::MediaTypes;
 use crate::cache::Cache;
 use crate::clients::Clients;
 use crate::data_plane::DataPlane;
+use crate::handshakes::Handshakes;
 use crate::rate::Rates;
 use crate::ready::Shelf;
 use crate::recent::Recent;
@@ -55,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) stats: Stats,
     /// What the last seconds saw.
     pub(crate) recent: Recent,
+    pub(crate) handshakes: Handshakes,
     pub(crate) began: Instant,
     /// What makes nonces ours.
     pub(crate) secret: [u8; 32],

@@ -49,7 +49,7 @@ const ROOMS: &[Room] = &[
     room("selvedge-upstream", &["selvedge-traffic", "selvedge-http", "selvedge-wire", "selvedge-telemetry"]),
     room("selvedge-client", &["selvedge-aws", "selvedge-model"]),
     room("selvedge-intercept", &[]),
-    room("selvedge-acme", &["selvedge-guard", "selvedge-outbound", "selvedge-store"]),
+    room("selvedge-acme", &["selvedge-guard", "selvedge-http", "selvedge-outbound", "selvedge-store"]),
     room("selvedge-outbound", &["selvedge-guard"]),
     // === services ===
     room(

@@ -68,7 +68,8 @@ impl Format {
 /// The usual fields as JSON: what is counted as numbers, all else as texts.
 const JSON: &str = "{\"time\":\"%{%Y-%m-%dT%H:%M:%S%z}t\",\"client\":\"%h\",\"user\":\"%u\",\"route\":\"%{route}n\",\"method\":\"%m\",\
     \"host\":\"%V\",\"path\":\"%U\",\"query\":\"%q\",\"protocol\":\"%H\",\"status\":%>s,\"received\":%I,\"bytes\":%b,\
-    \"microseconds\":%D,\"trace\":\"%{trace}n\",\"referer\":\"%{Referer}i\",\"agent\":\"%{User-Agent}i\"}";
+    \"microseconds\":%D,\"trace\":\"%{trace}n\",\"referer\":\"%{Referer}i\",\"agent\":\"%{User-Agent}i\",\
+    \"tls\":\"%{tls-version}n\",\"cipher\":\"%{tls-cipher}n\",\"group\":\"%{tls-group}n\",\"name\":\"%{tls-name}n\",\"alpn\":\"%{tls-alpn}n\"}";
 
 pub(super) fn format(value: &Value, reading: &mut Reading<'_>) -> Result<Format, String> {
     let text = text(value, reading)?;

@@ -55,11 +55,35 @@ pub struct Acme {
     pub names: Texts,
     /// By HTTP-01 on port 80, rather than by TLS-ALPN-01 on port 443.
     pub http: bool,
+    pub key: AcmeKey,
     pub profile: Option<Text>,
-    /// The folder of the store that keeps account and certificates.
-    pub store: Text,
+    /// An account that one has with the authority already: its identifier, and the file with its key (RFC 8555 §7.3.4).
+    pub external: Option<(Text, Text)>,
+    /// What keeps account and certificates.
+    pub store: AcmeStore,
+    /// Where listeners find what is in force.
+    pub folder: Text,
     /// A file of authorities that are believed in place of the machine's.
     pub roots: Option<Text>,
+}
+
+/// What kind of key a certificate has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AcmeKey {
+    #[default]
+    P256,
+    P384,
+    Rsa2048,
+    Rsa4096,
+}
+
+/// What keeps the account, certificates and their keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcmeStore {
+    /// A database in the folder, for the edges of one machine.
+    Folder,
+    /// The control plane, for those of several.
+    Mesh,
 }
 
 /// The well-known directory that a short name stands for.
@@ -190,24 +214,48 @@ pub(super) fn acme(value: &Value, reading: &mut Reading<'_>) -> Result<Option<Ar
     let names = parts.texts("names")?.filter(|names| !names.is_empty());
     let names = names.ok_or("mesh.acme: \"names\" is a list of the names to stand in the certificate")?;
     if let Some(name) = names.iter().find(|name| name.starts_with("*.")) {
-        return Err(format!("mesh.acme: {name}: a wildcard is proven by DNS alone, which is not supported"));
+        return Err(format!(
+            "mesh.acme: {name}: a wildcard is proven by DNS alone, which is not supported: name the hosts one by one, or have \
+             another program fetch the certificate and name its files in ssl.pemfile and ssl.privkey"
+        ));
     }
-    let http = match parts.optional("challenge")?.as_deref() {
-        None | Some("tls-alpn-01") => false,
-        Some("http-01") => true,
-        Some(other) => {
-            return Err(format!(
-                "mesh.acme: \"challenge\" is \"http-01\" or \"tls-alpn-01\" and not {other:?}"
-            ));
+    let http = parts.word("challenge", &[("tls-alpn-01", false), ("http-01", true)])?;
+    let key = parts.word(
+        "key-type",
+        &[
+            ("p256", AcmeKey::P256),
+            ("p384", AcmeKey::P384),
+            ("rsa2048", AcmeKey::Rsa2048),
+            ("rsa4096", AcmeKey::Rsa4096),
+        ],
+    )?;
+    let external = match (parts.optional("eab-id")?, parts.optional("eab-key-file")?) {
+        (None, None) => None,
+        (Some(id), Some(file)) => Some((id, file)),
+        _ => return Err("mesh.acme: \"eab-id\" and \"eab-key-file\" belong together".into()),
+    };
+    let (kept, folder) = (parts.required("store")?, parts.optional("folder")?);
+    let (store, folder) = match (&*kept, folder) {
+        ("mesh", Some(folder)) => (AcmeStore::Mesh, folder),
+        ("mesh", None) => {
+            return Err(
+                "mesh.acme: \"store\" => \"mesh\" needs a \"folder\", where this edge keeps what it shows"
+                    .into(),
+            );
         }
+        (_, None) => (AcmeStore::Folder, kept),
+        (_, Some(_)) => return Err("mesh.acme: \"folder\" goes with \"store\" => \"mesh\"".into()),
     };
     let acme = Acme {
         directory: url.into(),
         contact: parts.optional("contact")?,
         names,
         http,
+        key,
         profile: parts.optional("profile")?,
-        store: parts.required("store")?,
+        external,
+        store,
+        folder,
         roots: parts.optional("ca-file")?,
     };
     parts.end()?;
@@ -381,6 +429,16 @@ impl<'r, 'v, 'i> Parts<'r, 'v, 'i> {
             Some(Value::Text(text)) => Ok(Some(Arc::from([text.clone()]))),
             Some(value) => texts(value, self.reading).map(Some),
         }
+    }
+
+    /// One of some words; the first when there is none.
+    fn word<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)]) -> Result<T, String> {
+        let Some(said) = self.optional(name)? else { return Ok(words[0].1) };
+        let known = words.iter().find(|(word, _)| **word == *said);
+        known.map(|(_, meant)| *meant).ok_or_else(|| {
+            let words: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+            format!("{}: \"{name}\" is one of {}, and not {said:?}", self.key, words.join(", "))
+        })
     }
 
     fn number(&mut self, name: &'static str) -> Result<Option<u32>, String> {

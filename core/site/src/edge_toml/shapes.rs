@@ -88,7 +88,12 @@ const TLS: &[Field] = &[
 
 const ACME: &[Field] = &[
     required("directory", "letsencrypt, letsencrypt-staging, or the URL of a directory", Shape::Text),
-    required("store", "A folder that keeps account and certificates", Shape::Text),
+    required(
+        "store",
+        "A folder that keeps account and certificates, or mesh: the control plane keeps them",
+        Shape::Text,
+    ),
+    key("folder", "Where this edge keeps what it shows, when the control plane keeps the rest", Shape::Text),
     key("contact", "A mail address", Shape::Text),
     key(
         "names",
@@ -97,6 +102,9 @@ const ACME: &[Field] = &[
     ),
     key("challenge", "How the names are proven", Shape::Word(&["tls-alpn-01", "http-01"])),
     key("profile", "The kind of certificate", Shape::Text),
+    key("key_type", "The kind of key", Shape::Word(&["p256", "p384", "rsa2048", "rsa4096"])),
+    key("eab_id", "The identifier of an account that one has with the authority already", Shape::Text),
+    key("eab_key_file", "The file with that account's key, in base64url", Shape::Text),
     key("ca_file", "Authorities that are believed in place of the machine's", Shape::Text),
 ];
 

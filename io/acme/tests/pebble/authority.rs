@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -20,6 +22,8 @@ use selvedge_acme::Proofs;
 /// The authority, until it is dropped.
 pub(crate) struct Authority {
     pub(crate) directory: String,
+    pub(crate) port: u16,
+    pub(crate) folder: PathBuf,
     /// Who vouches for its own certificate.
     pub(crate) root: PathBuf,
     /// Where it looks for HTTP-01 and for TLS-ALPN-01.
@@ -30,10 +34,22 @@ pub(crate) struct Authority {
 
 impl Authority {
     pub(crate) fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &serde_json::json!({}))
+    }
+
+    /// One that knows one account already, by this identifier and this key, and opens accounts for nobody else.
+    pub(crate) fn start_bound(folder: &Path, id: &str, key: &[u8]) -> Self {
+        let keys = serde_json::json!({ id: URL_SAFE_NO_PAD.encode(key) });
+        let more =
+            serde_json::json!({ "externalAccountBindingRequired": true, "externalAccountMACKeys": keys });
+        Self::start_with(folder, &more)
+    }
+
+    fn start_with(folder: &Path, more: &serde_json::Value) -> Self {
         let [listen, management, http_port, tls_port, dns, dns_management] = free_ports();
         let root = certificates(folder);
         let path = |name: &str| folder.join(name).display().to_string();
-        let config = serde_json::json!({"pebble": {
+        let mut config = serde_json::json!({"pebble": {
             "listenAddress": format!("127.0.0.1:{listen}"),
             "managementListenAddress": format!("127.0.0.1:{management}"),
             "certificate": path("server.pem"),
@@ -43,6 +59,9 @@ impl Authority {
             "ocspResponderURL": "",
             "externalAccountBindingRequired": false,
         }});
+        for (name, value) in more.as_object().into_iter().flatten() {
+            config["pebble"][name] = value.clone();
+        }
         fs::write(folder.join("pebble.json"), config.to_string()).expect("a file");
         let dns_address = format!("127.0.0.1:{dns}");
         let names = Command::new("pebble-challtestsrv")
@@ -81,6 +100,8 @@ impl Authority {
         std::thread::spawn(move || lines.for_each(drop));
         let authority = Self {
             directory: format!("https://127.0.0.1:{listen}/dir"),
+            port: listen,
+            folder: folder.to_owned(),
             root,
             http_port,
             tls_port,
@@ -156,7 +177,7 @@ impl Responder {
             let _ = reader.read_line(&mut line);
             let path = line.split(' ').nth(1).unwrap_or_default();
             let token = path.strip_prefix(Proofs::HTTP_PATH).unwrap_or_default();
-            let text = proofs.text(token).expect("the store is there").unwrap_or_default();
+            let text = wait(proofs.text(token)).expect("the store is there").unwrap_or_default();
             let head =
                 format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", text.len());
             let _ = socket.write_all((head + &text).as_bytes());
@@ -217,10 +238,16 @@ impl ResolvesServerCert for Resolver {
             hello.alpn()?.any(|protocol| protocol == Proofs::ALPN),
             "the authority asks for its protocol"
         );
-        let (certificate, key) = self.0.certificate(hello.server_name()?).expect("the store is there")?;
+        let (certificate, key) =
+            wait(self.0.certificate(hello.server_name()?)).expect("the store is there")?;
         let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("a certificate");
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
         let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).expect("a key");
         Some(Arc::new(CertifiedKey::new(vec![certificate], key)))
     }
+}
+
+/// What a thread without a runtime waits for.
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
 }

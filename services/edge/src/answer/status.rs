@@ -37,6 +37,11 @@ fn metrics(x: &Exchange<'_>) -> Response {
     if let Some(standing) = &x.worker.shared.standing {
         standing.prometheus(&mut text);
     }
+    if let Some(acme) = x.worker.shared.acme.load_full() {
+        acme.progress().prometheus(&mut text);
+    }
+    x.site.certificates.prometheus(&mut text);
+    x.worker.shared.handshakes.prometheus(&mut text);
     let name = "selvedge_edge_clients";
     let clients = x.worker.shared.clients.count();
     let _ = write!(text, "# HELP {name} Clients with a connection.\n# TYPE {name} gauge\n{name} {clients}\n");

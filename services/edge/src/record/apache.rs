@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use selvedge_http::date;
 use selvedge_site::directive::access_log::{Escaping, Piece};
 use selvedge_wire::channel::Channel;
+use selvedge_wire::tls::Facts;
 
 use crate::request::{After, Exchange};
 
@@ -78,6 +79,11 @@ fn field(
                 let _ = write!(out, "{:032x}", trace.own.trace);
             }
         }
+        'n' if argument.is_some_and(|name| name.starts_with("tls-")) => {
+            if let Some(facts) = x.peer.tls.as_deref() {
+                escaped(negotiated(facts, argument.unwrap_or_default()));
+            }
+        }
         'n' => {
             let route = x.conf.edge.route.as_deref().filter(|_| argument == Some("route"));
             escaped(route.unwrap_or_default().as_bytes());
@@ -140,6 +146,18 @@ fn field(
             out.extend_from_slice(handler.as_bytes());
         }
         _ => {}
+    }
+}
+
+/// What the connection's handshake agreed on.
+fn negotiated<'f>(facts: &'f Facts, name: &str) -> &'f [u8] {
+    match name {
+        "tls-version" => facts.version.text().as_bytes(),
+        "tls-cipher" => facts.cipher.as_bytes(),
+        "tls-group" => facts.curve.unwrap_or_default().as_bytes(),
+        "tls-name" => facts.server_name.as_deref().unwrap_or_default().as_bytes(),
+        "tls-alpn" => facts.alpn.as_deref().unwrap_or_default(),
+        _ => b"",
     }
 }
 

@@ -1,8 +1,11 @@
 //! Certificates by what a client asks for, read once and again when their files change.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use super::fetched::{self, Fetched};
 use super::files::Files;
@@ -10,6 +13,7 @@ use super::staples::{Leaf, Staples, unix};
 use selvedge_client::Endpoint;
 use selvedge_identity::ocsp::Question;
 use selvedge_identity::{Authorities, BundleInvalid, Rules, Trust, Verifier};
+use selvedge_site::condition::{Field, Operand, Operation};
 use selvedge_site::directive::Ssl;
 use selvedge_site::{PatternExhausted, Program, RequestFacts};
 use selvedge_wire::tls::{ClientAuth, Material, MaterialInvalid, ServerContext, ServerSettings, ServerTls};
@@ -17,6 +21,8 @@ use zeroize::Zeroizing;
 
 /// Different sets of TLS files that one configuration may use.
 pub(crate) const CONTEXTS_MAX: usize = 10_000;
+/// Certificates whose ends are told by metrics: those that end first.
+const TOLD_MAX: usize = 100;
 
 /// Why TLS cannot be spoken.
 #[derive(Debug, thiserror::Error)]
@@ -67,12 +73,25 @@ struct Loaded {
     context: Arc<ServerContext>,
     changed: Changes,
     stapled: Stapled,
+    /// When it ends, in seconds since 1970.
+    ends: i64,
     /// What was changed into something that cannot be used, once that has been told.
     told: Option<Changes>,
 }
 
+/// What tells one state of a file from another: a file that is put in its place, a link that is turned, a change in place. A
+/// certificate that was fetched has the moment alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    /// Seconds and nanoseconds since 1970.
+    changed: (i64, i64),
+    device: u64,
+    inode: u64,
+    len: u64,
+}
+
 /// Files, and when each was last changed.
-type Changes = Vec<(String, Option<SystemTime>)>;
+type Changes = Vec<(String, Option<Stamp>)>;
 
 /// The TLS contexts of a configuration.
 #[derive(Debug)]
@@ -99,12 +118,42 @@ impl Certificates {
             }
         }
         let certificates = Self { loaded: Mutex::default(), staples, fetched, files: files.clone() };
-        for listener in &program.listeners {
-            if listener.ssl.engine {
-                certificates.context(program, &listener.token, None)?;
+        certificates.read_all(program, |_| false)?;
+        Ok(certificates)
+    }
+
+    /// Reads what every listener shows, to clients that name no server and to those that name one of the hosts for which there is
+    /// a certificate of its own: as with lighttpd, one that cannot be used is known before anybody asks for it. `is_to_come`
+    /// says of a file whether it may be missing.
+    fn read_all(&self, program: &Program, is_to_come: impl Fn(&str) -> bool) -> Result<(), TlsError> {
+        let hosts = hosts_with_certificates(program);
+        for listener in program.listeners.iter().filter(|listener| listener.ssl.engine) {
+            for name in std::iter::once(None).chain(hosts.iter().map(|host| Some(&**host))) {
+                match self.context(program, &listener.token, name) {
+                    Err(TlsError::Read { path, .. }) if is_to_come(&path) => {}
+                    other => drop(other?),
+                }
             }
         }
-        Ok(certificates)
+        Ok(())
+    }
+
+    /// Whether all of it can be used, but for what an authority has yet to issue.
+    ///
+    /// # Errors
+    /// See [`TlsError`].
+    pub(crate) fn check(program: &Program) -> Result<(), TlsError> {
+        let issued = program.base().directives.mesh.acme.as_deref().map(crate::acme::files);
+        let certificates = Self {
+            loaded: Mutex::default(),
+            staples: Arc::default(),
+            fetched: Arc::default(),
+            files: Files::default(),
+        };
+        certificates.read_all(program, |path| {
+            let is_issued = issued.as_ref().is_some_and(|(chain, key)| path == chain || path == key);
+            is_issued && !Path::new(path).exists()
+        })
     }
 
     /// The context for a client that connects to a listener and asks for a name.
@@ -206,13 +255,63 @@ impl Certificates {
             }
         }
     }
+
+    /// In Prometheus' text format.
+    pub(crate) fn prometheus(&self, out: &mut String) {
+        let mut ends: Vec<(i64, String)> = {
+            let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            loaded.iter().map(|(key, known)| (known.ends, key.chain.clone())).collect()
+        };
+        ends.sort_unstable();
+        ends.dedup();
+        let name = "selvedge_edge_certificate_end_seconds";
+        let _ = write!(
+            out,
+            "# HELP {name} When a certificate in force ends, in seconds since 1970.\n# TYPE {name} gauge\n"
+        );
+        for (end, chain) in ends.into_iter().take(TOLD_MAX) {
+            let chain = chain.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = writeln!(out, "{name}{{certificate=\"{chain}\"}} {end}");
+        }
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let stale = loaded.values().filter(|known| known.told.is_some()).count();
+        let name = "selvedge_edge_certificates_stale";
+        let _ = write!(
+            out,
+            "# HELP {name} Certificates whose files have changed and cannot be used.\n# TYPE {name} gauge\n{name} {stale}\n"
+        );
+    }
 }
 
-fn changed(path: &str, fetched: &Fetched) -> Option<SystemTime> {
+/// The hosts that a condition names whole and gives a certificate.
+fn hosts_with_certificates(program: &Program) -> Vec<Arc<str>> {
+    let mut hosts: Vec<Arc<str>> = program
+        .assignments("ssl.pemfile")
+        .filter_map(|(condition, ..)| program.condition(condition?))
+        .filter_map(|condition| condition.test.as_ref())
+        .filter_map(|test| match (&test.field, &test.operation) {
+            (Field::Host, Operation::Equal { operand: Operand::Text(host), not: false }) => {
+                Some(Arc::clone(host))
+            }
+            _ => None,
+        })
+        .take(CONTEXTS_MAX / 2)
+        .collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    hosts
+}
+
+fn changed(path: &str, fetched: &Fetched) -> Option<Stamp> {
     if fetched::is_arn(path) {
-        return fetched.since(path);
+        let since = fetched.since(path)?.duration_since(UNIX_EPOCH).ok()?;
+        let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        let changed = (seconds, i64::from(since.subsec_nanos()));
+        return Some(Stamp { changed, device: 0, inode: 0, len: 0 });
     }
-    std::fs::metadata(path).and_then(|facts| facts.modified()).ok()
+    let facts = std::fs::metadata(path).ok()?;
+    let changed = (facts.ctime(), facts.ctime_nsec());
+    Some(Stamp { changed, device: facts.dev(), inode: facts.ino(), len: facts.len() })
 }
 
 fn read(path: &str, files: &Files) -> Result<Zeroizing<Vec<u8>>, TlsError> {
@@ -260,6 +359,7 @@ impl Key {
         };
         let material = Material::read(&chain, &key)
             .map_err(|source| TlsError::Material { path: self.chain.clone(), source })?;
+        let ends = material.certificate.not_after;
         let (material, stapled) = self.staple(material, staples, files);
         if let Some(path) = &self.staple {
             changed_at.push((path.clone(), changed(path)));
@@ -299,7 +399,7 @@ impl Key {
         let tls = ServerTls::default();
         tls.replace(&settings, material, verifier).map_err(|error| TlsError::Versions(Box::new(error)))?;
         let context = tls.current().ok_or(TlsError::NoAuthorities)?;
-        Ok(Loaded { context, changed: changed_at, stapled, told: None })
+        Ok(Loaded { context, changed: changed_at, stapled, ends, told: None })
     }
 
     /// Puts the issuer's word beside a certificate: that of a file, or what the issuer was asked for. One that is of another
