@@ -73,6 +73,46 @@ report.equal(shown(tls, "other.mesh.local", authority)[0], in_force(other), "the
 report.check("PRIVATE KEY" not in edge.errors(), "no key in the log")
 end(edge.process)
 
+# === who uses it: the gateway of an edge that shows it ===
+mesh = boto3.client("appmesh", endpoint_url=endpoint, region_name="us-west-2", aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="secret")
+mesh.create_mesh(meshName="shop")
+plain, tls = free_ports(2)
+gateway = f"""
+mesh.gateway = "shop-edge"
+$SERVER["socket"] == "127.0.0.1:{tls}" {{ ssl.engine = "enable" mesh.certificate = "{shop}" }}
+"""
+host = f"""$HTTP["host"] == "other.mesh.local" {{ mesh.certificate = "{other}" }}
+"""
+edge = Edge(plain, gateway + host)
+
+
+def users(arn):
+    return acm.describe_certificate(CertificateArn=arn)["Certificate"]["InUseBy"]
+
+
+def refusal(arn):
+    try:
+        acm.delete_certificate(CertificateArn=arn)
+    except acm.exceptions.ResourceInUseException as refused:
+        return refused.response["Error"]["Message"]
+    return None
+
+
+for arn in (shop, other):
+    until("a certificate is in use by the gateway whose edge shows it", lambda: users(arn))
+    report.check(users(arn)[0].endswith(":mesh/shop/virtualGateway/shop-edge"), lambda: f"by its ARN: {users(arn)}")
+    report.check("shop-edge" in (refusal(arn) or ""), "and cannot be deleted")
+listed = {one["CertificateArn"]: one["InUse"] for one in acm.list_certificates(Includes={"keyTypes": ["EC_prime256v1"]})["CertificateSummaryList"]}
+report.check(listed[shop] and listed[other], lambda: f"the list says so: {listed}")
+edge.reload(gateway, changed=lambda: "in force" in edge.errors())
+until("what the configuration drops is in use no more", lambda: not users(other))
+report.check(users(shop), "the other one is")
+report.equal(refusal(other), None, "and can be deleted")
+end(edge.process)
+report.check(users(shop), "an edge that is away uses it all the same, as its gateway is there")
+mesh.delete_virtual_gateway(meshName="shop", virtualGatewayName="shop-edge")
+report.check(not users(shop), "and does not once the gateway is deleted")
+
 # === the same, as edge.toml says it ===
 (tls,) = free_ports(1)
 form = folder()

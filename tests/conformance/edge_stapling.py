@@ -125,6 +125,17 @@ for words in told:
 end(process)
 edge.reload(configuration(everybody) + f'server.tag = "anew"\n', changed=lambda: "in force" in edge.errors())
 report.check("Cert Status: good" in seen(tls_port, "asks.example"), "a reload forgets nothing, though the responder is away")
+
+
+def live():
+    """What `edge check --live` says, to whom the first certificate is shown, as it names no server."""
+    words = [os.environ["SELVEDGE_BIN"], "edge", "check", "--live", str(edge.file)]
+    return subprocess.run(words, capture_output=True, text=True).stdout
+
+
+report.check("without its issuer's word (OCSP)" in live(), lambda: f"check --live says that no word came: {live()}")
+edge.reload(configuration(everybody, f'ssl.stapling-file = "{home}/file.ocsp"'), changed=lambda: edge.errors().count("in force") > 1)
+report.check("with its issuer's word (OCSP)" in live(), lambda: f"and that one came: {live()}")
 pathlib.Path(f"{home}/file.ocsp").write_bytes(b"nothing")
 report.check(none in awaits(tls_port, "file.example", none), "a file that is spoiled is no longer shown")
 report.end()

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::RequestFacts;
 use crate::condition::{Condition, ConditionId, Field, Operand, Operation};
 use crate::diagnostic::Diagnostic;
 use crate::directive::Text;
@@ -21,6 +22,8 @@ pub struct Published {
     pub gateway: Option<Text>,
     /// The routes, those that are tried first at the front.
     pub routes: Vec<GatewayRoute>,
+    /// The mesh's certificates that the edge shows, by their ARNs, in order.
+    pub certificates: Vec<Text>,
     /// Rules that hand requests to services and have no equal in the mesh.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -53,7 +56,27 @@ pub fn published(program: &Program) -> Published {
         }
     }
     publish_names(program, &mut published);
+    published.certificates = certificates(program);
     published
+}
+
+/// The mesh's certificates that listeners show, to clients that name no server and to those that name one.
+fn certificates(program: &Program) -> Vec<Text> {
+    let named = program.assignments("mesh.certificate").filter_map(|(_, value, _)| value.as_text().cloned());
+    let of_listeners =
+        program.listeners.iter().filter(|listener| listener.ssl.engine).filter_map(|listener| {
+            let facts = RequestFacts {
+                socket: Some(&listener.token),
+                scheme: Some("https"),
+                host: Some(""),
+                ..RequestFacts::default()
+            };
+            program.resolve(&facts).ok()?.directives.mesh.certificate.clone()
+        });
+    let mut certificates: Vec<Text> = named.chain(of_listeners).filter(|arn| !arn.is_empty()).collect();
+    certificates.sort_unstable();
+    certificates.dedup();
+    certificates
 }
 
 /// Services that rules of the edge alone lead to are part of the gateway all the same: it reaches them by their names.

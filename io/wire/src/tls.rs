@@ -35,5 +35,6 @@ pub use material::{Material, MaterialInvalid};
 pub(crate) use record::Cipher;
 pub use secret::Secret;
 pub use secrets::{FILE_BYTES_MAX, SecretInvalid, Secrets};
+pub use selvedge_traffic::tls::{Curve, Suites};
 pub use server::{ClientAuth, ServerContext, ServerSettings, ServerTls};
 pub(crate) use session::Session;

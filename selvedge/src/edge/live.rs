@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, NamedGroup, SignatureScheme};
 use selvedge_identity::Certificate;
 use selvedge_site::{ListenAddress, Listener, Program};
 
@@ -95,8 +96,12 @@ fn look(listener: &Listener) -> Result<String, String> {
 
 /// Makes the handshake; what was negotiated.
 fn handshake(mut socket: TcpStream, host: IpAddr) -> Result<String, String> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let anybody = Arc::new(Anybody(Arc::clone(&provider)));
+    let mut provider = aws_lc_rs::default_provider();
+    // As browsers do: the hybrid group first.
+    provider.kx_groups.sort_by_key(|group| group.name() != NamedGroup::X25519MLKEM768);
+    let provider = Arc::new(provider);
+    let word = Arc::new(AtomicBool::new(false));
+    let anybody = Arc::new(Anybody { provider: Arc::clone(&provider), word: Arc::clone(&word) });
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
@@ -132,6 +137,8 @@ fn handshake(mut socket: TcpStream, host: IpAddr) -> Result<String, String> {
         let named = if names.is_empty() { shown.subject.clone() } else { names };
         let _ = write!(out, "; certificate of {named}, {days} days left");
     }
+    let word = if word.load(Ordering::Relaxed) { "with" } else { "without" };
+    let _ = write!(out, ", {word} its issuer's word (OCSP)");
     Ok(out)
 }
 
@@ -160,7 +167,11 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 
 /// Takes any certificate: what is asked is which one is shown, and signatures are checked all the same.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct Anybody {
+    provider: Arc<CryptoProvider>,
+    /// Whether the issuer's word (OCSP) came with the certificate.
+    word: Arc<AtomicBool>,
+}
 
 impl ServerCertVerifier for Anybody {
     fn verify_server_cert(
@@ -168,9 +179,10 @@ impl ServerCertVerifier for Anybody {
         _end_entity: &CertificateDer<'_>,
         _intermediates: &[CertificateDer<'_>],
         _name: &ServerName<'_>,
-        _ocsp: &[u8],
+        ocsp: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        self.word.store(!ocsp.is_empty(), Ordering::Relaxed);
         Ok(ServerCertVerified::assertion())
     }
 
@@ -180,7 +192,12 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -189,10 +206,15 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

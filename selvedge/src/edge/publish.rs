@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 
 use selvedge_aws::operations;
 use selvedge_client::{Client, Error};
+use selvedge_site::directive::Text;
 use selvedge_site::gateway::{GatewayRoute, Published};
 use serde_json::{Map, Value, json};
 
 /// What an edge publishes carries this tag with the gateway's name: nothing else is ever changed or taken away.
 const TAG: &str = "selvedge:published-by-edge";
+/// The gateway's tags that name the mesh's certificates which the edge shows: so they are in use, by it. A number follows.
+const CERTIFICATE_TAG: &str = "selvedge:certificate-";
+/// How many certificates are told: a resource has 50 tags, and people have some of their own.
+const CERTIFICATES_MAX: usize = 40;
 /// Gateway routes that one page of the API lists.
 const PAGE: u32 = 100;
 
@@ -98,6 +103,7 @@ pub(super) async fn publish(
     published: &Published,
 ) -> Result<Done, Problem> {
     ensure_gateway(client, place, port).await?;
+    publish_certificates(client, place, &published.certificates).await?;
     let mut known = ours(client, place).await?;
     let mut done = Done::default();
     for route in &published.routes {
@@ -202,6 +208,41 @@ async fn ensure_gateway(client: &Client, place: &Place, port: u16) -> Result<(),
         }
         other => other.map(drop),
     }
+}
+
+/// Makes the gateway's tags name these certificates, and no others.
+async fn publish_certificates(client: &Client, place: &Place, arns: &[Text]) -> Result<(), Problem> {
+    let named = json!({ "meshName": place.mesh, "virtualGatewayName": place.gateway });
+    let described = call(client, "describe-virtual-gateway", named).await?;
+    let resource = json!({ "resourceArn": described["virtualGateway"]["metadata"]["arn"] });
+    let tags = call(client, "list-tags-for-resource", resource.clone()).await?;
+    let known: BTreeMap<String, String> = tags["tags"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|tag| Some((tag["key"].as_str()?.to_owned(), tag["value"].as_str()?.to_owned())))
+        .filter(|(key, _)| key.starts_with(CERTIFICATE_TAG))
+        .collect();
+    if arns.len() > CERTIFICATES_MAX {
+        tracing::warn!(
+            certificates = arns.len(),
+            "the mesh is told of {CERTIFICATES_MAX} certificates of this edge; the others count as not in use"
+        );
+    }
+    let wanted: BTreeMap<String, String> = (1..)
+        .zip(arns.iter().take(CERTIFICATES_MAX))
+        .map(|(number, arn)| (format!("{CERTIFICATE_TAG}{number}"), arn.to_string()))
+        .collect();
+    let fresh = wanted.iter().filter(|(key, arn)| known.get(*key) != Some(*arn));
+    let fresh: Vec<Value> = fresh.map(|(key, arn)| json!({ "key": key, "value": arn })).collect();
+    let gone: Vec<&String> = known.keys().filter(|key| !wanted.contains_key(*key)).collect();
+    if !fresh.is_empty() {
+        call(client, "tag-resource", with(&resource, "tags", &json!(fresh))).await?;
+    }
+    if !gone.is_empty() {
+        call(client, "untag-resource", with(&resource, "tagKeys", &json!(gone))).await?;
+    }
+    Ok(())
 }
 
 /// A gateway route that is there.

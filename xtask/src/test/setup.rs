@@ -107,6 +107,7 @@ const PACKAGES: &[Package] = &[
         probe: &["php-cgi", "-v"],
         used_for: "the edge's FastCGI, as most configurations have it",
     },
+    Package { name: "testssl.sh", probe: &["testssl", "--version"], used_for: "what an edge's TLS offers" },
     Package { name: "perl", probe: &["prove", "--version"], used_for: "lighttpd's own tests" },
     Package { name: "nginx-light", probe: &["nginx", "-v"], used_for: "the bench" },
     Package { name: "haproxy", probe: &["haproxy", "-v"], used_for: "the bench" },

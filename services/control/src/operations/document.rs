@@ -70,7 +70,12 @@ pub fn parse_key(key: &str) -> Option<Key> {
 }
 
 pub(super) fn tags_key(key: &Key) -> String {
-    format!("appmesh-tags/{}", &key_of(key)[PREFIX.len()..])
+    tags_beside(&key_of(key))
+}
+
+/// Where the tags stand of the resource that stands at `key`.
+pub(crate) fn tags_beside(key: &str) -> String {
+    format!("appmesh-tags/{}", key.strip_prefix(PREFIX).unwrap_or(key))
 }
 
 pub(super) fn count_key(key: &Key) -> String {

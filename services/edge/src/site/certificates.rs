@@ -16,11 +16,15 @@ use selvedge_identity::{Authorities, BundleInvalid, Rules, Trust, Verifier};
 use selvedge_site::condition::{Field, Operand, Operation};
 use selvedge_site::directive::Ssl;
 use selvedge_site::{PatternExhausted, Program, RequestFacts};
-use selvedge_wire::tls::{ClientAuth, Material, MaterialInvalid, ServerContext, ServerSettings, ServerTls};
+use selvedge_wire::tls::{
+    ClientAuth, Curve, Material, MaterialInvalid, ServerContext, ServerSettings, ServerTls, Suites,
+};
 use zeroize::Zeroizing;
 
 /// Different sets of TLS files that one configuration may use.
 pub(crate) const CONTEXTS_MAX: usize = 10_000;
+/// Groups of the key exchange, the hybrid one first: what strangers' networks record today is not to be read by tomorrow's machines.
+const GROUPS: [Curve; 4] = [Curve::X25519MlKem768, Curve::X25519, Curve::P256, Curve::P384];
 /// Certificates whose ends are told by metrics: those that end first.
 const TOLD_MAX: usize = 100;
 
@@ -394,7 +398,7 @@ impl Key {
             tickets: true,
             tls12: self.tls12,
             tls13: self.tls13,
-            suites: Default::default(),
+            suites: Suites { curves: GROUPS.to_vec(), ..Suites::default() },
         };
         let tls = ServerTls::default();
         tls.replace(&settings, material, verifier).map_err(|error| TlsError::Versions(Box::new(error)))?;
