@@ -157,7 +157,11 @@ fn redirect(resolved: &Resolved, to: &Expanded) -> String {
 
 /// Which route of our own form it is.
 fn tell_route(program: &Program, resolved: &Resolved, out: &mut String) {
-    let index = usize::try_from(resolved.id).ok().and_then(|id| id.checked_sub(1));
+    if program.judges_again() {
+        // Its blocks have been told.
+        return;
+    }
+    let index = usize::try_from(resolved.route).ok().and_then(|id| id.checked_sub(1));
     match index.and_then(|index| program.route_names().nth(index)) {
         Some((site, name)) => {
             let _ = writeln!(out, "\nroute {name} of site {site}");

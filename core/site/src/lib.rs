@@ -33,6 +33,7 @@ mod pattern;
 mod place;
 mod program;
 mod route;
+mod series;
 pub mod ssi;
 mod template;
 pub mod value;

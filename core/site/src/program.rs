@@ -14,6 +14,7 @@ use crate::listener::Listener;
 use crate::pattern::PatternExhausted;
 use crate::place::{Place, Sources};
 use crate::route::Route;
+use crate::series::Series;
 use crate::value::Value;
 
 /// The conditions of one configuration.
@@ -32,6 +33,8 @@ pub struct Program {
     pub(crate) rules: RuleSet,
     /// What holds when no condition does.
     pub(crate) base: Arc<Resolved>,
+    /// What requests are counted under, of a `lighttpd.conf`.
+    pub(crate) series: Series,
     /// The files that it was compiled from.
     pub sources: Sources,
     /// Whose meaning counts where versions of lighttpd differ.
@@ -87,6 +90,8 @@ pub struct Resolved {
     pub directives: Directives,
     /// A number that is the same for requests for which the same holds; 0 when no condition holds.
     pub id: u32,
+    /// What the request is counted under: from 1 a place in [`Program::route_names`]; 0 under nothing.
+    pub route: u32,
 }
 
 /// Where a value came from.
@@ -248,14 +253,15 @@ impl Program {
             && routes.iter().all(Route::is_settled_by_target)
     }
 
-    /// Our own form's routes by the names of their sites and their own, in order: the first is that of [`Resolved::id`] 1.
-    /// A site is called by the first of its hosts, `*` if it is for all.
+    /// What requests are counted under, a site and a route, in order: the first is that of [`Resolved::route`] 1. Of our own form they are
+    /// its routes, and a site is called by the first of its hosts; of a `lighttpd.conf` conditions on hosts and on paths. `*` is all.
     pub fn route_names(&self) -> impl Iterator<Item = (&Text, &Text)> {
         let routes: &[Route] = match &self.rules {
             RuleSet::Patches(_) => &[],
             RuleSet::Routes(table) => &table.routes,
         };
-        routes.iter().map(|route| (&route.site, &route.name))
+        let blocks = self.series.names().iter().map(|(site, route)| (site, route));
+        blocks.chain(routes.iter().map(|route| (&route.site, &route.name)))
     }
 
     /// The listener that a connection came in by.
@@ -334,7 +340,8 @@ impl Program {
     }
 
     fn applied(&self, patches: &[Patch], truths: &Truths, id: u32) -> Resolved {
-        let mut resolved = Resolved { directives: self.base.directives.clone(), id };
+        let route = self.series.number(truths);
+        let mut resolved = Resolved { directives: self.base.directives.clone(), id, route };
         for patch in patches.iter().filter(|patch| patch.condition.is_some() && patch.holds(truths)) {
             patch.apply(&mut resolved.directives);
         }
@@ -429,6 +436,7 @@ impl Default for Program {
             listeners: Vec::new(),
             conditions: Vec::new(),
             rules: RuleSet::Patches(Vec::new()),
+            series: Series::default(),
             base: Arc::default(),
             sources: Sources::default(),
             compat: Compat::default(),

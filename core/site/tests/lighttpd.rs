@@ -586,3 +586,37 @@ fn a_url_is_explained_line_by_line() {
         assert!(text.contains(part), "{part}\n{text}");
     }
 }
+
+#[test]
+fn requests_are_counted_by_the_hosts_and_paths_of_conditions() {
+    let program = program(
+        "$HTTP[\"host\"] == \"shop.example.com\" {\n  $HTTP[\"url\"] =^ \"/assets/\" { server.tag = \"a\" }\n}\n\
+         $HTTP[\"host\"] =$ \".example.org\" { server.tag = \"b\" }\n$HTTP[\"host\"] != \"x\" { server.tag = \"c\" }\n\
+         $HTTP[\"url\"] =~ \"\\.(png|jpg)$\" { server.tag = \"d\" }\n$HTTP[\"remoteip\"] == \"10.0.0.0/8\" { server.tag = \"e\" }\n",
+    );
+    let mut resolver = Resolver::new(Arc::clone(&program));
+    let mut counted = |host, path| {
+        let facts = RequestFacts { host: Some(host), path: Some(path), ..RequestFacts::default() };
+        let route = resolver.resolve(&facts).expect("quick").route as usize;
+        assert_eq!(program.resolve(&facts).expect("quick").route as usize, route);
+        let (site, name) = program.route_names().nth(route - 1).expect("it has a name");
+        format!("{site} {name}")
+    };
+    assert_eq!(counted("shop.example.com", "/assets/a.css"), "shop.example.com /assets/*");
+    assert_eq!(counted("shop.example.com", "/assets/a.png"), r"shop.example.com \.(png|jpg)$");
+    assert_eq!(counted("a.example.org", "/"), "*.example.org *");
+    assert_eq!(counted("x", "/"), "* *");
+    assert_eq!(program.route_names().count(), 9);
+    assert_eq!(self::program("").route_names().count(), 0, "the totals say it");
+}
+
+#[test]
+fn series_have_a_bound() {
+    let hosts = |count: usize| -> String {
+        (0..count).map(|host| format!("$HTTP[\"host\"] == \"h{host}\" {{ server.tag = \"a\" }}\n")).collect()
+    };
+    let paths: String =
+        (0..100).map(|path| format!("$HTTP[\"url\"] == \"/{path}\" {{ server.tag = \"a\" }}\n")).collect();
+    assert_eq!(program(&format!("{}{paths}", hosts(20))).route_names().count(), 21 * 101);
+    assert_eq!(program(&format!("{}{paths}", hosts(50))).route_names().count(), 51, "sites alone");
+}

@@ -246,7 +246,7 @@ impl Connection {
         self.answered = Some(now);
         let took = now - begun;
         counts.request(200, sent as u64, took);
-        site.routes.request(ready.conf.0.id, 200, sent as u64, took);
+        site.routes.request(ready.conf.0.route, 200, sent as u64, took);
         match outcome {
             Ok(()) if keep => After::Keep,
             Ok(()) => After::Close,

@@ -231,7 +231,7 @@ impl Connection {
         }
         let took = begun.elapsed();
         worker.counts().request(200, content.len() as u64, took);
-        site.routes.request(ready.conf.0.id, 200, content.len() as u64, took);
+        site.routes.request(ready.conf.0.route, 200, content.len() as u64, took);
         true
     }
 }

@@ -10,7 +10,7 @@ pub(crate) fn record(x: &mut Exchange<'_>, after: After) {
     let took = x.begun.elapsed();
     x.worker.counts().request(x.status, x.sent, took);
     crate::trace::end(x, took);
-    x.site.routes.request(x.conf.0.id, x.status, x.sent, took);
+    x.site.routes.request(x.conf.0.route, x.status, x.sent, took);
     let conf = &x.conf.accesslog;
     let Some(path) = conf.filename.as_deref().filter(|path| !path.is_empty()) else { return };
     let escaping = conf.escaping;

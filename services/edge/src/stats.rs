@@ -86,7 +86,7 @@ pub(crate) struct Stats {
     pub(crate) reloads_failed: Counter,
 }
 
-/// Requests of each route of our own form. A route that a configuration keeps goes on counting, and routes of one site with
+/// Requests of each route. A route that a configuration keeps goes on counting, and routes of one site with
 /// one name count together.
 #[derive(Debug, Default)]
 pub(crate) struct RouteStats(Box<[Arc<OfRoute>]>);
@@ -114,9 +114,10 @@ impl RouteStats {
         Self(program.route_names().map(counters).collect())
     }
 
-    /// Counts a request; `id` is that of what held for it.
-    pub(crate) fn request(&self, id: u32, status: u16, sent: u64, took: Duration) {
-        let Some(route) = usize::try_from(id).ok().and_then(|id| self.0.get(id.wrapping_sub(1))) else {
+    /// Counts a request; `route` is what it is counted under.
+    pub(crate) fn request(&self, route: u32, status: u16, sent: u64, took: Duration) {
+        let Some(route) = usize::try_from(route).ok().and_then(|route| self.0.get(route.wrapping_sub(1)))
+        else {
             return;
         };
         if let Some(class) = route.by_class.get(usize::from(status / 100).wrapping_sub(1)) {

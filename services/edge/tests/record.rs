@@ -125,10 +125,7 @@ fn the_status_has_lighttpds_words() {
         let members: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap();
         members.into_iter().map(|(name, _)| name).collect()
     };
-    // The last five seconds are left to those who draw rates from the totals.
-    let mut theirs = members(&page(lighttpd.address, "json").body);
-    theirs.retain(|name| !name.ends_with("Average5s"));
-    assert_eq!(members(&page(ours, "json").body), theirs);
+    assert_eq!(members(&page(ours, "json").body), members(&page(lighttpd.address, "json").body));
     for address in [ours, lighttpd.address] {
         let found = page(address, "jsonp=show");
         let json = found.body.strip_prefix("show(").and_then(|text| text.strip_suffix(");"));
@@ -136,4 +133,24 @@ fn the_status_has_lighttpds_words() {
         assert_eq!(found.header("content-type"), Some("application/javascript"));
     }
     assert!(!page(ours, "jsonp=alert(1)//").body.contains("alert"), "no script of a stranger's");
+}
+
+#[test]
+fn a_lighttpd_conf_is_counted_by_site_and_route() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let conf = site(folder.path(), &log, "%m")
+        + "$HTTP[\"host\"] == \"shop.example.com\" { server.tag = \"shop\" }\n$HTTP[\"url\"] =^ \"/a\" { server.tag = \"a\" }\n";
+    let address = edge(&conf);
+    // The second and the third are answered from what is kept ready.
+    for _ in 0..3 {
+        get(address, "GET /a.txt HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n");
+    }
+    get(address, "GET /none HTTP/1.1\r\nHost: other.example.com\r\nConnection: close\r\n\r\n");
+    lines(&log, 4);
+    let page = get(address, "GET /status?prometheus HTTP/1.0\r\n\r\n").body;
+    let name = "selvedge_edge_route_requests_total";
+    let shop = format!("{name}{{site=\"shop.example.com\",route=\"/a*\",class=\"2xx\"}} ");
+    let others = format!("{name}{{site=\"*\",route=\"*\",class=\"4xx\"}} ");
+    assert_eq!((counted(&page, &shop), counted(&page, &others)), (3, 1), "{page}");
 }

@@ -17,6 +17,7 @@ use crate::directive::{self, Directives, Forwarder, Ids, Reading, Setter, Text, 
 use crate::place::Place;
 use crate::program::{Program, Resolved, RouteTable, RuleSet};
 use crate::route::Route;
+use crate::series::Series;
 use crate::value::Value;
 use values::{dashed, networks, texts};
 
@@ -37,7 +38,8 @@ pub fn compile(document: &Document) -> Result<(Program, Vec<Diagnostic>), Vec<Di
         listeners,
         conditions: Vec::new(),
         rules: RuleSet::Routes(RouteTable { routes: compiler.routes, doors }),
-        base: Arc::new(Resolved { directives: base, id: 0 }),
+        base: Arc::new(Resolved { directives: base, id: 0, route: 0 }),
+        series: Series::default(),
         sources: document.sources.clone(),
         compat: Compat::default(),
     };

@@ -17,6 +17,7 @@ use crate::directive::{self, Directives, Ids, ParseOptions, Reading, Scope, Sett
 use crate::listener::{ListenAddress, Listener};
 use crate::place::Place;
 use crate::program::{Assignment, Patch, Program, Resolved, RuleSet};
+use crate::series::Series;
 use crate::value::{List, Value};
 
 /// How far a configuration is checked.
@@ -75,11 +76,13 @@ pub fn compile(document: &Document, compat: Compat, level: Level) -> Compiled {
             .found
             .push(found.with_hint("even a server that only passes requests on needs one, as for lighttpd"));
     }
+    let series = Series::new(&conditions);
     let program = (!compiler.failed()).then(|| Program {
         listeners,
         conditions,
         rules: RuleSet::Patches(patches),
-        base: Arc::new(Resolved { directives: base, id: 0 }),
+        base: Arc::new(Resolved { directives: base, id: 0, route: series.any() }),
+        series,
         sources: document.sources.clone(),
         compat,
     });

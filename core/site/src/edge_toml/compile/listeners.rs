@@ -77,7 +77,7 @@ impl Compiler<'_> {
                 spare: false,
             });
             let id = u32::MAX - u32::try_from(doors.len()).unwrap_or(0);
-            doors.push(Door { token, resolved: Arc::new(Resolved { directives, id }) });
+            doors.push(Door { token, resolved: Arc::new(Resolved { directives, id, route: 0 }) });
             let all = node.get("redirect").map(|node| (node.place, node));
             if let (Some((place, _)), Some(listener)) = (all, listeners.last()) {
                 let token = Box::from(&*listener.token);

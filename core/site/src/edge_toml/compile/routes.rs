@@ -153,7 +153,7 @@ impl Compiler<'_> {
             setter(&mut directives);
         }
         let id = u32::try_from(self.routes.len() + 1).unwrap_or(u32::MAX);
-        route.resolved = Arc::new(Resolved { directives, id });
+        route.resolved = Arc::new(Resolved { directives, id, route: id });
     }
 
     /// What a key of a route sets; `None` for those that say which requests, or go with another.
