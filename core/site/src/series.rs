@@ -7,7 +7,7 @@ use crate::directive::Text;
 
 /// The most pairs of a site and a route that one configuration counts by. Beyond it sites alone are told apart, and beyond it once more,
 /// nothing is.
-pub const SERIES_MAX: usize = 4096;
+pub(crate) const SERIES_MAX: usize = 4096;
 
 /// Sites and routes, by the conditions that name them. Names are the configuration's, so that no client makes any.
 #[derive(Debug, Default)]
