@@ -108,3 +108,26 @@ fn what_one_caller_was_shown_is_kept_for_no_other() {
     assert_eq!((shown("/own", "ann"), shown("/own", "bob")), ("ann".to_owned(), "bob".to_owned()));
     assert_eq!((shown("/all", "ann"), shown("/all", "bob")), ("ann".to_owned(), "ann".to_owned()));
 }
+
+/// A program that reads an underscore as a hyphen would read another end of the request, and a backend waits for no trailers that do not come.
+#[test]
+fn a_backend_is_told_one_end_of_a_request() {
+    let (backend, passed) = service(|_| ok("", "in"));
+    let address = edge(&proxied(backend, ""));
+    let found = get(
+        address,
+        "GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer_Encoding: chunked\r\nContent_Length: 7\r\ncontent-type: a/b\r\n\
+         Content_Type: c/d\r\nTE: trailers\r\nTrailer: x-sum\r\nProxy-Authorization: Basic eDp5\r\nx_of_mine: stays\r\n\r\n",
+    );
+    assert_eq!(found.code(), 200);
+    let head = passed.recv().unwrap();
+    for lie in ["transfer_encoding", "content_length", "content_type", "te", "trailer", "proxy-authorization"]
+    {
+        assert_eq!(field(&head, lie), None, "{head}");
+    }
+    assert_eq!(
+        (field(&head, "content-type"), field(&head, "x_of_mine")),
+        (Some("a/b"), Some("stays")),
+        "{head}"
+    );
+}

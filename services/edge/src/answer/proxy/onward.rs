@@ -67,8 +67,11 @@ pub(in crate::answer) fn head(
         HeaderId::ContentLength => false,
         // The mesh believes what its edge says of the client, and nothing that the client said itself.
         HeaderId::XForwardedFor => !to_mesh,
+        // A backend's request has no trailers: nobody tells it of some.
+        HeaderId::Te | HeaderId::Trailer => to_mesh,
         HeaderId::Other => match name {
-            b"proxy" | b"set-cookie" => false,
+            b"proxy" | b"set-cookie" | b"proxy-authorization" => false,
+            name if is_twin(name) => false,
             b"forwarded" => !to_mesh,
             name => !to_mesh || name != SERVICE_HEADER.as_bytes(),
         },
@@ -86,6 +89,21 @@ pub(in crate::answer) fn head(
         head.fields.append_id(HeaderId::ContentLength, itoa::Buffer::new().format(length).as_bytes());
     }
     head
+}
+
+/// Whether a program that reads an underscore as a hyphen would take a field for one that says where the request ends, or whose it is.
+fn is_twin(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 6] = [
+        b"content-length",
+        b"transfer-encoding",
+        b"proxy-connection",
+        b"keep-alive",
+        b"proxy-authorization",
+        b"content-type",
+    ];
+    let same = |(one, other): (&u8, &u8)| one == other || *one == b'_' && *other == b'-';
+    memchr::memchr(b'_', name).is_some()
+        && NAMES.iter().any(|known| known.len() == name.len() && name.iter().zip(*known).all(same))
 }
 
 /// What tells the backend who asks.
