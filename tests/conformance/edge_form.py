@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -142,6 +143,7 @@ backlog = 77
 address = "{HERE}:{other_port}"
 
 [limits]
+cache = "1MiB"
 header_timeout = "1s"
 read_timeout = "2s"
 write_timeout = "2s"
@@ -223,6 +225,10 @@ rewrite = {{ match = "^", to = "/start.htm", if_not_file = true }}
 path = "/alias/*"
 alias = "{www}/"
 listing = true
+[[site.route]]
+path = "/unlinked/*"
+alias = "{www}/"
+follow_symlinks = false
 [[site.route]]
 path = "/slow/*"
 alias = "{www}/"
@@ -352,6 +358,8 @@ report.equal(ask(f"{site}/files/sub/").status, 403, "no listing unless asked for
 report.equal(ask(f"{site}/files/odd.x").headers["content-type"], "text/x-odd", "types")
 report.equal(ask(f"{site}/alias/sub/b.txt").body, b"b\n", "alias")
 report.check(b"b.txt" in ask(f"{site}/alias/sub/").body, "listing")
+(www / "link.txt").symlink_to("/etc/hostname")
+report.equal([ask(f"{site}/{way}/link.txt").status for way in ("alias", "unlinked")], [200, 403], "follow_symlinks")
 report.equal((ask(f"{site}/maybe/nothing").body, ask(f"{site}/maybe/../alias/a.txt").status), (b"the start\n", 200), "rewrite, if_not_file")
 began = time.monotonic()
 report.equal(len(ask(f"{site}/slow/big").body), 24 << 20, "bandwidth: all of it comes")
@@ -481,6 +489,9 @@ end(edge.process)
 # === who it becomes; how many it lets in ===
 small, nobody = free_ports(2)
 (home / "dropped").mkdir()
+# As anybody who becomes another: its logs are where that one may write.
+if os.geteuid() == 0:
+    shutil.chown(home / "dropped", "nobody", "nogroup")
 edge = Form(small, f"""
 [edge]
 user = "nobody"

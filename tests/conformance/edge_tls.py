@@ -39,7 +39,8 @@ status.status-url = "/status"
 accesslog.filename = "{log}"
 accesslog.format = "%{{tls-version}}n %{{tls-cipher}}n %{{tls-group}}n %{{tls-name}}n %{{tls-alpn}}n %U"
 mesh.security-headers = "enable"
-$SERVER["socket"] == "127.0.0.1:{tls}" {{ ssl.engine = "enable" ssl.pemfile = "{home}/a.example.pem" ssl.privkey = "{home}/a.example.key" }}
+$SERVER["socket"] == "127.0.0.1:{tls}" {{ ssl.engine = "enable" ssl.pemfile = "{home}/a.example.pem" ssl.privkey = "{home}/a.example.key"
+    ssl.openssl.ssl-conf-cmd = ( "MinProtocol" => "TLSv1.2" ) }}
 $HTTP["host"] == "closed.example" {{
     ssl.pemfile = "{home}/closed.example.pem" ssl.privkey = "{home}/closed.example.key"
     ssl.verifyclient.activate = "enable" ssl.verifyclient.enforce = "enable" ssl.verifyclient.ca-file = "{home}/ca.pem"
