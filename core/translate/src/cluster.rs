@@ -119,8 +119,13 @@ pub(crate) fn egress(
             return name;
         }
     }
-    let discovery =
-        if closed { Discovery::Static(nobody(&name)) } else { discovery(context, node, port, &name) };
+    let discovery = if closed {
+        // A weaker backend may have opened it before: nobody asks for the endpoints of what is closed.
+        context.made.endpoints.remove(&name);
+        Discovery::Static(nobody(&name))
+    } else {
+        discovery(context, node, port, &name)
+    };
     let by_discovery = matches!(discovery, Discovery::Eds { .. });
     let checked = listener.health_check.iter().filter(|check| is_runnable(context, node, spoken, check));
     let health_checks = checked.map(|check| health_check(node, port, check)).collect();

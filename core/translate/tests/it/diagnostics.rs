@@ -1,5 +1,6 @@
 //! Whom a diagnostic is about.
 
+use selvedge_traffic::{Discovery, Resource};
 use selvedge_translate::{Proxy, translate};
 use serde_json::json;
 
@@ -25,6 +26,36 @@ fn what_a_callers_policy_lacks_is_told_of_the_caller() {
     assert!(one.subject.ends_with("virtualNode/strict"), "{one}");
     assert!(one.text.contains("port 9080 of log") && one.text.contains("arn:ca"), "{one}");
     assert_eq!(translate(&snapshot, &Proxy::node("plain")).diagnostics, []);
+}
+
+/// Two backends reach one node, and the second demands what cannot be had: the node is closed, and no endpoints are
+/// promised to a proxy that will never ask for them.
+#[test]
+fn a_node_that_a_stricter_backend_closes_has_no_endpoints_left() {
+    let policy = json!({"tls": {"validation": {"trust": {"acm": {"certificateAuthorityArns": ["arn:ca"]}}}}});
+    let log = json!({"provider": {"virtualNode": {"virtualNodeName": "log"}}});
+    let snapshot = mesh::snapshot(&json!({
+        "virtualNode": {
+            "web": {"backends": [
+                {"virtualService": {"virtualServiceName": "a.local"}},
+                {"virtualService": {"virtualServiceName": "b.local", "clientPolicy": policy}},
+            ]},
+            "log": {"listeners": [{"portMapping": {"port": 9080, "protocol": "http"}}]},
+        },
+        "virtualService": {"a.local": log, "b.local": log},
+    }));
+    let made = translate(&snapshot, &Proxy::node("web"));
+    let discovery = made.resources.iter().find_map(|resource| match resource {
+        Resource::Cluster(cluster) if cluster.name == "cds_egress_m_log_http_9080" => {
+            Some(&cluster.discovery)
+        }
+        _ => None,
+    });
+    assert!(
+        matches!(discovery, Some(Discovery::Static(nobody)) if nobody.localities.is_empty()),
+        "{discovery:?}"
+    );
+    assert!(made.endpoints.is_empty(), "{:?}", made.endpoints);
 }
 
 /// What can be had is asked of the control plane, under its ARN; authorities under all of theirs.
