@@ -28,7 +28,7 @@ GRANT_SECONDS=${GRANT_SECONDS:-60} node "$root/tests/conformance/oidc/provider.m
     "$site/.selvedge/staff/callback" "$site/" >"$home/provider.log" 2>&1 &
 # The workflow may fetch tokens from the provider, though that is on loopback here.
 SELVEDGE_TASK_ALLOW=127.0.0.1:$provider_port "$selvedge" up --listen "127.0.0.1:$api_port" --data-dir "$home/data" \
-    >"$home/control.log" 2>&1 &
+    --workflow-logs "$home/states" >"$home/control.log" 2>&1 &
 answers "$issuer/.well-known/openid-configuration"
 answers "$AWS_ENDPOINT_URL/readyz"
 
@@ -39,7 +39,7 @@ connection=$(curl --silent --fail --request PUT --json '{"AuthorizationType": "B
 sed "s|ACTIVITY|$activity|; s|CONNECTION|$connection|; s|TOKEN_ENDPOINT|$issuer/token|; s|RUN_SECONDS|3600|
      s|APPROVAL_SECONDS|${APPROVAL_SECONDS:-600}|" "$here/machine.json" >"$home/machine.json"
 machine=$(aws stepfunctions create-state-machine --name artifact-gate --definition "file://$home/machine.json" \
-    --role-arn arn:aws:iam::123456789012:role/gate --query stateMachineArn --output text)
+    --logging-configuration "file://$here/logging.json" --role-arn arn:aws:iam::123456789012:role/gate --query stateMachineArn --output text)
 
 mkdir -p "$home/www/artifacts"
 echo "the bytes of app-1.tar" >"$home/www/artifacts/app-1.tar"
@@ -57,6 +57,7 @@ The artifact gate is open.
   the workflow        export AWS_ENDPOINT_URL=$AWS_ENDPOINT_URL AWS_DEFAULT_REGION=us-west-2 AWS_ACCESS_KEY_ID=AKIDEXAMPLE AWS_SECRET_ACCESS_KEY=secret
                       aws stepfunctions list-executions --state-machine-arn $machine
   the next question   aws stepfunctions get-activity-task --activity-arn $activity
+  each state's lines  $home/states/artifact-gate.jsonl
   logs, files         $home
 
 Ctrl-C ends it.

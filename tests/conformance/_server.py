@@ -23,12 +23,21 @@ def endpoint():
     return address
 
 
-def _start():
+def started(*words):
+    """The address of a server of the script's own, which is told more; it needs `SELVEDGE_BIN`."""
+    address = _start(*words)
+    _wait(address)
+    return address
+
+
+def _start(*words):
     folder = tempfile.mkdtemp(prefix="selvedge-conformance-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     binary = os.environ.get("SELVEDGE_BIN")
     if binary:
-        command = [binary, "up", "--listen", "127.0.0.1:0", "--data-dir", folder]
+        command = [binary, "up", "--listen", "127.0.0.1:0", "--data-dir", folder, *words]
+    elif words:
+        raise SystemExit("SELVEDGE_BIN says which server is told " + " ".join(words))
     else:
         command = ["cargo", "run", "--quiet", "-p", "selvedge-control", "--example", "api", "--", folder]
     # Both say where they listen at the end of their first line.

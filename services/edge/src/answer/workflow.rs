@@ -84,6 +84,7 @@ impl Problem {
             Self::Late => (504, "the workflow did not end in time".to_owned()),
             Self::Api(Error::Service(error)) => match error.code.as_str() {
                 "ExecutionAlreadyExists" => {
+                    tracing::info!("a request came again under a key that asked for something else");
                     (409, "another request with this Idempotency-Key asked for something else".to_owned())
                 }
                 "TaskTimedOut" | "InvalidToken" | "TaskDoesNotExist" => {
@@ -272,6 +273,20 @@ async fn resume(x: &mut Exchange<'_>) -> Result<Response, Problem> {
             ("SendTaskSuccess", json!({ "taskToken": token, "output": output.to_string() }))
         }
     };
-    call(x.worker, operation, &input, CALL_TIMEOUT).await?;
+    let outcome = call(x.worker, operation, &input, CALL_TIMEOUT).await;
+    let refused = match &outcome {
+        Err(Error::Service(error)) => Some(error.code.as_str()),
+        Err(_) => Some("Unreachable"),
+        Ok(_) => None,
+    };
+    // An error has no place for who said it: this line is where it is kept.
+    tracing::info!(
+        user = x.user.as_ref().map(|user| user.name.as_str()),
+        path = x.path(),
+        error = body["error"].as_str(),
+        refused,
+        "a request answers a task"
+    );
+    outcome?;
     Ok(Response::with(200, "application/json", json!({ "status": "RESUMED" }).to_string()))
 }
