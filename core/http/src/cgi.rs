@@ -189,8 +189,13 @@ fn has_twin(fields: &Fields, name: &str) -> bool {
     if is_plain(name) {
         return false;
     }
-    let of_name = variable(name);
-    fields.iter().any(|(other, _)| is_plain(other) && variable(other) == of_name)
+    fields.iter().any(|(other, _)| is_plain(other) && is_same_variable(other, name))
+}
+
+/// Whether two headers reach a program as one variable: `x-user`, `X_User` and `x.user` do.
+pub fn is_same_variable(one: &str, other: &str) -> bool {
+    let upper = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_uppercase() } else { b'_' };
+    one.len() == other.len() && one.bytes().map(upper).eq(other.bytes().map(upper))
 }
 
 #[cfg(test)]
@@ -245,6 +250,21 @@ mod tests {
             read_head(b"Transfer-Encoding: chunked\nConnection: x\nContent-Length: 3\nX: y\n\n", &mut head);
         assert_eq!(facts, Ok(CgiFacts { status_given: false, length: Some(3) }));
         assert_eq!(head.fields.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["x"]);
+    }
+
+    #[test]
+    fn spellings_of_one_variable() {
+        for (one, other, same) in [
+            ("x-user", "X_User", true),
+            ("x.user", "x-user", true),
+            ("x-user", "x-user", true),
+            ("xx-user", "x-user", false),
+            ("x-user", "x-usex", false),
+            ("xauser", "x-user", false),
+        ] {
+            assert_eq!(is_same_variable(one, other), same, "{one} {other}");
+            assert_eq!(variable(one) == variable(other), same, "{one} {other}");
+        }
     }
 
     #[test]

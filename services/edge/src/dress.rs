@@ -37,6 +37,11 @@ pub(crate) fn request_headers(x: &mut Exchange<'_>) {
     }
     for (name, value) in setenv.set_request_header.iter() {
         let name = name.to_ascii_lowercase();
+        // A program that reads an underscore as a hyphen would take a client's twin of it for what is set here.
+        x.head.fields.retain(|_, other, _| {
+            let other = std::str::from_utf8(other).unwrap_or_default();
+            other == name || !cgi::is_same_variable(other, &name)
+        });
         match (name.as_str(), value.is_empty()) {
             ("host", false) => x.head.set_authority(value),
             (_, true) => x.head.fields.remove_named(&name),

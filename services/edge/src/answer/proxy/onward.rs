@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use selvedge_http::cgi;
 use selvedge_http::encode;
 use selvedge_http::framing::Framing;
 use selvedge_http::head::RequestHead;
@@ -91,19 +92,21 @@ pub(in crate::answer) fn head(
     head
 }
 
-/// Whether a program that reads an underscore as a hyphen would take a field for one that says where the request ends, or whose it is.
+/// Whether a program that reads what is no letter as a hyphen would take a field for one that says where the request ends, whose it
+/// is, or for which host.
 fn is_twin(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 6] = [
-        b"content-length",
-        b"transfer-encoding",
-        b"proxy-connection",
-        b"keep-alive",
-        b"proxy-authorization",
-        b"content-type",
+    const NAMES: [&str; 7] = [
+        "content-length",
+        "transfer-encoding",
+        "proxy-connection",
+        "keep-alive",
+        "proxy-authorization",
+        "content-type",
+        "x-host",
     ];
-    let same = |(one, other): (&u8, &u8)| one == other || *one == b'_' && *other == b'-';
-    memchr::memchr(b'_', name).is_some()
-        && NAMES.iter().any(|known| known.len() == name.len() && name.iter().zip(*known).all(same))
+    name.iter().any(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-')
+        && std::str::from_utf8(name)
+            .is_ok_and(|name| NAMES.iter().any(|known| cgi::is_same_variable(name, known)))
 }
 
 /// What tells the backend who asks.
