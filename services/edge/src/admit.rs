@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use selvedge_site::directive::edge::ClientKey;
+use selvedge_site::directive::edge::{CLIENT_RATES_MAX, ClientKey};
 
 use crate::request::{Exchange, Flow, Response};
 
@@ -58,8 +58,14 @@ fn counts_identities(x: &Exchange<'_>) -> bool {
     x.conf.edge.per_client.as_ref().is_some_and(|rate| rate.key == ClientKey::Identity)
 }
 
+/// Counts a request under the limit that holds for it: once, also where it is turned into another one on its way to an answer.
+/// One that was refused is refused by an error handler's rules as well: the limit would not spare the handler.
 fn rate(x: &mut Exchange<'_>) -> Flow {
     let Some(rate) = &x.conf.edge.per_client else { return ControlFlow::Continue(()) };
+    let limit = 1 << (rate.id % CLIENT_RATES_MAX);
+    if x.counted & limit != 0 {
+        return ControlFlow::Continue(());
+    }
     let header = match &rate.key {
         ClientKey::Header(name) => x.head.fields.named(&name.to_ascii_lowercase()),
         ClientKey::Ip | ClientKey::Identity => None,
@@ -67,7 +73,10 @@ fn rate(x: &mut Exchange<'_>) -> Flow {
     let caller = x.caller();
     let sender = crate::rate::sender(x.remote, header, caller.as_deref());
     match x.worker.shared.rates.admit(rate, &sender, x.begun.into_std()) {
-        Ok(()) => ControlFlow::Continue(()),
+        Ok(()) => {
+            x.counted |= limit;
+            ControlFlow::Continue(())
+        }
         Err(wait) => {
             x.worker.shared.stats.limited.add(1);
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);

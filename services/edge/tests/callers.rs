@@ -29,6 +29,49 @@ fn a_rate_holds_whatever_else_holds() {
     assert_eq!(let_in, 3);
 }
 
+/// What the configuration says of a request is not said by its client under another spelling, which programs read as the same.
+#[test]
+fn a_header_that_is_set_has_no_second_spelling() {
+    let (backend, passed) = service(|_| ok("", ""));
+    let address = edge(&proxied(
+        backend,
+        "server.modules += ( \"mod_setenv\" )\n\
+         setenv.set-request-header = ( \"X-User\" => \"me\", \"X-Gone\" => \"\", \"X_Odd\" => \"us\" )\n",
+    ));
+    let lies = "X_User: eve\r\nX.User: eve\r\nx-user: eve\r\nX_Gone: eve\r\nX-Gone: eve\r\nX-Odd: eve\r\nX_Host: eve\r\n\
+                X-Host: eve\r\nX_Kept: 1\r\n";
+    assert_eq!(get(address, &format!("GET / HTTP/1.0\r\n{lies}\r\n")).code(), 200);
+    let head = passed.recv().unwrap();
+    assert!(!head.contains("eve"), "{head}");
+    assert_eq!(field(&head, "x-user"), Some("me"), "{head}");
+    assert_eq!(field(&head, "x_odd"), Some("us"), "{head}");
+    assert_eq!(field(&head, "x_kept"), Some("1"), "{head}");
+}
+
+/// A request that is turned into another one on its way – by an error handler, by a rewrite of what is no file, by an index – is
+/// one request to the limit.
+#[test]
+fn a_request_is_counted_once_however_it_is_turned() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("front.html"), "front\n").unwrap();
+    for (what, path, turned_by, answer) in [
+        ("nothing", "/front.html", "", 200),
+        ("an index", "/", "index-file.names = ( \"front.html\" )", 200),
+        ("a rewrite", "/none", "url.rewrite-if-not-file = ( \"\" => \"/front.html\" )", 200),
+        ("a handler of what is missing", "/none", "server.error-handler-404 = \"/front.html\"", 200),
+        ("a handler of errors", "/none", "server.error-handler = \"/front.html\"", 404),
+    ] {
+        let address = edge(&format!(
+            "server.document-root = \"{}\"\nserver.modules = ( \"mod_rewrite\" )\n\
+             mesh.per-client = ( \"rate\" => \"4/d\", \"burst\" => 4 )\n{turned_by}\n",
+            folder.path().display()
+        ));
+        let codes: Vec<u16> =
+            (0..6).map(|_| get(address, &format!("GET {path} HTTP/1.0\r\n\r\n")).code()).collect();
+        assert_eq!(codes, [answer, answer, answer, answer, 429, 429], "turned by {what}");
+    }
+}
+
 /// Whoever decides over a path decides over the one that is passed on (threats row 43), with every line of the credentials.
 #[test]
 fn a_service_decides_over_the_request_that_is_passed_on() {

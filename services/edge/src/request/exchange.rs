@@ -116,6 +116,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) user: Option<User>,
     /// Its nonce has been counted: it is not, a second time, where the rules are gone through again.
     pub(crate) nonce_taken: bool,
+    /// The limits of clients that it has been counted under, a bit for each (`CLIENT_RATES_MAX`).
+    pub(crate) counted: u64,
     /// Who it is, beyond a name.
     pub(crate) identity: Option<Identity>,
     /// Its place in its trace, where there are traces.
@@ -181,6 +183,7 @@ impl<'a> Exchange<'a> {
             settled: false,
             user: None,
             nonce_taken: false,
+            counted: 0,
             identity: None,
             trace: None,
             stripped: false,
