@@ -126,7 +126,7 @@ impl Connection {
             }
             place.park(cx);
             // Whoever was just let in has a request on its way.
-            if worker.is_draining() && !fresh {
+            if worker.ends_idle() && !fresh {
                 return Poll::Ready(false);
             }
             deadline.poll(cx).map(|()| false)

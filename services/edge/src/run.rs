@@ -253,6 +253,7 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
         spans,
         connections_max,
         draining: AtomicBool::new(false),
+        followed: AtomicBool::new(false),
         mesh: options.mesh.clone().unwrap_or_else(near),
         standing: options.standing.clone(),
     });
@@ -337,6 +338,8 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
             Some(outcome) = successions.recv() => match outcome {
                 Ok(handed) => {
                     handed.leave();
+                    shared.followed.store(true, Ordering::Relaxed);
+                    shared.draining.store(true, Ordering::Relaxed);
                     tracing::info!("a successor serves; what is under way here has its time");
                     break Terminate::InTime;
                 }

@@ -76,6 +76,8 @@ pub(crate) struct Shared {
     pub(crate) spans: Spans,
     pub(crate) connections_max: u64,
     pub(crate) draining: AtomicBool,
+    /// A successor listens on the sockets: whoever draws on a kept connection once more is answered, and sent there.
+    pub(crate) followed: AtomicBool,
     pub(crate) mesh: Mesh,
     pub(crate) standing: Option<Arc<Standing>>,
 }
@@ -352,6 +354,12 @@ impl Worker {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.shared.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether connections that say nothing end at once: they may have a request on its way, and where a successor serves it is
+    /// answered before they go.
+    pub(crate) fn ends_idle(&self) -> bool {
+        self.is_draining() && !self.shared.followed.load(Ordering::Relaxed)
     }
 
     /// Wakes every connection to look at what has changed.

@@ -99,7 +99,9 @@ async fn worker_loop(worker: Rc<Worker>, mut orders: watch::Receiver<Orders>) {
 async fn drained(worker: &Rc<Worker>, orders: &watch::Receiver<Orders>) {
     let is_over = || orders.borrow().stop.is_none_or(|until| Instant::now() >= until);
     while worker.connections() > 0 && !is_over() {
-        worker.wake_all();
+        if worker.ends_idle() {
+            worker.wake_all();
+        }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
