@@ -30,6 +30,8 @@ pub(crate) const INPUT_BYTES_MAX: u64 = 256 * 1024;
 const LOOK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 /// A call that waits for nothing is over within this.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// And has its connection within this.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Whoever asks how an execution is, is held to the rules of the request that started it.
 pub(crate) fn adopt(x: &mut Exchange<'_>) {
@@ -108,14 +110,34 @@ impl Problem {
 
 async fn call(worker: &Worker, operation: &str, input: &Value, timeout: Duration) -> Result<Value, Error> {
     let client =
-        Client::new(worker.shared.mesh.endpoint.clone()).with_timeouts(Duration::from_secs(2), timeout);
+        Client::new(worker.shared.mesh.endpoint.clone()).with_timeouts(CONNECT_TIMEOUT.min(timeout), timeout);
     let operation = selvedge_aws::operations::find_in(&SERVICE, operation)
         .expect("the operations named here are in the table");
     client.call_json(&SERVICE, operation, input).await
 }
 
+/// How long a request waits at most. It is held no longer by an API that says nothing; one that does not wait for an end is
+/// held as long as a call takes.
+#[derive(Clone, Copy)]
+struct Bound(Option<Instant>);
+
+impl Bound {
+    fn of(route: &WorkflowRoute) -> Self {
+        Self((route.wait_ms > 0).then(|| Instant::now() + Duration::from_millis(route.wait_ms)))
+    }
+
+    fn left(self) -> Duration {
+        self.0.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+    }
+
+    /// The time that a call may take which waits for nothing.
+    fn of_call(self) -> Duration {
+        if self.0.is_some() { CALL_TIMEOUT.min(self.left()) } else { CALL_TIMEOUT }
+    }
+}
+
 /// The machine's ARN, looked up by its name once.
-async fn machine(worker: &Worker, name: &str) -> Result<String, Problem> {
+async fn machine(worker: &Worker, name: &str, bound: Bound) -> Result<String, Problem> {
     if name.starts_with("arn:") {
         return Ok(name.to_owned());
     }
@@ -124,7 +146,7 @@ async fn machine(worker: &Worker, name: &str) -> Result<String, Problem> {
     }
     let mut input = json!({ "maxResults": 1000 });
     loop {
-        let page = call(worker, "ListStateMachines", &input, CALL_TIMEOUT).await?;
+        let page = call(worker, "ListStateMachines", &input, bound.of_call()).await?;
         for found in page["stateMachines"].as_array().into_iter().flatten() {
             if found["name"] == name
                 && let Some(arn) = found["stateMachineArn"].as_str()
@@ -144,8 +166,8 @@ async fn machine(worker: &Worker, name: &str) -> Result<String, Problem> {
 }
 
 async fn start(x: &mut Exchange<'_>, route: &WorkflowRoute) -> Result<Response, Problem> {
-    let until = Instant::now() + Duration::from_millis(route.wait_ms);
-    let arn = machine(x.worker, &route.machine).await?;
+    let bound = Bound::of(route);
+    let arn = machine(x.worker, &route.machine, bound).await?;
     let document = input::of(x, route);
     let mut input = json!({ "stateMachineArn": arn, "input": document.to_string() });
     if let Some(trace) = &x.trace {
@@ -155,8 +177,7 @@ async fn start(x: &mut Exchange<'_>, route: &WorkflowRoute) -> Result<Response, 
         input["name"] = json!(input::name(key, x.caller().as_deref())?);
     }
     if route.wait_ms > 0 {
-        let patience = until.saturating_duration_since(Instant::now());
-        match call(x.worker, "StartSyncExecution", &input, patience).await {
+        match call(x.worker, "StartSyncExecution", &input, bound.left()).await {
             Ok(done) => return Ok(ended(x, &done)),
             Err(Error::Service(error)) if error.code == "StateMachineTypeNotSupported" => {}
             // An express machine that goes on has no address by which it could be asked.
@@ -167,10 +188,10 @@ async fn start(x: &mut Exchange<'_>, route: &WorkflowRoute) -> Result<Response, 
             Err(error) => return Err(error.into()),
         }
     }
-    let started = match call(x.worker, "StartExecution", &input, CALL_TIMEOUT).await {
+    let started = match call(x.worker, "StartExecution", &input, bound.of_call()).await {
         Err(Error::Service(error)) if error.code == "ExecutionAlreadyExists" => {
             // It has ended, or it is another: the same request again is answered by what came of the first.
-            let known = again(x.worker, &arn, &input).await?;
+            let known = again(x.worker, &arn, &input, bound).await?;
             known.ok_or(Problem::Api(Error::Service(error)))?
         }
         started => started?,
@@ -183,18 +204,24 @@ async fn start(x: &mut Exchange<'_>, route: &WorkflowRoute) -> Result<Response, 
         "a request started a workflow"
     );
     let (mut look, most) = LOOK;
-    while Instant::now() < until {
+    let mut unheard = false;
+    while !bound.left().is_zero() {
         let asked = json!({ "executionArn": execution });
-        let patience = CALL_TIMEOUT.min(until.saturating_duration_since(Instant::now()));
-        match call(x.worker, "DescribeExecution", &asked, patience).await {
+        match call(x.worker, "DescribeExecution", &asked, bound.of_call()).await {
             Ok(described) if described["status"] != "RUNNING" => return Ok(ended(x, &described)),
             Ok(_) => {}
-            // It has been started, and nobody is held longer than was said.
-            Err(Error::ReadTimeout { .. }) if Instant::now() >= until => break,
-            Err(error) => return Err(error.into()),
+            Err(Error::Service(error)) if error.code == "ExecutionDoesNotExist" => {
+                return Err(Error::Service(error).into());
+            }
+            // It has been started and goes on, whatever becomes of the API meanwhile: whoever were told of a failure would start
+            // another.
+            Err(error) => {
+                if !std::mem::replace(&mut unheard, true) && !bound.left().is_zero() {
+                    tracing::warn!(%error, %execution, "how an execution is cannot be asked; it is asked again");
+                }
+            }
         }
-        let left = until.saturating_duration_since(Instant::now());
-        tokio::time::sleep(look.min(left)).await;
+        tokio::time::sleep(look.min(bound.left())).await;
         look = (look * 2).min(most);
     }
     match route.otherwise {
@@ -218,11 +245,16 @@ async fn start(x: &mut Exchange<'_>, route: &WorkflowRoute) -> Result<Response, 
 }
 
 /// The execution of the same name, if it was started with the same input.
-async fn again(worker: &Worker, machine: &str, input: &Value) -> Result<Option<Value>, Problem> {
+async fn again(
+    worker: &Worker,
+    machine: &str,
+    input: &Value,
+    bound: Bound,
+) -> Result<Option<Value>, Problem> {
     let name = input["name"].as_str().unwrap_or_default();
     let execution = format!("{}:{name}", machine.replacen(":stateMachine:", ":execution:", 1));
     let asked = json!({ "executionArn": execution });
-    let described = call(worker, "DescribeExecution", &asked, CALL_TIMEOUT).await?;
+    let described = call(worker, "DescribeExecution", &asked, bound.of_call()).await?;
     let told = |document: &Value| -> Value {
         document["input"].as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null)
     };
