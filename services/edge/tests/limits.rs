@@ -114,15 +114,31 @@ fn fetch_60k(address: SocketAddr) -> Duration {
     began.elapsed()
 }
 
+/// Something takes so many milliseconds at least each time, and once so many at most: a busy machine makes late what is late, and
+/// nothing early.
+fn takes(what: &str, least: u64, most: u64, measure: impl Fn() -> Duration) {
+    let (least, most) = (Duration::from_millis(least), Duration::from_millis(most));
+    let mut took = Vec::new();
+    while took.len() < 5 {
+        let one = measure();
+        assert!(one >= least, "{what}: {one:?}");
+        if one < most {
+            return;
+        }
+        took.push(one);
+    }
+    panic!("{what}: {took:?}");
+}
+
 #[test]
 fn a_connection_has_its_bandwidth_as_with_lighttpd() {
     let (folder, conf) = site("connection.kbytes-per-second = 60\n");
-    let ours = fetch_60k(edge(&conf));
-    assert!(ours > Duration::from_millis(700) && ours < Duration::from_secs(3), "{ours:?}");
+    let ours = edge(&conf);
+    takes("ours", 700, 3000, || fetch_60k(ours));
     if std::path::Path::new(server::LIGHTTPD).exists() {
-        let theirs = fetch_60k(Lighttpd::start(folder.path(), &conf).address);
+        let theirs = Lighttpd::start(folder.path(), &conf);
         // It judges by whole seconds.
-        assert!(theirs < Duration::from_secs(4), "{theirs:?}");
+        takes("theirs", 0, 4000, || fetch_60k(theirs.address));
     }
 }
 
@@ -131,14 +147,15 @@ fn all_connections_of_a_client_share_its_bandwidth() {
     for shared in ["mesh.client-kbytes-per-second = 120\n", "server.kbytes-per-second = 120\n"] {
         let (_folder, conf) = site(shared);
         let address = edge(&conf);
-        let began = Instant::now();
-        let threads: Vec<_> = (0..3).map(|_| std::thread::spawn(move || fetch_60k(address))).collect();
-        threads.into_iter().for_each(|thread| {
-            thread.join().unwrap();
-        });
         // Three alone would have taken half a second each.
-        let took = began.elapsed();
-        assert!(took > Duration::from_millis(1100) && took < Duration::from_secs(5), "{shared}: {took:?}");
+        takes(shared, 1100, 5000, || {
+            let began = Instant::now();
+            let threads: Vec<_> = (0..3).map(|_| std::thread::spawn(move || fetch_60k(address))).collect();
+            threads.into_iter().for_each(|thread| {
+                thread.join().unwrap();
+            });
+            began.elapsed()
+        });
     }
 }
 
