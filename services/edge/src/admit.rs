@@ -30,18 +30,12 @@ pub(crate) fn admit(x: &mut Exchange<'_>) -> Flow {
 /// Refuses a path by its end, as `url.access-deny` and `url.access-allow` say: as it is asked for, and once more as it
 /// is found, without what follows a file and with the name that stands for a folder.
 pub(crate) fn by_ending(x: &Exchange<'_>) -> Flow {
-    let (access, server) = (&x.conf.access, &x.conf.server);
+    let (access, case) = (&x.conf.access, x.case());
     if access.deny.is_empty() && access.allow.is_empty() || x.in_error_handler {
         return ControlFlow::Continue(());
     }
-    let lower = server.force_lowercase_filenames == Some(true);
-    let path = if lower { x.path().to_lowercase() } else { x.path().to_owned() };
-    let ends = |list: &[selvedge_site::directive::Text]| {
-        list.iter().any(|suffix| match lower {
-            true => path.ends_with(&suffix.to_lowercase()),
-            false => path.ends_with(&**suffix),
-        })
-    };
+    let ends =
+        |list: &[selvedge_site::directive::Text]| list.iter().any(|suffix| case.ends(x.path(), suffix));
     let refused = match access.allow.is_empty() {
         false => !ends(&access.allow),
         true => ends(&access.deny),

@@ -26,11 +26,8 @@ pub(crate) async fn authenticate(x: &mut Exchange<'_>) -> Flow {
     if conf.auth.require.is_empty() || x.in_error_handler {
         return ControlFlow::Continue(());
     }
-    let path = match conf.server.force_lowercase_filenames {
-        Some(true) => x.path().to_lowercase(),
-        _ => x.path().to_owned(),
-    };
-    let Some((_, requirement)) = conf.auth.require.iter().find(|(prefix, _)| path.starts_with(&**prefix))
+    let case = x.case();
+    let Some((_, requirement)) = conf.auth.require.iter().find(|(prefix, _)| case.begins(x.path(), prefix))
     else {
         return ControlFlow::Continue(());
     };

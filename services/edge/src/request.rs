@@ -15,6 +15,7 @@
 //! `server.modules` has mod_redirect; a step that answers ends the way to the answer.
 
 pub(crate) mod body;
+mod case;
 pub(crate) mod exchange;
 mod guard;
 mod host;
@@ -27,6 +28,7 @@ pub(crate) mod send;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
+pub(crate) use case::Case;
 pub(crate) use exchange::{Exchange, Peer, User, used};
 pub(crate) use physical::{join, to_folder};
 pub(crate) use response::{Body, Response};

@@ -309,6 +309,51 @@ fn rules_hold_in_every_spelling() {
     }
 }
 
+/// Where names of files are in lower case whatever is asked for, rules on them hold in either case: of ASCII, so that what is cut from
+/// a path is as long as it was.
+#[test]
+fn rules_hold_in_either_case_where_files_are_found_in_either() {
+    let (folder, conf) = site();
+    let www = folder.path().join("www");
+    std::fs::create_dir(www.join("private")).unwrap();
+    std::fs::write(www.join("private/p.txt"), "private\n").unwrap();
+    std::fs::write(www.join("sub/s.txt"), "of the alias\n").unwrap();
+    std::fs::write(www.join("a\u{e9}.txt"), "accent\n").unwrap();
+    std::fs::write(folder.path().join("users"), "u:p\n").unwrap();
+    let conf = format!(
+        "{conf}server.modules += ( \"mod_auth\", \"mod_authn_file\" )\nserver.force-lowercase-filenames = \"enable\"\n\
+         auth.backend = \"plain\"\nauth.backend.plain.userfile = \"{}/users\"\nurl.access-deny = ( \".Inc\" )\n\
+         auth.require = ( \"/Private/\" => ( \"method\" => \"basic\", \"realm\" => \"r\", \"require\" => \"valid-user\" ) )\n",
+        folder.path().display()
+    )
+    .replace("\"/al\"", "\"/Al/\"");
+    let ours = edge(&conf);
+    let theirs = std::path::Path::new(server::LIGHTTPD).exists();
+    let theirs = theirs.then(|| server::Lighttpd::start(folder.path(), &conf));
+    for (path, code) in [
+        ("/a.txt", 200),
+        ("/A.TXT", 200),
+        ("/private/p.txt", 401),
+        ("/Private/p.txt", 401),
+        ("/PRIVATE/P.TXT", 401),
+        ("/%50rivate/p.txt", 401),
+        ("/al/s.txt", 200),
+        ("/AL/S.TXT", 200),
+        ("/x.inc", 403),
+        ("/X.INC", 403),
+        ("/A%C3%A9.txt", 200),
+        ("/a%C3%89.txt", 404),
+        // A letter whose small form is longer.
+        ("/a%C3%A9.txt/%C4%B0%C4%B0%C4%B0%C4%B0%C4%B0", 200),
+    ] {
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        assert_eq!(get(ours, &request).code(), code, "{path}");
+        if let Some(theirs) = &theirs {
+            assert_eq!(get(theirs.address, &request).code(), code, "lighttpd: {path}");
+        }
+    }
+}
+
 /// Pingora's CVE-2025-4366 and 2026-2835: what comes as the body of a request that needs none is never a request of its own.
 #[test]
 fn a_body_that_nobody_reads_hides_nothing() {

@@ -105,7 +105,8 @@ fn home(x: &Exchange<'_>, relative: &str) -> ControlFlow<Response, Option<HostRo
         }
         return ControlFlow::Break(crate::request::to_folder(x));
     };
-    let named = |list: &[selvedge_site::directive::Text]| list.iter().any(|name| **name == *user);
+    let case = x.case();
+    let named = |list: &[selvedge_site::directive::Text]| list.iter().any(|name| case.same(name, user));
     if !is_plain(user)
         || named(&userdir.exclude_user)
         || !userdir.include_user.is_empty() && !named(&userdir.include_user)

@@ -64,13 +64,14 @@ fn opened(x: &Exchange<'_>, encoded: &str, folders: &[Text]) -> Result<File, u16
         return Err(502);
     }
     let path = target::simplify(&path);
-    let path = match x.conf.server.force_lowercase_filenames {
-        Some(true) => path.to_lowercase(),
-        _ => path,
-    };
+    let case = x.case();
+    let path = case.of_file(&path);
     let root = match folders.is_empty() {
         true => "/",
-        false => folders.iter().find(|folder| path.starts_with(&***folder)).ok_or(403u16)?,
+        false => {
+            let folder = folders.iter().find(|folder| case.begins(&path, folder)).ok_or(403u16)?;
+            path.get(..folder.len()).unwrap_or(folder)
+        }
     };
     root::open(root, &path, x.conf.server.follow_symlink)
         .map_err(|error| if error.kind() == std::io::ErrorKind::NotFound { 404 } else { 403 })

@@ -21,7 +21,7 @@ use selvedge_wire::tls;
 use tokio::time::Instant;
 
 use super::response::Response;
-use super::{Flow, Handled, body};
+use super::{Case, Flow, Handled, body};
 use crate::answer::workflow::Ticket;
 use crate::clients::Guest;
 use crate::pace::Pacer;
@@ -214,6 +214,11 @@ impl<'a> Exchange<'a> {
             Channel::Http2(stream) => self.head.list_bytes as u64 + stream.received(),
             Channel::Inner(_) | Channel::Over => 0,
         }
+    }
+
+    /// How names of files are compared.
+    pub(crate) fn case(&self) -> Case {
+        Case { lower: self.conf.server.force_lowercase_filenames == Some(true) }
     }
 
     pub(crate) fn scheme(&self) -> &'static str {

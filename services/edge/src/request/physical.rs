@@ -21,10 +21,7 @@ pub(super) fn find(x: &mut Exchange<'_>) -> Flow {
 
 /// Joins root and path.
 fn compose(x: &mut Exchange<'_>) -> Flow {
-    let relative = match x.conf.server.force_lowercase_filenames {
-        Some(true) => x.path().to_lowercase(),
-        _ => x.path().to_owned(),
-    };
+    let relative = x.case().of_file(x.path());
     let found = crate::answer::host_root::find(x, &relative)?;
     let root = found.root;
     let relative = found.relative.unwrap_or(relative);
@@ -46,8 +43,8 @@ fn compose(x: &mut Exchange<'_>) -> Flow {
 }
 
 fn alias(x: &Exchange<'_>, relative: &str) -> Option<(String, String)> {
-    let named = x.conf.alias.url.iter();
-    let mut fitting = named.filter(|(prefix, _)| relative.starts_with(&**prefix));
+    let (named, case) = (x.conf.alias.url.iter(), x.case());
+    let mut fitting = named.filter(|(prefix, _)| case.begins(relative, prefix));
     fitting.next().map(|(prefix, folder)| (prefix.to_string(), folder.to_string()))
 }
 

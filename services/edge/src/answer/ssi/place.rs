@@ -37,10 +37,7 @@ pub(super) fn find(x: &Exchange<'_>, page: &Page, place: &Place<'_>) -> Result<(
                     simple(&format!("{folder}/{name}"))?
                 }
             };
-            let uri = match x.conf.server.force_lowercase_filenames {
-                Some(true) => uri.to_lowercase(),
-                _ => uri,
-            };
+            let uri = x.case().of_file(&uri);
             Page { path: file_of(x, page, &uri), uri }
         }
     };
