@@ -120,6 +120,15 @@ enum CompatArg {
     V1_4_85,
 }
 
+/// In which form something is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
 #[derive(Debug, clap::Subcommand)]
 enum EdgeCommand {
     /// Show what is wrong or odd in a configuration, at its place

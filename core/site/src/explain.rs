@@ -1,16 +1,21 @@
 //! Which rules hold for a URL, and which value came from which line.
 
-use std::fmt::Write as _;
+mod answer;
+mod shown;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::condition::{Network, Truth};
-use crate::directive::{Directives, Rules};
+use crate::condition::Truth;
+use crate::directive::Rules;
 use crate::facts::{Headers, RequestFacts};
 use crate::pattern::PatternExhausted;
-use crate::program::{Origin, Program, Resolved};
+use crate::place::{Place, Sources};
+use crate::program::{Program, Resolved, RuleSet};
+use crate::route::Misfit;
 use crate::template::Parts;
 use crate::value::Value;
+use answer::answer;
 
 /// A request that somebody asks about.
 #[derive(Clone, Debug)]
@@ -43,36 +48,93 @@ impl Headers for Asked<'_> {
 /// How often a path is rewritten before it is taken for endless, as lighttpd does.
 const REWRITES_MAX: usize = 100;
 
-/// What holds for a request.
+/// What holds for a request, and why.
 #[derive(Clone, Debug, Default)]
 pub struct Explained {
-    /// In words.
-    pub text: String,
+    /// The port that was asked.
+    pub port: u16,
+    /// The listener of that port: its token, and whether it speaks TLS.
+    pub listener: Option<(String, bool)>,
+    /// The request, and what rewrites made of it, in order.
+    pub turns: Vec<Turn>,
     /// What holds in the end.
     pub resolved: Arc<Resolved>,
+    sources: Sources,
 }
 
-/// Tells what holds for a request, in words.
+/// One look at a target.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// The path and the query.
+    pub target: String,
+    /// The conditions of a `lighttpd.conf`, all of them, in order.
+    pub conditions: Vec<Judged>,
+    /// The routes of an `edge.toml`, up to the one that fits.
+    pub routes: Vec<Tried>,
+    /// How many routes stand behind the one that fits: nobody asks them.
+    pub unasked: usize,
+    /// Everything that is set, in order.
+    pub values: Vec<Told>,
+    /// What answers, in words.
+    pub answer: String,
+    /// The expression of a rewrite that fits, and what it makes of the target.
+    pub rewritten: Option<(String, String)>,
+}
+
+/// A condition and what is known of it.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// As `lighttpd -p` prints it.
+    pub text: String,
+    /// Where it was written first.
+    pub place: Place,
+    /// What is known of it.
+    pub truth: Truth,
+}
+
+/// A route that was asked whether it is for the request.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    /// The first host of its site.
+    pub site: String,
+    /// Its name, or its number.
+    pub name: String,
+    /// Where it begins.
+    pub place: Place,
+    /// What keeps it from being for the request; nothing when it is.
+    pub misfits: Vec<Misfit>,
+}
+
+/// A value, and where it came from.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The directive, or the key.
+    pub key: String,
+    /// Its value.
+    pub value: Value,
+    /// Where it was set.
+    pub place: Place,
+    /// Values that it stands in place of, and where they were set.
+    pub instead_of: Vec<(Value, Place)>,
+}
+
+/// Tells what holds for a request, and why.
 ///
 /// # Errors
 /// [`PatternExhausted`], as for the request itself.
 pub fn explain(program: &Program, question: &Question) -> Result<Explained, PatternExhausted> {
-    let mut out = String::new();
-    let mut last = Arc::clone(program.base());
     let asked = Asked(&question.headers);
     let host = question.host.to_ascii_lowercase();
     let port = host.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
     let port: u16 = port.unwrap_or(if question.scheme == "https" { 443 } else { 80 });
     let listener = program.listeners.iter().find(|listener| listener.token.ends_with(&format!(":{port}")));
-    match listener {
-        Some(listener) => {
-            let tls = if listener.ssl.engine { " with TLS" } else { "" };
-            let _ = writeln!(out, "listener {}{tls}", listener.token);
-        }
-        None => {
-            let _ = writeln!(out, "no listener has port {port}: conditions on sockets do not hold");
-        }
-    }
+    let mut explained = Explained {
+        port,
+        listener: listener.map(|listener| (listener.token.to_string(), listener.ssl.engine)),
+        turns: Vec::new(),
+        resolved: Arc::clone(program.base()),
+        sources: program.sources.clone(),
+    };
     let (mut path, mut query) = (question.path.clone(), question.query.clone());
     let mut finished = false;
     for _ in 0..REWRITES_MAX {
@@ -97,19 +159,74 @@ pub fn explain(program: &Program, question: &Question) -> Result<Explained, Patt
             Some(_) if program.judges_again() => "that of what it is rewritten to".to_owned(),
             _ => answer(program, &facts, &resolved, redirected.as_ref())?,
         };
-        tell_route(program, &resolved, &mut out);
-        tell(program, &facts, &answer, &mut out)?;
-        last = Arc::clone(&resolved);
-        let Some(Expanded { number, pattern, target }) = rewritten else { break };
-        let _ = writeln!(out, "\n\"{pattern}\" makes it {target}");
-        finished = !rewrites.repeats(number);
-        let (new_path, new_query) = target.split_once('?').unwrap_or((&target, ""));
-        (path, query) = (new_path.to_owned(), new_query.to_owned());
-        if !program.judges_again() {
-            break;
+        let mut turn = turn(program, &facts, answer)?;
+        explained.resolved = resolved;
+        let again = rewritten.map(|Expanded { number, pattern, target }| {
+            finished = !explained.resolved.directives.url.rewrite.repeats(number);
+            let (new_path, new_query) = target.split_once('?').unwrap_or((&target, ""));
+            let next = (new_path.to_owned(), new_query.to_owned());
+            turn.rewritten = Some((pattern, target));
+            next
+        });
+        explained.turns.push(turn);
+        match again {
+            Some((new_path, new_query)) if program.judges_again() => (path, query) = (new_path, new_query),
+            _ => break,
         }
     }
-    Ok(Explained { text: out, resolved: last })
+    Ok(explained)
+}
+
+/// Everything about one target.
+fn turn(program: &Program, facts: &RequestFacts<'_>, answer: String) -> Result<Turn, PatternExhausted> {
+    let (path, query) = (facts.path.unwrap_or_default(), facts.query.unwrap_or_default());
+    let mut turn = Turn {
+        target: if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") },
+        conditions: Vec::new(),
+        routes: Vec::new(),
+        unasked: 0,
+        values: values(program, facts)?,
+        answer,
+        rewritten: None,
+    };
+    match program.rule_set() {
+        RuleSet::Patches(_) => {
+            let truths = program.judge(facts)?;
+            let judged = program.conditions.iter().zip(&truths);
+            turn.conditions = judged
+                .map(|(one, truth)| Judged { text: one.text.to_string(), place: one.place, truth: *truth })
+                .collect();
+        }
+        RuleSet::Routes(table) => {
+            for route in &table.routes {
+                let misfits = route.misfits(facts)?;
+                let (site, name) = (route.site.to_string(), route.name.to_string());
+                turn.routes.push(Tried { site, name, place: route.place, misfits });
+                if turn.routes.last().is_some_and(|tried| tried.misfits.is_empty()) {
+                    break;
+                }
+            }
+            turn.unasked = table.routes.len() - turn.routes.len();
+        }
+    }
+    Ok(turn)
+}
+
+/// What is set, each with what it stands in place of.
+fn values(program: &Program, facts: &RequestFacts<'_>) -> Result<Vec<Told>, PatternExhausted> {
+    let origins = program.origins(facts)?;
+    let before = |key: &str| {
+        let overridden = origins.iter().filter(|before| before.overridden && *before.key == *key);
+        overridden.map(|before| (before.value.clone(), before.place)).collect()
+    };
+    let holding = origins.iter().filter(|origin| !origin.overridden);
+    let told = holding.map(|origin| Told {
+        key: origin.key.to_string(),
+        value: origin.value.clone(),
+        place: origin.place,
+        instead_of: before(&origin.key),
+    });
+    Ok(told.collect())
 }
 
 /// What a rule makes of a URL.
@@ -145,156 +262,4 @@ fn expanded(
     };
     let target = rule.template.expand(&parts).ok();
     Ok(target.map(|target| Expanded { number, pattern: rule.pattern.as_str().to_owned(), target }))
-}
-
-fn redirect(resolved: &Resolved, to: &Expanded) -> String {
-    let code = match resolved.directives.url.redirect_code {
-        0 => 301,
-        code => code,
-    };
-    format!("a redirect ({code}) to {}, by \"{}\"", to.target, to.pattern)
-}
-
-/// Which route of our own form it is.
-fn tell_route(program: &Program, resolved: &Resolved, out: &mut String) {
-    if program.judges_again() {
-        // Its blocks have been told.
-        return;
-    }
-    let index = usize::try_from(resolved.route).ok().and_then(|id| id.checked_sub(1));
-    match index.and_then(|index| program.route_names().nth(index)) {
-        Some((site, name)) => {
-            let _ = writeln!(out, "\nroute {name} of site {site}");
-        }
-        None => {
-            let tried = program.route_names().count();
-            if tried > 0 {
-                let _ = writeln!(out, "\nno route fits, of {tried}");
-            }
-        }
-    }
-}
-
-fn tell(
-    program: &Program,
-    facts: &RequestFacts<'_>,
-    answer: &str,
-    out: &mut String,
-) -> Result<(), PatternExhausted> {
-    let truths = program.judge(facts)?;
-    let holding: Vec<_> =
-        program.conditions.iter().zip(&truths).filter(|(_, truth)| **truth == Truth::True).collect();
-    if !holding.is_empty() {
-        out.push_str("\nblocks that hold:\n");
-    }
-    for (condition, _) in holding {
-        let _ = writeln!(out, "  {}  ({})", condition.text, program.sources.shown_line(condition.place));
-    }
-    let origins = program.origins(facts)?;
-    out.push_str("\nvalues:\n");
-    for origin in origins.iter().filter(|origin| !origin.overridden) {
-        let _ = writeln!(
-            out,
-            "  {} = {}  ({})",
-            origin.key,
-            short(&origin.value),
-            program.sources.shown_line(origin.place)
-        );
-        for before in origins.iter().filter(|before| before.overridden && before.key == origin.key) {
-            let _ = writeln!(
-                out,
-                "      in place of {}  ({})",
-                short(&before.value),
-                program.sources.shown_line(before.place)
-            );
-        }
-    }
-    let _ = writeln!(out, "\nanswer: {answer}");
-    Ok(())
-}
-
-/// What answers, in words.
-fn answer(
-    program: &Program,
-    facts: &RequestFacts<'_>,
-    resolved: &Resolved,
-    redirected: Option<&Expanded>,
-) -> Result<String, PatternExhausted> {
-    let origins = program.origins(facts)?;
-    Ok(answer_by(resolved, &origins, facts, redirected))
-}
-
-fn answer_by(
-    resolved: &Resolved,
-    origins: &[Origin],
-    facts: &RequestFacts<'_>,
-    redirected: Option<&Expanded>,
-) -> String {
-    let directives = &resolved.directives;
-    let from = |key: &str| origins.iter().any(|origin| origin.key.starts_with(key) && !origin.overridden);
-    if directives.edge.redirect_https {
-        return "a redirect to HTTPS".into();
-    }
-    if let Some(fixed) = &directives.edge.respond {
-        return format!("status {}", fixed.status);
-    }
-    if directives.edge.metrics {
-        return "the server's counters".into();
-    }
-    if let Some(redirected) = redirected {
-        return redirect(resolved, redirected);
-    }
-    if let Some(why) = refused(directives, facts) {
-        return format!("403: {why}");
-    }
-    if let Some(workflow) = &directives.mesh.workflow {
-        return format!("the workflow {}", workflow.machine);
-    }
-    if let Some(service) = &directives.mesh.service {
-        return format!("the virtual service {service}");
-    }
-    for (key, what) in
-        [("proxy.", "an HTTP server"), ("fastcgi.", "a FastCGI server"), ("scgi.", "an SCGI server")]
-    {
-        if from(&format!("{key}server")) || (key == "proxy." && from("proxy")) {
-            return format!("{what}, where its key fits; else files");
-        }
-    }
-    match &directives.server.document_root {
-        Some(root) => format!("files below {root}"),
-        None => "nothing".into(),
-    }
-}
-
-/// Why nobody gets an answer, if nobody does.
-fn refused(directives: &Directives, facts: &RequestFacts<'_>) -> Option<String> {
-    let path = facts.path.unwrap_or_default();
-    let ends = |list: &[crate::directive::Text]| list.iter().find(|end| path.ends_with(&***end)).cloned();
-    if let Some(remote) = facts.remote {
-        let is_in = |list: &[Network]| list.iter().any(|network| network.contains(remote));
-        if is_in(&directives.edge.deny) || !directives.edge.allow.is_empty() && !is_in(&directives.edge.allow)
-        {
-            return Some(format!("{remote} may not ask"));
-        }
-    }
-    if !directives.access.allow.is_empty() {
-        let is_allowed = ends(&directives.access.allow).is_some();
-        return (!is_allowed).then(|| "the path ends with nothing of url.access-allow".to_owned());
-    }
-    ends(&directives.access.deny).map(|end| format!("the path ends with \"{end}\" of url.access-deny"))
-}
-
-/// A value on one line.
-fn short(value: &Value) -> String {
-    match value {
-        Value::Text(text) => format!("\"{text}\""),
-        Value::Integer(number) => number.to_string(),
-        Value::List(list) => {
-            let entries = list.iter().map(|(key, value)| match key {
-                Some(key) => format!("\"{key}\" => {}", short(value)),
-                None => short(value),
-            });
-            format!("( {} )", entries.collect::<Vec<_>>().join(", "))
-        }
-    }
 }

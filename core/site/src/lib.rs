@@ -49,6 +49,7 @@ pub use pattern::{
 };
 pub use place::{Place, Source, Sources};
 pub use program::{CONDITIONS_MAX, Origin, Program, RESOLVED_MAX, Resolved, Resolver};
+pub use route::Misfit;
 pub use template::{EXPANDED_BYTES_MAX, Parts, Template, TooLong};
 pub use value::{List, Value};
 

@@ -1,12 +1,18 @@
 //! Our own form's routes: the first that fits a request decides.
 
+mod misfit;
+
 use std::sync::Arc;
+
+pub use misfit::Misfit;
 
 use crate::condition::Network;
 use crate::directive::Text;
-use crate::facts::{RequestFacts, without_port};
+use crate::facts::{RequestFacts, host_name};
 use crate::pattern::{Pattern, PatternExhausted};
+use crate::place::Place;
 use crate::program::{Assignment, Resolved};
+use crate::value::Value;
 
 /// A route.
 #[derive(Debug)]
@@ -16,6 +22,8 @@ pub(crate) struct Route {
     pub(crate) name: Text,
     pub(crate) hosts: Vec<HostMatch>,
     pub(crate) path: PathMatch,
+    /// `http` or `https`.
+    pub(crate) scheme: Option<Text>,
     pub(crate) methods: Vec<Box<str>>,
     pub(crate) headers: Vec<HeaderMatch>,
     pub(crate) sockets: Vec<Box<str>>,
@@ -25,14 +33,28 @@ pub(crate) struct Route {
     pub(crate) not_clients: Arc<[Network]>,
     pub(crate) resolved: Arc<Resolved>,
     pub(crate) assignments: Vec<Assignment>,
+    /// Where it begins.
+    pub(crate) place: Place,
+    /// What says which requests it is for, as it is written, its site's part first.
+    pub(crate) written: Vec<Written>,
+}
+
+/// A key that says which requests a route is for.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    pub(crate) key: Text,
+    pub(crate) value: Value,
+    pub(crate) place: Place,
 }
 
 /// A host that is asked for; ports do not count.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum HostMatch {
     Exact(Box<str>),
     /// `*.example.org`, with its dot.
     Suffix(Box<str>),
+    /// An expression.
+    Pattern(Pattern),
 }
 
 /// A path that is asked for.
@@ -55,25 +77,54 @@ pub(crate) struct HeaderMatch {
 
 impl Route {
     pub(crate) fn fits(&self, facts: &RequestFacts<'_>) -> Result<bool, PatternExhausted> {
+        Ok(self.fits_scheme(facts)
+            && self.fits_host(facts)?
+            && self.fits_socket(facts)
+            && self.fits_method(facts)
+            && self.headers.iter().all(|one| one.fits(facts))
+            && (self.clients.is_empty() || is_among(&self.clients, facts))
+            && !is_among(&self.not_clients, facts)
+            && self.path.fits(facts.path)?)
+    }
+
+    fn fits_scheme(&self, facts: &RequestFacts<'_>) -> bool {
+        self.scheme.as_deref().is_none_or(|scheme| facts.scheme == Some(scheme))
+    }
+
+    fn fits_host(&self, facts: &RequestFacts<'_>) -> Result<bool, PatternExhausted> {
+        if self.hosts.is_empty() {
+            return Ok(true);
+        }
         // A dot at the end only says that the name is whole: it must not lead by the rules for it.
-        let host = facts.host.map(without_port).map(|host| host.strip_suffix('.').unwrap_or(host));
-        let hosts =
-            self.hosts.is_empty() || host.is_some_and(|host| self.hosts.iter().any(|one| one.fits(host)));
-        let sockets = self.sockets.is_empty()
-            || facts.socket.is_some_and(|socket| self.sockets.iter().any(|one| **one == *socket));
-        let methods = self.methods.is_empty()
-            || facts.method.is_some_and(|method| self.methods.iter().any(|one| **one == *method));
-        let headers = self.headers.iter().all(|one| {
-            facts
-                .headers
-                .and_then(|headers| headers.header(&one.name))
-                .is_some_and(|value| *value == *one.value)
-        });
-        let among = |networks: &[Network]| {
-            facts.remote.is_some_and(|remote| networks.iter().any(|network| network.contains(remote)))
-        };
-        let clients = (self.clients.is_empty() || among(&self.clients)) && !among(&self.not_clients);
-        Ok(hosts && sockets && methods && headers && clients && self.path.fits(facts.path)?)
+        let Some(host) = facts.host.map(host_name) else { return Ok(false) };
+        for one in &self.hosts {
+            if one.fits(host)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn fits_socket(&self, facts: &RequestFacts<'_>) -> bool {
+        self.sockets.is_empty()
+            || facts.socket.is_some_and(|socket| self.sockets.iter().any(|one| **one == *socket))
+    }
+
+    fn fits_method(&self, facts: &RequestFacts<'_>) -> bool {
+        self.methods.is_empty()
+            || facts.method.is_some_and(|method| self.methods.iter().any(|one| **one == *method))
+    }
+}
+
+/// Whether the client is in one of the networks.
+fn is_among(networks: &[Network], facts: &RequestFacts<'_>) -> bool {
+    facts.remote.is_some_and(|remote| networks.iter().any(|network| network.contains(remote)))
+}
+
+impl HeaderMatch {
+    fn fits(&self, facts: &RequestFacts<'_>) -> bool {
+        let value = facts.headers.and_then(|headers| headers.header(&self.name));
+        value.is_some_and(|value| *value == *self.value)
     }
 }
 
@@ -85,11 +136,12 @@ impl Route {
 }
 
 impl HostMatch {
-    fn fits(&self, host: &str) -> bool {
-        match self {
+    fn fits(&self, host: &str) -> Result<bool, PatternExhausted> {
+        Ok(match self {
             Self::Exact(exact) => **exact == *host,
             Self::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(&**suffix),
-        }
+            Self::Pattern(pattern) => pattern.matches(host)?,
+        })
     }
 }
 

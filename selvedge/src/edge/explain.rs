@@ -10,6 +10,7 @@ use selvedge_site::explain::{Question, explain};
 use selvedge_site::lighttpd::Level;
 use serde_json::{Value, json};
 
+use super::Output;
 use super::load::{self, Form};
 use super::publish;
 use crate::exit::Failure;
@@ -31,6 +32,9 @@ pub(super) struct ExplainArgs {
     /// Who asks
     #[arg(long, default_value = "127.0.0.1")]
     from: IpAddr,
+    /// For people, or for programs
+    #[arg(short = 'o', long, value_enum, default_value_t = Output::Text)]
+    output: Output,
     /// Do not ask the mesh what it would do
     #[arg(long)]
     offline: bool,
@@ -50,23 +54,33 @@ pub(super) fn run(args: &ExplainArgs, form: Form) -> Result<(), Failure> {
     };
     let question = question(args)?;
     let explained = explain(program, &question).map_err(|error| Failure::Check(error.to_string()))?;
-    output::emit(&explained.text)?;
     let mesh = &explained.resolved.directives.mesh;
-    if args.offline || mesh.service.is_none() && mesh.workflow.is_none() {
-        return Ok(());
+    let asks = !args.offline && (mesh.service.is_some() || mesh.workflow.is_some());
+    let told = match asks {
+        false => None,
+        true => {
+            let client = Client::new(endpoint::resolve(args.endpoint_url.as_deref())?);
+            Some(crate::cli::block_on(async {
+                Ok(match (&mesh.service, &mesh.workflow) {
+                    (_, Some(workflow)) => of_workflow(&client, &workflow.machine).await,
+                    (Some(_), None) => {
+                        let gateway = program.global().mesh_gateway.as_deref();
+                        of_mesh(&client, args.mesh.as_deref(), gateway, &question).await
+                    }
+                    (None, None) => Ok(Vec::new()),
+                })
+            })?)
+        }
+    };
+    let told = told.map(|told| told.unwrap_or_else(|problem| vec![format!("it cannot be asked: {problem}")]));
+    if args.output == Output::Json {
+        let mut document = explained.json();
+        document["mesh"] = json!(told);
+        let text = serde_json::to_string_pretty(&document).map_err(anyhow::Error::from)?;
+        return Ok(output::emit(&(text + "\n"))?);
     }
-    let client = Client::new(endpoint::resolve(args.endpoint_url.as_deref())?);
-    let told = crate::cli::block_on(async {
-        Ok(match (&mesh.service, &mesh.workflow) {
-            (_, Some(workflow)) => of_workflow(&client, &workflow.machine).await,
-            (Some(_), None) => {
-                let gateway = program.global().mesh_gateway.as_deref();
-                of_mesh(&client, args.mesh.as_deref(), gateway, &question).await
-            }
-            (None, None) => Ok(Vec::new()),
-        })
-    })?;
-    let told = told.unwrap_or_else(|problem| vec![format!("it cannot be asked: {problem}")]);
+    output::emit(&explained.text())?;
+    let Some(told) = told else { return Ok(()) };
     output::emit("\nthe mesh:\n")?;
     told.iter().try_for_each(|line| output::emit(&format!("  {line}\n")))?;
     Ok(())
