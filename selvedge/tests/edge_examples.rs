@@ -276,22 +276,9 @@ fn the_examples_are_answered_as_lighttpd_answers_them() {
 /// What a converted example answers otherwise, and the directive that `convert` says has no equal, or why it is so by design: the
 /// example, words of the request (all when there are none), the directive or the reason.
 const UNEQUAL: &[(&str, &[&str], &str)] = &[
-    ("files.conf", &["HTTP/pub/"], "dir-listing.exclude"),
-    ("php.conf", &["HTTP/"], "fastcgi.server"),
-    ("php.conf", &["HTTP/shop/shoes"], "url.rewrite-if-not-file"),
-    ("php.conf", &["HTTP/shop.php"], "fastcgi.server"),
-    ("php.conf", &["HTTP/shop.php?article=hats"], "fastcgi.server"),
-    ("php.conf", &["HTTP/shop.php/more/path?x=1"], "fastcgi.server"),
-    ("php.conf", &["HTTP/upload.php"], "fastcgi.server"),
-    ("tls.conf", &["HTTP/"], "$HTTP[\"scheme\"]"),
-    ("tls.conf", &["HTTP/plain.txt?x=1"], "$HTTP[\"scheme\"]"),
-    ("application.conf", &["HTTP/api/things"], "proxy.forwarded"),
-    ("application.conf", &["HTTP/api/things?x=1"], "proxy.forwarded"),
     ("application.conf", &["HTTP/v1/things"], "a rewrite changes the path, and not the route that answers"),
-    ("application.conf", &["Accept-Encoding: br"], "deflate.allowed-encodings"),
     ("intranet.conf", &["HTTP/server-status"], "auth.require"),
     ("intranet.conf", &["HTTP/server-status?auto"], "auth.require"),
-    ("intranet.conf", &["HTTP/hello.sh?name=x"], "cgi.assign"),
     ("intranet.conf", &["HTTP/page.shtml"], "ssi.extension"),
     ("intranet.conf", &["HTTP/~anna/home.txt"], "userdir.path"),
 ];

@@ -152,8 +152,10 @@ for host in ("any.example.com", "other.example.com"):
     for path in ("/run.php", "/", "/hidden.inc", "/run.php/info", "/sub/", "/sub/index.cgi", "/manual/in.cgi", "/pretty/run", "/anything", "/pretty/../run.php", "/RUN.php", "/run%2ephp"):
         answer = ask(f"http://127.0.0.1:{port}{path}", headers=[("host", host)])
         report.check(b"secret" not in answer.body, lambda: f"{host}{path} is nobody's to read: {answer.status} {answer.body}")
-    answer = ask(f"http://127.0.0.1:{port}/", headers=[("host", host)])
+    answer = ask(f"http://127.0.0.1:{port}/index.html", headers=[("host", host)])
     report.equal((answer.status, answer.body), (200, b"home\n"), f"{host}: what may be read is")
+    # The index is a program's, and nobody answers at its socket.
+    report.equal(ask(f"http://127.0.0.1:{port}/", headers=[("host", host)]).status, 503, f"{host}: the index is the program's")
     report.equal(ask(f"http://127.0.0.1:{port}/behind/x", headers=[("host", host)]).body, b"GET /behind/x", f"{host}: a prefix has its backend, and the rest has not")
 # Who passes by the keys of mesh.*: nobody who is kept out before is let in after.
 (home / "www/closed").mkdir()

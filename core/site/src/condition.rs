@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::facts::RequestFacts;
+use crate::facts::{RequestFacts, host_name};
 use crate::pattern::{Groups, Pattern, PatternExhausted};
 use crate::place::Place;
 
@@ -45,6 +45,8 @@ pub struct Test {
 pub enum Field {
     /// `$HTTP["host"]`: the authority, lower-case.
     Host,
+    /// The authority without its port and without a dot at its end, for expressions of our own form.
+    HostName,
     /// `$HTTP["url"]`: the path, decoded and normalised.
     Url,
     /// `$HTTP["querystring"]`.
@@ -226,6 +228,7 @@ impl Field {
     fn of<'a>(&self, facts: &RequestFacts<'a>) -> Option<Cow<'a, str>> {
         match self {
             Self::Host => facts.host.map(Cow::Borrowed),
+            Self::HostName => facts.host.map(host_name).map(Cow::Borrowed),
             Self::Url => facts.path.map(Cow::Borrowed),
             Self::QueryString => facts.query.map(Cow::Borrowed),
             Self::Scheme => facts.scheme.map(Cow::Borrowed),

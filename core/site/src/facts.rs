@@ -34,6 +34,12 @@ pub(crate) fn without_port(host: &str) -> &str {
     }
 }
 
+/// The name in an authority: without a port, and without the dot at the end that only says that the name is whole.
+pub(crate) fn host_name(host: &str) -> &str {
+    let name = without_port(host);
+    name.strip_suffix('.').unwrap_or(name)
+}
+
 /// A request's headers, wherever they are kept.
 pub trait Headers {
     /// The value under `name`, in any case; several values joined with `, `.

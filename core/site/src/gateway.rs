@@ -118,6 +118,13 @@ fn publish_route(prefix: &str, number: usize, route: &Route, published: &mut Pub
         published.diagnostics.push(Diagnostic::warning(place, message));
         return;
     }
+    if route.scheme.is_some() || route.hosts.iter().any(|host| matches!(host, HostMatch::Pattern(_))) {
+        let what = if route.scheme.is_some() { "scheme" } else { "host_regex" };
+        let message =
+            format!("{what} has no equal in a gateway route: {service} is reached by its name alone");
+        published.diagnostics.push(Diagnostic::warning(route.place, message));
+        return;
+    }
     let mut rule = Map::new();
     match &route.path {
         PathMatch::Any => drop(rule.insert("prefix".into(), "/".into())),
@@ -138,6 +145,8 @@ fn publish_route(prefix: &str, number: usize, route: &Route, published: &mut Pub
         let hostname = |host: &HostMatch| match host {
             HostMatch::Exact(name) => json!({ "exact": name }),
             HostMatch::Suffix(suffix) => json!({ "suffix": &**suffix }),
+            // Told above.
+            HostMatch::Pattern(pattern) => json!({ "exact": pattern.as_str() }),
         };
         route.hosts.iter().map(|host| Some(hostname(host))).collect()
     };

@@ -238,6 +238,7 @@ impl Program {
     pub fn is_settled_by_target(&self) -> bool {
         let settles = |field: &Field| match field {
             Field::Host
+            | Field::HostName
             | Field::Url
             | Field::QueryString
             | Field::Scheme

@@ -6,6 +6,9 @@ use selvedge_site::directive::edge::ClientKey;
 use selvedge_site::directive::{SignIn, WorkflowElse};
 use selvedge_site::{Diagnostic, Program, RequestFacts, edge_toml};
 
+#[path = "support/golden.rs"]
+mod golden;
+
 /// The form's own example: every kind of route.
 const EXAMPLE: &str = include_str!("edge.toml");
 
@@ -126,7 +129,7 @@ fn a_listener_may_show_a_certificate_of_the_mesh_by_its_arn() {
     let arn = "arn:aws:acm:eu-west-1:123456789012:certificate/6f0a-1";
     let with = |keys: &str| {
         compiled(&format!(
-            "[[listen]]\naddress = \":443\"\ntls = \"a\"\n[tls.a]\n{keys}\n[[site]]\n[[site.route]]\nrespond = \"x\"\n"
+            "[[listen]]\naddress = \":443\"\ntls = \"a\"\n[[listen]]\naddress = \"127.0.0.1:80\"\nredirect = \"https\"\n[tls.a]\n{keys}\n[[site]]\n[[site.route]]\nrespond = \"x\"\n"
         ))
     };
     let program = with(&format!("arn = \"{arn}\"")).expect("it is right");
@@ -281,66 +284,6 @@ fn the_published_schema_is_the_one_that_files_are_held_to() {
     }
 }
 
-mod support;
-
-#[test]
-fn a_lighttpd_conf_becomes_our_form_and_what_has_no_equal_a_comment() {
-    let text = r#"
-server.document-root = "/srv/www"
-server.port = 8080
-server.modules = ( "mod_redirect", "mod_expire", "mod_setenv", "mod_proxy", "mod_access", "mod_alias", "mod_ssi" )
-mesh.gateway = "shop-gw"
-server.max-request-size = 10240
-mimetype.assign = ( ".html" => "text/html" )
-index-file.names = ( "index.html" )
-alias.url = ( "/docs/" => "/usr/share/doc/" )
-ssi.extension = ( ".shtml" )
-$SERVER["socket"] == ":8443" { ssl.engine = "enable" ssl.pemfile = "/etc/tls/chain.pem" }
-$HTTP["host"] == "shop.example.com" {
-  $HTTP["url"] =^ "/assets/" { expire.url = ( "" => "access plus 30 days" ) connection.kbytes-per-second = 512 }
-  else $HTTP["url"] =^ "/private/" { url.access-deny = ( "" ) }
-  else $HTTP["url"] =~ "^/(api|orders)/" { mesh.service = "orders.shop.local" }
-  else $HTTP["url"] == "/place" { mesh.workflow = ( "machine" => "place-order", "wait" => 10, "else" => "202" ) }
-}
-$HTTP["host"] == "old.example.com" { url.redirect = ( "^/(.*)" => "https://shop.example.com/$1" ) }
-$HTTP["host"] =~ "^odd[0-9]" { server.document-root = "/srv/odd" }
-"#;
-    let mut files = support::Memory::with(&[("/l.conf", text)]);
-    let document =
-        selvedge_site::lighttpd::parse("/l.conf", &mut files, selvedge_site::lighttpd::Options::default())
-            .expect("it parses");
-    let converted = selvedge_site::lighttpd::to_edge_toml(&document, selvedge_site::Compat::V1_4_69);
-    let program = compiled(&converted).unwrap_or_else(|found| panic!("{found}\n{converted}"));
-    let directives = |host, path| program.resolve(&facts(host, path)).expect("quick").directives.clone();
-    let assets = directives("shop.example.com", "/assets/a");
-    assert_eq!(assets.server.document_root.as_deref(), Some("/srv/www"));
-    assert_eq!(assets.edge.cache_control.as_deref(), Some("max-age=2592000"));
-    assert_eq!(assets.edge.bandwidth, 512 * 1024);
-    let refused = directives("shop.example.com", "/private/a");
-    assert_eq!(refused.edge.respond.as_ref().map(|answer| answer.status), Some(403));
-    assert_eq!(
-        directives("shop.example.com", "/orders/1").mesh.service.as_deref(),
-        Some("orders.shop.local")
-    );
-    let place = directives("shop.example.com", "/place");
-    assert_eq!(place.mesh.workflow.as_ref().map(|workflow| workflow.wait_ms), Some(10_000));
-    let old = directives("old.example.com", "/a");
-    assert_eq!((old.url.redirect.rules.len(), old.url.redirect_code), (1, 301));
-    assert_eq!(&*directives("any.example", "/docs/a").alias.url[0].1, "/usr/share/doc/");
-    assert_eq!(directives("any.example", "/a").index_file.names.len(), 1);
-    assert_eq!(
-        program.listeners.iter().map(|one| &*one.token).collect::<Vec<_>>(),
-        ["0.0.0.0:8443", "0.0.0.0:8080"]
-    );
-    for comment in [
-        "# no equal here: $HTTP[\"host\"] =~ \"^odd[0-9]\"",
-        "# no equal here: ssi.extension = [\".shtml\"]  (/l.conf:10; pages with includes are not worked out)",
-        "gateway = \"shop-gw\"",
-    ] {
-        assert!(converted.contains(comment), "{comment}\n{converted}");
-    }
-}
-
 /// What a file means, whatever it is written with.
 fn meaning(text: &str) -> String {
     let program = compiled(text).unwrap_or_else(|found| panic!("{text}\n{found}"));
@@ -360,6 +303,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("edge.systemd_sockets", "[edge]\n"),
     ("listen[].proxy_protocol", "tls = \"a\"\n"),
     ("listen[].backlog", "tls = \"a\"\n"),
+    ("listen[].status", "redirect = \"https\"\n"),
     ("tls.*.min_version", "certificate = \"/c\"\n"),
     ("limits.header_timeout", "[limits]\n"),
     ("limits.read_timeout", "[limits]\n"),
@@ -371,6 +315,10 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("site[].route[].index", "files = \"/srv\"\n"),
     ("site[].route[].listing", "files = \"/srv\"\n"),
     ("site[].route[].follow_symlinks", "files = \"/srv\"\n"),
+    ("site[].route[].compress_types", "files = \"/srv\"\n"),
+    ("site[].route[].scripts.*.processes", "[site.route.scripts.\".php\"]\n"),
+    ("site[].route[].scripts.*.check_file", "[site.route.scripts.\".php\"]\n"),
+    ("site[].route[].scripts.*.broken_scriptfilename", "[site.route.scripts.\".php\"]\n"),
     ("site[].route[].remember", "files = \"/srv\"\n"),
     ("site[].route[].precompressed", "files = \"/srv\"\n"),
     ("site[].route[].security_headers", "files = \"/srv\"\n"),
@@ -393,6 +341,9 @@ fn defaults(schema: &serde_json::Value, path: &str, found: &mut Vec<(String, ser
     if schema["additionalProperties"].is_object() {
         defaults(&schema["additionalProperties"], &format!("{path}.*"), found);
     }
+    if schema["anyOf"].is_array() {
+        defaults(&schema["anyOf"][0], path, found);
+    }
     if schema["items"].is_object() {
         defaults(&schema["items"], &format!("{path}[]"), found);
     }
@@ -402,12 +353,12 @@ fn defaults(schema: &serde_json::Value, path: &str, found: &mut Vec<(String, ser
 fn a_default_of_the_schema_is_what_counts_when_nothing_is_said() {
     let file = |route: &str| {
         format!(
-            "[edge]\n[[listen]]\naddress = \"127.0.0.1:443\"\ntls = \"a\"\n[tls.a]\ncertificate = \"/c\"\n[limits]\nbody = \"1MiB\"\n\
+            "[edge]\n[[listen]]\naddress = \"127.0.0.1:443\"\ntls = \"a\"\n[[listen]]\naddress = \"127.0.0.1:80\"\nredirect = \"https\"\n[tls.a]\ncertificate = \"/c\"\n[limits]\nbody = \"1MiB\"\n\
              [limits.per_client]\nrate = \"1/s\"\n[traces]\notlp = \"http://127.0.0.1:4318\"\n[[site]]\n[[site.route]]\npath = \"/a\"\n{route}",
         )
     };
     let files = file(
-        "files = \"/srv\"\n[site.route.auth]\nhtpasswd = \"/u\"\n[site.route.rewrite]\nmatch = \"^\"\nto = \"/x\"\n",
+        "files = \"/srv\"\ncompress = \"gzip\"\n[site.route.scripts.\".php\"]\nstart = \"/p\"\nsocket = \"/s\"\n[site.route.auth]\nhtpasswd = \"/u\"\n[site.route.rewrite]\nmatch = \"^\"\nto = \"/x\"\n",
     );
     let workflow = file("[site.route.workflow]\nmachine = \"m\"\nwait = \"1s\"\n");
     let mut found = Vec::new();
@@ -430,153 +381,83 @@ fn a_default_of_the_schema_is_what_counts_when_nothing_is_said() {
     }
 }
 
-/// What is made of a `lighttpd.conf`, whose lines are of `/l.conf`.
-fn converted(text: &str) -> String {
-    let mut files = support::Memory::with(&[("/l.conf", text)]);
-    let document =
-        selvedge_site::lighttpd::parse("/l.conf", &mut files, selvedge_site::lighttpd::Options::default())
-            .expect("it parses");
-    selvedge_site::lighttpd::to_edge_toml(&document, selvedge_site::Compat::V1_4_85)
-}
-
 #[test]
-fn whoever_passes_a_block_passes_what_is_made_of_it_and_nobody_else() {
-    let made = converted(
-        r#"
-server.document-root = "/srv/www"
-server.port = 8080
-server.modules = ( "mod_proxy", "mod_alias", "mod_fastcgi" )
-server.follow-symlink = "disable"
-mesh.oidc = ( "staff" => ( "issuer" => "https://id.example.com", "client-id" => "shop", "client-secret-file" => "/s",
-    "cookie-keys" => "/k", "scopes" => ( "openid", "email" ), "session-hours" => 8 ) )
-mesh.jwt = ( "api" => ( "issuer" => "https://id.example.com", "audience" => ( "shop" ), "jwks-file" => "/keys" ) )
-mesh.traces = ( "otlp" => "http://127.0.0.1:4318", "percent" => 5 )
-mesh.per-client = "20/s"
-mesh.cache-mbytes = 8
-mesh.connections-per-client = 9
-mesh.client-kbytes-per-second = 100
-mesh.body-timeout = 30
-mesh.redirect-https = "enable"
-$HTTP["url"] =^ "/admin/" {
-  mesh.sign-in = "oidc:staff"
-  mesh.claims = ( "groups" => ( "ops", "dev" ), "email" => "*@example.com", "sub" => "" )
-  mesh.identity-headers = ( "x-user" => "email" )
-  alias.url = ( "/admin/manual/" => "/srv/manual/" )
-  proxy.server = ( "/admin/old/" => (( "host" => "127.0.0.1", "port" => 9001 )), "" => (( "host" => "127.0.0.1", "port" => 9000 )) )
-  $HTTP["url"] =^ "/admin/api/" { mesh.sign-in = "jwt:api" mesh.claims = () }
-  $HTTP["url"] == "/admin/health" { mesh.sign-in = "" mesh.claims = () }
-}
-$HTTP["url"] =^ "/tools/" {
-  mesh.forward-auth = ( "url" => "http://127.0.0.1:9100/check", "take" => ( "x-role" ), "subject" => "x-user" )
-  mesh.per-client = ( "rate" => "5/min", "burst" => 2, "key" => "identity" )
-}
-$HTTP["url"] =^ "/pages/" {
-  mesh.cache = "enable" mesh.precompressed = "enable" mesh.security-headers = "enable"
-  mesh.early-hints = ( "</a.css>; rel=preload; as=style" )
-}
-$SERVER["socket"] == ":8443" { ssl.engine = "enable" ssl.pemfile = "/t.pem" mesh.redirect-https = "disable" mesh.http3 = "enable" }
-$HTTP["host"] == "shop.example.com" { mesh.service = "orders.shop.local" }
-"#,
-    );
-    let program = compiled(&made).unwrap_or_else(|found| panic!("{found}\n{made}"));
-    let directives =
-        |path: &str| program.resolve(&facts("shop.example.com", path)).expect("quick").directives.clone();
-    let proxied = |path: &str| {
-        let directives = directives(path);
-        directives.proxy.server.extensions.len() == 1 && directives.mesh.service.is_none()
-    };
-    for path in ["/admin/", "/admin/manual/a", "/admin/old/a", "/admin/x"] {
-        let directives = directives(path);
-        assert_eq!(directives.edge.sign_in, Some(SignIn::Oidc("staff".into())), "{path}\n{made}");
-        let rules = format!("{:?}", directives.edge.claims);
-        assert!(["ops", "dev", "*@example.com", "sub"].iter().all(|part| rules.contains(part)), "{rules}");
-        assert!(format!("{:?}", directives.edge.identity_headers).contains("x-user"));
-    }
-    assert_eq!(&*directives("/admin/manual/a").alias.url[0].1, "/srv/manual/");
-    assert!(proxied("/admin/old/a") && proxied("/admin/x"), "{made}");
-    assert_eq!(directives("/admin/api/a").edge.sign_in, Some(SignIn::Jwt("api".into())), "{made}");
-    assert_eq!(directives("/admin/health").edge.sign_in, None, "{made}");
-    let tools = directives("/tools/a");
-    let asked = tools.edge.forward_auth.as_ref().map(|asked| (asked.url.clone(), asked.subject.clone()));
-    assert_eq!(asked, Some(("http://127.0.0.1:9100/check".into(), Some("x-user".into()))));
-    let rate = |path: &str| {
-        directives(path).edge.per_client.map(|rate| (rate.requests, rate.per_ms, rate.burst, rate.key))
-    };
-    assert_eq!(rate("/tools/a"), Some((5, 60_000, 2, ClientKey::Identity)));
-    assert_eq!(rate("/any"), Some((20, 1_000, 20, ClientKey::Ip)));
-    let pages = program.resolve(&facts("other.example.com", "/pages/a")).expect("quick").directives.clone();
-    let switches = [pages.edge.cache, pages.edge.precompressed, pages.edge.security_headers];
-    assert_eq!((switches, pages.edge.early_hints.len()), ([true; 3], 1), "{made}");
-    assert!(!pages.server.follow_symlink, "links that are not followed stay so");
-    let base = &program.base().directives;
-    assert_eq!(
-        (base.mesh.cache_mbytes, base.mesh.connections_per_client, base.edge.client_kbytes_per_second),
-        (8, 9, 100)
-    );
-    assert_eq!((base.edge.body_timeout, base.mesh.oidc.len(), base.mesh.jwt.len()), (30, 1, 1));
-    assert_eq!(base.mesh.traces.as_ref().map(|traces| traces.percent), Some(5));
-    assert!(program.listeners[0].http3 && made.contains("redirect = \"https\""), "{made}");
-    assert!(!made.contains("no equal here: mesh."), "{made}");
-}
-
-#[test]
-fn a_guard_without_an_equal_takes_its_block_with_it() {
-    for (guard, why) in [
-        (r#"mesh.claims = ( "sub" => "x" )"#, "rules on claims stand in auth"),
-        (
-            r#"mesh.sign-in = "certificate" auth.require = ( "/" => ( "method" => "basic", "realm" => "r", "require" => "valid-user" ) )"#,
-            "a route has one sign-in",
-        ),
-        (r#"mesh.redirect-https = "enable""#, "a listener is sent to HTTPS as a whole"),
-    ] {
-        let made = converted(&format!(
-            "server.document-root = \"/srv/www\"\nserver.modules = ( \"mod_auth\" )\n$HTTP[\"url\"] =^ \"/closed/\" {{ {guard} mesh.service = \"s.local\" }}\n"
-        ));
-        assert!(made.contains(why), "{made}");
-        assert!(made.contains("#  service = \"s.local\"") && !made.contains("\n  service ="), "{made}");
-        compiled(&made).unwrap_or_else(|found| panic!("{found}\n{made}"));
-    }
-}
-
-#[test]
-fn certificates_by_acme_are_for_all_listeners() {
-    let made = converted(
-        r#"
-server.document-root = "/srv/www"
-server.port = 80
-mesh.acme = ( "directory" => "letsencrypt", "names" => ( "shop.example.com" ), "store" => "/var/lib/edge", "ca-file" => "/ca" )
-$SERVER["socket"] == ":443" { ssl.engine = "enable" }
-$SERVER["socket"] == "[::]:443" { ssl.engine = "enable" ssl.verifyclient.activate = "enable" ssl.verifyclient.ca-file = "/c" }
-"#,
-    );
-    let program = compiled(&made).unwrap_or_else(|found| panic!("{found}\n{made}"));
-    let acme = program.base().directives.mesh.acme.clone().expect("there is one");
-    assert_eq!((&*acme.names[0], acme.roots.as_deref(), acme.http), ("shop.example.com", Some("/ca"), false));
-    assert_eq!(program.listeners.iter().filter(|one| one.ssl.engine).count(), 2);
-}
-
-#[test]
-fn an_explanation_names_the_route_or_says_that_none_fits() {
-    let program = compiled(
-        "[[listen]]\naddress = \":80\"\n[[site]]\nhost = \"a.example\"\n[[site.route]]\nname = \"first\"\npath = \"/a\"\nrespond = \"\"\n\
-         [[site.route]]\nname = \"second\"\npath = \"/b\"\nrespond = \"\"\n",
-    )
-    .expect("it compiles");
-    for (host, path, wanted) in [
-        ("a.example", "/b", "\nroute second of site a.example\n"),
-        ("a.example", "/c", "\nno route fits, of 2\n"),
-        ("b.example", "/b", "\nno route fits, of 2\n"),
+fn an_explanation_says_why_each_route_does_not_fit_and_where_each_value_stands() {
+    let program = compiled(EXPLAINED).expect("it compiles");
+    let mut told = String::new();
+    for (method, url, from, headers) in [
+        ("GET", ("http", "shop.example", "/api/orders"), "10.1.2.3", &[("x-kind", "new")][..]),
+        ("POST", ("https", "www.shop.example:443", "/api/orders"), "192.0.2.1", &[]),
+        ("GET", ("http", "other.example", "/a"), "192.0.2.1", &[]),
+        ("GET", ("http", "shop.example", "/assets/a.css"), "192.0.2.1", &[]),
     ] {
         let question = selvedge_site::explain::Question {
-            scheme: "http".into(),
-            host: host.into(),
-            path: path.into(),
+            scheme: url.0.into(),
+            host: url.1.into(),
+            path: url.2.into(),
             query: String::new(),
-            method: "GET".into(),
-            remote: "127.0.0.1".parse().expect("an address"),
-            headers: Vec::new(),
+            method: method.into(),
+            remote: from.parse().expect("an address"),
+            headers: headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
         };
-        let text = selvedge_site::explain::explain(&program, &question).expect("it is judged").text;
-        assert!(text.contains(wanted), "{host}{path}: {text}");
+        let explained = selvedge_site::explain::explain(&program, &question).expect("it is judged");
+        told.push_str(&format!(
+            "=== {method} {}://{}{} from {from} {headers:?}\n{}\n",
+            url.0,
+            url.1,
+            url.2,
+            explained.text()
+        ));
+        if url.2 == "/assets/a.css" {
+            golden::golden(
+                "explained_edge.json",
+                &(serde_json::to_string_pretty(&explained.json()).expect("JSON") + "\n"),
+            );
+        }
     }
+    golden::golden("explained_edge.txt", &told);
 }
+
+/// Routes that ask for everything that a route can ask for.
+const EXPLAINED: &str = r#"
+[[listen]]
+address = ":80"
+[[listen]]
+address = ":443"
+tls = "a"
+[tls.a]
+certificate = "/c"
+
+[[site]]
+host = ["shop.example", "*.shop.example"]
+
+[[site.route]]
+name = "assets"
+path = "/assets/*"
+files = "/srv/www"
+cache = "max-age=60"
+
+[[site.route]]
+name = "new orders"
+path = "/api/{rest*}"
+scheme = "https"
+method = ["POST", "PUT"]
+header = { x-kind = "new" }
+client = ["10.0.0.0/8"]
+service = "orders.shop.local"
+
+[[site.route]]
+path = "/api/*"
+not_client = "10.0.0.0/8"
+allow = ["192.0.2.0/24"]
+service = "orders.shop.local"
+body = "1MiB"
+
+[[site]]
+host_regex = '^www[0-9]+\.'
+listen = ":443"
+
+[[site.route]]
+path_regex = "^/$"
+respond = "hello"
+"#;

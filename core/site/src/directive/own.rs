@@ -59,6 +59,8 @@ directives! {
         respond: Option<edge::FixedAnswer> = None;
         /// Whether plain HTTP is sent to HTTPS.
         redirect_https: bool = false, "mesh.redirect-https" Connection boolean;
+        /// With which status.
+        redirect_https_status: u16 = 308;
         /// HTTP/3 beside HTTP/2, on the UDP port of the same number.
         http3: bool = false, "mesh.http3" Connection boolean;
         /// Milliseconds for a request's whole head.

@@ -4,6 +4,7 @@ mod answers;
 mod listeners;
 mod paths;
 mod routes;
+mod scripts;
 mod values;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use super::node::{Kind, Node};
 use super::{Document, unit};
 use crate::Compat;
+use crate::condition::Condition;
 use crate::diagnostic::{Diagnostic, has_errors};
 use crate::directive::edge::FixedAnswer;
 use crate::directive::{self, Directives, Forwarder, Ids, Reading, Setter, Text, Trust, access_log};
@@ -19,6 +21,7 @@ use crate::program::{Program, Resolved, RouteTable, RuleSet};
 use crate::route::Route;
 use crate::series::Series;
 use crate::value::Value;
+pub(super) use values::COMPRESSED;
 use values::{dashed, networks, texts};
 
 /// Compiles a file of the form.
@@ -26,8 +29,13 @@ use values::{dashed, networks, texts};
 /// # Errors
 /// Everything that is wrong, each with its place.
 pub fn compile(document: &Document) -> Result<(Program, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let mut compiler =
-        Compiler { root: &document.root, found: Vec::new(), ids: Ids::default(), routes: Vec::new() };
+    let mut compiler = Compiler {
+        root: &document.root,
+        found: Vec::new(),
+        ids: Ids::default(),
+        routes: Vec::new(),
+        conditions: Vec::new(),
+    };
     let base = compiler.base();
     let (listeners, doors) = compiler.listeners(&base);
     compiler.sites(&base, &listeners);
@@ -36,7 +44,7 @@ pub fn compile(document: &Document) -> Result<(Program, Vec<Diagnostic>), Vec<Di
     }
     let program = Program {
         listeners,
-        conditions: Vec::new(),
+        conditions: compiler.conditions,
         rules: RuleSet::Routes(RouteTable { routes: compiler.routes, doors }),
         base: Arc::new(Resolved { directives: base, id: 0, route: 0 }),
         series: Series::default(),
@@ -51,6 +59,8 @@ struct Compiler<'d> {
     found: Vec<Diagnostic>,
     ids: Ids,
     routes: Vec<Route>,
+    /// Expressions on hosts, whose groups redirects and rewrites name.
+    conditions: Vec<Condition>,
 }
 
 const MIB: u64 = 1024 * 1024;
@@ -65,6 +75,7 @@ const MODULES: &[&str] = &[
     "mod_alias",
     "mod_auth",
     "mod_authn_file",
+    "mod_cgi",
     "mod_deflate",
     "mod_dirlisting",
     "mod_extforward",
@@ -74,6 +85,7 @@ const MODULES: &[&str] = &[
     "mod_proxy",
     "mod_redirect",
     "mod_rewrite",
+    "mod_scgi",
     "mod_setenv",
     "mod_staticfile",
 ];
@@ -125,6 +137,7 @@ impl Compiler<'_> {
         base.global.username = text("user");
         base.global.groupname = text("group");
         base.global.pid_file = text("pid_file");
+        base.global.upload_dirs = edge.get("upload_folders").map_or_else(|| Arc::from([]), texts);
         base.global.systemd_socket_activation =
             edge.get("systemd_sockets").and_then(Node::switch).unwrap_or(false);
     }
@@ -206,6 +219,10 @@ impl Compiler<'_> {
         let connections = limits.get("connections").and_then(Node::integer);
         if let Some(connections) = connections.and_then(|number| u16::try_from(number).ok()) {
             base.global.max_connections = connections;
+        }
+        let files = limits.get("open_files").and_then(Node::integer);
+        if let Some(files) = files.and_then(|number| u16::try_from(number).ok()) {
+            base.global.max_fds = files;
         }
         let of_client = limits.get("connections_per_client").and_then(Node::integer);
         if let Some(connections) = of_client.and_then(|number| u32::try_from(number).ok()) {

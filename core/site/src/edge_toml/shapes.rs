@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::compile::COMPRESSED;
 use super::shape::{Field, Shape, Usual, table_schema};
 
 const fn key(name: &'static str, about: &'static str, shape: Shape) -> Field {
@@ -50,6 +51,11 @@ const EDGE: &[Field] = &[
     key("group", "The group that it becomes", Shape::Text),
     key("pid_file", "Where its process's number is written", Shape::Text),
     key("server_header", "The Server header; none when it is left out", Shape::Text),
+    key(
+        "upload_folders",
+        "Where bodies of requests wait that are too large for memory",
+        Shape::List(&Shape::Text),
+    ),
     usual(
         "systemd_sockets",
         "Whether sockets that systemd hands over are taken; those of [[listen]] that are not among them are opened here",
@@ -67,6 +73,7 @@ const LISTEN: &[Field] = &[
         Shape::List(&Shape::Word(&["h1", "h2", "h3"])),
     ),
     key("redirect", "Send everything to HTTPS", Shape::Word(&["https"])),
+    usual("status", "The status of redirect", Shape::Number(300, 308), Usual::Number(308)),
     usual(
         "proxy_protocol",
         "Connections begin with the PROXY protocol, if they come from trusted addresses",
@@ -117,6 +124,7 @@ const LIMITS: &[Field] = &[
     key("body", "Of a request's body", Shape::Size),
     key("body_timeout", "For a request's whole body", Shape::Duration),
     key("connections", "At a time", Shape::Number(1, 65_535)),
+    key("open_files", "Files and connections that the process may have open", Shape::Number(16, 65_535)),
     key("connections_per_client", "At a time, of each client", Shape::Number(1, 65_535)),
     key("bandwidth_per_client", "Of all connections of a client together", Shape::Bandwidth),
     key("per_client", "Requests of each client", Shape::Table(PER_CLIENT)),
@@ -178,6 +186,11 @@ const SITE: &[Field] = &[
         "Names; *.example.org stands for all below; all hosts when it is left out",
         Shape::List(&Shape::Text),
     ),
+    key(
+        "host_regex",
+        "An expression that is found in the host without its port; in place of host. %1 is a group of it",
+        Shape::Text,
+    ),
     key("listen", "Addresses of [[listen]]; all when it is left out", Shape::List(&Shape::Text)),
     key("route", "The first that fits decides", Shape::Tables(ROUTE)),
 ];
@@ -187,6 +200,7 @@ pub(super) const ROUTE: &[Field] = &[
     // Which requests.
     key("path", "/a, /a/*, /a/{id}; every path when it is left out", Shape::Text),
     key("path_regex", "An expression that is found in the path; in place of path", Shape::Text),
+    key("scheme", "What it was asked by; both when it is left out", Shape::Word(&["http", "https"])),
     key("method", "Methods; all when it is left out", Shape::List(&Shape::Text)),
     key("header", "Headers that have to be there, with their values", Shape::Named(&Shape::Text)),
     key("client", "Networks of clients; for others the route is not there", Shape::List(&Shape::Network)),
@@ -196,6 +210,7 @@ pub(super) const ROUTE: &[Field] = &[
     key("deny", "Networks that may not", Shape::List(&Shape::Network)),
     key("auth", "Who has to be signed in", Shape::Table(AUTH)),
     key("per_client", "Requests of each client", Shape::Table(PER_CLIENT)),
+    key("refuse", "Ends of paths that are answered with 403", Shape::List(&Shape::Text)),
     // What answers.
     key("files", "A directory", Shape::Text),
     key("alias", "A directory that takes the place of the path's prefix", Shape::Text),
@@ -206,6 +221,19 @@ pub(super) const ROUTE: &[Field] = &[
         Usual::Texts(&["index.html"]),
     ),
     usual("listing", "Whether directories are listed", Shape::Switch, Usual::Switch(false)),
+    key("listing_hides", "Names that lists leave out, as expressions", Shape::List(&Shape::Text)),
+    key(
+        "unsent",
+        "Ends of names of files that are there and never sent, such as those of programs",
+        Shape::List(&Shape::Text),
+    ),
+    key(
+        "scripts",
+        "Programs for files by the ends of their names, as in scripts.\".php\"",
+        Shape::Named(&Shape::Table(SCRIPT)),
+    ),
+    key("environment", "Variables that programs are given", Shape::Named(&Shape::AnyText)),
+    key("not_found", "A path whose answer takes the place of 404", Shape::Text),
     usual("follow_symlinks", "Whether links lead to files", Shape::Switch, Usual::Switch(true)),
     key("service", "A virtual service of the mesh", Shape::Text),
     key("workflow", "A state machine", Shape::Table(WORKFLOW)),
@@ -216,17 +244,26 @@ pub(super) const ROUTE: &[Field] = &[
     ),
     key("forward_auth", "A service that is asked whether a request may go on", Shape::Table(FORWARD_AUTH)),
     key("proxy", "Servers outside of the mesh, as host:port or /path", Shape::List(&Shape::Text)),
+    key(
+        "forwarded",
+        "What the servers of proxy are told in a Forwarded header",
+        Shape::List(&Shape::Word(&["for", "proto", "host", "by", "remote_user"])),
+    ),
     key("fastcgi", "FastCGI servers, as host:port or /path", Shape::List(&Shape::Text)),
     key(
         "redirect",
-        "Where to send the client; $1 is a group of path_regex, and ${url.path} works as in lighttpd.conf",
+        "Where to send the client; $1 is a group of path_regex, %1 one of host_regex, and ${url.path} works as in lighttpd.conf",
         Shape::Text,
     ),
     key("status", "The status of redirect or respond", Shape::Number(100, 599)),
     key("respond", "A fixed body", Shape::AnyText),
     key("metrics", "The server's counters, for Prometheus", Shape::Switch),
     // How it is asked and dressed.
-    key("rewrite", "What the path becomes before anything answers", Shape::Table(REWRITE)),
+    key(
+        "rewrite",
+        "What the path becomes before anything answers; of several the first whose match is found",
+        Shape::List(&Shape::Table(REWRITE)),
+    ),
     key("cache", "The Cache-Control header", Shape::Text),
     usual(
         "remember",
@@ -244,6 +281,13 @@ pub(super) const ROUTE: &[Field] = &[
         "Encodings, the one that is liked best first",
         Shape::List(&Shape::Word(&["zstd", "br", "gzip", "deflate"])),
     ),
+    usual(
+        "compress_types",
+        "Types that are compressed, by how they begin",
+        Shape::List(&Shape::Text),
+        Usual::Texts(COMPRESSED),
+    ),
+    key("compress_folder", "Where files are kept that were compressed", Shape::Text),
     key("bandwidth", "Of one connection", Shape::Bandwidth),
     key("body", "The largest body of a request", Shape::Size),
     key(
@@ -259,6 +303,32 @@ pub(super) const ROUTE: &[Field] = &[
         Usual::Switch(false),
     ),
     usual("security_headers", "HSTS and its companions", Shape::Switch, Usual::Switch(false)),
+];
+
+const SCRIPT: &[Field] = &[
+    key("fastcgi", "FastCGI servers, as host:port or /path", Shape::List(&Shape::Text)),
+    key("scgi", "SCGI servers, as host:port or /path", Shape::List(&Shape::Text)),
+    key(
+        "cgi",
+        "A program that is started for each request with the file; blank starts the file",
+        Shape::AnyText,
+    ),
+    key("start", "A FastCGI program with its arguments, started here", Shape::Text),
+    key("socket", "The path that start listens on; a number is put behind it for each process", Shape::Text),
+    usual("processes", "How many of start there are", Shape::Number(1, 256), Usual::Number(4)),
+    key("environment", "Variables of start beside those of the edge", Shape::Named(&Shape::AnyText)),
+    key(
+        "copy_environment",
+        "The edge's own variables that start is given; all when it is left out",
+        Shape::List(&Shape::Text),
+    ),
+    usual("check_file", "Whether the file has to be there", Shape::Switch, Usual::Switch(true)),
+    usual(
+        "broken_scriptfilename",
+        "SCRIPT_FILENAME has the rest of the path, as PHP's cgi.fix_pathinfo wants it",
+        Shape::Switch,
+        Usual::Switch(false),
+    ),
 ];
 
 const AUTH: &[Field] = &[

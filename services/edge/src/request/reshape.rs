@@ -55,7 +55,7 @@ pub(super) fn to_https(x: &mut Exchange<'_>) -> Flow {
     }
     let host = selvedge_http::authority::without_port(x.head.authority().unwrap_or_default());
     let location = format!("https://{host}{}", x.target.text);
-    ControlFlow::Break(Response::redirect(308, &location))
+    ControlFlow::Break(Response::redirect(x.conf.edge.redirect_https_status, &location))
 }
 
 /// Sends the client elsewhere.

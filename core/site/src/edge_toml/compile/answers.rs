@@ -5,14 +5,16 @@ use std::sync::Arc;
 use super::super::node::Node;
 use super::super::unit;
 use super::Compiler;
-use super::values::{one_rule, texts, unknown_name, value_of};
+use super::values::{texts, unknown_name, value_of};
+use crate::condition::ConditionId;
 use crate::directive::edge::WORKFLOW_WAIT_MS_MAX;
 use crate::directive::{
-    Algorithm, AuthMethod, AuthRequirement, Backend, BackendExtension, BackendId, Host, Require, Setter,
-    SignIn, Text, WorkflowElse, WorkflowRoute,
+    Algorithm, AuthMethod, AuthRequirement, Backend, BackendExtension, BackendId, Host, Require, Rule, Rules,
+    Setter, SignIn, Text, WorkflowElse, WorkflowRoute,
 };
 use crate::listener::ListenAddress;
 use crate::pattern::Pattern;
+use crate::template::Template;
 
 impl Compiler<'_> {
     pub(super) fn workflow(&mut self, node: &Node) -> Option<WorkflowRoute> {
@@ -78,22 +80,27 @@ impl Compiler<'_> {
         Some(Backend { extensions: Arc::from([extension]) })
     }
 
-    pub(super) fn rewrite(&mut self, node: &Node) -> Option<Setter> {
-        let expression = node.get("match")?;
-        let to = node.get("to").and_then(Node::text)?;
-        let pattern = match Pattern::new(expression.text()?) {
-            Ok(pattern) => pattern,
-            Err(error) => {
-                self.wrong(expression.place, error.to_string());
-                return None;
+    /// One rewrite or several, of which the first whose expression is found counts.
+    pub(super) fn rewrite(&mut self, node: &Node, host: Option<ConditionId>) -> Option<Setter> {
+        let (mut always, mut if_not_file) = (Vec::new(), Vec::new());
+        for node in node.items() {
+            let expression = node.get("match")?;
+            let to = node.get("to").and_then(Node::text)?;
+            match Pattern::new(expression.text()?) {
+                Ok(pattern) => {
+                    let rule = Rule { pattern, template: Template::parse(to) };
+                    let is_for_others = node.get("if_not_file").and_then(Node::switch) == Some(true);
+                    if is_for_others { &mut if_not_file } else { &mut always }.push(rule);
+                }
+                Err(error) => self.wrong(expression.place, error.to_string()),
             }
-        };
-        let rules = one_rule(pattern, to);
-        let if_not_file = node.get("if_not_file").and_then(Node::switch).unwrap_or(false);
+        }
+        let rules =
+            |rules: Vec<Rule>| Rules { repeat_from: rules.len(), rules: rules.into(), condition: host };
+        let (always, if_not_file) = (rules(always), rules(if_not_file));
         Some(Box::new(move |directives| {
-            let url = &mut directives.url;
-            let target = if if_not_file { &mut url.rewrite_if_not_file } else { &mut url.rewrite };
-            *target = rules.clone();
+            directives.url.rewrite = always.clone();
+            directives.url.rewrite_if_not_file = if_not_file.clone();
         }))
     }
 

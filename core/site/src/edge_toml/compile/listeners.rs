@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::super::node::Node;
 use super::Compiler;
-use super::values::unknown_name;
+use super::values::{status, unknown_name};
 use crate::directive::edge::is_certificate_arn;
 use crate::directive::{Directives, Setter};
 use crate::listener::{ListenAddress, Listener};
 use crate::place::Place;
 use crate::program::{Assignment, Door, Resolved};
-use crate::route::{PathMatch, Route};
+use crate::route::{PathMatch, Route, Written};
+use crate::value::Value;
 
 impl Compiler<'_> {
     pub(super) fn listeners(&mut self, base: &Directives) -> (Vec<Listener>, Vec<Door>) {
@@ -81,17 +82,21 @@ impl Compiler<'_> {
             let all = node.get("redirect").map(|node| (node.place, node));
             if let (Some((place, _)), Some(listener)) = (all, listeners.last()) {
                 let token = Box::from(&*listener.token);
-                self.redirect_to_https(base, token, place);
+                let status = status(node, 308);
+                self.redirect_to_https(base, token, place, status);
+            } else if let Some(status) = node.get("status") {
+                self.wrong(status.place, "status is that of redirect: there is none");
             }
         }
         (listeners, doors)
     }
 
     /// A route before all others, for one listener.
-    fn redirect_to_https(&mut self, base: &Directives, token: Box<str>, place: Place) {
-        let setter: Setter = Box::new(|directives| {
+    fn redirect_to_https(&mut self, base: &Directives, token: Box<str>, place: Place, status: u16) {
+        let setter: Setter = Box::new(move |directives| {
             directives.edge.respond = None;
             directives.edge.redirect_https = true;
+            directives.edge.redirect_https_status = status;
         });
         let assignment =
             Assignment { key: "redirect".into(), value: "https".into(), place, setter: Some(setter) };
@@ -100,13 +105,16 @@ impl Compiler<'_> {
             name: format!("https {token}").into(),
             hosts: Vec::new(),
             path: PathMatch::Any,
+            scheme: None,
             methods: Vec::new(),
             headers: Vec::new(),
-            sockets: vec![token],
+            sockets: vec![token.clone()],
             clients: Arc::from([]),
             not_clients: Arc::from([]),
             resolved: Arc::default(),
             assignments: vec![assignment],
+            place,
+            written: vec![Written { key: "listen".into(), value: Value::from(&*token), place }],
         };
         self.finish(&mut route, base);
         self.routes.push(route);

@@ -7,16 +7,37 @@ use super::super::{ROUTES_MAX, unit};
 use super::Compiler;
 use super::paths::{host_match, path_match};
 use super::values::{COMPRESSED, encoding, named, networks, one_rule, status, texts, value_of};
+use crate::condition::{Condition, ConditionId, Field, Operation, Test};
 use crate::directive::edge::FixedAnswer;
-use crate::directive::{ContentEncoding, Directives, Setter, Text};
+use crate::directive::{ContentEncoding, Directives, Setter, Text, Texts};
 use crate::listener::{ListenAddress, Listener};
 use crate::pattern::Pattern;
-use crate::program::{Assignment, Resolved};
-use crate::route::{HeaderMatch, HostMatch, PathMatch, Route};
+use crate::program::{Assignment, CONDITIONS_MAX, Resolved};
+use crate::route::{HeaderMatch, HostMatch, PathMatch, Route, Written};
+use crate::value::Value;
 
 /// Everything that answers, so that a route has one of them.
 const ANSWERS: &[&str] =
     &["files", "alias", "service", "workflow", "proxy", "fastcgi", "redirect", "respond", "metrics"];
+
+/// Keys that say which requests a route is for.
+const OF_REQUESTS: &[&str] = &["path", "path_regex", "scheme", "method", "header", "client", "not_client"];
+
+/// What all routes of a site have.
+struct SiteOf<'s> {
+    node: &'s Node,
+    name: &'s Text,
+    hosts: &'s [HostMatch],
+    /// The expression on its host, if it has one.
+    group: Option<ConditionId>,
+    sockets: &'s [Box<str>],
+}
+
+/// Those of `keys` that a table has, as they are written.
+fn written(node: &Node, keys: &[&str]) -> impl Iterator<Item = Written> {
+    let named = node.entries().iter().filter(|(key, ..)| keys.contains(&&**key));
+    named.map(|(key, place, value)| Written { key: key.clone(), value: value_of(value), place: *place })
+}
 
 impl Compiler<'_> {
     pub(super) fn sites(&mut self, base: &Directives, listeners: &[Listener]) {
@@ -28,8 +49,14 @@ impl Compiler<'_> {
                     None => self.wrong(host.place, "a host is a name, or *. and a name; ports do not count"),
                 }
             }
-            let name = site.get("host").map(Node::items).unwrap_or_default().first().and_then(Node::text);
+            let first = site.get("host").map(Node::items).unwrap_or_default().first();
+            let name = first.or_else(|| site.get("host_regex")).and_then(Node::text);
             let name = name.map_or_else(|| Text::from("*"), |name| name.to_ascii_lowercase().into());
+            let expression = site.get("host_regex").and_then(|node| self.host_regex(site, node));
+            if let Some((pattern, _)) = &expression {
+                hosts.push(HostMatch::Pattern(pattern.clone()));
+            }
+            let group = expression.map(|(_, id)| id);
             let mut sockets = Vec::new();
             for address in site.get("listen").map(Node::items).unwrap_or_default() {
                 let text = address.text().cloned().unwrap_or_default();
@@ -45,19 +72,45 @@ impl Compiler<'_> {
                     return;
                 }
                 let number = self.routes.len() + 1;
-                self.route(route, base, (&name, &hosts), &sockets, number);
+                let of_site = SiteOf { node: site, name: &name, hosts: &hosts, group, sockets: &sockets };
+                self.route(route, base, &of_site, number);
             }
         }
     }
 
-    fn route(
-        &mut self,
-        node: &Node,
-        base: &Directives,
-        (site, hosts): (&Text, &[HostMatch]),
-        sockets: &[Box<str>],
-        number: usize,
-    ) {
+    /// An expression on the host, and its number, by which redirects and rewrites find its groups.
+    fn host_regex(&mut self, site: &Node, node: &Node) -> Option<(Pattern, ConditionId)> {
+        if site.get("host").is_some() {
+            self.wrong(node.place, "a site has either host or host_regex");
+        }
+        let text = node.text()?;
+        let pattern = match Pattern::new(text) {
+            Ok(pattern) => pattern,
+            Err(error) => {
+                self.wrong(node.place, error.to_string());
+                return None;
+            }
+        };
+        let Some(id) =
+            u16::try_from(self.conditions.len()).ok().filter(|id| usize::from(*id) < CONDITIONS_MAX)
+        else {
+            self.wrong(node.place, format!("there are more than {CONDITIONS_MAX} expressions on hosts"));
+            return None;
+        };
+        self.conditions.push(Condition {
+            parent: None,
+            previous: None,
+            test: Some(Test {
+                field: Field::HostName,
+                operation: Operation::Matches { pattern: pattern.clone(), not: false },
+            }),
+            text: format!("host_regex = \"{text}\"").into(),
+            place: node.place,
+        });
+        Some((pattern, ConditionId(id)))
+    }
+
+    fn route(&mut self, node: &Node, base: &Directives, site: &SiteOf<'_>, number: usize) {
         let answers: Vec<&str> = ANSWERS.iter().copied().filter(|key| node.get(key).is_some()).collect();
         if answers.len() != 1 {
             let message = match answers.as_slice() {
@@ -94,7 +147,7 @@ impl Compiler<'_> {
             })),
         });
         for (key, place, value) in node.entries() {
-            let setter = self.setter(node, key, value);
+            let setter = self.setter(node, key, value, site.group);
             if let Some(setter) = setter {
                 assignments.push(Assignment {
                     key: key.clone(),
@@ -109,10 +162,11 @@ impl Compiler<'_> {
         }
         let header_matches = node.get("header").map(Node::entries).unwrap_or_default();
         let mut route = Route {
-            site: site.clone(),
+            site: site.name.clone(),
             name: route_name,
-            hosts: hosts.to_vec(),
+            hosts: site.hosts.to_vec(),
             path,
+            scheme: node.get("scheme").and_then(Node::text).cloned(),
             methods: node
                 .get("method")
                 .map(|methods| texts(methods).iter().map(|method| Box::from(&**method)).collect())
@@ -123,11 +177,15 @@ impl Compiler<'_> {
                     Some(HeaderMatch { name: Box::from(&**name), value: Box::from(&**value.text()?) })
                 })
                 .collect(),
-            sockets: sockets.to_vec(),
+            sockets: site.sockets.to_vec(),
             clients: networks(node.get("client")),
             not_clients: networks(node.get("not_client")),
             resolved: Arc::default(),
             assignments,
+            place: node.place,
+            written: written(site.node, &["host", "host_regex", "listen"])
+                .chain(written(node, OF_REQUESTS))
+                .collect(),
         };
         self.finish(&mut route, base);
         self.routes.push(route);
@@ -157,7 +215,13 @@ impl Compiler<'_> {
     }
 
     /// What a key of a route sets; `None` for those that say which requests, or go with another.
-    fn setter(&mut self, route: &Node, key: &str, value: &Node) -> Option<Setter> {
+    fn setter(
+        &mut self,
+        route: &Node,
+        key: &str,
+        value: &Node,
+        group: Option<ConditionId>,
+    ) -> Option<Setter> {
         let text = value.text().cloned().unwrap_or_default();
         Some(match key {
             "files" => Box::new(move |directives| directives.server.document_root = Some(text.clone())),
@@ -193,7 +257,7 @@ impl Compiler<'_> {
             }
             "redirect" => {
                 let expression = route.get("path_regex").and_then(Node::text).map_or("^(.*)$", |text| text);
-                let rules = one_rule(Pattern::new(expression).ok()?, &text);
+                let rules = one_rule(Pattern::new(expression).ok()?, &text, group);
                 let status = status(route, 308);
                 Box::new(move |directives| {
                     directives.url.redirect = rules.clone();
@@ -210,15 +274,53 @@ impl Compiler<'_> {
                 }
                 Box::new(|directives| directives.edge.metrics = true)
             }
-            "rewrite" => self.rewrite(value)?,
+            "rewrite" => self.rewrite(value, group)?,
             "cache" => Box::new(move |directives| directives.edge.cache_control = Some(text.clone())),
             "compress" => {
                 let encodings: Arc<[ContentEncoding]> =
                     texts(value).iter().filter_map(|name| encoding(name)).collect();
+                let types: Texts = match route.get("compress_types") {
+                    Some(types) => texts(types),
+                    None => COMPRESSED.iter().map(|kind| Text::from(*kind)).collect(),
+                };
+                let folder = route.get("compress_folder").and_then(Node::text).cloned();
                 Box::new(move |directives| {
                     directives.deflate.allowed_encodings = encodings.clone();
-                    directives.deflate.mimetypes = COMPRESSED.iter().map(|kind| Text::from(*kind)).collect();
+                    directives.deflate.mimetypes = types.clone();
+                    directives.deflate.cache_dir = folder.clone();
                 })
+            }
+            "compress_types" | "compress_folder" => {
+                if route.get("compress").is_none() {
+                    self.wrong(value.place, format!("{key} is about compress: it names the encodings"));
+                }
+                return None;
+            }
+            "refuse" => {
+                let ends = texts(value);
+                Box::new(move |directives| directives.access.deny = ends.clone())
+            }
+            "unsent" => {
+                let ends = texts(value);
+                Box::new(move |directives| directives.static_file.exclude_extensions = ends.clone())
+            }
+            "listing_hides" => return self.through("dir-listing.exclude", value),
+            "scripts" => self.scripts(value)?,
+            "environment" => {
+                let variables = named(value);
+                Box::new(move |directives| directives.setenv.set_environment = variables.clone())
+            }
+            "not_found" => {
+                if !text.starts_with('/') {
+                    self.wrong(value.place, "not_found is a path: it begins with /");
+                }
+                Box::new(move |directives| directives.server.error_handler_404 = Some(text.clone()))
+            }
+            "forwarded" => {
+                let entries = texts(value);
+                let entries = entries.iter().map(|part| (Some(part.clone()), Value::Integer(1)));
+                let list = Value::List(entries.collect());
+                return self.through_value("proxy.forwarded", &list, value.place);
             }
             "bandwidth" => {
                 let bandwidth = unit::bandwidth(&text)?;

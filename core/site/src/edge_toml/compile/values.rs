@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::node::{Kind, Node};
-use crate::condition::Network;
+use crate::condition::{ConditionId, Network};
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::directive::rules::{Rule, Rules};
 use crate::directive::{ContentEncoding, Text};
@@ -13,7 +13,7 @@ use crate::template::Template;
 use crate::value::{List, Value};
 
 /// Types of text, which are worth compressing.
-pub(super) const COMPRESSED: &[&str] = &[
+pub(in crate::edge_toml) const COMPRESSED: &[&str] = &[
     "text/",
     "application/javascript",
     "application/json",
@@ -32,12 +32,8 @@ pub(super) fn encoding(name: &str) -> Option<ContentEncoding> {
     })
 }
 
-pub(super) fn one_rule(pattern: Pattern, to: &str) -> Rules {
-    Rules {
-        rules: Arc::from([Rule { pattern, template: Template::parse(to) }]),
-        condition: None,
-        repeat_from: 1,
-    }
+pub(super) fn one_rule(pattern: Pattern, to: &str, condition: Option<ConditionId>) -> Rules {
+    Rules { rules: Arc::from([Rule { pattern, template: Template::parse(to) }]), condition, repeat_from: 1 }
 }
 
 pub(super) fn status(route: &Node, default: u16) -> u16 {

@@ -2,8 +2,11 @@
 
 use std::fmt::Write as _;
 
+use super::matched::Match;
+use super::order::refuses;
 use super::text::{plain, quoted, shown, shown_list};
-use super::{Value, Values, refuses};
+use super::{Value, Values};
+use crate::directive::ExpireBase;
 
 /// What answers.
 pub(super) fn answer_of(values: &Values<'_>) -> String {
@@ -95,34 +98,59 @@ pub(super) fn servers_of(hosts: &Value) -> Option<String> {
         .iter()
         .map(|(_, host)| {
             let host = host.as_list().filter(|host| host.get("bin-path").is_none())?;
-            let address = host.get("socket").or_else(|| host.get("host")).map(plain)?;
-            let port = host.get("port").map(plain);
-            Some(quoted(&match port {
-                Some(port) if !address.starts_with('/') => format!("{address}:{port}"),
-                _ => address,
-            }))
+            address_of(host).map(|address| quoted(&address))
         })
         .collect();
     Some(format!("[{}]", servers?.join(", ")))
 }
 
-pub(super) fn expire_of(value: &Value) -> Option<String> {
-    let list = value.as_list()?;
-    let (key, time) = list.iter().next().filter(|_| list.len() == 1)?;
-    if key.is_some_and(|key| !key.is_empty()) {
-        return None;
-    }
+/// A time for caches, counted from the request, as a `Cache-Control`.
+pub(super) fn expire_of(time: &Value) -> Option<String> {
     let expire = crate::directive::expire::parse(time.as_text()?)?;
-    Some(format!("cache = \"max-age={}\"", expire.seconds))
+    let is_access = expire.base == ExpireBase::Access;
+    is_access.then(|| format!("\"max-age={}\"", expire.seconds))
 }
 
-pub(super) fn rewrite_of(value: &Value, if_not_file: bool) -> Option<String> {
-    let list = value.as_list()?;
-    let (pattern, target) = list.iter().next().filter(|_| list.len() == 1)?;
+/// The rules of a rewrite, one by one.
+///
+/// # Errors
+/// Why they cannot be said.
+pub(super) fn rewrites_of(
+    value: &Value,
+    if_not_file: bool,
+    rule: &Match,
+    guarded: &[String],
+) -> Result<Vec<String>, &'static str> {
     let condition = if if_not_file { ", if_not_file = true" } else { "" };
-    Some(format!(
-        "rewrite = {{ match = {}, to = {}{condition} }}",
-        quoted(pattern?),
-        quoted(target.as_text()?)
-    ))
+    let rules = value.as_list().into_iter().flat_map(|list| list.iter());
+    rules
+        .map(|(pattern, target)| {
+            let (Some(pattern), Some(target)) = (pattern, target.as_text()) else {
+                return Err("a rewrite is an expression and a text");
+            };
+            let target = rule.target(target)?;
+            // A rewrite changes the path and not the route: it must not lead past who has to be asked.
+            let known = &target[..target.find(['$', '%']).unwrap_or(target.len())];
+            let own = rule.path_begins.as_deref().unwrap_or_default();
+            let leads_past = |prefix: &&String| {
+                let is_own = !prefix.is_empty() && own.starts_with(prefix.as_str());
+                !is_own && (prefix.starts_with(known) || known.starts_with(prefix.as_str()))
+            };
+            if guarded.iter().any(|prefix| leads_past(&prefix)) {
+                return Err(
+                    "a rewrite changes the path and not the route: it may lead past who is asked there",
+                );
+            }
+            Ok(format!("{{ match = {}, to = {}{condition} }}", quoted(pattern), quoted(&target)))
+        })
+        .collect()
+}
+
+/// Where a server is.
+pub(super) fn address_of(host: &crate::value::List) -> Option<String> {
+    let address = host.get("socket").or_else(|| host.get("host")).map(plain)?;
+    Some(match host.get("port").map(plain) {
+        Some(port) if !address.starts_with('/') => format!("{address}:{port}"),
+        _ => address,
+    })
 }

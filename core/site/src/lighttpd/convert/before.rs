@@ -1,27 +1,17 @@
 //! What of a block has routes of its own before the block's: paths that nobody is to read, prefixes with a backend.
 
 use super::answer::{answer_of, servers_of};
-use super::matched::{Match, literal};
+use super::expression::literal;
+use super::matched::Match;
 use super::text::quoted;
-use super::{Out, Values};
+use super::{Out, Values, scripts};
 
-/// Programs by the ends of their paths. A route for files would send their source.
-const PROGRAMS: [&str; 3] = ["cgi.assign", "fastcgi.server", "scgi.server"];
-
-/// The ends of paths whose files nobody is to read, though they are there.
+/// The ends of paths whose files nobody is to read, though they are there: those of programs that the form has no equal of, and of pages
+/// that are worked out.
 pub(super) fn hidden(values: &Values<'_>) -> Vec<String> {
-    let list = |key: &str| values.get(key).and_then(|value| value.as_list());
-    let programs = PROGRAMS.iter().filter_map(|key| list(key)).flat_map(|list| list.iter());
-    let programs = programs.filter_map(|(key, _)| key).filter(|key| !key.starts_with('/'));
-    let listed = ["static-file.exclude-extensions", "ssi.extension", "url.access-deny"];
-    let listed = listed.iter().filter_map(|key| list(key)).flat_map(|list| list.iter());
-    let listed = listed.filter_map(|(_, value)| value.as_text());
-    programs.chain(listed).map(|end| end.to_string()).collect()
-}
-
-/// Whether a directive is told of where its routes are.
-pub(super) fn is_told(key: &str) -> bool {
-    PROGRAMS.contains(&key)
+    let pages = values.get("ssi.extension").and_then(|value| value.as_list());
+    let pages = pages.into_iter().flat_map(|list| list.iter()).filter_map(|(_, value)| value.as_text());
+    scripts::of(values).left.into_iter().map(|(_, end)| end).chain(pages.map(|end| end.to_string())).collect()
 }
 
 impl Out {
@@ -33,12 +23,6 @@ impl Out {
             let values = list(key).into_iter().flat_map(|list| list.iter());
             values.filter_map(|(_, value)| value.as_text().map(|text| literal(text))).collect()
         };
-        let denied: Vec<String> =
-            texts("url.access-deny").into_iter().filter(|end| !end.is_empty()).collect();
-        if !denied.is_empty() {
-            let expression = rule.and_found(&format!("{}$", joined(&denied)));
-            self.refused(rule, values, "url.access-deny", &expression, None);
-        }
         let allowed = texts("url.access-allow");
         if !allowed.is_empty() {
             let expression = rule.and_not_found(&format!("{}$", joined(&allowed)));
@@ -47,28 +31,9 @@ impl Out {
         if !answer_of(values).starts_with("files") {
             return;
         }
-        for key in PROGRAMS {
-            let entries = list(key).into_iter().flat_map(|list| list.iter());
-            let keys = entries.filter_map(|(key, _)| key);
-            let ends: Vec<String> = keys
-                .filter(|end| key == "cgi.assign" || !end.is_empty() && !end.starts_with('/'))
-                .map(|end| literal(end))
-                .collect();
-            if !ends.is_empty() {
-                let expression = rule.and_found(&format!("{}(?:/|$)", joined(&ends)));
-                self.refused(
-                    rule,
-                    values,
-                    key,
-                    &expression,
-                    Some("a route has a program for all of its paths"),
-                );
-            }
-        }
-        let excluded = texts("static-file.exclude-extensions");
-        if !excluded.is_empty() {
-            let expression = rule.and_found(&format!("{}(?:/|$)", joined(&excluded)));
-            self.refused(rule, values, "static-file.exclude-extensions", &expression, None);
+        for (key, end) in scripts::of(values).left {
+            let expression = rule.and_found(&format!("{}(?:/|$)", literal(&end)));
+            self.refused(rule, values, key, &expression, Some("scripts has no such program"));
         }
         let pages = texts("ssi.extension");
         if !pages.is_empty() {
@@ -122,7 +87,11 @@ impl Out {
                 match servers_of(hosts).filter(|_| !name.is_empty()) {
                     Some(servers) => {
                         self.line(&format!("  {name} = {servers}"));
-                        self.dress();
+                        self.dress(values);
+                        if name == "proxy" {
+                            self.proxy_lines(values);
+                        }
+                        self.common_lines(rule, values, None);
                     }
                     None => {
                         self.no_equal(
