@@ -187,3 +187,77 @@ fn a_body_has_its_time_and_no_more() {
     assert_eq!(answer(&bytes).code(), 408);
     assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
 }
+
+/// What comes of a connection that is held open by a word now and then, for as long as `say` is heard; and how long that took.
+fn hold(mut stream: TcpStream, say: &[u8]) -> (Vec<u8>, Duration) {
+    // The wait for an answer is the pause between two words.
+    stream.set_read_timeout(Some(Duration::from_millis(900))).unwrap();
+    let began = Instant::now();
+    let mut bytes = Vec::new();
+    let mut part = [0; 4096];
+    loop {
+        match stream.read(&mut part) {
+            Ok(read) if read > 0 => bytes.extend_from_slice(&part[..read]),
+            Err(error)
+                if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) =>
+            {
+                assert!(began.elapsed() < PATIENCE, "nobody has cut it");
+                let _ = stream.write_all(say);
+            }
+            _ => return (bytes, began.elapsed()),
+        }
+    }
+}
+
+/// Threats row 39: a byte now and then is no body, whatever it is called: what talks by gRPC goes to the mesh.
+#[test]
+fn a_body_that_trickles_in_is_cut() {
+    let (_folder, conf) = site("");
+    let address = edge(&conf);
+    let threads = ["text/plain", "application/grpc", "application/grpc+proto"].map(|kind| {
+        std::thread::spawn(move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            write!(
+                stream,
+                "POST /who.sh HTTP/1.1\r\nHost: h\r\nContent-Type: {kind}\r\nContent-Length: 100000\r\n\r\n"
+            )
+            .unwrap();
+            let (bytes, took) = hold(stream, b"x");
+            assert_eq!(answer(&bytes).code(), 408, "{kind}");
+            assert!(took >= Duration::from_secs(9), "{kind}: {took:?}");
+        })
+    });
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+/// Threats row 39: whoever takes nothing of an answer is let go, and what was opened for it is closed.
+#[test]
+fn a_client_that_reads_nothing_is_let_go() {
+    let (folder, conf) = site(
+        "server.modules += ( \"mod_status\" )\nstatus.status-url = \"/status\"\nserver.max-write-idle = 1\n",
+    );
+    // More than the kernel holds for anybody.
+    let large = std::fs::File::create(folder.path().join("www/large")).unwrap();
+    large.set_len(64 << 20).unwrap();
+    std::fs::write(folder.path().join("www/large.sh"), "printf 'A: b\\r\\n\\r\\n'; cat large\n").unwrap();
+    let address = edge(&conf);
+    let busy = |wanted: usize| {
+        let page = get(address, "GET /status?auto HTTP/1.0\r\n\r\n").body;
+        page.contains(&format!("BusyServers: {wanted}\n"))
+    };
+    for path in ["/large", "/large.sh"] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        let began = Instant::now();
+        // The one who asks is there as well.
+        while !busy(2) {
+            assert!(began.elapsed() < PATIENCE, "{path} is not sent");
+        }
+        while !busy(1) {
+            assert!(began.elapsed() < PATIENCE, "{path}: nobody has cut it");
+        }
+        assert!(began.elapsed() >= Duration::from_millis(900), "{path}: {:?}", began.elapsed());
+    }
+}

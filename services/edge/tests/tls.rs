@@ -248,3 +248,43 @@ fn plain_words_on_a_tls_port_are_no_request() {
         !String::from_utf8_lossy(&server::exchange(address, &[0x16, 3, 1, 0xff, 0xff])).contains("12345")
     );
 }
+
+/// Threats row 39: a handshake has its time, from the first byte to the last, and is counted when it has not come to an end.
+#[test]
+fn a_handshake_has_its_time_and_no_more() {
+    use std::io::{Read as _, Write as _};
+    use std::time::{Duration, Instant};
+    let site = Site::start("server.modules += ( \"mod_status\" )\nstatus.status-url = \"/status\"\n");
+    let port = site.port;
+    // A word now and then, of a greeting that is longer than it ever becomes.
+    let threads = [&b""[..], b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03"].map(|begins| {
+        std::thread::spawn(move || {
+            let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+            stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+            stream.write_all(begins).unwrap();
+            let began = Instant::now();
+            let mut byte = [0];
+            loop {
+                match stream.read(&mut byte) {
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                        ) =>
+                    {
+                        assert!(began.elapsed() < Duration::from_secs(60), "nobody has cut it");
+                        if !begins.is_empty() {
+                            let _ = stream.write_all(b"x");
+                        }
+                    }
+                    _ => break,
+                }
+            }
+            let took = began.elapsed();
+            assert!(took >= Duration::from_secs(4), "{took:?}");
+        })
+    });
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}

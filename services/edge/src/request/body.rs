@@ -118,7 +118,10 @@ impl Pace {
             0 => None,
             seconds => Some(Instant::now() + Duration::from_secs(u64::from(seconds))),
         };
-        let is_talk = x.header("content-type").is_some_and(|kind| kind.starts_with("application/grpc"));
+        // Where nobody could talk, the same word would be a way to trickle.
+        let to_mesh = x.conf.mesh.service.as_ref().is_some_and(|name| !name.is_empty());
+        let is_talk =
+            to_mesh && x.header("content-type").is_some_and(|kind| kind.starts_with("application/grpc"));
         let idle = match is_talk {
             true => BOTH_IDLE_MAX,
             false => Duration::from_secs(u64::from(x.conf.server.max_read_idle.max(1))),
