@@ -397,6 +397,22 @@ fn strings_are_numbers_and_words_are_booleans() {
 }
 
 #[test]
+fn a_block_that_names_a_chain_alone_has_its_key_in_it() {
+    let program = program(
+        "server.modules = (\"mod_openssl\")\n\
+         $SERVER[\"socket\"] == \":443\" { ssl.engine = \"enable\" ssl.pemfile = \"/a.pem\" ssl.privkey = \"/a.key\" }\n\
+         $HTTP[\"host\"] == \"b\" { ssl.pemfile = \"/b.pem\" }\n$HTTP[\"host\"] == \"c\" { ssl.verifyclient.depth = 2 }\n",
+    );
+    for (host, chain, key) in
+        [("a", "/a.pem", "/a.key"), ("b", "/b.pem", "/b.pem"), ("c", "/a.pem", "/a.key")]
+    {
+        let facts = RequestFacts { socket: Some("0.0.0.0:443"), host: Some(host), ..RequestFacts::default() };
+        let ssl = program.resolve(&facts).expect("quick").directives.ssl.clone();
+        assert_eq!((ssl.pemfile.as_deref(), ssl.privkey.as_deref()), (Some(chain), Some(key)), "{host}");
+    }
+}
+
+#[test]
 fn sockets_become_listeners_with_their_own_tls() {
     let program = program(
         "server.modules = (\"mod_openssl\")\nserver.port = 8080\nssl.pemfile = \"/global.pem\"\n\

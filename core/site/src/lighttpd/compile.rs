@@ -155,12 +155,24 @@ impl Compiler<'_> {
                 let setter = self.setter(block, key, value, place, condition);
                 assignments.push(Assignment { key: key.clone(), value: value.clone(), place, setter });
             }
+            self.own_key(block, condition, &mut assignments);
             if level == Level::Modules && self.has("mod_rewrite") {
                 self.rewrites(block, condition, &mut assignments);
             }
             patches.push(Patch { condition, assignments });
         }
         patches
+    }
+
+    /// A block that names a chain and no key means the chain's own file, whatever key another block names: chain and key are one
+    /// setting to lighttpd.
+    fn own_key(&mut self, block: &Block, condition: Option<ConditionId>, assignments: &mut Vec<Assignment>) {
+        const KEY: &str = "ssl.privkey";
+        let named = |name: &str| assignments.iter().find(|assignment| &*assignment.key == name);
+        let (Some(chain), None) = (named("ssl.pemfile"), named(KEY)) else { return };
+        let (key, value, place) = (Arc::from(KEY), chain.value.clone(), chain.place);
+        let setter = self.setter(block, &key, &value, place, condition);
+        assignments.push(Assignment { key, value, place, setter });
     }
 
     fn setter(
