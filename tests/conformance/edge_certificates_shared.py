@@ -66,6 +66,7 @@ class Fleet:
 
     def __init__(self, home, kept, script=lambda method, path: None):
         self.home, self.kept, self.switch = home, kept, Switch()
+        home.mkdir(exist_ok=True)
         with PORTS:
             directory = authority(home, self.switch.port, *free_ports(1))
         self.gateway = Gateway(home, directory, script)
@@ -146,6 +147,37 @@ def one_is_killed(kept):
     end(again.process)
 
 
+def two_authorities(kept):
+    """Two edges over one control plane want a name from an authority each. In a handshake nothing tells the authorities apart: the orders follow
+    one another, and each is shown what belongs to its own."""
+    home = folder()
+    asked = [threading.Event(), threading.Event()]
+
+    def meeting(own, other):
+        """Keeps an order at its challenge until the other order's is there, or has had its time to be."""
+
+        def script(method, path):
+            if path.startswith("/chalZ/"):
+                own.set()
+                other.wait(8)
+            return None
+
+        return script
+
+    fleets = [Fleet(home / str(number), kept, meeting(asked[number], asked[1 - number])) for number in (0, 1)]
+    edges = []
+    for number, fleet in enumerate(fleets):
+        edges.append(fleet.edge(number + 1))
+        fleet.switch.lead_to(edges[-1].tls)
+    shown = [until(lambda: is_issued(edge), 180) for edge in edges]
+    said = lambda: "\n".join(edge.errors() for edge in edges)
+    report.check(all(shown) and shown[0] != shown[1], lambda: f"{kept}: two authorities at a time: each edge has its own one's certificate: {said()}")
+    report.check("no certificate could be had" not in said(), lambda: f"{kept}: and no order failed on the way: {said()}")
+    report.equal([fleet.gateway.orders() for fleet in fleets], [1, 1], f"{kept}: there was one order at each")
+    for edge in edges:
+        end(edge.process)
+
+
 def away():
     """The control plane is away: an edge shows what it showed last."""
     home = folder()
@@ -169,11 +201,12 @@ if endpoint:
     os.environ["AWS_ENDPOINT_URL"] = endpoint
     stores.append("mesh")
 with concurrent.futures.ThreadPoolExecutor() as threads:
-    # One after another in each store: two authorities that ask for one name at a time are told apart by nothing in a handshake, so that each
-    # would be shown what the other asked for. What fails in one of them ends the script.
-    for work in (one_orders, one_is_killed):
-        for ended in [threads.submit(work, kept) for kept in stores]:
-            ended.result()
+    # All at a time, though all want the same name. What fails in one of them ends the script.
+    works = [threads.submit(work, kept) for kept in stores for work in (one_orders, one_is_killed)]
+    if endpoint:
+        works.append(threads.submit(two_authorities, "mesh"))
+    for ended in works:
+        ended.result()
 if endpoint:
     away()
 report.end()

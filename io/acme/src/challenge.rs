@@ -9,6 +9,7 @@ use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use tokio::sync::Semaphore;
 
 use crate::documents::{Documents, PREFIX, Unavailable};
+use crate::turn;
 
 /// The longest token of a challenge that is looked for.
 pub const TOKEN_BYTES_MAX: usize = 128;
@@ -79,7 +80,10 @@ impl Proofs {
         if host.is_empty() || host.len() > 253 {
             return Ok(None);
         }
-        let found = self.look_up(&tls_key(&host)).await?;
+        // Whoever's turn it is, has shown something or is about to.
+        let turn = self.look_up(&turn::key(&host)).await?;
+        let Some(certificate) = turn.and_then(|turn| turn::certificate(&turn)) else { return Ok(None) };
+        let found = self.look_up(&tls_key(&host, &certificate)).await?;
         let digest = found.and_then(|digest| URL_SAFE_NO_PAD.decode(digest).ok());
         Ok(digest.and_then(|digest| self_signed(&host, &digest)))
     }
@@ -95,9 +99,9 @@ pub(crate) fn http_key(token: &str) -> String {
     format!("{PREFIX}http-01/{token}")
 }
 
-/// Where the digest for a host stands.
-pub(crate) fn tls_key(host: &str) -> String {
-    format!("{PREFIX}tls-alpn-01/{host}")
+/// Where the digest for a host stands, as long as one certificate is ordered: who takes another's away leaves that.
+pub(crate) fn tls_key(host: &str, certificate: &str) -> String {
+    format!("{PREFIX}tls-alpn-01/{host}/{certificate}")
 }
 
 fn is_token(token: &str) -> bool {
@@ -140,17 +144,23 @@ mod tests {
         let changes = vec![
             Change::put(http_key("token"), "token.thumbprint"),
             Change::put("acme/http-01/a/b", "another"),
-            Change::put(tls_key("a.example"), URL_SAFE_NO_PAD.encode([7; 32])),
-            Change::put(tls_key("b.example"), "short"),
+            Change::put(tls_key("a.example", "one"), URL_SAFE_NO_PAD.encode([7; 32])),
+            Change::put(tls_key("b.example", "one"), "short"),
+            Change::put(tls_key("d.example", "another"), URL_SAFE_NO_PAD.encode([7; 32])),
+            Change::put(tls_key("e.example", "one"), URL_SAFE_NO_PAD.encode([7; 32])),
         ];
         assert!(documents.commit(None, changes).await.is_ok());
+        for host in ["a.example", "b.example", "d.example"] {
+            let turn = vec![Change::put(turn::key(host), r#"{"lease":"acme/lease/one","number":1}"#)];
+            assert!(documents.commit(None, turn).await.is_ok());
+        }
         let proofs = Proofs::new(Arc::new(documents));
         assert_eq!(proofs.text("token").await, Ok(Some("token.thumbprint".into())));
         for token in ["", "other", "a/b", "../lease/c", "token\0", &"t".repeat(TOKEN_BYTES_MAX + 1)] {
             assert_eq!(proofs.text(token).await, Ok(None), "{token:?}");
         }
         assert!(proofs.certificate("A.example").await.is_ok_and(|found| found.is_some()));
-        for host in ["b.example", "c.example", "", "x/y"] {
+        for host in ["b.example", "c.example", "d.example", "e.example", "", "x/y"] {
             assert_eq!(proofs.certificate(host).await, Ok(None), "{host}");
         }
     }

@@ -16,7 +16,7 @@ use crate::order::{self, Issued};
 use crate::record::{Certificate, Trouble, life_of};
 use crate::settings::{Settings, SettingsInvalid};
 use crate::transport::Transport;
-use crate::{Proofs, problem};
+use crate::{Proofs, problem, turn};
 
 /// How soon to look again at what another replica is doing.
 const LOOK_AGAIN: u64 = 5;
@@ -62,6 +62,8 @@ pub enum Error {
     Key,
     #[error("the authority's certificate cannot be read")]
     Certificate,
+    #[error("another order proves {0} in the meantime")]
+    InTurn(String),
     #[error("another replica took over, and this one's certificate is not kept")]
     LeaseLost,
 }
@@ -186,6 +188,15 @@ impl Keeper {
                 lease.end(changes).await?;
                 Ok(if issued { Tended::Issued { until } } else { Tended::Good { until } })
             }
+            Err(Error::InTurn(name)) => {
+                lease.end(Vec::new()).await?;
+                tracing::debug!(
+                    certificate = settings.label(),
+                    name,
+                    "another order proves the name; it follows"
+                );
+                Ok(Tended::Elsewhere { until: now + LOOK_AGAIN })
+            }
             // Nothing of the authority's: whoever took over goes on, and a store that is back is asked again.
             Err(error @ (Error::LeaseLost | Error::Store(_))) => Err(error),
             Err(error) => {
@@ -248,6 +259,11 @@ impl Keeper {
                 return Ok((kept, false));
             }
             replaced = kept.leaf();
+        }
+        if settings.challenge == Challenge::TlsAlpn01 {
+            let lease = lease.lock().await;
+            let taken = turn::take(&self.documents, &lease, &settings.names, now).await?;
+            taken.map_err(|waiting| Error::InTurn(waiting.name))?;
         }
         let attempt = || async {
             let account = order::account(&self.documents, transport, settings).await?;

@@ -44,6 +44,36 @@ pub(crate) struct Held {
     pub(crate) until: u64,
 }
 
+/// A lease and its number: whoever held it at one time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Holder {
+    pub(crate) lease: String,
+    pub(crate) number: u64,
+}
+
+impl Holder {
+    /// The certificate that the lease is on.
+    pub(crate) fn certificate(&self) -> Option<&str> {
+        self.lease.strip_prefix(PREFIX)?.strip_prefix("lease/")
+    }
+
+    /// Whether it holds its lease at `now`.
+    pub(crate) async fn is_at_work(
+        &self,
+        documents: &Arc<dyn Documents>,
+        now: u64,
+    ) -> Result<bool, Unavailable> {
+        let found = documents.get(&self.lease).await?;
+        let (number, until, _) = found.map_or((0, 0, Vec::new()), |found| read(&found.value));
+        Ok(number == self.number && is_to_come(until, now))
+    }
+}
+
+/// Whether an end is one to wait for at `now`.
+fn is_to_come(until: u64, now: u64) -> bool {
+    until > now && until <= now + 2 * LEASE.as_secs()
+}
+
 /// Nothing was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotWritten {
@@ -65,7 +95,7 @@ impl Lease {
         let key = format!("{PREFIX}lease/{id}");
         let found = documents.get(&key).await?;
         let (number, until, left) = found.as_ref().map_or((0, 0, Vec::new()), |found| read(&found.value));
-        if until > now && until <= now + 2 * LEASE.as_secs() {
+        if is_to_come(until, now) {
             return Ok(Err(Held { until }));
         }
         let seen = Seen { key, revision: found.map_or(0, |found| found.revision) };
@@ -76,6 +106,11 @@ impl Lease {
             Err(NotWritten::Lost) => Ok(Err(Held { until: now + LEASE.as_secs() })),
             Err(NotWritten::Unavailable(error)) => Err(error),
         }
+    }
+
+    /// Who holds it, for what is written elsewhere about it.
+    pub(crate) fn holder(&self) -> Holder {
+        Holder { lease: self.seen.key.clone(), number: self.number }
     }
 
     /// Puts its end off.

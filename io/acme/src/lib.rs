@@ -21,6 +21,7 @@ mod problem;
 mod record;
 mod settings;
 mod transport;
+mod turn;
 
 pub use challenge::{Challenge, LOOKUPS_MAX, Proofs, TOKEN_BYTES_MAX, placeholder};
 pub use documents::{Asked, Change, Documents, Kept, PREFIX, Seen, Unavailable};

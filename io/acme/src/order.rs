@@ -100,7 +100,7 @@ pub(crate) async fn order(
             Challenge::Http01 => (challenge::http_key(&challenge.token), proof.as_str().to_owned()),
             Challenge::TlsAlpn01 => {
                 let host = challenge.identifier().to_string();
-                (challenge::tls_key(&host), URL_SAFE_NO_PAD.encode(proof.digest()))
+                (challenge::tls_key(&host, &settings.id()), URL_SAFE_NO_PAD.encode(proof.digest()))
             }
         };
         lease.lock().await.show(key, text).await?;

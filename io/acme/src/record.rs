@@ -6,7 +6,8 @@
 //! acme/trouble/<hash of that, account and way>    how often it failed, why, and when it is tried again
 //! acme/lease/<hash of what is wanted>            who is at work on it, and what it shows to authorities
 //! acme/http-01/<token>                           what to answer under /.well-known/acme-challenge/<token>
-//! acme/tls-alpn-01/<host>                        the digest that the certificate of the challenge carries
+//! acme/tls-alpn-01/<host>/<what is wanted>       the digest that the certificate of the challenge carries
+//! acme/turn/<host>                               the lease, and its number, under which that host is proven in handshakes
 //! ```
 //! What is wanted: the directory, the names, the profile, the kind of key.
 
