@@ -4,13 +4,18 @@ It runs in a network of its own, whose one address stands for the world outside:
 machine's own addresses.
 """
 
+import calendar
+import http.server
 import os
 import pathlib
+import re
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
 
-from _edge import Edge, atexit, end, folder, free_ports
+from _edge import Edge, atexit, end, folder, free_ports, until
 from _report import Report
 
 OUTSIDE = "192.0.2.10"
@@ -138,4 +143,143 @@ edge.reload(configuration(everybody, f'ssl.stapling-file = "{home}/file.ocsp"'),
 report.check("with its issuer's word (OCSP)" in live(), lambda: f"and that one came: {live()}")
 pathlib.Path(f"{home}/file.ocsp").write_bytes(b"nothing")
 report.check(none in awaits(tls_port, "file.example", none), "a file that is spoiled is no longer shown")
+end(edge.process)
+
+# === words have an end, and responders lie, are slow, and go away ===
+quick, lying, slow, gone = free_ports(4)
+issue("quick.example", "0x21", [f"authorityInfoAccess=OCSP;URI:http://{OUTSIDE}:{quick}/", must_staple])
+issue("lied.example", "0x22", [f"authorityInfoAccess=OCSP;URI:http://{OUTSIDE}:{lying}/serial", must_staple])
+issue("forged.example", "0x23", [f"authorityInfoAccess=OCSP;URI:http://{OUTSIDE}:{lying}/signature"])
+issue("slow.example", "0x24", [f"authorityInfoAccess=OCSP;URI:http://{OUTSIDE}:{slow}/"])
+issue("gone.example", "0x25", [f"authorityInfoAccess=OCSP;URI:http://{OUTSIDE}:{gone}/", must_staple])
+issue("short.example", "0x26", [must_staple])
+issue("nobody.example", "0x27", [must_staple])
+openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=issuer",
+        "-keyout", f"{home}/forger.key", "-out", f"{home}/forger.pem")
+serials = {"quick": "21", "lied": "22", "forged": "23", "slow": "24", "gone": "25", "short": "26", "nobody": "27"}
+
+
+def write_index(revoked=()):
+    lines = [f"{'R' if name in revoked else 'V'}\t300101000000Z\t{'260101000000Z' if name in revoked else ''}\t{serial}\tunknown\t/CN=n{serial}"
+             for name, serial in serials.items()]
+    (home / "index").write_text("\n".join(lines) + "\n")
+
+
+def word(name, key="issuer", minutes=1440):
+    """What the issuer says of a certificate, or whoever has the key."""
+    openssl("ocsp", "-issuer", f"{home}/issuer.pem", "-cert", f"{home}/{name}.example.leaf", "-no_nonce", "-reqout", f"{home}/{name}.request")
+    openssl("ocsp", "-index", f"{home}/index", "-CA", f"{home}/issuer.pem", "-rsigner", f"{home}/{key}.pem", "-rkey", f"{home}/{key}.key",
+            "-reqin", f"{home}/{name}.request", "-nmin", str(minutes), "-respout", f"{home}/{name}.answer")
+    return (home / f"{name}.answer").read_bytes()
+
+
+write_index()
+of_another, forged = word("quick"), word("forged", "forger")
+answering = {"/serial": of_another, "/signature": forged}
+
+
+class Responder(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        if self.server.server_address[1] == slow:
+            slowly.wait(120)
+            return
+        self.send_response(200)
+        self.send_header("content-type", "application/ocsp-response")
+        self.end_headers()
+        self.wfile.write(answering[self.path])
+
+    def log_message(self, *_):
+        pass
+
+
+slowly = threading.Event()
+for port in (lying, slow):
+    server = http.server.ThreadingHTTPServer((OUTSIDE, port), Responder)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+def responder(minutes):
+    words = ["openssl", "ocsp", "-port", str(quick), *signer, "-nmin", str(minutes)]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    atexit.register(end, process)
+    next(line for line in process.stderr if "waiting for OCSP client" in line)
+    return process
+
+
+def moment(shown, name):
+    found = re.search(rf"{name}: (.*) GMT", shown)
+    return calendar.timegm(time.strptime(found[1], "%b %d %H:%M:%S %Y")) if found else None
+
+
+def seen_in_time(name):
+    """What is shown, which has never ended."""
+    shown = seen(tls_port, name)
+    ends = moment(shown, "Next Update")
+    report.check(ends is None or ends > time.time(), lambda: f"{name}: a word that has ended is shown: {shown}")
+    return shown
+
+
+def metric(name):
+    with urllib.request.urlopen(f"http://127.0.0.1:{plain_port}/status?prometheus") as answer:
+        lines = answer.read().decode().splitlines()
+    return next(line.split()[-1] for line in lines if line.startswith(f"{name} "))
+
+
+def said(*words):
+    return any(all(one in line for one in words) for line in edge.errors().splitlines())
+
+
+process = responder(2)
+(home / "short.ocsp").write_bytes(word("short", minutes=1))
+names = [f"{name}.example" for name in serials]
+more = {"short.example": f'ssl.stapling-file = "{home}/short.ocsp"'}
+edge = Edge(plain_port, f"""
+server.modules += ( "mod_status" )
+status.status-url = "/status"
+$SERVER["socket"] == "127.0.0.1:{tls_port}" {{ ssl.engine = "enable" ssl.pemfile = "{home}/nobody.example.pem" ssl.privkey = "{home}/nobody.example.key" }}
+""" + "".join(host(name, more.get(name, "")) for name in names))
+good = "Cert Status: good"
+report.check(good in seen_in_time("short.example"), lambda: f"a word in a file is shown while it is good: {edge.errors()}")
+for name in names:
+    seen(tls_port, name)
+first = awaits(tls_port, "quick.example", good)
+report.check(good in first, lambda: f"one responder that is slow, and others that lie, keep no other from being asked: {edge.errors()}")
+since = moment(first, "This Update")
+for name, words in (("lied", "it says nothing of the certificate"), ("forged", "neither the issuer signed it"), ("slow", ""), ("gone", "")):
+    path = {"lied": f":{lying}/serial", "forged": f":{lying}/signature", "slow": f":{slow}/", "gone": f":{gone}/"}[name]
+    report.check(until(lambda: said("nobody says that a certificate is in force", path, words), 30), lambda: f"{name}: the log says which responder, and why: {edge.errors()}")
+    report.check(none in seen(tls_port, f"{name}.example"), f"{name}: no word is shown")
+report.check("Verify return code: 0" in seen(tls_port, "gone.example"), "a certificate that demands a word and has none is shown without")
+report.check(said("must-staple", f"{home}/nobody.example.pem", "names nobody to ask"), lambda: f"one that names nobody to ask is told: {edge.errors()}")
+report.equal(metric("selvedge_edge_certificates_unstapled"), "3", "and those are counted: lied, gone, nobody")
+
+# At half its life it is asked for again, and the one in the file ends meanwhile.
+renewed, dropped = None, None
+deadline = time.monotonic() + 120
+while time.monotonic() < deadline and not (renewed and dropped):
+    dropped = dropped or none in seen_in_time("short.example")
+    shown = seen_in_time("quick.example")
+    report.check(good in shown, "all the time there is a word")
+    renewed = renewed or (moment(shown, "This Update") or since) > since
+    time.sleep(0.5)
+report.check(renewed, lambda: f"half way to its end a word is asked for anew: {edge.errors()}")
+report.check(dropped, lambda: f"a word in a file is dropped at its end: {edge.errors()}")
+report.check(said("the issuer's word cannot be shown", f"{home}/short.ocsp"), lambda: f"and the log says so: {edge.errors()}")
+(home / "short.ocsp").write_bytes(word("short"))
+report.check(good in awaits(tls_port, "short.example", good, 30), "the next one in the file is taken up")
+
+# The responder says that it was taken back: what it said before is true no more.
+end(process)
+write_index(revoked=("quick",))
+process = responder(2)
+deadline = time.monotonic() + 120
+while good in (shown := seen_in_time("quick.example")) and time.monotonic() < deadline:
+    time.sleep(0.5)
+report.check(none in shown, "a certificate that was taken back has no word any more")
+report.check(said("the certificate has been taken back", f":{quick}/"), lambda: f"and the log says why: {edge.errors()}")
+slowly.set()
+end(edge.process)
+end(process)
 report.end()

@@ -197,6 +197,11 @@ fn responder(leaf: &X509Certificate<'_>) -> Option<String> {
     })
 }
 
+/// Whether a client is to refuse the certificate without its issuer's word (RFC 7633), by itself or by a chain without its issuer's.
+pub fn is_demanded_by(leaf: &Certificate) -> bool {
+    X509Certificate::from_der(&leaf.der).is_ok_and(|(_, parsed)| is_demanded(&parsed))
+}
+
 fn is_demanded(leaf: &X509Certificate<'_>) -> bool {
     let mut extensions = leaf.extensions().iter();
     let feature = extensions.find(|extension| extension.oid.to_id_string() == TLS_FEATURE);

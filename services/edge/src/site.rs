@@ -4,6 +4,7 @@ mod certificates;
 mod fetched;
 mod files;
 mod redirects;
+mod shown;
 pub(crate) mod staples;
 
 use std::collections::HashMap;
@@ -23,10 +24,11 @@ use crate::ready;
 use crate::stats::RouteStats;
 use crate::who::{GuardInvalid, Guards};
 use crate::worker::Shared;
-pub(crate) use certificates::{Certificates, TlsError, asked_of_clients};
+pub(crate) use certificates::{Certificates, TlsError};
 pub(crate) use fetched::FETCH_PATIENCE;
 pub(crate) use files::Files;
 pub(crate) use redirects::Redirects;
+pub(crate) use shown::asked_of_clients;
 
 /// Everything that a configuration brings with it. Requests keep the one that they began with.
 #[derive(Debug)]

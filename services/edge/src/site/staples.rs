@@ -7,11 +7,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use selvedge_guard::call::Call;
 use selvedge_guard::reach::Reach;
 use selvedge_guard::renewal;
-use selvedge_identity::ocsp::{Question, Status};
+use selvedge_identity::ocsp::{Question, Status, StatusInvalid};
 use selvedge_outbound::{Fetcher, Roots};
 
 /// How long one responder has for an answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long before its end a word is no longer shown, in seconds: files and words are looked at every few seconds, a handshake takes
+/// its time, and a client's clock may be ahead.
+pub(super) const SPARE: i64 = 30;
 
 /// A certificate, by its SHA-256.
 pub(crate) type Leaf = [u8; 32];
@@ -35,7 +39,7 @@ impl Staples {
     /// What may be shown at `now`, in seconds since 1970.
     pub(crate) fn shown(&self, leaf: &Leaf, now: i64) -> Option<Status> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(leaf)?.status.clone().filter(|status| status.until > now)
+        known.get(leaf)?.status.clone().filter(|status| status.until > now.saturating_add(SPARE))
     }
 
     /// Asks about those certificates that are due; whoever did not answer in this round is not asked about the next one.
@@ -55,8 +59,11 @@ impl Staples {
                     let ask_at = status.ask_again_at().max(now + 60);
                     self.put(leaf, Word { status: Some(status), ask_at, failures: 0 });
                 }
-                Err(reason) => {
+                Err(refusal) => {
+                    // What was true until now is not shown when it is known to be true no more.
+                    let is_revoked = matches!(refusal, Refusal::Said(StatusInvalid::Revoked));
                     let before = self.word(&leaf);
+                    let status = before.status.filter(|_| !is_revoked);
                     let failures = before.failures.saturating_add(1);
                     let wait = renewal::wait_after(
                         failures,
@@ -66,11 +73,11 @@ impl Staples {
                     let ask_at = now.saturating_add(i64::try_from(wait.as_secs()).unwrap_or(i64::MAX));
                     tracing::warn!(
                         responder = url,
-                        reason,
+                        reason = %refusal,
                         demanded = question.is_demanded,
                         "nobody says that a certificate is in force"
                     );
-                    self.put(leaf, Word { ask_at, failures, ..before });
+                    self.put(leaf, Word { status, ask_at, failures });
                     away.insert(url);
                 }
             }
@@ -99,16 +106,27 @@ pub(crate) fn unix() -> i64 {
     i64::try_from(since).unwrap_or(i64::MAX)
 }
 
-async fn ask(fetcher: &Fetcher, url: &str, question: &Question, now: i64) -> Result<Status, String> {
+/// Why there is no word.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Call(#[from] selvedge_outbound::Error),
+    #[error("its status is {0}")]
+    Status(u16),
+    #[error(transparent)]
+    Said(#[from] StatusInvalid),
+}
+
+async fn ask(fetcher: &Fetcher, url: &str, question: &Question, now: i64) -> Result<Status, Refusal> {
     let call = Call {
         method: "POST",
         url: url.to_owned(),
         headers: vec![("content-type".to_owned(), "application/ocsp-request".to_owned())],
         body: question.request.clone(),
     };
-    let answer = fetcher.fetch(&call).await.map_err(|error| error.to_string())?;
+    let answer = fetcher.fetch(&call).await?;
     if answer.status != 200 {
-        return Err(format!("its status is {}", answer.status));
+        return Err(Refusal::Status(answer.status));
     }
-    question.read(&answer.body, now).map_err(|error| error.to_string())
+    Ok(question.read(&answer.body, now)?)
 }
