@@ -96,27 +96,64 @@ fn what_follows_an_answer_is_no_other_answer() {
 /// Pingora CVE-2026-2833 and its kind: nothing goes through before a real 101.
 #[test]
 fn a_tunnel_opens_with_101_and_not_before() {
-    let (seen, received) = mpsc::channel();
-    let port = backend(move |_, mut stream| {
-        let mut bytes = Vec::new();
+    let port = backend(|_, mut stream| {
         let mut part = [0; 1024];
-        while !bytes.windows(4).any(|four| four == b"\r\n\r\n") {
-            let read = stream.read(&mut part).unwrap();
-            bytes.extend_from_slice(&part[..read]);
+        // Whatever comes is answered, a smuggled request as well.
+        for said in ["no", "smuggled", "smuggled"] {
+            let mut bytes = Vec::new();
+            while !bytes.windows(4).any(|four| four == b"\r\n\r\n") {
+                match stream.read(&mut part) {
+                    Ok(read @ 1..) => bytes.extend_from_slice(&part[..read]),
+                    _ => return,
+                }
+            }
+            let said = if String::from_utf8_lossy(&bytes).contains("smuggled") { "smuggled" } else { said };
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{said}", said.len());
         }
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno").unwrap();
-        while let Ok(read @ 1..) = stream.read(&mut part) {
-            bytes.extend_from_slice(&part[..read]);
-        }
-        let _ = seen.send(String::from_utf8_lossy(&bytes).into_owned());
     });
     let conf = proxied(port) + "proxy.header = ( \"upgrade\" => \"enable\" )\n";
     let asked = "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
-    let found = answer(&exchange(edge(&conf), asked.as_bytes()));
-    assert_eq!((found.code(), found.body.starts_with("no")), (200, true));
-    if let Ok(bytes) = received.recv_timeout(std::time::Duration::from_secs(10)) {
-        assert!(!bytes.contains("smuggled"), "{bytes}");
+    let text = String::from_utf8_lossy(&exchange(edge(&conf), asked.as_bytes())).into_owned();
+    assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("no"), "{text}");
+    assert!(text.contains("Connection: close\r\n"), "what follows is no request: {text}");
+}
+
+/// A backend that answers before the end of a body waits for the rest of it: what is sent on that connection next would be taken
+/// for the body.
+#[test]
+fn a_connection_whose_body_has_not_ended_is_not_used_again() {
+    let port = backend(|number, stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut stream = stream;
+        let mut line = String::new();
+        let mut said = false;
+        while reader.read_line(&mut line).is_ok_and(|read| read > 0) {
+            // One head's end on each connection is answered, and nothing that comes behind it.
+            if line.ends_with("\r\n\r\n") && !std::mem::replace(&mut said, true) {
+                let own = format!("connection {number}");
+                // Of those that have been used up none is kept.
+                let close = if line.starts_with("GET ") { "Connection: close\r\n" } else { "" };
+                let _ =
+                    write!(stream, "HTTP/1.1 200 OK\r\n{close}Content-Length: {}\r\n\r\n{own}", own.len());
+            }
+        }
+    });
+    let address = edge(&(proxied(port) + "server.stream-request-body = 2\n"));
+    for (turn, framing) in ["Content-Length: 1000000", "Transfer-Encoding: chunked"].iter().enumerate() {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+        write!(client, "POST /up HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n5\r\nbegin\r\n").unwrap();
+        let mut text = String::new();
+        let mut part = [0; 1024];
+        while !text.contains("connection ") {
+            let read = client.read(&mut part).unwrap();
+            assert!(read > 0, "{framing}: {text}");
+            text.push_str(&String::from_utf8_lossy(&part[..read]));
+        }
+        drop(client);
+        let next = get(address, "GET /next HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        assert_eq!((next.code(), next.body), (200, format!("connection {}", 2 * turn + 1)), "{framing}");
     }
 }
 

@@ -39,7 +39,7 @@ fn a_header_that_is_set_has_no_second_spelling() {
          setenv.set-request-header = ( \"X-User\" => \"me\", \"X-Gone\" => \"\", \"X_Odd\" => \"us\" )\n",
     ));
     let lies = "X_User: eve\r\nX.User: eve\r\nx-user: eve\r\nX_Gone: eve\r\nX-Gone: eve\r\nX-Odd: eve\r\nX_Host: eve\r\n\
-                X-Host: eve\r\nX_Kept: 1\r\n";
+                X-Host: eve\r\nX_Kept: 1\r\nConnection: X-User, X-Forwarded-For, X_Odd\r\n";
     assert_eq!(get(address, &format!("GET / HTTP/1.0\r\n{lies}\r\n")).code(), 200);
     let head = passed.recv().unwrap();
     assert!(!head.contains("eve"), "{head}");

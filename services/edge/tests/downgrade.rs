@@ -91,3 +91,33 @@ fn a_request_that_names_no_host_reaches_no_backend() {
         assert!(asked.is_none_or(|head| head.to_lowercase().contains("host: a.example\r\n")), "{what}");
     }
 }
+
+/// Threats row 46: by HTTP/2 no more fields come through than by HTTP/1, however short they are.
+#[test]
+fn a_request_has_a_hundred_fields_and_no_more() {
+    /// `:status` 200, as an entry of HPACK's static table.
+    const FINE: u8 = 0x80 | 8;
+    let (port, requests) = service(|_| ok("", "fine"));
+    let address = edge(&format!(
+        "server.document-root = \"/nonexistent\"\nserver.modules = ( \"mod_proxy\" )\n\
+         server.feature-flags = ( \"server.h2c\" => \"enable\" )\n\
+         proxy.server = ( \"\" => (( \"host\" => \"127.0.0.1\", \"port\" => {port} )) )\n"
+    ));
+    for (number, fine) in [(100, true), (101, false), (300, false)] {
+        let names: Vec<String> = (0..number).map(|one| format!("x{one}")).collect();
+        let mut fields = vec![(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "h")];
+        fields.extend(names.iter().map(|name| (name.as_str(), "y")));
+        let mut connection = Connection::open(address);
+        connection.send(&frame(kind::HEADERS, flag::END_HEADERS | 1, 1, &frames::fields(&fields)));
+        let status = loop {
+            match connection.next() {
+                Some(next) if next.kind == kind::HEADERS => break next.payload.first().copied(),
+                Some(next) if matches!(next.kind, kind::RST_STREAM | kind::GOAWAY) => break None,
+                Some(_) => {}
+                None => break None,
+            }
+        };
+        assert_eq!(status == Some(FINE), fine, "{number}: {status:?}");
+        assert_eq!(requests.try_recv().is_ok(), fine, "{number}");
+    }
+}
