@@ -39,7 +39,7 @@ pub(crate) async fn by_path(x: &mut Exchange<'_>) -> Flow {
         }
         return ControlFlow::Break(response);
     }
-    status::page(x)?;
+    status::page(x).await?;
     workflow::run(x).await?;
     if x.conf.edge.cache {
         // Boxed: the way through it is long, and few go it.

@@ -40,6 +40,7 @@ pub(crate) struct Door {
 /// Serves a connection until it ends.
 pub(crate) async fn serve(worker: Rc<Worker>, door: Rc<Door>, stream: TcpStream, remote: SocketAddr) {
     let place = worker.place();
+    let seat = worker.scoreboard.connection(remote);
     let _counted = Counted::new(&worker);
     let mut io = Io::new(stream, worker.buffers.clone());
     // A socket in the file system has no address.
@@ -49,6 +50,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, door: Rc<Door>, stream: TcpStream,
     if door.proxied && !introduced(&worker, &mut peer, &mut io).await {
         return worker.shared.stats.refused.add(1);
     }
+    seat.belongs_to(peer.remote);
     // A socket in the file system has no client to be counted by.
     let most = match peer.remote.port() {
         0 => 0,
@@ -92,8 +94,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, door: Rc<Door>, stream: TcpStream,
     };
     let peer = Rc::new(peer);
     match protocol {
-        Protocol::Http1 => http1::serve(worker, peer, io, place).await,
-        Protocol::Http2 => Box::pin(http2::serve(worker, peer, io, place)).await,
+        Protocol::Http1 => http1::serve(worker, peer, io, (place, seat)).await,
+        Protocol::Http2 => Box::pin(http2::serve(worker, peer, io, (place, seat))).await,
     }
 }
 

@@ -20,6 +20,7 @@ use crate::connection::linger;
 use crate::ready::{self, Content, Ready};
 use crate::request::send::{self, SENDFILE_STEP_BYTES};
 use crate::request::{self, Active, After, Exchange, Peer};
+use crate::scoreboard::{Seat, State};
 use crate::site::{Current, Site};
 use crate::worker::Worker;
 
@@ -36,7 +37,7 @@ enum Read {
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, place: Place) {
+pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, (place, seat): (Place, Seat)) {
     let mut http = Http1::new(io);
     http.dialect = Dialect { head_bytes_max: worker.site().head_bytes_max(), ..Dialect::WEB };
     let used = request::used(&http);
@@ -52,6 +53,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, place: Pla
         worker,
         peer,
         place,
+        seat,
     };
     loop {
         if !connection.begun().await {
@@ -66,6 +68,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, place: Pla
         match after {
             After::Keep => {}
             After::Close => {
+                connection.seat.is(State::Close);
                 if let Channel::Http1(http) = &mut connection.channel {
                     Box::pin(linger(&mut http.io, &mut connection.deadline)).await;
                 }
@@ -103,6 +106,7 @@ struct Connection {
     worker: Rc<Worker>,
     peer: Rc<Peer>,
     place: Place,
+    seat: Seat,
 }
 
 impl Connection {
@@ -118,6 +122,7 @@ impl Connection {
         let fresh = self.requests == 0;
         let since = answered.unwrap_or_else(Instant::now);
         deadline.set(Some(since + idle));
+        self.seat.is_since(if fresh { State::Read } else { State::KeepAlive }, since);
         poll_fn(|cx| {
             match http.io.poll_fill(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(false),
@@ -239,6 +244,7 @@ impl Connection {
         let mut sent = 0;
         let mut outcome = begin(http, &ready, keep, &date, &mut sent).await;
         if outcome.is_ok() && (sent < ready.content.length() || !http.is_flushed()) {
+            self.seat.sends_ready(&ready, begun);
             outcome = send_rest(http, deadline, &ready, &mut sent).await;
         }
         http.end();
@@ -274,20 +280,23 @@ impl Connection {
         let mut exchange =
             Exchange::new(&self.worker, &self.peer, &mut self.channel, &mut self.deadline, head, facts, site);
         exchange.connection_requests = requests;
+        exchange.slot = Some(Rc::clone(&self.seat));
         exchange.bytes_before = bytes;
         request::serve(&mut exchange, refused).await
     }
 
     async fn read_head(&mut self, head: &mut RequestHead, timeout: Duration) -> Read {
         let Channel::Http1(http) = &mut self.channel else { return Read::Over };
-        let deadline = &mut self.deadline;
+        let (deadline, seat) = (&mut self.deadline, &self.seat);
         let mut armed = false;
         let read = poll_fn(|cx| match http.poll_request(cx, head) {
             Poll::Ready(read) => Poll::Ready(Some(read)),
             Poll::Pending => {
                 if !armed {
                     armed = true;
-                    deadline.set(Some(Instant::now() + timeout));
+                    let now = Instant::now();
+                    seat.is_since(State::Read, now);
+                    deadline.set(Some(now + timeout));
                 }
                 deadline.poll(cx).map(|()| None)
             }

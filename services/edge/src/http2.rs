@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use crate::connection::linger;
 use crate::ready::Content;
 use crate::request::{self, After, Exchange, Peer};
+use crate::scoreboard::Seat;
 use crate::worker::Worker;
 
 /// A stream that its client resets within this time, before there was an answer, was premature.
@@ -57,6 +58,7 @@ struct Connection {
     counted: u64,
     worker: Rc<Worker>,
     place: Place,
+    seat: Seat,
 }
 
 /// What the streams of one connection came to.
@@ -70,7 +72,7 @@ struct Streams {
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, place: Place) {
+pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, (place, seat): (Place, Seat)) {
     let idle = Duration::from_secs(10);
     let Ok(Ok(server)) = tokio::time::timeout(idle, h2::serve(io, false, h2::Http2Settings::default())).await
     else {
@@ -87,6 +89,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, place: Pla
         counted: 0,
         worker,
         place,
+        seat,
     };
     loop {
         match poll_fn(|cx| connection.poll_next(cx)).await {
@@ -140,7 +143,9 @@ impl Connection {
                 self.idle.set(None);
             } else if self.idle.at().is_none() {
                 let keep = self.worker.site().program.base().directives.server.max_keep_alive_idle;
-                self.idle.set(Some(Instant::now() + Duration::from_secs(u64::from(keep.max(1)))));
+                let now = Instant::now();
+                self.seat.has_no_streams(now);
+                self.idle.set(Some(now + Duration::from_secs(u64::from(keep.max(1)))));
             }
             if self.idle.poll(cx).is_pending() {
                 self.turn = None;
@@ -187,6 +192,7 @@ impl Connection {
         let stream = accepted.stream;
         let (worker, peer, streams) = (Rc::clone(&self.worker), Rc::clone(peer), Rc::clone(&self.streams));
         streams.open.set(streams.open.get() + 1);
+        self.seat.has_streams();
         let number = self.accepted;
         let open = Open { streams: Rc::clone(&self.streams), worker: Rc::clone(&self.worker) };
         let mut served = Box::pin(async move {
@@ -274,6 +280,8 @@ async fn one(
     let site = worker.site();
     let mut exchange = Exchange::new(worker, peer, &mut channel, &mut deadline, &mut head, facts, site);
     exchange.connection_requests = number;
+    let seat = worker.scoreboard.stream(peer.remote);
+    exchange.slot = Some(Rc::clone(&seat));
     let cut = Box::pin(request::serve(&mut exchange, refused)).await == After::Cut;
     if cut {
         channel.reset(::h2::Reason::INTERNAL_ERROR);

@@ -190,7 +190,8 @@ async fn bridge(
         pacer: Pacer::default(),
         http3: true,
     });
-    let mut serving = pin!(http2::serve(Rc::clone(worker), peer, io, worker.place()));
+    let own = (worker.place(), worker.scoreboard.connection(remote));
+    let mut serving = pin!(http2::serve(Rc::clone(worker), peer, io, own));
     let mut bridging = pin!(async {
         let (sender, driver) = ::h2::client::handshake(ours).await.map_err(|error| error.to_string())?;
         streams(connection.clone(), sender, driver).await

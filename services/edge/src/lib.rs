@@ -27,6 +27,7 @@ mod recent;
 mod record;
 mod request;
 mod run;
+mod scoreboard;
 mod site;
 mod sockets;
 mod standing;

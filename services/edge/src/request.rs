@@ -61,9 +61,15 @@ pub(crate) async fn serve(x: &mut Exchange<'_>, refused: Option<RequestError>) -
         && let Some(ready) = ready(x)
     {
         let after = send::ready(x, &ready).await;
+        if let Some(slot) = &x.slot {
+            slot.end();
+        }
         trace::begin(x);
         record::record(x, after);
         return after;
+    }
+    if let Some(slot) = &x.slot {
+        slot.begin(x);
     }
     let answered = match refused {
         Some(error) => guard::refuse(x, error),
@@ -75,6 +81,9 @@ pub(crate) async fn serve(x: &mut Exchange<'_>, refused: Option<RequestError>) -
     }
     let after = send::send(x, answered).await;
     record::record(x, after);
+    if let Some(slot) = &x.slot {
+        slot.end();
+    }
     x.worker.give_back_fields(std::mem::take(&mut x.response_fields));
     after
 }
@@ -208,6 +217,9 @@ async fn once(x: &mut Exchange<'_>) -> Flow {
     admit::admit(x)?;
     if turn == Redirects::AfterAccess {
         reshape::redirect(x)?;
+    }
+    if let Some(slot) = &x.slot {
+        slot.resolved(x);
     }
     identify::authenticate(x).await?;
     if turn == Redirects::AfterSignIn {

@@ -41,6 +41,7 @@ use crate::identify::now_ms;
 use crate::rate::Rates;
 use crate::recent::Recent;
 use crate::record::log::{self, Logs};
+use crate::scoreboard::QUESTIONS_MAX;
 use crate::site::{FETCH_PATIENCE, Files, Site, SiteInvalid};
 use crate::sockets::{self, ListenError, Listening};
 use crate::standing::Standing;
@@ -236,6 +237,8 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
     rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty()).map_err(io::Error::from)?;
     let seed = u64::from_le_bytes(secret[..8].try_into().unwrap_or_default());
     let (spans, recorded) = Spans::new();
+    let (scoreboards, questions): (Vec<_>, Vec<_>) =
+        (0..workers).map(|_| mpsc::channel(QUESTIONS_MAX)).unzip();
     let shared = Arc::new(Shared {
         site: ArcSwap::from_pointee(Site::new(program, files, None).await?),
         stats: Stats::new(workers),
@@ -256,6 +259,7 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
         followed: AtomicBool::new(false),
         mesh: options.mesh.clone().unwrap_or_else(near),
         standing: options.standing.clone(),
+        scoreboards: scoreboards.into(),
     });
     if options.one {
         tokio::select! {
@@ -282,10 +286,10 @@ async fn serve(program: Program, mut options: Options, beginning: Beginning) -> 
     }
     let (told, orders) = watch::channel(Orders { listening: Arc::new(listening), stop: None });
     let mut threads = Vec::new();
-    for index in 0..workers {
+    for (index, questions) in questions.into_iter().enumerate() {
         let (shared, orders, plane) = (Arc::clone(&shared), orders.clone(), planes.next());
         let thread = std::thread::Builder::new().name(format!("worker-{index}"));
-        threads.push(thread.spawn(move || accept::work(shared, orders, index, plane))?);
+        threads.push(thread.spawn(move || accept::work(shared, orders, index, plane, questions))?);
     }
     drop(orders);
     if let Some(inheritance) = inheritance {

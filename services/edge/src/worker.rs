@@ -20,7 +20,7 @@ use selvedge_site::{PatternExhausted, RequestFacts, Resolved, Resolver};
 use selvedge_wire::buffer::Buffers;
 use selvedge_wire::parking::{Parking, Place};
 use selvedge_wire::stream::{Address, Stream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::acme::Acme;
 use crate::answer::file::MediaTypes;
@@ -32,6 +32,7 @@ use crate::rate::Rates;
 use crate::ready::Shelf;
 use crate::recent::Recent;
 use crate::record::log::Logs;
+use crate::scoreboard::{Question, Scoreboard};
 use crate::site::{Current, InForce, Site};
 use crate::standing::Standing;
 use crate::stats::{OfWorker, Stats};
@@ -80,6 +81,8 @@ pub(crate) struct Shared {
     pub(crate) followed: AtomicBool,
     pub(crate) mesh: Mesh,
     pub(crate) standing: Option<Arc<Standing>>,
+    /// The way to each worker's scoreboard, by their indices.
+    pub(crate) scoreboards: Box<[mpsc::Sender<Question>]>,
 }
 
 /// Where the mesh is.
@@ -116,6 +119,7 @@ pub(crate) struct Worker {
     pub(crate) shelf: RefCell<Shelf>,
     plane: RefCell<Option<Rc<dyn DataPlane>>>,
     parking: Parking,
+    pub(crate) scoreboard: Scoreboard,
     /// Places for those whose passwords are checked.
     pub(crate) checking: Semaphore,
     #[expect(clippy::vec_box, reason = "what is lent is the box")]
@@ -144,6 +148,7 @@ impl Worker {
             shelf: RefCell::default(),
             plane: RefCell::default(),
             parking: Parking::default(),
+            scoreboard: Scoreboard::default(),
             checking: Semaphore::new(PASSWORDS_AT_ONCE_MAX),
             heads: RefCell::default(),
             fields: RefCell::default(),

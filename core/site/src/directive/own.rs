@@ -55,6 +55,8 @@ directives! {
         cache_control: Option<Text> = None;
         /// Whether the server's counters are the answer.
         metrics: bool = false;
+        /// Whether what the server is doing is the answer.
+        status: bool = false;
         /// A fixed answer.
         respond: Option<edge::FixedAnswer> = None;
         /// Whether plain HTTP is sent to HTTPS.

@@ -258,6 +258,11 @@ pub(super) const ROUTE: &[Field] = &[
     key("status", "The status of redirect or respond", Shape::Number(100, 599)),
     key("respond", "A fixed body", Shape::AnyText),
     key("metrics", "The server's counters, for Prometheus", Shape::Switch),
+    key(
+        "server_status",
+        "What the server is doing: its counters and each connection, as a page",
+        Shape::Switch,
+    ),
     // How it is asked and dressed.
     key(
         "rewrite",

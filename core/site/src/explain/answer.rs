@@ -35,6 +35,9 @@ fn answer_by(
     if directives.edge.metrics {
         return "the server's counters".into();
     }
+    if directives.edge.status {
+        return "what the server is doing".into();
+    }
     if let Some(redirected) = redirected {
         return redirect(resolved, redirected);
     }

@@ -5,12 +5,10 @@ use std::ops::ControlFlow;
 
 use super::directory::escape;
 use crate::request::{Exchange, Flow, Response};
-
-/// Places that a scoreboard shows.
-const SCOREBOARD_MAX: usize = 16_384;
+use crate::scoreboard::{self, LETTERS_MAX, Row, SHOWN_MAX, State};
 
 /// Answers with a page, where the path is that of one.
-pub(crate) fn page(x: &mut Exchange<'_>) -> Flow {
+pub(crate) async fn page(x: &mut Exchange<'_>) -> Flow {
     let conf = &x.conf.status;
     let is = |url: &Option<selvedge_site::directive::Text>| {
         url.as_deref().is_some_and(|url| !url.is_empty() && url == x.path())
@@ -18,8 +16,9 @@ pub(crate) fn page(x: &mut Exchange<'_>) -> Flow {
     if x.conf.edge.metrics {
         return ControlFlow::Break(metrics(x));
     }
-    if is(&conf.status_url) {
-        return ControlFlow::Break(status(x));
+    if x.conf.edge.status || is(&conf.status_url) {
+        // Boxed: who asks for it is no one in a hurry.
+        return ControlFlow::Break(Box::pin(status(x)).await);
     }
     if is(&conf.config_url) {
         return ControlFlow::Break(config(x));
@@ -48,7 +47,7 @@ fn metrics(x: &Exchange<'_>) -> Response {
     Response::with(200, "text/plain; version=0.0.4", text)
 }
 
-fn status(x: &Exchange<'_>) -> Response {
+async fn status(x: &Exchange<'_>) -> Response {
     let stats = x.worker.shared.stats.snapshot();
     let uptime = x.worker.shared.began.elapsed().as_secs();
     let query = x.target.query();
@@ -61,7 +60,7 @@ fn status(x: &Exchange<'_>) -> Response {
             stats.requests,
             stats.sent / 1024,
             stats.connections,
-            scoreboard(stats.active, stats.connections, free),
+            letters(&scoreboard::look(x.worker, 0).await.states, free),
         );
         return Response::with(200, "text/plain", text);
     }
@@ -104,20 +103,75 @@ fn status(x: &Exchange<'_>) -> Response {
     ] {
         let _ = writeln!(out, "<tr><td>{name}</td><td>{value}</td></tr>");
     }
-    out.push_str("</table>\n</body>\n</html>\n");
-    Response::with(200, "text/html", out)
+    out.push_str("</table>\n");
+    connections(&mut out, &scoreboard::look(x.worker, SHOWN_MAX).await);
+    out.push_str("</body>\n</html>\n");
+    Response::with(200, "text/html; charset=utf-8", out)
 }
 
-/// A letter for each place: `h` for one whose request is being handled, `k` for one that waits for the next, `_` for a free one.
-fn scoreboard(active: u64, connections: u64, free: u64) -> String {
-    let mut out = String::new();
-    for (letter, count) in
-        [('h', active.min(connections)), ('k', connections.saturating_sub(active)), ('_', free)]
-    {
-        let room = SCOREBOARD_MAX - out.len();
-        out.extend(std::iter::repeat_n(letter, usize::try_from(count).unwrap_or(room).min(room)));
-    }
+/// A letter for each place; `_` is a free one.
+fn letters(states: &[State], free: u64) -> String {
+    let mut out: String = states.iter().map(|state| state.letter()).collect();
+    let room = LETTERS_MAX.saturating_sub(out.len());
+    out.extend(std::iter::repeat_n('_', usize::try_from(free).unwrap_or(room).min(room)));
     out
+}
+
+/// What each connection is doing, under lighttpd's headings and ours.
+fn connections(out: &mut String, seen: &scoreboard::Seen) {
+    let _ = write!(out, "<h2>Connections</h2>\n<pre>\n{}\n", letters(&seen.states, 0));
+    for state in State::ALL {
+        let count = seen.states.iter().filter(|seen| **seen == state).count();
+        let _ = writeln!(out, "{count:6}  {} = {}", state.letter(), state.name());
+    }
+    out.push_str("</pre>\n");
+    if seen.silent > 0 {
+        let _ = writeln!(out, "<p>{} workers are too busy to say what they do.</p>", seen.silent);
+    }
+    if seen.left_out > 0 {
+        let _ = writeln!(out, "<p>{} more are not shown.</p>", seen.left_out);
+    }
+    // Where nothing is counted by site and route there is nothing to be said of them.
+    let by_route = seen.rows.iter().any(|row| !row.site.is_empty());
+    out.push_str("<table class=\"status\">\n<tr>");
+    const HEADINGS: [&str; 11] =
+        ["Client IP", "Read", "Written", "State", "Time", "Host", "URI", "File", "Protocol", "Site", "Route"];
+    for heading in &HEADINGS[..if by_route { 11 } else { 9 }] {
+        let _ = write!(out, "<th>{heading}</th>");
+    }
+    out.push_str("</tr>\n");
+    for row in &seen.rows {
+        self::row(out, row, by_route);
+    }
+    out.push_str("</table>\n");
+}
+
+fn row(out: &mut String, row: &Row, by_route: bool) {
+    // As many as have come of as many as will; where nobody has said that, as many as have come.
+    let bytes = |(some, all): (u64, Option<u64>)| format!("{some}/{}", all.unwrap_or(some));
+    let target = match row.original.is_empty() {
+        true => String::new(),
+        false => format!("{} ({})", escape(&row.target), escape(&row.original)),
+    };
+    let _ = write!(
+        out,
+        "<tr><td class=\"string\">{}</td><td class=\"int\">{}</td><td class=\"int\">{}</td><td class=\"string\">{}</td>\
+         <td class=\"int\">{}</td><td class=\"string\">{}</td><td class=\"string\">{target}</td><td class=\"string\">{}</td>\
+         <td class=\"string\">{}</td>",
+        row.remote,
+        bytes(row.received),
+        bytes(row.sent),
+        row.state.name(),
+        row.seconds,
+        escape(&row.host),
+        escape(&row.file),
+        row.protocol,
+    );
+    if by_route {
+        let of = [&row.site, &row.route].map(|text| escape(text));
+        let _ = write!(out, "<td class=\"string\">{}</td><td class=\"string\">{}</td>", of[0], of[1]);
+    }
+    out.push_str("</tr>\n");
 }
 
 /// Whether a text is the name of a function, and no more of a script.

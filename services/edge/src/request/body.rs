@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::exchange::Exchange;
 use super::response::Response;
 use super::send::BOTH_IDLE_MAX;
+use crate::scoreboard::State;
 
 /// A body up to this size stays in memory; a longer one waits in a file without a name.
 pub(crate) const MEMORY_BYTES_MAX: usize = 64 * 1024;
@@ -55,6 +56,9 @@ pub(crate) async fn gather(x: &mut Exchange<'_>) -> Result<(), Response> {
             say_continue(x);
         }
         let mut pace = Pace::of(x);
+        if let Some(slot) = &x.slot {
+            slot.is(State::ReadPost);
+        }
         loop {
             match next(x, &mut pace).await? {
                 Content::End => break,
@@ -68,6 +72,9 @@ pub(crate) async fn gather(x: &mut Exchange<'_>) -> Result<(), Response> {
             let stored = store(&mut gathered, content, &x.worker.shared.spool);
             x.channel.consume(len);
             pace.came(len);
+            if let Some(slot) = &x.slot {
+                slot.received(gathered.length());
+            }
             if let Err(error) = stored {
                 tracing::error!(%error, "a body cannot be stored");
                 return Err(Response::status(500).closing());
@@ -76,6 +83,9 @@ pub(crate) async fn gather(x: &mut Exchange<'_>) -> Result<(), Response> {
     }
     if let Gathered::File { file, .. } = &mut gathered {
         let _ = file.seek(SeekFrom::Start(0));
+    }
+    if let Some(slot) = &x.slot {
+        slot.is(State::Handle);
     }
     x.facts.framing = Framing::None;
     x.gathered = Some(gathered);

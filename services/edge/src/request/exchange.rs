@@ -25,6 +25,7 @@ use super::{Case, Flow, Handled, body};
 use crate::answer::workflow::Ticket;
 use crate::clients::Guest;
 use crate::pace::Pacer;
+use crate::scoreboard::Slot;
 use crate::site::Current;
 use crate::trace::Trace;
 use crate::worker::Worker;
@@ -142,6 +143,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) physical: Physical,
     pub(crate) gathered: Option<body::Gathered>,
     // record
+    /// Where it is noted how it goes; requests of our own have none.
+    pub(crate) slot: Option<Rc<Slot>>,
     pub(crate) status: u16,
     pub(crate) sent: u64,
     pub(crate) response_fields: Fields,
@@ -199,6 +202,7 @@ impl<'a> Exchange<'a> {
             server_name: None,
             physical: Physical::default(),
             gathered: None,
+            slot: None,
             status: 0,
             sent: 0,
             response_fields: Fields::default(),
@@ -221,6 +225,14 @@ impl<'a> Exchange<'a> {
         Case { lower: self.conf.server.force_lowercase_filenames == Some(true) }
     }
 
+    /// So many more bytes of the answer have left.
+    pub(crate) fn count_sent(&mut self, bytes: u64) {
+        self.sent += bytes;
+        if let Some(slot) = &self.slot {
+            slot.sent(self.sent);
+        }
+    }
+
     pub(crate) fn scheme(&self) -> &'static str {
         if self.https { "https" } else { "http" }
     }
@@ -240,7 +252,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// What the client speaks, as logs and programs call it.
-    pub(crate) fn protocol(&self) -> &str {
+    pub(crate) fn protocol(&self) -> &'static str {
         match self.head.version {
             Version::Http2 if self.peer.http3 => "HTTP/3.0",
             Version::Http2 => "HTTP/2.0",

@@ -36,6 +36,9 @@ pub(crate) const SENDFILE_STEP_BYTES: usize = 256 * 1024;
 pub(super) async fn send(x: &mut Exchange<'_>, mut response: Response) -> After {
     let framing = frame(x, &mut response);
     x.status = response.head.status;
+    if let Some(slot) = &x.slot {
+        slot.answers(&x.physical.path, response.body.length());
+    }
     let bodiless = x.head.method() == "HEAD" || matches!(response.head.status, 204 | 304);
     let body = if bodiless { Body::None } else { std::mem::take(&mut response.body) };
     let announced = head(x, &response, framing, matches!(body, Body::None));
@@ -92,6 +95,11 @@ pub(super) async fn ready(x: &mut Exchange<'_>, ready: &Ready) -> After {
     }
     let date = x.worker.date(x.begun_at);
     let length = ready.content.length();
+    // A short one has left before anybody looks.
+    if let (Some(slot), Content::File { .. }) = (&x.slot, &ready.content) {
+        slot.begin(x);
+        slot.answers(&ready.path, Some(length as u64));
+    }
     match &mut *x.channel {
         Channel::Http1(http) => {
             http.queue(|out| ready.form.write_head(x.keep, &date, out));
@@ -237,7 +245,7 @@ async fn bytes_out(x: &mut Exchange<'_>, bytes: &[u8], last: bool) -> io::Result
         let sent = sent.await?;
         x.deadline.set(None);
         at += sent;
-        x.sent += sent as u64;
+        x.count_sent(sent as u64);
         slow_down(x, sent).await;
     }
     Ok(())
@@ -315,7 +323,7 @@ async fn range_out(
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         at += sent as u64;
-        x.sent += sent as u64;
+        x.count_sent(sent as u64);
         slow_down(x, sent).await;
         if at < len && rate(x).is_none() {
             tokio::task::yield_now().await;
@@ -398,7 +406,7 @@ async fn both_ways(x: &mut Exchange<'_>, source: &mut dyn Source, length: Option
             break;
         }
         held.advance(sent);
-        x.sent += sent as u64;
+        x.count_sent(sent as u64);
         if let Some(left) = &mut left {
             *left = left.checked_sub(sent as u64).ok_or(io::ErrorKind::InvalidData)?;
         }

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use selvedge_wire::listen;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
 use super::Orders;
 use crate::connection::{self, Door};
 use crate::data_plane::Make;
 use crate::http3;
+use crate::scoreboard::{self, Question};
 use crate::sockets::{self, WorkerSocket};
 use crate::worker::{Shared, Worker};
 
@@ -22,6 +23,7 @@ pub(super) fn work(
     orders: watch::Receiver<Orders>,
     index: usize,
     plane: Option<oneshot::Receiver<Make>>,
+    questions: mpsc::Receiver<Question>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -29,6 +31,7 @@ pub(super) fn work(
     };
     let local = LocalSet::new();
     let worker = Worker::new(shared, index);
+    local.spawn_local(scoreboard::answer(worker.scoreboard.clone(), questions));
     if let Some(plane) = plane {
         let worker = Rc::clone(&worker);
         local.spawn_local(async move {

@@ -17,8 +17,18 @@ use crate::route::{HeaderMatch, HostMatch, PathMatch, Route, Written};
 use crate::value::Value;
 
 /// Everything that answers, so that a route has one of them.
-const ANSWERS: &[&str] =
-    &["files", "alias", "service", "workflow", "proxy", "fastcgi", "redirect", "respond", "metrics"];
+const ANSWERS: &[&str] = &[
+    "files",
+    "alias",
+    "service",
+    "workflow",
+    "proxy",
+    "fastcgi",
+    "redirect",
+    "respond",
+    "metrics",
+    "server_status",
+];
 
 /// Keys that say which requests a route is for.
 const OF_REQUESTS: &[&str] = &["path", "path_regex", "scheme", "method", "header", "client", "not_client"];
@@ -273,6 +283,12 @@ impl Compiler<'_> {
                     self.wrong(value.place, "metrics is true, or left out");
                 }
                 Box::new(|directives| directives.edge.metrics = true)
+            }
+            "server_status" => {
+                if !value.switch()? {
+                    self.wrong(value.place, "server_status is true, or left out");
+                }
+                Box::new(|directives| directives.edge.status = true)
             }
             "rewrite" => self.rewrite(value, group)?,
             "cache" => Box::new(move |directives| directives.edge.cache_control = Some(text.clone())),

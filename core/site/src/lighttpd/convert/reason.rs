@@ -40,7 +40,7 @@ pub(super) fn reason(key: &str) -> &'static str {
         ("ssl.cipher-list", "all ciphers have forward secrecy and authenticate"),
         ("ssl.pemfile", "a listener shows one certificate: name all hosts in it, or in acme"),
         ("ssl.", "[tls.NAME] has certificate, key, min_version, client_ca, client"),
-        ("status.", "metrics = true answers with the counters"),
+        ("status.", "server_status = true answers with the page, metrics = true with the counters"),
         ("url.", "a route has one rewrite, of files that may all be read, or one redirect"),
         ("userdir.", "a site names its host, and a route its files"),
         ("wstunnel.", "a WebSocket goes to a service or a server that speaks it"),
