@@ -123,3 +123,24 @@ fn an_execution_that_was_started_is_told_of_though_the_api_goes_away() {
         starts(|_| said("400 Bad Request", "{\"__type\":\"ExecutionDoesNotExist\",\"message\":\"none\"}"));
     assert_eq!(order(edge(api, &workflow(MACHINE, "202"))).code(), 404);
 }
+
+/// The address of an execution is held to the rules of the request that made it: those of its host as well, where others may be let
+/// in and other files handed out.
+#[test]
+fn an_address_is_one_of_its_own_host_alone() {
+    let (api, _) =
+        starts(|_| said("200 OK", &format!("{{\"executionArn\":\"{EXECUTION}\",\"status\":\"RUNNING\"}}")));
+    let text = workflow(MACHINE, "202").replace("\"wait\" => 1", "\"wait\" => 0");
+    let address = edge(api, &format!("$HTTP[\"host\"] == \"b.example\" {{ {text} }}\n{text}"));
+    let ask = |method: &str, path: &str, host: &str| {
+        get(address, &format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
+    };
+    let answer = ask("POST", "/order", "a.example");
+    assert_eq!(answer.code(), 202, "{answer:?}");
+    let location = answer.header("location").unwrap_or_default();
+    for (host, code) in
+        [("a.example", 202), ("A.example:8080", 202), ("b.example", 404), ("a.example.evil", 404)]
+    {
+        assert_eq!(ask("GET", location, host).code(), code, "{host}");
+    }
+}

@@ -17,6 +17,8 @@ pub(crate) struct Ticket {
     pub(crate) method: String,
     /// Who started it, where that was known: nobody else is told.
     user: Option<String>,
+    /// The host that it was asked of: by the rules of another one others may be let in, and other files handed out.
+    host: String,
 }
 
 impl Ticket {
@@ -26,21 +28,27 @@ impl Ticket {
             path: x.path().to_owned(),
             method: x.method_original.as_deref().unwrap_or_else(|| x.head.method()).to_owned(),
             user: x.caller(),
+            host: host(x),
         }
     }
 
     /// As part of an address: nobody can read it, or ask about others. The same request again gets the same address, so
     /// there is no salt; the cipher bears that (RFC 8452 §1), and only shows that two are the same.
     pub(super) fn sealed(&self, ring: &Ring) -> String {
-        let text = json!([self.execution, self.path, self.method, self.user]).to_string();
+        let text = json!([self.execution, self.path, self.method, self.user, self.host]).to_string();
         ring.seal(PURPOSE, text.as_bytes(), Salt::default())
     }
 
     fn opened<'a>(mut rings: impl Iterator<Item = &'a Ring>, token: &str) -> Option<Self> {
         let text = rings.find_map(|ring| ring.open(PURPOSE, token))?;
-        let (execution, path, method, user) = serde_json::from_slice(&text).ok()?;
-        Some(Self { execution, path, method, user })
+        let (execution, path, method, user, host) = serde_json::from_slice(&text).ok()?;
+        Some(Self { execution, path, method, user, host })
     }
+}
+
+/// The host that a request is for, on whichever port.
+fn host(x: &Exchange<'_>) -> String {
+    selvedge_http::authority::without_port(&x.host()).to_owned()
 }
 
 /// The ticket of a request that asks how an execution is.
@@ -53,8 +61,8 @@ pub(super) async fn status(x: &mut Exchange<'_>) -> Response {
     if !matches!(x.head.method(), "GET" | "HEAD") {
         return Response::status(405).field("allow", "GET, HEAD");
     }
-    let caller = x.caller();
-    let Some(ticket) = x.ticket.clone().filter(|ticket| ticket.user == caller) else {
+    let (caller, host) = (x.caller(), host(x));
+    let Some(ticket) = x.ticket.clone().filter(|ticket| ticket.user == caller && ticket.host == host) else {
         return Response::status(404);
     };
     let execution = ticket.execution;
@@ -93,6 +101,7 @@ mod tests {
             path: "/orders/1".to_owned(),
             method: "POST".to_owned(),
             user: Some("ann".to_owned()),
+            host: "shop.example.com".to_owned(),
         };
         let ring = |secret: &str| Ring::new(&[secret.repeat(32)]).unwrap();
         let (ours, of_others) = (ring("a"), ring("b"));
