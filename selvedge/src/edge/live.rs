@@ -1,58 +1,86 @@
-//! `selvedge edge check --live`: a TLS handshake with every listener that is served now, and what was negotiated; and whether the
-//! mesh has what the configuration publishes.
+//! `selvedge edge check --live`: TLS handshakes with every listener that is served now, one without a name and one for each name that it
+//! is configured for, and what was negotiated; and whether the mesh has what the configuration publishes.
 
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+mod handshake;
+mod shown;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, NamedGroup, SignatureScheme};
-use selvedge_identity::Certificate;
-use selvedge_site::{ListenAddress, Listener, Program};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use selvedge_client::Client;
+use selvedge_site::{ListenAddress, Listener, Program};
 
-use super::CheckArgs;
+use super::check::CheckArgs;
 use super::publish::{self, Place};
+use crate::endpoint;
 use crate::exit::Failure;
-use crate::{endpoint, output};
+use handshake::{Agreed, handshake};
 
 /// A listener that does not answer in this time does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Looks at every listener, and says what came of it.
+/// What was found at a listener.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// Where it is configured.
+    listener: String,
+    found: Found,
+}
+
+#[derive(Debug)]
+enum Found {
+    /// It does not answer, and why.
+    Nothing(String),
+    /// It does, without TLS.
+    Plain,
+    /// By name; the first is what a client gets that names none.
+    Tls(Vec<(Option<String>, Result<Agreed, String>)>),
+}
+
+/// Looks at every listener.
+pub(super) fn look(program: &Program) -> Vec<Look> {
+    let listeners = program.listeners.iter().filter(|listener| !listener.spare);
+    listeners.map(|one| Look { listener: one.token.to_string(), found: found(program, one) }).collect()
+}
+
+/// Whether all of them serve; `now` is in seconds since 1970.
 ///
 /// # Errors
 /// [`Failure::Check`] when one does not serve as it is configured.
-pub(super) fn check(program: &Program) -> Result<(), Failure> {
-    let mut failed = 0;
-    for listener in &program.listeners {
-        let (line, good) = match look(listener) {
-            Ok(said) => (said, true),
-            Err(error) => (format!("failed: {error}"), false),
-        };
-        failed += usize::from(!good);
-        output::emit(&format!("{}: {line}\n", listener.token))?;
-    }
-    match failed {
+pub(super) fn judge(looks: &[Look], now: i64) -> Result<(), Failure> {
+    match looks.iter().filter(|look| !look.serves(now)).count() {
         0 => Ok(()),
         1 => Err(Failure::Check("one listener does not serve as it is configured".into())),
         several => Err(Failure::Check(format!("{several} listeners do not serve as they are configured"))),
     }
 }
 
-/// Says how the mesh has what the configuration publishes.
+impl Look {
+    /// Whether clients can be served: every handshake was made, with a certificate that has not ended.
+    fn serves(&self, now: i64) -> bool {
+        let is_good = |agreed: &Agreed| {
+            agreed.certificate.as_ref().is_some_and(|one| one.not_before <= now && now <= one.not_after)
+        };
+        match &self.found {
+            Found::Nothing(_) => false,
+            Found::Plain => true,
+            Found::Tls(names) => {
+                names.iter().all(|(_, agreed)| agreed.as_ref().is_ok_and(|agreed| is_good(agreed)))
+            }
+        }
+    }
+}
+
+/// How the mesh has what the configuration publishes: a line for each part, and whether it is as it is here.
 ///
 /// # Errors
-/// [`Failure::Check`] when it has something else.
-pub(super) fn published(program: &Program, args: &CheckArgs) -> Result<(), Failure> {
+/// [`Failure::Check`] when the mesh cannot be asked.
+pub(super) fn published(program: &Program, args: &CheckArgs) -> Result<Vec<(String, bool)>, Failure> {
     let published = selvedge_site::gateway::published(program);
-    let Some(gateway) = published.gateway.as_deref().filter(|name| !name.is_empty()) else { return Ok(()) };
+    let Some(gateway) = published.gateway.as_deref().filter(|name| !name.is_empty()) else {
+        return Ok(Vec::new());
+    };
     let client = Client::new(endpoint::resolve(args.endpoint_url.as_deref())?);
     let told = crate::cli::block_on(async {
         let told = async {
@@ -62,96 +90,40 @@ pub(super) fn published(program: &Program, args: &CheckArgs) -> Result<(), Failu
         };
         Ok(told.await)
     })?;
-    let told = told.map_err(|problem| {
+    told.map_err(|problem| {
         Failure::Check(format!("the mesh cannot be asked: {:#}", anyhow::Error::new(problem)))
-    })?;
-    told.iter().try_for_each(|(line, _)| output::emit(&format!("{line}\n")))?;
-    match told.iter().filter(|(_, good)| !good).count() {
-        0 => Ok(()),
-        several => Err(Failure::Check(format!("{several} of them are not in the mesh as they are here"))),
-    }
+    })
 }
 
-fn look(listener: &Listener) -> Result<String, String> {
+fn found(program: &Program, listener: &Listener) -> Found {
     let address = match &listener.address {
         ListenAddress::Inet(address) => reachable(*address),
         ListenAddress::Name { host, port, .. } => {
-            use std::net::ToSocketAddrs as _;
-            let found = (&**host, *port).to_socket_addrs().map_err(|error| error.to_string())?.next();
-            found.ok_or_else(|| format!("{host} has no address"))?
+            match (&**host, *port).to_socket_addrs().map(|mut found| found.next()) {
+                Ok(Some(address)) => address,
+                Ok(None) => return Found::Nothing(format!("{host} has no address")),
+                Err(error) => return Found::Nothing(error.to_string()),
+            }
         }
         ListenAddress::Unix(path) => {
-            let connected = std::os::unix::net::UnixStream::connect(&**path);
-            return connected.map(|_| "answers, without TLS".to_owned()).map_err(|error| error.to_string());
+            return match UnixStream::connect(&**path) {
+                Ok(_) => Found::Plain,
+                Err(error) => Found::Nothing(error.to_string()),
+            };
         }
     };
-    let socket = TcpStream::connect_timeout(&address, PATIENCE).map_err(|error| error.to_string())?;
-    if !listener.ssl.engine {
-        return Ok("answers, without TLS".to_owned());
+    let connected = || TcpStream::connect_timeout(&address, PATIENCE).map_err(|error| error.to_string());
+    let first = match connected() {
+        Ok(_) if !listener.ssl.engine => return Found::Plain,
+        Ok(socket) => socket,
+        Err(error) => return Found::Nothing(error),
+    };
+    let mut names = vec![(None, handshake(first, None, PATIENCE))];
+    for name in program.server_names(listener) {
+        let agreed = connected().and_then(|socket| handshake(socket, Some(&name), PATIENCE));
+        names.push((Some(name.to_string()), agreed));
     }
-    let patience = Some(PATIENCE);
-    socket.set_read_timeout(patience).and_then(|()| socket.set_write_timeout(patience)).map_err(said)?;
-    handshake(socket, address.ip())
-}
-
-/// Makes the handshake; what was negotiated.
-fn handshake(mut socket: TcpStream, host: IpAddr) -> Result<String, String> {
-    let mut provider = aws_lc_rs::default_provider();
-    // As browsers do: the hybrid group first.
-    provider.kx_groups.sort_by_key(|group| group.name() != NamedGroup::X25519MLKEM768);
-    let provider = Arc::new(provider);
-    let word = Arc::new(AtomicBool::new(false));
-    let anybody = Arc::new(Anybody { provider: Arc::clone(&provider), word: Arc::clone(&word) });
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .dangerous()
-        .with_custom_certificate_verifier(anybody)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let name = ServerName::from(host);
-    let mut session = ClientConnection::new(Arc::new(config), name).map_err(|error| error.to_string())?;
-    while session.is_handshaking() {
-        session.complete_io(&mut socket).map_err(said)?;
-    }
-    let mut out = String::new();
-    let version = session.protocol_version().and_then(|version| version.as_str().map(version_text));
-    let _ = write!(out, "{}", version.unwrap_or("TLS"));
-    if let Some(suite) = session.negotiated_cipher_suite() {
-        let suite = suite.suite();
-        let _ = write!(out, ", {}", suite.as_str().unwrap_or("a cipher without a name"));
-    }
-    if let Some(group) = session.negotiated_key_exchange_group() {
-        let _ = write!(out, ", {:?}", group.name());
-    }
-    match session.alpn_protocol() {
-        Some(protocol) => drop(write!(out, ", {}", String::from_utf8_lossy(protocol))),
-        None => out.push_str(", no ALPN"),
-    }
-    let shown = session.peer_certificates().and_then(|chain| chain.first());
-    if let Some(shown) = shown.and_then(|der| Certificate::read(der).ok()) {
-        let names: BTreeSet<&str> = shown.names.dns.iter().map(String::as_str).collect();
-        let names = names.into_iter().collect::<Vec<_>>().join(" ");
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let days = shown.days_left(i64::try_from(now).unwrap_or(i64::MAX));
-        let named = if names.is_empty() { shown.subject.clone() } else { names };
-        let _ = write!(out, "; certificate of {named}, {days} days left");
-    }
-    let word = if word.load(Ordering::Relaxed) { "with" } else { "without" };
-    let _ = write!(out, ", {word} its issuer's word (OCSP)");
-    Ok(out)
-}
-
-fn version_text(version: &str) -> &str {
-    match version {
-        "TLSv1_2" => "TLS 1.2",
-        "TLSv1_3" => "TLS 1.3",
-        other => other,
-    }
-}
-
-fn said(error: std::io::Error) -> String {
-    error.to_string()
+    Found::Tls(names)
 }
 
 /// Where a listener on every address is reached from here.
@@ -163,58 +135,4 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
         });
     }
     address
-}
-
-/// Takes any certificate: what is asked is which one is shown, and signatures are checked all the same.
-#[derive(Debug)]
-struct Anybody {
-    provider: Arc<CryptoProvider>,
-    /// Whether the issuer's word (OCSP) came with the certificate.
-    word: Arc<AtomicBool>,
-}
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        self.word.store(!ocsp.is_empty(), Ordering::Relaxed);
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }
