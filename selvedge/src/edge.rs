@@ -1,14 +1,17 @@
 //! `selvedge edge`: the web server at the border, under lighttpd's own options.
 
 mod background;
+mod check;
 mod disk;
 mod explain;
 mod features;
 mod live;
 mod load;
 mod mesh;
+mod names;
 mod print;
 mod publish;
+mod surroundings;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -132,7 +135,7 @@ enum Output {
 #[derive(Debug, clap::Subcommand)]
 enum EdgeCommand {
     /// Show what is wrong or odd in a configuration, at its place
-    Check(CheckArgs),
+    Check(check::CheckArgs),
     /// Print a configuration in its normal form, as -p does
     Print(FileArgs),
     /// Say which rules hold for a URL, and which value came from which line
@@ -154,22 +157,6 @@ struct FileArgs {
 /// Where a sidecar's egress is unless somebody says otherwise.
 const EGRESS_DEFAULT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 15_001);
-#[derive(Debug, clap::Args)]
-struct CheckArgs {
-    #[command(flatten)]
-    file: FileArgs,
-    /// Also make a TLS handshake with every listener that is served now, and say what was negotiated; and whether the mesh has the
-    /// gateway routes of this configuration
-    #[arg(long)]
-    live: bool,
-    /// The mesh of the edge's gateway, for --live; the only one when left out
-    #[arg(long, value_name = "NAME", env = "SELVEDGE_EDGE_MESH")]
-    mesh: Option<String>,
-    /// The API, for --live
-    #[arg(long, value_name = "URL", env = "SELVEDGE_EDGE_ENDPOINT")]
-    endpoint_url: Option<String>,
-}
-
 /// What lighttpd ends with when it does not start.
 const REFUSED: u8 = 255;
 
@@ -188,7 +175,7 @@ pub(crate) fn refusal(words: &[std::ffi::OsString]) -> Option<Failure> {
 /// [`Failure`], which knows the exit code.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match &args.command {
-        Some(EdgeCommand::Check(what)) => check(what, args.reading),
+        Some(EdgeCommand::Check(what)) => check::run(what, args.reading.into()),
         Some(EdgeCommand::Print(file)) => print(file, args.reading),
         Some(EdgeCommand::Explain(question)) => explain::run(question, args.reading.into()),
         Some(EdgeCommand::Convert(file)) => convert(file, args.reading),
@@ -228,7 +215,10 @@ fn as_lighttpd(args: &Args) -> Result<(), Failure> {
     }
     let level = if args.test > 1 || serves { Level::Modules } else { Level::Syntax };
     let loaded = load::load(file, args.reading.into(), level);
-    let loaded = if args.test > 1 { loaded.with_files_looked_at() } else { loaded };
+    let loaded = match args.test {
+        0 | 1 => loaded,
+        _ => loaded.with_files_looked_at().with_surroundings(check::now()),
+    };
     eprint!("{}", loaded.report());
     if args.print
         && let Some(form) = &loaded.normal_form
@@ -311,32 +301,6 @@ fn serve(loaded: Loaded, file: &std::path::Path, idle: Option<u64>, args: &Args)
         serving: Some(serving),
     };
     selvedge_edge::run(program, options).map_err(|error| refuse(&format!("{:#}", anyhow::Error::new(error))))
-}
-
-fn check(args: &CheckArgs, reading: Reading) -> Result<(), Failure> {
-    let loaded = load::load(&args.file.file, reading.into(), Level::Modules);
-    let name = args.file.file.display();
-    let report = loaded.report();
-    let summary = print::summary(&loaded);
-    output::emit(&if report.is_empty() { format!("{name}: nothing is wrong with it\n") } else { report })?;
-    if loaded.failed() {
-        return Err(Failure::Check(summary));
-    }
-    output::emit(&summary)?;
-    let Some(program) = &loaded.program else { return Ok(()) };
-    if let Err(error) = selvedge_edge::check(program) {
-        // It may be checked elsewhere than it is served.
-        output::emit(&format!("here it would not start: {:#}\n", anyhow::Error::new(error)))?;
-    }
-    if let Some(told) = selvedge_edge::issued(program) {
-        output::emit(&told)?;
-    }
-    if !args.live {
-        return Ok(());
-    }
-    let listeners = live::check(program);
-    let published = live::published(program, args);
-    listeners.and(published)
 }
 
 fn print(args: &FileArgs, reading: Reading) -> Result<(), Failure> {

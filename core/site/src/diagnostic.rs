@@ -36,6 +36,17 @@ impl Diagnostic {
         Self::error(None, message)
     }
 
+    /// What is odd about it, though the server starts.
+    pub fn warns(message: impl Into<String>) -> Self {
+        Self::warning(None, message)
+    }
+
+    /// The same, with what to do about it.
+    #[must_use]
+    pub fn hinted(self, hint: impl Into<String>) -> Self {
+        self.with_hint(hint)
+    }
+
     /// The same, about what stands at `place`.
     #[must_use]
     pub fn at(mut self, place: Option<Place>) -> Self {

@@ -29,6 +29,7 @@ mod facts;
 pub mod gateway;
 pub mod lighttpd;
 mod listener;
+pub mod mention;
 mod pattern;
 mod place;
 mod program;

@@ -11,6 +11,7 @@ use crate::condition::{self, Condition, ConditionId, Field, Truth, Truths};
 use crate::directive::{Directives, Global, Host, Setter, Text};
 use crate::facts::RequestFacts;
 use crate::listener::Listener;
+use crate::mention::Mention;
 use crate::pattern::PatternExhausted;
 use crate::place::{Place, Sources};
 use crate::route::Route;
@@ -56,6 +57,8 @@ pub(crate) struct RouteTable {
     pub(crate) routes: Vec<Route>,
     /// What holds for a connection before it has asked for anything.
     pub(crate) doors: Vec<Door>,
+    /// What of the machine the file names.
+    pub(crate) mentions: Vec<Mention>,
 }
 
 /// What holds for connections of one listener.

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use selvedge_site::lighttpd::{Files as _, Level, Options, compile, parse, to_edge_toml};
-use selvedge_site::{Compat, Diagnostic, Program, Sources, edge_toml, has_errors};
+use selvedge_site::{Compat, Diagnostic, Place, Program, Sources, edge_toml, has_errors};
 
 use super::disk::Disk;
+use super::surroundings;
 
 /// How a configuration is read.
 #[derive(Clone, Copy, Debug)]
@@ -100,9 +101,11 @@ pub(super) fn fingerprint(files: &[PathBuf]) -> u64 {
     hasher.finish()
 }
 
-/// Directives that name files without which the server does not start.
-const NAMES_FILE: [&str; 5] =
-    ["ssl.pemfile", "ssl.privkey", "ssl.verifyclient.ca-file", "ssl.ca-file", "ssl.stapling-file"];
+/// Where the file is named that is at fault.
+fn place_of(error: &selvedge_edge::SiteInvalid, program: &Program) -> Option<Place> {
+    let path = error.path()?;
+    program.mentions().into_iter().find(|one| *one.name == *path).map(|one| one.place)
+}
 
 impl Loaded {
     /// Also looks whether certificates and whatever else it names can be used; what cannot is told at its place.
@@ -120,14 +123,36 @@ impl Loaded {
         if let Err(error) = selvedge_edge::check(program)
             && !passes(&error, program)
         {
-            let named = error.path().and_then(|path| {
-                let mut values = NAMES_FILE.iter().flat_map(|key| program.assignments(key));
-                values.find(|(_, value, _)| value.as_text().is_some_and(|text| **text == *path))
-            });
-            let place = named.map(|(.., place)| place);
+            let place = place_of(&error, program);
             let message = format!("{:#}", anyhow::Error::new(error));
             self.diagnostics.push(Diagnostic::about(message).at(place));
             self.program = None;
+        }
+        self
+    }
+
+    /// Also looks whether this machine has what it counts on. `now` is in seconds since 1970.
+    pub(super) fn with_surroundings(mut self, now: i64) -> Self {
+        if let Some(program) = &self.program {
+            let told = surroundings::findings(program, now);
+            // Of one place one finding is enough, and that which keeps it from starting counts.
+            let known = |one: &Diagnostic| {
+                self.diagnostics.iter().any(|before| one.place.is_some() && before.place == one.place)
+            };
+            let told: Vec<Diagnostic> = told.into_iter().filter(|one| !known(one)).collect();
+            self.diagnostics.extend(told);
+        }
+        self
+    }
+
+    /// Also says what keeps it from starting on this machine: it may be checked elsewhere than it is served.
+    pub(super) fn with_start_tried(mut self) -> Self {
+        if let Some(program) = &self.program
+            && let Err(error) = selvedge_edge::check(program)
+        {
+            let place = place_of(&error, program);
+            let message = format!("here it would not start: {:#}", anyhow::Error::new(error));
+            self.diagnostics.push(Diagnostic::warns(message).at(place));
         }
         self
     }

@@ -16,6 +16,7 @@ use crate::condition::Condition;
 use crate::diagnostic::{Diagnostic, has_errors};
 use crate::directive::edge::FixedAnswer;
 use crate::directive::{self, Directives, Forwarder, Ids, Reading, Setter, Text, Trust, access_log};
+use crate::mention::{self, Mention};
 use crate::place::Place;
 use crate::program::{Program, Resolved, RouteTable, RuleSet};
 use crate::route::Route;
@@ -45,13 +46,39 @@ pub fn compile(document: &Document) -> Result<(Program, Vec<Diagnostic>), Vec<Di
     let program = Program {
         listeners,
         conditions: compiler.conditions,
-        rules: RuleSet::Routes(RouteTable { routes: compiler.routes, doors }),
+        rules: RuleSet::Routes(RouteTable {
+            routes: compiler.routes,
+            doors,
+            mentions: mentions(&document.root),
+        }),
         base: Arc::new(Resolved { directives: base, id: 0, route: 0 }),
         series: Series::default(),
         sources: document.sources.clone(),
         compat: Compat::default(),
     };
     Ok((program, compiler.found))
+}
+
+/// What of the machine a file names.
+fn mentions(root: &Node) -> Vec<Mention> {
+    let mut found = Vec::new();
+    for (path, what) in mention::KEYS {
+        let key = Text::from(path.trim_start_matches("site.route.").replace(".*", ""));
+        let mut at: Vec<&Node> = vec![root];
+        for part in path.split('.') {
+            let inner = at.into_iter().flat_map(Node::items);
+            at = match part {
+                "*" => inner.flat_map(|node| node.entries().iter().map(|(.., value)| value)).collect(),
+                part => inner.filter_map(|node| node.get(part)).collect(),
+            };
+        }
+        for name in at.into_iter().flat_map(Node::items) {
+            if let Some(text) = name.text() {
+                found.push(Mention { what: *what, key: key.clone(), name: text.clone(), place: name.place });
+            }
+        }
+    }
+    found
 }
 
 struct Compiler<'d> {

@@ -233,7 +233,11 @@ pub(super) const ROUTE: &[Field] = &[
         Shape::Named(&Shape::Table(SCRIPT)),
     ),
     key("environment", "Variables that programs are given", Shape::Named(&Shape::AnyText)),
-    key("not_found", "A path whose answer takes the place of 404", Shape::Text),
+    key(
+        "not_found",
+        "A path whose answer takes the place of 404; a program says the status, and a file stays 404",
+        Shape::Text,
+    ),
     usual("follow_symlinks", "Whether links lead to files", Shape::Switch, Usual::Switch(true)),
     key("service", "A virtual service of the mesh", Shape::Text),
     key("workflow", "A state machine", Shape::Table(WORKFLOW)),
