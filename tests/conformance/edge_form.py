@@ -12,6 +12,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import threading
 import time
 import tomllib
 
@@ -732,14 +733,161 @@ report.check(b"200" not in behind_proxy(b""), "whoever leaves it out is not let 
 live = subprocess.run([BINARY, "edge", "check", "--live", str(edge.file)], capture_output=True, text=True)
 shown = {line.split(": ", 1)[0]: line.split(": ", 1)[1] for line in live.stdout.splitlines() if ": " in line}
 report.equal(live.returncode, 0, f"every listener serves: {live.stdout}{live.stderr}")
-report.check(re.fullmatch(r"TLS 1\.3, TLS13_\w+, \w+, h2; certificate of localhost, [01] days left, without its issuer's word \(OCSP\)", shown.get(f"{HERE}:{tls}", "")),
-             lambda: f"what was negotiated: {live.stdout}")
-report.check(", http/1.1; " in shown.get(f"{HERE}:{only1}", ""), "whichever protocol it is")
-report.equal((shown.get(f"{HERE}:{plain80}"), shown.get(str(unix))), ("answers, without TLS",) * 2, "and those without TLS")
+report.equal((shown.get(f"{HERE}:{tls}"), shown.get(f"{HERE}:{plain80}"), shown.get(str(unix))), ("answers, with TLS", "answers, without TLS", "answers, without TLS"), "who speaks TLS")
+report.check(re.search(r"\n  no name +TLS 1\.3  TLS13_\w+ +\w+ +h2 +localhost 127\.0\.0\.1 +\d\d \w{3} \d{4} \([01] days\) +without it\n", live.stdout), lambda: f"what was negotiated: {live.stdout}")
+told = json.loads(subprocess.run([BINARY, "edge", "check", "--live", "-o", "json", str(edge.file)], capture_output=True, text=True).stdout)
+told = {one["listener"]: one for one in told["live"]}
+report.equal(told[f"{HERE}:{only1}"]["handshakes"][0]["alpn"], "http/1.1", "whichever protocol it is")
 end(edge.process)
 
 live = subprocess.run([BINARY, "edge", "check", "--live", str(edge.file)], capture_output=True, text=True)
-report.check(live.returncode != 0 and f"{HERE}:{tls}: failed" in live.stdout, lambda: f"a listener that does not answer is told: {live.stdout}")
+report.check(live.returncode == 1 and f"{HERE}:{tls}: failed" in live.stdout, lambda: f"a listener that does not answer is told: {live.stdout}")
+
+# === programs, and what else a lighttpd.conf says ===
+scripts, safe, redirecting, fast, small = free_ports(5)
+for name, text in {"run.sh": "printf 'Content-Type: text/plain\\r\\n\\r\\n%s %s' \"$STAGE\" \"$SCRIPT_NAME\"\n", "hidden.hid": "hidden\n", "told.inc": "told\n",
+                   "style.css": "b { color: red }\n" * 90, "missing.txt": "nothing here\n", "file.echo": "", "file.told": "", "sub/c.htm": "",
+                   "run.php": "<?php echo getenv('OWN') ?: '-', ' ', getenv('LEFT_OUT') ?: '-', ' ', getenv('PATH') ? 'a path' : '-';",
+                   "run.phtml": "<?php echo 'by ', $_SERVER['SCRIPT_NAME'];"}.items():
+    (www / name).write_text(text)
+for name in ("kept", "uploads", "run"):
+    (home / name).mkdir(exist_ok=True)
+    (home / name).chmod(0o777)
+os.environ["LEFT_OUT"] = "left out"
+fastcgi = subprocess.Popen(["php-cgi", "-b", f"{HERE}:{fast}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+atexit.register(end, fastcgi)
+until(lambda: not socket.socket().connect_ex((HERE, fast)))
+
+
+def scgi(listener):
+    """An SCGI server that says where it was told that the script is, and how long the body was."""
+    while True:
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rb") as stream:
+            length = b""
+            while (one := stream.read(1)) not in (b":", b""):
+                length += one
+            if length:
+                parts = stream.read(int(length) + 1).split(b"\0")
+                told = dict(zip(parts[::2], parts[1::2]))
+                got = len(stream.read(int(told[b"CONTENT_LENGTH"])))
+                connection.sendall(b"Status: 200 OK\r\nContent-Type: text/plain\r\n\r\n%s %d" % (told[b"SCRIPT_FILENAME"], got))
+
+
+listener = socket.create_server((HERE, small))
+threading.Thread(target=scgi, args=(listener,), daemon=True).start()
+edge = Form(scripts, f"""
+[edge]
+upload_folders = ["{home}/uploads"]
+
+[limits]
+open_files = 256
+
+[[listen]]
+address = "{HERE}:{scripts}"
+
+[[listen]]
+address = "{HERE}:{safe}"
+tls = "a"
+
+[[listen]]
+address = "{HERE}:{redirecting}"
+redirect = "https"
+status = 301
+
+[tls.a]
+certificate = "{home}/server.pem"
+key = "{home}/server.key"
+
+[[site]]
+host_regex = '^www\\.(.+)$'
+
+[[site.route]]
+path_regex = "^/(.*)"
+redirect = "http://%1/$1"
+
+[[site]]
+
+[[site.route]]
+path = "/which"
+scheme = "https"
+respond = "safe"
+
+[[site.route]]
+path = "/which"
+respond = "open"
+
+[[site.route]]
+path = "/behind/*"
+{behind}
+forwarded = ["for", "proto"]
+
+[[site.route]]
+files = "{www}"
+listing = true
+listing_hides = ['\\.htm$']
+index = []
+refuse = [".inc"]
+unsent = [".hid", ".sh", ".php"]
+not_found = "/missing.txt"
+environment = {{ STAGE = "test" }}
+compress = ["gzip"]
+compress_types = ["text/css"]
+compress_folder = "{home}/kept"
+rewrite = [{{ match = "^/first$", to = "/a.txt" }}, {{ match = "^/(other)$", to = "/sub/b.txt?$1" }}]
+
+[site.route.scripts]
+".sh" = {{ cgi = "/bin/sh" }}
+".phtml" = {{ fastcgi = ["{HERE}:{fast}"] }}
+".told" = {{ scgi = ["{HERE}:{small}"] }}
+".echo" = {{ scgi = ["{HERE}:{small}"], broken_scriptfilename = true }}
+".gone" = {{ scgi = ["{HERE}:{small}"], check_file = false }}
+
+[site.route.scripts.".php"]
+start = "/usr/bin/php-cgi"
+socket = "{home}/run/php"
+processes = 1
+environment = {{ OWN = "its own" }}
+copy_environment = ["PATH"]
+""")
+
+
+def got(path, *words, port=scripts, scheme="http"):
+    code, text = curl("-k", "-w", " %{http_code}", *words, f"{scheme}://{HERE}:{port}{path}")
+    return text if code == 0 else f"curl: {code}"
+
+
+report.equal(got("/run.sh"), "test /run.sh 200", "scripts: cgi, with environment")
+report.equal(got("/run.phtml"), "by /run.phtml 200", "scripts: fastcgi")
+report.equal(got("/run.php"), "its own - a path 200", "scripts: start, with its own environment and what is copied")
+report.equal((got("/file.told/more"), got("/file.echo/more")), (f"{www}/file.told 0 200", f"{www}/file.echo/more 0 200"), "scripts: scgi, broken_scriptfilename")
+report.check(got("/nothing.gone").endswith("/nothing.gone 0 200") and "404" in got("/nothing.told"), "scripts: check_file")
+report.equal((got("/hidden.hid")[-3:], got("/told.inc")[-3:]), ("403", "403"), "unsent, refuse")
+report.equal(got("/nothing"), "nothing here\n 404", "not_found")
+report.check("b.txt" in got("/sub/") and "c.htm" not in got("/sub/"), "listing_hides")
+report.equal((got("/first")[:2], got("/other")), ("a\n", "b\n 200"), "several rewrites")
+packed = ask(f"http://{HERE}:{scripts}/style.css", headers=[("accept-encoding", "gzip")]).headers["content-encoding"]
+bare = ask(f"http://{HERE}:{scripts}/a.txt", headers=[("accept-encoding", "gzip")]).headers["content-encoding"]
+report.equal((packed, bare), ("gzip", None), "compress_types")
+report.check(list((home / "kept").rglob("*.css*")), "compress_folder")
+report.check("forwarded: for=127.0.0.1;proto=http" in got("/behind/x"), lambda: f"forwarded: {got('/behind/x')}")
+report.equal((got("/which"), got("/which", port=safe, scheme="https")), ("open 200", "safe 200"), "scheme")
+report.equal(got("/a?b", "-H", "host: www.shop.example", "-o", "/dev/null", "-w", "%{redirect_url} ").split()[0], "http://shop.example/a?b", "host_regex, and its groups")
+sent = subprocess.run(["curl", "-sSi", f"http://{HERE}:{redirecting}/a"], capture_output=True, text=True).stdout
+report.check(sent.startswith("HTTP/1.1 301") and f"https://{HERE}/a" in sent, lambda: f"the status of a listener's redirect: {sent}")
+upload = subprocess.Popen(["curl", "-sS", "--limit-rate", "12M", "-H", "expect:", "--data-binary", f"@{www}/big", f"http://{HERE}:{scripts}/file.told"], stdout=subprocess.PIPE, text=True)
+
+
+def waits():
+    # What was open a moment ago may be closed.
+    links = [os.path.realpath(link) for link in pathlib.Path(f"/proc/{edge.process.pid}/fd").iterdir()]
+    return any(link.startswith(f"{home}/uploads/") for link in links)
+
+
+report.check(until(waits, 10), "upload_folders: where a large body waits")
+report.equal(upload.communicate()[0], f"{www}/file.told {24 << 20}", "and it arrives")
+report.check(re.search(r"Max open files +256 ", pathlib.Path(f"/proc/{edge.process.pid}/limits").read_text()), "open_files")
+end(edge.process)
 
 # === sign-in ===
 front, provider_port = free_ports(2)

@@ -120,7 +120,9 @@ async fn respond(x: &mut Exchange<'_>) -> Response {
         let own = answered.head.status;
         // A program says how it went; a file has no word of its own.
         let speaks = answered.from_backend && !x.conf.server.error_intercept;
-        if !speaks && (of == Handled::Any || matches!(own, 403 | 404)) {
+        // In a lighttpd.conf a file that stands for 404 is sent as found; in our own form what is not found stays so.
+        let stays = of == Handled::Any || !x.site.program.judges_again();
+        if !speaks && (stays || matches!(own, 403 | 404)) {
             answered.head.status = status;
         }
     } else if answered.from_backend && intercepts && (400..600).contains(&answered.head.status) {
