@@ -108,18 +108,22 @@ pub(crate) fn did_you_mean<'a>(typed: &str, known: impl Iterator<Item = &'a str>
         .map(|(_, word)| word)
 }
 
-/// How many characters have to be added, taken away or exchanged.
+/// How many characters have to be added, taken away or exchanged; two that changed places are one.
 fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (index, one) in left.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
+    let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
+    let first: Vec<usize> = (0..=right.len()).collect();
+    let (mut before, mut row) = (first.clone(), first);
+    for (index, one) in left.iter().enumerate() {
+        let mut next = vec![index + 1];
         for (column, other) in right.iter().enumerate() {
-            let above = row[column + 1];
-            row[column + 1] = (diagonal + usize::from(one != *other)).min(above + 1).min(row[column] + 1);
-            diagonal = above;
+            let mut least =
+                (row[column] + usize::from(one != other)).min(row[column + 1] + 1).min(next[column] + 1);
+            if index > 0 && column > 0 && *one == right[column - 1] && left[index - 1] == *other {
+                least = least.min(before[column - 1] + 1);
+            }
+            next.push(least);
         }
+        before = std::mem::replace(&mut row, next);
     }
     row[right.len()]
 }
@@ -134,6 +138,7 @@ mod tests {
         assert_eq!(did_you_mean("server.prot", known.into_iter()), Some("server.port"));
         assert_eq!(did_you_mean("url.redirct", known.into_iter()), Some("url.redirect"));
         assert_eq!(did_you_mean("magnet", known.into_iter()), None);
+        assert_eq!(did_you_mean("oicd", ["jwt", "oidc"].into_iter()), Some("oidc"));
     }
 
     #[test]

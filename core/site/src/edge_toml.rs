@@ -7,6 +7,7 @@ mod compile;
 mod node;
 mod shape;
 mod shapes;
+mod syntax;
 mod unit;
 
 pub use compile::compile;

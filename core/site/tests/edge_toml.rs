@@ -240,6 +240,111 @@ fn what_is_wrong_is_told_with_its_place_and_a_hint() {
 }
 
 #[test]
+fn a_hint_says_what_may_have_been_meant() {
+    let listen = "[[listen]]\naddress = \":80\"\n";
+    for (lines, hint) in [
+        ("[limits]\nheader_timeout = 10\n", "did you mean \"10s\"?"),
+        ("[limits]\nkeep_alive = \"5 sec\"\n", "did you mean \"5s\"?"),
+        ("[limits]\nheaders = \"8kib\"\n", "did you mean \"8KiB\"?"),
+        ("[limits]\nbandwidth_per_client = \"512KiB\"\n", "did you mean \"512KiB/s\"?"),
+        ("[limits]\nper_client = { rate = 20 }\n", "did you mean \"20/s\"?"),
+        ("[limits]\nconnections = \"20\"\n", "did you mean 20, without quotation marks?"),
+        ("[edge]\nsystemd_sockets = \"true\"\n", "did you mean true, without quotation marks?"),
+        ("[edge]\nname = 1\n", "did you mean \"1\"?"),
+        ("[edge]\nheader_timeout = \"10s\"\n", "header_timeout is a key of [limits]"),
+        ("[[site]]\nfiles = \"/srv\"\n", "files is a key of [[site.route]]"),
+        ("[[site]]\nroute = 1\n", "site[0].route should be tables, [[site.route]], not a number"),
+        ("[[site]]\n[[site.route]]\nauth = { oicd = \"x\" }\n", "did you mean oidc?"),
+    ] {
+        let found = compiled(&format!("{listen}{lines}")).expect_err(lines);
+        assert!(found.contains(hint), "{lines}\n{found}");
+    }
+}
+
+/// Every key of a schema: where it stands, as headers and as messages have it, and what its value is.
+fn keys<'s>(
+    schema: &'s serde_json::Value,
+    header: &str,
+    path: &str,
+    lead: &str,
+    found: &mut Vec<(String, String, String, &'s serde_json::Value)>,
+) {
+    for (key, inner) in schema["properties"].as_object().into_iter().flatten() {
+        let dotted = |base: &str| if base.is_empty() { key.clone() } else { format!("{base}.{key}") };
+        let (inside, at) = (dotted(header), dotted(path));
+        found.push((lead.to_owned(), key.clone(), at.clone(), inner));
+        let table = if inner["anyOf"].is_array() { &inner["anyOf"][0] } else { inner };
+        if inner["items"]["properties"].is_object() {
+            keys(&inner["items"], &inside, &format!("{at}[0]"), &format!("{lead}[[{inside}]]\n"), found);
+        } else if table["properties"].is_object() {
+            // A table where there may be a list is the first of one.
+            let at = if inner["anyOf"].is_array() { format!("{at}[0]") } else { at };
+            keys(table, &inside, &at, &format!("{lead}[{inside}]\n"), found);
+        } else if inner["additionalProperties"]["properties"].is_object() {
+            let named = format!("{inside}.x");
+            keys(
+                &inner["additionalProperties"],
+                &named,
+                &format!("{at}.x"),
+                &format!("{lead}[{named}]\n"),
+                found,
+            );
+        }
+    }
+}
+
+#[test]
+fn a_value_of_a_wrong_type_is_told_with_its_key_line_and_column() {
+    let schema = edge_toml::schema();
+    let mut all = Vec::new();
+    keys(&schema, "", "", "", &mut all);
+    assert!(all.len() > 150, "every key is here: {}", all.len());
+    let mut tried = 0;
+    for (lead, key, path, schema) in all {
+        // Of a list, what each of it has to be.
+        let one = if schema["anyOf"].is_array() { &schema["anyOf"][0] } else { schema };
+        let kind = one["type"].as_str().unwrap_or("string");
+        for (wrong, is) in [
+            ("42", "integer"),
+            ("4.5", "number"),
+            ("true", "boolean"),
+            ("\"\"", "blank"),
+            ("1979-05-27", "date"),
+            ("[[1]]", "lists"),
+            ("{ a = 1 }", "object"),
+        ] {
+            let fits = match (kind, is) {
+                ("integer", "integer") | ("boolean", "boolean") | ("object", "object") => true,
+                ("string", "blank") => {
+                    one["minLength"].is_null() && one["enum"].is_null() && one["pattern"].is_null()
+                }
+                _ => false,
+            };
+            // A number may be beyond its bounds, a table may have other keys: both are told otherwise.
+            if fits {
+                continue;
+            }
+            let text = format!("{lead}{key} = {wrong}\n");
+            let (line, column) = (text.lines().count(), key.len() + 4);
+            let Err((found, sources)) = edge_toml::parse("edge.toml", &text) else {
+                panic!("{text} is taken")
+            };
+            let told = found.iter().any(|one| {
+                one.message.contains(&path)
+                    && one.place.is_some_and(|place| {
+                        let (at_line, at_column) = sources.line_and_column(place);
+                        at_line == line && (at_column == column || is == "lists" && at_column > column)
+                    })
+            });
+            let shown: String = found.iter().map(|one| one.shown(&sources)).collect();
+            assert!(told, "{path} = {wrong}\n{shown}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 900, "{tried}");
+}
+
+#[test]
 fn everything_that_is_wrong_is_told_at_once() {
     let found =
         compiled("[[listen]]\nadress = \":80\"\n[limits]\nbody = 1\nheadrs = \"1B\"\n").expect_err("wrong");

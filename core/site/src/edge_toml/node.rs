@@ -37,7 +37,12 @@ impl Node {
             }
             Err(error) => {
                 let at = error.span().map(|span| place(span.start));
-                Err(Diagnostic::error(at, error.message().replace('\n', ", ")))
+                let (message, hint) = super::syntax::told(text, error.span(), error.message());
+                let finding = Diagnostic::error(at, message);
+                Err(match hint {
+                    Some(hint) => finding.with_hint(hint),
+                    None => finding,
+                })
             }
         }
     }

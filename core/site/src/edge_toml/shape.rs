@@ -58,7 +58,14 @@ pub(super) enum Usual {
 
 /// Compares a value with a shape; `path` is where the value is, for a person.
 pub(super) fn check(node: &Node, shape: &Shape, path: &str, found: &mut Vec<Diagnostic>) {
-    let mut wrong = |message: String| found.push(Diagnostic::error(node.place, message));
+    let guess = guess(node, shape);
+    let mut wrong = |message: String| {
+        let finding = Diagnostic::error(node.place, message);
+        found.push(match &guess {
+            Some(guess) => finding.with_hint(format!("did you mean {guess}?")),
+            None => finding,
+        });
+    };
     let parsed = |fits: bool, example: &str, wrong: &mut dyn FnMut(String)| {
         if !fits {
             wrong(format!("{path} should be {example}, not {}", shown(node)));
@@ -121,7 +128,9 @@ pub(super) fn check(node: &Node, shape: &Shape, path: &str, found: &mut Vec<Diag
                     check_table(item, fields, &format!("{path}[{index}]"), found);
                 }
             }
-            _ => wrong(format!("{path} should be tables, [[{path}]], not {}", node.shown())),
+            _ => {
+                wrong(format!("{path} should be tables, [[{}]], not {}", without_numbers(path), node.shown()))
+            }
         },
         Shape::Table(fields) => check_table(node, fields, path, found),
         Shape::Named(inner) => match &node.kind {
@@ -147,6 +156,9 @@ fn check_table(node: &Node, fields: &[Field], path: &str, found: &mut Vec<Diagno
                 let names = fields.iter().map(|field| field.name);
                 let hint = match did_you_mean(key, names) {
                     Some(guess) => format!("did you mean {guess}?"),
+                    None if !places_of(key).is_empty() => {
+                        format!("{key} is a key of {}", places_of(key).join(", of "))
+                    }
                     None => {
                         let known: Vec<&str> = fields.iter().map(|field| field.name).collect();
                         format!("known here: {}", known.join(", "))
@@ -160,6 +172,61 @@ fn check_table(node: &Node, fields: &[Field], path: &str, found: &mut Vec<Diagno
     for field in fields.iter().filter(|field| field.required && node.get(field.name).is_none()) {
         found.push(Diagnostic::error(node.place, format!("{} is missing", joined(path, field.name))));
     }
+}
+
+/// What somebody may have meant by a value that does not fit.
+fn guess(node: &Node, shape: &Shape) -> Option<String> {
+    let text = match &node.kind {
+        Kind::Text(text) => text.to_string(),
+        Kind::Integer(number) => number.to_string(),
+        Kind::Switch(_) | Kind::List(_) | Kind::Table(_) | Kind::Other(_) => return None,
+    };
+    Some(match shape {
+        Shape::Duration => format!("\"{}\"", unit::guess(&text, unit::OF_TIME, "s")?),
+        Shape::Size => format!("\"{}\"", unit::guess(&text, unit::OF_SIZE, "KiB")?),
+        Shape::Bandwidth => {
+            let size = text.strip_suffix("/s").or_else(|| text.strip_suffix("ps")).unwrap_or(&text);
+            format!("\"{}/s\"", unit::guess(size, unit::OF_SIZE, "KiB")?)
+        }
+        Shape::Rate if text.parse::<u32>().is_ok() => format!("\"{text}/s\""),
+        Shape::Number(..) | Shape::Switch if matches!(node.kind, Kind::Text(_)) => {
+            let fits = match shape {
+                Shape::Switch => matches!(text.as_str(), "true" | "false"),
+                _ => text.parse::<i64>().is_ok(),
+            };
+            fits.then(|| format!("{text}, without quotation marks"))?
+        }
+        Shape::Text | Shape::AnyText if matches!(node.kind, Kind::Integer(_)) => format!("\"{text}\""),
+        _ => return None,
+    })
+}
+
+/// The tables of the form that have a key, as they are written in a file.
+fn places_of(key: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut left = vec![(String::new(), super::shapes::KEYS, false)];
+    while let Some((path, fields, is_list)) = left.pop() {
+        for field in fields {
+            let at = joined(&path, field.name);
+            if field.name == key && !path.is_empty() {
+                found.push(if is_list { format!("[[{path}]]") } else { format!("[{path}]") });
+            }
+            match &field.shape {
+                Shape::Tables(fields) => left.push((at, fields, true)),
+                Shape::Table(fields) | Shape::List(Shape::Table(fields)) => left.push((at, fields, false)),
+                Shape::Named(Shape::Table(fields)) => left.push((format!("{at}.…"), fields, false)),
+                _ => {}
+            }
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// A path as headers of tables have it.
+fn without_numbers(path: &str) -> String {
+    path.split('.').map(|part| part.split('[').next().unwrap_or(part)).collect::<Vec<_>>().join(".")
 }
 
 fn joined(path: &str, key: &str) -> String {

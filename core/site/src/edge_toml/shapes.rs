@@ -21,7 +21,7 @@ const fn required(name: &'static str, about: &'static str, shape: Shape) -> Fiel
 /// The whole file.
 pub(super) static ROOT: Shape = Shape::Table(KEYS);
 
-const KEYS: &[Field] = &[
+pub(super) const KEYS: &[Field] = &[
     key("edge", "The edge itself", Shape::Table(EDGE)),
     required("listen", "Where to listen", Shape::Tables(LISTEN)),
     key("tls", "Certificates and what is asked of clients, by name", Shape::Named(&Shape::Table(TLS))),
