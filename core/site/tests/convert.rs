@@ -337,6 +337,22 @@ fn a_redirect_is_for_the_requests_of_its_block_alone() {
             "http://a.example/oldest",
             "files below /srv",
         ),
+        // Both of two conditions on the path have to hold.
+        (
+            r#"$HTTP["url"] =^ "/admin/" { $HTTP["url"] =~ "\.ttf$" { url.redirect = ( "" => "/fonts" ) } }"#,
+            "http://a.example/admin/a.ttf?x",
+            "a redirect (308) to /fonts, by \"^(?=[^?]*\\.ttf(?:\\?|$))(?=/admin/)\"",
+        ),
+        (
+            r#"$HTTP["url"] =^ "/admin/" { $HTTP["url"] =~ "\.ttf$" { url.redirect = ( "" => "/fonts" ) } }"#,
+            "http://a.example/a.ttf",
+            "files below /srv",
+        ),
+        (
+            r#"$HTTP["url"] =^ "/admin/" { $HTTP["url"] =~ "\.ttf$" { url.redirect = ( "" => "/fonts" ) } }"#,
+            "http://a.example/admin/a",
+            "files below /srv",
+        ),
         // What the form cannot say leads nowhere, and is told.
         (
             r#"$HTTP["url"] =~ "^/(a)/" { url.redirect = ( "" => "/b/%1" ) }"#,
@@ -422,6 +438,10 @@ $HTTP["url"] =^ "/api/" {
     assert_eq!(files.edge.cache_control.as_deref(), Some("max-age=3600"));
     assert_eq!(of("/static/a").edge.cache_control.as_deref(), Some("max-age=604800"));
     assert_eq!(&*files.cgi.assign[0].1, "/bin/sh");
+    // A program that several routes name is started once.
+    let number = |path: &str| of(path).fastcgi.server.extensions[0].hosts[0].id;
+    assert_eq!(number("/a.php"), number("/static/a.php"));
+    assert_eq!(program.backends().iter().filter(|host| host.bin_path.is_some()).count(), 1);
     let [php, python] = &*files.fastcgi.server.extensions else { panic!("{made}") };
     assert_eq!((&*php.key, php.hosts[0].max_procs, php.hosts[0].broken_scriptfilename), (".php", 2, true));
     assert_eq!(php.hosts[0].bin_copy_environment.as_ref().map(|names| names.len()), Some(1));

@@ -104,7 +104,9 @@ pub(super) fn fingerprint(files: &[PathBuf]) -> u64 {
 /// Where the file is named that is at fault.
 fn place_of(error: &selvedge_edge::SiteInvalid, program: &Program) -> Option<Place> {
     let path = error.path()?;
-    program.mentions().into_iter().find(|one| *one.name == *path).map(|one| one.place)
+    // A pair is told by both of its files: the chain's place is that of the pair.
+    let chain = path.split_once(" with ").map_or(path, |(chain, _)| chain);
+    program.mentions().into_iter().find(|one| *one.name == *path || *one.name == *chain).map(|one| one.place)
 }
 
 impl Loaded {

@@ -36,6 +36,7 @@ pub fn compile(document: &Document) -> Result<(Program, Vec<Diagnostic>), Vec<Di
         ids: Ids::default(),
         routes: Vec::new(),
         conditions: Vec::new(),
+        programs: Vec::new(),
     };
     let base = compiler.base();
     let (listeners, doors) = compiler.listeners(&base);
@@ -88,6 +89,8 @@ struct Compiler<'d> {
     routes: Vec<Route>,
     /// Expressions on hosts, whose groups redirects and rewrites name.
     conditions: Vec<Condition>,
+    /// Servers of scripts as they were read, and the number before theirs: what several routes say alike is one.
+    programs: Vec<(&'static str, Value, u32)>,
 }
 
 const MIB: u64 = 1024 * 1024;

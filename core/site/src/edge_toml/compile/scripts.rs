@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::super::node::Node;
 use super::Compiler;
 use super::values::value_of;
-use crate::directive::{Setter, Text};
+use crate::directive::{Backend, BackendExtension, Directives, Named, Setter, Text};
 use crate::listener::ListenAddress;
+use crate::place::Place;
 use crate::value::{List, Value};
 
 /// How a program is reached; a script has one of them.
@@ -27,26 +28,49 @@ impl Compiler<'_> {
                 }
             }
             let value = script.get(way)?;
-            match *way {
-                "cgi" => cgi.push((Some(end.clone()), value_of(value))),
+            let (key, hosts) = match *way {
+                "cgi" => {
+                    cgi.push((end.clone(), value.text()?.clone()));
+                    continue;
+                }
                 "start" => {
                     let host = self.started(end, script)?;
-                    fastcgi.push((Some(end.clone()), Value::List([(None, host)].into_iter().collect())));
+                    ("fastcgi.server", Value::List([(None, host)].into_iter().collect()))
                 }
-                way => {
-                    let hosts = self.servers(value, script)?;
-                    if way == "scgi" { &mut scgi } else { &mut fastcgi }.push((Some(end.clone()), hosts));
-                }
-            }
+                "scgi" => ("scgi.server", self.servers(value, script)?),
+                _ => ("fastcgi.server", self.servers(value, script)?),
+            };
+            let entry = Value::List([(Some(end.clone()), hosts)].into_iter().collect());
+            let found = self.extensions(key, entry, script.place)?;
+            if key == "scgi.server" { &mut scgi } else { &mut fastcgi }.extend(found.iter().cloned());
         }
-        let mut setters = Vec::new();
-        for (key, entries) in [("fastcgi.server", fastcgi), ("scgi.server", scgi), ("cgi.assign", cgi)] {
-            if !entries.is_empty() {
-                let value = Value::List(entries.into_iter().collect());
-                setters.push(self.through_value(key, &value, node.place)?);
-            }
+        let (fastcgi, scgi) = (Backend { extensions: fastcgi.into() }, Backend { extensions: scgi.into() });
+        let cgi: Named<Text> = cgi.into();
+        Some(Box::new(move |directives| {
+            directives.fastcgi.server = fastcgi.clone();
+            directives.scgi.server = scgi.clone();
+            directives.cgi.assign = cgi.clone();
+        }))
+    }
+
+    /// Servers as the directive reads them. Routes that say the same share them, as blocks of a `lighttpd.conf` do: a program is started once.
+    fn extensions(
+        &mut self,
+        key: &'static str,
+        value: Value,
+        place: Place,
+    ) -> Option<Arc<[BackendExtension]>> {
+        let known = self.programs.iter().find(|(known, said, _)| *known == key && *said == value);
+        let (known, last) = (known.map(|(.., before)| *before), self.ids.backends);
+        self.ids.backends = known.unwrap_or(last);
+        let setter = self.through_value(key, &value, place);
+        match known {
+            Some(_) => self.ids.backends = last,
+            None => self.programs.push((key, value, last)),
         }
-        Some(Box::new(move |directives| setters.iter().for_each(|setter| setter(directives))))
+        let mut read = Directives::default();
+        setter?(&mut read);
+        Some(if key == "scgi.server" { read.scgi.server.extensions } else { read.fastcgi.server.extensions })
     }
 
     /// A program that is started here.

@@ -155,10 +155,7 @@ impl Match {
             {
                 return true;
             }
-            ("HTTP", "url", operator) if !self.has_path => {
-                self.path_begins = matches!(operator, "==" | "=^").then(|| value.to_owned());
-                self.is_one_path = operator == "==";
-                self.has_path = true;
+            ("HTTP", "url", operator) => {
                 let text = literal(value);
                 let end = r"(?:\?|$)";
                 let (line, ahead, of_url) = match operator {
@@ -199,6 +196,18 @@ impl Match {
                         )
                     }
                 };
+                if self.has_path {
+                    // An outer one has to hold as well.
+                    let both = format!("{}{ahead}", self.path_ahead.take().unwrap_or_default());
+                    self.url_ahead = self.url_ahead.take().zip(of_url).map(|(one, other)| one + &other);
+                    self.lines.retain(|line| !line.starts_with("path"));
+                    self.lines.push(format!("path_regex = {}", quoted(&format!("^{both}"))));
+                    self.path_ahead = Some(both);
+                    return true;
+                }
+                self.path_begins = matches!(operator, "==" | "=^").then(|| value.to_owned());
+                self.is_one_path = operator == "==";
+                self.has_path = true;
                 (self.path_ahead, self.url_ahead) = (Some(ahead), of_url);
                 line
             }
