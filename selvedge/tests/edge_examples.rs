@@ -159,8 +159,8 @@ const ASKED: &[(&str, &[&[&str]])] = &[
 const APART: &[(&[&str], &[&str], &str)] = &[
     (
         &["HTTP/server-status"],
-        &["body", "header content-length"],
-        "the page is another one, and counts other things",
+        &["body", "header content-length", "header content-type"],
+        "the page is another one, counts other things, and says that it is UTF-8",
     ),
     (&["HTTP/style.css"], &["header vary"], "what depends on Accept-Encoding says so, compressed or not"),
     (
