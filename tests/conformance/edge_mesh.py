@@ -1,11 +1,14 @@
 """An edge in the mesh: it publishes its routes, has a condition, and its requests go by weights, retries and time-outs of the mesh;
 and Debian's lighttpd beside a sidecar, by the same socket."""
 
+import base64
 import concurrent.futures
+import hashlib
 import http.client
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import socket
@@ -21,6 +24,7 @@ import grpc
 import _server
 from _edge import ROOT, Backend, ask, atexit, await_port, end, folder, free_ports
 from _report import Report
+from _websocket import Connection, Raw
 
 report = Report()
 home = folder()
@@ -129,11 +133,15 @@ class Echo(socketserver.StreamRequestHandler):
     ended = queue.SimpleQueue()
 
     def handle(self):
-        head = b"".join(iter(self.rfile.readline, b"\r\n")).lower()
+        head = b"".join(iter(self.rfile.readline, b"\r\n"))
+        key = re.search(rb"(?i)sec-websocket-key: (\S+)", head)
+        head = head.lower()
         if b"/talk/no" in head or b"upgrade: websocket" not in head:
             self.wfile.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno")
             return
-        self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: a\r\n\r\nhere ")
+        # Nothing looks at the answer to a key that a client of HTTP/1 has made, but the client.
+        answer = base64.b64encode(hashlib.sha1(key[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()) if key[1] != b"k" else b"a"
+        self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: " + answer + b"\r\n\r\nhere ")
         while data := self.request.recv(65536):
             if data == b"goodbye":
                 return
@@ -375,6 +383,34 @@ left[0].close()
 left = tunnel("/talk/1")
 left[0].sendall(b"goodbye")
 report.equal(left[1].read(), b"here ", "and a client that the service has")
+
+# The same on streams of HTTP/2 (RFC 8441).
+streams = Connection(grpc_port, tls=False)
+
+
+def on_stream(path):
+    status, fields, stream = streams.ask(path)
+    return status, {name for name in fields if name.startswith("sec-") or name in ("upgrade", "connection")}, Raw(streams, stream)
+
+
+status, fields, one = on_stream("/talk/1")
+report.equal((streams.offers, status, fields, one.read(5)), (True, 200, set(), b"here "), "a WebSocket is granted on a stream, and nothing of HTTP/1 is said of it")
+two = on_stream("/talk/1")[2]
+two.read(5)
+for word in (b"one", b"two"):
+    one.write(word)
+    two.write(word)
+    report.equal((one.read(3), two.read(3)), (word, word), "words go both ways, of two on one connection")
+one.write(big)
+report.equal(one.read(len(big)), big, "more than fits into any buffer, on a stream")
+report.equal((on_stream("/talk/no")[0], on_stream("/here")[0], streams.ask("/talk/1", protocol="other")[0]), (403, 405, 501), "what is refused, and by whom")
+while not Echo.ended.empty():
+    Echo.ended.get()
+streams.h2.reset_stream(one.stream)
+streams.flush()
+report.check(Echo.ended.get(timeout=60), "a service hears that a client has taken its stream back")
+two.write(b"goodbye")
+report.equal(two.read(1), b"", "and the end of a service is the end of its stream")
 
 # === and nothing of all this went by a socket between edge and data plane: the first tunnel still stands ===
 inodes = {os.readlink(f"/proc/{edge.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{edge.pid}/fd") if os.path.islink(f"/proc/{edge.pid}/fd/{fd}")}

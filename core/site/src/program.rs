@@ -197,6 +197,26 @@ impl Program {
         condition::judge(&self.conditions, facts)
     }
 
+    /// Whether some request may be answered by a tunnel: by a service of the mesh, by backends that WebSockets go on to, by a program
+    /// that they end at.
+    pub fn offers_tunnels(&self) -> bool {
+        let offers = |directives: &Directives| {
+            let header = &directives.proxy.header;
+            directives.mesh.service.as_deref().is_some_and(|name| !name.is_empty())
+                || header.upgrade && !header.force_http10
+                || !directives.wstunnel.server.extensions.is_empty()
+        };
+        offers(&self.base.directives)
+            || match &self.rules {
+                RuleSet::Patches(patches) => patches.iter().any(|patch| {
+                    let mut directives = Directives::default();
+                    patch.apply(&mut directives);
+                    offers(&directives)
+                }),
+                RuleSet::Routes(table) => table.routes.iter().any(|route| offers(&route.resolved.directives)),
+            }
+    }
+
     /// Every backend of every block, in the order of the configuration, each once.
     pub fn backends(&self) -> Vec<Host> {
         let mut found: Vec<Host> = Vec::new();

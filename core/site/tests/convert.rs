@@ -489,3 +489,27 @@ fn what_is_shown_by_tls_is_no_older_than_before() {
         "{made}"
     );
 }
+
+#[test]
+fn what_lets_websockets_through_does_so_converted() {
+    let made = |header: &str| {
+        converted(&format!(
+            "server.document-root = \"/srv\"\nserver.modules = ( \"mod_proxy\" )\n\
+             $HTTP[\"url\"] =^ \"/all/\" {{\n  proxy.server = ( \"\" => (( \"host\" => \"127.0.0.1\", \"port\" => 9 )) )\n  {header}\n}}\n\
+             $HTTP[\"host\"] == \"h\" {{\n  proxy.server = ( \"/below/\" => (( \"host\" => \"127.0.0.1\", \"port\" => 9 )) )\n  {header}\n}}\n"
+        ))
+    };
+    let on = made("proxy.header = ( \"upgrade\" => \"enable\" )");
+    assert_eq!(on.matches("\n  websocket = true\n").count(), 2, "{on}");
+    assert!(!on.contains("no equal here: proxy.header"), "{on}");
+    assert!(compiled(&on).expect("it is right").offers_tunnels(), "{on}");
+    for header in [
+        "",
+        "proxy.header = ( \"upgrade\" => \"disable\" )",
+        "proxy.header = ( \"upgrade\" => \"enable\", \"force-http10\" => \"enable\" )",
+    ] {
+        let off = made(header);
+        assert!(!off.contains("websocket"), "{off}");
+        assert_eq!(off.contains("no equal here: proxy.header"), header.contains("force"), "{off}");
+    }
+}

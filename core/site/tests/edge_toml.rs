@@ -232,6 +232,9 @@ fn what_is_wrong_is_told_with_its_place_and_a_hint() {
         ("service = \"a\"\nper_client = { rate = \"20/s\", key = \"colour\" }", "is \"ip\""),
         ("service = \"a\"\nallow = [\"10.0.0/8\"]", "should be an address or a network"),
         ("proxy = [\"a:b\"]", "port not set or out of range"),
+        ("files = \"/srv\"\nwebsocket = true", "websocket goes with proxy"),
+        ("service = \"a\"\nwebsocket = true", "as far as the mesh lets them: leave websocket out"),
+        ("proxy = [\"a:1\"]\nwebsocket = \"yes\"", "should be true or false"),
     ];
     for (text, message) in rows {
         let found = route(text).expect_err(text);
@@ -424,6 +427,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("site[].route[].scripts.*.processes", "[site.route.scripts.\".php\"]\n"),
     ("site[].route[].scripts.*.check_file", "[site.route.scripts.\".php\"]\n"),
     ("site[].route[].scripts.*.broken_scriptfilename", "[site.route.scripts.\".php\"]\n"),
+    ("site[].route[].websocket", "files = \"/srv\"\n"),
     ("site[].route[].remember", "files = \"/srv\"\n"),
     ("site[].route[].precompressed", "files = \"/srv\"\n"),
     ("site[].route[].security_headers", "files = \"/srv\"\n"),
@@ -483,6 +487,19 @@ fn a_default_of_the_schema_is_what_counts_when_nothing_is_said() {
         assert!(without.contains(behind), "{path}");
         let with = without.replace(behind, &format!("{behind}{key} = {usual}\n"));
         assert_eq!(meaning(&with), meaning(without), "{path} = {usual}");
+    }
+}
+
+#[test]
+fn tunnels_are_offered_where_something_may_grant_one() {
+    for (text, offered) in [
+        ("files = \"/srv\"", false),
+        ("service = \"a\"", true),
+        ("proxy = [\"a:1\"]", false),
+        ("proxy = [\"a:1\"]\nwebsocket = false", false),
+        ("proxy = [\"a:1\"]\nwebsocket = true", true),
+    ] {
+        assert_eq!(route(text).expect(text).offers_tunnels(), offered, "{text}");
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod environment;
 pub(crate) mod fastcgi;
 pub(crate) mod file;
 pub(crate) mod gateway;
+mod handshake;
 pub(crate) mod host_root;
 pub(crate) mod hosts;
 pub(crate) mod mesh;
@@ -31,6 +32,9 @@ pub(crate) async fn by_path(x: &mut Exchange<'_>) -> Flow {
     if x.path() == "*" {
         return ControlFlow::Continue(());
     }
+    if x.is_on_stream() {
+        return on_stream(x).await;
+    }
     workflow::status(x).await?;
     if let Some(fixed) = &x.conf.edge.respond {
         let mut response = Response::with(fixed.status, "text/plain; charset=utf-8", fixed.body.to_string());
@@ -49,8 +53,22 @@ pub(crate) async fn by_path(x: &mut Exchange<'_>) -> Flow {
     gateway::by_path(x).await
 }
 
+/// Who may grant the tunnel that is wished for on a stream. Nobody else is asked: any other answer would be made for nobody.
+async fn on_stream(x: &mut Exchange<'_>) -> Flow {
+    if let Some(fixed) = &x.conf.edge.respond {
+        let status = Some(fixed.status).filter(|status| *status >= 300);
+        return ControlFlow::Break(Response::status(status.unwrap_or(405)));
+    }
+    handshake::make_key(x);
+    mesh::service(x).await?;
+    gateway::by_path(x).await
+}
+
 /// What is answered by the file that the path leads to.
 pub(crate) async fn by_file(x: &mut Exchange<'_>) -> Flow {
+    if x.is_on_stream() {
+        return ControlFlow::Break(Response::status(405));
+    }
     directory::index(x)?;
     admit::by_ending(x)?;
     cgi::run(x).await?;

@@ -11,7 +11,7 @@ use selvedge_http::authority;
 use selvedge_http::framing::{self, Framing};
 use selvedge_http::head::RequestHead;
 use selvedge_http::known::HeaderId;
-use selvedge_http::parse::{RequestError, RequestFacts};
+use selvedge_http::parse::{RequestError, RequestFacts, Upgrade};
 use selvedge_http::scan::HEADERS_MAX;
 use selvedge_wire::channel::Channel;
 use selvedge_wire::deadline::Deadline;
@@ -74,7 +74,9 @@ struct Streams {
 /// Serves a connection until it ends.
 pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, (place, seat): (Place, Seat)) {
     let idle = Duration::from_secs(10);
-    let Ok(Ok(server)) = tokio::time::timeout(idle, h2::serve(io, false, h2::Http2Settings::default())).await
+    let tunnels = worker.site().offers_tunnels;
+    let Ok(Ok(server)) =
+        tokio::time::timeout(idle, h2::serve(io, tunnels, h2::Http2Settings::default())).await
     else {
         return;
     };
@@ -185,7 +187,8 @@ impl Connection {
         self.accepted = self.accepted.wrapping_add(1);
         let mut head = self.worker.lease_head();
         accepted.take_head(&mut head);
-        if self.is_answered(peer, &head, &mut accepted.stream) {
+        let upgrade = accepted.upgrade;
+        if upgrade == Upgrade::None && self.is_answered(peer, &head, &mut accepted.stream) {
             self.streams.closed.set(self.streams.closed.get() + 1);
             return self.worker.give_back_head(head);
         }
@@ -197,7 +200,7 @@ impl Connection {
         let open = Open { streams: Rc::clone(&self.streams), worker: Rc::clone(&self.worker) };
         let mut served = Box::pin(async move {
             let begun = Instant::now();
-            let taken_back = one(&worker, &peer, head, stream, number).await;
+            let taken_back = one(&worker, &peer, head, upgrade, stream, number).await;
             let premature = taken_back && begun.elapsed() <= PREMATURE;
             streams.premature.set(streams.premature.get() + u64::from(premature));
             drop(open);
@@ -267,21 +270,26 @@ async fn one(
     worker: &Rc<Worker>,
     peer: &Rc<Peer>,
     mut head: Box<RequestHead>,
+    upgrade: Upgrade,
     stream: Http2Stream,
     number: u32,
 ) -> bool {
-    let (framing, refused) = match judge(&mut head, stream.is_read()) {
+    let (framing, refused) = match judge(&mut head, stream.is_read() || upgrade.is_tunnel()) {
         Ok(framing) => (framing, None),
         Err(error) => (Framing::None, Some(error)),
     };
     let mut channel = Channel::Http2(Box::new(stream));
     let mut deadline = Deadline::default();
-    let facts = RequestFacts { framing, ..RequestFacts::default() };
+    let facts = RequestFacts { framing, upgrade, ..RequestFacts::default() };
     let site = worker.site();
     let mut exchange = Exchange::new(worker, peer, &mut channel, &mut deadline, &mut head, facts, site);
     exchange.connection_requests = number;
     let seat = worker.scoreboard.stream(peer.remote);
     exchange.slot = Some(Rc::clone(&seat));
+    if exchange.is_on_stream() {
+        // As the client said it, for who writes that down.
+        exchange.method_original = Some("CONNECT".to_owned());
+    }
     let cut = Box::pin(request::serve(&mut exchange, refused)).await == After::Cut;
     if cut {
         channel.reset(::h2::Reason::INTERNAL_ERROR);

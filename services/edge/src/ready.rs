@@ -276,7 +276,11 @@ impl Shelf {
             Version::Http2 => 2,
             Version::Http10 => return false,
         };
-        if head.method() != "GET" || facts.framing != Framing::None || facts.expects_continue {
+        if head.method() != "GET"
+            || facts.framing != Framing::None
+            || facts.expects_continue
+            || facts.upgrade.is_tunnel()
+        {
             return false;
         }
         let mut encodings: &[u8] = b"";

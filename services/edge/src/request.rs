@@ -128,6 +128,11 @@ async fn respond(x: &mut Exchange<'_>) -> Response {
     } else if answered.from_backend && intercepts && (400..600).contains(&answered.head.status) {
         answered = intercepted(&answered);
     }
+    // Whatever follows a status of success is the tunnel to a client that wished for one on its stream (RFC 8441 §5).
+    let agreed = (200..300).contains(&answered.head.status);
+    if agreed && x.is_on_stream() && !matches!(answered.body, Body::Tunnel(_)) {
+        answered = Response::status(405);
+    }
     if answered.is_bare_error() {
         page::fill(x, &mut answered);
     }

@@ -49,6 +49,8 @@ pub(crate) struct Site {
     pub(crate) routes: RouteStats,
     /// Whether files that were asked for are kept ready for a moment.
     pub(crate) keeps_files: bool,
+    /// Whether a client is told that it may wish for a tunnel on a stream (RFC 8441).
+    pub(crate) offers_tunnels: bool,
     /// What everything under one `server.kbytes-per-second` shares, by its number.
     paces: Mutex<HashMap<u32, Arc<Pacer>>>,
 }
@@ -98,6 +100,7 @@ impl Site {
         let target = target_options(&program.global().http_parseopts);
         let redirects = Redirects::of(program.global());
         let keeps_files = ready::may_keep(&program);
+        let offers_tunnels = program.offers_tunnels();
         let paces = Mutex::default();
         Ok(Self {
             program,
@@ -111,6 +114,7 @@ impl Site {
             guards,
             routes,
             keeps_files,
+            offers_tunnels,
             paces,
         })
     }

@@ -253,6 +253,7 @@ pub(super) const ROUTE: &[Field] = &[
         "What the servers of proxy are told in a Forwarded header",
         Shape::List(&Shape::Word(&["for", "proto", "host", "by", "remote_user"])),
     ),
+    usual("websocket", "WebSockets go on to the servers of proxy", Shape::Switch, Usual::Switch(false)),
     key("fastcgi", "FastCGI servers, as host:port or /path", Shape::List(&Shape::Text)),
     key(
         "redirect",

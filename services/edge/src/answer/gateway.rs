@@ -25,6 +25,17 @@ pub(crate) enum Protocol {
     Tunnel,
 }
 
+impl Protocol {
+    /// Whether such a backend may be asked for the tunnel that the request wishes for.
+    fn takes_tunnels(self, x: &Exchange<'_>) -> bool {
+        match self {
+            Self::Tunnel => true,
+            Self::Http => proxy::wants_upgrade(x),
+            Self::FastCgi | Self::Scgi { .. } => false,
+        }
+    }
+}
+
 /// The backends of one protocol.
 struct Kind<'a> {
     protocol: Protocol,
@@ -95,6 +106,9 @@ async fn answer(x: &mut Exchange<'_>, by: By) -> Flow {
             Box::pin(authorize(x, &kind, hosts)).await?;
         }
         let Some((key, hosts)) = matching(x, &kind, by, HostMode::Responder) else { continue };
+        if x.is_on_stream() && !kind.protocol.takes_tunnels(x) {
+            return ControlFlow::Break(Response::status(405));
+        }
         if by == By::Path {
             split_path(x, key, hosts);
         }

@@ -22,6 +22,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::backend::{self, End, Held, Pipe, Reader, Wrap};
 use super::gateway::CONNECT_TIMEOUT;
+use super::handshake;
 use super::scgi;
 use super::tunnel::{Far, Tunnel};
 use crate::request::body::Gathered;
@@ -91,6 +92,13 @@ pub(crate) async fn respond(
             return Response::status(502);
         };
         hop::strip_response(&mut head.fields, true);
+        if !handshake::agrees(x, &head, service.is_some()) {
+            tracing::warn!(%address, "a backend agreed to another protocol than it was asked for");
+            return Response::status(502);
+        }
+        if service.is_some() {
+            handshake::complete(x, &mut head);
+        }
         let mut response = Response { head, from_backend: true, ..Response::default() };
         let held = std::mem::take(&mut reader.held);
         response.body =

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use selvedge_wire::channel::Channel;
+use selvedge_wire::channel::{Channel, ChannelError, Content};
 use selvedge_wire::deadline::Deadline;
 use selvedge_wire::stream::Stream;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
@@ -23,6 +23,9 @@ pub(crate) const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
 
 /// Bytes that wait for a client before it is read on.
 pub(crate) const BACK_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of a client on their way to the far side.
+pub(crate) const THERE_BYTES_MAX: usize = 64 * 1024;
 
 /// A tunnel that stands.
 pub(crate) struct Tunnel {
@@ -74,14 +77,19 @@ impl Far {
     }
 }
 
+/// What a tunnel came to.
+pub(crate) struct Passed {
+    /// Bytes that the client was sent.
+    pub(crate) bytes: u64,
+    /// How it ended; whoever broke it is not told apart.
+    pub(crate) ended: io::Result<()>,
+}
+
 /// Moves bytes until both sides have ended, or nobody says anything.
-pub(crate) async fn run(
-    channel: &mut Channel,
-    deadline: &mut Deadline,
-    tunnel: &mut Tunnel,
-) -> io::Result<u64> {
-    let Channel::Http1(http) = channel else { return Err(io::ErrorKind::Unsupported.into()) };
-    http.become_opaque();
+pub(crate) async fn run(channel: &mut Channel, deadline: &mut Deadline, tunnel: &mut Tunnel) -> Passed {
+    if let Channel::Http1(http) = channel {
+        http.become_opaque();
+    }
     let Tunnel { far, early, frames, .. } = tunnel;
     let ping = frames.as_ref().and_then(|frames| frames.ping);
     let mut idle_until = Instant::now() + TUNNEL_IDLE;
@@ -91,45 +99,39 @@ pub(crate) async fn run(
     let mut passed = 0;
     let next = |idle_until: Instant| ping.map_or(idle_until, |ping| idle_until.min(Instant::now() + ping));
     deadline.set(Some(next(idle_until)));
-    poll_fn(|cx| {
+    let ended = poll_fn(|cx| {
         loop {
             let mut moved = false;
             // The answer that opened the tunnel leaves before anybody has said anything: the client may be the first.
-            if !http.is_flushed()
-                && let Poll::Ready(Err(error)) = http.poll_flush(cx)
-            {
-                return Poll::Ready(Err(error));
-            }
+            let flushed = channel.poll_flush(cx).map_err(into_io)?.is_ready();
             // From the client.
             // Answers to frames wait there as well: whoever does not read them is not read.
             if there.is_empty() && !client_ended && back.len() < BACK_BYTES_MAX {
-                let mut took = 0;
-                if !http.io.unread().is_empty() {
-                    match frames {
-                        None => {
-                            there.extend_from_slice(http.io.unread());
-                            took = there.len();
+                match channel.poll_content(cx) {
+                    Poll::Ready(Ok(Content::Bytes)) => {
+                        let content = channel.content();
+                        let content = &content[..content.len().min(THERE_BYTES_MAX)];
+                        match frames {
+                            None => there.extend_from_slice(content),
+                            Some(frames) => client_ended = !frames.take(content, &mut there, &mut back),
                         }
-                        Some(frames) => {
-                            let (read, open) = frames.take(http.io.unread(), &mut there, &mut back);
-                            took = read;
-                            client_ended = !open;
-                        }
+                        let took = content.len();
+                        channel.consume(took);
+                        moved = true;
                     }
-                    http.io.consume(took);
-                    moved |= took > 0;
+                    Poll::Ready(Ok(Content::End)) => (client_ended, moved) = (true, true),
+                    // A stream that was reset takes no more either; of a connection that broke nobody knows.
+                    Poll::Ready(Err(error)) => match &*channel {
+                        Channel::Http1(_) => (client_ended, moved) = (true, true),
+                        _ => return Poll::Ready(Err(into_io(error))),
+                    },
+                    Poll::Pending => {}
                 }
-                // A part of a frame's head waits for the rest.
-                if took == 0 && !client_ended {
-                    match http.io.poll_fill(cx) {
-                        Poll::Ready(Ok(0) | Err(_)) => {
-                            client_ended = true;
-                            moved = true;
-                        }
-                        Poll::Ready(Ok(_)) => moved = true,
-                        Poll::Pending => {}
-                    }
-                }
+            } else if let Channel::Http2(stream) = &mut *channel
+                && stream.poll_gone(cx).is_ready()
+            {
+                // While nothing is read of it.
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
             if !there.is_empty() {
                 match far.poll_write(cx, &there) {
@@ -163,36 +165,43 @@ pub(crate) async fn run(
                 }
             }
             if !back.is_empty() {
-                match http.poll_send(cx, &back) {
+                match channel.poll_send(cx, &back, false) {
                     Poll::Ready(Ok(written)) => {
                         passed += written as u64;
                         back.drain(..written);
                         moved = true;
                     }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(into_io(error))),
                     Poll::Pending => {}
                 }
-            }
-            if far_ended && back.is_empty() || client_ended && there.is_empty() && told && far_ended {
-                return Poll::Ready(Ok(passed));
-            }
-            if frames.is_some() && client_ended && there.is_empty() && back.is_empty() && http.is_flushed() {
-                return Poll::Ready(Ok(passed));
             }
             if moved {
                 idle_until = Instant::now() + TUNNEL_IDLE;
                 deadline.set(Some(next(idle_until)));
                 continue;
             }
+            // Only what has left is over.
+            let over = far_ended || frames.is_some() && client_ended && there.is_empty();
+            if over && back.is_empty() && flushed {
+                return Poll::Ready(Ok(()));
+            }
             if deadline.poll(cx).is_pending() {
                 return Poll::Pending;
             }
             let Some(frames) = frames.as_ref().filter(|_| Instant::now() < idle_until) else {
-                return Poll::Ready(Ok(passed));
+                return Poll::Ready(Ok(()));
             };
             back.extend_from_slice(&frames.ask());
             deadline.set(Some(next(idle_until)));
         }
     })
-    .await
+    .await;
+    Passed { bytes: passed, ended }
+}
+
+fn into_io(error: ChannelError) -> io::Error {
+    match error {
+        ChannelError::Io(error) => error,
+        other => io::Error::other(other),
+    }
 }

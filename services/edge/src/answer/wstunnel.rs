@@ -9,20 +9,20 @@ use selvedge_http::known::HeaderId;
 use selvedge_http::parse::Upgrade;
 use selvedge_http::websocket::{self, Decoder, Opcode, Progress};
 use selvedge_wire::stream::Stream;
-use sha1::{Digest as _, Sha1};
 
 use super::backend::Held;
+use super::handshake::{self, KEY_BYTES};
 use super::tunnel::{Far, Tunnel};
 use crate::request::{Body, Exchange, Response};
 
 /// The version of the protocol that is spoken (RFC 6455 §4.1).
 const VERSION: &str = "13";
-/// A client's key is so many bytes.
-const KEY_BYTES: usize = 16;
 
 /// What turns frames into bytes and back.
 pub(crate) struct Frames {
     decoder: Decoder,
+    /// A part of a frame's head, which waits for the rest.
+    begun: Vec<u8>,
     kind: Opcode,
     /// How often the client is asked whether it is there.
     pub(crate) ping: Option<Duration>,
@@ -50,8 +50,7 @@ pub(crate) fn opened(x: &Exchange<'_>) -> ControlFlow<Response, Response> {
     let mut response = Response::status(101);
     let fields = &mut response.head.fields;
     fields.append_id(HeaderId::Upgrade, b"websocket");
-    let accept = STANDARD.encode(Sha1::new().chain_update(key).chain_update(websocket::GUID).finalize());
-    fields.append(b"sec-websocket-accept", accept.as_bytes());
+    fields.append(b"sec-websocket-accept", handshake::accept(key).as_bytes());
     // Of what noVNC's clients and their like offer, the one without another coding within.
     let offered = x.header("sec-websocket-protocol").unwrap_or_default();
     if offered.split(',').any(|protocol| protocol.trim().eq_ignore_ascii_case("binary")) {
@@ -73,7 +72,7 @@ pub(crate) fn tunnel(x: &Exchange<'_>, mut opened: Response, stream: Stream, hel
     let binary = conf.frame_type_binary || opened.head.fields.named("sec-websocket-protocol").is_some();
     let kind = if binary { Opcode::Binary } else { Opcode::Text };
     let ping = (conf.ping_interval > 0).then(|| Duration::from_secs(u64::from(conf.ping_interval)));
-    let frames = Some(Frames { decoder: Decoder::default(), kind, ping });
+    let frames = Some(Frames { decoder: Decoder::default(), begun: Vec::new(), kind, ping });
     opened.from_backend = true;
     opened.body = Body::Tunnel(Box::new(Tunnel {
         far: Far::Stream(stream),
@@ -85,14 +84,26 @@ pub(crate) fn tunnel(x: &Exchange<'_>, mut opened: Response, stream: Stream, hel
 }
 
 impl Frames {
-    /// Takes a client's bytes: content goes on, answers go back. How much was taken, and whether the client goes on.
-    pub(crate) fn take(&mut self, input: &[u8], there: &mut Vec<u8>, back: &mut Vec<u8>) -> (usize, bool) {
+    /// Takes a client's bytes: content goes on, answers go back. Whether the client goes on.
+    pub(crate) fn take(&mut self, input: &[u8], there: &mut Vec<u8>, back: &mut Vec<u8>) -> bool {
+        let mut begun = std::mem::take(&mut self.begun);
+        let input = if begun.is_empty() {
+            input
+        } else {
+            begun.extend_from_slice(input);
+            &begun
+        };
         match self.decoder.read(input, there, back) {
-            Ok((read, progress)) => (read, progress == Progress::Open),
+            Ok((read, Progress::Open)) => {
+                // Less than the head of a frame: 14 bytes.
+                self.begun = input[read..].to_vec();
+                true
+            }
+            Ok((_, Progress::Closed)) => false,
             Err(error) => {
                 tracing::debug!(%error, "a client breaks the WebSocket protocol");
                 websocket::write(Opcode::Close, &1002u16.to_be_bytes(), back);
-                (input.len(), false)
+                false
             }
         }
     }

@@ -11,7 +11,7 @@ use selvedge_guard::Identity;
 use selvedge_http::fields::Fields;
 use selvedge_http::head::{RequestHead, Version};
 use selvedge_http::hop;
-use selvedge_http::parse::RequestFacts;
+use selvedge_http::parse::{RequestFacts, Upgrade};
 use selvedge_http::target::{self, Target};
 use selvedge_site::{Directives, Headers, Program, Resolved};
 use selvedge_wire::channel::Channel;
@@ -233,6 +233,11 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// Whether the request wishes its stream to become a WebSocket (RFC 8441). It is told here as HTTP/1 has it, by GET and `Upgrade`.
+    pub(crate) fn is_on_stream(&self) -> bool {
+        self.facts.upgrade == Upgrade::WebSocket && self.head.version == Version::Http2
+    }
+
     pub(crate) fn scheme(&self) -> &'static str {
         if self.https { "https" } else { "http" }
     }
@@ -305,12 +310,15 @@ impl<'a> Exchange<'a> {
     ) -> T {
         let host = self.host();
         let headers = FieldsAsHeaders(&self.head.fields);
+        // To lighttpd a wish for a WebSocket on a stream is a CONNECT; a route of our own form need not know of two ways.
+        let as_it_came = self.is_on_stream() && self.site.program.judges_again();
+        let method = if as_it_came { "CONNECT" } else { self.head.method() };
         let facts = selvedge_site::RequestFacts {
             socket: Some(&self.peer.socket),
             remote: Some(self.remote),
             scheme: Some(self.scheme()),
             host: Some(&host),
-            method: Some(self.ticket.as_ref().map_or_else(|| self.head.method(), |ticket| &ticket.method)),
+            method: Some(self.ticket.as_ref().map_or(method, |ticket| &ticket.method)),
             path: Some(self.ticket.as_ref().map_or_else(|| self.path(), |ticket| &ticket.path)),
             query: Some(self.target.query()),
             headers: Some(&headers),

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use selvedge_http::framing::FramingError;
 use selvedge_http::head::Version;
 use selvedge_http::known::HeaderId;
-use selvedge_http::parse::RequestError;
+use selvedge_http::parse::{RequestError, Upgrade};
 use selvedge_site::RequestFacts;
 
 use super::Flow;
@@ -73,7 +73,9 @@ pub(super) fn check(x: &mut Exchange<'_>) -> Flow {
     };
     let Ok(as_it_is_known) = as_it_is_known else { return bad(400) };
     if method == "CONNECT" {
-        return bad(405);
+        // A protocol that nobody here speaks (RFC 9220 §3).
+        let unknown = x.facts.upgrade == Upgrade::Other && head.version == Version::Http2;
+        return bad(if unknown { 501 } else { 405 });
     }
     let options = &x.conf.global.http_parseopts;
     // A request that was turned into another has left its body behind.

@@ -19,7 +19,7 @@ use super::After;
 use super::exchange::Exchange;
 use super::response::{Body, FileBody, Piece, Response, Source};
 use crate::answer::backend::Reader;
-use crate::answer::tunnel;
+use crate::answer::tunnel::{self, Passed};
 use crate::pace;
 use crate::ready::{Content, Ready};
 
@@ -50,9 +50,9 @@ pub(super) async fn send(x: &mut Exchange<'_>, mut response: Response) -> After 
     let mut trailers = None;
     let sent = match body {
         Body::Tunnel(mut tunnel) => {
-            let done = tunnel::run(x.channel, x.deadline, &mut tunnel).await;
-            x.sent += done.unwrap_or(0);
-            return After::Cut;
+            let Passed { bytes, ended } = tunnel::run(x.channel, x.deadline, &mut tunnel).await;
+            x.count_sent(bytes);
+            return tunnelled(x, ended);
         }
         Body::None => Ok(()),
         Body::Bytes(bytes) => bytes_out(x, &bytes, true).await,
@@ -129,6 +129,20 @@ pub(super) async fn ready(x: &mut Exchange<'_>, ready: &Ready) -> After {
     if x.keep { After::Keep } else { After::Close }
 }
 
+/// The end of a tunnel: a connection goes with it, and a stream ends as the far side did, in order or by a reset (RFC 8441 §5).
+fn tunnelled(x: &mut Exchange<'_>, ended: io::Result<()>) -> After {
+    if let Err(error) = &ended {
+        tracing::debug!(%error, client = %x.remote, path = x.path(), "a tunnel broke off");
+    }
+    if !matches!(x.channel, Channel::Http2(_)) {
+        return After::Cut;
+    }
+    if ended.is_err() || x.channel.end(None).is_err() {
+        x.channel.reset(::h2::Reason::CANCEL);
+    }
+    After::Close
+}
+
 fn cut(x: &Exchange<'_>, error: &io::Error) -> After {
     tracing::debug!(%error, client = %x.remote, path = x.path(), "an answer broke off");
     After::Cut
@@ -142,6 +156,12 @@ fn frame(x: &mut Exchange<'_>, response: &mut Response) -> Framing {
         _ => Version::Http10,
     };
     response.head.version = version;
+    if version == Version::Http2 && response.head.status == 101 {
+        // What HTTP/2 calls this (RFC 8441 §5).
+        response.head.status = 200;
+        response.head.fields.remove(HeaderId::Upgrade);
+        response.head.fields.retain(|_, name, _| name != b"sec-websocket-accept");
+    }
     x.keep = !x.facts.close && !response.close && !x.worker.is_draining();
     // What is left of a body is not worth reading, least of all of one that was too long.
     if !x.channel.is_read() {

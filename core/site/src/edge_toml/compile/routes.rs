@@ -256,6 +256,13 @@ impl Compiler<'_> {
                 let backend = self.backend(value)?;
                 Box::new(move |directives| directives.proxy.server = backend.clone())
             }
+            "websocket" => {
+                let on = value.switch()?;
+                if let Some(why) = websocket_needs(route).filter(|_| on) {
+                    self.wrong(value.place, why);
+                }
+                Box::new(move |directives| directives.proxy.header.upgrade = on)
+            }
             "fastcgi" => {
                 let backend = self.backend(value)?;
                 Box::new(move |directives| directives.fastcgi.server = backend.clone())
@@ -385,5 +392,16 @@ impl Compiler<'_> {
             "auth" => self.auth(value)?,
             _ => return None,
         })
+    }
+}
+
+/// Why a route cannot say that WebSockets go on.
+fn websocket_needs(route: &Node) -> Option<&'static str> {
+    if route.get("proxy").is_some() {
+        None
+    } else if route.get("service").is_some() {
+        Some("WebSockets reach a service of the mesh as far as the mesh lets them: leave websocket out")
+    } else {
+        Some("websocket goes with proxy: nothing else that answers here speaks it")
     }
 }

@@ -26,6 +26,21 @@ pub(super) fn answer_of(values: &Values<'_>) -> String {
     }
 }
 
+/// Whether backends may change the protocol of a connection. The form lets a WebSocket through, and no other.
+pub(super) fn takes_upgrades(values: &Values<'_>) -> bool {
+    let switch = |key: &str| {
+        let header = values.get("proxy.header")?.as_list()?;
+        crate::directive::truth(header.get(key)?)
+    };
+    switch("upgrade") == Some(true) && switch("force-http10") != Some(true)
+}
+
+/// Whether `proxy.header` says nothing besides, so that `websocket` is its equal.
+pub(super) fn says_upgrade_alone(header: &Value) -> bool {
+    let is_upgrade = |key: Option<&str>| key.is_some_and(|key| key.eq_ignore_ascii_case("upgrade"));
+    header.as_list().is_some_and(|list| list.iter().all(|(key, _)| is_upgrade(key.map(|key| &**key))))
+}
+
 /// A sign-in that the form has as well: with a file of htpasswd's or htdigest's, for everybody in it or for some.
 pub(super) fn auth_of(values: &Values<'_>, requirement: &Value) -> Option<String> {
     let text = |key: &str| values.get(key).and_then(|value| value.as_text());

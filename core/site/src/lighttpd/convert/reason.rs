@@ -1,5 +1,6 @@
 //! Which directives the form has elsewhere, and what there is in place of those that it has not.
 
+use super::answer::says_upgrade_alone;
 use super::{Value, mesh};
 use crate::directive::truth;
 
@@ -127,6 +128,7 @@ pub(super) fn is_as_ever(key: &str, value: &Value) -> bool {
         "fastcgi.debug" | "scgi.debug" | "proxy.debug" | "simple-vhost.debug" => {
             super::text::plain(value) == "0"
         }
+        "proxy.header" => says_upgrade_alone(value),
         "server.stat-cache-engine" => super::text::plain(value) != "disable",
         "dir-listing.encoding" => super::text::plain(value).eq_ignore_ascii_case("utf-8"),
         "server.http-parseopts" => value.as_list().is_some_and(|list| {

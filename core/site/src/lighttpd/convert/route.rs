@@ -1,6 +1,6 @@
 //! What a route says beside its answer.
 
-use super::answer::{expire_of, rewrites_of};
+use super::answer::{expire_of, rewrites_of, takes_upgrades};
 use super::matched::Match;
 use super::reason::reason;
 use super::text::{plain, quoted, shown, shown_list};
@@ -56,6 +56,9 @@ impl Out {
 
     /// What goes with servers behind.
     pub(super) fn proxy_lines(&mut self, values: &Values<'_>) {
+        if takes_upgrades(values) {
+            self.line("  websocket = true");
+        }
         let Some(parts) = values.get("proxy.forwarded").and_then(|parts| parts.as_list()) else { return };
         let on = parts.iter().filter(|(_, on)| truth(on) == Some(true));
         let parts: Vec<String> = on.filter_map(|(part, _)| Some(quoted(part?))).collect();

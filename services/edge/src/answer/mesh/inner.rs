@@ -18,6 +18,7 @@ use selvedge_wire::channel::{Channel, Content};
 use selvedge_wire::inner::{self, Caller};
 
 use crate::answer::backend::Held;
+use crate::answer::handshake;
 use crate::answer::proxy::{self, Service};
 use crate::answer::tunnel::{Far, Tunnel};
 use crate::data_plane::{DataPlane, Work};
@@ -69,7 +70,7 @@ pub(super) async fn ask(
         Poll::Pending
     });
     Some(match answered.await {
-        Ok(head) if head.status == 101 => tunnel(head, asked),
+        Ok(head) if head.status == 101 => tunnel(x, head, asked),
         Ok(head) => {
             let mut response = response(x, head, asked);
             // What the client sends after asking for another protocol was meant for that one.
@@ -85,8 +86,13 @@ pub(super) async fn ask(
     })
 }
 
-fn tunnel(mut head: ResponseHead, asked: Asked) -> Response {
+fn tunnel(x: &Exchange<'_>, mut head: ResponseHead, asked: Asked) -> Response {
     hop::strip_response(&mut head.fields, true);
+    if !handshake::agrees(x, &head, true) {
+        tracing::warn!(path = x.path(), "a service agreed to another protocol than it was asked for");
+        return Response::status(502);
+    }
+    handshake::complete(x, &mut head);
     let far = Far::Mesh(Box::new(asked));
     let tunnel = Tunnel { far, early: Bytes::new(), frames: None, _held: Held::default() };
     Response { head, from_backend: true, body: Body::Tunnel(Box::new(tunnel)), ..Response::default() }
