@@ -39,6 +39,9 @@ status.status-url = "/status"
 accesslog.filename = "{log}"
 accesslog.format = "%{{tls-version}}n %{{tls-cipher}}n %{{tls-group}}n %{{tls-name}}n %{{tls-alpn}}n %U"
 mesh.security-headers = "enable"
+$HTTP["url"] =^ "/hsts/" {{ mesh.security-headers = "disable" mesh.hsts = ( "max-age" => "730d", "include-subdomains" => "enable", "preload" => "enable" ) }}
+$HTTP["url"] =^ "/both/" {{ mesh.hsts = ( "max-age" => "0" ) }}
+$HTTP["url"] =^ "/own/" {{ setenv.set-response-header = ( "Strict-Transport-Security" => "max-age=5" ) }}
 $SERVER["socket"] == "127.0.0.1:{tls}" {{ ssl.engine = "enable" ssl.pemfile = "{home}/a.example.pem" ssl.privkey = "{home}/a.example.key"
     ssl.openssl.ssl-conf-cmd = ( "MinProtocol" => "TLSv1.2" ) }}
 $HTTP["host"] == "closed.example" {{
@@ -114,6 +117,32 @@ with socket.create_connection(("127.0.0.1", tls)) as raw, context.wrap_socket(ra
     while part := session.recv(4096):
         answer += part
 report.check(b"strict-transport-security: max-age=31536000; includesubdomains" in answer.lower(), lambda: f"HSTS: {answer}")
+
+
+def headers(path, tls_to=None):
+    """What is answered: over TLS, or in plain HTTP, where nobody may be told (RFC 6797 §7.2)."""
+    raw = socket.create_connection(("127.0.0.1", tls_to or plain), 10)
+    if tls_to:
+        raw = ssl.create_default_context(cafile=f"{home}/ca.pem").wrap_socket(raw, server_hostname="a.example")
+    with raw:
+        raw.sendall(f"GET {path} HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n".encode())
+        answer = b""
+        while part := raw.recv(4096):
+            answer += part
+    lines = answer.split(b"\r\n\r\n")[0].decode().lower().split("\r\n")[1:]
+    return {name: value for name, value in (line.split(": ", 1) for line in lines)}
+
+
+(edge.home / "www/hsts").mkdir()
+(edge.home / "www/hsts/there.txt").write_text("there\n")
+for path, wanted in (("/hsts/missing", "max-age=63072000; includesubdomains; preload"), ("/hsts/there.txt", "max-age=63072000; includesubdomains; preload"),
+                     ("/both/x", "max-age=0"), ("/own/x", "max-age=5"), ("/x", "max-age=31536000; includesubdomains")):
+    # Twice: what was answered once may be ready for the next who asks.
+    for _ in range(2):
+        report.equal(headers(path, tls).get("strict-transport-security"), wanted, f"{path}: HSTS over TLS")
+        if path != "/own/x":
+            report.equal(headers(path).get("strict-transport-security"), None, f"{path}: none in plain HTTP")
+report.check("x-frame-options" not in headers("/hsts/there.txt", tls) and "x-frame-options" in headers("/both/x", tls), "its companions go with mesh.security-headers")
 line = until(lambda: next((line for line in log.read_text().splitlines() if line.endswith(" /told")), None))
 report.equal(line, f"{version} {cipher} X25519 a.example - /told", "a log says what was agreed on")
 with socket.create_connection(("127.0.0.1", tls)) as raw:

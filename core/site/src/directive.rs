@@ -12,6 +12,7 @@ pub mod edge;
 pub mod expire;
 pub mod forwarded;
 pub mod guard;
+pub mod hsts;
 mod reading;
 pub mod rules;
 pub mod server;

@@ -130,6 +130,7 @@ $HTTP["url"] =^ "/tools/" {
 $HTTP["url"] =^ "/pages/" {
   mesh.cache = "enable" mesh.precompressed = "enable" mesh.security-headers = "enable"
   mesh.early-hints = ( "</a.css>; rel=preload; as=style" )
+  mesh.hsts = ( "max-age" => "730d", "include-subdomains" => "enable", "preload" => "enable" )
 }
 $SERVER["socket"] == ":8443" { ssl.engine = "enable" ssl.pemfile = "/t.pem" mesh.redirect-https = "disable" mesh.http3 = "enable" }
 $HTTP["host"] == "shop.example.com" { mesh.service = "orders.shop.local" }
@@ -164,6 +165,7 @@ $HTTP["host"] == "shop.example.com" { mesh.service = "orders.shop.local" }
     let pages = program.resolve(&facts("other.example.com", "/pages/a")).expect("quick").directives.clone();
     let switches = [pages.edge.cache, pages.edge.precompressed, pages.edge.security_headers];
     assert_eq!((switches, pages.edge.early_hints.len()), ([true; 3], 1), "{made}");
+    assert_eq!(pages.edge.hsts.as_deref(), Some("max-age=63072000; includeSubDomains; preload"), "{made}");
     assert!(!pages.server.follow_symlink, "links that are not followed stay so");
     let base = &program.base().directives;
     assert_eq!(

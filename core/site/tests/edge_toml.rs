@@ -226,6 +226,7 @@ fn what_is_wrong_is_told_with_its_place_and_a_hint() {
         ("service = \"a\"\nauth = { oidc = \"nobody\" }", "there is no [oidc.nobody]"),
         ("service = \"a\"\nauth = { htpasswd = \"/f\", certificate = true }", "auth needs one of"),
         ("service = \"a\"\nearly_hints = [\"x\"]", "is no link"),
+        ("service = \"a\"\nhsts = { max_age = \"365d\", preload = true }", "browsers' list takes no other"),
         ("service = \"a\"\nrewrite = { match = \"(\", to = \"/\" }", "Parsing error"),
         ("workflow = { machine = \"m\", wait = \"10m\" }", "at most 60s"),
         ("workflow = { wait = \"10s\" }", "needs a machine"),
@@ -431,6 +432,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("site[].route[].remember", "files = \"/srv\"\n"),
     ("site[].route[].precompressed", "files = \"/srv\"\n"),
     ("site[].route[].security_headers", "files = \"/srv\"\n"),
+    ("site[].route[].hsts.include_subdomains", "[site.route.hsts]\n"),
+    ("site[].route[].hsts.preload", "[site.route.hsts]\n"),
     ("site[].route[].auth.realm", "[site.route.auth]\n"),
     ("site[].route[].rewrite.if_not_file", "[site.route.rewrite]\n"),
     ("site[].route[].workflow.else", "[site.route.workflow]\n"),
@@ -467,7 +470,7 @@ fn a_default_of_the_schema_is_what_counts_when_nothing_is_said() {
         )
     };
     let files = file(
-        "files = \"/srv\"\ncompress = \"gzip\"\n[site.route.scripts.\".php\"]\nstart = \"/p\"\nsocket = \"/s\"\n[site.route.auth]\nhtpasswd = \"/u\"\n[site.route.rewrite]\nmatch = \"^\"\nto = \"/x\"\n",
+        "files = \"/srv\"\ncompress = \"gzip\"\n[site.route.scripts.\".php\"]\nstart = \"/p\"\nsocket = \"/s\"\n[site.route.auth]\nhtpasswd = \"/u\"\n[site.route.rewrite]\nmatch = \"^\"\nto = \"/x\"\n[site.route.hsts]\nmax_age = \"1d\"\n",
     );
     let workflow = file("[site.route.workflow]\nmachine = \"m\"\nwait = \"1s\"\n");
     let mut found = Vec::new();

@@ -43,6 +43,7 @@ fn a_whole_border_in_a_few_lines() {
             mesh.forward-auth = ( "url" => "http://127.0.0.1:9/check", "take" => ( "X-Role" ) )
             mesh.cache = "enable"
             mesh.early-hints = ( "</a.css>; rel=preload; as=style" )
+            mesh.hsts = ( "max-age" => "3650 s", "include-subdomains" => "enable", "preload" => "disable" )
         }"#,
     )
     .expect("it is in order");
@@ -61,6 +62,7 @@ fn a_whole_border_in_a_few_lines() {
         found.edge.identity_headers.is_ours("X_User") && found.edge.cache && !found.edge.claims.is_empty()
     );
     assert_eq!(found.edge.early_hints.len(), 1);
+    assert_eq!(found.edge.hsts.as_deref(), Some("max-age=3650; includeSubDomains"));
 }
 
 #[test]
@@ -100,6 +102,16 @@ fn what_is_wrong_is_said() {
         (r#"mesh.per-client = ( "rate" => "1/s", "key" => "cookie" )"#, "header:NAME"),
         (r#"mesh.forward-auth = ( "url" => "/check" )"#, "no URL"),
         (r#"mesh.early-hints = ( "/a.css" )"#, "no link"),
+        (r#"mesh.hsts = ( "preload" => "enable" )"#, "mesh.hsts needs"),
+        (r#"mesh.hsts = ( "max-age" => "31536000" )"#, "at most ten years, such as"),
+        (r#"mesh.hsts = ( "max-age" => "3651d" )"#, "at most ten years"),
+        (r#"mesh.hsts = ( "max-age" => "1d", "include-subdomains" => "maybe" )"#, "include-subdomains"),
+        (
+            r#"mesh.hsts = ( "max-age" => "364d", "include-subdomains" => "enable", "preload" => "enable" )"#,
+            "a year at least",
+        ),
+        (r#"mesh.hsts = ( "max-age" => "365d", "preload" => "enable" )"#, "browsers' list takes no other"),
+        (r#"mesh.hsts = ( "max-age" => "365d", "subdomains" => "enable" )"#, "does not know"),
     ] {
         let found = directives(text).expect_err(text);
         assert!(found.contains(said), "{text}: {found}");

@@ -85,7 +85,7 @@ pub(crate) fn finish(x: &mut Exchange<'_>, mut response: Response) -> Response {
     if let Some(value) = &edge.cache_control {
         response.head.fields.set("cache-control", value.as_bytes());
     }
-    if edge.security_headers {
+    if edge.security_headers || edge.hsts.is_some() {
         security(x, &mut response);
     }
     if let Some(value) = crate::http3::offer(x) {
@@ -110,8 +110,13 @@ fn security(x: &Exchange<'_>, response: &mut Response) {
             response.head.fields.append(name.as_bytes(), value.as_bytes());
         }
     };
+    let edge = &x.conf.edge;
     if x.https {
-        default("strict-transport-security", "max-age=31536000; includeSubDomains");
+        let hsts = edge.hsts.as_deref().unwrap_or("max-age=31536000; includeSubDomains");
+        default("strict-transport-security", hsts);
+    }
+    if !edge.security_headers {
+        return;
     }
     default("x-content-type-options", "nosniff");
     default("x-frame-options", "SAMEORIGIN");

@@ -388,7 +388,7 @@ pub(super) fn early_hints(value: &Value, reading: &mut Reading<'_>) -> Result<Te
 }
 
 /// The values of a list by their names; what is not asked for is unknown.
-struct Parts<'r, 'v, 'i> {
+pub(super) struct Parts<'r, 'v, 'i> {
     key: &'static str,
     list: &'v List,
     reading: &'r mut Reading<'i>,
@@ -396,11 +396,11 @@ struct Parts<'r, 'v, 'i> {
 }
 
 impl<'r, 'v, 'i> Parts<'r, 'v, 'i> {
-    fn new(key: &'static str, list: &'v List, reading: &'r mut Reading<'i>) -> Self {
+    pub(super) fn new(key: &'static str, list: &'v List, reading: &'r mut Reading<'i>) -> Self {
         Self { key, list, reading, asked: Vec::new() }
     }
 
-    fn find(&mut self, name: &'static str) -> Option<&'v Value> {
+    pub(super) fn find(&mut self, name: &'static str) -> Option<&'v Value> {
         self.asked.push(name);
         self.list.get(name)
     }
@@ -413,7 +413,7 @@ impl<'r, 'v, 'i> Parts<'r, 'v, 'i> {
         }
     }
 
-    fn required(&mut self, name: &'static str) -> Result<Text, String> {
+    pub(super) fn required(&mut self, name: &'static str) -> Result<Text, String> {
         self.optional(name)?.ok_or_else(|| format!("{} needs \"{name}\"", self.key))
     }
 
@@ -448,7 +448,7 @@ impl<'r, 'v, 'i> Parts<'r, 'v, 'i> {
         }
     }
 
-    fn end(self) -> Result<(), String> {
+    pub(super) fn end(self) -> Result<(), String> {
         let unknown = self.list.iter().find_map(|(name, _)| {
             let name = name.map_or("", |name| &**name);
             (!self.asked.contains(&name)).then_some(name)

@@ -75,6 +75,8 @@ directives! {
         client_kbytes_per_second: u32 = 0, "mesh.client-kbytes-per-second" Connection int;
         /// Whether a file that was compressed before is sent in place of the one that it stands beside.
         precompressed: bool = false, "mesh.precompressed" Connection boolean;
+        /// What browsers are told in `Strict-Transport-Security`, over TLS alone.
+        hsts: Option<Text> = None, "mesh.hsts" Connection hsts::hsts;
         /// Whether security headers are sent, HSTS among them.
         security_headers: bool = false, "mesh.security-headers" Connection boolean;
     }

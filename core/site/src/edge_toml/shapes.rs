@@ -137,6 +137,17 @@ const PER_CLIENT: &[Field] = &[
     usual("key", "What tells clients apart: ip, identity, or header:NAME", Shape::Text, Usual::Text("ip")),
 ];
 
+const HSTS: &[Field] = &[
+    required("max_age", "For how long, at most 3650d", Shape::Duration),
+    usual("include_subdomains", "The host's subdomains too", Shape::Switch, Usual::Switch(false)),
+    usual(
+        "preload",
+        "Browsers may have the host on their list: needs a year at least, and include_subdomains",
+        Shape::Switch,
+        Usual::Switch(false),
+    ),
+];
+
 const LOG: &[Field] = &[
     key("access", "The file of requests", Shape::Text),
     key("format", "json, or a format of Apache's", Shape::Text),
@@ -312,6 +323,7 @@ pub(super) const ROUTE: &[Field] = &[
         Shape::Switch,
         Usual::Switch(false),
     ),
+    key("hsts", "Whether browsers come by HTTPS alone from now on, said over TLS alone", Shape::Table(HSTS)),
     usual("security_headers", "HSTS and its companions", Shape::Switch, Usual::Switch(false)),
 ];
 

@@ -384,6 +384,7 @@ impl Compiler<'_> {
             "per_client" => return self.through("mesh.per-client", value),
             "identity_headers" => return self.through("mesh.identity-headers", value),
             "forward_auth" => return self.through("mesh.forward-auth", value),
+            "hsts" => return self.through("mesh.hsts", value),
             "early_hints" => return self.through("mesh.early-hints", value),
             "remember" => {
                 let on = value.switch()?;

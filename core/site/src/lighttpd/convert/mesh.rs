@@ -27,6 +27,7 @@ pub(super) fn in_route(key: &str) -> bool {
                 | "mesh.per-client"
                 | "mesh.cache"
                 | "mesh.early-hints"
+                | "mesh.hsts"
                 | "mesh.precompressed"
                 | "mesh.security-headers"
                 | "server.follow-symlink"
@@ -74,6 +75,14 @@ pub(super) fn dress_of(values: &Values<'_>) -> Dress {
             dress.lines.push(format!("per_client = {}", inline(rate)));
         }
         _ => {}
+    }
+    if let Some(hsts) = list("mesh.hsts") {
+        let switched = |value: &Value| crate::directive::truth(value).map(|on| on.to_string());
+        let entries = hsts.iter().filter_map(|(key, value)| {
+            let said = if **key? == *"max-age" { shown(value) } else { switched(value)? };
+            Some(format!("{} = {said}", key?.replace('-', "_")))
+        });
+        dress.lines.push(format!("hsts = {{ {} }}", entries.collect::<Vec<_>>().join(", ")));
     }
     if let Some(links) = values.get("mesh.early-hints").filter(|_| list("mesh.early-hints").is_some()) {
         dress.lines.push(format!("early_hints = {}", shown_list(links)));
