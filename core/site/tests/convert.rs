@@ -515,3 +515,24 @@ fn what_lets_websockets_through_does_so_converted() {
         assert_eq!(off.contains("no equal here: proxy.header"), header.contains("force"), "{off}");
     }
 }
+
+#[test]
+fn clients_of_the_meshs_authority_are_asked_for_in_the_form_too() {
+    let arn = "arn:aws:acm-pca:us-west-2:123456789012:certificate-authority/4c1d";
+    let made = converted(&format!(
+        "server.document-root = \"/srv\"\nserver.port = 8080\nserver.modules = ( \"mod_openssl\" )\n\
+         $SERVER[\"socket\"] == \":8443\" {{ ssl.engine = \"enable\" ssl.pemfile = \"/t.pem\" ssl.verifyclient.activate = \"enable\"\n\
+         ssl.verifyclient.ca-file = \"/c\" mesh.client-authority = \"{arn}\" }}\n",
+    ));
+    assert!(
+        made.contains(&format!("client_ca = \"{arn}\"")) && made.contains("client = \"require\""),
+        "{made}"
+    );
+    assert!(!made.contains("no equal here: mesh."), "{made}");
+    let program = compiled(&made).unwrap_or_else(|found| panic!("{found}\n{made}"));
+    let tls = RequestFacts { socket: Some("0.0.0.0:8443"), ..RequestFacts::default() };
+    let directives = program.resolve(&tls).expect("quick").directives.clone();
+    assert_eq!(directives.mesh.client_authority.as_deref(), Some(arn), "{made}");
+    let wrong = made.replace("acm-pca", "acm");
+    assert!(compiled(&wrong).is_err_and(|found| found.contains("or the ARN of an authority")), "{wrong}");
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use selvedge_control::api::{Api, Hosts, Readiness, System};
-use selvedge_control::certificates::{self, AcmeRoute, Certificates, LIFE_DEFAULT};
+use selvedge_control::certificates::{self, AcmeRoute, Certificates, LIFE_DEFAULT, TrustRoute};
 use selvedge_control::dns;
 use selvedge_control::explain::ExplainRoute;
 use selvedge_control::operations;
@@ -317,6 +317,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Running, Failure> {
         .with_service(certificates.acm())
         .with_service(certificates.pca())
         .with_extension(AcmeRoute::new(Arc::clone(&store), vault.clone()))
+        .with_extension(TrustRoute::new(Arc::clone(&store)))
         .with_extension(policies)
         .with_extension(PolicyKindsRoute)
         .with_extension(StatusRoute::new(Arc::clone(&store), Arc::new(publisher.handle())))

@@ -19,6 +19,7 @@ mod page;
 mod pca;
 mod renew;
 mod tags;
+mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,7 @@ pub use authority::AUTHORITIES_MAX;
 pub use material::{Found, Material, PREFIXES, is_material, known, named_in};
 pub use pca::{ISSUED_MAX, REVOKED_MAX};
 pub use renew::{RENEWAL_RETRY, forget, renew, renew_lists, run as run_renewals};
+pub use trust::TrustRoute;
 
 /// Certificates that may be kept; AWS's quota.
 pub const CERTIFICATES_MAX: usize = 2500;

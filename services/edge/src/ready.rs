@@ -345,7 +345,7 @@ fn is_settled(of: &Directives) -> bool {
         && setenv.set_request_header.is_empty()
         && setenv.add_environment.is_empty()
         && setenv.set_environment.is_empty()
-        && asked_of_clients(&of.ssl).is_none()
+        && asked_of_clients(of).is_none()
         && !asks_authorizer
         && expiries.all(|(_, expire)| expire.base == ExpireBase::Access)
         && of.mesh.service.is_none()

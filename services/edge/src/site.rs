@@ -1,5 +1,6 @@
 //! A configuration in force.
 
+mod believed;
 mod certificates;
 mod fetched;
 mod files;

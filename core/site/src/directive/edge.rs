@@ -108,9 +108,29 @@ pub(super) fn certificate(value: &Value, reading: &mut Reading<'_>) -> Result<Op
 pub(crate) fn is_certificate_arn(text: &str) -> bool {
     let parts: Vec<&str> = text.splitn(6, ':').collect();
     let ["arn", _, "acm", _, _, resource] = parts[..] else { return false };
-    resource.strip_prefix("certificate/").is_some_and(|id| {
-        (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    })
+    resource.strip_prefix("certificate/").is_some_and(is_arn_id)
+}
+
+/// The ARN of an authority of the mesh's; blank for none.
+pub(super) fn client_authority(value: &Value, reading: &mut Reading<'_>) -> Result<Option<Text>, String> {
+    let arn = text(value, reading)?;
+    if !arn.is_empty() && !is_authority_arn(&arn) {
+        return Err(format!(
+            "mesh.client-authority: \"{arn}\" is not the ARN of an authority: arn:aws:acm-pca:REGION:ACCOUNT:certificate-authority/ID"
+        ));
+    }
+    Ok(Some(arn).filter(|arn| !arn.is_empty()))
+}
+
+/// Whether a text names an authority of the mesh's.
+pub(crate) fn is_authority_arn(text: &str) -> bool {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let ["arn", _, "acm-pca", _, _, resource] = parts[..] else { return false };
+    resource.strip_prefix("certificate-authority/").is_some_and(is_arn_id)
+}
+
+fn is_arn_id(id: &str) -> bool {
+    (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// `"name"` or `( "machine" => "name", "wait" => 10, "else" => "202" )`; `wait` is in seconds.

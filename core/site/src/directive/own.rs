@@ -15,6 +15,8 @@ directives! {
         jwt: Named<Arc<guard::Jwt>> = named_empty(), "mesh.jwt" Server guard::jwt;
         /// The certificate of the mesh's that is shown, by its ARN; it comes before files.
         certificate: Option<Text> = None, "mesh.certificate" Connection edge::certificate;
+        /// The authority of the mesh's whose clients may enter, by its ARN; it comes before files.
+        client_authority: Option<Text> = None, "mesh.client-authority" Connection edge::client_authority;
         /// Certificates that an authority issues.
         acme: Option<Arc<guard::Acme>> = None, "mesh.acme" Server guard::acme;
         /// Where spans of requests are sent.

@@ -89,7 +89,11 @@ const TLS: &[Field] = &[
     key("arn", "The mesh's certificate of that ARN, fetched and renewed by itself", Shape::Text),
     key("acme", "Certificates that are fetched and renewed by themselves", Shape::Table(ACME)),
     usual("min_version", "The oldest version", Shape::Word(&["1.2", "1.3"]), Usual::Text("1.2")),
-    key("client_ca", "The authorities of clients' certificates", Shape::Text),
+    key(
+        "client_ca",
+        "The authorities of clients' certificates: a file, or the ARN of an authority of the mesh's",
+        Shape::Text,
+    ),
     key("client", "Whether clients have to bring a certificate", Shape::Word(&["request", "require"])),
 ];
 

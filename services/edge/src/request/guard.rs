@@ -36,7 +36,7 @@ pub(super) fn refuse(x: &mut Exchange<'_>, error: RequestError) -> Response {
 /// A host that asks for certificates is reached by its own handshake alone: under another name nobody was asked (RFC 9110
 /// §7.4).
 pub(super) fn misdirected(x: &mut Exchange<'_>) -> Flow {
-    let (Some(wanted), Some(tls)) = (asked_of_clients(&x.conf.ssl), &x.peer.tls) else {
+    let (Some(wanted), Some(tls)) = (asked_of_clients(&x.conf), &x.peer.tls) else {
         return ControlFlow::Continue(());
     };
     let facts = RequestFacts {
@@ -46,7 +46,7 @@ pub(super) fn misdirected(x: &mut Exchange<'_>) -> Flow {
         ..RequestFacts::default()
     };
     let made = x.site.program.resolve(&facts);
-    match made.is_ok_and(|made| asked_of_clients(&made.directives.ssl) == Some(wanted)) {
+    match made.is_ok_and(|made| asked_of_clients(&made.directives) == Some(wanted)) {
         true => ControlFlow::Continue(()),
         false => ControlFlow::Break(Response::status(421)),
     }

@@ -66,6 +66,11 @@ impl Certificates {
                 fetched.want(arn);
             }
         }
+        for (_, value, _) in program.assignments("mesh.client-authority") {
+            if let Some(arn) = value.as_text().filter(|text| fetched::is_authority(text)) {
+                fetched.believed.want(arn);
+            }
+        }
         let certificates = Self { loaded: Mutex::default(), staples, fetched, files: files.clone() };
         certificates.read_all(program, |_| false)?;
         Ok(certificates)
@@ -126,10 +131,12 @@ impl Certificates {
             program.listener(socket).map_or((true, false), |listener| (listener.http1, listener.http2));
         let issued = program.base().directives.mesh.acme.as_deref().map(crate::acme::files);
         let directives = &resolved.directives;
-        let arn = directives.mesh.certificate.as_deref();
-        let key = Key::of(&directives.ssl, arn, spoken, socket, issued.as_ref())?;
+        let key = Key::of(directives, spoken, socket, issued.as_ref())?;
         if fetched::is_arn(key.chain()) {
             self.fetched.want(key.chain());
+        }
+        if let Some(authority) = key.authority().filter(|authority| fetched::is_authority(authority)) {
+            self.fetched.believed.want(authority);
         }
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = loaded.get(&key) {
@@ -158,7 +165,8 @@ impl Certificates {
 
     /// Asks the control plane for the mesh's certificates, where any are named, and shows those that are new.
     pub(crate) async fn fetch(&self, endpoint: &Endpoint) {
-        if self.fetched.fetch(endpoint).await {
+        let of_ours = self.fetched.fetch(endpoint).await;
+        if self.fetched.believed.fetch(endpoint).await || of_ours {
             self.refresh();
         }
     }
@@ -228,6 +236,7 @@ impl Certificates {
         }
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let stale = loaded.values().filter(|known| known.told.is_some()).count();
+        let revoked = self.fetched.revoked();
         let unstapled = loaded.values().filter(|known| known.stapled.is_missed()).count();
         for (name, help, value) in [
             (
@@ -239,6 +248,11 @@ impl Certificates {
                 "selvedge_edge_certificates_unstapled",
                 "Certificates that demand their issuer's word (must-staple) and are shown without.",
                 unstapled,
+            ),
+            (
+                "selvedge_edge_certificates_revoked",
+                "Certificates of the mesh's that are shown and were taken back.",
+                revoked,
             ),
         ] {
             let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n");

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::believed::Believed;
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
@@ -18,8 +19,10 @@ use selvedge_wire::tls::Material;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+/// Where the control plane says what its authorities vouch for.
+pub(super) const TRUST: &str = "/selvedge/v1/trust";
 /// How long the control plane may take to accept a connection, and to answer.
-const PATIENCE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
+pub(super) const PATIENCE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
 /// How long the start, or a reload, waits for certificates that were never had.
 pub(crate) const FETCH_PATIENCE: Duration = Duration::from_secs(3);
 /// Random bytes of a passphrase.
@@ -27,13 +30,19 @@ const PASSPHRASE_BYTES: usize = 32;
 
 /// Certificates that are wanted, and those that are had.
 #[derive(Debug, Default)]
-pub(crate) struct Fetched(Mutex<HashMap<String, Entry>>);
+pub(crate) struct Fetched {
+    entries: Mutex<HashMap<String, Entry>>,
+    /// Authorities of the mesh's, by whom clients are judged.
+    pub(super) believed: Believed,
+}
 
 #[derive(Debug, Default)]
 struct Entry {
     held: Option<Held>,
     /// Why it could not be had the last time: said once.
     problem: Option<String>,
+    /// Whether its authority took it back: said once.
+    is_revoked: bool,
 }
 
 #[derive(Clone)]
@@ -71,10 +80,21 @@ pub(crate) fn is_arn(text: &str) -> bool {
     selvedge_identity::arn::certificate_id(text).is_some()
 }
 
+/// Whether a text is the ARN of an authority, and not the path of a file.
+pub(super) fn is_authority(text: &str) -> bool {
+    selvedge_identity::arn::authority_id(text).is_some()
+}
+
 impl Fetched {
+    /// How many are shown that were taken back.
+    pub(crate) fn revoked(&self) -> usize {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.values().filter(|entry| entry.is_revoked).count()
+    }
+
     /// Adds one to those that are wanted.
     pub(crate) fn want(&self, arn: &str) {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if !entries.contains_key(arn) && entries.len() < super::certificates::CONTEXTS_MAX {
             entries.insert(arn.to_owned(), Entry::default());
         }
@@ -82,13 +102,13 @@ impl Fetched {
 
     /// Since when what is held has been held.
     pub(crate) fn since(&self, arn: &str) -> Option<SystemTime> {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.get(arn)?.held.as_ref().map(|held| held.since)
     }
 
     /// A chain and its key in PEM, those of the mesh or what stands in their place.
     pub(crate) fn pair(&self, arn: &str) -> (Vec<u8>, Zeroizing<Vec<u8>>) {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = entries.get(arn).and_then(|entry| entry.held.as_ref()) {
             return (held.chain.clone().into_bytes(), Zeroizing::new(held.key.as_bytes().to_vec()));
         }
@@ -99,7 +119,7 @@ impl Fetched {
     /// Asks for every one that is wanted; whether any is another than before. What cannot be had leaves the last one in force.
     pub(crate) async fn fetch(&self, endpoint: &Endpoint) -> bool {
         let wanted: Vec<(String, Option<Held>)> = {
-            let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
             entries.iter().map(|(arn, entry)| (arn.clone(), entry.held.clone())).collect()
         };
         if wanted.is_empty() {
@@ -109,13 +129,15 @@ impl Fetched {
         let mut changed = false;
         for (arn, held) in wanted {
             let fetched = fetch_one(&client, &arn, held.as_ref()).await;
-            let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_revoked = fetched.is_ok() && is_revoked(&client, &arn).await;
+            let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(entry) = entries.get_mut(&arn) else { continue };
+            let was_revoked = entry.is_revoked;
             match fetched {
                 Ok(None) => entry.problem = None,
                 Ok(Some(fresh)) => {
                     tracing::info!(arn, "the mesh's certificate was fetched");
-                    *entry = Entry { held: Some(fresh), problem: None };
+                    *entry = Entry { held: Some(fresh), ..Entry::default() };
                     changed = true;
                 }
                 Err(problem) => {
@@ -128,7 +150,15 @@ impl Fetched {
                         );
                     }
                     entry.problem = Some(text);
+                    continue;
                 }
+            }
+            entry.is_revoked = is_revoked;
+            if is_revoked && !was_revoked {
+                tracing::error!(
+                    arn,
+                    "the mesh's certificate was taken back by its authority; it is shown until it is renewed"
+                );
             }
         }
         changed
@@ -156,6 +186,17 @@ async fn fetch_one(client: &Client, arn: &str, held: Option<&Held>) -> Result<Op
     let key = Key::of_encrypted(sealed, passphrase.as_bytes())?.pem();
     Material::read(chain.as_bytes(), key.as_bytes())?;
     Ok(Some(Held { chain, key, since: SystemTime::now() }))
+}
+
+/// Whether its authority took it back, as far as the control plane can say.
+async fn is_revoked(client: &Client, arn: &str) -> bool {
+    match client.post(TRUST, &json!({ "certificate": arn })).await {
+        Ok(answer) => answer.get("revoked").and_then(Value::as_bool).unwrap_or_default(),
+        Err(error) => {
+            tracing::debug!(%error, arn, "nobody says whether a certificate was taken back");
+            false
+        }
+    }
 }
 
 fn chain(answer: &Value) -> Result<String, Problem> {

@@ -10,7 +10,7 @@ use super::files::Files;
 use super::staples::{Leaf, SPARE, Staples, unix};
 use selvedge_identity::ocsp::{self, Question};
 use selvedge_identity::{Authorities, Rules, Trust, Verifier};
-use selvedge_site::directive::Ssl;
+use selvedge_site::directive::{Directives, Ssl};
 use selvedge_wire::tls::{
     ClientAuth, Curve, Material, MaterialInvalid, ServerContext, ServerSettings, ServerTls, Suites,
 };
@@ -94,8 +94,9 @@ impl Stapled {
 }
 
 fn changed(path: &str, fetched: &Fetched) -> Option<Stamp> {
-    if fetched::is_arn(path) {
-        let since = fetched.since(path)?.duration_since(UNIX_EPOCH).ok()?;
+    if fetched::is_arn(path) || fetched::is_authority(path) {
+        let since =
+            fetched.since(path).or_else(|| fetched.believed.since(path))?.duration_since(UNIX_EPOCH).ok()?;
         let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
         let changed = (seconds, i64::from(since.subsec_nanos()));
         return Some(Stamp { changed, device: 0, inode: 0, len: 0 });
@@ -115,22 +116,27 @@ impl Key {
         &self.chain
     }
 
-    /// `arn`: a certificate of the mesh's, which comes before files: a lighttpd that reads the same configuration has those.
+    /// Who vouches for clients: a path, or the ARN.
+    pub(super) fn authority(&self) -> Option<&str> {
+        self.verify.as_ref().map(|(authority, ..)| &**authority)
+    }
+
+    /// What is of the mesh's comes before files: a lighttpd that reads the same configuration has those.
     /// `issued`: chain and key of what an authority issues, for those who configure no other.
     pub(super) fn of(
-        ssl: &Ssl,
-        arn: Option<&str>,
+        directives: &Directives,
         (http1, http2): (bool, bool),
         socket: &str,
         issued: Option<&(String, String)>,
     ) -> Result<Self, TlsError> {
+        let (ssl, arn) = (&directives.ssl, directives.mesh.certificate.as_deref());
         let (chain, key) = match (arn.or(ssl.pemfile.as_deref()), issued) {
             (Some(chain), _) if arn.is_some() => (chain, chain),
             (Some(chain), _) => (chain, ssl.privkey.as_deref().unwrap_or(chain)),
             (None, Some((chain, key))) => (chain.as_str(), key.as_str()),
             (None, None) => return Err(TlsError::NoCertificate(socket.to_owned())),
         };
-        let verify = match asked_of_clients(ssl) {
+        let verify = match asked_of_clients(directives) {
             None => None,
             Some((authorities, revoked, enforce)) => {
                 // Without authorities nobody could be refused: that is not what was asked for.
@@ -170,8 +176,11 @@ impl Key {
         if let Some((authorities, revoked, enforce)) = &self.verify {
             changed_at.push((authorities.clone(), changed(authorities)));
             let invalid = |source| TlsError::Authorities { path: authorities.clone(), source };
-            let bundle = Authorities::read(&read(authorities)?).map_err(invalid)?;
-            let crl = revoked.as_deref().map(read).transpose()?;
+            let (bundle, crl) = match fetched.believed.judged_by(authorities) {
+                Some((bundle, crl)) => (bundle, crl),
+                None => (read(authorities)?, revoked.as_deref().map(read).transpose()?),
+            };
+            let bundle = Authorities::read(&bundle).map_err(invalid)?;
             if let Some(path) = revoked {
                 changed_at.push((path.clone(), changed(path)));
             }
@@ -272,9 +281,14 @@ impl Key {
 
 /// What clients have to show: whose certificates, which of them are revoked, and whether they have to at all; `None` if they are
 /// not asked.
-pub(crate) fn asked_of_clients(ssl: &Ssl) -> Option<(Option<&str>, Option<&str>, bool)> {
-    let authorities = ssl.verifyclient_ca_file.as_deref().or(ssl.ca_file.as_deref());
+pub(crate) fn asked_of_clients(directives: &Directives) -> Option<(Option<&str>, Option<&str>, bool)> {
+    let ssl = &directives.ssl;
+    let of_files = ssl.verifyclient_ca_file.as_deref().or(ssl.ca_file.as_deref());
+    let of_the_mesh = directives.mesh.client_authority.as_deref();
+    // An authority of the mesh's comes with its own list.
     let revoked = ssl.verifyclient_ca_crl_file.as_deref().or(ssl.ca_crl_file.as_deref());
+    let revoked = revoked.filter(|_| of_the_mesh.is_none());
+    let authorities = of_the_mesh.or(of_files);
     ssl.verifyclient_activate.then_some((authorities, revoked, ssl.verifyclient_enforce))
 }
 

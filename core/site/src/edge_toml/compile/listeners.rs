@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::node::Node;
 use super::Compiler;
 use super::values::{status, unknown_name};
-use crate::directive::edge::is_certificate_arn;
+use crate::directive::edge::{is_authority_arn, is_certificate_arn};
 use crate::directive::{Directives, Setter};
 use crate::listener::{ListenAddress, Listener};
 use crate::place::Place;
@@ -131,11 +131,24 @@ impl Compiler<'_> {
         directives.ssl.engine = true;
         directives.ssl.pemfile = text("certificate");
         directives.ssl.privkey = text("key");
-        directives.ssl.verifyclient_ca_file = text("client_ca");
+        let authority = text("client_ca");
+        match authority.as_deref().is_some_and(|name| name.starts_with("arn:")) {
+            true => directives.mesh.client_authority = authority.clone(),
+            false => directives.ssl.verifyclient_ca_file = authority.clone(),
+        }
+        if let Some(node) = tls.get("client_ca")
+            && directives.mesh.client_authority.as_deref().is_some_and(|name| !is_authority_arn(name))
+        {
+            let text = format!(
+                "tls.{wanted}.client_ca is a file, or the ARN of an authority: \
+                 arn:aws:acm-pca:REGION:ACCOUNT:certificate-authority/ID"
+            );
+            self.wrong(node.place, text);
+        }
         if let Some(client) = text("client") {
             directives.ssl.verifyclient_activate = true;
             directives.ssl.verifyclient_enforce = *client == *"require";
-            if directives.ssl.verifyclient_ca_file.is_none() {
+            if authority.is_none() {
                 self.wrong(
                     tls.place,
                     format!("tls.{wanted}.client needs client_ca: whose certificates to believe"),

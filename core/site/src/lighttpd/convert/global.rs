@@ -8,7 +8,10 @@ use super::{Document, Out, Value, Values, mesh, scripts};
 
 /// What is asked of clients at a listener.
 fn client_of<'v>(tls: &mut String, value: &impl Fn(&str) -> Option<&'v Value>) {
-    if let Some(file) = value("ssl.verifyclient.ca-file").and_then(Value::as_text) {
+    // An authority of the mesh's comes before files.
+    let of_the_mesh =
+        value("mesh.client-authority").filter(|arn| arn.as_text().is_some_and(|arn| !arn.is_empty()));
+    if let Some(file) = of_the_mesh.or_else(|| value("ssl.verifyclient.ca-file")).and_then(Value::as_text) {
         let _ = writeln!(tls, "client_ca = {}", quoted(file));
     }
     let is_on = |key: &str| value(key).and_then(crate::directive::truth);

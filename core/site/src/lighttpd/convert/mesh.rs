@@ -43,6 +43,7 @@ pub(super) fn in_tables(key: &str) -> bool {
             | "mesh.traces"
             | "mesh.acme"
             | "mesh.certificate"
+            | "mesh.client-authority"
             | "mesh.http3"
             | "mesh.redirect-https"
             | "mesh.connections-per-client"

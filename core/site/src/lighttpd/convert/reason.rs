@@ -19,6 +19,7 @@ pub(super) fn reason(key: &str) -> &'static str {
         ("mesh.redirect-https", "a listener is sent to HTTPS as a whole: redirect"),
         ("mesh.http3", "a listener says what it speaks: protocols"),
         ("mesh.certificate", "[tls.NAME] has one of arn, acme and certificate"),
+        ("mesh.client-authority", "[tls.NAME] has client_ca"),
         ("mesh.acme", "[tls.NAME] has one of arn, acme and certificate"),
         ("mesh.", "[limits] holds for the whole edge"),
         ("mimetype.", "[types] holds for the whole edge"),
