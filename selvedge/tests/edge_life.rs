@@ -406,7 +406,13 @@ fn a_file_that_changes_is_read_again() {
 }
 
 fn ask(socket: &Path, request: &str) -> String {
-    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    // It is bound a moment after the port on which a server is seen to be there.
+    let mut stream = None;
+    await_until("the control socket", || {
+        stream = std::os::unix::net::UnixStream::connect(socket).ok();
+        stream.is_some()
+    });
+    let mut stream = stream.unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "{request} HTTP/1.1\r\nHost: edge\r\n\r\n").unwrap();
     let mut text = String::new();
@@ -487,6 +493,7 @@ fn a_new_binary_takes_the_place_and_no_request_is_refused() {
     let control = site.path("control");
     let control = ["--control", control.to_str().unwrap()];
     let mut first = site.ours(&control);
+    assert!(ask(Path::new(control[1]), "GET /healthz").starts_with("HTTP/1.1 200"), "it can be succeeded");
     let download = site.slow_download();
     let (stop, thread) = arrivals(&site);
     site.configure("2", "");
@@ -515,6 +522,7 @@ fn a_kept_connection_is_answered_once_more_when_a_successor_serves() {
     let control = site.path("control");
     let control = ["--control", control.to_str().unwrap()];
     let mut first = site.ours(&control);
+    assert!(ask(Path::new(control[1]), "GET /healthz").starts_with("HTTP/1.1 200"), "it can be succeeded");
     let ask = |stream: &mut TcpStream| {
         stream.write_all(b"GET /a.txt HTTP/1.1\r\nHost: h\r\n\r\n")?;
         let mut text = String::new();
