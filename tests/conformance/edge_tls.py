@@ -31,7 +31,7 @@ openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256
         "-keyout", f"{home}/ca.key", "-out", f"{home}/ca.pem")
 for one in ("a.example", "closed.example", "client"):
     issue(one)
-plain, tls = free_ports(2)
+plain, tls, sent_on = free_ports(3)
 log = home / "access"
 edge = Edge(plain, f"""
 server.modules += ( "mod_status", "mod_accesslog" )
@@ -42,6 +42,7 @@ mesh.security-headers = "enable"
 $HTTP["url"] =^ "/hsts/" {{ mesh.security-headers = "disable" mesh.hsts = ( "max-age" => "730d", "include-subdomains" => "enable", "preload" => "enable" ) }}
 $HTTP["url"] =^ "/both/" {{ mesh.hsts = ( "max-age" => "0" ) }}
 $HTTP["url"] =^ "/own/" {{ setenv.set-response-header = ( "Strict-Transport-Security" => "max-age=5" ) }}
+$SERVER["socket"] == "127.0.0.1:{sent_on}" {{ mesh.redirect-https = "enable" }}
 $SERVER["socket"] == "127.0.0.1:{tls}" {{ ssl.engine = "enable" ssl.pemfile = "{home}/a.example.pem" ssl.privkey = "{home}/a.example.key"
     ssl.openssl.ssl-conf-cmd = ( "MinProtocol" => "TLSv1.2" ) }}
 $HTTP["host"] == "closed.example" {{
@@ -143,6 +144,26 @@ for path, wanted in (("/hsts/missing", "max-age=63072000; includesubdomains; pre
         if path != "/own/x":
             report.equal(headers(path).get("strict-transport-security"), None, f"{path}: none in plain HTTP")
 report.check("x-frame-options" not in headers("/hsts/there.txt", tls) and "x-frame-options" in headers("/both/x", tls), "its companions go with mesh.security-headers")
+
+
+def sent(method, path, host):
+    """Where a plain request is sent: the status, and where."""
+    with socket.create_connection(("127.0.0.1", sent_on), 10) as raw:
+        raw.sendall(f"{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode())
+        answer = b""
+        while part := raw.recv(4096):
+            answer += part
+    head = answer.split(b"\r\n\r\n")[0].decode()
+    places = [line.split(": ", 1)[1] for line in head.split("\r\n") if line.lower().startswith("location: ")]
+    return int(head[9:12]), *places
+
+
+# 308 for every method: what was posted is posted again (RFC 9110 §15.4.9).
+for method in ("GET", "HEAD", "POST", "PUT", "DELETE"):
+    report.equal(sent(method, "/a%20b?c=d", f"a.example:{sent_on}"), (308, "https://a.example/a%20b?c=d"), f"{method} is sent to https at its own port, with path and query")
+report.equal(sent("GET", "//other.example/", "a.example"), (308, "https://a.example/other.example/"), "a path that looks like a host is a path")
+for host in ("a.example/other.example", "user@other.example", "a.example\\other", "a example", "a.example:80:90", "<a>"):
+    report.equal(sent("GET", "/", host), (400,), f"what is no host sends nobody anywhere: {host}")
 line = until(lambda: next((line for line in log.read_text().splitlines() if line.endswith(" /told")), None))
 report.equal(line, f"{version} {cipher} X25519 a.example - /told", "a log says what was agreed on")
 with socket.create_connection(("127.0.0.1", tls)) as raw:
