@@ -7,10 +7,12 @@ mod server;
 #[path = "../../proxy/tests/path/frames.rs"]
 mod frames;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use frames::{Connection, code, field, flag, frame, get, kind, post, request, rst, settings, window_update};
+use frames::{
+    Connection, code, field, fields, flag, frame, get, kind, post, request, rst, settings, window_update,
+};
 use server::edge;
 
 /// More frames, and more bytes, than any flood may have before its end.
@@ -21,9 +23,15 @@ fn site() -> (tempfile::TempDir, SocketAddr) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.txt"), "12345\n").unwrap();
     std::fs::write(folder.path().join("large"), vec![b'x'; 3_000_000]).unwrap();
+    // A backend that accepts and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    std::thread::spawn(move || silent.incoming().collect::<Vec<_>>());
     let address = edge(&format!(
-        "server.document-root = \"{}\"\nserver.modules = ( \"mod_status\" )\nstatus.status-url = \"/status\"\n\
-         server.feature-flags = ( \"server.h2c\" => \"enable\" )\nserver.max-keep-alive-idle = 60\n",
+        "server.document-root = \"{}\"\nserver.modules = ( \"mod_status\", \"mod_proxy\" )\nstatus.status-url = \"/status\"\n\
+         server.feature-flags = ( \"server.h2c\" => \"enable\" )\nserver.max-keep-alive-idle = 60\n\
+         proxy.server = ( \"/silent\" => (( \"host\" => \"127.0.0.1\", \"port\" => {port} )) )\n\
+         proxy.header = ( \"upgrade\" => \"enable\" )\n",
         folder.path().display()
     ));
     (folder, address)
@@ -82,6 +90,27 @@ fn rows() -> Vec<Row> {
             name: "rapid reset",
             open: Vec::new(),
             nth: Box::new(move |nth| [request(id(nth), "/large"), rst(id(nth), code::CANCEL)].concat()),
+        },
+        // The same where a backend thinks, which is not waited for in vain.
+        Row {
+            name: "rapid reset of what a backend is asked",
+            open: Vec::new(),
+            nth: Box::new(move |nth| [request(id(nth), "/silent"), rst(id(nth), code::CANCEL)].concat()),
+        },
+        // And of tunnels, for each of which a backend is connected to.
+        Row {
+            name: "wishes for tunnels, taken back",
+            open: Vec::new(),
+            nth: Box::new(move |nth| {
+                let wish = fields(&[
+                    (":method", "CONNECT"),
+                    (":protocol", "websocket"),
+                    (":scheme", "http"),
+                    (":path", "/silent"),
+                    (":authority", "h"),
+                ]);
+                [frame(kind::HEADERS, flag::END_HEADERS, id(nth), &wish), rst(id(nth), code::CANCEL)].concat()
+            }),
         },
         // CVE-2025-8671: no window grows beyond 2^31-1 (RFC 9113 §6.9.1). Of an answer that is not on its way whole: what is
         // answered already leaves nothing behind.

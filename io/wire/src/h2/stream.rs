@@ -248,7 +248,7 @@ impl Http2Stream {
     }
 
     /// Ready once the peer, or the connection, has given the stream up.
-    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self.connection.borrow_mut().streams.get(self.key) {
             Some(stream) if stream.fault.is_none() => {
                 stream.wait(cx.waker());

@@ -14,6 +14,7 @@ use selvedge_http::cgi::{self, Head};
 use selvedge_http::head::ResponseHead;
 use selvedge_wire::channel::Channel;
 
+pub(super) use self::reader::is_taken_back;
 pub(crate) use self::reader::{End, Held, Pipe, Reader, Wrap};
 use crate::request::response::Source;
 use crate::request::{Body, Exchange, Response};

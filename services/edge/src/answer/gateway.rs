@@ -1,7 +1,11 @@
 //! Programs behind us, by suffix or prefix of the path: FastCGI, SCGI, HTTP, tunnels.
 
+use std::future::poll_fn;
+use std::io;
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use selvedge_http::fastcgi::Role;
@@ -218,7 +222,7 @@ fn options(host: &Host) -> environment::Options<'_> {
 }
 
 /// Opens a connection to a backend.
-async fn open(x: &Exchange<'_>, host: &Host) -> std::io::Result<(Stream, Address)> {
+async fn open(x: &Exchange<'_>, host: &Host) -> io::Result<(Stream, Address)> {
     let number = programs::process_of(host, x.site.hosts.running(host), x.worker.next_turn());
     let address = match x.worker.known_address(host.id, number) {
         Some(address) => address,
@@ -260,8 +264,10 @@ async fn respond(x: &mut Exchange<'_>, kind: &Kind<'_>, hosts: &[Host]) -> Respo
             // A program of our own that is being started again is not gone: it is waited for where it listens.
             return Response::status(503);
         };
-        let opened = match pooled_or_open(x, kind, host, streamed).await {
+        let opened = match unless_taken_back(x, pooled_or_open(x, kind, host, streamed)).await {
             Ok(opened) => opened,
+            // It is not the backend's fault, and nobody hears what is answered.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => return Response::status(502),
             Err(error) => {
                 tracing::warn!(%error, host = programs::label(host), "a backend cannot be reached");
                 site.hosts.fail(host);
@@ -269,7 +275,7 @@ async fn respond(x: &mut Exchange<'_>, kind: &Kind<'_>, hosts: &[Host]) -> Respo
                 if tried.len() < hosts.len() {
                     continue;
                 }
-                let timed_out = error.kind() == std::io::ErrorKind::TimedOut;
+                let timed_out = error.kind() == io::ErrorKind::TimedOut;
                 return Response::status(if timed_out { 504 } else { 503 });
             }
         };
@@ -296,12 +302,27 @@ fn is_streamed(x: &Exchange<'_>, protocol: Protocol) -> bool {
     x.conf.server.stream_request_body & 1 != 0 && upload::is_due(x, length_needed)
 }
 
+/// What is opened for a client, as long as it wants something.
+async fn unless_taken_back(
+    x: &Exchange<'_>,
+    opening: impl Future<Output = io::Result<Opened>>,
+) -> io::Result<Opened> {
+    let mut opening = pin!(opening);
+    poll_fn(|cx| match opening.as_mut().poll(cx) {
+        Poll::Pending if backend::is_taken_back(x.channel, cx) => {
+            Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+        }
+        polled => polled,
+    })
+    .await
+}
+
 async fn pooled_or_open(
     x: &Exchange<'_>,
     kind: &Kind<'_>,
     host: &Host,
     streamed: bool,
-) -> std::io::Result<Opened> {
+) -> io::Result<Opened> {
     // What has been passed on cannot be passed on again: it does not go where a connection may be dead.
     if kind.protocol == Protocol::Http
         && !streamed

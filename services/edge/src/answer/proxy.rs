@@ -171,6 +171,10 @@ async fn answered(
             if let Some(refused) = refused {
                 return Err(refused);
             }
+            if error.kind() == io::ErrorKind::ConnectionAborted {
+                // By the client, and nobody hears what is answered.
+                return Err(Response::status(502));
+            }
             tracing::warn!(%error, %address, "a backend's answer cannot be passed on");
             return Err(Response::status(if error.kind() == io::ErrorKind::TimedOut { 504 } else { 502 }));
         }

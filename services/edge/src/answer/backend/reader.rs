@@ -89,6 +89,11 @@ pub(crate) struct Reader {
     pub(crate) held: Held,
 }
 
+/// Whether a client of HTTP/2 has taken its stream back; one of HTTP/1 may have closed its half and still wait for the answer.
+pub(in crate::answer) fn is_taken_back(channel: &Channel, cx: &mut Context<'_>) -> bool {
+    matches!(channel, Channel::Http2(stream) if stream.poll_gone(cx).is_ready())
+}
+
 impl Reader {
     /// Reads from `pipe` into what `buffers` lend. Boxed, for it goes through many hands.
     pub(crate) fn new(
@@ -174,13 +179,19 @@ impl Reader {
         }
     }
 
-    /// Waits for more content, and passes on meanwhile what is left of the request's body; `false` at the end.
+    /// Waits for more content, and passes on meanwhile what is left of the request's body; `false` at the end. Whoever takes its stream
+    /// back waits for nothing any more: that is `ConnectionAborted`.
     pub(crate) async fn more(&mut self, channel: &mut Channel) -> io::Result<bool> {
         poll_fn(|cx| {
             if let Poll::Ready(Err(error)) = self.poll_feed(cx, channel) {
                 return Poll::Ready(Err(error));
             }
-            self.poll_more(cx)
+            match self.poll_more(cx) {
+                Poll::Pending if is_taken_back(channel, cx) => {
+                    Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+                }
+                polled => polled,
+            }
         })
         .await
     }
