@@ -49,6 +49,7 @@ use crate::stats::Stats;
 use crate::trace;
 use crate::upgrade::{self, Inheritance};
 use crate::worker::{Mesh, Shared, Worker};
+use process::PidFile;
 use reload::Watched;
 
 /// How often a configuration that is watched is looked at.
@@ -165,7 +166,7 @@ pub fn run(program: Program, options: Options) -> Result<(), Error> {
     let signals = runtime.block_on(async { Signals::new() })?;
     let error_log = program.base().directives.server.errorlog.as_deref().map(str::to_owned);
     process::redirect_errors(error_log.as_deref())?;
-    let pid_file = process::write_pid(&global)?;
+    let _pid_file = PidFile::write(&global)?;
     let files = match process::becomes_another(&global) {
         true => Files::before_another_user(&program),
         false => Files::default(),
@@ -176,13 +177,6 @@ pub fn run(program: Program, options: Options) -> Result<(), Error> {
         Beginning { workers, descriptors, listening, inheritance, control, error_log, files, signals };
     let ended = runtime.block_on(serve(program, options, beginning));
     drop(runtime);
-    // A successor has written its own number there.
-    let own = |path: &PathBuf| {
-        std::fs::read_to_string(path).is_ok_and(|text| text.trim() == std::process::id().to_string())
-    };
-    if let Some(path) = pid_file.filter(own) {
-        let _ = std::fs::remove_file(path);
-    }
     ended
 }
 
