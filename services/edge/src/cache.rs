@@ -111,12 +111,12 @@ pub(crate) async fn answer(x: &mut Exchange<'_>) -> Flow {
     match x.head.method() {
         "GET" | "HEAD" => {}
         "PURGE" => return purge(x, &key),
-        "OPTIONS" | "TRACE" => return ControlFlow::Continue(()),
+        "OPTIONS" | "TRACE" => return pass(x, "fwd=method").await,
         _ => return change(x, &key).await,
     }
     // What is asked for in another protocol, or with a body, is not asked of a cache.
     if x.facts.framing.has_body() || x.head.fields.named("upgrade").is_some() {
-        return ControlFlow::Continue(());
+        return pass(x, "fwd=bypass").await;
     }
     let trusted = x.conf.extforward.forwarder.trusts(x.peer.remote.ip().to_canonical());
     x.head.fields.retain(|_, name, _| {
@@ -138,20 +138,37 @@ pub(crate) async fn answer(x: &mut Exchange<'_>) -> Flow {
                 return hit(x, &stored, now, "hit; detail=stale-while-revalidate");
             }
             // Nothing that is kept answers it (RFC 9111 §5.2.1.7).
-            _ if only_if_cached => return ControlFlow::Break(Response::status(504)),
+            _ if only_if_cached => {
+                let response = Response::status(504);
+                return ControlFlow::Break(response.field("cache-status", "selvedge; detail=only-if-cached"));
+            }
             Looked::Found(Found::Lead(kept, ticket)) => {
                 return lead(x, fetch(&shared, &key, ticket), kept).await;
             }
-            Looked::Found(Found::Pass | Found::Follow(_)) => return ControlFlow::Continue(()),
+            Looked::Found(Found::Pass | Found::Follow(_)) => {
+                let head = x.head.method() == "HEAD";
+                let status = if head { "fwd=miss; detail=head" } else { "fwd=miss; detail=not-kept-lately" };
+                return pass(x, status).await;
+            }
             Looked::Wait(mut ends) => {
                 // Its sender is dropped when the fetch has ended, one way or another.
                 if tokio::time::timeout(WAIT_MAX, ends.changed()).await.is_err() {
-                    return ControlFlow::Continue(());
+                    return pass(x, "fwd=miss; detail=waited-in-vain").await;
                 }
             }
         }
     }
-    ControlFlow::Continue(())
+    pass(x, "fwd=miss; detail=waited-in-vain").await
+}
+
+/// Goes to the backend without the cache, and says why.
+async fn pass(x: &mut Exchange<'_>, status: &'static str) -> Flow {
+    // The mesh answers for itself, and nothing of it is kept.
+    if x.conf.mesh.service.is_some() {
+        return ControlFlow::Continue(());
+    }
+    let ControlFlow::Break(response) = gateway::by_path(x).await else { return ControlFlow::Continue(()) };
+    ControlFlow::Break(response.field("cache-status", &format!("selvedge; {status}")))
 }
 
 enum Looked {
@@ -193,28 +210,37 @@ fn fetch(shared: &Arc<Shared>, key: &Key, ticket: Ticket) -> Fetch {
 /// Asks the backend, and answers with what comes.
 async fn lead(x: &mut Exchange<'_>, fetch: Fetch, kept: Option<Arc<Stored>>) -> Flow {
     let asked_by_client = x.head.clone();
+    // Why it was asked for, as RFC 9211 §2.2 calls it.
+    let fwd = if kept.is_some() { "stale" } else { "miss" };
     let brought = bring(x, fetch, kept).await;
     // What the client has already decides over what it is sent, and not over what is kept.
     *x.head = asked_by_client;
     match brought {
-        Brought::Kept(stored) => hit(x, &stored, unix(SystemTime::now()), "fwd=miss; stored"),
+        Brought::Kept(stored, answered) => {
+            let status = match fwd {
+                "stale" => format!("fwd=stale; fwd-status={answered}; stored"),
+                fwd => format!("fwd={fwd}; stored"),
+            };
+            hit(x, &stored, unix(SystemTime::now()), &status)
+        }
         Brought::Checked(stored) => hit(x, &stored, unix(SystemTime::now()), "fwd=stale; fwd-status=304"),
         Brought::Stale(stored) => hit(x, &stored, unix(SystemTime::now()), "hit; detail=stale-if-error"),
-        Brought::Passing(response) => {
-            ControlFlow::Break(response.field("cache-status", "selvedge; fwd=miss"))
+        Brought::Passing(response, why) => {
+            ControlFlow::Break(response.field("cache-status", &format!("selvedge; fwd={fwd}; detail={why}")))
         }
         Brought::Nobody => ControlFlow::Continue(()),
     }
 }
 
 enum Brought {
-    Kept(Arc<Stored>),
+    /// It is kept; with the status of the backend's answer.
+    Kept(Arc<Stored>, u16),
     /// The backend says that what is kept is still good, and not to keep it.
     Checked(Arc<Stored>),
     /// The backend failed, and what is kept may be sent in its place.
     Stale(Arc<Stored>),
-    /// It cannot be kept.
-    Passing(Response),
+    /// It cannot be kept, and why.
+    Passing(Response, &'static str),
     /// No backend is configured for it.
     Nobody,
 }
@@ -245,27 +271,65 @@ async fn bring(x: &mut Exchange<'_>, mut fetch: Fetch, kept: Option<Arc<Stored>>
         && let Some(stored) = &kept
     {
         return match stored.freshened(x.is_somebodys(), x.head, &response.head, times) {
-            Ok(stored) => Brought::Kept(fetch.put(x.head, stored)),
+            Ok(stored) => Brought::Kept(fetch.put(x.head, stored), 304),
             Err(_) => Brought::Checked(Arc::clone(stored)),
         };
     }
     let worth = Stored::of_somebody(x.is_somebodys(), x.head, &response.head, times);
-    let worth = worth.and_then(|stored| {
+    let worth = worth.map_err(Refused::Rule).and_then(|stored| {
         let fits = response.body.length().is_none_or(|length| length <= BODY_BYTES_MAX as u64);
         let whole = match &response.body {
             Body::Stream(source, _) => !source.feeds(),
             Body::Backend(reader, _) => !reader.feeds(),
             body => matches!(body, Body::Bytes(_) | Body::None),
         };
-        let ours = response.from_backend && whole;
-        if fits && ours { Ok(stored) } else { Err(NotStored::Partial) }
+        match (fits, whole, response.from_backend) {
+            (true, true, true) => Ok(stored),
+            (false, ..) => Err(Refused::Own(TOO_LONG)),
+            (_, false, _) => Err(Refused::Own("streamed")),
+            (.., false) => Err(Refused::Own("no-answer")),
+        }
     });
     match worth {
         Ok(stored) => take_in(x, fetch, response, stored).await,
         Err(reason) => {
             // Whoever asks so that nothing can be kept does not keep others from each other's answers.
-            fetch.is_own = reason == NotStored::Authorization || Control::of(&x.head.fields).no_store;
-            Brought::Passing(response)
+            fetch.is_own =
+                reason == Refused::Rule(NotStored::Authorization) || Control::of(&x.head.fields).no_store;
+            Brought::Passing(response, reason.word())
+        }
+    }
+}
+
+/// The body is longer than what is kept.
+const TOO_LONG: &str = "too-long";
+/// The backend's answer broke off.
+const BROKEN_OFF: &str = "broken-off";
+
+/// Why an answer is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    /// By HTTP's rules.
+    Rule(NotStored),
+    Own(&'static str),
+}
+
+impl Refused {
+    /// As `detail` of `Cache-Status` says it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Own(word) => word,
+            Self::Rule(rule) => match rule {
+                NotStored::Method => "method",
+                NotStored::Status => "status",
+                NotStored::NoStore => "no-store",
+                NotStored::Private => "private",
+                NotStored::Authorization => "authorization",
+                NotStored::SetsCookie => "set-cookie",
+                NotStored::Vary => "vary",
+                NotStored::Undated => "undated",
+                NotStored::Partial => "partial",
+            },
         }
     }
 }
@@ -278,22 +342,23 @@ async fn take_in(x: &Exchange<'_>, fetch: Fetch, mut response: Response, mut sto
             match poll_fn(|cx| source.poll_next(cx)).await {
                 Ok(Some(bytes)) => held.extend_from_slice(&bytes),
                 Ok(None) if length.is_none_or(|length| length == held.len() as u64) => break,
-                Ok(None) => return Brought::Passing(Response::status(502)),
+                Ok(None) => return Brought::Passing(Response::status(502), BROKEN_OFF),
                 Err(error) => {
                     tracing::warn!(%error, path = x.path(), "a backend's answer broke off");
-                    return Brought::Passing(Response::status(502));
+                    return Brought::Passing(Response::status(502), BROKEN_OFF);
                 }
             }
             if held.len() > BODY_BYTES_MAX {
                 response.body = Body::Stream(Box::new(Resumed { held: held.freeze(), rest: source }), length);
-                return Brought::Passing(response);
+                return Brought::Passing(response, TOO_LONG);
             }
         },
         Body::Bytes(bytes) => held.extend_from_slice(&bytes),
         _ => {}
     }
     stored.body = held.freeze();
-    Brought::Kept(fetch.put(x.head, stored))
+    let status = stored.status;
+    Brought::Kept(fetch.put(x.head, stored), status)
 }
 
 /// Renews an answer while it is being sent, in a task of its own.
@@ -370,7 +435,7 @@ async fn change(x: &mut Exchange<'_>, key: &Key) -> Flow {
             }
         }
     }
-    ControlFlow::Break(response)
+    ControlFlow::Break(response.field("cache-status", "selvedge; fwd=method"))
 }
 
 /// `PURGE`, from this machine: forgets one answer, or with `x-purge: prefix` all below it.

@@ -154,3 +154,65 @@ fn what_is_kept_has_a_bound() {
     assert_eq!(status(&ask(0)), "selvedge; fwd=miss; stored", "the first one made room");
     assert!(began.elapsed() < Duration::from_secs(60));
 }
+
+/// RFC 9211: whoever looks for why an answer was not kept is told.
+#[test]
+fn cache_status_says_why_a_backend_was_asked() {
+    const LONG: usize = 8 * 1024 * 1024 + 1;
+    let (backend, _) = service(|head| {
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        match path {
+            "/c/stale" if head.to_ascii_lowercase().contains("if-none-match") => {
+                "HTTP/1.1 304 Not Modified\r\nCache-Control: max-age=0\r\nETag: \"1\"\r\n\r\n".to_owned()
+            }
+            "/c/stale" => ok("Cache-Control: max-age=0\r\nETag: \"1\"\r\n", "a"),
+            "/c/aged" => ok("Cache-Control: max-age=60\r\nAge: 100\r\nETag: \"1\"\r\n", "a"),
+            "/c/private" => ok("Cache-Control: private\r\n", "a"),
+            "/c/no-store" => ok("Cache-Control: no-store\r\n", "a"),
+            "/c/cookie" => ok("Cache-Control: max-age=60\r\nSet-Cookie: a=b\r\n", "a"),
+            "/c/vary" => ok("Cache-Control: max-age=60\r\nVary: *\r\n", "a"),
+            "/c/undated" => ok("", "a"),
+            "/c/long" => ok("Cache-Control: max-age=60\r\n", &"a".repeat(LONG)),
+            "/c/teapot" => {
+                "HTTP/1.1 418 I'm a teapot\r\nCache-Control: max-age=60\r\nContent-Length: 0\r\n\r\n"
+                    .to_owned()
+            }
+            _ if head.starts_with("HEAD ") => "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n".to_owned(),
+            _ => ok("Cache-Control: max-age=60\r\n", "a"),
+        }
+    });
+    let address = edge(&kept(backend, ""));
+    for (request, more, wanted) in [
+        ("GET /c/a", "", "selvedge; fwd=miss; stored"),
+        ("GET /c/a", "", "selvedge; hit"),
+        ("HEAD /c/a", "", "selvedge; hit"),
+        ("HEAD /c/head", "", "selvedge; fwd=miss; detail=head"),
+        ("POST /c/a", "Content-Length: 1\r\n", "selvedge; fwd=method"),
+        ("GET /c/a", "", "selvedge; fwd=miss; stored"),
+        ("OPTIONS /c/a", "", "selvedge; fwd=method"),
+        ("GET /c/a", "Upgrade: chat\r\nConnection: upgrade\r\n", "selvedge; fwd=bypass"),
+        ("GET /c/none", "Cache-Control: only-if-cached\r\n", "selvedge; detail=only-if-cached"),
+        ("GET /c/stale", "", "selvedge; fwd=miss; stored"),
+        ("GET /c/stale", "", "selvedge; fwd=stale; fwd-status=304; stored"),
+        ("GET /c/aged", "", "selvedge; fwd=miss; stored"),
+        ("GET /c/aged", "", "selvedge; fwd=stale; fwd-status=200; stored"),
+        ("GET /c/private", "", "selvedge; fwd=miss; detail=private"),
+        ("GET /c/private", "", "selvedge; fwd=miss; detail=not-kept-lately"),
+        ("GET /c/no-store", "", "selvedge; fwd=miss; detail=no-store"),
+        ("GET /c/cookie", "", "selvedge; fwd=miss; detail=set-cookie"),
+        ("GET /c/vary", "", "selvedge; fwd=miss; detail=vary"),
+        ("GET /c/undated", "", "selvedge; fwd=miss; detail=undated"),
+        ("GET /c/own", "Authorization: Basic eDp5\r\n", "selvedge; fwd=miss; detail=authorization"),
+        ("GET /c/long", "", "selvedge; fwd=miss; detail=too-long"),
+        ("GET /c/teapot", "", "selvedge; fwd=miss; detail=status"),
+    ] {
+        let body = if more.starts_with("Content-Length") { "x" } else { "" };
+        // `Connection` stands once.
+        let close = if more.contains("Connection") { "" } else { "Connection: close\r\n" };
+        let found = get(address, &format!("{request} HTTP/1.1\r\nHost: h\r\n{close}{more}\r\n{body}"));
+        assert_eq!(status(&found), wanted, "{request} {more}");
+    }
+    // Nobody answers there: that is no word of the cache's.
+    let found = get(address, "GET /elsewhere HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    assert_eq!((found.code(), status(&found)), (404, ""));
+}

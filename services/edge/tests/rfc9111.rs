@@ -121,6 +121,37 @@ const ROWS: &[Row] = &[
         ],
     },
     Row {
+        section: "4.1: what varies by several headers, named in two lines",
+        said: &[
+            ("200 OK", "Cache-Control: max-age=60\r\nVary: X-A, X-B\r\nVary: X-C\r\n", "one"),
+            ("200 OK", "Cache-Control: max-age=60\r\nVary: X-A, X-B\r\nVary: X-C\r\n", "two"),
+            ("200 OK", "Cache-Control: max-age=60\r\nVary: X-A, X-B\r\nVary: X-C\r\n", "three"),
+        ],
+        asked: &[
+            asked("GET %", "X-A: 1\r\nX-B: 2\r\nX-C: 3\r\n", 200, "one"),
+            asked("GET %", "X-A: 1\r\nX-B: 2\r\nX-C: 4\r\n", 200, "two"),
+            asked("GET %", "X-A: 1\r\nX-C: 3\r\n", 200, "three"),
+            kept("GET %", "X-C: 3\r\nX-B: 2\r\nX-A: 1\r\n", 200, "one"),
+            kept("GET %", "X-A: 1\r\nX-B: 2\r\nX-C: 4\r\n", 200, "two"),
+            kept("GET %", "X-A: 1\r\nX-C: 3\r\n", 200, "three"),
+        ],
+    },
+    Row {
+        section: "4.2.3: what was made long ago is as old as its Date says",
+        said: &[("200 OK", "Cache-Control: max-age=60\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n", "a")],
+        asked: &[asked("GET %", "", 200, "a"), asked("GET %", "", 200, "a")],
+    },
+    Row {
+        section: "4.2.1: a time that is none is over",
+        said: &[("200 OK", "Cache-Control: max-age=soon\r\n", "a")],
+        asked: &[asked("GET %", "", 200, "a"), asked("GET %", "", 200, "a")],
+    },
+    Row {
+        section: "5.2: a time in quotes is one",
+        said: &[("200 OK", "Cache-Control: max-age=\"60\"\r\n", "a")],
+        asked: &[asked("GET %", "", 200, "a"), kept("GET %", "", 200, "a")],
+    },
+    Row {
         section: "4.2.1: s-maxage is more to us than max-age",
         said: &[("200 OK", "Cache-Control: max-age=0, s-maxage=60\r\n", "a")],
         asked: &[asked("GET %", "", 200, "a"), kept("GET %", "", 200, "a")],
