@@ -52,31 +52,35 @@ pub struct Client {
     pub internal: bool,
 }
 
-/// Headers that steer this proxy; from outside they are dropped.
-const STEERING: &[HeaderId] = &[
-    HeaderId::XEnvoyRetryOn,
-    HeaderId::XEnvoyRetryGrpcOn,
-    HeaderId::XEnvoyMaxRetries,
-    HeaderId::XEnvoyUpstreamRqTimeoutMs,
-    HeaderId::XEnvoyUpstreamRqPerTryTimeoutMs,
-    HeaderId::XEnvoyUpstreamRqTimeoutAltResponse,
-    HeaderId::XEnvoyExpectedRqTimeoutMs,
-    HeaderId::XEnvoyHedgeOnPerTryTimeout,
-    HeaderId::XEnvoyRetriableHeaderNames,
-    HeaderId::XEnvoyRetriableStatusCodes,
-    HeaderId::XEnvoyIpTags,
-    HeaderId::XEnvoyOriginalUrl,
-    HeaderId::XEnvoyForceTrace,
-];
-
-/// Headers that only this proxy may say: they are dropped from whomever they come.
-const OURS: &[HeaderId] = &[HeaderId::XEnvoyInternal, HeaderId::XForwardedClientCert];
-
 /// Whether the header steers this proxy, and so is taken off before the request is passed on.
 pub fn is_steering(id: HeaderId) -> bool {
-    // What the caller expects of the whole is for whoever answers.
-    !matches!(id, HeaderId::XEnvoyExpectedRqTimeoutMs | HeaderId::XEnvoyIpTags | HeaderId::XEnvoyOriginalUrl)
-        && STEERING.contains(&id)
+    matches!(
+        id,
+        HeaderId::XEnvoyRetryOn
+            | HeaderId::XEnvoyRetryGrpcOn
+            | HeaderId::XEnvoyMaxRetries
+            | HeaderId::XEnvoyUpstreamRqTimeoutMs
+            | HeaderId::XEnvoyUpstreamRqPerTryTimeoutMs
+            | HeaderId::XEnvoyUpstreamRqTimeoutAltResponse
+            | HeaderId::XEnvoyHedgeOnPerTryTimeout
+            | HeaderId::XEnvoyRetriableHeaderNames
+            | HeaderId::XEnvoyRetriableStatusCodes
+            | HeaderId::XEnvoyForceTrace
+    )
+}
+
+/// Whether nobody outside may say it. What a caller inside expects of the whole is for whoever answers.
+fn is_for_insiders(id: HeaderId) -> bool {
+    is_steering(id)
+        || matches!(
+            id,
+            HeaderId::XEnvoyExpectedRqTimeoutMs | HeaderId::XEnvoyIpTags | HeaderId::XEnvoyOriginalUrl
+        )
+}
+
+/// Whether only this proxy may say it: it is dropped from whomever it comes.
+fn is_ours(id: HeaderId) -> bool {
+    matches!(id, HeaderId::XEnvoyInternal | HeaderId::XForwardedClientCert)
 }
 
 /// Brings the headers of an incoming request into the state in which they are routed and passed on, and finds out who
@@ -85,7 +89,7 @@ pub fn is_steering(id: HeaderId) -> bool {
 pub fn request(head: &mut RequestHead, origin: &Origin<'_>, random: impl FnOnce() -> u128) -> Client {
     let client = client(head, origin);
     let fields = &mut head.fields;
-    let drops = |id: HeaderId| OURS.contains(&id) || !client.internal && STEERING.contains(&id);
+    let drops = |id: HeaderId| is_ours(id) || !client.internal && is_for_insiders(id);
     if fields.iter_ids().any(|(id, _, _)| drops(id)) {
         fields.retain(|id, _, _| !drops(id));
     }

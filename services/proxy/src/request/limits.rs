@@ -154,31 +154,41 @@ impl Limits {
 
     /// The earliest of all.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.all().into_iter().flatten().map(|(at, _)| at).min()
+        self.each(None, |earliest, at, _| Some(earliest.map_or(at, |earliest: Instant| earliest.min(at))))
     }
 
     /// What has passed, if anything.
     pub(crate) fn expired(&self, now: Instant) -> Option<Expired> {
-        self.all().into_iter().flatten().find(|(at, _)| *at <= now).map(|(_, which)| which)
+        self.each(None, |first, at, which| first.or_else(|| (at <= now).then_some(which)))
     }
 
-    fn all(&self) -> [Option<(Instant, Expired)>; 9] {
-        let at = |since: Option<Instant>, timeout: Option<Duration>, which| {
-            Some((since?.checked_add(timeout?)?, which))
+    /// Folds over the clocks that run, in the order in which they are heard where several have passed. A request asks twice,
+    /// and most clocks do not run: nothing is gathered for them.
+    fn each<T: Copy>(&self, begin: T, mut fold: impl FnMut(T, Instant, Expired) -> T) -> T {
+        let mut folded = begin;
+        let mut clock = |since: Option<Instant>, timeout: Option<Duration>, which| {
+            if let (Some(since), Some(timeout)) = (since, timeout)
+                && let Some(at) = since.checked_add(timeout)
+            {
+                folded = fold(folded, at, which);
+            }
         };
-        let try_since = self.connected.zip(self.whole).map(|(connected, whole)| connected.max(whole));
         let incomplete = self.whole.is_none().then_some(self.started);
-        [
-            at(incomplete, self.request, Expired::Request),
-            at(incomplete, self.rate.map(|rate| self.paid_for(rate)), Expired::Request),
-            at(self.stalled, self.stall, Expired::Idle),
-            at(self.whole, self.global, Expired::Global),
-            at(try_since, self.per_try, Expired::PerTry),
-            at(self.connected.map(|since| since.max(self.moved)), self.per_try_idle, Expired::PerTryIdle),
-            at(self.connected, self.upstream_stream, Expired::UpstreamStream),
-            at(Some(self.started), self.stream, Expired::Stream),
-            at(Some(self.moved), self.idle, Expired::Idle),
-        ]
+        clock(incomplete, self.request, Expired::Request);
+        clock(incomplete, self.rate.map(|rate| self.paid_for(rate)), Expired::Request);
+        clock(self.stalled, self.stall, Expired::Idle);
+        clock(self.whole, self.global, Expired::Global);
+        if self.per_try.is_some() {
+            let since = self.connected.zip(self.whole).map(|(connected, whole)| connected.max(whole));
+            clock(since, self.per_try, Expired::PerTry);
+        }
+        if self.per_try_idle.is_some() {
+            clock(self.connected.map(|since| since.max(self.moved)), self.per_try_idle, Expired::PerTryIdle);
+        }
+        clock(self.connected, self.upstream_stream, Expired::UpstreamStream);
+        clock(Some(self.started), self.stream, Expired::Stream);
+        clock(Some(self.moved), self.idle, Expired::Idle);
+        folded
     }
 }
 
