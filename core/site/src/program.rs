@@ -277,6 +277,18 @@ impl Program {
             && routes.iter().all(Route::is_settled_by_target)
     }
 
+    /// Whether what holds for a request is settled by its listener, scheme and whole head: no condition, and no route, looks at who
+    /// asks. Whoever remembers by the bytes of a head what it led to has to know.
+    pub fn is_settled_by_head(&self) -> bool {
+        let looks = |field: &Field| matches!(field, Field::RemoteIp);
+        let routes: &[Route] = match &self.rules {
+            RuleSet::Patches(_) => &[],
+            RuleSet::Routes(table) => &table.routes,
+        };
+        !self.conditions.iter().filter_map(|one| one.test.as_ref()).any(|test| looks(&test.field))
+            && routes.iter().all(Route::is_settled_by_head)
+    }
+
     /// What requests are counted under, a site and a route, in order: the first is that of [`Resolved::route`] 1. Of our own form they are
     /// its routes, and a site is called by the first of its hosts; of a `lighttpd.conf` conditions on hosts and on paths. `*` is all.
     pub fn route_names(&self) -> impl Iterator<Item = (&Text, &Text)> {

@@ -131,7 +131,12 @@ impl HeaderMatch {
 impl Route {
     /// Whether it looks neither at who asks nor at a header.
     pub(crate) fn is_settled_by_target(&self) -> bool {
-        self.headers.is_empty() && self.clients.is_empty() && self.not_clients.is_empty()
+        self.headers.is_empty() && self.is_settled_by_head()
+    }
+
+    /// Whether it does not look at who asks.
+    pub(crate) fn is_settled_by_head(&self) -> bool {
+        self.clients.is_empty() && self.not_clients.is_empty()
     }
 }
 

@@ -17,11 +17,13 @@ use selvedge_wire::parking::Place;
 use tokio::time::Instant;
 
 use crate::connection::linger;
-use crate::ready::{self, Content, Ready};
+use crate::ready::{Content, Led, Ready};
 use crate::request::send::{self, SENDFILE_STEP_BYTES};
 use crate::request::{self, Active, After, Exchange, Peer};
 use crate::scoreboard::{Seat, State};
 use crate::site::{Current, Site};
+use crate::verbatim;
+use crate::way::{self, Learning, Way};
 use crate::worker::Worker;
 
 /// A request's head comes whole within this, however often a byte of it comes.
@@ -49,7 +51,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, (place, se
         idle: None,
         answered: None,
         guess: 0,
-        from_shelf: false,
+        led: LedTo::Nothing,
         worker,
         peer,
         place,
@@ -61,7 +63,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, io: Io, (place, se
         }
         let site = connection.worker.site();
         let after = match connection.repeated(&site) {
-            Some(found) => connection.send_ready(found, &site).await,
+            Some(Repeated::Ready(found)) => connection.send_ready(found, &site).await,
+            Some(Repeated::Way(way)) => connection.again(&way, site).await,
             None => connection.next(site).await,
         };
         connection.count();
@@ -88,6 +91,22 @@ struct Found {
     begun: Instant,
 }
 
+/// What a head that has come before leads to.
+enum Repeated {
+    Ready(Found),
+    Way(Rc<Way>),
+}
+
+/// What the last head led to, and so whether the bytes of the next one are worth remembering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LedTo {
+    Nothing,
+    /// An answer that was kept.
+    Ready,
+    /// The head and its listener settled where it was answered.
+    Way,
+}
+
 struct Connection {
     channel: Channel,
     deadline: Deadline,
@@ -101,8 +120,7 @@ struct Connection {
     answered: Option<Instant>,
     /// Where the bytes of a head of this connection were last found.
     guess: u16,
-    /// The last answer was one that was kept: the bytes of the next head are worth remembering.
-    from_shelf: bool,
+    led: LedTo,
     worker: Rc<Worker>,
     peer: Rc<Peer>,
     place: Place,
@@ -148,20 +166,39 @@ impl Connection {
         }
     }
 
-    /// The answer to a head that came before in the same bytes; the head is passed then.
-    fn repeated(&mut self, site: &Site) -> Option<Found> {
+    /// What a head that came before in the same bytes leads to; the head is passed then.
+    fn repeated(&mut self, site: &Site) -> Option<Repeated> {
         let Channel::Http1(http) = &mut self.channel else { return None };
         let begun = Instant::now();
         let shelf = self.worker.shelf.borrow();
-        let (ready, len) = shelf.find_verbatim(site, &self.peer, http.io.unread(), &mut self.guess, begun)?;
+        let (led, len) = shelf.find_verbatim(site, &self.peer, http.io.unread(), &mut self.guess, begun)?;
         drop(shelf);
         if len > http.dialect.head_bytes_max {
             return None;
         }
         http.pass_head(len);
         self.deadline.set(None);
-        let keep = !self.counts_as_last(site) && !self.worker.is_draining();
-        Some(Found { ready, keep, begun })
+        Some(match led {
+            Led::Ready(ready) => {
+                let keep = !self.counts_as_last(site) && !self.worker.is_draining();
+                Repeated::Ready(Found { ready, keep, begun })
+            }
+            Led::Way(way) => Repeated::Way(way),
+        })
+    }
+
+    /// Serves a request whose way is known.
+    async fn again(&mut self, way: &Rc<Way>, site: Current) -> After {
+        let mut head = self.worker.lease_head();
+        let facts = RequestFacts { close: self.counts_as_last(&site), ..way.facts };
+        let after = Box::pin(async {
+            let mut exchange = self.exchange(&mut head, facts, site);
+            way.lead(&mut exchange);
+            request::serve(&mut exchange, None).await
+        })
+        .await;
+        self.worker.give_back_head(head);
+        after
     }
 
     /// Reads the next request and serves it.
@@ -171,7 +208,7 @@ impl Connection {
         let read = self.read(&mut head, &site).await;
         // Whoever waits between two requests holds no more than it needs: what a whole request takes is on the heap.
         let found = self.ready(&read, &head, &site);
-        self.from_shelf = found.is_some();
+        self.led = if found.is_some() { LedTo::Ready } else { LedTo::Nothing };
         let after = match found {
             Some(found) => {
                 if let (Read::Head(RequestFacts { close: false, .. }), Some(bytes)) = (&read, &bytes) {
@@ -179,7 +216,7 @@ impl Connection {
                 }
                 self.send_ready(found, &site).await
             }
-            None => Box::pin(self.one(read, &mut head, site)).await,
+            None => Box::pin(self.one(read, &mut head, site, bytes.as_deref())).await,
         };
         if let Some(bytes) = bytes {
             self.worker.buffers.give_back(bytes);
@@ -192,10 +229,14 @@ impl Connection {
     /// first empty line is its end.
     fn head_to_remember(&self) -> Option<Vec<u8>> {
         let Channel::Http1(http) = &self.channel else { return None };
-        if !self.from_shelf || !http.io.unread().starts_with(b"GET ") {
+        let unread = http.io.unread();
+        if self.led == LedTo::Nothing || !unread.starts_with(b"GET ") && !unread.starts_with(b"HEAD ") {
             return None;
         }
-        let head = ready::head_of(http.io.unread())?;
+        let head = verbatim::head_of(unread)?;
+        if self.led == LedTo::Way && !self.worker.shelf.borrow_mut().has_seen(head) {
+            return None;
+        }
         let mut copy = self.worker.buffers.scratch();
         copy.extend_from_slice(head);
         Some(copy)
@@ -263,8 +304,14 @@ impl Connection {
         }
     }
 
-    /// Serves one request.
-    async fn one(&mut self, read: Read, head: &mut RequestHead, site: Current) -> After {
+    /// Serves one request; its way is remembered under the bytes of its head, if there are some and it is one that comes again.
+    async fn one(
+        &mut self,
+        read: Read,
+        head: &mut RequestHead,
+        site: Current,
+        bytes: Option<&[u8]>,
+    ) -> After {
         let (facts, refused) = match read {
             Read::Head(facts) => (facts, None),
             Read::Refused(error, version) => {
@@ -274,15 +321,40 @@ impl Connection {
             }
             Read::Late | Read::Over => return After::Cut,
         };
-        let Channel::Http1(http) = &self.channel else { return After::Cut };
-        let bytes = (self.used, http.io.bytes_written);
-        let requests = self.requests;
+        let comes_again = site.keeps_ways && refused.is_none() && way::may_come_again(head, &facts);
+        let mut exchange = self.exchange(head, facts, Rc::clone(&site));
+        if comes_again {
+            exchange.learning = if bytes.is_some() { Learning::Wanted } else { Learning::Possible };
+        }
+        let after = request::serve(&mut exchange, refused).await;
+        let learned = std::mem::take(&mut exchange.learning);
+        if !matches!(learned, Learning::Nothing) {
+            self.led = LedTo::Way;
+        }
+        if let (Learning::Learned(way), Some(bytes)) = (learned, bytes) {
+            self.worker.shelf.borrow_mut().keep_way(&site.program, &self.peer, bytes, way);
+        }
+        after
+    }
+
+    /// A request of this connection.
+    fn exchange<'a>(
+        &'a mut self,
+        head: &'a mut RequestHead,
+        facts: RequestFacts,
+        site: Current,
+    ) -> Exchange<'a> {
+        let written = match &self.channel {
+            Channel::Http1(http) => http.io.bytes_written,
+            _ => 0,
+        };
+        let (used, requests) = (self.used, self.requests);
         let mut exchange =
             Exchange::new(&self.worker, &self.peer, &mut self.channel, &mut self.deadline, head, facts, site);
         exchange.connection_requests = requests;
         exchange.slot = Some(Rc::clone(&self.seat));
-        exchange.bytes_before = bytes;
-        request::serve(&mut exchange, refused).await
+        exchange.bytes_before = (used, written);
+        exchange
     }
 
     async fn read_head(&mut self, head: &mut RequestHead, timeout: Duration) -> Read {

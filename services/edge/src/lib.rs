@@ -34,6 +34,8 @@ mod standing;
 mod stats;
 mod trace;
 mod upgrade;
+mod verbatim;
+mod way;
 mod who;
 mod worker;
 

@@ -11,7 +11,6 @@
 //! What depends on more than that is never kept: on who asks, on a rate, on another header, on a program behind us.
 
 mod form;
-mod verbatim;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -36,9 +35,9 @@ use crate::request::exchange::Conf;
 use crate::request::response::{FileBody, Piece};
 use crate::request::{Body, Exchange, Peer, Response};
 use crate::site::{Site, asked_of_clients};
+use crate::verbatim::Verbatim;
+use crate::way::Way;
 use form::Form;
-use verbatim::Verbatim;
-pub(crate) use verbatim::head_of;
 
 /// For so long a file is not looked at again.
 pub(crate) const KEPT_FOR: Duration = Duration::from_secs(1);
@@ -75,13 +74,31 @@ pub(crate) enum Content {
     File { file: Rc<File>, len: usize },
 }
 
+/// What the bytes of a head have led to.
+#[derive(Clone)]
+pub(crate) enum Led {
+    /// An answer that is ready.
+    Ready(Rc<Ready>),
+    /// The place where it is answered.
+    Way(Rc<Way>),
+}
+
+impl Led {
+    fn until(&self) -> Instant {
+        match self {
+            Self::Ready(ready) => ready.until,
+            Self::Way(way) => way.until,
+        }
+    }
+}
+
 /// One worker's answers.
 #[derive(Default)]
 pub(crate) struct Shelf {
     /// What they were made by.
     program: Option<Arc<Program>>,
     known: HashMap<Box<[u8]>, Rc<Ready>>,
-    verbatim: Verbatim<Rc<Ready>>,
+    verbatim: Verbatim<Led>,
     content_bytes: usize,
     /// Where a key is put together.
     key: Vec<u8>,
@@ -198,8 +215,7 @@ impl Shelf {
         self.known.get(&*self.key).filter(|ready| ready.until > now).map(Rc::clone)
     }
 
-    /// The answer to the head that `bytes` begin with, if the same bytes led to one that is kept, and how long the head is;
-    /// `guess` as in [`Verbatim::find`].
+    /// What the head that `bytes` begin with has led to a moment ago, and how long it is; `guess` as in [`Verbatim::find`].
     pub(crate) fn find_verbatim(
         &self,
         site: &Site,
@@ -207,17 +223,28 @@ impl Shelf {
         bytes: &[u8],
         guess: &mut u16,
         now: Instant,
-    ) -> Option<(Rc<Ready>, usize)> {
+    ) -> Option<(Led, usize)> {
         if !self.is_of(&site.program) {
             return None;
         }
-        let (ready, len) = self.verbatim.find(peer, bytes, guess).filter(|(ready, _)| ready.until > now)?;
-        Some((Rc::clone(ready), len))
+        let (led, len) = self.verbatim.find(peer, bytes, guess).filter(|(led, _)| led.until() > now)?;
+        Some((led.clone(), len))
     }
 
     /// Remembers that the bytes of a head led to an answer that [`Shelf::find`] has found, and let the connection go on.
     pub(crate) fn keep_verbatim(&mut self, peer: &Peer, head: &[u8], ready: &Rc<Ready>) {
-        self.verbatim.keep(peer, head, Rc::clone(ready));
+        self.verbatim.keep(peer, head, Led::Ready(Rc::clone(ready)));
+    }
+
+    /// Whether the bytes of a head are worth the room of a way: they have come before. What is asked for once is not kept.
+    pub(crate) fn has_seen(&mut self, head: &[u8]) -> bool {
+        self.verbatim.has_seen(head)
+    }
+
+    /// Remembers which way the bytes of a head have gone.
+    pub(crate) fn keep_way(&mut self, program: &Arc<Program>, peer: &Peer, head: &[u8], way: Box<Way>) {
+        self.belong_to(program);
+        self.verbatim.keep(peer, head, Led::Way(Rc::from(way)));
     }
 
     /// Keeps an answer to the request, if such are kept.
@@ -227,10 +254,7 @@ impl Shelf {
             return;
         }
         let Some(ready) = Ready::new(x, response) else { return };
-        if !self.is_of(&x.site.program) {
-            self.clear();
-            self.program = Some(Arc::clone(&x.site.program));
-        }
+        self.belong_to(&x.site.program);
         let bytes = in_memory(&ready);
         if self.known.len() >= KEPT_MAX || self.content_bytes + bytes > CONTENTS_BYTES_MAX {
             self.clear();
@@ -243,7 +267,7 @@ impl Shelf {
 
     /// Lets go of what is too old.
     pub(crate) fn tidy(&mut self, now: Instant) {
-        self.verbatim.retain(|ready| ready.until > now);
+        let remembers = self.verbatim.retain(|led| led.until() > now);
         let content_bytes = &mut self.content_bytes;
         self.known.retain(|_, ready| {
             let stays = ready.until > now;
@@ -252,9 +276,17 @@ impl Shelf {
             }
             stays
         });
-        if self.known.is_empty() {
+        if self.known.is_empty() && !remembers {
             // Nothing is held of a configuration that has gone.
             *self = Self::default();
+        }
+    }
+
+    /// Forgets what was found under another configuration.
+    fn belong_to(&mut self, program: &Arc<Program>) {
+        if !self.is_of(program) {
+            self.clear();
+            self.program = Some(Arc::clone(program));
         }
     }
 

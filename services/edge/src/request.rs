@@ -37,6 +37,7 @@ use selvedge_http::parse::RequestError;
 use crate::ready::Ready;
 use crate::site::Redirects;
 use crate::stats::OfWorker;
+use crate::way::Learning;
 use crate::{admit, answer, dress, early, identify, record, trace, who};
 
 /// What a step says: go on, or this is the answer.
@@ -195,6 +196,26 @@ async fn turns(x: &mut Exchange<'_>) -> Response {
 }
 
 async fn once(x: &mut Exchange<'_>) -> Flow {
+    if x.take_arrived() {
+        if let Some(slot) = &x.slot {
+            slot.resolved(x);
+        }
+    } else {
+        come(x).await?;
+        x.learn();
+    }
+    let answered = answer::by_path(x).await;
+    if answered.is_continue() {
+        // What a file is depends on the disk.
+        x.learning = Learning::Nothing;
+    }
+    answered?;
+    physical::find(x)?;
+    answer::by_file(x).await
+}
+
+/// Brings a request to where it is answered, or ends it on its way.
+async fn come(x: &mut Exchange<'_>) -> Flow {
     #[cfg(test)]
     tests::panic_if_asked(x);
     guard::check(x)?;
@@ -235,9 +256,7 @@ async fn once(x: &mut Exchange<'_>) -> Flow {
     who::identify(x).await?;
     admit::rate_by_identity(x)?;
     early::hint(x).await;
-    answer::by_path(x).await?;
-    physical::find(x)?;
-    answer::by_file(x).await
+    ControlFlow::Continue(())
 }
 
 /// The path is there and nobody answers for it.

@@ -52,6 +52,8 @@ pub(crate) struct Site {
     pub(crate) keeps_files: bool,
     /// Whether a client is told that it may wish for a tunnel on a stream (RFC 8441).
     pub(crate) offers_tunnels: bool,
+    /// Whether heads that come again may go a way that is known.
+    pub(crate) keeps_ways: bool,
     /// What everything under one `server.kbytes-per-second` shares, by its number.
     paces: Mutex<HashMap<u32, Arc<Pacer>>>,
 }
@@ -102,6 +104,7 @@ impl Site {
         let redirects = Redirects::of(program.global());
         let keeps_files = ready::may_keep(&program);
         let offers_tunnels = program.offers_tunnels();
+        let keeps_ways = program.is_settled_by_head();
         let paces = Mutex::default();
         Ok(Self {
             program,
@@ -116,6 +119,7 @@ impl Site {
             routes,
             keeps_files,
             offers_tunnels,
+            keeps_ways,
             paces,
         })
     }

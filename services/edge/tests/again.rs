@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use selvedge_edge::{Options, run};
-use server::{await_server, compiled, edge, exchange, free_port, on_port};
+use server::{await_server, compiled, edge, exchange, free_port, ok, on_port, service};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -163,6 +163,107 @@ fn first_difference<'a>(one: &'a str, other: &'a str) -> Option<(&'a str, &'a st
     one.lines().zip(other.lines()).find(|(one, other)| one != other)
 }
 
+/// A backend that says what it was asked, but for HEAD.
+fn parrot() -> u16 {
+    let (port, told) = service(|head| match head.starts_with("HEAD ") {
+        true => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".to_owned(),
+        false => ok("X-Of: backend\r\n", head),
+    });
+    // Whoever is told nothing more ends.
+    std::thread::spawn(move || while told.recv().is_ok() {});
+    port
+}
+
+/// What passes its requests on to a backend, changed in every way that a head and a listener settle.
+fn passing(backend: u16) -> String {
+    format!(
+        "server.document-root = \"/nonexistent\"\nserver.max-keep-alive-requests = 65535\n\
+         server.modules = ( \"mod_rewrite\", \"mod_redirect\", \"mod_access\", \"mod_setenv\", \"mod_proxy\" )\n\
+         url.access-deny = ( \"~\" )\nserver.error-handler-404 = \"/sorry\"\n\
+         url.rewrite = ( \"^/old/(.*)$\" => \"/new/$1?was=old\" )\nurl.redirect = ( \"^/gone\" => \"/elsewhere\" )\n\
+         setenv.add-request-header = ( \"X-Seen\" => \"edge\" )\nsetenv.add-response-header = ( \"X-By\" => \"edge\" )\n\
+         $REQUEST_HEADER[\"Cookie\"] =~ \"who=me\" {{ setenv.set-request-header = ( \"X-Who\" => \"me\" ) }}\n\
+         $HTTP[\"querystring\"] =~ \"q=1\" {{ setenv.set-request-header = ( \"X-Query\" => \"one\" ) }}\n\
+         $HTTP[\"url\"] =~ \"^/new/\" {{ setenv.set-response-header = ( \"X-New\" => \"yes\" ) }}\n\
+         $HTTP[\"url\"] !~ \"^/none/\" {{ proxy.server = ( \"\" => (( \"host\" => \"127.0.0.1\", \"port\" => {backend} )) ) }}\n"
+    )
+}
+
+/// Where a head leads, the first time and again: the backend hears the same from one that remembers ways and from one that, for a
+/// condition on who asks, may not.
+#[test]
+fn a_way_that_is_known_leads_where_it_led() {
+    let text = passing(parrot());
+    let remembers = edge(&text);
+    let forgets =
+        edge(&format!("{text}$HTTP[\"remote-ip\"] == \"203.0.113.1\" {{ url.access-deny = ( \"\" ) }}\n"));
+    let more = |path: &str, fields: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
+    let hot = [
+        more("/a", ""),
+        more("/a?q=1", ""),
+        more("/a", "Cookie: who=me\r\n"),
+        more("/a", "X-Forwarded-For: 9.9.9.9\r\nX-Selvedge-User: root\r\n"),
+        more("/old/x%41", "Connection: X-Seen\r\n"),
+        more("/b/../c//d", "Accept: */*\r\n"),
+        more("/a", "").replace("Host: h", "Host: H2:80"),
+        more("/a", "").replace("GET", "HEAD"),
+    ];
+    let odd = [
+        more("/a~", ""),
+        more("/gone", ""),
+        more("/none/x", ""),
+        more("/a", "Cookie: who=you\r\n"),
+        more("/old/x%42", ""),
+        more("/a", "").replace("1.1", "1.0").replace("\r\n\r\n", "\r\nConnection: keep-alive\r\n\r\n"),
+        more("/a", "Expect: 100-continue\r\n"),
+        more("/a", "").replace("GET", "OPTIONS"),
+        format!("\r\n{}", more("/a", "")),
+        format!("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 28\r\n\r\n{}", &more("/a", "")[..28]),
+    ];
+    for seed in 0..20 {
+        let mut dice = Dice(seed);
+        let mut bytes = Vec::new();
+        for _ in 0..40 {
+            let request = match dice.below(4) {
+                0 => &odd[dice.below(odd.len())],
+                _ => &hot[dice.below(hot.len())],
+            };
+            bytes.extend_from_slice(request.repeat(1 + dice.below(4)).as_bytes());
+        }
+        bytes.extend_from_slice(b"GET /end HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        let cuts: Vec<usize> = (0..dice.below(40)).map(|_| dice.below(bytes.len())).collect();
+        let [kept, fresh] = [remembers, forgets].map(|address| {
+            without_date(&String::from_utf8_lossy(&exchange_in_pieces(address, &bytes, &cuts)))
+        });
+        assert!(kept.matches("X-Of: backend").count() > 40, "seed {seed}: {kept}");
+        assert!(kept.contains("\r\n\r\nGET /end HTTP/1.1\r\n"), "seed {seed}: it ends with the last answer");
+        assert!(kept == fresh, "seed {seed}: {:?}", first_difference(&kept, &fresh));
+    }
+}
+
+/// Each address is told to the backend as its own, whoever said the same bytes before.
+#[test]
+fn a_way_that_is_known_says_who_asks() {
+    let address = edge(&passing(parrot()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _entered = runtime.enter();
+    let mut clients = [1, 2, 3].map(|last| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
+        let stream = runtime.block_on(socket.connect(address)).unwrap().into_std().unwrap();
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        (last, Client { stream, read: Vec::new() })
+    });
+    for turn in 0..6 {
+        for (last, client) in &mut clients {
+            let heard = String::from_utf8(client.ask(&hot("/a")).1).unwrap();
+            let expected = format!("x-forwarded-for: 127.0.0.{last}\r\n");
+            assert!(heard.contains(&expected), "turn {turn}: {heard}");
+        }
+    }
+}
+
 /// Whoever goes on asking sees a change no later than whoever comes new.
 #[test]
 fn a_change_is_seen_on_a_connection_that_asks_on() {
@@ -239,20 +340,24 @@ fn the_date_goes_on() {
 #[test]
 fn another_configuration_holds_for_the_next_request_of_a_connection() {
     let (folder, text) = folder("");
+    another_configuration_holds(&folder.path().join("control.sock"), &text, "/a.txt");
+    another_configuration_holds(&folder.path().join("other.sock"), &passing(parrot()), "/a");
+}
+
+fn another_configuration_holds(control: &Path, text: &str, path: &str) {
     let port = free_port();
     let with = |name: &str| {
-        on_port(port, &format!("{text}setenv.add-response-header = ( \"X-Of\" => \"{name}\" )\n"))
+        on_port(port, &format!("{text}setenv.set-response-header = ( \"X-Of\" => \"{name}\" )\n"))
     };
     let next = Arc::new(Mutex::new(with("before")));
     let program = compiled(&with("before")).unwrap_or_else(|problem| panic!("{problem}"));
-    let control = folder.path().join("control.sock");
     let options = Options {
         workers: Some(1),
         reload: Some({
             let next = Arc::clone(&next);
             Box::new(move || compiled(&next.lock().unwrap()))
         }),
-        control: Some(control.clone()),
+        control: Some(control.to_owned()),
         ..Options::default()
     };
     std::thread::spawn(move || run(program, options).unwrap_or_else(|error| panic!("{error}")));
@@ -262,12 +367,11 @@ fn another_configuration_holds_for_the_next_request_of_a_connection() {
     for name in ["before", "after", "at last"] {
         if name != "before" {
             *next.lock().unwrap() = with(name);
-            assert!(reload(&control).starts_with("HTTP/1.1 200"));
+            assert!(reload(control).starts_with("HTTP/1.1 200"));
         }
         for turn in 0..5 {
-            let (head, body) = client.ask(&hot("/a.txt"));
-            assert_eq!(body, b"first");
-            assert!(head.contains(&format!("X-Of: {name}\r\n")), "turn {turn}: {head}");
+            let (head, _) = client.ask(&hot(path));
+            assert!(head.contains(&format!("X-Of: {name}\r\n")), "turn {turn} of {path}: {head}");
         }
     }
 }

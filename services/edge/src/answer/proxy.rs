@@ -3,7 +3,7 @@
 mod onward;
 mod remap;
 
-pub(super) use onward::head;
+pub(super) use onward::head_to_mesh;
 pub(super) use remap::remap_response;
 
 use std::io;

@@ -28,6 +28,7 @@ use crate::pace::Pacer;
 use crate::scoreboard::Slot;
 use crate::site::Current;
 use crate::trace::Trace;
+use crate::way::{Learning, Way};
 use crate::worker::Worker;
 
 /// What holds for a request.
@@ -103,10 +104,15 @@ pub(crate) struct Exchange<'a> {
     pub(crate) target_original: String,
     pub(crate) target: Target,
     normalised: bool,
+    /// It stands where it is answered: the same head has come here before.
+    arrived: bool,
+    /// The way that it was led by.
+    pub(crate) way: Option<Rc<Way>>,
+    pub(crate) learning: Learning,
     /// The request asks how an execution is, and is held to the rules of the one that started it.
     pub(crate) ticket: Option<Box<Ticket>>,
     /// The path is another than it was.
-    pub(super) turned: bool,
+    pub(crate) turned: bool,
     // identify
     pub(crate) remote: IpAddr,
     pub(crate) remote_port: u16,
@@ -177,6 +183,9 @@ impl<'a> Exchange<'a> {
             target_original: String::new(),
             target: Target::default(),
             normalised: false,
+            arrived: false,
+            way: None,
+            learning: Learning::Nothing,
             ticket: None,
             turned: false,
             remote: peer.remote.ip().to_canonical(),
@@ -284,6 +293,27 @@ impl<'a> Exchange<'a> {
         ControlFlow::Continue(())
     }
 
+    /// It has been led to where it is answered.
+    pub(crate) fn arrived(&mut self, by: &Rc<Way>) {
+        (self.normalised, self.arrived) = (true, true);
+        self.way = Some(Rc::clone(by));
+    }
+
+    /// Whether it was, the first time.
+    pub(super) fn take_arrived(&mut self) -> bool {
+        std::mem::take(&mut self.arrived)
+    }
+
+    /// Remembers the way that it has come, where that is wanted.
+    pub(super) fn learn(&mut self) {
+        self.learning = match std::mem::take(&mut self.learning) {
+            Learning::Possible if Way::may_be_of(self) => Learning::Possible,
+            Learning::Wanted if Way::may_be_of(self) => Learning::Learned(Way::of(self)),
+            learned @ Learning::Learned(_) => learned,
+            _ => Learning::Nothing,
+        };
+    }
+
     /// Finds what is configured for the request as it is known by now.
     pub(crate) fn resolve(&mut self) -> Flow {
         if self.turned && !self.site.program.judges_again() {
@@ -328,6 +358,7 @@ impl<'a> Exchange<'a> {
 
     /// Puts another target in the place of this one; conditions are judged again.
     pub(crate) fn turn_to(&mut self, target: &str) {
+        self.way = None;
         match target::normalize(target, self.site.target) {
             Ok(target) => self.target = target,
             Err(_) => self.target = Target { path: "/".to_owned(), text: "/".to_owned(), query_at: None },

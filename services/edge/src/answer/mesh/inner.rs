@@ -18,9 +18,8 @@ use selvedge_wire::channel::{Channel, Content};
 use selvedge_wire::inner::{self, Caller};
 
 use crate::answer::backend::Held;
-use crate::answer::handshake;
-use crate::answer::proxy::{self, Service};
 use crate::answer::tunnel::{Far, Tunnel};
+use crate::answer::{handshake, proxy};
 use crate::data_plane::{DataPlane, Work};
 use crate::request::response::Source;
 use crate::request::{Body, Exchange, Response, body};
@@ -39,7 +38,7 @@ pub(super) async fn ask(
     }
     let framing = if x.gathered.is_some() { Framing::None } else { x.facts.framing };
     let (caller, callee) = inner::pair(framing.has_body() || upgrade);
-    let mut head = proxy::head(x, "", framing, upgrade, Some(Service::BesideHead));
+    let mut head = proxy::head_to_mesh(x, framing, upgrade);
     let upgraded = if upgrade { x.facts.upgrade } else { Upgrade::None };
     let facts = RequestFacts { framing, upgrade: upgraded, ..RequestFacts::default() };
     let work = plane.serve(service, &mut head, facts, callee);

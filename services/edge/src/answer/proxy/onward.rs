@@ -14,6 +14,7 @@ use selvedge_site::directive::Host;
 use super::remap::{Way, remapped, remapped_host};
 use super::{SERVICE_HEADER, Service};
 use crate::request::Exchange;
+use crate::way;
 
 /// Writes the request's head, as the backend gets it.
 pub(super) fn request(
@@ -24,6 +25,11 @@ pub(super) fn request(
     service: Option<Service<'_>>,
     out: &mut Vec<u8>,
 ) {
+    let way = way::Way::passed_on(x).filter(|_| framing == Framing::None && !upgrade && service.is_none());
+    let client = x.peer.remote.ip();
+    if way.is_some_and(|way| way.copy_bytes(client, &host.label, out)) {
+        return;
+    }
     let head = head(x, &host.label, framing, upgrade, service);
     encode::request(&head, framing, out);
     x.worker.give_back_head(head);
@@ -32,10 +38,30 @@ pub(super) fn request(
     {
         out[at + 8] = b'0';
     }
+    if let Some(way) = way {
+        way.keep_bytes(client, &host.label, out);
+    }
+}
+
+/// The request's head, as the mesh gets it on this thread; to be given back to the worker.
+pub(in crate::answer) fn head_to_mesh(x: &Exchange<'_>, framing: Framing, upgrade: bool) -> Box<RequestHead> {
+    let way = way::Way::passed_on(x).filter(|_| framing == Framing::None && !upgrade);
+    if let Some(way) = way {
+        let mut known = x.worker.lease_head();
+        if way.copy_head(x.remote, &mut known) {
+            return known;
+        }
+        x.worker.give_back_head(known);
+    }
+    let head = head(x, "", framing, upgrade, Some(Service::BesideHead));
+    if let Some(way) = way {
+        way.keep_head(x.remote, &head);
+    }
+    head
 }
 
 /// The request's head, as it goes on; to be given back to the worker. `label` is the backend's name in the configuration.
-pub(in crate::answer) fn head(
+fn head(
     x: &Exchange<'_>,
     label: &str,
     framing: Framing,

@@ -1,8 +1,8 @@
-//! Heads that came a moment ago, byte for byte, with the answers that were ready for them.
+//! Heads that came a moment ago, byte for byte, with what they led to: answers that were ready, or the way to who answers.
 //!
 //! Who asks again by HTTP/1 – a probe, another proxy, the same kind of browser – says it in the same bytes. How far a head goes
-//! and what it settles depends on its bytes alone, and that nothing but the listener and the head decides its answer is what
-//! makes an answer one to be kept. So equal bytes lead to an equal answer, and nothing is parsed.
+//! and what it settles depends on its bytes alone, and that nothing but the listener and the head decides what it leads to is what
+//! makes that one to be kept. So equal bytes lead to the same, and nothing is parsed.
 
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
@@ -17,11 +17,13 @@ pub(crate) const PLACES: usize = 256;
 pub(crate) const HEAD_BYTES_MAX: usize = 1024;
 
 /// One worker's heads, each with what it led to.
-pub(super) struct Verbatim<T> {
+pub(crate) struct Verbatim<T> {
     /// Empty until there is one.
     places: Vec<Option<Kept<T>>>,
     /// Of a seed that is this worker's own; whoever makes two heads meet makes them forget each other.
     hasher: RandomState,
+    /// Hashes of heads that have come, each at its place.
+    seen: Vec<u64>,
 }
 
 struct Kept<T> {
@@ -40,7 +42,7 @@ pub(crate) fn head_of(bytes: &[u8]) -> Option<&[u8]> {
 impl<T> Verbatim<T> {
     /// What the head that `bytes` begin with has led to, and how long it is. `guess` is the place where the last head of the
     /// connection was found.
-    pub(super) fn find(&self, peer: &Peer, bytes: &[u8], guess: &mut u16) -> Option<(&T, usize)> {
+    pub(crate) fn find(&self, peer: &Peer, bytes: &[u8], guess: &mut u16) -> Option<(&T, usize)> {
         if self.places.is_empty() {
             return None;
         }
@@ -61,7 +63,7 @@ impl<T> Verbatim<T> {
     }
 
     /// Remembers what a head has led to.
-    pub(super) fn keep(&mut self, peer: &Peer, head: &[u8], led_to: T) {
+    pub(crate) fn keep(&mut self, peer: &Peer, head: &[u8], led_to: T) {
         if self.places.is_empty() {
             self.places.resize_with(PLACES, || None);
         }
@@ -70,18 +72,32 @@ impl<T> Verbatim<T> {
         self.places[place] = Some(Kept { socket, tls, head: head.into(), led_to });
     }
 
-    /// Lets go of all but what `stays`.
-    pub(super) fn retain(&mut self, stays: impl Fn(&T) -> bool) {
+    /// Lets go of all but what `stays`; whether anything does.
+    pub(crate) fn retain(&mut self, stays: impl Fn(&T) -> bool) -> bool {
+        let mut left = false;
         for place in &mut self.places {
             if place.as_ref().is_some_and(|kept| !stays(&kept.led_to)) {
                 *place = None;
             }
+            left |= place.is_some();
         }
+        left
+    }
+
+    /// Whether a head has come before, as far as is known: another one may have taken its place since. It has come now.
+    pub(crate) fn has_seen(&mut self, head: &[u8]) -> bool {
+        if self.seen.is_empty() {
+            self.seen.resize(PLACES, 0);
+        }
+        let hash = self.hasher.hash_one(head);
+        let before = std::mem::replace(&mut self.seen[(hash % PLACES as u64) as usize], hash);
+        before == hash
     }
 
     /// Forgets everything.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.places.clear();
+        self.seen.clear();
     }
 
     fn place(&self, head: &[u8]) -> u16 {
@@ -92,7 +108,7 @@ impl<T> Verbatim<T> {
 
 impl<T> Default for Verbatim<T> {
     fn default() -> Self {
-        Self { places: Vec::new(), hasher: RandomState::default() }
+        Self { places: Vec::new(), hasher: RandomState::default(), seen: Vec::new() }
     }
 }
 
