@@ -54,7 +54,7 @@ pub(super) fn run(args: &CheckArgs, form: Form) -> Result<(), Failure> {
     let mut document = print::document(&loaded, &args.file);
     let mut outcome = Ok(());
     if loaded.failed() {
-        outcome = Err(Failure::Check(summary.clone()));
+        outcome = Err(Failure::Check(summary));
     } else {
         say(&summary)?;
         let warns = loaded.diagnostics.iter().any(|one| one.severity == Severity::Warning);
@@ -71,7 +71,8 @@ pub(super) fn run(args: &CheckArgs, form: Form) -> Result<(), Failure> {
             let looks = live::look(program);
             looks.iter().try_for_each(|look| say(&look.text(now)))?;
             document["live"] = looks.iter().map(|look| look.json(now)).collect::<Value>();
-            outcome = outcome.and(live::judge(&looks, now));
+            let judged = live::judge(&looks, now);
+            outcome = outcome.and(judged);
             match live::published(program, args) {
                 Ok(told) => {
                     told.iter().try_for_each(|(line, _)| say(&format!("{line}\n")))?;

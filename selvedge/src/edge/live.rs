@@ -65,9 +65,7 @@ impl Look {
         match &self.found {
             Found::Nothing(_) => false,
             Found::Plain => true,
-            Found::Tls(names) => {
-                names.iter().all(|(_, agreed)| agreed.as_ref().is_ok_and(|agreed| is_good(agreed)))
-            }
+            Found::Tls(names) => names.iter().all(|(_, agreed)| agreed.as_ref().is_ok_and(&is_good)),
         }
     }
 }
