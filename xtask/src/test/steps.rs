@@ -76,6 +76,8 @@ fn tidy_up(root: &Path) -> Result<Report> {
 fn deny(root: &Path) -> Result<Report> {
     let binary =
         setup::cargo_deny_binary(root).context("no cargo-deny: run cargo xtask test --only setup")?;
+    // It looks at every platform's crates, and a machine that is new has only its own.
+    cargo(root, 10).args(["fetch", "--locked", "--quiet"]).run()?;
     // Advisories need a database from the network; whoever has one runs `cargo deny check advisories`.
     let arguments = ["--offline", "--log-level", "error", "check", "licenses", "bans", "sources"];
     Program::new(binary, root, 5 * MINUTE).args(arguments).run().map(Report::Ran)
