@@ -204,12 +204,9 @@ async fn once(x: &mut Exchange<'_>) -> Flow {
         come(x).await?;
         x.learn();
     }
-    let answered = answer::by_path(x).await;
-    if answered.is_continue() {
-        // What a file is depends on the disk.
-        x.learning = Learning::Nothing;
-    }
-    answered?;
+    answer::by_path(x).await?;
+    // What a file is depends on the disk.
+    x.learning = Learning::Nothing;
     physical::find(x)?;
     answer::by_file(x).await
 }
