@@ -818,6 +818,15 @@ path = "/which"
 respond = "open"
 
 [[site.route]]
+path = "/strict"
+respond = "strict"
+hsts = {{ max_age = "365d", include_subdomains = true, preload = true }}
+
+[[site.route]]
+path = "/doing"
+server_status = true
+
+[[site.route]]
 path = "/behind/*"
 {behind}
 forwarded = ["for", "proto"]
@@ -872,6 +881,9 @@ report.equal((packed, bare), ("gzip", None), "compress_types")
 report.check(list((home / "kept").rglob("*.css*")), "compress_folder")
 report.check("forwarded: for=127.0.0.1;proto=http" in got("/behind/x"), lambda: f"forwarded: {got('/behind/x')}")
 report.equal((got("/which"), got("/which", port=safe, scheme="https")), ("open 200", "safe 200"), "scheme")
+report.check("Strict-Transport-Security: max-age=31536000; includeSubDomains; preload\r\n" in got("/strict", "-i", "--http1.1", port=safe, scheme="https"), "HSTS over TLS")
+report.check("strict-transport-security" not in got("/strict", "-i").lower(), "and nowhere else")
+report.check("\nTotal Accesses: " in "\n" + got("/doing?auto"), "the status page")
 report.equal(got("/a?b", "-H", "host: www.shop.example", "-o", "/dev/null", "-w", "%{redirect_url} ").split()[0], "http://shop.example/a?b", "host_regex, and its groups")
 sent = subprocess.run(["curl", "-sSi", f"http://{HERE}:{redirecting}/a"], capture_output=True, text=True).stdout
 report.check(sent.startswith("HTTP/1.1 301") and f"https://{HERE}/a" in sent, lambda: f"the status of a listener's redirect: {sent}")
@@ -973,6 +985,7 @@ end(edge.process)
 
 # === every key of the form is in one of these files, or in those of another test that is named here ===
 ELSEWHERE = {
+    "site.route.websocket": "edge_websockets.py",
     "edge.gateway": "edge_mesh.py", "site.route.service": "edge_mesh.py",
     "site.route.workflow": "edge_workflow.py", "site.route.workflow.machine": "edge_workflow.py",
     "site.route.workflow.wait": "edge_workflow.py", "site.route.workflow.else": "edge_workflow.py",
