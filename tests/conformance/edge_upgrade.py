@@ -168,7 +168,8 @@ async def talk():
     kinds = {"HTTP/1": [f"http://127.0.0.1:{plain}/a.txt"], "TLS and HTTP/1": ["--http1.1", f"https://127.0.0.1:{tls}/a.txt"],
              "TLS and HTTP/2": ["--http2", f"https://127.0.0.1:{tls}/a.txt"]}
     arrivals = [Arrivals(what) for what in kinds]
-    threads = [threading.Thread(target=by_curl, args=(one, *kinds[one.what])) for one in arrivals]
+    # Whoever fails ends, whatever they are at.
+    threads = [threading.Thread(target=by_curl, args=(one, *kinds[one.what]), daemon=True) for one in arrivals]
     quick = Arrivals("HTTP/3")
     for thread in threads:
         thread.start()
@@ -180,7 +181,8 @@ async def talk():
         await until(lambda: client.bodies.get(large, 0) > 0, "the download by HTTP/3 begins")
         await until(lambda: all(one.asked > 0 for one in [*arrivals, quick]), "all kinds are asked")
         second = start("2")
-        await until(lambda: "2" in quick.generations and all("2" in one.generations for one in arrivals), "the successor serves all kinds")
+        await until(lambda: all("2" in one.generations for one in [*arrivals, quick]),
+                    lambda: f"the successor serves all kinds: {[(one.what, one.asked, sorted(one.generations), one.failed[-2:]) for one in [*arrivals, quick]]}")
         await asyncio.wait_for(client.whole[large], PATIENCE)
         report.equal((client.bodies[large], client.fields[large][b"x-generation"]), (SIZE, b"1"), "a download by HTTP/3 is whole, from whom it began with")
     for what, (stream, heard) in downloads.items():
@@ -205,7 +207,7 @@ async def until(found, what):
     while not found():
         if time.monotonic() > deadline:
             logs = "".join(pathlib.Path(f"{home}/{one}.log").read_text()[-2000:] for one in "12" if pathlib.Path(f"{home}/{one}.log").exists())
-            raise SystemExit(f"in vain: {what}\n{logs}")
+            raise SystemExit(f"in vain: {what() if callable(what) else what}\n{logs}")
         await asyncio.sleep(0.01)
 
 
