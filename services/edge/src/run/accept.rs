@@ -102,9 +102,8 @@ async fn worker_loop(worker: Rc<Worker>, mut orders: watch::Receiver<Orders>) {
 async fn drained(worker: &Rc<Worker>, orders: &watch::Receiver<Orders>) {
     let is_over = || orders.borrow().stop.is_none_or(|until| Instant::now() >= until);
     while worker.connections() > 0 && !is_over() {
-        if worker.ends_idle() {
-            worker.wake_all();
-        }
+        // Each looks what the drain means to it: who speaks HTTP/2 or HTTP/3 is told to go elsewhere.
+        worker.wake_all();
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
