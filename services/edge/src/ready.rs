@@ -34,9 +34,9 @@ use tokio::time::Instant;
 use crate::request::exchange::Conf;
 use crate::request::response::{FileBody, Piece};
 use crate::request::{Body, Exchange, Peer, Response};
-use crate::site::{Site, asked_of_clients};
+use crate::site::Site;
 use crate::verbatim::Verbatim;
-use crate::way::Way;
+use crate::way::{self, Way};
 use form::Form;
 
 /// For so long a file is not looked at again.
@@ -360,7 +360,7 @@ fn in_memory(ready: &Ready) -> usize {
 /// Whether nothing that is configured looks at more of a request than its listener, scheme, host, target and
 /// `Accept-Encoding`, or changes from one moment to the next.
 fn is_settled(of: &Directives) -> bool {
-    let (edge, setenv, forwarder) = (&of.edge, &of.setenv, &of.extforward.forwarder);
+    let (edge, setenv) = (&of.edge, &of.setenv);
     let asks_authorizer = of
         .fastcgi
         .server
@@ -369,26 +369,16 @@ fn is_settled(of: &Directives) -> bool {
         .flat_map(|extension| extension.hosts.iter())
         .any(|host| host.mode == HostMode::Authorizer);
     let mut expiries = of.expire.url.iter().chain(of.expire.mimetypes.iter());
-    of.server.protocol_http11
-        && of.auth.require.is_empty()
-        && forwarder.peers.is_empty()
-        && forwarder.all.is_none()
+    way::asks_nobody(of)
+        && of.server.protocol_http11
         && setenv.add_request_header.is_empty()
         && setenv.set_request_header.is_empty()
         && setenv.add_environment.is_empty()
         && setenv.set_environment.is_empty()
-        && asked_of_clients(of).is_none()
         && !asks_authorizer
         && expiries.all(|(_, expire)| expire.base == ExpireBase::Access)
         && of.mesh.service.is_none()
         && of.mesh.workflow.is_none()
-        && edge.per_client.is_none()
-        && edge.allow.is_empty()
-        && edge.deny.is_empty()
-        && edge.sign_in.is_none()
-        && edge.claims.is_empty()
-        && edge.forward_auth.is_none()
-        && edge.early_hints.is_empty()
         && !edge.cache
         && !edge.redirect_https
 }

@@ -12,7 +12,8 @@
 //! record     access log, counters                                record
 //! ```
 //! The order in which lighttpd's modules would act is fixed here, but for redirects, which have their turn where
-//! `server.modules` has mod_redirect; a step that answers ends the way to the answer.
+//! `server.modules` has mod_redirect; a step that answers ends the way to the answer. A head that comes again in the same bytes may
+//! begin at the answer ([`crate::way`]).
 
 pub(crate) mod body;
 mod case;
@@ -201,7 +202,7 @@ async fn once(x: &mut Exchange<'_>) -> Flow {
             slot.resolved(x);
         }
     } else {
-        come(x).await?;
+        reach_answer(x).await?;
         x.learn();
     }
     answer::by_path(x).await?;
@@ -212,7 +213,7 @@ async fn once(x: &mut Exchange<'_>) -> Flow {
 }
 
 /// Brings a request to where it is answered, or ends it on its way.
-async fn come(x: &mut Exchange<'_>) -> Flow {
+async fn reach_answer(x: &mut Exchange<'_>) -> Flow {
     #[cfg(test)]
     tests::panic_if_asked(x);
     guard::check(x)?;

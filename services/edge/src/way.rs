@@ -24,6 +24,7 @@ use crate::ready::KEPT_FOR;
 use crate::request::Exchange;
 use crate::request::exchange::Conf;
 use crate::site::asked_of_clients;
+use crate::verbatim::HEAD_BYTES_MAX;
 
 /// Where a request stands when it is to be answered.
 #[derive(Debug)]
@@ -89,7 +90,11 @@ impl Way {
             || !x.set_cookies.is_empty()
             || !x.environment.is_empty()
             || !x.physical.path.is_empty();
-        !alone && is_settled(&x.conf) && !x.path().starts_with(Proofs::HTTP_PATH)
+        // A rewrite may make much of little.
+        let is_short = x.target.text.len() <= HEAD_BYTES_MAX;
+        // Each trace is one request's.
+        let untraced = x.conf.mesh.traces.is_none();
+        !alone && is_short && untraced && asks_nobody(&x.conf) && !x.path().starts_with(Proofs::HTTP_PATH)
     }
 
     /// The way that a request has gone up to here.
@@ -173,14 +178,13 @@ pub(crate) fn may_come_again(head: &RequestHead, facts: &RequestFacts) -> bool {
 }
 
 /// Whether nothing that is configured looks, before the answer, at more than the head and its listener, counts requests, or
-/// recognises somebody.
-fn is_settled(of: &Directives) -> bool {
+/// recognises somebody. Whatever is remembered of one request for another asks this: a rule about callers has to stand here.
+pub(crate) fn asks_nobody(of: &Directives) -> bool {
     let (edge, forwarder) = (&of.edge, &of.extforward.forwarder);
     of.auth.require.is_empty()
         && forwarder.peers.is_empty()
         && forwarder.all.is_none()
         && asked_of_clients(of).is_none()
-        && of.mesh.traces.is_none()
         && edge.per_client.is_none()
         && edge.allow.is_empty()
         && edge.deny.is_empty()
