@@ -230,12 +230,6 @@ impl Out {
             "accesslog.format",
             "server.port",
             "server.bind",
-            "ssl.engine",
-            "ssl.pemfile",
-            "ssl.privkey",
-            "ssl.verifyclient.ca-file",
-            "ssl.verifyclient.activate",
-            "ssl.verifyclient.enforce",
             "server.max-keep-alive-idle",
             "server.max-read-idle",
             "server.max-write-idle",
@@ -256,7 +250,9 @@ impl Out {
             .iter()
             .map(|(key, value)| (*key, *value))
             .filter(|(key, _)| !key.starts_with("var.") && !TAKEN.contains(key) && !in_route(key))
-            .filter(|(key, _)| !scripts::PROGRAMS.contains(key) && !mesh::in_tables(key))
+            .filter(|(key, _)| {
+                !TLS.contains(key) && !scripts::PROGRAMS.contains(key) && !mesh::in_tables(key)
+            })
             .collect();
         if !left.is_empty() {
             self.text.push('\n');
